@@ -1,0 +1,1 @@
+"""Datasets and the loader that feeds them to a model."""

@@ -1,0 +1,1 @@
+"""An autograd tensor engine for people who compute with CuPy."""

@@ -1,0 +1,1 @@
+"""The operation families: one file each."""
