@@ -1,0 +1,74 @@
+"""Fixtures and settings that every test file shares.
+
+`device`  the device of a test, "cpu" or (in `pytest -m gpu`) "cuda:0"; also the default device
+          while the test runs. Tests that do not name it run with the CPU as the default.
+`rng`     a NumPy generator with a fresh seed, printed when the test fails; set
+          TINYGRAD_CUPY_TEST_SEED to repeat that run.
+`mnist_dir`  the folder of the real MNIST, from $TINYGRAD_CUPY_DATA.
+
+Hypothesis draws fresh examples at every run and prints how to repeat a failure; the profile
+(HYPOTHESIS_PROFILE, "fast" or "ci") says how many.
+"""
+
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import numpy as np
+import pytest
+
+import tinygrad_cupy as tg
+from tinygrad_cupy import backend
+
+for profile, examples in (("fast", 20), ("ci", 100)):
+    hypothesis.settings.register_profile(
+        profile, max_examples=examples, deadline=None, derandomize=False, print_blob=True
+    )
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark every test of a file that imports PyTorch through peers.py as a comparison."""
+    names = vars(getattr(item, "module", None) or object)
+    if "import_torch" in names or "torch" in names:
+        item.add_marker(pytest.mark.peers)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") and not backend.cuda_available():
+        pytest.skip('needs a CUDA device and CuPy: pip install -e ".[dev,cuda12]"')
+
+
+# One value per session, not per test, so that Hypothesis tests may ask for it.
+@pytest.fixture(scope="session", params=["cpu", pytest.param("cuda:0", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(autouse=True)
+def _same_start(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Each test starts from seed 0 and from the default device that it asked for."""
+    uses_device = "device" in request.fixturenames
+    before = backend.default_device()
+    backend.set_default_device(request.getfixturevalue("device") if uses_device else "cpu")
+    tg.manual_seed(0)
+    yield
+    backend.set_default_device(before)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    given = os.environ.get("TINYGRAD_CUPY_TEST_SEED")
+    seed = int(given) if given else secrets.randbits(32)
+    print(f"rng: repeat with TINYGRAD_CUPY_TEST_SEED={seed}")
+    return np.random.default_rng(seed)
+
+
+@pytest.fixture(scope="session")
+def mnist_dir() -> Path:
+    folder = os.environ.get("TINYGRAD_CUPY_DATA")
+    if not folder:
+        pytest.skip("needs the real MNIST: set TINYGRAD_CUPY_DATA to its folder")
+    return Path(folder)
