@@ -51,11 +51,10 @@ def device(request: pytest.FixtureRequest) -> str:
 def _same_start(request: pytest.FixtureRequest) -> Iterator[None]:
     """Each test starts from seed 0 and from the default device that it asked for."""
     uses_device = "device" in request.fixturenames
-    before = backend.default_device()
     backend.set_default_device(request.getfixturevalue("device") if uses_device else "cpu")
     tg.manual_seed(0)
     yield
-    backend.set_default_device(before)
+    backend.set_default_device(None)
 
 
 @pytest.fixture
