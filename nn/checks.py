@@ -1,0 +1,109 @@
+"""The checks that layers make of their arguments and inputs; every error names the layer.
+
+Letters in shapes, here and in the layers: N images or rows of a batch, C channels, H height,
+W width, O output channels, F features.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from numbers import Integral, Real
+
+from tinygrad_cupy.tensor import Tensor
+
+Pair = int | tuple[int, int]
+
+
+def name_of(owner: object) -> str:
+    """What an error text puts in brackets: the class of a layer or optimizer, or a given name."""
+    return owner if isinstance(owner, str) else type(owner).__name__
+
+
+def integer(owner: object, argument: str, value: object, least: int = 1) -> int:
+    """`value` as an int of at least `least`, or a ValueError that names owner and argument."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise ValueError(
+            f"[{name_of(owner)}] {argument} must be an integer of at least {least}, got {value!r}"
+        )
+    return int(value)
+
+
+def pair(owner: object, argument: str, value: object, least: int = 1) -> tuple[int, int]:
+    """One integer, or two for (height, width), as a pair of ints of at least `least`."""
+    both = value if isinstance(value, tuple | list) else (value, value)
+    fits = len(both) == 2 and all(
+        isinstance(one, Integral) and not isinstance(one, bool) and one >= least for one in both
+    )
+    if not fits:
+        raise ValueError(
+            f"[{name_of(owner)}] {argument} must be an integer of at least {least} or a pair of "
+            f"them (height, width), got {value!r}"
+        )
+    return int(both[0]), int(both[1])
+
+
+def number(
+    owner: object, argument: str, value: object, least: float, below: float = math.inf
+) -> float:
+    """`value` as a float in [least, below), or a ValueError that names owner and argument."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not least <= value < below:
+        limits = f"at least {least:g}" + ("" if below == math.inf else f" and below {below:g}")
+        raise ValueError(
+            f"[{name_of(owner)}] {argument} must be a number of {limits}, got {value!r}"
+        )
+    return float(value)
+
+
+def positive(owner: object, argument: str, value: object) -> float:
+    """`value` as a finite float above 0, or a ValueError that names owner and argument."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < math.inf:
+        raise ValueError(f"[{name_of(owner)}] {argument} must be a number above 0, got {value!r}")
+    return float(value)
+
+
+def fraction(owner: object, argument: str, value: object) -> float:
+    """`value` as a float in [0, 1], or a ValueError that names owner and argument."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value <= 1:
+        raise ValueError(
+            f"[{name_of(owner)}] {argument} must be a number from 0 to 1, got {value!r}"
+        )
+    return float(value)
+
+
+def choice(owner: object, argument: str, value: object, choices: Sequence[str]) -> str:
+    """`value` when it is one of `choices`, or a ValueError that lists them."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(
+            f"[{name_of(owner)}] {argument} must be one of {', '.join(choices)}, got {value!r}"
+        )
+    return value
+
+
+def groups_divide(owner: object, groups: int, in_channels: int, out_channels: int) -> None:
+    """Grouped convolution splits both channel counts into `groups` equal parts."""
+    for argument, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
+        if channels % groups:
+            raise ValueError(
+                f"[{name_of(owner)}] groups must divide {argument}: {channels} channels cannot be "
+                f"split into {groups} groups"
+            )
+
+
+def input_axes(owner: object, x: Tensor, *layouts: str) -> None:
+    """The input must have as many axes as one of the layouts, such as "N, C, H, W"."""
+    if not any(x.ndim == layout.count(",") + 1 for layout in layouts):
+        wanted = " or ".join(f"({layout})" for layout in layouts)
+        raise ValueError(
+            f"[{name_of(owner)}] expected an input of shape {wanted}, "
+            f"got {x.ndim} axes (input shape {x.shape})"
+        )
+
+
+def input_size(owner: object, x: Tensor, axis: int, expected: int, what: str) -> None:
+    """The input must have `expected` entries along `axis`; `what` says what they are."""
+    if x.ndim <= axis or x.ndim < -axis or x.shape[axis] != expected:
+        got = x.shape[axis] if -x.ndim <= axis < x.ndim else "none"
+        raise ValueError(
+            f"[{name_of(owner)}] expected {expected} {what}, got {got} (input shape {x.shape})"
+        )

@@ -1,0 +1,50 @@
+"""Initial values of parameters: PyTorch's defaults, drawn from random stream 0 (weights).
+
+`tinygrad_cupy.manual_seed` makes them reproducible; the CPU and a GPU draw the same values to
+rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from tinygrad_cupy import backend
+from tinygrad_cupy.ops import random
+
+
+def fan_in(shape: tuple[int, ...]) -> int:
+    """Inputs that one output sees: the product of all axes of a weight but the first.
+
+    That is in_features for a Linear (out, in) and C/g * KH * KW for a Conv2d (O, C/g, KH, KW). A
+    ConvTranspose2d, whose weight is (C, O/g, KH, KW), follows PyTorch and counts O/g * KH * KW.
+    """
+    return math.prod(shape[1:])
+
+
+def uniform(shape: tuple[int, ...], bound: float, device: str | None = None) -> Any:
+    """A float32 array of values drawn evenly from [-bound, bound)."""
+    array = random.uniform(shape, random.STREAM_WEIGHTS, device or backend.default_device())
+    array *= 2 * bound
+    array -= bound
+    return array
+
+
+def kaiming_uniform(
+    shape: tuple[int, ...], a: float = math.sqrt(5), device: str | None = None
+) -> Any:
+    """U(-b, b) with b = sqrt(6 / ((1 + a^2) * fan_in)).
+
+    He et al., "Delving Deep into Rectifiers" (2015), equation 14, for a leaky ReLU of negative
+    slope `a`. PyTorch's Linear and Conv2d use a = sqrt(5), which makes b = 1 / sqrt(fan_in).
+    """
+    return uniform(shape, math.sqrt(6 / ((1 + a * a) * fan_in(shape))), device)
+
+
+def weight_and_bias(weight_shape: tuple[int, ...], outputs: int) -> tuple[Any, Any]:
+    """Arrays for the weight and the bias of a Linear or a convolution, as PyTorch starts them.
+
+    Both are drawn from U(-b, b), b = 1 / sqrt(fan_in): see `reset_parameters` of torch.nn.Linear.
+    """
+    weight = kaiming_uniform(weight_shape)
+    return weight, uniform((outputs,), 1 / math.sqrt(fan_in(weight_shape)))

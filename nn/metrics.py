@@ -1,0 +1,71 @@
+"""Numbers that judge a classifier, from its confusion matrix. Plain NumPy on the host.
+
+Letters in shapes: N examples, K classes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+def confusion_matrix(truth: ArrayLike, guess: ArrayLike, classes: int) -> NDArray[np.int64]:
+    """Counts (K, K): row is the true class, column the guessed one.
+
+    `truth` and `guess` are integers (N,) in [0, classes). ValueError when their shapes differ or a
+    class is out of range.
+    """
+    both = {"truth": np.asarray(truth).ravel(), "guess": np.asarray(guess).ravel()}
+    if both["truth"].shape != both["guess"].shape:
+        raise ValueError(
+            f"[confusion_matrix] truth and guess must be equally long, got "
+            f"{both['truth'].size} and {both['guess'].size}"
+        )
+    for name, labels in both.items():
+        if labels.size and not np.issubdtype(labels.dtype, np.integer):
+            raise ValueError(f"[confusion_matrix] {name} must be integers, got {labels.dtype}")
+        outside = labels[(labels < 0) | (labels >= classes)]
+        if outside.size:
+            raise ValueError(
+                f"[confusion_matrix] {name} must lie in [0, {classes}), got {outside[0]}"
+            )
+    cells = both["truth"].astype(np.int64) * classes + both["guess"].astype(np.int64)
+    return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
+
+
+def accuracy(matrix: ArrayLike) -> float:
+    """The share of examples on the diagonal of a confusion matrix; 0.0 when it is empty."""
+    counts = _counts(matrix)
+    return float(_ratio(np.trace(counts), counts.sum()))
+
+
+def precision(matrix: ArrayLike) -> NDArray[np.float64]:
+    """Per class (K,): of what was guessed as it, the share that was it. Never guessed: 0."""
+    counts = _counts(matrix)
+    return _ratio(np.diagonal(counts), counts.sum(axis=0))
+
+
+def recall(matrix: ArrayLike) -> NDArray[np.float64]:
+    """Per class (K,): of what was it, the share that was guessed as it. No examples: 0."""
+    counts = _counts(matrix)
+    return _ratio(np.diagonal(counts), counts.sum(axis=1))
+
+
+def f1(matrix: ArrayLike) -> NDArray[np.float64]:
+    """Per class (K,): the harmonic mean of precision and recall, 2PR / (P + R). 0 / 0 is 0."""
+    counts = _counts(matrix)
+    # 2PR / (P + R) is twice the hits over guesses plus examples, and needs no other 0 / 0 case.
+    return _ratio(2 * np.diagonal(counts), counts.sum(axis=0) + counts.sum(axis=1))
+
+
+def _counts(matrix: ArrayLike) -> NDArray[np.int64]:
+    counts = np.asarray(matrix)
+    if counts.ndim != 2 or counts.shape[0] != counts.shape[1]:
+        raise ValueError(f"[metrics] expected a square confusion matrix, got shape {counts.shape}")
+    return counts
+
+
+def _ratio(part: ArrayLike, whole: ArrayLike) -> NDArray[np.float64]:
+    """part / whole, and 0 where whole is 0."""
+    whole = np.asarray(whole, np.float64)
+    return np.divide(part, whole, out=np.zeros_like(whole), where=whole != 0)

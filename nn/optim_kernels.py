@@ -1,0 +1,153 @@
+"""The arithmetic of the optimizers on arrays, in place: a NumPy and a CUDA body of each.
+
+On the CPU an update runs over blocks that stay in the cache, dealt to the CPU threads: a dozen
+passes over a block of 128 kB cost little more than one pass over memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tinygrad_cupy.backend import Elementwise, Kernel
+from tinygrad_cupy.parallel import parallel_map, spans, workspace
+
+BLOCK = 1 << 15
+
+
+def _in_blocks(block: Callable[..., None], grad: Any, *written: Any) -> None:
+    """Call `block` on matching flat pieces of the arrays; it writes all of them but `grad`."""
+    if not all(array.flags.c_contiguous for array in written):
+        block(grad, *written)
+        return
+    flat = [array.reshape(-1) for array in (np.ascontiguousarray(grad), *written)]
+    parallel_map(lambda span: block(*[array[span] for array in flat]), spans(flat[0].size, BLOCK))
+
+
+def _decayed(grad: Any, weight_decay: float, param: Any) -> Any:
+    """grad + weight_decay * param in scratch memory."""
+    if not weight_decay:
+        return grad
+    sum_ = workspace("optimizer gradient", param.shape, param.dtype)
+    np.multiply(param, weight_decay, out=sum_)
+    return np.add(sum_, grad, out=sum_)
+
+
+def _sgd(grad: Any, lr: float, weight_decay: float, param: Any) -> None:
+    def block(grad: Any, param: Any) -> None:
+        scratch = workspace("optimizer step", param.shape, param.dtype)
+        np.multiply(_decayed(grad, weight_decay, param), lr, out=scratch)
+        np.subtract(param, scratch, out=param)
+
+    _in_blocks(block, grad, param)
+
+
+def _momentum(
+    grad: Any,
+    lr: float,
+    gain: float,
+    momentum: float,
+    weight_decay: float,
+    nesterov: bool,
+    param: Any,
+    buffer: Any,
+) -> None:
+    def block(grad: Any, param: Any, buffer: Any) -> None:
+        scratch = workspace("optimizer step", param.shape, param.dtype)
+        grad = _decayed(grad, weight_decay, param)
+        np.multiply(buffer, momentum, out=buffer)
+        np.multiply(grad, gain, out=scratch)
+        np.add(buffer, scratch, out=buffer)
+        if nesterov:
+            np.multiply(buffer, momentum, out=scratch)
+            np.add(scratch, grad, out=scratch)
+            np.multiply(scratch, lr, out=scratch)
+        else:
+            np.multiply(buffer, lr, out=scratch)
+        np.subtract(param, scratch, out=param)
+
+    _in_blocks(block, grad, param, buffer)
+
+
+def _adam(
+    grad: Any,
+    step_size: float,
+    epsilon: float,
+    keep: float,
+    beta1: float,
+    beta2: float,
+    weight_decay: float,
+    param: Any,
+    first: Any,
+    second: Any,
+) -> None:
+    def block(grad: Any, param: Any, first: Any, second: Any) -> None:
+        scratch = workspace("optimizer step", param.shape, param.dtype)
+        grad = _decayed(grad, weight_decay, param)
+        np.subtract(grad, first, out=scratch)
+        np.multiply(scratch, 1 - beta1, out=scratch)
+        np.add(first, scratch, out=first)
+        np.multiply(grad, grad, out=scratch)
+        np.multiply(scratch, 1 - beta2, out=scratch)
+        np.multiply(second, beta2, out=second)
+        np.add(second, scratch, out=second)
+        np.sqrt(second, out=scratch)
+        np.add(scratch, epsilon, out=scratch)
+        np.divide(first, scratch, out=scratch)
+        np.multiply(scratch, step_size, out=scratch)
+        if keep != 1:
+            np.multiply(param, keep, out=param)
+        np.subtract(param, scratch, out=param)
+
+    _in_blocks(block, grad, param, first, second)
+
+
+# param -= lr * (grad + weight_decay * param)
+sgd_update = Kernel(
+    cpu=_sgd,
+    cuda=Elementwise(
+        "T grad, float64 lr, float64 weight_decay",
+        "T param",
+        "param = param - T(lr) * (grad + T(weight_decay) * param)",
+        name="tinygrad_sgd",
+    ),
+)
+
+# g = grad + weight_decay * param; buffer = momentum * buffer + gain * g;
+# param -= lr * (nesterov ? g + momentum * buffer : buffer)
+momentum_update = Kernel(
+    cpu=_momentum,
+    cuda=Elementwise(
+        "T grad, float64 lr, float64 gain, float64 momentum, float64 weight_decay, bool nesterov",
+        "T param, T buffer",
+        """
+        const T g = grad + T(weight_decay) * param;
+        const T b = T(momentum) * buffer + T(gain) * g;
+        buffer = b;
+        param = param - T(lr) * (nesterov ? g + T(momentum) * b : b);
+        """,
+        name="tinygrad_sgd_momentum",
+    ),
+)
+
+# g = grad + weight_decay * param; first and second move towards g and g * g by 1 - beta;
+# param = keep * param - step_size * first / (sqrt(second) + epsilon)
+adam_update = Kernel(
+    cpu=_adam,
+    cuda=Elementwise(
+        "T grad, float64 step_size, float64 epsilon, float64 keep, "
+        "float64 beta1, float64 beta2, float64 weight_decay",
+        "T param, T first, T second",
+        """
+        const T g = grad + T(weight_decay) * param;
+        const T m = first + T(1 - beta1) * (g - first);
+        const T v = T(beta2) * second + T(1 - beta2) * g * g;
+        first = m;
+        second = v;
+        param = T(keep) * param - T(step_size) * m / (sqrt(v) + T(epsilon));
+        """,
+        name="tinygrad_adam",
+    ),
+)

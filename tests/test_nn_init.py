@@ -1,0 +1,61 @@
+"""Initial values: PyTorch's ranges, from the weights' random stream."""
+
+import math
+
+import numpy as np
+import pytest
+
+import tinygrad_cupy as tg
+from tinygrad_cupy import nn
+
+
+@pytest.mark.parametrize(
+    ("layer", "fan_in"),
+    [
+        (nn.Linear(300, 200), 300),
+        (nn.Conv2d(16, 64, (3, 5), groups=2), 8 * 15),
+        (nn.ConvTranspose2d(64, 16, 3), 16 * 9),
+    ],
+)
+def test_weights_and_biases_fill_the_range_of_one_over_root_fan_in(
+    layer: nn.Linear, fan_in: int
+) -> None:
+    bound = 1 / math.sqrt(fan_in)
+    weight = layer.weight.numpy()
+    assert weight.dtype == np.float32
+    assert abs(weight).max() <= bound * (1 + 1e-6)
+    assert abs(weight).max() > 0.99 * bound
+    assert abs(weight.mean()) < 0.05 * bound
+    assert weight.std() == pytest.approx(bound / math.sqrt(3), rel=0.05)
+    assert layer.bias is not None
+    bias = layer.bias.numpy()
+    assert 0.5 * bound < abs(bias).max() <= bound * (1 + 1e-6)
+
+
+def test_kaiming_uniform_of_a_plain_relu_is_hes() -> None:
+    values = nn.init.kaiming_uniform((100, 50, 3, 3), a=0.0)
+    assert values.std() == pytest.approx(math.sqrt(2 / 450), rel=0.02)
+
+
+def test_the_seed_decides_the_weights(device: str) -> None:
+    def state() -> dict[str, np.ndarray]:
+        return nn.models.build("small").to(device).state_dict()
+
+    tg.manual_seed(7)
+    first, second = state(), state()
+    tg.manual_seed(7)
+    again = state()
+    for name, array in first.items():
+        np.testing.assert_array_equal(array, again[name])
+    assert not np.array_equal(first["0.weight"], second["0.weight"])
+
+
+@pytest.mark.gpu
+def test_cpu_and_gpu_start_from_the_same_weights() -> None:
+    states = []
+    for device in ("cpu", "cuda"):
+        tg.manual_seed(3)
+        tg.set_default_device(device)
+        states.append(nn.models.build("medium").state_dict())
+    for name, array in states[0].items():
+        np.testing.assert_allclose(array, states[1][name], rtol=0, atol=1e-7)
