@@ -1,1 +1,45 @@
-"""An autograd tensor engine for people who compute with CuPy."""
+"""tinygrad_cupy: an autograd tensor engine for people who compute with CuPy, with CNN layers."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from .autograd import FusedOp, Op, grad, is_grad_enabled, no_grad
+from .backend import cuda_available, default_device, set_default_device
+from .gradcheck import gradcheck
+from .ops.elementwise import where
+from .ops.random import manual_seed
+from .ops.shape import concat, stack
+from .tensor import Tensor
+
+if TYPE_CHECKING:
+    from . import datasets, nn
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "FusedOp",
+    "Op",
+    "Tensor",
+    "concat",
+    "cuda_available",
+    "datasets",
+    "default_device",
+    "grad",
+    "gradcheck",
+    "is_grad_enabled",
+    "manual_seed",
+    "nn",
+    "no_grad",
+    "set_default_device",
+    "stack",
+    "where",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load ``nn`` and ``datasets`` on first use: the engine alone imports fast."""
+    if name in ("nn", "datasets"):
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

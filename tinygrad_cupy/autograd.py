@@ -1,0 +1,506 @@
+"""Reverse-mode differentiation of a graph that is recorded while the program runs.
+
+An operation is a class. Calling an instance on tensors computes the result and, where a gradient
+may be wanted, turns that instance into one node of the graph: it remembers where its inputs came
+from (its *edges*) and what its backward rule declared it would read (its *saved* values), nothing
+else. Backward rules take and return tensors, so a gradient can itself be differentiated.
+
+    class Exp(Op):
+        saves = ("y",)                          # an input of forward by its name, or y: the output
+
+        def forward(self, x): return self.xp.exp(x)      # arrays in, array out
+        def backward(self, grad, y): return grad * y     # tensors in, tensors out
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Iterable, Sequence
+from contextlib import ContextDecorator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from .backend import Array, array_module, device_of
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
+
+Edge = Any  # an Op (the node that made the input), a leaf TensorBase, or None: no gradient
+
+
+class _Mode(threading.local):
+    recording = True
+
+
+_mode = _Mode()
+
+
+class set_grad_enabled(ContextDecorator):
+    """Context or decorator: record a graph inside it, or not. Per thread."""
+
+    def __init__(self, enabled: bool) -> None:
+        self.enabled = enabled
+        self.previous: list[bool] = []  # a stack: one instance may decorate a recursive function
+
+    def __enter__(self) -> None:
+        self.previous.append(_mode.recording)
+        _mode.recording = self.enabled
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        _mode.recording = self.previous.pop()
+
+
+class no_grad(set_grad_enabled):
+    """Context or decorator under which no graph is recorded. Per thread.
+
+    >>> with no_grad():
+    ...     y = x * 2       # y.requires_grad is False
+    """
+
+    def __init__(self) -> None:
+        super().__init__(False)
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations of this thread are being recorded."""
+    return _mode.recording
+
+
+class Version:
+    """How often an array was written in place; shared by all tensors that view that array."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+class TensorBase:
+    """What the engine needs to know of a tensor: its array, its place in the graph, its gradient.
+
+    The mixins of the operation families build on this; users see `tinygrad_cupy.Tensor`.
+    """
+
+    __slots__ = ("__weakref__", "_node", "_version", "data", "grad", "requires_grad")
+
+    data: Array
+    grad: Tensor | None
+    requires_grad: bool
+    _node: Op | None
+    _version: Version
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.data.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(self.data.dtype)
+
+    @classmethod
+    def _wrap(cls, array: Array) -> Tensor:
+        """A plain tensor around ``array``, outside the graph."""
+        raise NotImplementedError  # tensor.py has it: this file cannot name Tensor
+
+    def _edge(self) -> Edge:
+        """Where a gradient of this tensor goes: its node, itself when it is a leaf, or nowhere."""
+        if not self.requires_grad:
+            return None
+        return self if self._node is None else self._node
+
+
+class Op:
+    """One operation and, once recorded, one node of the graph.
+
+    Subclasses set
+
+    ``saves``
+        names of what ``backward`` reads, in the order it takes them: arguments of ``forward``, or
+        ``"y"`` for the output. Only these are kept, and only these are checked for in-place writes.
+    ``broadcasts``
+        the inputs are broadcast against each other (and promoted to one dtype); the engine then
+        sums each gradient back to its input's shape and casts it to its input's dtype.
+    ``differentiable``
+        False for comparisons and the like: their results are never part of a graph.
+    ``view``
+        the output may share memory with the first input, and so shares its version counter.
+
+    While running, ``self.xp`` is ``numpy`` or ``cupy`` and, in ``backward``, ``self.needs`` says
+    for each input whether its gradient is wanted (``None`` may be returned where it is not).
+    What ``forward`` decided for ``backward`` (a mask, an argmax) is kept as attributes.
+    """
+
+    saves: ClassVar[tuple[str, ...]] = ()
+    broadcasts: ClassVar[bool] = False
+    differentiable: ClassVar[bool] = True
+    view: ClassVar[bool] = False
+    _slots: ClassVar[tuple[int, ...]] = ()  # of each saved name: its input's position, -1 for y
+
+    xp: Any
+    needs: tuple[bool, ...]
+    edges: tuple[Edge, ...]
+    inputs: tuple[tuple[tuple[int, ...], Any] | None, ...]  # shape and dtype; None for a scalar
+    _saved: list[tuple[Any, Edge, Version | None, int]] | None
+    _kind: type[TensorBase]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        names = [name for name in inspect.signature(cls.forward).parameters if name != "self"]
+        unknown = set(cls.saves) - {*names, "y"}
+        if unknown:
+            raise TypeError(f"[{cls.__name__}] saves {unknown}, but forward takes {names}")
+        cls._slots = tuple(names.index(name) if name in names else -1 for name in cls.saves)
+
+    def forward(self, *inputs: Any) -> Array:
+        raise NotImplementedError
+
+    def backward(self, grad: Tensor, *saved: Any) -> Any:
+        raise NotImplementedError
+
+    def __call__(self, *inputs: Any) -> Tensor:
+        """Compute the operation on tensors (and Python scalars); record it where wanted."""
+        tensors = [x for x in inputs if isinstance(x, TensorBase)]
+        first = tensors[0]
+        if len(tensors) > 1:
+            self._check_devices(tensors)
+        self.xp = array_module(first.data)
+        array = self.forward(*[x.data if isinstance(x, TensorBase) else x for x in inputs])
+        result = first._wrap(array)
+        if self.view and self.xp.may_share_memory(result.data, first.data):
+            result._version = first._version
+        if _mode.recording and self.differentiable and any(x.requires_grad for x in tensors):
+            self._record(inputs, result)
+        return result
+
+    def _check_devices(self, tensors: list[TensorBase]) -> None:
+        kinds = {type(x.data) for x in tensors}
+        if len(kinds) > 1 or kinds != {np.ndarray}:
+            devices = sorted({device_of(x.data) for x in tensors})
+            if len(devices) > 1:
+                raise ValueError(
+                    f"[{type(self).__name__}] expected all inputs on one device, "
+                    f"got {' and '.join(devices)}; move one with .to(device)"
+                )
+
+    # --- the graph ------------------------------------------------------------------------------
+
+    def _record(self, inputs: tuple[Any, ...], result: Tensor) -> None:
+        is_tensor = [isinstance(x, TensorBase) for x in inputs]
+        self.edges = tuple(x._edge() if t else None for x, t in zip(inputs, is_tensor, strict=True))
+        self.inputs = tuple(
+            (x.shape, x.data.dtype) if t else None for x, t in zip(inputs, is_tensor, strict=True)
+        )
+        self._saved = []
+        for slot in self._slots:
+            value = result if slot < 0 else inputs[slot]
+            edge = self if slot < 0 else self.edges[slot]  # `self` is put back in when it is read
+            if isinstance(value, TensorBase):
+                kept = None if edge is self else edge
+                self._saved.append((value.data, kept, value._version, value._version.count))
+            else:
+                self._saved.append((value, None, None, 0))
+        self._kind = type(result)
+        result._node = self
+        result.requires_grad = True
+
+    def _read_saved(self, connected: bool) -> list[Any]:
+        """The saved values as tensors; ``connected`` to the graph where it will be extended."""
+        if self._saved is None:
+            raise RuntimeError(
+                f"[{type(self).__name__}] this graph was already used by a backward pass, which "
+                "freed its saved values; pass retain_graph=True to the first pass to use it again"
+            )
+        values = []
+        for slot, (value, kept, version, count) in zip(self._slots, self._saved, strict=True):
+            if version is None:
+                values.append(value)
+                continue
+            if version.count != count:
+                raise RuntimeError(
+                    f"[{type(self).__name__}] a value that its backward needs (shape "
+                    f"{tuple(value.shape)}) was written in place after it was used"
+                )
+            edge = self if slot < 0 else kept
+            if connected and isinstance(edge, TensorBase):
+                values.append(edge)
+                continue
+            tensor = self._kind._wrap(value)
+            tensor._version = version
+            if connected and edge is not None:
+                tensor._node, tensor.requires_grad = edge, True
+            values.append(tensor)
+        return values
+
+    def _input_gradients(self, grad: Tensor, create_graph: bool) -> tuple[Tensor | None, ...]:
+        result = self.backward(grad, *self._read_saved(create_graph))
+        grads = result if isinstance(result, tuple) else (result,)
+        if len(grads) != len(self.edges):
+            raise RuntimeError(
+                f"[{type(self).__name__}] expected {len(self.edges)} gradients from backward, "
+                f"got {len(grads)}"
+            )
+        return tuple(self._fit(grad, i) for i, grad in enumerate(grads))
+
+    def _fit(self, grad: Tensor | None, index: int) -> Tensor | None:
+        """Check a gradient against its input; undo broadcasting and promotion where declared."""
+        expected = self.inputs[index]
+        if grad is None or expected is None or not self.needs[index]:
+            return None
+        shape, dtype = expected
+        if self.broadcasts:
+            if grad.shape != shape:
+                grad = grad.sum_to(shape)
+            if grad.data.dtype != dtype:
+                grad = grad.astype(dtype)
+        if grad.shape != shape or grad.data.dtype != dtype:
+            raise RuntimeError(
+                f"[{type(self).__name__}] expected a gradient of shape {shape} and dtype {dtype} "
+                f"for input {index}, got shape {grad.shape} and dtype {grad.dtype}"
+            )
+        return grad
+
+    def _release(self) -> None:
+        """Let go of everything the backward rule read; edges stay, so that a reuse is noticed."""
+        self._saved = None
+        for name in list(self.__dict__):
+            if name not in ("edges", "inputs", "needs", "_saved", "_kind"):
+                del self.__dict__[name]
+
+
+class FusedOp(Op):
+    """An operation with one kernel forward and one backward, and a plain `reference` beside them.
+
+    While no graph of the backward is wanted, `backward_arrays` runs on arrays. When it is, the
+    reference, written in Tensor operations, is differentiated instead. The reference gets every
+    input and may use what ``forward`` decided (kept as attributes), and changes nothing.
+    """
+
+    def __init_subclass__(cls) -> None:
+        names = [name for name in inspect.signature(cls.forward).parameters if name != "self"]
+        cls.saves = tuple(names)
+        super().__init_subclass__()
+
+    def reference(self, *inputs: Any) -> Tensor:
+        raise NotImplementedError
+
+    def backward_arrays(self, grad: Array, *inputs: Any) -> Any:
+        raise NotImplementedError
+
+    def backward(self, grad: Tensor, *inputs: Any) -> Any:
+        if not is_grad_enabled():
+            arrays = [x.data if isinstance(x, TensorBase) else x for x in inputs]
+            return tuple(
+                None if array is None else grad._wrap(array)
+                for array in self.backward_arrays(grad.data, *arrays)
+            )
+        # Aliases, so that in f(x, g(x)) the path from g(x) to x is not followed here as well.
+        aliases = [Alias()(x) if isinstance(x, TensorBase) else x for x in inputs]
+        wanted = [alias for alias, need in zip(aliases, self.needs, strict=True) if need]
+        output = self.reference(*aliases)
+        found = iter(grad_of([output], wanted, [grad], create_graph=True, allow_unused=True))
+        return tuple(next(found) if need else None for need in self.needs)
+
+
+class Alias(Op):
+    """The same array as a new node of the graph: y = x."""
+
+    view = True
+
+    def forward(self, x: Array) -> Array:
+        return x
+
+    def backward(self, grad: Tensor) -> Tensor:
+        return grad
+
+
+# --- the walk -----------------------------------------------------------------------------------
+
+
+def _topological(roots: Iterable[Edge], targets: set[int] | None) -> tuple[list[Edge], set[int]]:
+    """Nodes and leaves below ``roots``, inputs before outputs, and which of them matter.
+
+    With ``targets`` (ids of nodes and leaves) only what lies between the roots and a target
+    matters; without, every leaf is a target. Iterative: graphs are deeper than Python's stack.
+    """
+    order: list[Edge] = []
+    seen: set[int] = set()
+    wanted: set[int] = set()
+    stack: list[tuple[Edge, bool]] = [(root, False) for root in roots if root is not None]
+    while stack:
+        edge, entered = stack.pop()
+        is_leaf = isinstance(edge, TensorBase)
+        if entered or is_leaf:
+            if is_leaf and id(edge) in seen:
+                continue
+            seen.add(id(edge))
+            order.append(edge)
+            inside = not is_leaf and any(id(e) in wanted for e in edge.edges if e is not None)
+            if inside or (is_leaf if targets is None else id(edge) in targets):
+                wanted.add(id(edge))
+        elif id(edge) not in seen:
+            seen.add(id(edge))
+            stack.append((edge, True))
+            stack.extend((e, False) for e in edge.edges if e is not None and id(e) not in seen)
+    return order, wanted
+
+
+def _walk(
+    roots: Sequence[TensorBase],
+    seeds: Sequence[Tensor],
+    targets: set[int] | None,
+    create_graph: bool,
+    retain_graph: bool,
+) -> dict[int, tuple[Edge, Tensor]]:
+    """Send ``seeds`` from ``roots`` down the graph; what arrived, by id of target or leaf."""
+    edges = [root._edge() for root in roots]
+    order, wanted = _topological(edges, targets)
+    pending: dict[int, Tensor] = {}
+    arrived: dict[int, tuple[Edge, Tensor]] = {}
+
+    def add(edge: Edge, grad: Tensor) -> None:
+        known = pending.get(id(edge))
+        pending[id(edge)] = grad if known is None else known + grad
+
+    with set_grad_enabled(create_graph):
+        for edge, seed in zip(edges, seeds, strict=True):
+            add(edge, seed)
+        while order:
+            node = order.pop()
+            grad = pending.pop(id(node), None)
+            if grad is None or id(node) not in wanted:
+                continue
+            is_leaf = isinstance(node, TensorBase)
+            if is_leaf if targets is None else id(node) in targets:
+                arrived[id(node)] = (node, grad)
+            if is_leaf:
+                continue
+            node.needs = tuple(e is not None and id(e) in wanted for e in node.edges)
+            if not any(node.needs):
+                continue
+            for edge, found in zip(
+                node.edges, node._input_gradients(grad, create_graph), strict=True
+            ):
+                if found is not None:
+                    add(edge, found)
+            if not retain_graph:
+                node._release()
+    return arrived
+
+
+def _seed(output: TensorBase, grad: Any, caller: str) -> Tensor:
+    """The gradient that the walk starts with at ``output``."""
+    if not output.requires_grad:
+        raise RuntimeError(
+            f"[{caller}] the tensor (shape {output.shape}) does not require a gradient: nothing "
+            "it was computed from has requires_grad=True"
+        )
+    if grad is None:
+        if output.data.size != 1:
+            raise RuntimeError(
+                f"[{caller}] only a tensor with one element has a gradient of its own; for shape "
+                f"{output.shape} pass the gradient of what is computed from it"
+            )
+        return output._wrap(array_module(output.data).ones_like(output.data))
+    seed: Tensor = grad if isinstance(grad, TensorBase) else output._wrap(grad)  # type: ignore[assignment]
+    if seed.shape != output.shape:
+        raise ValueError(
+            f"[{caller}] expected a gradient of shape {output.shape}, got {seed.shape}"
+        )
+    return seed if seed.data.dtype == output.data.dtype else seed.astype(output.data.dtype)
+
+
+def backward(
+    output: TensorBase, grad: Any, create_graph: bool = False, retain_graph: bool | None = None
+) -> None:
+    """Add the gradient of ``output`` to ``.grad`` of every leaf it depends on."""
+    seed = _seed(output, grad, "backward")
+    retain = create_graph if retain_graph is None else retain_graph
+    owned = {id(seed.data)}
+    for leaf, found in _walk([output], [seed], None, create_graph, retain).values():
+        if leaf.grad is not None:
+            with set_grad_enabled(create_graph):
+                leaf.grad = leaf.grad + found
+        elif create_graph:
+            leaf.grad = found
+        else:  # .grad must be memory of its own: rules may hand one array to several inputs
+            shared = found.data.base is not None or id(found.data) in owned
+            leaf.grad = found._wrap(found.data.copy()) if shared else found
+            owned.add(id(found.data))
+
+
+def grad_of(
+    outputs: Sequence[TensorBase],
+    inputs: Sequence[TensorBase],
+    grad_outputs: Sequence[Any] | None = None,
+    create_graph: bool = False,
+    retain_graph: bool | None = None,
+    allow_unused: bool = False,
+) -> list[Tensor]:
+    """Gradients of ``outputs`` with respect to ``inputs``; `tinygrad_cupy.grad` is the public way."""
+    given = grad_outputs if grad_outputs is not None else [None] * len(outputs)
+    if len(given) != len(outputs):
+        raise ValueError(
+            f"[grad] expected {len(outputs)} grad_outputs, one per output, got {len(given)}"
+        )
+    seeds = [_seed(output, g, "grad") for output, g in zip(outputs, given, strict=True)]
+    for i, x in enumerate(inputs):
+        if not x.requires_grad:
+            raise RuntimeError(f"[grad] input {i} (shape {x.shape}) does not require a gradient")
+    retain = create_graph if retain_graph is None else retain_graph
+    keys = [id(x._edge()) for x in inputs]
+    arrived = _walk(outputs, seeds, set(keys), create_graph, retain)
+    found: list[Any] = [arrived[key][1] if key in arrived else None for key in keys]
+    for i, x in enumerate(found):
+        if x is None and not allow_unused:
+            raise RuntimeError(
+                f"[grad] input {i} (shape {inputs[i].shape}) was not used to compute the outputs; "
+                "pass allow_unused=True to get None for it"
+            )
+    return found
+
+
+def grad(
+    outputs: Any,
+    inputs: Any,
+    grad_outputs: Any = None,
+    create_graph: bool = False,
+    retain_graph: bool | None = None,
+    allow_unused: bool = False,
+) -> Any:
+    """Gradients of ``outputs`` with respect to ``inputs``, returned instead of accumulated.
+
+    Parameters
+    ----------
+    outputs, inputs:
+        a tensor or a sequence of tensors; ``inputs`` may be leaves or intermediate results.
+    grad_outputs:
+        the gradient to start from, one per output (ones for outputs with a single element).
+    create_graph:
+        record the gradients' own graph, so that they can be differentiated again.
+    retain_graph:
+        keep the graph usable; defaults to ``create_graph``.
+    allow_unused:
+        give ``None`` for an input that the outputs do not depend on, instead of an error.
+
+    Returns a tensor when ``inputs`` is a tensor, else a list of tensors.
+
+    >>> x = Tensor(3.0, requires_grad=True)
+    >>> first = grad(x ** 3, x, create_graph=True)      # 3 x²
+    >>> grad(first, x).item()                           # 6 x
+    18.0
+    """
+    single = isinstance(inputs, TensorBase)
+    output_list = [outputs] if isinstance(outputs, TensorBase) else list(outputs)
+    input_list = [inputs] if single else list(inputs)
+    if grad_outputs is not None and isinstance(outputs, TensorBase):
+        grad_outputs = [grad_outputs]
+    found = grad_of(output_list, input_list, grad_outputs, create_graph, retain_graph, allow_unused)
+    return found[0] if single else found

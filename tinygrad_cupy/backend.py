@@ -1,0 +1,194 @@
+"""Arrays and devices: NumPy or CuPy of an array, moving between them, kernels for both.
+
+The only file that imports CuPy, and it does so on first use: a machine without a GPU never pays
+for it. A device is a plain string, ``"cpu"`` or ``"cuda:0"``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib.util
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Array = Any  # numpy.ndarray or cupy.ndarray: CuPy carries no types
+
+
+@functools.cache
+def import_cupy() -> Any:
+    """The module ``cupy``, imported on first use.
+
+    Raises ``RuntimeError`` with the install command when CuPy is missing or broken.
+    """
+    try:
+        import cupy
+    except ImportError as error:
+        raise RuntimeError(
+            "[device] CUDA was asked for, but CuPy cannot be imported "
+            f'({error}): pip install "tinygrad-cupy[cuda12]" or "tinygrad-cupy[cuda13]"'
+        ) from error
+    return cupy
+
+
+@functools.cache
+def cuda_available() -> bool:
+    """Whether CuPy is installed and sees at least one CUDA device."""
+    if importlib.util.find_spec("cupy") is None:
+        return False
+    try:
+        return bool(import_cupy().cuda.runtime.getDeviceCount() > 0)
+    except Exception:  # whatever a broken driver raises, the answer is no
+        return False
+
+
+def is_cuda(array: Array) -> bool:
+    """Whether ``array`` lives on a CUDA device (is a CuPy array)."""
+    return not isinstance(array, np.ndarray | np.generic) and hasattr(
+        array, "__cuda_array_interface__"
+    )
+
+
+def array_module(array: Array) -> Any:
+    """``numpy`` or ``cupy``, whichever ``array`` belongs to."""
+    return import_cupy() if is_cuda(array) else np
+
+
+def special_functions(array: Array) -> Any:
+    """``scipy.special`` or ``cupyx.scipy.special``, whichever fits ``array``."""
+    if is_cuda(array):
+        return importlib.import_module("cupyx.scipy.special")
+    return importlib.import_module("scipy.special")
+
+
+# --- devices ------------------------------------------------------------------------------------
+
+_chosen_default: str | None = None
+
+
+def normalize_device(device: str) -> str:
+    """The full name of a device: ``"cuda"`` becomes ``"cuda:0"``.
+
+    Raises ``ValueError`` for a name that is no device, ``RuntimeError`` for CUDA that is absent.
+    """
+    if device == "cpu":
+        return device
+    kind, _, number = device.partition(":")
+    if kind != "cuda" or not (number or "0").isdigit():
+        near = difflib.get_close_matches(device, ["cpu", "cuda"], n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f'[device] expected "cpu", "cuda" or "cuda:N", got {device!r}{hint}')
+    if not cuda_available():
+        import_cupy()  # says what to install when it is CuPy that is missing
+        raise RuntimeError(f"[device] {device!r} was asked for, but CuPy sees no CUDA device")
+    count = import_cupy().cuda.runtime.getDeviceCount()
+    if int(number or 0) >= count:
+        raise ValueError(f"[device] {device!r} was asked for, but there are {count} CUDA devices")
+    return f"cuda:{int(number or 0)}"
+
+
+def default_device() -> str:
+    """Where new tensors go: what was set, else ``$TINYGRAD_CUPY_DEVICE``, else CUDA if there."""
+    if _chosen_default is not None:
+        return _chosen_default
+    wanted = os.environ.get("TINYGRAD_CUPY_DEVICE")
+    if wanted:
+        return normalize_device(wanted)
+    return "cuda:0" if cuda_available() else "cpu"
+
+
+def set_default_device(device: str | None) -> None:
+    """Send new tensors to ``device`` from now on; ``None`` restores the automatic choice."""
+    global _chosen_default
+    _chosen_default = None if device is None else normalize_device(device)
+    if _chosen_default is not None and _chosen_default != "cpu":
+        import_cupy().cuda.Device(int(_chosen_default.removeprefix("cuda:"))).use()
+
+
+def device_of(array: Array) -> str:
+    """The name of the device that holds ``array``."""
+    return f"cuda:{array.device.id}" if is_cuda(array) else "cpu"
+
+
+def to_device(array: Array, device: str) -> Array:
+    """``array`` itself when it is on ``device`` already, else a copy there."""
+    device = normalize_device(device)
+    if device_of(array) == device:
+        return array
+    if device == "cpu":
+        return array.get()
+    cupy = import_cupy()
+    with cupy.cuda.Device(int(device.removeprefix("cuda:"))):
+        return cupy.asarray(array)
+
+
+def to_numpy(array: Array) -> np.ndarray:
+    """A NumPy array with the values of ``array``; always a copy of its own."""
+    return array.get() if is_cuda(array) else np.array(array)
+
+
+def full(shape: tuple[int, ...], value: Any, dtype: Any, device: str) -> Array:
+    """A new array on ``device``, every element ``value``."""
+    device = normalize_device(device)
+    if device == "cpu":
+        return np.full(shape, value, dtype)
+    cupy = import_cupy()
+    with cupy.cuda.Device(int(device.removeprefix("cuda:"))):
+        return cupy.full(shape, value, dtype)
+
+
+def synchronize() -> None:
+    """Wait until every device has finished what it was given."""
+    if cuda_available():
+        import_cupy().cuda.Device().synchronize()
+
+
+# --- kernels ------------------------------------------------------------------------------------
+
+
+class Kernel:
+    """One callable with a NumPy body and a CUDA body; the kind of the first array chooses.
+
+    ``cpu`` and ``cuda`` take the same arguments and return the same result. ``cuda`` is a Python
+    function that launches a kernel, or an `Elementwise`.
+    """
+
+    def __init__(self, cpu: Callable[..., Any], cuda: Callable[..., Any]) -> None:
+        self.cpu, self.cuda = cpu, cuda
+
+    def __call__(self, *arguments: Any) -> Any:
+        return (self.cuda if is_cuda(arguments[0]) else self.cpu)(*arguments)
+
+
+class Elementwise:
+    """A CUDA kernel applied element by element, compiled on first use (by CuPy, and cached)."""
+
+    def __init__(self, inputs: str, outputs: str, body: str, name: str) -> None:
+        self.source = (inputs, outputs, body, name)
+
+    @functools.cached_property
+    def compiled(self) -> Any:
+        return import_cupy().ElementwiseKernel(*self.source)
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        return self.compiled(*arguments, **options)
+
+
+class CudaFile:
+    """The functions of a ``.cu`` file, compiled together on first use (by CuPy, and cached)."""
+
+    def __init__(self, beside: str, name: str) -> None:
+        self.path = Path(beside).with_name(name)
+
+    @functools.cached_property
+    def module(self) -> Any:
+        return import_cupy().RawModule(code=self.path.read_text(), options=("-std=c++17",))
+
+    def launch(self, name: str, threads: int, arguments: Sequence[Any], block: int = 256) -> None:
+        """Run function ``name`` on at least ``threads`` threads, in blocks of ``block``."""
+        blocks = max(1, -(-threads // block))
+        self.module.get_function(name)((blocks,), (block,), tuple(arguments))

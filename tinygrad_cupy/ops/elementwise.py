@@ -1,0 +1,560 @@
+"""Operations applied element by element: arithmetic, functions, activations, comparisons.
+
+Binary operations broadcast as NumPy's do. A Python or NumPy scalar takes the tensor's dtype; only
+a float meeting an integer tensor turns it into float32.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..autograd import Op, TensorBase
+from ..backend import Array, Elementwise, Kernel, special_functions
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+
+Scalar = bool | int | float | np.generic
+
+
+def is_float(dtype: Any) -> bool:
+    """Whether ``dtype`` is a floating-point type; bfloat16, which NumPy calls void-like, is one."""
+    dtype = np.dtype(dtype)
+    return dtype.kind == "f" or dtype.name == "bfloat16"
+
+
+def as_float(x: TensorBase) -> Tensor:
+    """``x``, cast to float32 where it holds integers or booleans."""
+    tensor: Tensor = x  # type: ignore[assignment]
+    return tensor if is_float(x.data.dtype) else tensor.astype(np.float32)
+
+
+# --- arithmetic ---------------------------------------------------------------------------------
+
+
+class Add(Op):
+    broadcasts = True
+
+    def forward(self, a: Array, b: Array) -> Array:
+        return self.xp.add(a, b)
+
+    def backward(self, grad: Tensor) -> tuple[Tensor, Tensor]:
+        return grad, grad
+
+
+class Mul(Op):
+    broadcasts = True
+    saves = ("a", "b")
+
+    def forward(self, a: Array, b: Array) -> Array:
+        return self.xp.multiply(a, b)
+
+    def backward(self, grad: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        return grad * b if self.needs[0] else None, grad * a if self.needs[1] else None
+
+
+class Div(Op):
+    broadcasts = True
+    saves = ("a", "b")
+
+    def forward(self, a: Array, b: Array) -> Array:
+        return self.xp.true_divide(a, b)
+
+    def backward(self, grad: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor | None]:
+        over_b = grad / b
+        return over_b, -(over_b * (a / b)) if self.needs[1] else None
+
+
+class Pow(Op):
+    """a ** b. At a = 0 the derivative by b is 0 for b ≥ 0 (its limit), and by a is 0 for b = 0."""
+
+    broadcasts = True
+    saves = ("a", "b", "y")
+
+    def forward(self, a: Array, b: Array) -> Array:
+        return a**b  # NumPy squares and takes roots faster through the operator than by power()
+
+    def backward(
+        self, grad: Tensor, a: Any, b: Any, y: Tensor
+    ) -> tuple[Tensor | None, Tensor | None]:
+        return (
+            self._by_base(grad, a, b) if self.needs[0] else None,
+            self._by_exponent(grad, a, b, y) if self.needs[1] else None,
+        )
+
+    def _by_base(self, grad: Tensor, a: Any, b: Any) -> Tensor:
+        if not isinstance(b, TensorBase):
+            return grad * (b * a ** (b - 1)) if b != 0 else grad * 0
+        flat = (b == 0).data  # 0 · 0**-1 would be NaN
+        exponent = b.where(~flat, 1)
+        return (grad * exponent * a ** (exponent - 1)).where(~flat, 0)
+
+    def _by_exponent(self, grad: Tensor, a: Any, b: Tensor, y: Tensor) -> Tensor:
+        if not isinstance(a, TensorBase):
+            return grad * y * math.log(a) if a > 0 else grad * 0
+        flat = (a == 0).data & (b >= 0).data
+        return (grad * y * a.where(~flat, 1).log()).where(~flat, 0)
+
+
+class Where(Op):
+    """``a`` where ``condition`` (a boolean array, not differentiated) holds, else ``b``."""
+
+    broadcasts = True
+
+    def __init__(self, condition: Array) -> None:
+        self.condition = condition
+
+    def forward(self, a: Array, b: Array) -> Array:
+        return self.xp.where(self.condition, a, b)
+
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        keep = self.condition
+        return (
+            grad.where(keep, 0) if self.needs[0] else None,
+            grad.where(~keep, 0) if self.needs[1] else None,
+        )
+
+
+class Maximum(Op):
+    """The larger of a and b; where they are equal, each gets half of the gradient."""
+
+    broadcasts = True
+
+    def forward(self, a: Array, b: Array) -> Array:
+        # The share of a, one byte an element: 2 where a is larger, 1 at a tie, 0 where b is.
+        self.share = (a > b).astype(np.int8) + (a >= b)
+        return self.xp.maximum(a, b)
+
+    def backward(self, grad: Tensor) -> tuple[Tensor, Tensor]:
+        to_a = grad * grad._wrap((self.share * 0.5).astype(grad.dtype))
+        return to_a, grad - to_a
+
+
+class Clip(Op):
+    """x limited to [low, high]; the gradient passes where low ≤ x ≤ high."""
+
+    def __init__(self, low: float | None, high: float | None) -> None:
+        self.low, self.high = low, high
+
+    def forward(self, x: Array) -> Array:
+        low = -math.inf if self.low is None else self.low
+        high = math.inf if self.high is None else self.high
+        self.inside = (x >= low) & (x <= high)
+        return self.xp.clip(x, self.low, self.high)
+
+    def backward(self, grad: Tensor) -> Tensor:
+        return grad.where(self.inside, 0)
+
+
+class Cast(Op):
+    def __init__(self, dtype: Any) -> None:
+        self.dtype = dtype
+
+    def forward(self, x: Array) -> Array:
+        self.source = x.dtype
+        return x.astype(self.dtype)
+
+    def backward(self, grad: Tensor) -> Tensor:
+        return grad.astype(self.source)
+
+
+class Compare(Op):
+    """A comparison: booleans, nothing to differentiate."""
+
+    differentiable = False
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def forward(self, a: Array, b: Array) -> Array:
+        return getattr(self.xp, self.name)(a, b)
+
+
+# --- functions ----------------------------------------------------------------------------------
+
+
+class Exp(Op):
+    saves = ("y",)
+
+    def forward(self, x: Array) -> Array:
+        return self.xp.exp(x)
+
+    def backward(self, grad: Tensor, y: Tensor) -> Tensor:
+        return grad * y
+
+
+class Log(Op):
+    saves = ("x",)
+
+    def forward(self, x: Array) -> Array:
+        return self.xp.log(x)
+
+    def backward(self, grad: Tensor, x: Tensor) -> Tensor:
+        return grad / x
+
+
+class Sqrt(Op):
+    saves = ("y",)
+
+    def forward(self, x: Array) -> Array:
+        return self.xp.sqrt(x)
+
+    def backward(self, grad: Tensor, y: Tensor) -> Tensor:
+        return grad / (y * 2)
+
+
+class Abs(Op):
+    """|x|; the gradient at 0 is 0."""
+
+    saves = ("x",)
+
+    def forward(self, x: Array) -> Array:
+        return self.xp.abs(x)
+
+    def backward(self, grad: Tensor, x: Tensor) -> Tensor:
+        return grad * x.sign()
+
+
+class Sign(Op):
+    def forward(self, x: Array) -> Array:
+        return self.xp.sign(x)
+
+    def backward(self, grad: Tensor) -> Tensor:
+        return grad._wrap(self.xp.zeros_like(grad.data))
+
+
+class Sin(Op):
+    saves = ("x",)
+
+    def forward(self, x: Array) -> Array:
+        return self.xp.sin(x)
+
+    def backward(self, grad: Tensor, x: Tensor) -> Tensor:
+        return grad * x.cos()
+
+
+class Cos(Op):
+    saves = ("x",)
+
+    def forward(self, x: Array) -> Array:
+        return self.xp.cos(x)
+
+    def backward(self, grad: Tensor, x: Tensor) -> Tensor:
+        return -(grad * x.sin())
+
+
+class Erf(Op):
+    saves = ("x",)
+
+    def forward(self, x: Array) -> Array:
+        return special_functions(x).erf(x)
+
+    def backward(self, grad: Tensor, x: Tensor) -> Tensor:
+        return grad * (-(x * x)).exp() * (2 / math.sqrt(math.pi))
+
+
+# --- activations --------------------------------------------------------------------------------
+
+
+class Tanh(Op):
+    saves = ("y",)
+
+    def forward(self, x: Array) -> Array:
+        return self.xp.tanh(x)
+
+    def backward(self, grad: Tensor, y: Tensor) -> Tensor:
+        return grad * (1 - y * y)
+
+
+class Sigmoid(Op):
+    saves = ("y",)
+
+    def forward(self, x: Array) -> Array:
+        return special_functions(x).expit(x)
+
+    def backward(self, grad: Tensor, y: Tensor) -> Tensor:
+        return grad * (y * (1 - y))
+
+
+class Softplus(Op):
+    """log(1 + eˣ), without overflow."""
+
+    saves = ("x",)
+
+    def forward(self, x: Array) -> Array:
+        return self.xp.logaddexp(x, x.dtype.type(0))
+
+    def backward(self, grad: Tensor, x: Tensor) -> Tensor:
+        return grad * x.sigmoid()
+
+
+_gate = Kernel(  # the gradient where the output is positive, else 0
+    cpu=lambda grad, y: np.multiply(grad, y > 0, dtype=grad.dtype),
+    cuda=Elementwise("T grad, T y", "T out", "out = y > T(0) ? grad : T(0)", "relu_gate"),
+)
+
+
+class Relu(Op):
+    """max(x, 0); the gradient at 0 is 0."""
+
+    saves = ("y",)
+
+    def forward(self, x: Array) -> Array:
+        return self.xp.maximum(x, x.dtype.type(0))
+
+    def backward(self, grad: Tensor, y: Tensor) -> Tensor:
+        return ReluGate(y.data)(grad)
+
+
+class ReluGate(Op):
+    """The gradient of ReLU: linear in the gradient, so it is its own backward."""
+
+    def __init__(self, y: Array) -> None:
+        self.y = y
+
+    def forward(self, grad: Array) -> Array:
+        return _gate(grad, self.y)
+
+    def backward(self, grad: Tensor) -> Tensor:
+        return ReluGate(self.y)(grad)
+
+
+# --- the methods --------------------------------------------------------------------------------
+
+
+class ElementwiseMixin(TensorBase):
+    """Arithmetic, functions and comparisons as methods and operators."""
+
+    __slots__ = ()
+
+    def _operand(self, other: Any) -> Any:
+        """``other`` ready to meet this tensor: a tensor, or a Python scalar, or NotImplemented."""
+        if isinstance(other, TensorBase):
+            return other
+        if isinstance(other, np.generic):
+            other = other.item()
+        if isinstance(other, bool | int | float):
+            return other
+        if hasattr(other, "__array_interface__") or hasattr(other, "__cuda_array_interface__"):
+            return self._wrap(other)
+        return NotImplemented
+
+    def _binary(self, op: Any, other: Any, swapped: bool = False) -> Any:
+        other = self._operand(other)
+        if other is NotImplemented:
+            return NotImplemented
+        mine: Any = self
+        if isinstance(other, float) or op is Div:
+            mine = as_float(self)
+        if isinstance(other, TensorBase) and op is Div:
+            other = as_float(other)
+        return op()(other, mine) if swapped else op()(mine, other)
+
+    def _method(self, name: str, op: Any, other: Any) -> Tensor:
+        result = self._binary(op, other)
+        if result is NotImplemented:
+            raise TypeError(
+                f"[{name}] expected a tensor, an array or a number, got {type(other).__name__}"
+            )
+        return result  # type: ignore[no-any-return]
+
+    def _compare(self, name: str, other: Any) -> Any:
+        other = self._operand(other)
+        if other is NotImplemented:
+            return NotImplemented
+        return Compare(name)(self, other)
+
+    def __add__(self, other: Any) -> Tensor:
+        return self._binary(Add, other)  # type: ignore[no-any-return]
+
+    __radd__ = __add__
+
+    def __mul__(self, other: Any) -> Tensor:
+        return self._binary(Mul, other)  # type: ignore[no-any-return]
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> Tensor:
+        return self * -1
+
+    def __sub__(self, other: Any) -> Tensor:
+        other = self._operand(other)
+        return NotImplemented if other is NotImplemented else self + -other
+
+    def __rsub__(self, other: Any) -> Tensor:
+        return -self + other
+
+    def __truediv__(self, other: Any) -> Tensor:
+        return self._binary(Div, other)  # type: ignore[no-any-return]
+
+    def __rtruediv__(self, other: Any) -> Tensor:
+        return self._binary(Div, other, swapped=True)  # type: ignore[no-any-return]
+
+    def __pow__(self, other: Any) -> Tensor:
+        return self._binary(Pow, other)  # type: ignore[no-any-return]
+
+    def __rpow__(self, other: Any) -> Tensor:
+        return self._binary(Pow, other, swapped=True)  # type: ignore[no-any-return]
+
+    def pow(self, exponent: Any) -> Tensor:
+        """self ** exponent, elementwise."""
+        return self**exponent
+
+    def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
+        return self._compare("equal", other)  # type: ignore[no-any-return]
+
+    def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
+        return self._compare("not_equal", other)  # type: ignore[no-any-return]
+
+    def __lt__(self, other: Any) -> Tensor:
+        return self._compare("less", other)  # type: ignore[no-any-return]
+
+    def __le__(self, other: Any) -> Tensor:
+        return self._compare("less_equal", other)  # type: ignore[no-any-return]
+
+    def __gt__(self, other: Any) -> Tensor:
+        return self._compare("greater", other)  # type: ignore[no-any-return]
+
+    def __ge__(self, other: Any) -> Tensor:
+        return self._compare("greater_equal", other)  # type: ignore[no-any-return]
+
+    __hash__ = object.__hash__  # identity: == gives a tensor
+
+    def where(self, condition: Any, other: Any) -> Tensor:
+        """Elements of self where ``condition`` holds, of ``other`` elsewhere; all broadcast."""
+        return self._method("where", _where(condition), other)
+
+    def maximum(self, other: Any) -> Tensor:
+        """The larger of self and other; equal elements share the gradient."""
+        return self._method("maximum", Maximum, other)
+
+    def minimum(self, other: Any) -> Tensor:
+        """The smaller of self and other; equal elements share the gradient."""
+        return -((-self)._method("minimum", Maximum, -other))
+
+    def clip(self, low: float | None = None, high: float | None = None) -> Tensor:
+        """Elements limited to [low, high]; None leaves that side open."""
+        if low is None and high is None:
+            raise ValueError("[clip] expected a lower or an upper limit, got neither")
+        return Clip(low, high)(self)
+
+    def exp(self) -> Tensor:
+        """eˣ, elementwise."""
+        return Exp()(as_float(self))
+
+    def log(self) -> Tensor:
+        """Natural logarithm, elementwise."""
+        return Log()(as_float(self))
+
+    def sqrt(self) -> Tensor:
+        """Square root, elementwise; the gradient at 0 is infinite."""
+        return Sqrt()(as_float(self))
+
+    def abs(self) -> Tensor:
+        """Absolute value, elementwise; the gradient at 0 is 0."""
+        return Abs()(self)
+
+    __abs__ = abs
+
+    def sign(self) -> Tensor:
+        """-1, 0 or 1, elementwise; the gradient is 0."""
+        return Sign()(self)
+
+    def sin(self) -> Tensor:
+        """Sine of radians, elementwise."""
+        return Sin()(as_float(self))
+
+    def cos(self) -> Tensor:
+        """Cosine of radians, elementwise."""
+        return Cos()(as_float(self))
+
+    def erf(self) -> Tensor:
+        """The error function 2/√π ∫₀ˣ exp(-t²) dt, elementwise."""
+        return Erf()(as_float(self))
+
+    def tanh(self) -> Tensor:
+        """Hyperbolic tangent, elementwise."""
+        return Tanh()(as_float(self))
+
+    def sigmoid(self) -> Tensor:
+        """1 / (1 + e⁻ˣ), elementwise."""
+        return Sigmoid()(as_float(self))
+
+    def softplus(self) -> Tensor:
+        """log(1 + eˣ), elementwise, without overflow."""
+        return Softplus()(as_float(self))
+
+    def relu(self) -> Tensor:
+        """max(x, 0), elementwise; the gradient at 0 is 0."""
+        return Relu()(self)
+
+    def leaky_relu(self, negative_slope: float = 0.01) -> Tensor:
+        """x where x > 0, else negative_slope · x."""
+        x = as_float(self)
+        return x.where(x > 0, x * negative_slope)
+
+    def elu(self, alpha: float = 1.0) -> Tensor:
+        """x where x > 0, else alpha · (eˣ - 1) (Clevert et al. 2016)."""
+        x = as_float(self)
+        negative = x.where(x <= 0, 0)  # exp of a large positive x would overflow
+        return x.where(x > 0, (negative.exp() - 1) * alpha)
+
+    def silu(self) -> Tensor:
+        """x · sigmoid(x) (Elfwing et al. 2018), also called swish."""
+        x = as_float(self)
+        return x * x.sigmoid()
+
+    def gelu(self, approximate: str = "none") -> Tensor:
+        """x · Φ(x), Φ the normal distribution function (Hendrycks & Gimpel 2016).
+
+        ``approximate="tanh"`` takes 0.5 x (1 + tanh(√(2/π) (x + 0.044715 x³))) instead.
+        """
+        x = as_float(self)
+        if approximate == "none":
+            return x * ((x * math.sqrt(0.5)).erf() + 1) * 0.5
+        if approximate == "tanh":
+            return x * (((x + x * x * x * 0.044715) * math.sqrt(2 / math.pi)).tanh() + 1) * 0.5
+        raise ValueError(f'[gelu] expected approximate "none" or "tanh", got {approximate!r}')
+
+    def astype(self, dtype: Any) -> Tensor:
+        """A copy in another dtype (itself when it has it already); gradients are cast back."""
+        wanted = resolve_dtype(dtype)
+        if wanted == self.data.dtype:
+            return self  # type: ignore[return-value]
+        return Cast(wanted)(self)
+
+
+def resolve_dtype(dtype: Any) -> np.dtype[Any]:
+    """A dtype from a name or type; "bfloat16" needs ml_dtypes."""
+    if dtype == "bfloat16":
+        try:
+            import ml_dtypes
+        except ImportError as error:
+            raise RuntimeError("[dtype] bfloat16 needs ml_dtypes: pip install ml_dtypes") from error
+        return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype(dtype)
+
+
+def _where(condition: Any) -> Any:
+    array = condition.data if isinstance(condition, TensorBase) else condition
+    if array.dtype != bool:
+        raise TypeError(f"[where] expected a boolean condition, got dtype {array.dtype}")
+    return lambda: Where(array)
+
+
+def where(condition: Any, a: Any, b: Any) -> Tensor:
+    """``a`` where the boolean ``condition`` holds, else ``b``; all three broadcast.
+
+    At least one of ``a`` and ``b`` is a tensor; the other may be a scalar.
+    """
+    if isinstance(a, TensorBase):
+        return a.where(condition, b)  # type: ignore[attr-defined, no-any-return]
+    if not isinstance(b, TensorBase):
+        raise TypeError(
+            f"[where] expected a tensor as a or b, got {type(a).__name__} and {type(b).__name__}"
+        )
+    array = condition.data if isinstance(condition, TensorBase) else condition
+    return b.where(~array, a)  # type: ignore[attr-defined, no-any-return]

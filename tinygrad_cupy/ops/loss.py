@@ -1,0 +1,135 @@
+"""Softmax cross-entropy, forward and backward in one step each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..autograd import FusedOp, TensorBase
+from ..backend import Array, array_module, is_cuda
+from .elementwise import as_float
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+
+REDUCTIONS = ("mean", "sum", "none")
+
+
+class CrossEntropy(FusedOp):
+    """-Σ_c q_c · log softmax(x)_c of each row of logits (R, C).
+
+    q is (1 - s) · onehot(target) + s / C for label smoothing s; rows whose target is ignore_index
+    count nothing. The gradient is softmax(x) - q. Targets were checked on the CPU; on the GPU a
+    target out of range gives NaN, and index 0 is read in its place.
+    """
+
+    def __init__(self, target: Array, smoothing: float, ignore_index: int, reduction: str) -> None:
+        self.target, self.smoothing = target, smoothing
+        self.ignore_index, self.reduction = ignore_index, reduction
+
+    def forward(self, logits: Array) -> Array:
+        xp, dtype = self.xp, logits.dtype
+        rows, classes = logits.shape
+        self.counted = self.target != self.ignore_index
+        legal = (self.target >= 0) & (self.target < classes)
+        self.index = xp.where(legal, self.target, 0)
+        # The weight of each row: 1, 0 where ignored, NaN where the target is no class.
+        self.weight = xp.where(self.counted & ~legal, np.nan, self.counted).astype(dtype)
+        top = logits.max(axis=1, keepdims=True)
+        exp = xp.exp(logits - top)
+        total = exp.sum(axis=1, keepdims=True)
+        self.softmax = exp / total
+        log_norm = (xp.log(total) + top)[:, 0]
+        picked = logits[xp.arange(rows), self.index]
+        smooth = dtype.type(self.smoothing)
+        losses = log_norm - (1 - smooth) * picked
+        if self.smoothing:
+            losses -= smooth * logits.mean(axis=1)
+        losses = xp.where(self.counted, losses * self.weight, dtype.type(0))
+        if self.reduction == "none":
+            return losses
+        return losses.sum() / self._divisor()
+
+    def _divisor(self) -> Any:
+        """What the summed loss is divided by: the rows counted, for a mean."""
+        if self.reduction != "mean":
+            return self.softmax.dtype.type(1)
+        return self.counted.sum().astype(self.softmax.dtype)
+
+    def _expected(self) -> Array:
+        """q, (R, C)."""
+        xp, (rows, classes) = self.xp, self.softmax.shape
+        smooth = self.softmax.dtype.type(self.smoothing)
+        q = xp.full((rows, classes), smooth / classes, self.softmax.dtype)
+        q[xp.arange(rows), self.index] += 1 - smooth
+        return q
+
+    def backward_arrays(self, grad: Array, logits: Array) -> Any:
+        scale = (grad / self._divisor()) * self.weight  # (R,)
+        difference = self.softmax - self._expected()
+        return (difference * scale.astype(logits.dtype)[:, None],)
+
+    def reference(self, logits: Tensor) -> Tensor:
+        q = logits._wrap(self._expected() * self.weight[:, None])
+        losses = -(logits.log_softmax(axis=1) * q).sum(axis=1)
+        if self.reduction == "none":
+            return losses
+        return losses.sum() / logits._wrap(self._divisor())
+
+
+class LossMixin(TensorBase):
+    """Losses as methods."""
+
+    __slots__ = ()
+
+    def cross_entropy(
+        self,
+        target: Any,
+        label_smoothing: float = 0.0,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+    ) -> Tensor:
+        """Softmax cross-entropy of logits (N, C, …) against class indices (N, …).
+
+        Label smoothing s replaces the one-hot target by (1 - s) · onehot + s / C (Szegedy et al.
+        2016). Positions whose target is ``ignore_index`` are left out, of the mean's divisor too.
+        ``reduction`` is "mean", "sum" or "none". An index out of range is an error on the CPU; on a
+        GPU, where looking would stall it, the loss becomes NaN.
+        """
+        logits = as_float(self)
+        labels = target.data if isinstance(target, TensorBase) else target
+        labels = array_module(logits.data).asarray(labels) if isinstance(labels, list) else labels
+        if reduction not in REDUCTIONS:
+            raise ValueError(f"[cross_entropy] expected reduction in {REDUCTIONS}, got {reduction}")
+        if not 0 <= label_smoothing <= 1:
+            raise ValueError(
+                f"[cross_entropy] expected label_smoothing from 0 to 1, got {label_smoothing}"
+            )
+        shape = logits.shape
+        if labels.dtype.kind not in "iu":
+            raise TypeError(f"[cross_entropy] expected integer classes, got dtype {labels.dtype}")
+        if len(shape) < 2 or tuple(labels.shape) != (shape[0], *shape[2:]):
+            raise ValueError(
+                f"[cross_entropy] expected logits (N, C, …) and classes (N, …), got {shape} and "
+                f"{tuple(labels.shape)}"
+            )
+        _check_classes(labels, shape[1], ignore_index)
+        rows = logits
+        if len(shape) > 2:  # classes last, then (R, C)
+            rows = logits.permute(0, *range(2, len(shape)), 1).reshape(-1, shape[1])
+        op = CrossEntropy(labels.reshape(-1), label_smoothing, ignore_index, reduction)
+        loss = op(rows)
+        return loss.reshape(*labels.shape) if reduction == "none" else loss
+
+
+def _check_classes(labels: Array, classes: int, ignore_index: int) -> None:
+    if is_cuda(labels):
+        return
+    wrong = (labels != ignore_index) & ((labels < 0) | (labels >= classes))
+    if wrong.any():
+        place = tuple(int(i) for i in np.argwhere(wrong)[0])
+        raise ValueError(
+            f"[cross_entropy] expected classes from 0 to {classes - 1}, got {labels[place]} at "
+            f"position {place[0] if len(place) == 1 else place}"
+        )

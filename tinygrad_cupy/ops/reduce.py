@@ -1,0 +1,237 @@
+"""Reductions over axes: sums, means, extrema, softmax, and the broadcast that is a sum's adjoint.
+
+``axis`` is None (all axes), an integer or a tuple; negative values count from the last axis.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..autograd import Op, TensorBase
+from ..backend import Array
+from .elementwise import as_float
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+
+Axis = int | tuple[int, ...] | None
+
+
+def normalize_axis(axis: Axis, ndim: int, name: str) -> tuple[int, ...]:
+    """``axis`` as a sorted tuple of distinct non-negative integers."""
+    if axis is None:
+        return tuple(range(ndim))
+    axes = (axis,) if isinstance(axis, int | np.integer) else tuple(axis)
+    for a in axes:
+        if not -ndim <= a < ndim:
+            raise ValueError(f"[{name}] axis {a} is out of range for a tensor of {ndim} axes")
+    positive = sorted(int(a) % ndim for a in axes)
+    if len(set(positive)) < len(positive):
+        raise ValueError(f"[{name}] expected distinct axes, got {axes}")
+    return tuple(positive)
+
+
+def kept_shape(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
+    """``shape`` with the reduced ``axes`` kept as 1."""
+    return tuple(1 if i in axes else size for i, size in enumerate(shape))
+
+
+class Sum(Op):
+    def __init__(self, axes: tuple[int, ...], keepdims: bool) -> None:
+        self.axes, self.keepdims = axes, keepdims
+
+    def forward(self, x: Array) -> Array:
+        self.shape = tuple(x.shape)
+        return x.sum(axis=self.axes, keepdims=self.keepdims)
+
+    def backward(self, grad: Tensor) -> Tensor:
+        return grad.reshape(kept_shape(self.shape, self.axes)).broadcast_to(self.shape)
+
+
+class BroadcastTo(Op):
+    view = True
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+
+    def forward(self, x: Array) -> Array:
+        self.source = tuple(x.shape)
+        return self.xp.broadcast_to(x, self.shape)
+
+    def backward(self, grad: Tensor) -> Tensor:
+        return grad.sum_to(self.source)
+
+
+class SumTo(Op):
+    """Sum over the axes along which ``shape`` would be broadcast to x's shape."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+
+    def forward(self, x: Array) -> Array:
+        self.source = tuple(x.shape)
+        lead = x.ndim - len(self.shape)
+        stretched = (lead + i for i, n in enumerate(self.shape) if n == 1 != x.shape[lead + i])
+        return x.sum(axis=(*range(lead), *stretched)).reshape(self.shape)
+
+    def backward(self, grad: Tensor) -> Tensor:
+        return grad.broadcast_to(self.source)
+
+
+class Extremum(Op):
+    """The largest ("max") or smallest ("min") element; equal ones share the gradient equally."""
+
+    saves = ("x", "y")
+
+    def __init__(self, name: str, axes: tuple[int, ...]) -> None:
+        self.name, self.axes = name, axes
+
+    def forward(self, x: Array) -> Array:
+        return getattr(x, self.name)(axis=self.axes, keepdims=True)
+
+    def backward(self, grad: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        hits = x.data == y.data
+        share = hits / hits.sum(axis=self.axes, keepdims=True).clip(1)  # NaN equals nothing
+        return grad * grad._wrap(share.astype(grad.dtype))
+
+
+class ArgExtremum(Op):
+    """The position of the first largest ("argmax") or smallest ("argmin") element, as int64."""
+
+    differentiable = False
+
+    def __init__(self, name: str, axis: int | None, keepdims: bool) -> None:
+        self.name, self.axis, self.keepdims = name, axis, keepdims
+
+    def forward(self, x: Array) -> Array:
+        found = self.xp.asarray(getattr(x, self.name)(axis=self.axis))
+        if not self.keepdims:
+            return found
+        axes = range(x.ndim) if self.axis is None else [self.axis]
+        return self.xp.expand_dims(found, tuple(axes))
+
+
+class LogSumExp(Op):
+    """log Σ exp(x) along axes, the largest element taken out first so that nothing overflows."""
+
+    saves = ("x", "y")
+
+    def __init__(self, axes: tuple[int, ...]) -> None:
+        self.axes = axes
+
+    def forward(self, x: Array) -> Array:
+        xp = self.xp
+        top = x.max(axis=self.axes, keepdims=True)
+        top = xp.where(xp.isfinite(top), top, top.dtype.type(0))
+        total = xp.exp(x - top).sum(axis=self.axes, keepdims=True)
+        with np.errstate(divide="ignore"):  # a row of -inf gives -inf
+            return xp.log(total) + top
+
+    def backward(self, grad: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return grad * (x - y).exp()
+
+
+class Softmax(Op):
+    saves = ("y",)
+
+    def __init__(self, axes: tuple[int, ...]) -> None:
+        self.axes = axes
+
+    def forward(self, x: Array) -> Array:
+        e = self.xp.exp(x - x.max(axis=self.axes, keepdims=True))
+        e /= e.sum(axis=self.axes, keepdims=True)
+        return e
+
+    def backward(self, grad: Tensor, y: Tensor) -> Tensor:
+        return y * (grad - (grad * y).sum(axis=self.axes, keepdims=True))
+
+
+class ReduceMixin(TensorBase):
+    """Reductions as methods."""
+
+    __slots__ = ()
+
+    def sum(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """Sum over ``axis``; booleans and integers are summed as int64."""
+        return Sum(normalize_axis(axis, len(self.shape), "sum"), keepdims)(self)
+
+    def sum_to(self, shape: tuple[int, ...]) -> Tensor:
+        """Summed down to ``shape``, over the axes along which it would be broadcast."""
+        return SumTo(shape)(self)
+
+    def broadcast_to(self, *shape: int | tuple[int, ...]) -> Tensor:
+        """A view stretched to ``shape`` (NumPy's rules)."""
+        wanted = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
+        wanted = tuple(wanted)  # type: ignore[arg-type]
+        try:
+            fits = np.broadcast_shapes(self.shape, wanted) == wanted  # type: ignore[arg-type]
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ValueError(f"[broadcast_to] cannot stretch shape {self.shape} to {wanted}")
+        return BroadcastTo(wanted)(self)  # type: ignore[arg-type]
+
+    def mean(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """Arithmetic mean over ``axis``; of integers in float32."""
+        axes = normalize_axis(axis, len(self.shape), "mean")
+        return as_float(self).sum(axes, keepdims) / self._count(axes)
+
+    def var(self, axis: Axis = None, correction: int = 0, keepdims: bool = False) -> Tensor:
+        """Σ (x - mean)² / (n - correction) over ``axis`` (NumPy's default; PyTorch's is 1)."""
+        axes = normalize_axis(axis, len(self.shape), "var")
+        centred = as_float(self) - self.mean(axes, keepdims=True)
+        return (centred * centred).sum(axes, keepdims) / max(self._count(axes) - correction, 0)
+
+    def std(self, axis: Axis = None, correction: int = 0, keepdims: bool = False) -> Tensor:
+        """Square root of `var`."""
+        return self.var(axis, correction, keepdims).sqrt()
+
+    def max(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """Largest element along ``axis``; equal ones share the gradient equally."""
+        return self._extremum("max", axis, keepdims)
+
+    def min(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """Smallest element along ``axis``; equal ones share the gradient equally."""
+        return self._extremum("min", axis, keepdims)
+
+    def _extremum(self, name: str, axis: Axis, keepdims: bool) -> Tensor:
+        axes = self._nonempty(axis, name)
+        found = Extremum(name, axes)(self)
+        return found if keepdims else found.squeeze(axes)
+
+    def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
+        """Position of the first largest element along ``axis`` (int64); of all when None."""
+        self._nonempty(axis, "argmax")
+        return ArgExtremum("argmax", axis, keepdims)(self)
+
+    def argmin(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
+        """Position of the first smallest element along ``axis`` (int64); of all when None."""
+        self._nonempty(axis, "argmin")
+        return ArgExtremum("argmin", axis, keepdims)(self)
+
+    def logsumexp(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """log Σ exp(x) over ``axis``, without overflow."""
+        axes = self._nonempty(axis, "logsumexp")
+        total = LogSumExp(axes)(as_float(self))
+        return total if keepdims else total.squeeze(axes)
+
+    def softmax(self, axis: Axis = -1) -> Tensor:
+        """exp(x) / Σ exp(x), the sum over ``axis``."""
+        return Softmax(self._nonempty(axis, "softmax"))(as_float(self))
+
+    def log_softmax(self, axis: Axis = -1) -> Tensor:
+        """x - logsumexp(x), over ``axis``."""
+        x = as_float(self)
+        return x - x.logsumexp(self._nonempty(axis, "log_softmax"), keepdims=True)
+
+    def _count(self, axes: tuple[int, ...]) -> int:
+        return math.prod(self.shape[a] for a in axes)
+
+    def _nonempty(self, axis: Axis, name: str) -> tuple[int, ...]:
+        axes = normalize_axis(axis, len(self.shape), name)
+        if self._count(axes) == 0:
+            raise ValueError(f"[{name}] no elements to reduce along axis {axis} of {self.shape}")
+        return axes

@@ -1,0 +1,283 @@
+"""Rearranging elements: reshaping, axes, padding, joining, and NumPy's indexing in full."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..autograd import Op, TensorBase
+from ..backend import Array, Elementwise, Kernel, device_of, import_cupy, to_device
+from .reduce import Axis, normalize_axis
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+
+
+class Reshape(Op):
+    view = True
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+
+    def forward(self, x: Array) -> Array:
+        self.source = tuple(x.shape)
+        return x.reshape(self.shape)
+
+    def backward(self, grad: Tensor) -> Tensor:
+        return Reshape(self.source)(grad)
+
+
+class Permute(Op):
+    view = True
+
+    def __init__(self, axes: tuple[int, ...]) -> None:
+        self.axes = axes
+
+    def forward(self, x: Array) -> Array:
+        return x.transpose(self.axes)
+
+    def backward(self, grad: Tensor) -> Tensor:
+        return Permute(tuple(int(i) for i in np.argsort(self.axes)))(grad)
+
+
+class Pad(Op):
+    def __init__(self, width: tuple[tuple[int, int], ...], value: float) -> None:
+        self.width, self.value = width, value
+
+    def forward(self, x: Array) -> Array:
+        return self.xp.pad(x, self.width, constant_values=self.value)
+
+    def backward(self, grad: Tensor) -> Tensor:
+        inside = (
+            slice(low, n - high) for (low, high), n in zip(self.width, grad.shape, strict=True)
+        )
+        return grad[tuple(inside)]
+
+
+class Concat(Op):
+    def __init__(self, axis: int) -> None:
+        self.axis = axis
+
+    def forward(self, *arrays: Array) -> Array:
+        self.sizes = [a.shape[self.axis] for a in arrays]
+        return self.xp.concatenate(arrays, axis=self.axis)
+
+    def backward(self, grad: Tensor) -> tuple[Tensor, ...]:
+        return tuple(grad.split(self.sizes, self.axis))
+
+
+# --- indexing -----------------------------------------------------------------------------------
+
+
+def _scatter_add_cuda(out: Array, key: Any, values: Array) -> None:
+    """out[key] += values, repeats added in a fixed order, without atomics.
+
+    Indexing an array of positions finds where each value goes, whatever the key; a stable sort
+    brings equal positions together, and the thread at the head of each run adds that run up.
+    """
+    cupy = import_cupy()
+    position = cupy.arange(out.size).reshape(out.shape)[key].ravel()
+    order = cupy.argsort(position, kind="stable")
+    _sum_runs(position[order], order, cupy.ascontiguousarray(values).ravel(), out, size=order.size)
+
+
+_sum_runs = Elementwise(
+    "raw int64 position, raw int64 order, raw T values",
+    "raw T out",
+    """
+    long long here = position[i];
+    if (i == 0 || position[i - 1] != here) {
+        T sum = values[order[i]];
+        for (long long j = i + 1; j < _ind.size() && position[j] == here; ++j)
+            sum += values[order[j]];
+        out[here] = sum;
+    }
+    """,
+    "sum_runs",
+)
+
+_scatter_add = Kernel(cpu=np.add.at, cuda=_scatter_add_cuda)
+
+
+class Index(Op):
+    """x[key], for any key that NumPy takes."""
+
+    view = True
+
+    def __init__(self, key: tuple[Any, ...]) -> None:
+        self.key = key
+
+    def forward(self, x: Array) -> Array:
+        self.source = tuple(x.shape)
+        return x[self.key]
+
+    def backward(self, grad: Tensor) -> Tensor:
+        return Scatter(self.key, self.source)(grad)
+
+
+class Scatter(Op):
+    """Zeros of ``shape`` with the values added at ``key``: the adjoint of `Index`."""
+
+    def __init__(self, key: tuple[Any, ...], shape: tuple[int, ...]) -> None:
+        self.key, self.shape = key, shape
+
+    def forward(self, values: Array) -> Array:
+        out = self.xp.zeros(self.shape, values.dtype)
+        repeats = any(getattr(k, "dtype", None) is not None and k.dtype != bool for k in self.key)
+        if repeats:
+            _scatter_add(out, self.key, values)
+        else:
+            out[self.key] = values
+        return out
+
+    def backward(self, grad: Tensor) -> Tensor:
+        return Index(self.key)(grad)
+
+
+class ShapeMixin(TensorBase):
+    """Shapes, axes and indexing as methods."""
+
+    __slots__ = ()
+
+    def reshape(self, *shape: Any) -> Tensor:
+        """The same elements in C order under another shape; one size may be -1."""
+        wanted = tuple(shape[0]) if len(shape) == 1 and not isinstance(shape[0], int) else shape
+        size = math.prod(self.shape)
+        known = math.prod(n for n in wanted if n != -1)
+        guess = size // known if known and wanted.count(-1) == 1 else -1
+        full = tuple(guess if n == -1 else int(n) for n in wanted)
+        if any(n < 0 for n in full) or math.prod(full) != size:
+            raise ValueError(f"[reshape] cannot make shape {wanted} of {self.shape}")
+        return Reshape(full)(self)
+
+    def flatten(self, start_axis: int = 0, end_axis: int = -1) -> Tensor:
+        """Axes ``start_axis`` … ``end_axis`` (inclusive) joined into one."""
+        ndim = len(self.shape)
+        if ndim == 0:
+            return self.reshape(1)
+        (start,) = normalize_axis(start_axis, ndim, "flatten")
+        (end,) = normalize_axis(end_axis, ndim, "flatten")
+        if start > end:
+            raise ValueError(f"[flatten] start_axis {start_axis} is behind end_axis {end_axis}")
+        joined = math.prod(self.shape[start : end + 1])
+        return self.reshape(*self.shape[:start], joined, *self.shape[end + 1 :])
+
+    def permute(self, *axes: Any) -> Tensor:
+        """A view with the axes in the order given; as `transpose` with arguments."""
+        order = tuple(axes[0]) if len(axes) == 1 and not isinstance(axes[0], int) else axes
+        ndim = len(self.shape)
+        if sorted(a % ndim if -ndim <= a < ndim else a for a in order) != list(range(ndim)):
+            raise ValueError(f"[permute] expected each of {ndim} axes once, got {order}")
+        return Permute(tuple(a % ndim for a in order))(self)
+
+    def transpose(self, *axes: Any) -> Tensor:
+        """A view with the axes reversed, or in the order given (NumPy's transpose)."""
+        return self.permute(*(axes or [tuple(reversed(range(len(self.shape))))]))
+
+    @property
+    def T(self) -> Tensor:
+        """The view with all axes reversed."""
+        return self.transpose()
+
+    def squeeze(self, axis: Axis = None) -> Tensor:
+        """Without the axes of size 1: those named, or all."""
+        if axis is None:
+            return self.reshape(tuple(n for n in self.shape if n != 1))
+        axes = normalize_axis(axis, len(self.shape), "squeeze")
+        for a in axes:
+            if self.shape[a] != 1:
+                raise ValueError(f"[squeeze] axis {a} of shape {self.shape} is not of size 1")
+        return self.reshape(tuple(n for i, n in enumerate(self.shape) if i not in axes))
+
+    def unsqueeze(self, axis: int) -> Tensor:
+        """With a new axis of size 1 at position ``axis`` of the result."""
+        (place,) = normalize_axis(axis, len(self.shape) + 1, "unsqueeze")
+        return self.reshape(*self.shape[:place], 1, *self.shape[place:])
+
+    def pad(self, width: Any, value: float = 0.0) -> Tensor:
+        """Elements of ``value`` added around; ``width`` is ((before, after), …), one per axis."""
+        pairs = tuple((int(low), int(high)) for low, high in width)
+        if len(pairs) != len(self.shape) or any(n < 0 for pair in pairs for n in pair):
+            raise ValueError(
+                f"[pad] expected {len(self.shape)} pairs (before, after) of numbers ≥ 0 for shape "
+                f"{self.shape}, got {width}"
+            )
+        return Pad(pairs, value)(self)
+
+    def flip(self, axis: Axis = None) -> Tensor:
+        """A view with the order of elements reversed along ``axis`` (all axes when None)."""
+        axes = normalize_axis(axis, len(self.shape), "flip")
+        key = (slice(None, None, -1 if i in axes else 1) for i in range(len(self.shape)))
+        return self[tuple(key)]
+
+    def split(self, sizes: int | Sequence[int], axis: int = 0) -> list[Tensor]:
+        """Views along ``axis``: of the sizes listed, or that many of equal size."""
+        (place,) = normalize_axis(axis, len(self.shape), "split")
+        length = self.shape[place]
+        if isinstance(sizes, int):
+            if sizes < 1 or length % sizes:
+                raise ValueError(
+                    f"[split] cannot cut axis {axis} of shape {self.shape} into {sizes} equal parts"
+                )
+            sizes = [length // sizes] * sizes
+        if sum(sizes) != length or min(sizes, default=0) < 0:
+            raise ValueError(
+                f"[split] expected sizes that add up to {length} (axis {axis} of shape "
+                f"{self.shape}), got {list(sizes)}"
+            )
+        ends = np.cumsum(sizes)
+        before = (slice(None),) * place
+        return [
+            self[(*before, slice(int(end) - n, int(end)))]
+            for n, end in zip(sizes, ends, strict=True)
+        ]
+
+    def __getitem__(self, key: Any) -> Tensor:
+        """NumPy's indexing: ints, slices, None, ..., integer arrays, boolean masks; tensors too."""
+        keys = key if isinstance(key, tuple) else (key,)
+        arrays = tuple(self._index_part(k) for k in keys)
+        try:
+            return Index(arrays)(self)
+        except IndexError as error:
+            raise IndexError(f"[index] {error} (tensor of shape {self.shape})") from error
+
+    def _index_part(self, key: Any) -> Any:
+        if isinstance(key, TensorBase):
+            key = key.data
+        if isinstance(key, list):
+            key = np.asarray(key) if key else np.zeros(0, np.int64)
+        if isinstance(key, float) or (hasattr(key, "dtype") and key.dtype.kind not in "iub"):
+            raise IndexError(f"[index] expected integers or booleans, got {key!r}")
+        return to_device(key, device_of(self.data)) if hasattr(key, "ndim") else key
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise TypeError(
+            "[index] a tensor's elements cannot be assigned: build the result with tg.where, "
+            "tg.concat or arithmetic, or write into .data, which the graph does not see"
+        )
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("[len] a tensor without axes has no length")
+        return self.shape[0]
+
+
+def concat(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
+    """Tensors joined along an existing axis; all other sizes must agree."""
+    tensors = list(tensors)
+    if not tensors:
+        raise ValueError("[concat] expected at least one tensor, got none")
+    (place,) = normalize_axis(axis, len(tensors[0].shape), "concat")
+    shapes = [t.shape for t in tensors]
+    if len({s[:place] + s[place + 1 :] for s in shapes}) > 1 or len({len(s) for s in shapes}) > 1:
+        raise ValueError(f"[concat] expected shapes that agree but for axis {axis}, got {shapes}")
+    dtype = np.result_type(*[t.dtype for t in tensors])
+    return Concat(place)(*[t.astype(dtype) for t in tensors])
+
+
+def stack(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
+    """Tensors of one shape joined along a new axis at position ``axis`` of the result."""
+    return concat([t.unsqueeze(axis) for t in tensors], axis)

@@ -1,0 +1,92 @@
+"""Geometry that convolution and pooling share: windows sliding over the two last axes.
+
+Letters, here and in `conv` and `pool`: N images, C input channels, H × W input size, O output
+channels, KH × KW kernel, OH × OW output size, G groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ..backend import Array, array_module
+
+Pair = tuple[int, int]
+
+
+def pair(value: Any, name: str, least: int) -> Pair:
+    """``value`` as (vertical, horizontal), an integer standing for both, each ≥ ``least``."""
+    both = (value, value) if isinstance(value, int) else tuple(value)
+    if len(both) != 2 or not all(isinstance(v, int) and v >= least for v in both):
+        raise ValueError(f"{name}: expected an integer ≥ {least} or two of them, got {value!r}")
+    return both
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Size, step and spacing of the windows, and the padding around the input, in pixels."""
+
+    kernel: Pair
+    stride: Pair
+    padding: Pair
+    dilation: Pair
+
+    @classmethod
+    def parse(cls, op: str, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Windows:
+        """From integers or pairs; an error names the operation and the argument."""
+        return cls(
+            pair(kernel, f"[{op}] kernel_size", 1),
+            pair(stride, f"[{op}] stride", 1),
+            pair(padding, f"[{op}] padding", 0),
+            pair(dilation, f"[{op}] dilation", 1),
+        )
+
+    @property
+    def taps(self) -> int:
+        return self.kernel[0] * self.kernel[1]
+
+    def output_size(self, op: str, size: tuple[int, ...]) -> Pair:
+        """OH × OW for an input of H × W: ⌊(H + 2 pad - dilation (K - 1) - 1) / stride⌋ + 1."""
+        out = tuple(
+            (n + 2 * p - d * (k - 1) - 1) // s + 1
+            for n, k, s, p, d in zip(
+                size, self.kernel, self.stride, self.padding, self.dilation, strict=True
+            )
+        )
+        if min(out) < 1:
+            raise ValueError(
+                f"[{op}] a kernel of {self.kernel} with dilation {self.dilation} does not fit in "
+                f"an input of {tuple(size)} padded by {self.padding}"
+            )
+        return out[0], out[1]
+
+    def padded_size(self, size: tuple[int, ...]) -> Pair:
+        """Input size with the padding on both sides."""
+        return size[0] + 2 * self.padding[0], size[1] + 2 * self.padding[1]
+
+    def inside(self, size: tuple[int, ...]) -> tuple[slice, slice]:
+        """Where the input of H × W lies in its padded version."""
+        (ph, pw), (h, w) = self.padding, size
+        return slice(ph, ph + h), slice(pw, pw + w)
+
+    def each_tap(self, out: Pair) -> Iterator[tuple[int, slice, slice]]:
+        """Number k of each kernel position, and the padded input's pixels that it meets."""
+        (sh, sw), (dh, dw) = self.stride, self.dilation
+        for k in range(self.taps):
+            top, left = k // self.kernel[1] * dh, k % self.kernel[1] * dw
+            yield (
+                k,
+                slice(top, top + (out[0] - 1) * sh + 1, sh),
+                slice(left, left + (out[1] - 1) * sw + 1, sw),
+            )
+
+    def view(self, x: Array, out: Pair) -> Array:
+        """All windows of x (N, H, W, C), padded already: (N, OH, OW, KH, KW, C), not a copy."""
+        n, h, w, c = x.strides
+        (sh, sw), (dh, dw) = self.stride, self.dilation
+        return array_module(x).lib.stride_tricks.as_strided(
+            x,
+            (x.shape[0], *out, *self.kernel, x.shape[3]),
+            (n, h * sh, w * sw, h * dh, w * dw, c),
+        )

@@ -1,0 +1,94 @@
+"""Work split over CPU threads, with BLAS held to one thread each.
+
+NumPy releases the interpreter lock in copies, ufuncs and matrix products, so plain Python threads
+do run side by side. A batch cut into chunks that fit in the cache gains more that way than one
+product that BLAS spreads over threads by itself.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+T = TypeVar("T")
+_workspace = threading.local()
+_region = threading.Lock()
+
+
+@functools.cache
+def thread_count() -> int:
+    """CPU threads to use: ``$TINYGRAD_CUPY_THREADS``, else the cores this process may run on."""
+    wanted = os.environ.get("TINYGRAD_CUPY_THREADS")
+    if wanted:
+        if not wanted.isdigit() or int(wanted) < 1:
+            raise ValueError(f"[TINYGRAD_CUPY_THREADS] expected a whole number ≥ 1, got {wanted!r}")
+        return int(wanted)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(thread_count() - 1, thread_name_prefix="tinygrad_cupy")
+
+
+@functools.cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController().select(user_api="blas")
+
+
+def parallel_map(function: Callable[[T], Any], items: Sequence[T]) -> list[Any]:
+    """``[function(item) for item in items]``, the items dealt out to the CPU threads in turn.
+
+    Which thread takes which item is fixed, and results come back in order: a sum over them is the
+    same in every run. A call from inside a worker, or while another thread is in here, runs
+    serially.
+    """
+    workers = min(thread_count(), len(items))
+    if workers < 2 or not _region.acquire(blocking=False):
+        return [function(item) for item in items]
+    try:
+        results: list[Any] = [None] * len(items)
+
+        def work(worker: int) -> None:
+            for i in range(worker, len(items), workers):
+                results[i] = function(items[i])
+
+        with _blas().limit(limits=1):
+            others = [_pool().submit(work, worker) for worker in range(1, workers)]
+            try:
+                work(0)
+            finally:
+                for other in others:
+                    other.exception()  # wait: nothing may still write when this returns
+            for other in others:
+                other.result()
+        return results
+    finally:
+        _region.release()
+
+
+def workspace(name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Scratch memory of this thread, reused from call to call; its contents are left over.
+
+    Holding on to the pages matters as much as saving the call: fresh memory from the system costs
+    a page fault for every 4 kB.
+    """
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    buffers: dict[str, np.ndarray] = _workspace.__dict__
+    if name not in buffers or buffers[name].size < size:
+        buffers[name] = np.empty(size, np.uint8)
+    return buffers[name][:size].view(dtype).reshape(shape)
+
+
+def spans(count: int, step: int) -> list[slice]:
+    """``count`` items cut into slices of ``step`` (the last may be shorter)."""
+    return [slice(start, min(start + step, count)) for start in range(0, count, step)]

@@ -1,0 +1,375 @@
+"""`Tensor`: an array with a gradient. The operation families supply its methods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+
+from . import autograd
+from .autograd import Op, TensorBase, Version
+from .backend import (
+    Array,
+    default_device,
+    device_of,
+    full,
+    is_cuda,
+    normalize_device,
+    to_device,
+    to_numpy,
+)
+from .ops import random
+from .ops.conv import ConvMixin
+from .ops.elementwise import ElementwiseMixin, is_float, resolve_dtype
+from .ops.linalg import LinalgMixin
+from .ops.loss import LossMixin
+from .ops.norm import NormMixin
+from .ops.pool import PoolMixin
+from .ops.random import RandomMixin
+from .ops.reduce import ReduceMixin
+from .ops.shape import ShapeMixin
+
+
+class Transfer(Op):
+    """A copy on another device; the gradient travels back."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+
+    def forward(self, x: Array) -> Array:
+        self.source = device_of(x)
+        return to_device(x, self.device)
+
+    def backward(self, grad: Tensor) -> Tensor:
+        return grad.to(self.source)
+
+
+class Tensor(
+    ElementwiseMixin,
+    ReduceMixin,
+    ShapeMixin,
+    LinalgMixin,
+    ConvMixin,
+    PoolMixin,
+    NormMixin,
+    LossMixin,
+    RandomMixin,
+):
+    """An n-dimensional array that records what is computed from it, so it can be differentiated.
+
+    Parameters
+    ----------
+    data:
+        a NumPy or CuPy array (wrapped, not copied), a number, a nested list, or a tensor.
+    dtype:
+        defaults to the array's own; Python floats become float32, integers int64.
+    device:
+        "cpu", "cuda" or "cuda:N". An array stays where it is unless told; anything else goes to
+        `default_device`.
+    requires_grad:
+        whether ``backward`` fills ``.grad``; floating-point tensors only.
+
+    ``data`` is the array itself: writing into it is invisible to the graph. ``grad`` is a Tensor
+    or None.
+    """
+
+    __slots__ = ()
+    __array_ufunc__ = None  # so that ndarray * tensor asks the tensor
+    __array_priority__ = 1000
+
+    def __init__(
+        self,
+        data: Any,
+        dtype: Any = None,
+        device: str | None = None,
+        requires_grad: bool = False,
+    ) -> None:
+        self.data = _as_array(data, dtype, device)
+        self.grad = None
+        self._node = None
+        self._version = data._version if self._shares(data) else Version()
+        self.requires_grad = _may_require(self.data, requires_grad)
+
+    def _shares(self, data: Any) -> bool:
+        return isinstance(data, TensorBase) and data.data is self.data
+
+    @classmethod
+    def _wrap(cls, array: Array) -> Tensor:
+        tensor = object.__new__(Tensor)
+        tensor.data = np.asarray(array) if isinstance(array, np.generic) else array
+        tensor.grad = None
+        tensor.requires_grad = False
+        tensor._node = None
+        tensor._version = Version()
+        return tensor
+
+    # --- what it is -----------------------------------------------------------------------------
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return int(self.data.ndim)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return int(self.data.size)
+
+    @property
+    def device(self) -> str:
+        """ "cpu" or "cuda:N"."""
+        return device_of(self.data)
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether it was made by the user, not computed from tensors that require a gradient."""
+        return self._node is None
+
+    def __repr__(self) -> str:
+        values = np.array2string(to_numpy(self.data), separator=", ", prefix="Tensor(")
+        notes = "" if self.dtype in (np.float32, np.int64, np.bool_) else f", dtype={self.dtype}"
+        notes += "" if self.device == "cpu" else f', device="{self.device}"'
+        notes += ", requires_grad=True" if self.requires_grad else ""
+        return f"Tensor({values}{notes})"
+
+    def __bool__(self) -> bool:
+        if self.size != 1:
+            raise ValueError(
+                f"[bool] a tensor of shape {self.shape} is neither true nor false; use .numpy() "
+                "with .any() or .all()"
+            )
+        return bool(self.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __iter__(self) -> NoReturn:
+        raise TypeError(
+            "[iter] a tensor is not iterated over; index it, or use .split() or .numpy()"
+        )
+
+    # --- leaving the graph, and the device -------------------------------------------------------
+
+    def numpy(self) -> np.ndarray:
+        """The values as a NumPy array of their own, whatever the device."""
+        return to_numpy(self.data)
+
+    def item(self) -> Any:
+        """The value of a tensor with one element, as a Python number."""
+        if self.size != 1:
+            raise ValueError(f"[item] expected one element, got shape {self.shape}")
+        return self.data.item()
+
+    def tolist(self) -> Any:
+        """The values as (nested lists of) Python numbers."""
+        return to_numpy(self.data).tolist()
+
+    def detach(self) -> Tensor:
+        """A tensor on the same memory, outside the graph."""
+        tensor = self._wrap(self.data)
+        tensor._version = self._version
+        return tensor
+
+    def clone(self) -> Tensor:
+        """A copy in memory of its own; the gradient passes through."""
+        return Clone()(self)
+
+    def to(self, device: str) -> Tensor:
+        """Itself when it is on ``device`` already, else a copy there; the gradient comes back."""
+        device = normalize_device(device)
+        return self if device == self.device else Transfer(device)(self)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        self._refuse_while_recording("NumPy")
+        if is_cuda(self.data):
+            raise TypeError(
+                "[Tensor] implicit copy from the GPU to NumPy; use .numpy() to copy explicitly"
+            )
+        return np.array(self.data, dtype=dtype, copy=copy)
+
+    def __dlpack__(self, **options: Any) -> Any:
+        self._refuse_while_recording("DLPack")
+        return self.data.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> Any:
+        return self.data.__dlpack_device__()
+
+    def _refuse_while_recording(self, protocol: str) -> None:
+        if self.requires_grad:
+            raise RuntimeError(
+                f"[Tensor] {protocol} would take the values out of the graph unnoticed; use "
+                ".detach() first, or .numpy() for a host copy"
+            )
+
+    # --- gradients ------------------------------------------------------------------------------
+
+    def backward(
+        self, grad: Any = None, create_graph: bool = False, retain_graph: bool | None = None
+    ) -> None:
+        """Add d self / d leaf to ``.grad`` of every leaf that self was computed from.
+
+        grad:
+            the gradient of what is computed from self, of self's shape; 1 for a single element.
+        create_graph:
+            record the gradients' own graph. A leaf's ``.grad`` then holds a graph that holds the
+            leaf: set it to None when done, or use `tinygrad_cupy.grad`.
+        retain_graph:
+            keep the graph for another pass; defaults to ``create_graph``.
+        """
+        autograd.backward(self, grad, create_graph, retain_graph)
+
+    def zero_grad(self) -> None:
+        """Forget the gradient."""
+        self.grad = None
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Ask for a gradient of this leaf, or no longer."""
+        if not self.is_leaf:
+            raise RuntimeError("[requires_grad_] only a leaf can be changed; use .detach() first")
+        self.requires_grad = _may_require(self.data, requires_grad)
+        return self
+
+    # --- writing in place -----------------------------------------------------------------------
+
+    def assign_(self, values: Any) -> Tensor:
+        """Write ``values`` (a tensor, array or number that broadcasts) into self's own memory.
+
+        Raises when a graph that still needs the old values is used afterwards.
+        """
+        if self.requires_grad and self._node is not None:
+            raise RuntimeError("[assign_] only a leaf can be written; use .detach() first")
+        array = values.data if isinstance(values, TensorBase) else values
+        if hasattr(array, "dtype") and not isinstance(array, np.generic):
+            array = to_device(array, self.device)
+        shape = getattr(array, "shape", ())
+        if shape and np.broadcast_shapes(shape, self.shape) != self.shape:
+            raise ValueError(f"[assign_] expected values of shape {self.shape}, got {shape}")
+        self.data[...] = array
+        self.bump_version()
+        return self
+
+    def bump_version(self) -> None:
+        """Say that ``.data`` was written in place, so that stale graphs are noticed."""
+        self._version.count += 1
+
+    def replace_data(self, array: Array) -> None:
+        """Give this tensor another array (of another device, say); it stays the same object."""
+        self.data = array
+        self.bump_version()
+
+    # --- making tensors -------------------------------------------------------------------------
+
+    @classmethod
+    def full(
+        cls,
+        shape: int | Sequence[int],
+        value: Any,
+        dtype: Any = None,
+        device: str | None = None,
+        requires_grad: bool = False,
+    ) -> Tensor:
+        """Every element ``value``."""
+        chosen = _python_dtype(value) if dtype is None else resolve_dtype(dtype)
+        return _made(full(_shape(shape), value, chosen, device or default_device()), requires_grad)
+
+    @classmethod
+    def zeros(cls, *shape: Any, dtype: Any = "float32", **options: Any) -> Tensor:
+        """Every element 0. Options: device, requires_grad."""
+        return cls.full(_shape(*shape), 0, dtype, **options)
+
+    @classmethod
+    def ones(cls, *shape: Any, dtype: Any = "float32", **options: Any) -> Tensor:
+        """Every element 1. Options: device, requires_grad."""
+        return cls.full(_shape(*shape), 1, dtype, **options)
+
+    @classmethod
+    def arange(
+        cls,
+        start: Any,
+        stop: Any = None,
+        step: Any = 1,
+        dtype: Any = None,
+        device: str | None = None,
+        requires_grad: bool = False,
+    ) -> Tensor:
+        """start, start + step, … below stop (NumPy's arange)."""
+        start, stop = (0, start) if stop is None else (start, stop)
+        return cls(np.arange(start, stop, step).tolist(), dtype, device, requires_grad)
+
+    @classmethod
+    def eye(cls, size: int, dtype: Any = "float32", **options: Any) -> Tensor:
+        """The identity matrix (size, size). Options: device, requires_grad."""
+        device = options.pop("device", None) or default_device()
+        return cls(np.eye(size), dtype, device, **options)
+
+    @classmethod
+    def rand(cls, *shape: Any, dtype: Any = "float32", **options: Any) -> Tensor:
+        """Uniform in [0, 1), from stream 0 (`manual_seed`). Options: device, requires_grad."""
+        device = options.pop("device", None) or default_device()
+        drawn = random.uniform(_shape(*shape), random.STREAM_WEIGHTS, device)
+        return cls(drawn, dtype, **options)
+
+    @classmethod
+    def randn(cls, *shape: Any, dtype: Any = "float32", **options: Any) -> Tensor:
+        """Standard normal, from stream 0 (`manual_seed`). Options: device, requires_grad."""
+        device = options.pop("device", None) or default_device()
+        drawn = random.normal(_shape(*shape), random.STREAM_WEIGHTS, device)
+        return cls(drawn, dtype, **options)
+
+
+class Clone(Op):
+    def forward(self, x: Array) -> Array:
+        return x.copy()
+
+    def backward(self, grad: Tensor) -> Tensor:
+        return grad
+
+
+def _shape(*shape: Any) -> tuple[int, ...]:
+    if len(shape) == 1 and not isinstance(shape[0], int | np.integer):
+        shape = tuple(shape[0])
+    return tuple(int(n) for n in shape)
+
+
+def _made(array: Array, requires_grad: bool) -> Tensor:
+    tensor = Tensor._wrap(array)
+    tensor.requires_grad = _may_require(array, requires_grad)
+    return tensor
+
+
+def _may_require(array: Array, wanted: bool) -> bool:
+    if wanted and not is_float(array.dtype):
+        raise TypeError(
+            f"[Tensor] only floating-point tensors have gradients, got dtype {array.dtype}"
+        )
+    return wanted
+
+
+def _python_dtype(value: Any) -> Any:
+    """float32 for Python floats, int64 for ints, bool for bools; an array's own."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.dtype
+    kind = np.asarray(value).dtype
+    return {"f": np.dtype(np.float32), "i": np.dtype(np.int64), "u": np.dtype(np.int64)}.get(
+        kind.kind, kind
+    )
+
+
+def _as_array(data: Any, dtype: Any, device: str | None) -> Array:
+    """The array of a tensor: an array is kept as it is unless dtype or device ask otherwise."""
+    if isinstance(data, TensorBase):
+        data = data.data
+    if is_cuda(data) or isinstance(data, np.ndarray):
+        array = data if device is None else to_device(data, device)
+    else:
+        host = np.asarray(data)
+        array = to_device(host.astype(_python_dtype(data)), device or default_device())
+    if dtype is not None:
+        array = array.astype(resolve_dtype(dtype), copy=False)
+    if array.dtype.kind not in "biuf" and not is_float(array.dtype):
+        raise TypeError(f"[Tensor] expected numbers or booleans, got dtype {array.dtype}")
+    return array
