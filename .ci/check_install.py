@@ -31,6 +31,7 @@ def tracked_files(checkout: Path) -> set[str]:
 
 
 def main() -> None:
+    """Compare what is installed with the checkout named on the command line."""
     checkout = Path(sys.argv[1]).resolve()
     names = {str(path) for path in importlib.metadata.files("tinygrad-cupy") or ()}
     installed = {name for name in names if name.startswith("tinygrad_cupy/")}
