@@ -103,7 +103,8 @@ class TensorBase:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return np.dtype(self.data.dtype)
+        dtype: np.dtype[Any] = self.data.dtype
+        return dtype
 
     @classmethod
     def _wrap(cls, array: Array) -> Tensor:
@@ -444,7 +445,7 @@ def grad_of(
     retain_graph: bool | None = None,
     allow_unused: bool = False,
 ) -> list[Tensor]:
-    """Gradients of ``outputs`` with respect to ``inputs``; `tinygrad_cupy.grad` is the public way."""
+    """Gradients of ``outputs`` with respect to ``inputs``, as a list; users call `grad`."""
     given = grad_outputs if grad_outputs is not None else [None] * len(outputs)
     if len(given) != len(outputs):
         raise ValueError(

@@ -114,6 +114,15 @@ def device_of(array: Array) -> str:
     return f"cuda:{array.device.id}" if is_cuda(array) else "cpu"
 
 
+def device_names() -> list[str]:
+    """The CUDA devices by number, each with its maker's name; empty where there are none."""
+    if not cuda_available():
+        return []
+    runtime = import_cupy().cuda.runtime
+    names = (runtime.getDeviceProperties(i)["name"] for i in range(runtime.getDeviceCount()))
+    return [f"cuda:{i} {name.decode()}" for i, name in enumerate(names)]
+
+
 def to_device(array: Array, device: str) -> Array:
     """``array`` itself when it is on ``device`` already, else a copy there."""
     device = normalize_device(device)

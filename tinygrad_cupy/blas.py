@@ -19,11 +19,11 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
     Raises ``TypeError`` for float16 and bfloat16 on the CPU, where NumPy has no product for them.
     """
     if not is_cuda(a):
-        for array in (a, b):
-            if array.dtype.name in NARROW:
+        for name in (a.dtype.name, b.dtype.name):
+            if name in NARROW:
                 raise TypeError(
-                    f"[matmul] {array.dtype.name} products need a GPU: on the CPU {array.dtype.name} "
-                    'only stores and converts; use .astype("float32") first'
+                    f"[matmul] {name} products need a GPU: on the CPU {name} only stores and "
+                    'converts; use .astype("float32") first'
                 )
         return np.matmul(a, b, out=out)
     return array_module(a).matmul(a, b, out=out)

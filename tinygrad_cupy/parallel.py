@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 T = TypeVar("T")
 _workspace = threading.local()
@@ -86,7 +86,8 @@ def workspace(name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     buffers: dict[str, np.ndarray] = _workspace.__dict__
     if name not in buffers or buffers[name].size < size:
         buffers[name] = np.empty(size, np.uint8)
-    return buffers[name][:size].view(dtype).reshape(shape)
+    array: np.ndarray = buffers[name][:size].view(dtype).reshape(shape)
+    return array
 
 
 def spans(count: int, step: int) -> list[slice]:

@@ -245,36 +245,36 @@ class Conv2d(Op):
 class ConvInput(Op):
     """The gradient of convolution by its input; also transposed convolution."""
 
-    saves = ("grad", "weight")
+    saves = ("g", "weight")
 
     def __init__(self, geometry: Geometry, x_shape: Shape) -> None:
         self.geometry, self.x_shape = geometry, x_shape
 
-    def forward(self, grad: Array, weight: Array) -> Array:
-        return conv_input(grad, weight, self.geometry, self.x_shape)
+    def forward(self, g: Array, weight: Array) -> Array:
+        return conv_input(g, weight, self.geometry, self.x_shape)
 
-    def backward(self, dx: Tensor, grad: Tensor, weight: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(self, grad: Tensor, g: Tensor, weight: Tensor) -> tuple[Tensor | None, ...]:
         return (
-            Conv2d(self.geometry)(dx, weight) if self.needs[0] else None,
-            ConvWeight(self.geometry, weight.shape)(dx, grad) if self.needs[1] else None,
+            Conv2d(self.geometry)(grad, weight) if self.needs[0] else None,
+            ConvWeight(self.geometry, weight.shape)(grad, g) if self.needs[1] else None,
         )
 
 
 class ConvWeight(Op):
     """The gradient of convolution by its weight."""
 
-    saves = ("x", "grad")
+    saves = ("x", "g")
 
     def __init__(self, geometry: Geometry, w_shape: Shape) -> None:
         self.geometry, self.w_shape = geometry, w_shape
 
-    def forward(self, x: Array, grad: Array) -> Array:
-        return conv_weight(x, grad, self.geometry, self.w_shape)
+    def forward(self, x: Array, g: Array) -> Array:
+        return conv_weight(x, g, self.geometry, self.w_shape)
 
-    def backward(self, dw: Tensor, x: Tensor, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(self, grad: Tensor, x: Tensor, g: Tensor) -> tuple[Tensor | None, ...]:
         return (
-            ConvInput(self.geometry, x.shape)(grad, dw) if self.needs[0] else None,
-            Conv2d(self.geometry)(x, dw) if self.needs[1] else None,
+            ConvInput(self.geometry, x.shape)(g, grad) if self.needs[0] else None,
+            Conv2d(self.geometry)(x, grad) if self.needs[1] else None,
         )
 
 

@@ -22,8 +22,8 @@ Scalar = bool | int | float | np.generic
 
 def is_float(dtype: Any) -> bool:
     """Whether ``dtype`` is a floating-point type; bfloat16, which NumPy calls void-like, is one."""
-    dtype = np.dtype(dtype)
-    return dtype.kind == "f" or dtype.name == "bfloat16"
+    known: np.dtype[Any] = np.dtype(dtype)
+    return known.kind == "f" or known.name == "bfloat16"
 
 
 def as_float(x: TensorBase) -> Tensor:
@@ -85,15 +85,15 @@ class Pow(Op):
             self._by_exponent(grad, a, b, y) if self.needs[1] else None,
         )
 
-    def _by_base(self, grad: Tensor, a: Any, b: Any) -> Tensor:
-        if not isinstance(b, TensorBase):
+    def _by_base(self, grad: Tensor, a: Any, b: Any) -> Any:
+        if isinstance(b, bool | int | float):
             return grad * (b * a ** (b - 1)) if b != 0 else grad * 0
         flat = (b == 0).data  # 0 · 0**-1 would be NaN
         exponent = b.where(~flat, 1)
         return (grad * exponent * a ** (exponent - 1)).where(~flat, 0)
 
-    def _by_exponent(self, grad: Tensor, a: Any, b: Tensor, y: Tensor) -> Tensor:
-        if not isinstance(a, TensorBase):
+    def _by_exponent(self, grad: Tensor, a: Any, b: Tensor, y: Tensor) -> Any:
+        if isinstance(a, bool | int | float):
             return grad * y * math.log(a) if a > 0 else grad * 0
         flat = (a == 0).data & (b >= 0).data
         return (grad * y * a.where(~flat, 1).log()).where(~flat, 0)
@@ -382,10 +382,10 @@ class ElementwiseMixin(TensorBase):
 
     def __sub__(self, other: Any) -> Tensor:
         other = self._operand(other)
-        return NotImplemented if other is NotImplemented else self + -other
+        return self.__add__(other if other is NotImplemented else -other)
 
     def __rsub__(self, other: Any) -> Tensor:
-        return -self + other
+        return (-self).__add__(other)
 
     def __truediv__(self, other: Any) -> Tensor:
         return self._binary(Div, other)  # type: ignore[no-any-return]
@@ -401,7 +401,7 @@ class ElementwiseMixin(TensorBase):
 
     def pow(self, exponent: Any) -> Tensor:
         """self ** exponent, elementwise."""
-        return self**exponent
+        return self._method("pow", Pow, exponent)
 
     def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
         return self._compare("equal", other)  # type: ignore[no-any-return]
@@ -534,8 +534,9 @@ def resolve_dtype(dtype: Any) -> np.dtype[Any]:
             import ml_dtypes
         except ImportError as error:
             raise RuntimeError("[dtype] bfloat16 needs ml_dtypes: pip install ml_dtypes") from error
-        return np.dtype(ml_dtypes.bfloat16)
-    return np.dtype(dtype)
+        dtype = ml_dtypes.bfloat16
+    resolved: np.dtype[Any] = np.dtype(dtype)
+    return resolved
 
 
 def _where(condition: Any) -> Any:

@@ -67,7 +67,7 @@ class LinalgMixin(TensorBase):
         b: Any = other if isinstance(other, TensorBase) else self._wrap(other)
         if not a.shape or not b.shape:
             raise ValueError(f"[matmul] expected at least 1 axis each, got {a.shape} and {b.shape}")
-        drop = ()
+        drop: tuple[int, ...] = ()
         if len(a.shape) == 1:
             a, drop = a.unsqueeze(0), (*drop, -2)
         if len(b.shape) == 1:

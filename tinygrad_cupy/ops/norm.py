@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-
 from .. import blas
 from ..autograd import FusedOp, TensorBase
 from ..backend import Array, array_module

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -162,17 +162,17 @@ class ReduceMixin(TensorBase):
         """Summed down to ``shape``, over the axes along which it would be broadcast."""
         return SumTo(shape)(self)
 
-    def broadcast_to(self, *shape: int | tuple[int, ...]) -> Tensor:
+    def broadcast_to(self, *shape: Any) -> Tensor:
         """A view stretched to ``shape`` (NumPy's rules)."""
         wanted = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
-        wanted = tuple(wanted)  # type: ignore[arg-type]
+        wanted = tuple(wanted)
         try:
-            fits = np.broadcast_shapes(self.shape, wanted) == wanted  # type: ignore[arg-type]
+            fits = np.broadcast_shapes(self.shape, wanted) == wanted
         except ValueError:
             fits = False
         if not fits:
             raise ValueError(f"[broadcast_to] cannot stretch shape {self.shape} to {wanted}")
-        return BroadcastTo(wanted)(self)  # type: ignore[arg-type]
+        return BroadcastTo(wanted)(self)
 
     def mean(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
         """Arithmetic mean over ``axis``; of integers in float32."""
