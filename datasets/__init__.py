@@ -1,1 +1,24 @@
 """Datasets and the loader that feeds them to a model."""
+
+from .cache import cache_dir
+from .catalog import load
+from .dataset import ArrayDataset, DataError
+from .download import DownloadError
+from .loader import DataLoader
+from .mnist_files import find_mnist, mnist
+from .png import image_folder, write_png_folders
+from .uci_digits import digits
+
+__all__ = [
+    "ArrayDataset",
+    "DataError",
+    "DataLoader",
+    "DownloadError",
+    "cache_dir",
+    "digits",
+    "find_mnist",
+    "image_folder",
+    "load",
+    "mnist",
+    "write_png_folders",
+]

@@ -17,7 +17,7 @@ LOADER_KEY = (1 << 32) + 1
 
 
 class DataError(ValueError):
-    """Data that cannot be used; the text names the file or argument, what was expected, what came."""
+    """Data that cannot be used; the text names the file or argument, what was due, what came."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +105,9 @@ class ArrayDataset:
 
 
 def seeded_permutation(n: int, seed: int, key: int, counter: int = 0) -> npt.NDArray[np.int64]:
-    """The numbers 0..n-1 in an order fixed by (seed, key, counter): a stable argsort of Philox words.
+    """The numbers 0..n-1 in an order fixed by (seed, key, counter).
+
+    It is a stable argsort of the words of Philox4x64-10 with the key (seed, key).
 
     Raises DataError when the seed does not fit into 64 bits.
     """

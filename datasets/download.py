@@ -67,7 +67,8 @@ def _reachable(mirrors: Sequence[str], name: str) -> list[str]:
         try:
             with urllib.request.urlopen(request, timeout=CONTACT_SECONDS):
                 answers[mirror] = None
-        except urllib.error.HTTPError:
+        except urllib.error.HTTPError as error:
+            error.close()
             answers[mirror] = None  # a server is there; what it says to GET is what counts
         except (OSError, http.client.HTTPException) as error:
             answers[mirror] = _reason(error)
@@ -89,26 +90,28 @@ def _reachable(mirrors: Sequence[str], name: str) -> list[str]:
 
 def _fetch_one(path: Path, check: Check, mirrors: Sequence[str]) -> None:
     part = path.with_name(path.name + ".part")
+    content = _from_first_intact(path.name, part, check, mirrors)
+    # Written anew instead of moved: another process may still be appending to the part.
+    write_atomically(path, lambda file: file.write(content))
+    part.unlink(missing_ok=True)
+
+
+def _from_first_intact(name: str, part: Path, check: Check, mirrors: Sequence[str]) -> bytes:
     failures = []
     for mirror in mirrors:
         resumed = part.exists()
         try:
-            _receive(mirror + path.name, part)
+            _receive(mirror + name, part)
             try:
-                content = _checked(part, check)
+                return _checked(part, check)
             except DataError:
                 if not resumed:
                     raise
-                _receive(mirror + path.name, part)  # the old part may be what was wrong
-                content = _checked(part, check)
+            _receive(mirror + name, part)  # from the beginning: the old part may have been wrong
+            return _checked(part, check)
         except (_MirrorError, DataError) as error:
             failures.append(f"{_host(mirror)}: {error}")
-            continue
-        # Written anew instead of moved: another process may still be appending to the part.
-        write_atomically(path, lambda file, content=content: file.write(content))
-        part.unlink(missing_ok=True)
-        return
-    raise DownloadError(f"[{path.name}] no mirror served it intact ({'; '.join(failures)})")
+    raise DownloadError(f"[{name}] no mirror served it intact ({'; '.join(failures)})")
 
 
 def _checked(part: Path, check: Check) -> bytes:
@@ -129,26 +132,43 @@ class _MirrorError(Exception):
 def _receive(url: str, part: Path) -> None:
     """Bring `part` to its full length, asking only for the bytes it still lacks."""
     start = part.stat().st_size if part.exists() else 0
+    response = _open(url, start)
+    if response is None:
+        return  # nothing is left to send; the check decides about the part
+    with response:
+        if response.status != 206 or _range_start(response) != start:
+            start = 0  # this server sends the file from its beginning
+        with part.open("ab" if start else "wb") as file:
+            while chunk := _read(response):
+                file.write(chunk)
+        received = part.stat().st_size
+        length = response.headers["Content-Length"]
+        if length is not None and received != start + int(length):
+            raise _MirrorError(
+                f"the connection ended after {received} of {start + int(length)} bytes"
+            )
+
+
+def _open(url: str, start: int) -> http.client.HTTPResponse | None:
+    """The answer to a request for the bytes from `start` on; None when there are none."""
     request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
     try:
-        with urllib.request.urlopen(request, timeout=STALL_SECONDS) as response:
-            resumes = response.status == 206 and _range_start(response) == start
-            if start and not resumes:
-                start = 0  # this server sends the file from its beginning
-            length = response.headers["Content-Length"]
-            with part.open("ab" if start else "wb") as file:
-                while chunk := response.read(CHUNK):
-                    file.write(chunk)
-            received = part.stat().st_size
-            if length is not None and received != start + int(length):
-                raise _MirrorError(
-                    f"the connection ended after {received} of {start + int(length)} bytes"
-                )
+        response: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=STALL_SECONDS)
     except urllib.error.HTTPError as error:
-        if error.code != 416:  # 416: nothing is left to send; the check decides about the part
-            raise _MirrorError(_reason(error)) from error
-    except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException) as e:
-        raise _MirrorError(_reason(e)) from e
+        error.close()
+        if error.code == 416:
+            return None
+        raise _MirrorError(_reason(error)) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise _MirrorError(_reason(error)) from error
+    return response
+
+
+def _read(response: http.client.HTTPResponse) -> bytes:
+    try:
+        return response.read(CHUNK)
+    except (OSError, http.client.HTTPException) as error:
+        raise _MirrorError(_reason(error)) from error
 
 
 def _range_start(response: http.client.HTTPResponse) -> int | None:

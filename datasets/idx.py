@@ -69,8 +69,7 @@ def parse_idx(content: bytes, axes: int, path: Path) -> npt.NDArray[np.uint8]:
         size *= length
     if len(content) - header != size:
         raise DataError(
-            f"[{path}] expected {size} bytes of data for shape {shape}, "
-            f"got {len(content) - header}"
+            f"[{path}] expected {size} bytes of data for shape {shape}, got {len(content) - header}"
         )
     return np.frombuffer(content, dtype=np.uint8, offset=header).reshape(shape)
 
@@ -79,4 +78,6 @@ def check_sha256(content: bytes, expected: str, path: Path) -> None:
     """Raise DataError unless the hash of the decompressed bytes is the expected one."""
     found = hashlib.sha256(content).hexdigest()
     if found != expected:
-        raise DataError(f"[{path}] expected sha256 {expected} of the decompressed file, got {found}")
+        raise DataError(
+            f"[{path}] expected sha256 {expected} of the decompressed file, got {found}"
+        )

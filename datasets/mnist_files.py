@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .cache import cache_dir
 from .dataset import ArrayDataset, DataError
-from .download import Check, fetch
+from .download import Check, DownloadError, fetch
 from .idx import check_sha256, decompress, read_idx
 
 MIRRORS = (
@@ -42,16 +42,17 @@ def mnist(
     if data_dir is not None:
         return read_mnist(Path(data_dir))
     folder = find_mnist()
-    if folder is None:
-        if not download:
-            raise DataError(f"[mnist] expected its four files in {places()}, got none there")
-        return read_mnist(download_mnist())
-    try:
+    if folder is not None and (folder != mnist_cache() or not download):
         return read_mnist(folder)
-    except DataError:
-        if not download or folder != mnist_cache():
-            raise
-        return read_mnist(download_mnist())
+    if not download:
+        raise DataError(f"[mnist] expected its four files in {places()}, got none there")
+    try:
+        return cached_mnist()
+    except DownloadError as error:
+        raise DownloadError(
+            f"{error}; put the four files into a folder and name it "
+            f"as data_dir (--data-dir) or in ${DATA_VARIABLE}"
+        ) from error
 
 
 def find_mnist(data_dir: str | Path | None = None) -> Path | None:
@@ -80,12 +81,18 @@ def read_mnist(folder: Path) -> tuple[ArrayDataset, ArrayDataset]:
     return _read_pair(folder, "train"), _read_pair(folder, "t10k")
 
 
-def download_mnist() -> Path:
-    """Download what the cache lacks of MNIST; returns the folder. Raises DownloadError."""
+def cached_mnist() -> tuple[ArrayDataset, ArrayDataset]:
+    """MNIST from the cache, after a download of what it lacks or holds damaged.
+
+    Raises DownloadError when that fails.
+    """
     folder = mnist_cache()
-    checks = {f"{name}.gz": _content_check(sha256) for name, sha256 in SHA256.items()}
-    fetch(checks, folder, MIRRORS)
-    return folder
+    try:
+        return read_mnist(folder)
+    except DataError:
+        checks = {f"{name}.gz": _content_check(sha256) for name, sha256 in SHA256.items()}
+        fetch(checks, folder, MIRRORS)
+        return read_mnist(folder)
 
 
 def mnist_cache() -> Path:

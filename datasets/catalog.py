@@ -1,0 +1,61 @@
+"""A dataset by its name or its folder, with the reason for what was taken."""
+
+import difflib
+from pathlib import Path
+
+from .dataset import ArrayDataset, DataError
+from .download import DownloadError
+from .mnist_files import cached_mnist, find_mnist, mnist, mnist_cache, places, read_mnist
+from .png import image_folder
+from .uci_digits import digits
+
+NAMES = ("auto", "mnist", "digits")
+
+Loaded = tuple[ArrayDataset, ArrayDataset, str]
+
+
+def load(name_or_folder: str | Path, data_dir: str | Path | None = None) -> Loaded:
+    """The dataset (train, test) of a name, and one sentence that says which it is and why.
+
+    "mnist": see mnist(); an error when it is not to be had.
+    "digits": the embedded digits.
+    "auto": MNIST where it is in data_dir, in $TINYGRAD_CUPY_DATA or in the cache, or can be
+        downloaded; else the embedded digits. Without a network that is known within 10 seconds.
+        Damaged files outside the cache are an error, not a reason for the digits.
+    a folder (a Path is always one): see image_folder().
+
+    Raises DataError for a name that is none of these, and what those functions raise.
+    """
+    if name_or_folder == "auto":
+        return _load_auto(data_dir)
+    if name_or_folder == "mnist":
+        return (*mnist(data_dir), "MNIST, as asked.")
+    if name_or_folder == "digits":
+        return (*digits(), "The embedded digits, as asked.")
+    folder = Path(name_or_folder)
+    if isinstance(name_or_folder, str) and not folder.exists():
+        near = difflib.get_close_matches(name_or_folder.lower(), NAMES, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise DataError(
+            f"[dataset] expected {', '.join(NAMES)} or a folder that exists, "
+            f"got {name_or_folder!r}{hint}"
+        )
+    return (*image_folder(folder), f"The class folders in {folder}, as asked.")
+
+
+def _load_auto(data_dir: str | Path | None) -> Loaded:
+    found = find_mnist(data_dir)
+    try:
+        if found is not None and found != mnist_cache():
+            pair = read_mnist(found)
+        else:
+            pair = cached_mnist()
+    except DownloadError as error:
+        return (
+            *digits(),
+            f"The embedded digits, because MNIST is not in {places(data_dir)} "
+            f"and cannot be downloaded: {error}.",
+        )
+    if found is None:
+        return (*pair, f"MNIST, because it could be downloaded to {mnist_cache()}.")
+    return (*pair, f"MNIST, because its files are in {found}.")

@@ -1,0 +1,118 @@
+"""Batches for training: the data goes to the device once, and every batch is gathered there.
+
+Letters in shapes: N images, B images of a batch, C channels, H rows, W columns.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from tinygrad_cupy import backend
+from tinygrad_cupy.ops import random
+from tinygrad_cupy.tensor import Tensor
+
+from .dataset import LOADER_KEY, ArrayDataset, DataError, seeded_permutation
+
+Array = Any  # numpy.ndarray or cupy.ndarray
+
+
+def _gather_cpu(images: Array, rows: Array) -> Array:
+    return np.divide(images.take(rows, axis=0), np.float32(255))
+
+
+_gather_rows = backend.Elementwise(
+    "raw uint8 images, raw int64 rows, int64 size",
+    "float32 pixel",
+    "pixel = images[rows[i / size] * size + i % size] / 255.0f",
+    name="gather_images",
+)
+
+
+def _gather_cuda(images: Array, rows: Array) -> Array:
+    xp = backend.array_module(images)
+    batch = xp.empty((len(rows), *images.shape[1:]), dtype=np.float32)
+    _gather_rows(images, rows, images[0].size, batch)
+    return batch
+
+
+# (N, C, H, W) uint8, (B,) int64 -> (B, C, H, W) float32 in [0, 1], the same bits on both.
+gather = backend.Kernel(cpu=_gather_cpu, cuda=_gather_cuda)
+
+
+class DataLoader:
+    """Iterate over a dataset in batches (x, y) of tensors on one device.
+
+    x: float32 (B, C, H, W), pixel / 255, so in [0, 1];  y: int64 (B,)
+
+    Images stay uint8 on the device and become float32 as a batch is gathered: nothing is copied
+    from the host per batch. A loader may be iterated again and again.
+
+    dataset: what to iterate over
+    batch_size: B, from 1 to len(dataset); the last batch is smaller when B does not divide N
+    shuffle: a new order at every iteration. Without `seed` it comes from the global stream of
+        shuffles, which tinygrad_cupy.manual_seed sets; with it, iteration k of this loader has an
+        order fixed by (seed, k), whatever else draws random numbers. Both are the same on a CPU
+        and a GPU.
+    drop_last: leave the smaller last batch out
+    device: "cpu", "cuda:0"; default tinygrad_cupy.default_device()
+
+    Raises DataError when the batch size does not fit the data or the seed is not one.
+    """
+
+    def __init__(
+        self,
+        dataset: ArrayDataset,
+        batch_size: int = 128,
+        shuffle: bool = False,
+        drop_last: bool = False,
+        device: str | None = None,
+        seed: int | None = None,
+    ) -> None:
+        if not isinstance(batch_size, int | np.integer) or batch_size < 1:
+            raise DataError(
+                f"[DataLoader] expected batch_size as a whole number of at least 1, "
+                f"got {batch_size!r}"
+            )
+        if batch_size > len(dataset):
+            raise DataError(
+                f"[DataLoader] expected batch_size to be at most {len(dataset)}, the number of "
+                f"images of {dataset.name}, got {batch_size}"
+            )
+        if seed is not None and not 0 <= seed < 1 << 64:
+            raise DataError(f"[DataLoader] expected a seed from 0 to 2**64 - 1, got {seed}")
+        self.dataset = dataset
+        self.batch_size = int(batch_size)
+        self.shuffle = shuffle
+        self.drop_last = drop_last
+        self.device = backend.normalize_device(device or backend.default_device())
+        self.seed = seed
+        self._iterations = 0
+        self._images = backend.to_device(np.ascontiguousarray(dataset.images), self.device)
+        self._labels = backend.to_device(dataset.labels, self.device)
+
+    def __len__(self) -> int:
+        """The number of batches."""
+        full, rest = divmod(len(self.dataset), self.batch_size)
+        return full + (rest > 0 and not self.drop_last)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        order = self._order()
+        self._iterations += 1
+        return self._batches(order)
+
+    def _order(self) -> Array:
+        """(N,) int64 on the device: which image comes when."""
+        n = len(self.dataset)
+        if self.shuffle and self.seed is None:
+            return random.permutation(n, self.device)
+        if self.shuffle and self.seed is not None:
+            order = seeded_permutation(n, self.seed, LOADER_KEY, self._iterations)
+        else:
+            order = np.arange(n)
+        return backend.to_device(order, self.device)
+
+    def _batches(self, order: Array) -> Iterator[tuple[Tensor, Tensor]]:
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
+            rows = order[start : start + self.batch_size]
+            yield Tensor(gather(self._images, rows)), Tensor(self._labels.take(rows))

@@ -1,0 +1,258 @@
+"""Datasets as folders of pictures: train/CLASS/*.png and test/CLASS/*.png, read and written.
+
+Reading decodes in parallel and keeps the result in the cache under a hash of all the files' bytes:
+whoever changes one picture gets the new one, whoever copies the folder need not decode again.
+"""
+
+import contextlib
+import hashlib
+import os
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from tinygrad_cupy.parallel import thread_count
+
+from .cache import cache_dir, write_atomically
+from .dataset import ArrayDataset, DataError
+
+PARTS = ("train", "test")
+CACHE_VERSION = 1  # counts up when the same files would be decoded to other pixels
+CHUNK = 64  # pictures per task: one task each would cost more than decoding a small picture
+
+Images = npt.NDArray[np.uint8]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def image_folder(path: str | Path, image_size: int = 28) -> tuple[ArrayDataset, ArrayDataset]:
+    """Read class folders as (train, test), uint8 (N, 1, image_size, image_size).
+
+    path: a folder with train/CLASS/ and test/CLASS/, the same classes in both; any names, sorted.
+        Files of any format that pillow opens count, other files and hidden ones do not.
+    image_size: side of the square that every picture is scaled to (bicubic; proportions change
+        where it was no square). Pictures become grayscale; transparent parts become white.
+
+    Raises DataError when a folder is missing or empty, when train and test have other classes, or
+    when a picture cannot be decoded.
+    """
+    root = Path(path)
+    if image_size < 1:
+        raise DataError(f"[image_folder] expected image_size of at least 1, got {image_size}")
+    classes = _classes(root)
+    files = {part: _picture_files(root / part, classes) for part in PARTS}
+    labels = {
+        part: np.repeat(np.arange(len(classes)), [len(group) for group in files[part]])
+        for part in PARTS
+    }
+    paths = [path for part in PARTS for group in files[part] for path in group]
+    cached = cache_dir() / "folders" / f"{_content_key(root, paths, image_size)}.npz"
+    shape = (len(paths), 1, image_size, image_size)
+    images = _read_cache(cached, shape)
+    if images is None:
+        images = np.stack(_in_parallel(lambda path: decode(path, image_size), paths))[:, None]
+        _write_cache(cached, images)
+    cut = len(labels["train"])
+    return (
+        ArrayDataset(images[:cut], labels["train"], classes, root.resolve().name),
+        ArrayDataset(images[cut:], labels["test"], classes, root.resolve().name),
+    )
+
+
+def decode(path: Path, image_size: int) -> Images:
+    """One picture as grayscale (image_size, image_size); raises DataError naming the file."""
+    try:
+        with Image.open(path) as image:
+            gray = grayscale(image)
+    except Exception as error:  # pillow's decoders let many kinds through, struct.error for one
+        raise DataError(f"[{path}] cannot be read as a picture: {error}") from error
+    if gray.size != (image_size, image_size):
+        gray = gray.resize((image_size, image_size), Image.Resampling.BICUBIC)
+    return np.asarray(gray)
+
+
+def grayscale(image: Image.Image) -> Image.Image:
+    """The picture in mode "L", 0..255: 16 bits are scaled, transparent parts become white."""
+    if image.mode.startswith("I"):
+        values = np.asarray(image)  # pillow itself would cut 16 bits off at 255
+        return Image.fromarray((values >> 8).clip(0, 255).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("L")
+
+
+def write_png_folders(
+    train: ArrayDataset, test: ArrayDataset, out: str | Path, overwrite: bool = False
+) -> None:
+    """Write out/train/CLASS/00000.png … and out/test/CLASS/…, grayscale, numbered by position.
+
+    Everything is written beside `out` and moved there at the end: on an error or Ctrl-C nothing
+    half-written stays. With `overwrite`, an existing folder is replaced, if it holds nothing but
+    train and test.
+
+    Raises DataError when out is in the way, when images are not grayscale (C = 1), or when a
+    class name is no name for a folder.
+    """
+    target = Path(out).absolute()
+    for dataset in (train, test):
+        _check_writable(dataset)
+    _check_target(target, overwrite)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        prefix = f".{target.name}."
+        with tempfile.TemporaryDirectory(prefix=prefix, dir=target.parent) as temporary:
+            fresh = Path(temporary) / "new"  # not the folder itself: that one is private (0700)
+            for part, dataset in zip(PARTS, (train, test), strict=True):
+                _write_part(fresh / part, dataset)
+            _swap(target, fresh, Path(temporary) / "old")
+    except OSError as error:
+        raise DataError(f"[{target}] cannot be written: {error}") from error
+
+
+def _classes(root: Path) -> tuple[str, ...]:
+    """The class names, checked to be the same in train and test."""
+    if not root.is_dir():
+        raise DataError(f"[{root}] expected a folder with train and test in it, there is none")
+    for part in PARTS:
+        if not (root / part).is_dir():
+            raise DataError(
+                f"[{root}] expected the folders train and test in it, {part} is not there"
+            )
+    names = {}
+    for part in PARTS:
+        folder = root / part
+        names[part] = {entry.name for entry in _visible(folder) if entry.is_dir()}
+        if not names[part]:
+            raise DataError(f"[{folder}] expected a folder for each class, got none")
+    for part, other in (PARTS, PARTS[::-1]):
+        if missing := sorted(names[part] - names[other]):
+            raise DataError(
+                f"[{root}] expected the same classes in train and test, "
+                f"missing from {other}: {', '.join(missing)}"
+            )
+    return tuple(sorted(names["train"]))
+
+
+def _picture_files(folder: Path, classes: Iterable[str]) -> list[list[Path]]:
+    """The sorted pictures of each class."""
+    # Only what can be opened, so not PDF, which pillow writes but does not read.
+    known = {end for end, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+    groups = []
+    for name in classes:
+        entries = _visible(folder / name)
+        groups.append(sorted(path for path in entries if path.suffix.lower() in known))
+        if not groups[-1]:
+            raise DataError(f"[{folder / name}] expected at least one picture, got none")
+    return groups
+
+
+def _visible(folder: Path) -> list[Path]:
+    try:
+        return [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    except OSError as error:
+        raise DataError(f"[{folder}] cannot be read: {error.strerror}") from error
+
+
+def _content_key(root: Path, paths: list[Path], image_size: int) -> str:
+    """A hash of every relative path and every byte, and of how they are decoded."""
+
+    def digest(path: Path) -> bytes:
+        try:
+            return hashlib.sha256(path.read_bytes()).digest()
+        except OSError as error:
+            raise DataError(f"[{path}] cannot be read: {error.strerror}") from error
+
+    whole = hashlib.sha256(f"{CACHE_VERSION} {image_size}\n".encode())
+    for path, content in zip(paths, _in_parallel(digest, paths), strict=True):
+        name = path.relative_to(root).as_posix()
+        whole.update(f"{name}\n".encode(errors="surrogateescape") + content)
+    return whole.hexdigest()
+
+
+def _read_cache(path: Path, shape: tuple[int, ...]) -> Images | None:
+    """The images kept under this name, or None when there are none or they are damaged."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            images: Images = stored["images"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None
+    return images if images.dtype == np.uint8 and images.shape == shape else None
+
+
+def _write_cache(path: Path, images: Images) -> None:
+    # A full or read-only cache costs time at the next start, nothing else.
+    with contextlib.suppress(OSError):
+        write_atomically(path, lambda file: np.savez(file, images=images))
+
+
+def _check_writable(dataset: ArrayDataset) -> None:
+    if dataset.images.shape[1] != 1:
+        raise DataError(
+            f"[write_png_folders] expected grayscale images (C = 1), "
+            f"got shape {dataset.images.shape} in {dataset.name}"
+        )
+    for name in dataset.classes:
+        if name in ("", ".", "..") or set(name) & set('/\\:*?"<>|\0') or name.startswith("."):
+            raise DataError(
+                f"[write_png_folders] expected class names that can be folders, got {name!r}"
+            )
+
+
+def _check_target(target: Path, overwrite: bool) -> None:
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise DataError(f"[{target}] expected a folder to write into, got a file")
+    entries = {entry.name for entry in target.iterdir()}
+    if entries and not overwrite:
+        raise DataError(f"[{target}] expected an empty folder (overwrite replaces it), got entries")
+    if foreign := sorted(entries - set(PARTS)):
+        raise DataError(
+            f"[{target}] expected nothing but train and test in a folder to overwrite, "
+            f"got {', '.join(foreign[:3])}"
+        )
+
+
+def _swap(target: Path, fresh: Path, old: Path) -> None:
+    """Move `fresh` to `target`, and what was there to `old`; on an error it comes back."""
+    if target.exists():
+        os.replace(target, old)
+    try:
+        os.replace(fresh, target)
+    except BaseException:
+        if old.exists():
+            os.replace(old, target)
+        raise
+
+
+def _write_part(folder: Path, dataset: ArrayDataset) -> None:
+    for name in dataset.classes:
+        (folder / name).mkdir(parents=True)
+    digits = max(5, len(str(len(dataset) - 1)))
+
+    def write(index: int) -> None:
+        name = dataset.classes[dataset.labels[index]]
+        Image.fromarray(dataset.images[index, 0]).save(folder / name / f"{index:0{digits}}.png")
+
+    _in_parallel(write, range(len(dataset)))
+
+
+def _in_parallel(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """[function(item) for item in items] on the CPU threads; stops at the first error."""
+    todo = list(items)
+    chunks = [todo[start : start + CHUNK] for start in range(0, len(todo), CHUNK)]
+    pool = ThreadPoolExecutor(thread_count())
+    try:
+        parts = pool.map(lambda chunk: [function(item) for item in chunk], chunks)
+        return [result for part in parts for result in part]
+    finally:
+        pool.shutdown(cancel_futures=True)  # after an error or Ctrl-C the rest is not done
