@@ -53,8 +53,8 @@ def _load_auto(data_dir: str | Path | None) -> Loaded:
     except DownloadError as error:
         return (
             *digits(),
-            f"The embedded digits, because MNIST is not in {places(data_dir)} "
-            f"and cannot be downloaded: {error}.",
+            f"The embedded digits, because no intact MNIST is in {places(data_dir)} "
+            f"and it cannot be downloaded: {error}.",
         )
     if found is None:
         return (*pair, f"MNIST, because it could be downloaded to {mnist_cache()}.")

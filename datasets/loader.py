@@ -22,9 +22,9 @@ def _gather_cpu(images: Array, rows: Array) -> Array:
 
 
 _gather_rows = backend.Elementwise(
-    "raw uint8 images, raw int64 rows, int64 size",
+    "raw uint8 images, raw int64 rows, int64 length",
     "float32 pixel",
-    "pixel = images[rows[i / size] * size + i % size] / 255.0f",
+    "pixel = images[rows[i / length] * length + i % length] / 255.0f",
     name="gather_images",
 )
 
@@ -32,7 +32,7 @@ _gather_rows = backend.Elementwise(
 def _gather_cuda(images: Array, rows: Array) -> Array:
     xp = backend.array_module(images)
     batch = xp.empty((len(rows), *images.shape[1:]), dtype=np.float32)
-    _gather_rows(images, rows, images[0].size, batch)
+    _gather_rows(images, rows, images.size // len(images), batch)
     return batch
 
 

@@ -60,11 +60,19 @@ def test_auto_falls_back_to_the_digits(tmp_path: Path) -> None:
     assert (train.name, test.name) == ("digits", "digits")
     cache = tmp_path / "cache" / "tinygrad_cupy" / "mnist"
     assert reason.startswith(
-        f"The embedded digits, because MNIST is not in {tmp_path / 'empty'} or {cache} "
-        "and cannot be downloaded: [train-images-idx3-ubyte.gz] no mirror can be reached "
+        f"The embedded digits, because no intact MNIST is in {tmp_path / 'empty'} or {cache} "
+        "and it cannot be downloaded: [train-images-idx3-ubyte.gz] no mirror can be reached "
         "(127.0.0.1:9: "
     )
     assert reason.endswith(").")
+
+
+def test_auto_falls_back_from_a_damaged_cache(tmp_path: Path, files: dict[str, bytes]) -> None:
+    cache = write_gzipped(tmp_path / "cache" / "tinygrad_cupy" / "mnist", files)
+    (cache / "t10k-labels-idx1-ubyte.gz").write_bytes(b"damaged")
+    train, _, reason = datasets.load("auto")
+    assert train.name == "digits"
+    assert "it cannot be downloaded: [t10k-labels-idx1-ubyte.gz] no mirror can be reached" in reason
 
 
 def test_auto_does_not_pass_over_a_damaged_file_of_yours(
