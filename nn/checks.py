@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from numbers import Integral, Real
+from typing import TypeGuard
+
+import numpy as np
 
 from tinygrad_cupy.tensor import Tensor
 
@@ -22,7 +24,7 @@ def name_of(owner: object) -> str:
 
 def integer(owner: object, argument: str, value: object, least: int = 1) -> int:
     """`value` as an int of at least `least`, or a ValueError that names owner and argument."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+    if not _is_whole(value) or value < least:
         raise ValueError(
             f"[{name_of(owner)}] {argument} must be an integer of at least {least}, got {value!r}"
         )
@@ -32,10 +34,7 @@ def integer(owner: object, argument: str, value: object, least: int = 1) -> int:
 def pair(owner: object, argument: str, value: object, least: int = 1) -> tuple[int, int]:
     """One integer, or two for (height, width), as a pair of ints of at least `least`."""
     both = value if isinstance(value, tuple | list) else (value, value)
-    fits = len(both) == 2 and all(
-        isinstance(one, Integral) and not isinstance(one, bool) and one >= least for one in both
-    )
-    if not fits:
+    if len(both) != 2 or not all(_is_whole(one) and one >= least for one in both):
         raise ValueError(
             f"[{name_of(owner)}] {argument} must be an integer of at least {least} or a pair of "
             f"them (height, width), got {value!r}"
@@ -47,7 +46,7 @@ def number(
     owner: object, argument: str, value: object, least: float, below: float = math.inf
 ) -> float:
     """`value` as a float in [least, below), or a ValueError that names owner and argument."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not least <= value < below:
+    if not _is_real(value) or not least <= value < below:
         limits = f"at least {least:g}" + ("" if below == math.inf else f" and below {below:g}")
         raise ValueError(
             f"[{name_of(owner)}] {argument} must be a number of {limits}, got {value!r}"
@@ -57,14 +56,14 @@ def number(
 
 def positive(owner: object, argument: str, value: object) -> float:
     """`value` as a finite float above 0, or a ValueError that names owner and argument."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < math.inf:
+    if not _is_real(value) or not 0 < value < math.inf:
         raise ValueError(f"[{name_of(owner)}] {argument} must be a number above 0, got {value!r}")
     return float(value)
 
 
 def fraction(owner: object, argument: str, value: object) -> float:
     """`value` as a float in [0, 1], or a ValueError that names owner and argument."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value <= 1:
+    if not _is_real(value) or not 0 <= value <= 1:
         raise ValueError(
             f"[{name_of(owner)}] {argument} must be a number from 0 to 1, got {value!r}"
         )
@@ -107,3 +106,11 @@ def input_size(owner: object, x: Tensor, axis: int, expected: int, what: str) ->
         raise ValueError(
             f"[{name_of(owner)}] expected {expected} {what}, got {got} (input shape {x.shape})"
         )
+
+
+def _is_whole(value: object) -> TypeGuard[int]:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _is_real(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)

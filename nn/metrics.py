@@ -68,4 +68,6 @@ def _counts(matrix: ArrayLike) -> NDArray[np.int64]:
 def _ratio(part: ArrayLike, whole: ArrayLike) -> NDArray[np.float64]:
     """part / whole, and 0 where whole is 0."""
     whole = np.asarray(whole, np.float64)
-    return np.divide(part, whole, out=np.zeros_like(whole), where=whole != 0)
+    result = np.zeros_like(whole)
+    np.divide(part, whole, out=result, where=whole != 0)
+    return result

@@ -12,6 +12,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 
+from . import checks
 from .layers import Conv2d, Dropout, Flatten, Linear
 from .layers_activation import ReLU
 from .layers_norm import BatchNorm2d
@@ -31,8 +32,7 @@ def build(name: str, classes: int = 10, in_channels: int = 1, image_size: int = 
         raise ValueError(f"unknown model {name!r}{hint} (models: {', '.join(NAMES)})")
     arguments = {"classes": classes, "in_channels": in_channels, "image_size": image_size}
     for argument, value in arguments.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"[{name}] {argument} must be an integer of at least 1, got {value!r}")
+        checks.integer(name, argument, value)
     features, head = _NETS[name]
     body = features(in_channels)
     size = _output_size(body, image_size)

@@ -26,12 +26,7 @@ class Parameter(Tensor):
     def __init__(
         self, data: Any, dtype: Any = None, device: str | None = None, requires_grad: bool = True
     ) -> None:
-        super().__init__(
-            data.data if isinstance(data, Tensor) else data,
-            dtype=dtype,
-            device=device,
-            requires_grad=requires_grad,
-        )
+        super().__init__(data, dtype, device, requires_grad)
 
 
 class Mismatch(NamedTuple):
@@ -265,9 +260,10 @@ def _join(prefix: str, name: str) -> str:
 
 def _host_array(value: Any) -> np.ndarray | None:
     """A value of a state_dict as a NumPy array, or None when it is not made of numbers."""
-    if isinstance(value, Tensor):
-        return value.numpy()
-    array = np.asarray(backend.to_numpy(value) if hasattr(value, "get") else value)
+    if isinstance(value, Tensor) or backend.is_cuda(value):
+        return Tensor(value).numpy()
+    # A parameter of PyTorch refuses to become an array until it is detached.
+    array = np.asarray(value.detach() if hasattr(value, "detach") else value)
     return None if array.dtype.kind in "OSUMm" else array
 
 

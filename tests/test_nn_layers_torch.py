@@ -131,7 +131,7 @@ def test_conv2d_arguments(device: str, data: st.DataObject) -> None:
     channels = [groups * data.draw(st.integers(1, 2)) for _ in range(2)]
     kernel, stride, dilation, padding = pair(1, 3), pair(1, 3), pair(1, 2), pair(0, 2)
     bias = data.draw(st.booleans())
-    arguments = (*channels, kernel, stride, padding, dilation, groups, bias)
+    arguments: Any = (*channels, kernel, stride, padding, dilation, groups, bias)
     rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
     shape = (2, channels[0], *(d * (k - 1) + 1 + 3 for d, k in zip(dilation, kernel, strict=True)))
     compare(nn.Conv2d(*arguments), torch.nn.Conv2d(*arguments), shape, rng, device)

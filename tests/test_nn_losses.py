@@ -23,7 +23,7 @@ def test_cross_entropy_passes_its_options_on(device: str) -> None:
     loss = nn.CrossEntropyLoss(label_smoothing=0.2, ignore_index=9, reduction="none")
     right, wrong = math.log(1 + math.exp(-2)), math.log(1 + math.exp(2))
     second_right, second_wrong = math.log(1 + math.exp(1)), math.log(1 + math.exp(-1))
-    expected = [0.9 * right + 0.1 * wrong, 0.9 * second_right + 0.1 * second_wrong, 0]
+    expected = [0.9 * right + 0.1 * wrong, 0.9 * second_right + 0.1 * second_wrong, 0.0]
     np.testing.assert_allclose(loss(logits, target).numpy(), expected, rtol=1e-5)
 
 
@@ -34,7 +34,7 @@ def test_mean_squared_error_and_its_gradient(device: str) -> None:
     assert loss.item() == pytest.approx(13 / 4)
     loss.backward()
     assert output.grad is not None
-    np.testing.assert_allclose(output.grad.numpy(), [[0, 1], [1.5, 0]])
+    np.testing.assert_allclose(output.grad.numpy(), [[0.0, 1.0], [1.5, 0.0]])
     assert nn.MSELoss("sum")(output, target).item() == 13
     np.testing.assert_allclose(nn.MSELoss("none")(output, target).numpy(), [[0, 4], [9, 0]])
 

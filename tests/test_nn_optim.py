@@ -231,7 +231,7 @@ WEIGHT = parameter([1.0])
             "[Adam] parameter 2 was given before, at position 0",
         ),
         (
-            lambda: optim.Adam(WEIGHT),  # type: ignore[arg-type]
+            lambda: optim.Adam(WEIGHT),
             TypeError,
             "[Adam] expected an iterable of Tensors, got one Tensor: pass [tensor]",
         ),
