@@ -41,8 +41,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip('needs a CUDA device and CuPy: pip install -e ".[dev,cuda12]"')
 
 
-# One value per session, not per test, so that Hypothesis tests may ask for it.
-@pytest.fixture(scope="session", params=["cpu", pytest.param("cuda:0", marks=pytest.mark.gpu)])
+# One value per module, not per test, so that Hypothesis tests may ask for it.
+@pytest.fixture(scope="module", params=["cpu", pytest.param("cuda:0", marks=pytest.mark.gpu)])
 def device(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
