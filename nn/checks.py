@@ -89,8 +89,15 @@ def groups_divide(owner: object, groups: int, in_channels: int, out_channels: in
             )
 
 
+def input_tensor(owner: object, x: object) -> None:
+    """The input must be a Tensor: layers do not guess a device for a bare array."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"[{name_of(owner)}] expected a Tensor, got {type(x).__name__}")
+
+
 def input_axes(owner: object, x: Tensor, *layouts: str) -> None:
     """The input must have as many axes as one of the layouts, such as "N, C, H, W"."""
+    input_tensor(owner, x)
     if not any(x.ndim == layout.count(",") + 1 for layout in layouts):
         wanted = " or ".join(f"({layout})" for layout in layouts)
         raise ValueError(
@@ -101,6 +108,7 @@ def input_axes(owner: object, x: Tensor, *layouts: str) -> None:
 
 def input_size(owner: object, x: Tensor, axis: int, expected: int, what: str) -> None:
     """The input must have `expected` entries along `axis`; `what` says what they are."""
+    input_tensor(owner, x)
     if x.ndim <= axis or x.ndim < -axis or x.shape[axis] != expected:
         got = x.shape[axis] if -x.ndim <= axis < x.ndim else "none"
         raise ValueError(

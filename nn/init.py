@@ -12,6 +12,8 @@ from typing import Any
 from tinygrad_cupy import backend
 from tinygrad_cupy.ops import random
 
+from .module import Parameter
+
 
 def fan_in(shape: tuple[int, ...]) -> int:
     """Inputs that one output sees: the product of all axes of a weight but the first.
@@ -41,10 +43,14 @@ def kaiming_uniform(
     return uniform(shape, math.sqrt(6 / ((1 + a * a) * fan_in(shape))), device)
 
 
-def weight_and_bias(weight_shape: tuple[int, ...], outputs: int) -> tuple[Any, Any]:
-    """Arrays for the weight and the bias of a Linear or a convolution, as PyTorch starts them.
+def weight_and_bias(
+    weight_shape: tuple[int, ...], outputs: int, bias: bool
+) -> tuple[Parameter, Parameter | None]:
+    """Weight and bias (or None) of a Linear or a convolution, as PyTorch starts them.
 
     Both are drawn from U(-b, b), b = 1 / sqrt(fan_in): see `reset_parameters` of torch.nn.Linear.
     """
-    weight = kaiming_uniform(weight_shape)
-    return weight, uniform((outputs,), 1 / math.sqrt(fan_in(weight_shape)))
+    weight = Parameter(kaiming_uniform(weight_shape))
+    if not bias:
+        return weight, None
+    return weight, Parameter(uniform((outputs,), 1 / math.sqrt(fan_in(weight_shape))))

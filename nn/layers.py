@@ -10,7 +10,7 @@ from tinygrad_cupy.tensor import Tensor
 
 from . import checks, init
 from .checks import Pair
-from .module import Module, Parameter
+from .module import Module
 
 
 class Linear(Module):
@@ -23,9 +23,8 @@ class Linear(Module):
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
         self.in_features = checks.integer(self, "in_features", in_features)
         self.out_features = checks.integer(self, "out_features", out_features)
-        weight, offset = init.weight_and_bias((self.out_features, self.in_features), out_features)
-        self.weight = Parameter(weight)
-        self.bias = Parameter(offset) if bias else None
+        shape = (self.out_features, self.in_features)
+        self.weight, self.bias = init.weight_and_bias(shape, self.out_features, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         checks.input_size(self, x, -1, self.in_features, "input features")
@@ -64,9 +63,7 @@ class Conv2d(Module):
         self.groups = checks.integer(self, "groups", groups)
         checks.groups_divide(self, self.groups, self.in_channels, self.out_channels)
         shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
-        weight, offset = init.weight_and_bias(shape, self.out_channels)
-        self.weight = Parameter(weight)
-        self.bias = Parameter(offset) if bias else None
+        self.weight, self.bias = init.weight_and_bias(shape, self.out_channels, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         checks.input_axes(self, x, "N, C, H, W")
@@ -123,9 +120,7 @@ class ConvTranspose2d(Module):
         self.groups = checks.integer(self, "groups", groups)
         checks.groups_divide(self, self.groups, self.in_channels, self.out_channels)
         shape = (self.in_channels, self.out_channels // self.groups, *self.kernel_size)
-        weight, offset = init.weight_and_bias(shape, self.out_channels)
-        self.weight = Parameter(weight)
-        self.bias = Parameter(offset) if bias else None
+        self.weight, self.bias = init.weight_and_bias(shape, self.out_channels, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         checks.input_axes(self, x, "N, C, H, W")

@@ -107,6 +107,7 @@ class LayerNorm(Module):
         self.bias = Parameter(Tensor.zeros(*axes)) if elementwise_affine and bias else None
 
     def forward(self, x: Tensor) -> Tensor:
+        checks.input_tensor(self, x)
         axes = len(self.normalized_shape)
         if x.shape[-axes:] != self.normalized_shape:
             raise ValueError(

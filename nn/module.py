@@ -162,16 +162,11 @@ class Module:
         The Parameter objects stay the same ones, so an optimizer that holds them keeps working.
         """
         device = backend.normalize_device(device)
-        tensors = [tensor for _, tensor in _once(self._named_tensors())]
+        tensors = [tensor for _, tensor in _once(self._named_tensors()) if tensor.device != device]
         # All copies are made before the first swap: running out of memory leaves the model whole.
-        moved = [
-            (
-                backend.to_device(tensor.data, device),
-                tensor.grad.to(device) if tensor.grad is not None else None,
-            )
-            for tensor in tensors
-        ]
-        for tensor, (array, grad) in zip(tensors, moved, strict=True):
+        arrays = [backend.to_device(tensor.data, device) for tensor in tensors]
+        grads = [None if tensor.grad is None else tensor.grad.to(device) for tensor in tensors]
+        for tensor, array, grad in zip(tensors, arrays, grads, strict=True):
             tensor.replace_data(array)
             tensor.grad = grad
         return self

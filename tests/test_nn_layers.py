@@ -87,6 +87,13 @@ def test_a_wrong_input_names_the_layer(
         layer()(Tensor(np.ones(shape, np.float32)))
 
 
+@pytest.mark.parametrize("layer", [nn.Linear(2, 3), nn.Conv2d(1, 1, 1), nn.LayerNorm(2)])
+def test_a_bare_array_is_an_error_that_names_the_layer(layer: nn.Module) -> None:
+    text = f"[{type(layer).__name__}] expected a Tensor, got ndarray"
+    with pytest.raises(TypeError, match=re.escape(text)):
+        layer(np.ones((1, 2), np.float32))
+
+
 WRONG_ARGUMENTS: list[tuple[Callable[[], Any], str]] = [
     (lambda: nn.Linear(0, 3), "[Linear] in_features must be an integer of at least 1, got 0"),
     (lambda: nn.Linear(3, 1.5), "[Linear] out_features must be an integer of at least 1, got 1.5"),  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
 """Module: what is found by walking attributes, state_dict, moving, printing."""
 
+import copy
 import gc
 import weakref
 from typing import Any
@@ -222,6 +223,21 @@ def test_an_optimizer_follows_its_model_to_the_gpu_and_back() -> None:
             (model(Tensor(x, device=model.weight.device)) ** 2).sum().backward()
             optimizer.step()
     np.testing.assert_allclose(models[0].weight.numpy(), models[1].weight.numpy(), rtol=1e-5)
+
+
+def test_moving_to_where_it_is_disturbs_nothing() -> None:
+    layer = nn.Linear(2, 2)
+    loss = layer(Tensor.ones(1, 2, requires_grad=True)).sum()
+    layer.to(layer.weight.device)
+    loss.backward()
+
+
+def test_a_copy_is_independent() -> None:
+    net = Net()
+    other = copy.deepcopy(net)
+    other.scale.assign_(np.zeros(2, np.float32))
+    assert net.scale.numpy().all()
+    assert list(other.state_dict()) == NAMES
 
 
 def test_moving_to_an_unknown_device_is_an_error_that_names_it() -> None:
