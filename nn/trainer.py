@@ -1,0 +1,315 @@
+"""Training a classifier: the epoch loop, validation, early stopping, evaluation, prediction.
+
+Letters: N examples, C classes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from tinygrad_cupy import autograd, backend
+from tinygrad_cupy.tensor import Tensor
+
+from .callbacks import Callback, Step, StopTraining
+from .history import EpochRecord, History
+from .module import Module
+from .optim import Optimizer
+
+Loss = Callable[[Tensor, Tensor], Tensor]  # (logits, target) -> scalar
+
+
+class Loader(Protocol):
+    """What `Trainer` asks of a loader: batches (x, y), repeatedly, and their number."""
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
+
+    def __len__(self) -> int: ...
+
+
+class DivergedError(ArithmeticError):
+    """The loss turned NaN or infinite; the model is back at its last good weights.
+
+    `epoch` and `step` (from 1) say where; `history` holds the epochs that finished before.
+    """
+
+    def __init__(self, value: float, epoch: int, step: int, steps: int, history: History) -> None:
+        super().__init__(
+            f"the loss became {value} in epoch {epoch}, step {step} of {steps}; "
+            "a smaller learning rate usually helps"
+        )
+        self.value, self.epoch, self.step, self.steps = value, epoch, step, steps
+        self.history = history
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model's answers on a data set: mean loss, accuracy in [0, 1], and each answer.
+
+    `labels` is int64 (N,), `probabilities` float32 (N, C), both NumPy arrays.
+    """
+
+    loss: float
+    accuracy: float
+    labels: np.ndarray
+    probabilities: np.ndarray
+
+
+class Reading(NamedTuple):
+    """Mean loss and accuracy over all predictions of a `Meter`, and the loss of each step."""
+
+    loss: float
+    accuracy: float
+    losses: np.ndarray
+
+    def first_bad_step(self) -> int | None:
+        """The index of the first loss that is not finite, or None."""
+        bad = np.flatnonzero(~np.isfinite(self.losses))
+        return int(bad[0]) if bad.size else None
+
+
+class Meter:
+    """Loss and right answers of each step, left on the device until somebody reads them."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self.counts: list[int] = []  # predictions per step, known without asking the device
+        self.values: Any = None  # (2, steps): losses, right answers
+
+    def add(self, loss: Tensor, logits: Tensor, target: Tensor) -> None:
+        if self.values is None:
+            self.values = backend.full((2, self.steps), 0.0, np.float32, loss.device)
+        column = len(self.counts)
+        self.values[0, column] = loss.data
+        self.values[1, column] = (logits.data.argmax(axis=1) == target.data).sum()
+        self.counts.append(target.size)
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether `read` is free: on a GPU it waits for the device."""
+        return self.values is None or not backend.is_cuda(self.values)
+
+    def last_loss(self) -> float:
+        return float(self.values[0, len(self.counts) - 1])
+
+    def read(self) -> Reading:
+        """What was added so far; one host read."""
+        losses, right = backend.to_numpy(self.values[:, : len(self.counts)]).astype(np.float64)
+        return Reading(
+            float(np.average(losses, weights=self.counts)),
+            float(right.sum() / sum(self.counts)),
+            losses,
+        )
+
+
+class Trainer:
+    """Trains `model`, a classifier from batches (N, ...) to logits (N, C).
+
+    `loss(logits, target)` defaults to the mean cross-entropy. `schedule(step)` gives the learning
+    rate of every step, counted from 0 over all epochs; without one the optimizer's own stays.
+    The model must be on the device of the loaders.
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        optimizer: Optimizer,
+        loss: Loss | None = None,
+        schedule: Callable[[int], float] | None = None,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        self.model, self.optimizer = model, optimizer
+        self.loss: Loss = loss or Tensor.cross_entropy
+        self.schedule = schedule
+        self.callbacks = list(callbacks)
+        self.history = History()
+        self.steps_taken = 0
+
+    # --- training -------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        train_loader: Loader,
+        val_loader: Loader | None = None,
+        epochs: int = 5,
+        patience: int | None = None,
+    ) -> History:
+        """Train for `epochs` epochs and return their history (also kept as `self.history`).
+
+        With `patience`, stop once the validation loss has not improved for so many epochs, and
+        go back to the weights of the best one; without it the last weights stay. Losses and right
+        answers gather on the device and are read once per epoch.
+
+        Raises `DivergedError` when a loss is not finite: at the step itself on a CPU, at the
+        epoch's end on a GPU (the text names the step all the same). The model then holds the
+        weights of the best epoch (with `patience`), else of the last finished one, else the
+        initial ones. Raises `ValueError` for epochs or patience below 1, patience without a
+        validation loader, or a loader without batches.
+        """
+        _check_fit(train_loader, val_loader, epochs, patience)
+        history = self.history = History()
+        kept = self._weights()
+        best = np.inf
+        started = time.perf_counter()
+        self._tell("on_fit_start")
+        try:
+            for epoch in range(1, epochs + 1):
+                record = self._epoch(epoch, epochs, train_loader, val_loader)
+                history.records.append(record)
+                # Without patience every epoch counts as better than the one before.
+                score = -epoch if patience is None or record.val_loss is None else record.val_loss
+                if score < best:
+                    best, kept, history.kept_epoch = score, self._weights(), epoch
+                self._tell("on_epoch_end", record)
+                if patience is not None and epoch - history.kept_epoch >= patience:
+                    history.stopped = "early"
+                    break
+        except StopTraining as stop:
+            history.stopped = str(stop) or "stopped"
+        except DivergedError:
+            history.stopped = "diverged"
+            raise
+        finally:
+            # Without a finished epoch an interrupted run keeps the little it has learned.
+            if history.kept_epoch or history.stopped == "diverged":
+                self._restore(kept)
+            history.seconds = time.perf_counter() - started
+            self._tell("on_fit_end", history)
+        return history
+
+    def _epoch(
+        self, epoch: int, epochs: int, train_loader: Loader, val_loader: Loader | None
+    ) -> EpochRecord:
+        started = time.perf_counter()
+        meter = Meter(len(train_loader))
+        self.model.train()
+        for index, (x, y) in enumerate(train_loader, start=1):
+            self._step(x, y, meter)
+            if meter.on_cpu and not np.isfinite(meter.last_loss()):
+                break
+            self._tell("on_step_end", Step(epoch, epochs, index, len(train_loader), meter))
+        trained = meter.read()
+        seconds = time.perf_counter() - started
+        bad = trained.first_bad_step()
+        if bad is not None:
+            value = trained.losses[bad]
+            raise DivergedError(value, epoch, bad + 1, len(train_loader), self.history)
+        val_loss = val_accuracy = None
+        if val_loader is not None:
+            val_loss, val_accuracy, _ = self._validate(val_loader)
+            if not np.isfinite(val_loss):  # the last update broke what it had not yet shown
+                steps = len(train_loader)
+                raise DivergedError(val_loss, epoch, steps, steps, self.history)
+        return EpochRecord(
+            epoch, trained.loss, trained.accuracy, val_loss, val_accuracy,
+            float(self.optimizer.lr), seconds, sum(meter.counts) / seconds,
+        )  # fmt: skip
+
+    def _step(self, x: Tensor, y: Tensor, meter: Meter) -> None:
+        if self.schedule is not None:
+            self.optimizer.lr = self.schedule(self.steps_taken)
+        self.optimizer.zero_grad()
+        logits = self.model(x)
+        loss = self.loss(logits, y)
+        loss.backward()
+        self.optimizer.step()
+        self.steps_taken += 1
+        meter.add(loss, logits, y)
+
+    def _validate(self, loader: Loader) -> Reading:
+        meter = Meter(len(loader))
+        with self._evaluating():
+            for x, y in loader:
+                logits = self.model(x)
+                meter.add(self.loss(logits, y), logits, y)
+        return meter.read()
+
+    # --- using a model --------------------------------------------------------------------------
+
+    def evaluate(self, loader: Loader) -> Evaluation:
+        """Loss, accuracy and every answer on `loader`'s data, in evaluation mode."""
+        _check_loader("evaluation", loader)
+        meter, labels, probabilities = Meter(len(loader)), [], []
+        with self._evaluating():
+            for x, y in loader:
+                logits = self.model(x)
+                meter.add(self.loss(logits, y), logits, y)
+                labels.append(y.data)
+                probabilities.append(logits.softmax(axis=1).data)
+        loss, accuracy, _ = meter.read()
+        return Evaluation(loss, accuracy, _to_host(labels), _to_host(probabilities))
+
+    def predict(self, data: Loader | Tensor, batch_size: int = 256) -> np.ndarray:
+        """Class probabilities (N, C) as a NumPy array, in evaluation mode.
+
+        `data` is a loader (its labels are ignored) or a Tensor (N, ...) on the model's device,
+        which is worked through `batch_size` examples at a time.
+        """
+        inputs: Iterable[Tensor]
+        if isinstance(data, Tensor):
+            inputs = (data[i : i + batch_size] for i in range(0, len(data), batch_size))
+        else:
+            inputs = (x for x, _ in data)
+        with self._evaluating():
+            probabilities = [self.model(x).softmax(axis=1).data for x in inputs]
+        if not probabilities:
+            raise ValueError("[Trainer] nothing to predict: the data is empty")
+        return _to_host(probabilities)
+
+    # --- helpers --------------------------------------------------------------------------------
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            with autograd.no_grad():
+                yield
+        finally:
+            self.model.train(was_training)
+
+    def _weights(self) -> dict[str, Any]:
+        """Copies of all parameters and buffers, on their own device."""
+        return {name: tensor.data.copy() for name, tensor in self._tensors()}
+
+    def _restore(self, weights: dict[str, Any]) -> None:
+        for name, tensor in self._tensors():
+            tensor.assign_(weights[name])
+
+    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
+        yield from self.model.named_parameters()
+        yield from self.model.named_buffers()
+
+    def _tell(self, method: str, *arguments: Any) -> None:
+        for callback in self.callbacks:
+            getattr(callback, method)(self, *arguments)
+
+
+def _to_host(arrays: list[Any]) -> np.ndarray:
+    return backend.to_numpy(backend.array_module(arrays[0]).concatenate(arrays))
+
+
+def _check_loader(role: str, loader: Loader) -> None:
+    if len(loader) == 0:
+        raise ValueError(
+            f"[Trainer] the {role} loader has no batches (is the batch larger than the data?)"
+        )
+
+
+def _check_fit(
+    train_loader: Loader, val_loader: Loader | None, epochs: int, patience: int | None
+) -> None:
+    if epochs < 1:
+        raise ValueError(f"[Trainer] epochs must be at least 1, got {epochs}")
+    if patience is not None and patience < 1:
+        raise ValueError(f"[Trainer] patience must be at least 1, got {patience}")
+    if patience is not None and val_loader is None:
+        raise ValueError("[Trainer] patience needs a val_loader: there is nothing to watch")
+    _check_loader("training", train_loader)
+    if val_loader is not None:
+        _check_loader("validation", val_loader)
