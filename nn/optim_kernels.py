@@ -126,7 +126,7 @@ momentum_update = Kernel(
         const T g = grad + T(weight_decay) * param;
         const T b = T(momentum) * buffer + T(gain) * g;
         buffer = b;
-        param = param - T(lr) * (nesterov ? g + T(momentum) * b : b);
+        param = param - T(lr) * (nesterov ? T(g + T(momentum) * b) : b);
         """,
         name="tinygrad_sgd_momentum",
     ),

@@ -18,7 +18,7 @@ class Net(nn.Module):
     def __init__(self) -> None:
         self.first = nn.Linear(3, 2)
         self.norm = nn.BatchNorm1d(2)
-        self.scale = nn.Parameter(np.ones(2, np.float32))
+        self.scale = nn.Parameter(Tensor.ones(2))
         self.blocks = [nn.Linear(2, 2), (nn.ReLU(), nn.Linear(2, 2, bias=False))]
         self.heads = {"a": nn.Linear(2, 1), "b": nn.Linear(2, 1)}
         self.mean = Tensor([0.5, 0.5])
