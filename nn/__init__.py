@@ -1,6 +1,8 @@
 """Neural networks on top of the engine: layers, losses, optimizers, schedules, training."""
 
 from . import init, metrics, models, optim, schedules
+from .callbacks import Callback, Step, StopTraining
+from .history import EpochRecord, History
 from .layers import Conv2d, ConvTranspose2d, Dropout, Flatten, Linear
 from .layers_activation import (
     ELU,
@@ -17,6 +19,7 @@ from .layers_norm import BatchNorm1d, BatchNorm2d, LayerNorm
 from .layers_pool import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
 from .losses import CrossEntropyLoss, MSELoss
 from .module import Module, Parameter, Sequential
+from .trainer import DivergedError, Evaluation, Trainer
 
 __all__ = [
     "ELU",
@@ -25,11 +28,16 @@ __all__ = [
     "AvgPool2d",
     "BatchNorm1d",
     "BatchNorm2d",
+    "Callback",
     "Conv2d",
     "ConvTranspose2d",
     "CrossEntropyLoss",
+    "DivergedError",
     "Dropout",
+    "EpochRecord",
+    "Evaluation",
     "Flatten",
+    "History",
     "LayerNorm",
     "LeakyReLU",
     "Linear",
@@ -43,7 +51,10 @@ __all__ = [
     "Sigmoid",
     "Softmax",
     "Softplus",
+    "Step",
+    "StopTraining",
     "Tanh",
+    "Trainer",
     "init",
     "metrics",
     "models",
