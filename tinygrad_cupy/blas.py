@@ -19,11 +19,11 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
     Raises ``TypeError`` for float16 and bfloat16 on the CPU, where NumPy has no product for them.
     """
     if not is_cuda(a):
-        for name in (a.dtype.name, b.dtype.name):
-            if name in NARROW:
+        for dtype in (a.dtype, b.dtype):
+            if dtype.itemsize == 2 and dtype.name in NARROW:
                 raise TypeError(
-                    f"[matmul] {name} products need a GPU: on the CPU {name} only stores and "
-                    'converts; use .astype("float32") first'
+                    f"[matmul] {dtype.name} products need a GPU: on the CPU {dtype.name} only "
+                    'stores and converts; use .astype("float32") first'
                 )
         return np.matmul(a, b, out=out)
     return array_module(a).matmul(a, b, out=out)

@@ -8,6 +8,7 @@ product that BLAS spreads over threads by itself.
 from __future__ import annotations
 
 import functools
+import math
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -16,6 +17,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
+
+PARTS = 16  # into how many a batch is cut
 
 T = TypeVar("T")
 _workspace = threading.local()
@@ -76,13 +79,23 @@ def parallel_map(function: Callable[[T], Any], items: Sequence[T]) -> list[Any]:
         _region.release()
 
 
+def by_parts(xp: Any, task: Callable[[slice], Any], count: int) -> list[Any]:
+    """``task`` on ``count`` items (a batch): in parts side by side on the CPU, at once on a GPU.
+
+    The number of parts is fixed, so that sums over parts do not depend on the machine.
+    """
+    if xp is not np:
+        return [task(slice(0, count))]
+    return parallel_map(task, spans(count, max(1, -(-count // PARTS))) or [slice(0, 0)])
+
+
 def workspace(name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """Scratch memory of this thread, reused from call to call; its contents are left over.
 
     Holding on to the pages matters as much as saving the call: fresh memory from the system costs
     a page fault for every 4 kB.
     """
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    size = math.prod(shape) * np.dtype(dtype).itemsize
     buffers: dict[str, np.ndarray] = _workspace.__dict__
     if name not in buffers or buffers[name].size < size:
         buffers[name] = np.empty(size, np.uint8)

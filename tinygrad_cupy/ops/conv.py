@@ -23,7 +23,7 @@ import numpy as np
 from .. import blas
 from ..autograd import Op, TensorBase
 from ..backend import Array, array_module
-from ..parallel import parallel_map, spans, workspace
+from ..parallel import by_parts, spans, workspace
 from .windows import Pair, Windows, pair
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ Shape = tuple[int, ...]
 
 CPU_CHUNK_BYTES = 1 << 20  # of the window matrix: with its product it stays in a core's cache
 CUDA_CHUNK_BYTES = 1 << 30
-TASKS = 16  # pieces of a batch; fixed, so that sums over pieces do not depend on the machine
 
 
 @dataclass(frozen=True)
@@ -61,12 +60,31 @@ def conv_forward(x: Array, w: Array, bias: Array | None, geometry: Geometry) -> 
             if bias is not None:
                 y[chunk] += bias
 
-    _for_parts(xp, task, x.shape[0])
+    by_parts(xp, task, x.shape[0])
     return y.transpose(0, 3, 1, 2)
 
 
 def conv_input(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Array:
     """Gradient by the input, (N, C, H, W), from g (N, O, OH, OW): a transposed convolution."""
+    if geometry.groups == 1 and geometry.windows.stride == (1, 1):
+        mirrored = _mirrored(geometry.windows)
+        if mirrored is not None:  # gathering is faster than adding tap after tap
+            flipped = w[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)  # (C, O, KH, KW)
+            return conv_forward(g, flipped, None, Geometry(mirrored, 1))
+    return _scatter_input(g, w, geometry, x_shape)
+
+
+def _mirrored(windows: Windows) -> Windows | None:
+    """The windows that lead back from the output of a convolution with stride 1 to its input."""
+    reach = [d * (k - 1) for d, k in zip(windows.dilation, windows.kernel, strict=True)]
+    padding = (reach[0] - windows.padding[0], reach[1] - windows.padding[1])
+    if min(padding) < 0:
+        return None
+    return Windows(windows.kernel, windows.stride, padding, windows.dilation)
+
+
+def _scatter_input(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Array:
+    """`conv_input` for any geometry: each output pixel's windows added up where they lie."""
     xp = array_module(g)
     windows, groups = geometry.windows, geometry.groups
     n, c, h, width = x_shape
@@ -80,7 +98,7 @@ def conv_input(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Array:
             _product_rows(_channels_last(g[chunk], "grad"), matrix, rows)
             _add_windows(rows, windows, dx[chunk])
 
-    _for_parts(xp, task, n)
+    by_parts(xp, task, n)
     return dx.transpose(0, 3, 1, 2)
 
 
@@ -98,16 +116,9 @@ def conv_weight(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array
             total += blas.matmul(rows.transpose(0, 2, 1), grad)
         return total
 
-    parts = _for_parts(xp, task, x.shape[0])
+    parts = by_parts(xp, task, x.shape[0])
     matrix = sum(parts[1:], parts[0])  # in a fixed order: the same bits in every run
     return matrix.reshape(groups, kh, kw, c, o // groups).transpose(0, 4, 3, 1, 2).reshape(w_shape)
-
-
-def _for_parts(xp: Any, task: Any, count: int) -> list[Any]:
-    """``task`` on each part of the batch: side by side on the CPU, in turn on the GPU."""
-    if xp is not np:
-        return [task(slice(0, count))]
-    return parallel_map(task, spans(count, max(1, -(-count // TASKS))) or [slice(0, 0)])
 
 
 def _chunks(xp: Any, part: slice, x: Array, out_size: Shape, geometry: Geometry) -> Iterator[slice]:

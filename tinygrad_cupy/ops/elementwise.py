@@ -7,17 +7,19 @@ a float meeting an integer tensor turns it into float32.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..autograd import Op, TensorBase
-from ..backend import Array, Elementwise, Kernel, special_functions
+from ..backend import Array, Elementwise, Kernel, array_module, special_functions
+from ..parallel import by_parts
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
 
-Scalar = bool | int | float | np.generic
+PARALLEL_SIZE = 1 << 17  # elements; below this, handing work to another thread costs more
 
 
 def is_float(dtype: Any) -> bool:
@@ -291,8 +293,39 @@ class Softplus(Op):
         return grad * x.sigmoid()
 
 
+def _relu_cpu(x: Array) -> Array:
+    y = np.empty_like(x)
+
+    def task(part: slice) -> None:
+        np.maximum(x[part], x.dtype.type(0), out=y[part])
+
+    return _split(task, x, y)
+
+
+def _gate_cpu(grad: Array, y: Array) -> Array:
+    out = np.empty_like(y)
+
+    def task(part: slice) -> None:
+        np.multiply(grad[part], y[part] > 0, out=out[part])
+
+    return _split(task, y, out)
+
+
+def _split(task: Callable[[slice], None], x: Array, out: Array) -> Array:
+    """``task`` on slices of the first axis, side by side when x is large; gives ``out``."""
+    if x.ndim and x.size >= PARALLEL_SIZE:
+        by_parts(np, task, len(x))
+    else:
+        task(...)  # type: ignore[arg-type]
+    return out
+
+
+_relu = Kernel(
+    cpu=_relu_cpu,
+    cuda=lambda x: array_module(x).maximum(x, x.dtype.type(0)),
+)
 _gate = Kernel(  # the gradient where the output is positive, else 0
-    cpu=lambda grad, y: np.multiply(grad, y > 0, dtype=grad.dtype),
+    cpu=_gate_cpu,
     cuda=Elementwise("T grad, T y", "T out", "out = y > T(0) ? grad : T(0)", "relu_gate"),
 )
 
@@ -303,7 +336,7 @@ class Relu(Op):
     saves = ("y",)
 
     def forward(self, x: Array) -> Array:
-        return self.xp.maximum(x, x.dtype.type(0))
+        return _relu(x)
 
     def backward(self, grad: Tensor, y: Tensor) -> Tensor:
         return ReluGate(y.data)(grad)

@@ -6,29 +6,20 @@ strided slice of the whole (padded) input. Letters are explained in `windows`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..autograd import Op, TensorBase
 from ..backend import Array, array_module
-from ..parallel import parallel_map, spans
-from .conv import TASKS, _expect_images
+from ..parallel import by_parts
+from .conv import _expect_images
 from .windows import Pair, Windows, pair
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
 
 Shape = tuple[int, ...]
-
-
-def _by_parts(xp: Any, task: Callable[[slice], None], count: int) -> None:
-    """``task`` on each part of the batch: side by side on the CPU, all at once on the GPU."""
-    if xp is np:
-        parallel_map(task, spans(count, max(1, -(-count // TASKS))))
-    else:
-        task(slice(0, count))
 
 
 def _pad(x: Array, windows: Windows, value: float) -> Array:
@@ -39,13 +30,13 @@ def _pad(x: Array, windows: Windows, value: float) -> Array:
     return array_module(x).pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)), constant_values=value)
 
 
-def _empty_like(x: Array, size: Shape) -> Array:
+def _empty_like(x: Array, size: Shape, dtype: Any) -> Array:
     """An unset array (N, C, *size), N, H, W, C in memory where x is."""
     xp = array_module(x)
     n, c = x.shape[:2]
     if x.strides[1] <= x.strides[3]:
-        return xp.empty((n, *size, c), x.dtype).transpose(0, 3, 1, 2)
-    return xp.empty((n, c, *size), x.dtype)
+        return xp.empty((n, *size, c), dtype).transpose(0, 3, 1, 2)
+    return xp.empty((n, c, *size), dtype)
 
 
 class MaxPool(Op):
@@ -58,7 +49,7 @@ class MaxPool(Op):
         self.size = (x.shape[2], x.shape[3])
         out = self.windows.output_size("max_pool2d", self.size)
         padded = _pad(x, self.windows, -np.inf)
-        best = _empty_like(x, out)
+        best = _empty_like(x, out, x.dtype)
         # The number of the winning tap: one byte an element, unless windows are huge.
         self.winner = self.xp.empty_like(best, np.uint8 if self.windows.taps <= 256 else np.int32)
 
@@ -74,7 +65,7 @@ class MaxPool(Op):
                 self.xp.maximum(winner, better * winner.dtype.type(k), out=winner)
                 self.xp.maximum(top, tap, out=top)
 
-        _by_parts(self.xp, task, x.shape[0])
+        by_parts(self.xp, task, x.shape[0])
         return best
 
     def backward(self, grad: Tensor) -> Tensor:
@@ -89,7 +80,7 @@ class MaxScatter(Op):
 
     def forward(self, grad: Array) -> Array:
         windows, winner = self.windows, self.winner
-        padded = _empty_like(winner, windows.padded_size(self.size)).astype(grad.dtype, copy=False)
+        padded = _empty_like(winner, windows.padded_size(self.size), grad.dtype)
         disjoint = all(
             s >= d * (k - 1) + 1
             for s, d, k in zip(windows.stride, windows.dilation, windows.kernel, strict=True)
@@ -97,15 +88,17 @@ class MaxScatter(Op):
 
         def task(part: slice) -> None:
             padded[part] = 0
+            values = self.xp.empty_like(winner[part], grad.dtype)
+            values[...] = grad[part]  # one layout for all: a mixed one costs more at every tap
             for k, vertical, horizontal in windows.each_tap((grad.shape[2], grad.shape[3])):
                 target = padded[part, :, vertical, horizontal]
                 hit = winner[part] == k
                 if disjoint:
-                    self.xp.multiply(grad[part], hit, out=target)
+                    self.xp.multiply(values, hit, out=target)
                 else:
-                    target += grad[part] * hit
+                    target += values * hit
 
-        _by_parts(self.xp, task, grad.shape[0])
+        by_parts(self.xp, task, grad.shape[0])
         return padded[:, :, *windows.inside(self.size)]
 
     def backward(self, grad: Tensor) -> Tensor:
@@ -139,7 +132,7 @@ class SumPool(Op):
         self.size = (x.shape[2], x.shape[3])
         out = self.windows.output_size("avg_pool2d", self.size)
         padded = _pad(x, self.windows, 0)
-        y = _empty_like(x, out)
+        y = _empty_like(x, out, x.dtype)
         y[...] = 0
         for _, vertical, horizontal in self.windows.each_tap(out):
             y += padded[:, :, vertical, horizontal]
@@ -156,7 +149,7 @@ class Spread(Op):
         self.windows, self.size = windows, size
 
     def forward(self, grad: Array) -> Array:
-        padded = _empty_like(grad, self.windows.padded_size(self.size))
+        padded = _empty_like(grad, self.windows.padded_size(self.size), grad.dtype)
         padded[...] = 0
         for _, vertical, horizontal in self.windows.each_tap((grad.shape[2], grad.shape[3])):
             padded[:, :, vertical, horizontal] += grad

@@ -120,8 +120,9 @@ class Dropout(Op):
         if self.mask is None:
             drawn = uniform(tuple(x.shape), STREAM_DROPOUT, device_of(x))
             self.mask = drawn >= np.float32(self.p)
-        scale = x.dtype.type(1 / (1 - self.p)) if self.p < 1 else x.dtype.type(0)
-        return self.xp.multiply(x, self.mask * scale)
+        y = self.xp.multiply(self.xp.ascontiguousarray(x), self.mask)  # C order, as the mask
+        y *= x.dtype.type(1 / (1 - self.p)) if self.p < 1 else x.dtype.type(0)
+        return y
 
     def backward(self, grad: Tensor) -> Tensor:
         return Dropout(self.p, self.mask)(grad)
