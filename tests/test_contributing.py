@@ -1,0 +1,37 @@
+"""The code that CONTRIBUTING.md quotes is the code of the files it names."""
+
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+def quotes() -> list[tuple[str, str]]:
+    """Each Python block, with the file named last before it."""
+    found = []
+    for block in re.finditer(r"```python\n(.*?)```", TEXT, re.DOTALL):
+        named = re.findall(r"`([\w/.]+\.py)`", TEXT[: block.start()])
+        found.append((named[-1], block[1]))
+    return found
+
+
+def test_each_step_is_quoted() -> None:
+    assert len(quotes()) == 3
+
+
+@pytest.mark.parametrize(("name", "quote"), quotes())
+def test_a_quote_is_in_its_file(name: str, quote: str) -> None:
+    source = (ROOT / name).read_text(encoding="utf-8")
+    assert any(textwrap.indent(quote, " " * depth) in source for depth in (0, 4)), (
+        f"{name} has changed, and CONTRIBUTING.md still quotes\n{quote}"
+    )
+
+
+def test_every_file_that_is_named_exists() -> None:
+    named = re.findall(r"`((?:tinygrad_cupy|tests|\.ci)/[\w/.]*)`", TEXT)
+    assert named
+    assert [name for name in named if not (ROOT / name).exists()] == []
