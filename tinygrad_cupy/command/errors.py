@@ -1,0 +1,39 @@
+"""Errors that the command shows as one line, and the near match of a mistyped word."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class CommandError(Exception):
+    """Ends the command with ``error: <text>`` on stderr and this exit code."""
+
+    exit_code = 1
+
+
+class UsageError(CommandError):
+    """The command line itself is wrong; the text starts with the option's name."""
+
+    exit_code = 2
+
+
+class Interrupted(CommandError):
+    """Ctrl-C; the text says what was kept."""
+
+    exit_code = 130
+
+
+def near(word: str, choices: Iterable[str]) -> str:
+    """``; did you mean 'medium'?``, or nothing when no choice is near."""
+    found = difflib.get_close_matches(word.lower(), list(choices), n=1, cutoff=0.5)
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def check_choice(option: str, word: str, choices: Iterable[str]) -> None:
+    """Raise `UsageError` when `word` is none of `choices`."""
+    choices = tuple(choices)
+    if word not in choices:
+        raise UsageError(
+            f"{option}: expected one of {', '.join(choices)}, got {word!r}{near(word, choices)}"
+        )

@@ -1,0 +1,225 @@
+"""One training run from settings to results; nothing is printed or written here."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+import platform
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import tinygrad_cupy as tg
+from tinygrad_cupy import backend, datasets
+from tinygrad_cupy.datasets import ArrayDataset, DataLoader
+from tinygrad_cupy.nn import Callback, Evaluation, History, Module, Trainer, metrics, models
+from tinygrad_cupy.nn.trainer import DivergedError
+
+from .errors import CommandError
+from .picture_input import Framing
+from .settings import TrainSettings
+
+EVALUATION_BATCH = 256  # whatever the training batch is: evaluation does not depend on it
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a run learns from, what it is steered by, what it is judged by, and why this data."""
+
+    train: ArrayDataset
+    val: ArrayDataset
+    test: ArrayDataset
+    reason: str
+
+    @property
+    def name(self) -> str:
+        return self.train.name
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.train.classes
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {"train": len(self.train), "val": len(self.val), "test": len(self.test)}
+
+
+@dataclass
+class Run:
+    """A run that ended, with the weights it kept in `model`; `problem` is what cut it short."""
+
+    settings: TrainSettings
+    data: Data
+    device: str
+    model: Module
+    learning_rate: float
+    history: History
+    test: Evaluation
+    val_accuracy: float
+    problem: DivergedError | None
+
+    @property
+    def complete(self) -> bool:
+        return self.history.stopped in ("finished", "early")
+
+    @property
+    def confusion(self) -> np.ndarray:
+        guesses = self.test.probabilities.argmax(axis=1)
+        return metrics.confusion_matrix(self.test.labels, guesses, len(self.data.classes))
+
+    @property
+    def seconds_per_epoch(self) -> float | None:
+        """The median training time of an epoch: a first one that compiles kernels counts little."""
+        seconds = [record.seconds for record in self.history]
+        return float(np.median(seconds)) if seconds else None
+
+    def metrics(self) -> dict[str, Any]:
+        """What metrics.json holds; a figure that does not exist is None.
+
+        `seconds_per_epoch` and `images_per_second` are of training alone (median over the epochs),
+        `train_seconds` is the wall time of all epochs with their validation.
+        """
+        settings, history, images = self.settings, self.history, self.data.train.images
+        rates = [record.images_per_second for record in history]
+        figures = {
+            "dataset": self.data.name,
+            "dataset_reason": self.data.reason,
+            "model": settings.model,
+            "device": self.device,
+            "seed": settings.seed,
+            "epochs": len(history),
+            "kept_epoch": history.kept_epoch,
+            "stopped": history.stopped,
+            "batch_size": settings.batch_size,
+            "optimizer": settings.optimizer,
+            "lr": self.learning_rate,
+            "val_fraction": settings.val_fraction,
+            "patience": settings.patience,
+            "parameters": count_parameters(self.model),
+            "images": self.data.counts,
+            "test_accuracy": self.test.accuracy,
+            "test_loss": self.test.loss,
+            "val_accuracy": self.val_accuracy,
+            "train_seconds": history.seconds,
+            "seconds_per_epoch": self.seconds_per_epoch,
+            "images_per_second": float(np.median(rates)) if rates else None,
+            "classes": list(self.data.classes),
+            "per_class": self._per_class(),
+            "image_shape": list(images.shape[1:]),
+            "framing": Framing.of(images).as_dict(),
+            "versions": versions(),
+        }
+        return {name: _finite(figure) for name, figure in figures.items()}
+
+    def _per_class(self) -> dict[str, dict[str, float]]:
+        matrix = self.confusion
+        columns = {
+            "precision": metrics.precision(matrix),
+            "recall": metrics.recall(matrix),
+            "f1": metrics.f1(matrix),
+        }
+        return {
+            name: {column: float(values[index]) for column, values in columns.items()}
+            for index, name in enumerate(self.data.classes)
+        }
+
+
+def load_data(settings: TrainSettings) -> Data:
+    """Training, validation and test images; the validation part comes out of the training set."""
+    train, test, reason = datasets.load(settings.dataset, settings.data_dir)
+    train, val = train.split(settings.val_fraction, settings.seed)
+    return Data(train, val, test, reason)
+
+
+def build_model(settings: TrainSettings, data: Data) -> Module:
+    """The net for this data on the default device; the seed gives its initial weights."""
+    tg.manual_seed(settings.seed)
+    _, channels, size, _ = data.train.images.shape
+    return models.build(settings.model, len(data.classes), channels, size)
+
+
+def execute(
+    settings: TrainSettings, data: Data, device: str, callbacks: Sequence[Callback] = ()
+) -> Run:
+    """Train and test one model.
+
+    A loss that is not finite and a callback that stops the run are results, not errors: the run
+    holds the last good weights. Running out of memory raises `CommandError`, naming the batch size.
+    """
+    before = backend.default_device()
+    backend.set_default_device(device)
+    try:
+        # The trainer looks for losses that are not finite itself; NumPy need not warn of them, here
+        # or in the engine's threads.
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            return _execute(settings, data, device, callbacks)
+    except Exception as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise CommandError(
+            f"out of memory on {device} with --batch-size {settings.batch_size} and --model "
+            f"{settings.model}: choose a smaller batch"
+        ) from error
+    finally:
+        backend.set_default_device(before)
+
+
+def _execute(
+    settings: TrainSettings, data: Data, device: str, callbacks: Sequence[Callback]
+) -> Run:
+    model = build_model(settings, data)
+    optimizer = settings.make_optimizer(model, data.train)
+    learning_rate = float(optimizer.lr)
+    trainer = Trainer(model, optimizer, callbacks=callbacks)
+    train_loader = DataLoader(data.train, settings.batch_size, shuffle=True, device=device)
+    val_loader = _evaluation_loader(data.val, device)
+    problem = None
+    try:
+        epochs = settings.epochs_for(data.train)
+        trainer.fit(train_loader, val_loader, epochs, settings.patience)
+    except DivergedError as error:
+        problem = error
+    history = trainer.history
+    if history.kept_epoch:
+        val_accuracy = history[history.kept_epoch - 1].val_accuracy or 0.0
+    else:
+        val_accuracy = trainer.evaluate(val_loader).accuracy
+    test = trainer.evaluate(_evaluation_loader(data.test, device))
+    return Run(
+        settings, data, device, model, learning_rate, history, test, val_accuracy, problem
+    )  # fmt: skip
+
+
+def _evaluation_loader(dataset: ArrayDataset, device: str) -> DataLoader:
+    return DataLoader(dataset, min(EVALUATION_BATCH, len(dataset)), device=device)
+
+
+def count_parameters(model: Module) -> int:
+    """How many numbers training may change."""
+    return sum(parameter.size for parameter in model.parameters())
+
+
+def versions() -> dict[str, str]:
+    """Of this package, Python and the libraries that a result depends on, where installed."""
+    found = {"python": platform.python_version()}
+    for name in ("tinygrad-cupy", "numpy", "scipy", "cupy-cuda12x", "cupy-cuda13x"):
+        try:
+            found[name.replace("tinygrad-", "tinygrad_")] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """NumPy and CuPy raise MemoryError; the CUDA runtime and cuBLAS say it in their texts."""
+    text = str(error).lower().replace("_", " ").replace("memoryallocation", "out of memory")
+    return isinstance(error, MemoryError) or "out of memory" in text or "alloc failed" in text
+
+
+def _finite(value: Any) -> Any:
+    """The same figure, or None where it is one that JSON cannot write."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

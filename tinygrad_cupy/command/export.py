@@ -1,0 +1,32 @@
+"""`tinygrad-cupy data png`: a dataset as folders of PNG files, one folder per class."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from tinygrad_cupy import datasets
+
+from .errors import check_choice
+from .settings import DATASETS
+
+
+def export_png(
+    out: Path, dataset: str, data_dir: Path | None, overwrite: bool, quiet: bool
+) -> None:
+    """Write ``out/train/CLASS/00000.png`` and ``out/test/…``, numbered in the dataset's order."""
+    check_choice("--dataset", dataset, DATASETS)
+    console = Console(quiet=quiet, highlight=False)
+    train, test, reason = datasets.load(dataset, data_dir)
+    console.print(f"dataset: {reason}", markup=False, soft_wrap=True)
+    with console.status(f"writing {len(train) + len(test):,} images"):
+        datasets.write_png_folders(train, test, out, overwrite)
+    if quiet:
+        print(out)
+    console.print(
+        f"wrote {len(train):,} training and {len(test):,} test images; to train on them: "
+        f"tinygrad-cupy train --dataset {out}",
+        markup=False,
+        soft_wrap=True,
+    )

@@ -1,0 +1,54 @@
+"""`tinygrad-cupy info`: what a bug report needs, and where things are."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+
+import numpy as np
+import threadpoolctl
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tinygrad_cupy import backend, datasets
+
+from .experiment import versions
+
+
+def info() -> None:
+    """Print versions, devices, the data cache and the linear algebra library with its threads."""
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name, value in facts():
+        table.add_row(name, Text(value))
+    Console().print(table)
+
+
+def facts() -> Iterator[tuple[str, str]]:
+    """What `info` prints, as (name, value)."""
+    yield from versions().items()
+    yield "platform", f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores"
+    yield "default device", backend.default_device()
+    yield "CUDA", _cuda()
+    yield "BLAS", "; ".join(_blas()) or "none that can be asked"
+    yield "data cache", str(datasets.cache_dir())
+    mnist = datasets.find_mnist()
+    yield "MNIST", str(mnist) if mnist else "not here yet: downloaded by `train` when needed"
+
+
+def _cuda() -> str:
+    if not backend.cuda_available():
+        return "none (CuPy is missing, or sees no CUDA device)"
+    return ", ".join(backend.device_names())
+
+
+def _blas() -> Iterator[str]:
+    np.dot(np.ones((2, 2)), np.ones((2, 2)))  # some libraries are loaded by their first product
+    for library in threadpoolctl.threadpool_info():
+        if library["user_api"] == "blas":
+            name = f"{library['internal_api']} {library.get('version') or ''}".strip()
+            architecture = library.get("architecture")
+            yield f"{name}, {library['num_threads']} threads" + (
+                f", kernels for {architecture}" if architecture else ""
+            )

@@ -1,0 +1,148 @@
+"""Any picture file as the kind of image that a model was trained on.
+
+What kind that is, is measured on the training images: whether they are drawings (one plain
+background), light or dark ink, and how large the ink stands in the frame. A picture of another
+size is cropped to its ink, scaled to that size and centred by its mass, as MNIST's authors did.
+
+Arrays here are float32 in [0, 1], (H, W): H rows, W columns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from .errors import CommandError
+
+SAMPLE = 2000  # training images that are looked at
+INK = 0.3  # of the full contrast: this far from the background is ink
+PAPER = 0.15  # of the full contrast: this near to the background is background
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How training images are drawn. `box` is the longer side of the ink in pixels (median)."""
+
+    drawn: bool
+    light_ink: bool
+    box: int
+
+    @classmethod
+    def of(cls, images: np.ndarray) -> Framing:
+        """Measure uint8 images (N, C, H, W)."""
+        every = max(1, len(images) // SAMPLE)
+        sample = images[::every].mean(axis=1, dtype=np.float32) / 255
+        boxes, light, plain = [], [], []
+        for image in sample:
+            ink, background = _ink_and_background(image)
+            box = _ink_box(ink)
+            boxes.append(max(box[2] - box[0], box[3] - box[1]))
+            light.append(background < 0.5)
+            plain.append((ink < PAPER).mean())
+        return cls(
+            drawn=bool(np.median(plain) > 0.3 and abs(np.mean(light) - 0.5) > 0.4),
+            light_ink=bool(np.mean(light) > 0.5),
+            box=round(float(np.median(boxes))),
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def read_picture(path: Path, framing: Framing, size: int) -> tuple[np.ndarray, bool]:
+    """The picture as (size, size), like the training images, and whether it was inverted.
+
+    Raises `CommandError` naming the file when it is missing or is no picture.
+    """
+    try:
+        with Image.open(path) as picture:
+            image = to_gray(ImageOps.exif_transpose(picture))
+    except FileNotFoundError:
+        raise CommandError(f"there is no picture {str(path)!r}") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise CommandError(f"cannot read {str(path)!r} as a picture: {error}") from error
+    if not framing.drawn:
+        return _resize(image, size, size), False
+    ink, background = _ink_and_background(image)
+    inverted = (background < 0.5) != framing.light_ink
+    if image.shape != (size, size):
+        light = _frame(ink, size, framing.box)
+        return (light if framing.light_ink else 1 - light), inverted
+    return (1 - image if inverted else image), inverted
+
+
+def to_gray(picture: Image.Image) -> np.ndarray:
+    """Gray values of a picture of any mode; transparent parts become the paper."""
+    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
+        values = np.asarray(picture, dtype=np.float32)
+        # Nothing in the file says where white is: 8 and 16 bit are the customary ranges.
+        top = next((top for top in (1.0, 255.0, 65535.0) if values.max() <= top), values.max())
+        return np.clip(values / top, 0, 1)
+    if not picture.has_transparency_data:
+        return np.asarray(picture.convert("L"), dtype=np.float32) / 255
+    gray, alpha = np.asarray(picture.convert("LA"), dtype=np.float32).transpose(2, 0, 1) / 255
+    # Light ink on nothing was drawn for a dark page, dark ink for a light one.
+    ink = np.average(gray, weights=alpha) if alpha.any() else 0.0
+    paper = np.float32(ink < 0.5)
+    composed: np.ndarray = gray * alpha + paper * (1 - alpha)
+    return composed
+
+
+def _ink_and_background(image: np.ndarray) -> tuple[np.ndarray, float]:
+    """How much ink each pixel has, 0 to 1, and the gray value of the background.
+
+    The background is the median of the picture's edge, scaled so that 0.5 lies halfway between the
+    darkest and the lightest part.
+    """
+    low, high = np.percentile(image, [0.5, 99.5])
+    if high - low < 1e-3:  # a few bright pixels on a large page
+        low, high = float(image.min()), float(image.max())
+    contrast = max(float(high - low), 1e-6)
+    scaled = np.clip((image - low) / contrast, 0, 1)
+    edge = max(1, min(image.shape) // 50)
+    inside = scaled[edge:-edge, edge:-edge]
+    frame = np.ones(image.shape, dtype=bool)
+    frame[edge:-edge, edge:-edge] = False
+    background = float(np.median(scaled[frame] if inside.size else scaled))
+    if background < 0.5:
+        ink = (scaled - background) / (1 - background)
+    else:
+        ink = (background - scaled) / background
+    return np.clip(ink, 0, 1).astype(np.float32), background
+
+
+def _ink_box(ink: np.ndarray) -> tuple[int, int, int, int]:
+    """Top, left, bottom, right of the ink (bottom and right excluded); all of it without ink."""
+    rows, columns = np.flatnonzero((ink > INK).any(1)), np.flatnonzero((ink > INK).any(0))
+    if rows.size == 0:
+        return 0, 0, *ink.shape
+    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
+
+
+def _frame(ink: np.ndarray, size: int, box: int) -> np.ndarray:
+    """Light ink on black, scaled so that its longer side is `box`, its mass in the middle."""
+    top, left, bottom, right = _ink_box(ink)
+    cut = np.clip((ink[top:bottom, left:right] - PAPER) / (1 - 2 * PAPER), 0, 1)
+    scale = box / max(cut.shape)
+    height, width = (max(1, round(side * scale)) for side in cut.shape)
+    small = _resize(cut, height, width)
+    small /= max(float(small.max()), 1e-6)  # thin strokes pale when made small
+    if not small.any():
+        return np.zeros((size, size), np.float32)
+    mass = small.sum()
+    row = (small.sum(axis=1) @ np.arange(height)) / mass
+    column = (small.sum(axis=0) @ np.arange(width)) / mass
+    y = int(np.clip(round((size - 1) / 2 - row), 0, size - height))
+    x = int(np.clip(round((size - 1) / 2 - column), 0, size - width))
+    framed = np.zeros((size, size), np.float32)
+    framed[y : y + height, x : x + width] = small
+    return framed
+
+
+def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    picture = Image.fromarray(np.ascontiguousarray(image, dtype=np.float32))
+    return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))

@@ -1,0 +1,173 @@
+"""The pictures of a run folder, drawn with Matplotlib into PNG files.
+
+Figures are made without pyplot, so nothing global changes and no display is needed. Colours are
+Okabe and Ito's, which stay apart for colour-blind eyes.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from tinygrad_cupy.nn import History
+
+BLUE, ORANGE, GREEN, PURPLE, YELLOW, SKY, VERMILLION, BLACK = (
+    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#F0E442", "#56B4E9", "#D55E00", "#222222",
+)  # fmt: skip
+CYCLE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
+GRAY = "#666666"
+RIGHT = LinearSegmentedColormap.from_list("right", ["#FFFFFF", "#9CC9E3"])
+WRONG = LinearSegmentedColormap.from_list("wrong", ["#FFFFFF", "#FBE3D0", "#D55E00"])
+MISTAKES_SHOWN = 25
+NUMBERS_UP_TO = 20  # classes; with more, the numbers of a confusion matrix cannot be read
+
+
+def draw_curves(path: Path, history: History, title: str) -> None:
+    """Loss and accuracy over the epochs, training and validation; the kept epoch is marked."""
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    figure.suptitle(_plain(title), fontsize=12)
+    epochs = [record.epoch for record in history]
+    kinds = (("loss", "loss (cross-entropy)"), ("accuracy", "accuracy (%)"))
+    for axes, (kind, label) in zip(figure.subplots(1, 2), kinds, strict=True):
+        scale = 100 if kind == "accuracy" else 1
+        for part, name, colour in (("train", "training", BLUE), ("val", "validation", VERMILLION)):
+            values = [scale * (value or 0) for value in history.column(f"{part}_{kind}")]
+            axes.plot(epochs, values, "o-", color=colour, label=name, markersize=4)
+        _style(axes, "epoch", label)
+        if history.kept_epoch and history.kept_epoch != len(history):
+            axes.axvline(history.kept_epoch, color=GRAY, linestyle=":", label="kept weights")
+        if epochs:
+            axes.legend(frameon=False)
+    _save(figure, path)
+
+
+def draw_confusion(path: Path, matrix: np.ndarray, classes: Sequence[str], title: str) -> None:
+    """Counts per true and guessed class: right answers in blue, mistakes in orange.
+
+    The two have colour scales of their own (shares of the true class), or the few mistakes of a
+    good model would be invisible beside its many right answers.
+    """
+    count = len(classes)
+    side = min(max(5.5, 0.55 * count), 20.0)
+    figure = Figure(figsize=(side + 0.5, side), layout="constrained")
+    axes = figure.subplots()
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    diagonal = np.eye(count, dtype=bool)
+    wrong = np.where(diagonal, np.nan, shares)
+    axes.imshow(np.where(diagonal, shares, np.nan), cmap=RIGHT, vmin=0, vmax=1)
+    axes.imshow(wrong, cmap=WRONG, vmin=0, vmax=max(float(wrong[~diagonal].max(initial=0)), 0.02))
+    names = [_plain(name) for name in classes]
+    turn = 90 if max(map(len, names)) > 3 else 0
+    axes.set_xticks(range(count), names, rotation=turn)
+    axes.set_yticks(range(count), names)
+    axes.tick_params(length=0, labelsize=10 if count <= NUMBERS_UP_TO else 7)
+    axes.spines[:].set_color("#CCCCCC")
+    axes.set_xticks(np.arange(count - 1) + 0.5, minor=True)
+    axes.set_yticks(np.arange(count - 1) + 0.5, minor=True)
+    axes.grid(which="minor", color="#EEEEEE", linewidth=0.8)
+    axes.tick_params(which="minor", length=0)
+    axes.set_xlabel("guess", fontsize=11)
+    axes.set_ylabel("truth", fontsize=11)
+    axes.set_title(_plain(title), fontsize=12, pad=12)
+    if count <= NUMBERS_UP_TO:
+        for row, column in zip(*np.nonzero(matrix), strict=True):
+            axes.text(column, row, f"{matrix[row, column]}", ha="center", va="center", fontsize=9)
+    _save(figure, path)
+
+
+def draw_mistakes(
+    path: Path,
+    images: np.ndarray,
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    classes: Sequence[str],
+    title: str,
+) -> None:
+    """The images (N, C, H, W) whose truth was thought least likely, with truth and guess."""
+    truth_probability = probabilities[np.arange(len(labels)), labels]
+    guesses = probabilities.argmax(axis=1)
+    worst = np.argsort(truth_probability, kind="stable")[:MISTAKES_SHOWN]
+    columns = min(5, len(worst))
+    rows = math.ceil(len(worst) / columns)
+    figure = Figure(figsize=(2 * columns + 0.4, 2.25 * rows + 0.7), layout="constrained")
+    figure.suptitle(_plain(title), fontsize=12)
+    for axes, index in zip(
+        np.ravel(figure.subplots(rows, columns, squeeze=False)), worst, strict=False
+    ):
+        image = images[index]
+        axes.imshow(image[0] if len(image) == 1 else image.transpose(1, 2, 0), cmap="gray",
+                    vmin=0, vmax=255)  # fmt: skip
+        truth, guess = labels[index], guesses[index]
+        axes.set_title(
+            f"truth {_plain(classes[truth])} · guess {_plain(classes[guess])}\n"
+            f"{probabilities[index, guess]:.0%} sure",
+            fontsize=9,
+            color=BLACK if truth == guess else "#B04A00",
+        )
+    for axes in figure.axes:
+        axes.axis("off")
+    _save(figure, path)
+
+
+def draw_overlaid(path: Path, histories: Mapping[str, History], title: str) -> None:
+    """Validation loss and accuracy of several runs over the epochs, the kept epochs marked."""
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    figure.suptitle(_plain(title), fontsize=12)
+    kinds = (("val_loss", "validation loss", 1), ("val_accuracy", "validation accuracy (%)", 100))
+    for axes, (column, label, scale) in zip(figure.subplots(1, 2), kinds, strict=True):
+        for number, (name, history) in enumerate(histories.items()):
+            values = [scale * (value or 0) for value in history.column(column)]
+            colour, dash = CYCLE[number % len(CYCLE)], ("-", "--", ":")[number // len(CYCLE) % 3]
+            axes.plot(range(1, len(values) + 1), values, dash, color=colour, label=name)
+            if history.kept_epoch:
+                kept = history.kept_epoch
+                axes.plot(kept, values[kept - 1], "o", color=colour, markersize=6)
+        _style(axes, "epoch (dot: the weights kept)", label)
+    figure.axes[0].legend(frameon=False)
+    _save(figure, path)
+
+
+def draw_by_batch_size(
+    path: Path, sizes: Sequence[int], panels: Mapping[str, Sequence[float | None]], title: str
+) -> None:
+    """One panel per figure (its name is the label) over the batch sizes."""
+    figure = Figure(figsize=(3.7 * len(panels), 3.6), layout="constrained")
+    figure.suptitle(_plain(title), fontsize=12)
+    every = np.ravel(figure.subplots(1, len(panels), squeeze=False))
+    for axes, (label, values), colour in zip(every, panels.items(), CYCLE, strict=False):
+        known = [(size, value) for size, value in zip(sizes, values, strict=True)
+                 if value is not None]  # fmt: skip
+        axes.plot(*zip(*known, strict=True), "o-", color=colour)
+        _style(axes, "batch size", label)
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(sizes, [str(size) for size in sizes])
+        axes.minorticks_off()
+    _save(figure, path)
+
+
+def _style(axes: Axes, x: str, y: str) -> None:
+    axes.set_xlabel(x, fontsize=11)
+    axes.set_ylabel(y, fontsize=11)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#DDDDDD", linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
+def _plain(text: str) -> str:
+    """Class names are names: a dollar sign starts no formula."""
+    return text.replace("$", r"\$")
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with warnings.catch_warnings():  # a class name in a script that the font lacks is no disaster
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        figure.savefig(path, dpi=120)
