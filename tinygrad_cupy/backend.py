@@ -48,7 +48,7 @@ def cuda_available() -> bool:
 
 def is_cuda(array: Array) -> bool:
     """Whether ``array`` lives on a CUDA device (is a CuPy array)."""
-    return not isinstance(array, np.ndarray | np.generic) and hasattr(
+    return not isinstance(array, (np.ndarray, np.generic)) and hasattr(
         array, "__cuda_array_interface__"
     )
 

@@ -14,7 +14,7 @@ K = KH · KW · C / G.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -54,11 +54,12 @@ def conv_forward(x: Array, w: Array, bias: Array | None, geometry: Geometry) -> 
     matrix = _weight_matrix(w, geometry.groups)  # (G, K, O/G)
 
     def task(part: slice) -> None:
-        for chunk in _chunks(xp, part, x, out_size, geometry):
-            rows = _window_rows(x[chunk], geometry, out_size)  # (G, P, K)
-            _product(rows, matrix, y[chunk])
+        windows, out = _windows(x[part], geometry, out_size), y[part]
+        for chunk in _chunks(windows):
+            rows = _window_rows(windows[chunk], geometry.groups)  # (G, P, K)
+            _product(rows, matrix, out[chunk])
             if bias is not None:
-                y[chunk] += bias
+                out[chunk] += bias
 
     by_parts(xp, task, x.shape[0])
     return y.transpose(0, 3, 1, 2)
@@ -93,10 +94,11 @@ def _scatter_input(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Ar
     shape = (*g.shape[2:], groups, *windows.kernel, c // groups)
 
     def task(part: slice) -> None:
-        for chunk in _chunks(xp, part, dx.transpose(0, 3, 1, 2), g.shape[2:], geometry):
-            rows = _empty(xp, "rows", (chunk.stop - chunk.start, *shape), g.dtype)
-            _product_rows(_channels_last(g[chunk], "grad"), matrix, rows)
-            _add_windows(rows, windows, dx[chunk])
+        grad, out = _channels_last(g[part], "grad"), dx[part]
+        for chunk in spans(len(out), _step(xp, math.prod(shape) * g.dtype.itemsize)):
+            rows = _empty(xp, "rows", (len(out[chunk]), *shape), g.dtype)
+            _product_rows(grad[chunk], matrix, rows)
+            _add_windows(rows, windows, out[chunk])
 
     by_parts(xp, task, n)
     return dx.transpose(0, 3, 1, 2)
@@ -110,10 +112,10 @@ def conv_weight(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array
 
     def task(part: slice) -> Array:
         total = xp.zeros((groups, c * kh * kw, o // groups), x.dtype)
-        for chunk in _chunks(xp, part, x, out_size, geometry):
-            rows = _window_rows(x[chunk], geometry, out_size)  # (G, P, K)
-            grad = _grouped(_channels_last(g[chunk], "grad"), groups)  # (G, P, O/G)
-            total += blas.matmul(rows.transpose(0, 2, 1), grad)
+        windows, grad = _windows(x[part], geometry, out_size), _channels_last(g[part], "grad")
+        for chunk in _chunks(windows):
+            rows = _window_rows(windows[chunk], groups)  # (G, P, K)
+            total += blas.matmul(rows.transpose(0, 2, 1), _grouped(grad[chunk], groups))
         return total
 
     parts = by_parts(xp, task, x.shape[0])
@@ -121,13 +123,16 @@ def conv_weight(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array
     return matrix.reshape(groups, kh, kw, c, o // groups).transpose(0, 4, 3, 1, 2).reshape(w_shape)
 
 
-def _chunks(xp: Any, part: slice, x: Array, out_size: Shape, geometry: Geometry) -> Iterator[slice]:
-    """The images of ``part`` in slices whose window matrix is about one chunk large."""
-    per_image = out_size[0] * out_size[1] * geometry.windows.taps * x.shape[1] * x.dtype.itemsize
+def _step(xp: Any, image_bytes: int) -> int:
+    """How many images to take at once when each fills ``image_bytes`` of the window matrix."""
     limit = CPU_CHUNK_BYTES if xp is np else CUDA_CHUNK_BYTES
-    step = max(1, limit // max(per_image, 1))
-    for span in spans(part.stop - part.start, step):
-        yield slice(part.start + span.start, part.start + span.stop)
+    return max(1, limit // max(image_bytes, 1))
+
+
+def _chunks(windows: Array) -> list[slice]:
+    """The images of ``windows`` (n, OH, OW, KH, KW, C) in slices, one window matrix each."""
+    xp = array_module(windows)
+    return spans(len(windows), _step(xp, math.prod(windows.shape[1:]) * windows.dtype.itemsize))
 
 
 def _empty(xp: Any, name: str, shape: Shape, dtype: Any) -> Array:
@@ -151,6 +156,11 @@ def _channels_last(x: Array, name: str) -> Array:
     return copy
 
 
+def _windows(x: Array, geometry: Geometry, out_size: Pair) -> Array:
+    """All windows of x (n, C, H, W), zeros around it, as a view (n, OH, OW, KH, KW, C)."""
+    return geometry.windows.view(_padded(x, geometry.windows), out_size)
+
+
 def _padded(x: Array, windows: Windows) -> Array:
     """x (n, C, H, W) as (n, H + 2 pad, W + 2 pad, C), zeros around."""
     if windows.padding == (0, 0):
@@ -162,23 +172,22 @@ def _padded(x: Array, windows: Windows) -> Array:
     return padded
 
 
-def _window_rows(x: Array, geometry: Geometry, out_size: Pair) -> Array:
-    """im2col: the windows of x (n, C, H, W) as rows, (G, P, K)."""
-    xp, groups = array_module(x), geometry.groups
-    windows = geometry.windows.view(_padded(x, geometry.windows), out_size)
+def _window_rows(windows: Array, groups: int) -> Array:
+    """im2col: ``windows`` (n, OH, OW, KH, KW, C) copied out as rows, (G, P, K)."""
+    xp = array_module(windows)
     n, oh, ow, kh, kw, c = windows.shape
     size = (n * oh * ow, kh * kw * c // groups)  # (P, K)
-    split = windows.reshape(n, oh, ow, kh, kw, groups, c // groups) if groups > 1 else windows
     if groups > 1:
-        rows = _empty(xp, "rows", (groups, n, oh, ow, kh, kw, c // groups), x.dtype)
+        split = windows.reshape(n, oh, ow, kh, kw, groups, c // groups)
+        rows = _empty(xp, "rows", (groups, n, oh, ow, kh, kw, c // groups), windows.dtype)
         rows[...] = split.transpose(5, 0, 1, 2, 3, 4, 6)
         return rows.reshape(groups, *size)
     if c >= 8:
-        rows = _empty(xp, "rows", windows.shape, x.dtype)
+        rows = _empty(xp, "rows", windows.shape, windows.dtype)
         rows[...] = windows
         return rows.reshape(1, *size)
     # With few channels a tap's pixels make longer runs than a pixel's taps: fill by columns.
-    columns = _empty(xp, "rows", (kh, kw, c, n, oh, ow), x.dtype)
+    columns = _empty(xp, "rows", (kh, kw, c, n, oh, ow), windows.dtype)
     columns[...] = windows.transpose(3, 4, 5, 0, 1, 2)
     return columns.reshape(1, size[1], size[0]).transpose(0, 2, 1)
 

@@ -6,11 +6,13 @@ column. P is N · H · W.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .. import blas
 from ..autograd import FusedOp, TensorBase
 from ..backend import Array, array_module
+from ..parallel import by_parts
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -27,10 +29,19 @@ def _shaped(rows: Array, shape: tuple[int, ...]) -> Array:
     return array_module(rows).moveaxis(rows.reshape(n, *rest, c), -1, 1)
 
 
-def _column_means(rows: Array) -> Array:
-    """Means of the columns of (P, C), by a product: BLAS adds in blocks, so less is rounded off."""
-    ones = array_module(rows).full((1, len(rows)), 1 / max(len(rows), 1), rows.dtype)
-    return blas.matmul(ones, rows)[0]
+def _column_means(rows: Array, term: Callable[[slice], Array]) -> Array:
+    """Means of the columns of ``term``, made part by part of (P, C) and gone again.
+
+    Added up by a product: BLAS adds in blocks, so less is rounded off than in one running sum.
+    """
+    xp = array_module(rows)
+
+    def part_sum(part: slice) -> Array:
+        values = term(part)
+        return blas.matmul(xp.ones((1, len(values)), rows.dtype), values)[0]
+
+    parts = by_parts(xp, part_sum, len(rows))
+    return sum(parts[1:], parts[0]) / rows.dtype.type(max(len(rows), 1))
 
 
 class BatchNorm(FusedOp):
@@ -45,13 +56,18 @@ class BatchNorm(FusedOp):
 
     def forward(self, x: Array, weight: Array, bias: Array) -> Array:
         rows = _rows(x)
-        self.mean = _column_means(rows)
-        normal = rows - self.mean
-        self.var = _column_means(normal * normal)
+        self.mean = _column_means(rows, lambda part: rows[part])
+        self.var = _column_means(rows, lambda part: (rows[part] - self.mean) ** 2)
         self.scale = 1 / self.xp.sqrt(self.var + self.var.dtype.type(self.eps))
-        normal *= self.scale * weight
-        normal += bias
-        return _shaped(normal, x.shape)
+        y = self.xp.empty_like(rows)
+
+        def task(part: slice) -> None:
+            self.xp.subtract(rows[part], self.mean, out=y[part])
+            y[part] *= self.scale * weight
+            y[part] += bias
+
+        by_parts(self.xp, task, len(rows))
+        return _shaped(y, x.shape)
 
     def reference(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         axes = (0, *range(2, len(x.shape)))
@@ -62,19 +78,23 @@ class BatchNorm(FusedOp):
         return normal * weight.reshape(*column) + bias.reshape(*column)
 
     def backward_arrays(self, grad: Array, x: Array, weight: Array, bias: Array) -> Any:
-        g = _rows(grad)
-        normal = _rows(x) - self.mean
-        normal *= self.scale
-        mean_g = _column_means(g)
-        mean_gx = _column_means(g * normal)
-        count = g.dtype.type(len(g))
+        g, rows = _rows(grad), _rows(x)
+        mean_g = _column_means(g, lambda part: g[part])
+        mean_gx = self.scale * _column_means(g, lambda part: g[part] * (rows[part] - self.mean))
         dx = None
         if self.needs[0]:
-            normal *= -mean_gx
-            normal += g
-            normal -= mean_g
-            normal *= self.scale * weight
-            dx = _shaped(normal, x.shape)
+            dx = self.xp.empty_like(g)
+
+            def task(part: slice) -> None:
+                self.xp.subtract(rows[part], self.mean, out=dx[part])
+                dx[part] *= -self.scale * mean_gx
+                dx[part] += g[part]
+                dx[part] -= mean_g
+                dx[part] *= self.scale * weight
+
+            by_parts(self.xp, task, len(g))
+            dx = _shaped(dx, x.shape)
+        count = g.dtype.type(len(g))
         return dx, mean_gx * count, mean_g * count
 
 

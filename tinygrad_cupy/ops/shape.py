@@ -178,7 +178,7 @@ class ShapeMixin(TensorBase):
         return self.permute(*(axes or [tuple(reversed(range(len(self.shape))))]))
 
     @property
-    def T(self) -> Tensor:  # noqa: N802 - NumPy's name
+    def T(self) -> Tensor:
         """The view with all axes reversed."""
         return self.transpose()
 
