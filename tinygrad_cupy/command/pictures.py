@@ -150,6 +150,8 @@ def draw_by_batch_size(
         axes.set_xscale("log", base=2)
         axes.set_xticks(sizes, [str(size) for size in sizes])
         axes.minorticks_off()
+        if "%" not in label:  # times and counts compare by their ratio, accuracies near 100 % do not
+            axes.set_ylim(bottom=0)
     _save(figure, path)
 
 

@@ -52,7 +52,8 @@ class ProgressBar(Callback):
             return
         self.shown_at = now
         if step.meter.on_cpu:
-            self.figures = _figures(step.meter.read().loss, step.meter.read().accuracy)
+            loss, accuracy, _ = step.meter.read()
+            self.figures = _figures(loss, accuracy)
         rate = sum(step.meter.counts) / (now - self.epoch_started)
         self.bar.update(
             self.task,
@@ -74,7 +75,8 @@ class ProgressBar(Callback):
         self.epoch_started = time.perf_counter()
 
     def on_fit_end(self, trainer: Trainer, history: History) -> None:
-        self.bar.stop()
+        if self.console.is_terminal:
+            self.bar.stop()
 
     def _print(self, line: str) -> None:
         self.console.print(line, highlight=False, soft_wrap=True)

@@ -55,7 +55,8 @@ def _setup(runs: Sequence[Run]) -> str:
         f"{_count(settings.epochs_for(data.train), 'epoch')}. Optimizer {settings.optimizer}, "
         f"learning rate {runs[0].learning_rate:g} at every batch size, seed {settings.seed}, on "
         f"{runs[0].device}. Images: {len(data.train):,} for training, {len(data.val):,} for "
-        f"validation, {len(data.test):,} for the test.\n\n"
+        f"validation, {len(data.test):,} for the test. Each batch size was trained once: another "
+        "seed would move every figure a little.\n\n"
         f"Data: {data.reason} Versions: {versions}."
     )  # fmt: skip
 
@@ -143,8 +144,8 @@ def _epochs(runs: Sequence[Run]) -> str:
     limited = [str(run.settings.batch_size) for run in runs if run.history.stopped == "finished"]
     if limited and runs[0].settings.patience:
         text += (
-            f" Batch size {_list(limited)} still improved within its patience when the limit of "
-            "epochs ended it: with more epochs it may get better."
+            f" At {_list(limited)} the limit of epochs came before the patience ran out: more "
+            "epochs may do better."
         )
     return text
 
@@ -174,9 +175,9 @@ def _confusions(runs: Sequence[Run]) -> list[str]:
     truth, guess = np.unravel_index(int(total.argmax()), total.shape)
     classes = runs[0].data.classes
     return [
-        f"Mistakes: what all batch sizes together confuse most is {classes[truth]}, taken for "
-        f"{classes[guess]} {_count(int(total.max()), 'time')} of "
-        f"{int(sum(run.confusion[truth].sum() for run in runs))}."
+        f"Mistakes: the most frequent one over all batch sizes is to take {classes[truth]} for "
+        f"{classes[guess]}, {int(total.max())} of "
+        f"{int(sum(run.confusion[truth].sum() for run in runs))} times."
     ]
 
 
