@@ -23,6 +23,7 @@ from ..backend import (
     import_cupy,
     normalize_device,
 )
+from .elementwise import as_float
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -120,7 +121,7 @@ class Dropout(Op):
         if self.mask is None:
             drawn = uniform(tuple(x.shape), STREAM_DROPOUT, device_of(x))
             self.mask = drawn >= np.float32(self.p)
-        y = self.xp.multiply(self.xp.ascontiguousarray(x), self.mask)  # C order, as the mask
+        y = self.xp.multiply(self.xp.asarray(x, order="C"), self.mask)  # C order, as the mask
         y *= x.dtype.type(1 / (1 - self.p)) if self.p < 1 else x.dtype.type(0)
         return y
 
@@ -143,4 +144,4 @@ class RandomMixin(TensorBase):
             raise ValueError(f"[dropout] expected a probability p from 0 to 1, got {p}")
         if not training or p == 0:
             return self  # type: ignore[return-value]
-        return Dropout(p)(self)
+        return Dropout(p)(as_float(self))
