@@ -144,7 +144,7 @@ class ShapeMixin(TensorBase):
 
     def reshape(self, *shape: Any) -> Tensor:
         """The same elements in C order under another shape; one size may be -1."""
-        wanted = tuple(shape[0]) if len(shape) == 1 and not isinstance(shape[0], int) else shape
+        wanted = _sequence(shape)
         size = math.prod(self.shape)
         known = math.prod(n for n in wanted if n != -1)
         guess = size // known if known and wanted.count(-1) == 1 else -1
@@ -167,7 +167,7 @@ class ShapeMixin(TensorBase):
 
     def permute(self, *axes: Any) -> Tensor:
         """A view with the axes in the order given; as `transpose` with arguments."""
-        order = tuple(axes[0]) if len(axes) == 1 and not isinstance(axes[0], int) else axes
+        order = _sequence(axes)
         ndim = len(self.shape)
         if sorted(a % ndim if -ndim <= a < ndim else a for a in order) != list(range(ndim)):
             raise ValueError(f"[permute] expected each of {ndim} axes once, got {order}")
@@ -205,7 +205,7 @@ class ShapeMixin(TensorBase):
                 f"[pad] expected {len(self.shape)} pairs (before, after) of numbers ≥ 0 for shape "
                 f"{self.shape}, got {width}"
             )
-        return Pad(pairs, value)(self)
+        return Pad(pairs, value)(self) if pairs else self  # type: ignore[return-value]
 
     def flip(self, axis: Axis = None) -> Tensor:
         """A view with the order of elements reversed along ``axis`` (all axes when None)."""
@@ -217,12 +217,12 @@ class ShapeMixin(TensorBase):
         """Views along ``axis``: of the sizes listed, or that many of equal size."""
         (place,) = normalize_axis(axis, len(self.shape), "split")
         length = self.shape[place]
-        if isinstance(sizes, int):
+        if isinstance(sizes, int | np.integer):
             if sizes < 1 or length % sizes:
                 raise ValueError(
                     f"[split] cannot cut axis {axis} of shape {self.shape} into {sizes} equal parts"
                 )
-            sizes = [length // sizes] * sizes
+            sizes = [length // int(sizes)] * int(sizes)
         if sum(sizes) != length or min(sizes, default=0) < 0:
             raise ValueError(
                 f"[split] expected sizes that add up to {length} (axis {axis} of shape "
@@ -247,8 +247,8 @@ class ShapeMixin(TensorBase):
     def _index_part(self, key: Any) -> Any:
         if isinstance(key, TensorBase):
             key = key.data
-        if isinstance(key, list):
-            key = np.asarray(key) if key else np.zeros(0, np.int64)
+        if isinstance(key, list | tuple | range):  # NumPy takes any sequence inside of a key
+            key = np.asarray(key) if len(key) else np.zeros(0, np.int64)
         if isinstance(key, float) or (hasattr(key, "dtype") and key.dtype.kind not in "iub"):
             raise IndexError(f"[index] expected integers or booleans, got {key!r}")
         return to_device(key, device_of(self.data)) if hasattr(key, "ndim") else key
@@ -263,6 +263,12 @@ class ShapeMixin(TensorBase):
         if not self.shape:
             raise TypeError("[len] a tensor without axes has no length")
         return self.shape[0]
+
+
+def _sequence(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """f(1, 2) and f((1, 2)) alike."""
+    one = len(arguments) == 1 and not isinstance(arguments[0], int | np.integer)
+    return tuple(arguments[0]) if one else arguments
 
 
 def concat(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
