@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ..backend import Array, array_module
 
 Pair = tuple[int, int]
@@ -17,10 +19,10 @@ Pair = tuple[int, int]
 
 def pair(value: Any, name: str, least: int) -> Pair:
     """``value`` as (vertical, horizontal), an integer standing for both, each ≥ ``least``."""
-    both = (value, value) if isinstance(value, int) else tuple(value)
-    if len(both) != 2 or not all(isinstance(v, int) and v >= least for v in both):
+    both = tuple(value) if isinstance(value, tuple | list) else (value, value)
+    if len(both) != 2 or not all(isinstance(v, int | np.integer) and v >= least for v in both):
         raise ValueError(f"{name}: expected an integer ≥ {least} or two of them, got {value!r}")
-    return both
+    return int(both[0]), int(both[1])
 
 
 @dataclass(frozen=True)
