@@ -64,7 +64,10 @@ class LinalgMixin(TensorBase):
     def matmul(self, other: Any) -> Tensor:
         """Matrix product, NumPy's rules: 1-D operands are vectors, leading axes broadcast."""
         a: Any = self
-        b: Any = other if isinstance(other, TensorBase) else self._wrap(other)
+        given, other = other, a._operand(other)
+        if not isinstance(other, TensorBase):
+            raise TypeError(f"[matmul] expected a tensor or an array, got {type(given).__name__}")
+        b: Any = other
         if not a.shape or not b.shape:
             raise ValueError(f"[matmul] expected at least 1 axis each, got {a.shape} and {b.shape}")
         drop: tuple[int, ...] = ()
@@ -104,5 +107,6 @@ class LinalgMixin(TensorBase):
             raise ValueError(f"[linear] expected bias {weight.shape[:1]}, got {bias.shape}")
         rows = x if len(x.shape) == 2 else x.reshape(-1, x.shape[-1])
         inputs = (rows, weight) if bias is None else (rows, weight, bias)
-        y = Linear()(*inputs)
+        dtype = np.result_type(*[t.dtype for t in inputs])
+        y = Linear()(*[t.astype(dtype) for t in inputs])
         return y if len(x.shape) == 2 else y.reshape(*x.shape[:-1], weight.shape[0])
