@@ -173,7 +173,11 @@ class Op:
         if len(tensors) > 1:
             self._check_devices(tensors)
         self.xp = array_module(first.data)
-        array = self.forward(*[x.data if isinstance(x, TensorBase) else x for x in inputs])
+        try:
+            array = self.forward(*[x.data if isinstance(x, TensorBase) else x for x in inputs])
+        except ValueError as error:
+            self._blame_shapes(tensors, error)
+            raise
         result = first._wrap(array)
         if self.view and self.xp.may_share_memory(result.data, first.data):
             result._version = first._version
@@ -191,9 +195,24 @@ class Op:
                     f"got {' and '.join(devices)}; move one with .to(device)"
                 )
 
+    def _blame_shapes(self, tensors: list[TensorBase], error: ValueError) -> None:
+        if self.broadcasts:
+            try:
+                np.broadcast_shapes(*[x.shape for x in tensors])
+            except ValueError:
+                shapes = " and ".join(str(x.shape) for x in tensors)
+                raise ValueError(
+                    f"[{type(self).__name__}] shapes {shapes} do not broadcast"
+                ) from error
+
     # --- the graph ------------------------------------------------------------------------------
 
     def _record(self, inputs: tuple[Any, ...], result: Tensor) -> None:
+        if "edges" in self.__dict__:
+            raise RuntimeError(
+                f"[{type(self).__name__}] this instance is a node of a graph already; make a new "
+                "one for every call"
+            )
         is_tensor = [isinstance(x, TensorBase) for x in inputs]
         self.edges = tuple(x._edge() if t else None for x, t in zip(inputs, is_tensor, strict=True))
         self.inputs = tuple(
@@ -242,7 +261,7 @@ class Op:
 
     def _input_gradients(self, grad: Tensor, create_graph: bool) -> tuple[Tensor | None, ...]:
         result = self.backward(grad, *self._read_saved(create_graph))
-        grads = result if isinstance(result, tuple) else (result,)
+        grads = tuple(result) if isinstance(result, tuple | list) else (result,)
         if len(grads) != len(self.edges):
             raise RuntimeError(
                 f"[{type(self).__name__}] expected {len(self.edges)} gradients from backward, "
@@ -256,6 +275,11 @@ class Op:
         if grad is None or expected is None or not self.needs[index]:
             return None
         shape, dtype = expected
+        if not isinstance(grad, TensorBase):
+            raise TypeError(
+                f"[{type(self).__name__}] expected backward to give tensors, got "
+                f"{type(grad).__name__} for input {index}"
+            )
         if self.broadcasts:
             if grad.shape != shape:
                 grad = grad.sum_to(shape)
@@ -410,6 +434,8 @@ def _seed(output: TensorBase, grad: Any, caller: str) -> Tensor:
                 f"{output.shape} pass the gradient of what is computed from it"
             )
         return output._wrap(array_module(output.data).ones_like(output.data))
+    if not hasattr(grad, "shape"):  # a number or a list
+        grad = array_module(output.data).asarray(grad, output.data.dtype)
     seed: Tensor = grad if isinstance(grad, TensorBase) else output._wrap(grad)  # type: ignore[assignment]
     if seed.shape != output.shape:
         raise ValueError(
