@@ -298,7 +298,9 @@ class Tensor(
     ) -> Tensor:
         """start, start + step, … below stop (NumPy's arange)."""
         start, stop = (0, start) if stop is None else (start, stop)
-        return cls(np.arange(start, stop, step).tolist(), dtype, device, requires_grad)
+        values = np.arange(start, stop, step)
+        chosen = np.float32 if values.dtype.kind == "f" else np.int64
+        return cls(values, dtype or chosen, device or default_device(), requires_grad)
 
     @classmethod
     def eye(cls, size: int, dtype: Any = "float32", **options: Any) -> Tensor:
