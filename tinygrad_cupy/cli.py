@@ -187,7 +187,8 @@ def _described(error: Exception) -> tuple[str, int]:
     if hasattr(usage, "format_message"):
         text = usage.format_message()  # empty when help was shown for want of a subcommand
         return text and f"error: {text}", usage.exit_code
-    if isinstance(error, OSError | ValueError):
+    # The engine's and the datasets' own texts start with the name of the thing in brackets.
+    if isinstance(error, OSError) or str(error).startswith("["):
         return f"error: {error}", 1
     return f"error: unexpected {type(error).__name__}: {error} (--debug shows where)", 1
 

@@ -130,6 +130,8 @@ class Run:
 def load_data(settings: TrainSettings) -> Data:
     """Training, validation and test images; the validation part comes out of the training set."""
     train, test, reason = datasets.load(settings.dataset, settings.data_dir)
+    if len(train.classes) < 2:
+        raise CommandError(f"--dataset: {train.name} has one class only, nothing to tell apart")
     train, val = train.split(settings.val_fraction, settings.seed)
     return Data(train, val, test, reason)
 

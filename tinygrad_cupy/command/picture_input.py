@@ -145,4 +145,4 @@ def _frame(ink: np.ndarray, size: int, box: int) -> np.ndarray:
 
 def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     picture = Image.fromarray(np.ascontiguousarray(image, dtype=np.float32))
-    return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+    return np.array(picture.resize((width, height), Image.Resampling.BILINEAR))
