@@ -1,5 +1,6 @@
 """The whole house in seconds, for the commit hook: gradients, a net that learns, the command."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -55,5 +56,5 @@ def test_the_command_trains_and_predicts(
         path.name for path in run.iterdir()
     }
     capsys.readouterr()
-    assert cli.main(["predict", str(run), str(run / "mistakes.png")]) == 0
-    assert "mistakes.png" in capsys.readouterr().out
+    assert cli.main(["predict", str(run), str(run / "mistakes.png"), "--json"]) == 0
+    assert "mistakes.png" in json.loads(capsys.readouterr().out)[0]["image"]
