@@ -57,6 +57,13 @@ def metrics_of(folder: Path) -> dict[str, Any]:
     return found
 
 
+def skip_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the pictures empty: saving them takes most of the time of a short run."""
+    monkeypatch.setattr(
+        "tinygrad_cupy.command.pictures._save", lambda figure, path: path.write_bytes(b"")
+    )
+
+
 def files_of(folder: Path) -> set[str]:
     """Names of everything in a folder, hidden files too."""
     return {path.name for path in folder.iterdir()}

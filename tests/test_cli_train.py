@@ -16,7 +16,16 @@ from rich.console import Console
 from safetensors.numpy import load_file
 
 import tinygrad_cupy as tg
-from command_runs import RUN_FILES, TRAIN, failed, files_of, metrics_of, run, train_quietly
+from command_runs import (
+    RUN_FILES,
+    TRAIN,
+    failed,
+    files_of,
+    metrics_of,
+    run,
+    skip_drawing,
+    train_quietly,
+)
 from tinygrad_cupy import datasets, nn
 from tinygrad_cupy.command.progress import CtrlC, ProgressBar
 from tinygrad_cupy.nn import optim
@@ -33,6 +42,11 @@ NAMED = {
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train_quietly(tmp_path_factory.mktemp("runs") / "run", "--epochs", "3")
+
+
+@pytest.fixture(autouse=True)
+def _no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
+    skip_drawing(monkeypatch)  # `trained` has real pictures
 
 
 # --- the run folder -----------------------------------------------------------------------------
@@ -67,9 +81,8 @@ def test_history_has_a_row_per_epoch(trained: Path) -> None:
 @pytest.mark.parametrize("name", ["curves.png", "confusion_matrix.png", "mistakes.png"])
 def test_pictures_are_pictures(trained: Path, name: str) -> None:
     with Image.open(trained / name) as picture:
-        pixels = np.asarray(picture.convert("RGB"))
-    assert min(pixels.shape[:2]) > 400
-    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20
+        assert min(picture.size) > 400
+        assert picture.convert("L").getcolors(20) is None  # more shades than so many
 
 
 def test_the_weights_are_those_that_were_tested(trained: Path) -> None:
@@ -91,10 +104,10 @@ def test_the_same_seed_gives_the_same_bits(trained: Path, tmp_path: Path) -> Non
 
 def test_patience_keeps_the_best_weights(tmp_path: Path) -> None:
     """A rate so high that the validation loss soon rises."""
-    folder = train_quietly(tmp_path / "run", "--epochs", "25", "--patience", "2", "--lr", "0.05")
+    folder = train_quietly(tmp_path / "run", "--epochs", "25", "--patience", "1", "--lr", "0.1")
     metrics = metrics_of(folder)
     assert metrics["stopped"] == "early"
-    assert metrics["epochs"] == metrics["kept_epoch"] + 2 < 25
+    assert metrics["epochs"] == metrics["kept_epoch"] + 1 < 25
     with (folder / "history.csv").open(newline="") as file:
         losses = [float(row["val_loss"]) for row in csv.DictReader(file)]
     assert losses.index(min(losses)) + 1 == metrics["kept_epoch"]

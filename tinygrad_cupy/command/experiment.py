@@ -8,6 +8,7 @@ import platform
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ import numpy as np
 import tinygrad_cupy as tg
 from tinygrad_cupy import backend, datasets
 from tinygrad_cupy.datasets import ArrayDataset, DataLoader
-from tinygrad_cupy.nn import Callback, Evaluation, History, Module, Trainer, metrics, models
+from tinygrad_cupy.nn import Callback, Evaluation, History, Module, Trainer, models
+from tinygrad_cupy.nn import metrics as scores
 from tinygrad_cupy.nn.trainer import DivergedError
 
 from .errors import CommandError
@@ -68,7 +70,7 @@ class Run:
     @property
     def confusion(self) -> np.ndarray:
         guesses = self.test.probabilities.argmax(axis=1)
-        return metrics.confusion_matrix(self.test.labels, guesses, len(self.data.classes))
+        return scores.confusion_matrix(self.test.labels, guesses, len(self.data.classes))
 
     @property
     def seconds_per_epoch(self) -> float | None:
@@ -76,6 +78,7 @@ class Run:
         seconds = [record.seconds for record in self.history]
         return float(np.median(seconds)) if seconds else None
 
+    @cached_property
     def metrics(self) -> dict[str, Any]:
         """What metrics.json holds; a figure that does not exist is None.
 
@@ -117,9 +120,9 @@ class Run:
     def _per_class(self) -> dict[str, dict[str, float]]:
         matrix = self.confusion
         columns = {
-            "precision": metrics.precision(matrix),
-            "recall": metrics.recall(matrix),
-            "f1": metrics.f1(matrix),
+            "precision": scores.precision(matrix),
+            "recall": scores.recall(matrix),
+            "f1": scores.f1(matrix),
         }
         return {
             name: {column: float(values[index]) for column, values in columns.items()}

@@ -24,6 +24,7 @@ BLUE, ORANGE, GREEN, PURPLE, YELLOW, SKY, VERMILLION, BLACK = (
 )  # fmt: skip
 CYCLE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
 GRAY = "#666666"
+BROWN = "#B04A00"  # vermillion, dark enough for small text
 RIGHT = LinearSegmentedColormap.from_list("right", ["#FFFFFF", "#9CC9E3"])
 WRONG = LinearSegmentedColormap.from_list("wrong", ["#FFFFFF", "#FBE3D0", "#D55E00"])
 MISTAKES_SHOWN = 25
@@ -92,29 +93,37 @@ def draw_mistakes(
     title: str,
 ) -> None:
     """The images (N, C, H, W) whose truth was thought least likely, with truth and guess."""
-    truth_probability = probabilities[np.arange(len(labels)), labels]
-    guesses = probabilities.argmax(axis=1)
-    worst = np.argsort(truth_probability, kind="stable")[:MISTAKES_SHOWN]
+    worst = np.argsort(probabilities[np.arange(len(labels)), labels], kind="stable")
+    worst = worst[:MISTAKES_SHOWN]
     columns = min(5, len(worst))
     rows = math.ceil(len(worst) / columns)
-    figure = Figure(figsize=(2 * columns + 0.4, 2.25 * rows + 0.7), layout="constrained")
-    figure.suptitle(_plain(title), fontsize=12)
-    for axes, index in zip(
-        np.ravel(figure.subplots(rows, columns, squeeze=False)), worst, strict=False
-    ):
-        image = images[index]
-        axes.imshow(image[0] if len(image) == 1 else image.transpose(1, 2, 0), cmap="gray",
-                    vmin=0, vmax=255)  # fmt: skip
-        truth, guess = labels[index], guesses[index]
-        axes.set_title(
+    figure = Figure(figsize=(2 * columns + 0.4, 2.4 * rows + 0.7), layout="constrained")
+    axes = figure.subplots()
+    axes.set_title(_plain(title), fontsize=12)
+    for position, index in enumerate(worst):
+        row, column = divmod(position, columns)
+        left, top = 1.08 * column, 1.3 * row
+        axes.imshow(_shown(images[index]), extent=(left, left + 1, top + 1, top))
+        truth, guess = labels[index], probabilities[index].argmax()
+        axes.text(
+            left + 0.5,
+            top - 0.03,
             f"truth {_plain(classes[truth])} · guess {_plain(classes[guess])}\n"
             f"{probabilities[index, guess]:.0%} sure",
+            ha="center",
+            va="bottom",
             fontsize=9,
-            color=BLACK if truth == guess else "#B04A00",
+            color=BLACK if truth == guess else BROWN,
         )
-    for axes in figure.axes:
-        axes.axis("off")
+    axes.set_xlim(0, 1.08 * columns - 0.08)
+    axes.set_ylim(1.3 * rows - 0.25, -0.25)
+    axes.axis("off")
     _save(figure, path)
+
+
+def _shown(image: np.ndarray) -> np.ndarray:
+    """(C, H, W) with one channel or three as (H, W, 3)."""
+    return np.broadcast_to(image, (3, *image.shape[1:])).transpose(1, 2, 0)
 
 
 def draw_overlaid(path: Path, histories: Mapping[str, History], title: str) -> None:
@@ -143,14 +152,14 @@ def draw_by_batch_size(
     figure.suptitle(_plain(title), fontsize=12)
     every = np.ravel(figure.subplots(1, len(panels), squeeze=False))
     for axes, (label, values), colour in zip(every, panels.items(), CYCLE, strict=False):
-        known = [(size, value) for size, value in zip(sizes, values, strict=True)
-                 if value is not None]  # fmt: skip
-        axes.plot(*zip(*known, strict=True), "o-", color=colour)
-        _style(axes, "batch size", label)
+        known = [pair for pair in zip(sizes, values, strict=True) if pair[1] is not None]
         axes.set_xscale("log", base=2)
+        axes.plot([size for size, _ in known], [value for _, value in known], "o-", color=colour)
+        _style(axes, "batch size", label)
         axes.set_xticks(sizes, [str(size) for size in sizes])
         axes.minorticks_off()
-        if "%" not in label:  # times and counts compare by their ratio, accuracies near 100 % do not
+        axes.set_xlim(0.8 * min(sizes), 1.25 * max(sizes))
+        if "%" not in label:  # times and counts compare by their ratio, unlike accuracies
             axes.set_ylim(bottom=0)
     _save(figure, path)
 

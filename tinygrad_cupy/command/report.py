@@ -42,7 +42,7 @@ def _setup(runs: Sequence[Run]) -> str:
     settings, data = runs[0].settings, runs[0].data
     sizes = _list([str(run.settings.batch_size) for run in runs])
     versions = ", ".join(
-        f"{name} {version}" for name, version in runs[0].metrics()["versions"].items()
+        f"{name} {version}" for name, version in runs[0].metrics["versions"].items()
     )
     patience = (
         f"until the validation loss had not improved for {_count(settings.patience, 'epoch')}, "
@@ -50,7 +50,7 @@ def _setup(runs: Sequence[Run]) -> str:
         else ""
     )
     return (
-        f"The net `{settings.model}` ({runs[0].metrics()['parameters']:,} parameters) was trained "
+        f"The net `{settings.model}` ({runs[0].metrics['parameters']:,} parameters) was trained "
         f"from the same initial weights at batch size {sizes}, {patience}for at most "
         f"{_count(settings.epochs_for(data.train), 'epoch')}. Optimizer {settings.optimizer}, "
         f"learning rate {runs[0].learning_rate:g} at every batch size, seed {settings.seed}, on "
@@ -68,7 +68,7 @@ def _table(runs: Sequence[Run]) -> str:
         "|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for run in runs:
-        metrics = run.metrics()
+        metrics = run.metrics
         rate, seconds = metrics["images_per_second"], run.seconds_per_epoch
         lines.append(
             f"| [{run.settings.batch_size}]({run_name(run)}/{run_folder.CURVES}) "

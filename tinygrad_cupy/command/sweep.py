@@ -94,7 +94,7 @@ def sweep(
 
 def row(run: Run) -> dict[str, object]:
     """The figures of one batch size, by the names of `COLUMNS`."""
-    metrics = run.metrics()
+    metrics = run.metrics
     return {name: metrics[name] for name in COLUMNS}
 
 
@@ -104,7 +104,7 @@ def table(runs: Sequence[Run]) -> Table:
     for name in ("batch size", "test accuracy", "test loss", "s per epoch", "images/s", "epochs"):
         result.add_column(name, justify="right")
     for run in runs:
-        metrics = run.metrics()
+        metrics = run.metrics
         result.add_row(
             str(run.settings.batch_size),
             f"{run.test.accuracy:.2%}",

@@ -71,7 +71,7 @@ def ended_early(run: Run, folder: Path) -> CommandError:
 
 def summary(run: Run, folder: Path) -> Table:
     """The short table at the end."""
-    metrics = run.metrics()
+    metrics = run.metrics
     mistakes = run.confusion.sum() - run.confusion.trace()
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in (
@@ -117,7 +117,7 @@ def write_run(folder: Path, run: Run) -> None:
         run.data.classes,
         f"Test images that {name} finds hardest",
     )
-    run_folder.write_json(folder / run_folder.METRICS, run.metrics())
+    run_folder.write_json(folder / run_folder.METRICS, run.metrics)
 
 
 def write_history(path: Path, history: History) -> None:
