@@ -366,12 +366,21 @@ def _as_array(data: Any, dtype: Any, device: str | None) -> Array:
     if isinstance(data, TensorBase):
         data = data.data
     if is_cuda(data) or isinstance(data, np.ndarray):
+        _expect_numbers(data.dtype)
         array = data if device is None else to_device(data, device)
     else:
         host = np.asarray(data)
-        array = to_device(host.astype(_python_dtype(data)), device or default_device())
+        _expect_numbers(host.dtype)
+        if dtype is None:
+            host = host.astype(_python_dtype(data))
+        array = to_device(host, device or default_device())
     if dtype is not None:
-        array = array.astype(resolve_dtype(dtype), copy=False)
-    if array.dtype.kind not in "biuf" and not is_float(array.dtype):
-        raise TypeError(f"[Tensor] expected numbers or booleans, got dtype {array.dtype}")
+        wanted = resolve_dtype(dtype)
+        _expect_numbers(wanted)
+        array = array.astype(wanted, copy=False)
     return array
+
+
+def _expect_numbers(dtype: Any) -> None:
+    if dtype.kind not in "biuf" and not is_float(dtype):
+        raise TypeError(f"[Tensor] expected numbers or booleans, got dtype {dtype}")
