@@ -111,6 +111,14 @@ def permutation(count: int, device: str) -> Array:
     return raw.argsort(kind="stable").astype(np.int64, copy=False)
 
 
+def _kept(shape: tuple[int, ...], p: float, device: str) -> Array:
+    """Where the next uniform numbers of the dropout stream are ≥ p, told from the words alone."""
+    raw = words(math.prod(shape), STREAM_DROPOUT, device)
+    least = math.ceil(p * 2**24) << 40  # u ≥ p  ⟺  word >> 40 ≥ p · 2²⁴  ⟺  word ≥ least
+    kept = raw >= np.uint64(least) if least < 2**64 else raw != raw  # p = 1 keeps nothing
+    return kept.reshape(shape)
+
+
 class Dropout(Op):
     """x · mask / (1 - p), the mask drawn once: linear in x, so it is its own backward."""
 
@@ -119,8 +127,7 @@ class Dropout(Op):
 
     def forward(self, x: Array) -> Array:
         if self.mask is None:
-            drawn = uniform(tuple(x.shape), STREAM_DROPOUT, device_of(x))
-            self.mask = drawn >= np.float32(self.p)
+            self.mask = _kept(tuple(x.shape), self.p, device_of(x))
         y = self.xp.multiply(self.xp.asarray(x, order="C"), self.mask)  # C order, as the mask
         y *= x.dtype.type(1 / (1 - self.p)) if self.p < 1 else x.dtype.type(0)
         return y
