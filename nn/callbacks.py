@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .history import EpochRecord, History
+from .meter import Meter
 
 if TYPE_CHECKING:
-    from .trainer import Meter, Trainer
+    from .trainer import Trainer
 
 
 class StopTraining(Exception):

@@ -5,6 +5,7 @@ import re
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,6 +70,11 @@ def test_every_picture_of_the_report_is_there(study: Path) -> None:
         assert not Path(link).is_absolute()
         with Image.open(study / link) as picture:
             assert min(picture.size) > 300
+    command = (
+        "tinygrad-cupy sweep --batch-sizes 64,256 --dataset digits --model small --epochs 2 "
+        "--patience 5 --optimizer adam --lr 0.002 --val-fraction 0.1 --seed 0"
+    )
+    assert f"`{command}`" in text
     for words in ("## Results", "## Findings", "at most 2 epochs", "seed 0", "1,294 for training"):
         assert words in text
 
@@ -103,8 +109,9 @@ def test_ctrl_c_keeps_the_finished_batch_sizes(
     monkeypatch.setattr(CtrlC, "on_step_end", interrupt)
     out = tmp_path / "study"
     result = run(capsys, *SWEEP, "--batch-sizes", "128,256", "--out", out)
-    line = f"interrupted: the batch sizes that had finished (128) are in {out}"
-    assert failed(result, 130) == line
+    assert failed(result, 130) == (
+        f"interrupted: some batch sizes are missing; the report on batch size 128 is in {out}"
+    )
     assert files_of(out) == SWEEP_FILES | {"batch-128"}
     assert "Only batch size 128 finished" in (out / "report.md").read_text(encoding="utf-8")
     result = run(capsys, *SWEEP, "--batch-sizes", "256", "--out", tmp_path / "other")
@@ -117,11 +124,32 @@ def test_a_batch_size_that_diverges_is_reported(capsys: Capture, tmp_path: Path)
     result = run(capsys, *SWEEP, "--batch-sizes", "128,256", "--lr", "1e30", "--out", out)
     line = failed(result)
     assert line.startswith("error: batch size 128: the loss became ")
-    assert line.endswith(f"(--lr was 1e+30); the report is in {out}")
+    assert line.endswith(f"(--lr was 1e+30); the report on batch size 128, 256 is in {out}")
     text = (out / "report.md").read_text(encoding="utf-8")
     assert "Batch size 128 failed: the loss became " in text
     assert "Batch size 256 failed: the loss became " in text
     assert (out / "sweep.csv").read_text().count("diverged") == 2
+
+
+def test_running_out_of_memory_keeps_the_smaller_batch_sizes(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit = nn.Trainer.fit
+
+    def fit_or_fail(trainer: nn.Trainer, loader: datasets.DataLoader, *rest: Any) -> History:
+        if loader.batch_size == 256:
+            raise MemoryError("Out of memory allocating 1,024 bytes")
+        return fit(trainer, loader, *rest)
+
+    monkeypatch.setattr(nn.Trainer, "fit", fit_or_fail)
+    out = tmp_path / "study"
+    line = failed(run(capsys, *SWEEP, "--batch-sizes", "128,256", "--out", out))
+    assert line.startswith("error: out of memory on cpu with --batch-size 256 and --model small")
+    assert line.endswith(f"the report on batch size 128 is in {out}")
+    assert files_of(out) == SWEEP_FILES | {"batch-128"}
+    words = (*SWEEP, "--batch-sizes", "256,512", "--out", out, "--overwrite")
+    assert "the report" not in failed(run(capsys, *words))
+    assert files_of(out) == SWEEP_FILES | {"batch-128"}
 
 
 # --- findings -----------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from command_runs import (
 from tinygrad_cupy import datasets, nn
 from tinygrad_cupy.command.progress import CtrlC, ProgressBar
 from tinygrad_cupy.nn import optim
+from tinygrad_cupy.nn.trainer import Loader
 
 Capture = pytest.CaptureFixture[str]
 
@@ -271,6 +272,23 @@ def test_a_second_ctrl_c_drops_everything(
     result = run(capsys, *TRAIN, "--out", tmp_path / "run")
     assert failed(result, 130) == "interrupted: nothing was written"
     assert not (tmp_path / "run").exists()
+
+
+def test_ctrl_c_after_training_waits_for_the_folder(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate = nn.Trainer.evaluate
+
+    def interrupt(trainer: nn.Trainer, loader: Loader) -> nn.Evaluation:
+        signal.raise_signal(signal.SIGINT)
+        return evaluate(trainer, loader)
+
+    monkeypatch.setattr(nn.Trainer, "evaluate", interrupt)
+    out = tmp_path / "run"
+    line = failed(run(capsys, *TRAIN, "--epochs", "1", "--out", out), 130)
+    assert line == f"interrupted: after 1 finished epoch; the weights of epoch 1 are in {out}"
+    assert files_of(out) == RUN_FILES
+    assert metrics_of(out)["stopped"] == "finished"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="has no SIGINT for a single process")

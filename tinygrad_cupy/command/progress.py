@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -83,15 +83,24 @@ class ProgressBar(Callback):
 
 
 class CtrlC(Callback):
-    """The first Ctrl-C ends the run after the step under way, the second one drops everything."""
+    """``with CtrlC() as ctrl_c``: the first Ctrl-C is noted, the second one drops everything.
+
+    As a callback it ends training after the step under way; what comes after training, which takes
+    seconds, is finished. `asked` says whether Ctrl-C came.
+    """
 
     def __init__(self) -> None:
         self.asked = False
         self.before: Any = None
 
-    def on_fit_start(self, trainer: Trainer) -> None:
+    def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             self.before = signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.before is not None:
+            signal.signal(signal.SIGINT, self.before)
 
     def on_step_end(self, trainer: Trainer, step: Step) -> None:
         if self.asked:
@@ -100,10 +109,6 @@ class CtrlC(Callback):
     def on_epoch_end(self, trainer: Trainer, record: EpochRecord) -> None:
         if self.asked:
             raise StopTraining(INTERRUPTED)
-
-    def on_fit_end(self, trainer: Trainer, history: History) -> None:
-        if self.before is not None:
-            signal.signal(signal.SIGINT, self.before)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.asked:

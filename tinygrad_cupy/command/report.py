@@ -23,6 +23,7 @@ def report(runs: Sequence[Run]) -> str:
     parts = [
         title,
         _setup(runs),
+        f"To repeat it: `{_command(runs)}`",
         "## Results",
         _table(runs),
         f"![Accuracy, time and epochs by batch size]({run_folder.SWEEP_SUMMARY})",
@@ -59,6 +60,21 @@ def _setup(runs: Sequence[Run]) -> str:
         "seed would move every figure a little.\n\n"
         f"Data: {data.reason} Versions: {versions}."
     )  # fmt: skip
+
+
+def _command(runs: Sequence[Run]) -> str:
+    """The command line that gives these figures, times apart, on any machine."""
+    settings = runs[0].settings
+    words = [
+        "tinygrad-cupy sweep",
+        f"--batch-sizes {','.join(str(run.settings.batch_size) for run in runs)}",
+        f"--dataset {settings.dataset} --model {settings.model}",
+        f"--epochs {settings.epochs_for(runs[0].data.train)}",
+        f"--patience {settings.patience}" if settings.patience else "",
+        f"--optimizer {settings.optimizer} --lr {runs[0].learning_rate:g}",
+        f"--val-fraction {settings.val_fraction:g} --seed {settings.seed}",
+    ]
+    return " ".join(filter(None, words))
 
 
 def _table(runs: Sequence[Run]) -> str:

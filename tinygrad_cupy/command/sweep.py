@@ -14,7 +14,7 @@ from tinygrad_cupy.nn import Callback
 
 from . import experiment, run_folder
 from .errors import CommandError, Interrupted, UsageError
-from .experiment import Run
+from .experiment import Data, Run
 from .progress import INTERRUPTED, CtrlC, ProgressBar
 from .settings import TrainSettings
 from .train import announce, write_run
@@ -60,36 +60,45 @@ def sweep(
     for one in each:
         one.check_batch(data.train, "--batch-sizes")
     announce(console, settings, data, device)
-    runs, interrupted = [], False
-    for one in each:
-        console.print(f"\nbatch size {one.batch_size}", style="bold", highlight=False)
-        callbacks: list[Callback] = [CtrlC()] if quiet else [ProgressBar(console), CtrlC()]
-        run = experiment.execute(one, data, device, callbacks)
-        interrupted = run.history.stopped == INTERRUPTED
-        if interrupted:
-            break
-        runs.append(run)
-    if not runs:
-        raise Interrupted("no batch size had finished, nothing was written")
-    diverged = [run for run in runs if run.problem]
-    if (interrupted or diverged) and run_folder.contents(folder):
-        word = INTERRUPTED if interrupted else "diverged"
-        folder = run_folder.unused(folder.with_name(f"{folder.name}-{word}"))
-    with run_folder.staged(folder) as staging:
-        write_sweep(staging, runs)
+    with CtrlC() as ctrl_c:
+        runs, ending = _run_each(each, data, device, console, ctrl_c)
+        if not runs:
+            raise ending or Interrupted("no batch size had finished, nothing was written")
+        if ending and run_folder.contents(folder):
+            folder = run_folder.unused(folder.with_name(f"{folder.name}-unfinished"))
+        with run_folder.staged(folder) as staging:
+            write_sweep(staging, runs)
     console.print(table(runs))
     console.print(f"report: {folder / run_folder.SWEEP_REPORT}", highlight=False, markup=False)
     if quiet:
         print(folder)
-    if interrupted:
+    if ending:
         sizes = ", ".join(str(run.settings.batch_size) for run in runs)
-        raise Interrupted(f"the batch sizes that had finished ({sizes}) are in {folder}")
-    if diverged:
-        run = diverged[0]
-        raise CommandError(
-            f"batch size {run.settings.batch_size}: {run.problem} "
-            f"(--lr was {run.learning_rate:g}); the report is in {folder}"
-        )
+        raise type(ending)(f"{ending}; the report on batch size {sizes} is in {folder}")
+
+
+def _run_each(
+    each: Sequence[TrainSettings], data: Data, device: str, console: Console, ctrl_c: CtrlC
+) -> tuple[list[Run], CommandError | None]:
+    """The runs that ended by themselves, and the error to end with once they are written."""
+    runs: list[Run] = []
+    ending: CommandError | None = None
+    for settings in each:
+        console.print(f"\nbatch size {settings.batch_size}", style="bold", highlight=False)
+        callbacks: list[Callback] = [ctrl_c] if console.quiet else [ProgressBar(console), ctrl_c]
+        try:
+            run = experiment.execute(settings, data, device, callbacks)
+        except CommandError as error:  # out of memory: larger batches would be as well
+            return runs, error
+        if run.history.stopped != INTERRUPTED:
+            runs.append(run)
+        if ctrl_c.asked:
+            return runs, Interrupted("some batch sizes are missing") if runs else None
+        if run.problem and not ending:
+            ending = CommandError(
+                f"batch size {settings.batch_size}: {run.problem} (--lr was {run.learning_rate:g})"
+            )
+    return runs, ending
 
 
 def row(run: Run) -> dict[str, object]:

@@ -31,17 +31,17 @@ def train(settings: TrainSettings, out: Path | None, overwrite: bool, quiet: boo
     data = experiment.load_data(settings)
     settings.check_batch(data.train)
     announce(console, settings, data, device)
-    ctrl_c = CtrlC()
-    callbacks: list[Callback] = [ctrl_c] if quiet else [ProgressBar(console), ctrl_c]
-    run = experiment.execute(settings, data, device, callbacks)
-    if not run.complete and run_folder.contents(folder):
-        folder = run_folder.unused(folder.with_name(f"{folder.name}-{run.history.stopped}"))
-    with run_folder.staged(folder) as staging:
-        write_run(staging, run)
+    with CtrlC() as ctrl_c:
+        callbacks: list[Callback] = [ctrl_c] if quiet else [ProgressBar(console), ctrl_c]
+        run = experiment.execute(settings, data, device, callbacks)
+        if not run.complete and run_folder.contents(folder):
+            folder = run_folder.unused(folder.with_name(f"{folder.name}-{run.history.stopped}"))
+        with run_folder.staged(folder) as staging:
+            write_run(staging, run)
     console.print(summary(run, folder))
     if quiet:
         print(folder)
-    if not run.complete:
+    if ctrl_c.asked or not run.complete:
         raise ended_early(run, folder)
 
 
@@ -66,7 +66,8 @@ def ended_early(run: Run, folder: Path) -> CommandError:
         kept = f"no epoch had finished: the weights of the last step are in {folder}"
     if run.problem:
         return CommandError(f"{run.problem} (--lr was {run.learning_rate:g}); {kept}")
-    return Interrupted(f"after {len(history)} finished epochs; {kept}")
+    epochs = "1 finished epoch" if len(history) == 1 else f"{len(history)} finished epochs"
+    return Interrupted(f"after {epochs}; {kept}")
 
 
 def summary(run: Run, folder: Path) -> Table:
