@@ -245,8 +245,12 @@ class Tensor(
         array = values.data if isinstance(values, TensorBase) else values
         if hasattr(array, "dtype") and not isinstance(array, np.generic):
             array = to_device(array, self.device)
-        shape = getattr(array, "shape", ())
-        if shape and np.broadcast_shapes(shape, self.shape) != self.shape:
+        shape = np.shape(array)
+        try:
+            fits = np.broadcast_shapes(shape, self.shape) == self.shape
+        except ValueError:
+            fits = False
+        if not fits:
             raise ValueError(f"[assign_] expected values of shape {self.shape}, got {shape}")
         self.data[...] = array
         self.bump_version()
