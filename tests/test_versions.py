@@ -1,0 +1,185 @@
+"""Writing in place: noticed where a backward still needs the old values, and only there."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tinygrad_cupy as tg
+from tinygrad_cupy import Tensor, nn
+from tinygrad_cupy.backend import to_numpy
+
+pytestmark = pytest.mark.usefixtures("device")
+
+
+def leaf(*values: float) -> Tensor:
+    return Tensor(list(values), dtype="float64", requires_grad=True)
+
+
+def test_writing_after_use_names_the_operation() -> None:
+    x, w = leaf(1.0, 2.0), Tensor([3.0, 4.0], dtype="float64")
+    y = (x * w).sum()
+    w.assign_([5.0, 6.0])
+    with pytest.raises(RuntimeError) as raised:
+        y.backward()
+    assert str(raised.value) == (
+        "[Mul] a value that its backward needs (shape (2,)) was written in place after it was used"
+    )
+
+
+def test_an_output_that_was_written_is_noticed() -> None:
+    x = leaf(1.0, 2.0)
+    y = x.exp()
+    y.detach().assign_(0.0)
+    with pytest.raises(RuntimeError, match=r"^\[Exp\] a value that its backward needs"):
+        y.sum().backward()
+
+
+def test_what_is_not_needed_may_be_written() -> None:
+    x = leaf(1.0, 2.0)
+    y = (x + 1).sum() + x.sum() + x.reshape(2, 1).sum() + x.relu().sum()
+    x.assign_([7.0, 8.0])
+    y.backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [4.0, 4.0]
+
+
+def test_a_value_that_nobody_wants_a_gradient_through_is_still_checked() -> None:
+    x, w = leaf(1.0), leaf(2.0)
+    y = x * w
+    x.assign_(3.0)
+    with pytest.raises(RuntimeError, match="written in place"):
+        tg.grad(y, x)
+
+
+@pytest.mark.parametrize("name", ["index", "reshape", "transpose", "detach", "flip", "broadcast"])
+def test_views_share_the_version(name: str) -> None:
+    base = Tensor([[1.0, 2.0], [3.0, 4.0]])
+    view = {
+        "index": base[0],
+        "reshape": base.reshape(4),
+        "transpose": base.T,
+        "detach": base.detach(),
+        "flip": base.flip(),
+        "broadcast": base.broadcast_to(3, 2, 2),
+    }[name]
+    x = Tensor.ones(*view.shape, requires_grad=True)
+    of_view, of_base = (x * view).sum(), (x.sum() * base).sum()
+    base[1].bump_version()
+    for y in (of_view, of_base):
+        with pytest.raises(RuntimeError, match=r"^\[Mul\] .* written in place"):
+            y.backward()
+
+
+def test_writing_through_a_view_is_noticed_by_users_of_the_base() -> None:
+    base, x = Tensor([[1.0, 2.0], [3.0, 4.0]]), Tensor.ones(2, 2, requires_grad=True)
+    y = (x * base).sum()
+    base[0].assign_(0.0)
+    assert base.tolist() == [[0.0, 0.0], [3.0, 4.0]]
+    with pytest.raises(RuntimeError, match="written in place"):
+        y.backward()
+
+
+@pytest.mark.parametrize("name", ["clone", "fancy index", "reshape that copies", "astype", "+ 0"])
+def test_copies_have_a_version_of_their_own(name: str) -> None:
+    base = Tensor([[1.0, 2.0], [3.0, 4.0]])
+    copy = {
+        "clone": base.clone(),
+        "fancy index": base[[0, 1]],
+        "reshape that copies": base.T.reshape(4),
+        "astype": base.astype("float64"),
+        "+ 0": base + 0,
+    }[name]
+    x = Tensor.ones(*copy.shape, dtype=copy.dtype, requires_grad=True)
+    y = (x * copy).sum()
+    base.assign_(0.0)
+    y.backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == copy.tolist()
+    assert 0.0 not in copy.numpy()
+
+
+def test_a_tensor_made_of_a_tensor_shares_the_version() -> None:
+    base, x = Tensor([1.0, 2.0]), Tensor([1.0, 1.0], requires_grad=True)
+    y = (x * Tensor(base)).sum()
+    base.assign_(0.0)
+    with pytest.raises(RuntimeError, match="written in place"):
+        y.backward()
+
+
+def test_bump_version_after_a_write_into_data() -> None:
+    """What a fused optimizer kernel does."""
+    x, w = leaf(1.0, 2.0), leaf(3.0, 4.0)
+    y = (x * w).sum()
+    w.data[...] = w.data - 0.5
+    w.bump_version()
+    with pytest.raises(RuntimeError, match=r"^\[Mul\] .* written in place"):
+        y.backward()
+
+
+def test_writing_into_data_alone_is_the_documented_escape() -> None:
+    x, w = leaf(1.0, 2.0), leaf(3.0, 4.0)
+    y = (x * w).sum()
+    w.data[...] = 10.0
+    y.backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [10.0, 10.0]
+
+
+def test_an_optimizer_step_between_forward_and_backward_is_noticed() -> None:
+    layer = nn.Linear(3, 2)
+    optimizer = nn.optim.SGD(layer.parameters(), lr=0.1)
+    x = Tensor.ones(4, 3, requires_grad=True)
+    layer(x).sum().backward()
+    loss = layer(x).sum()
+    optimizer.step()
+    with pytest.raises(RuntimeError, match=r"^\[Linear\] .* written in place"):
+        loss.backward()
+
+
+def test_running_statistics_may_move_between_forward_and_backward() -> None:
+    x = Tensor(np.random.default_rng(0).standard_normal((4, 2)), requires_grad=True)
+    weight, bias = leaf(1.0, 2.0), leaf(0.0, 0.0)
+    mean, var = Tensor(np.zeros(2), device=x.device), Tensor(np.ones(2), device=x.device)
+    first = x.batch_norm(weight, bias, mean, var)
+    second = x.batch_norm(weight, bias, mean, var)
+    (first * second).sum().backward()
+    assert x.grad is not None
+
+
+def test_assign_writes_into_the_same_memory() -> None:
+    x = leaf(1.0, 2.0)
+    array = x.data
+    assert x.assign_(np.array([5, 6])) is x
+    assert x.data is array
+    assert to_numpy(array).tolist() == [5.0, 6.0]
+    x.assign_(Tensor(7.0))
+    assert x.tolist() == [7.0, 7.0]
+
+
+def test_assign_refuses_other_shapes() -> None:
+    with pytest.raises(ValueError, match=r"^\[assign_\]") as raised:
+        leaf(1.0, 2.0).assign_(Tensor.ones(2, 2))
+    assert str(raised.value) == "[assign_] expected values of shape (2,), got (2, 2)"
+    with pytest.raises(ValueError, match=r"^\[assign_\]") as raised:
+        leaf(1.0, 2.0).assign_(np.ones(3))
+    assert str(raised.value) == "[assign_] expected values of shape (2,), got (3,)"
+    with pytest.raises(ValueError, match=r"^\[assign_\]") as raised:
+        leaf(1.0, 2.0).assign_([1, 2, 3])
+    assert str(raised.value) == "[assign_] expected values of shape (2,), got (3,)"
+
+
+def test_assign_refuses_what_was_computed() -> None:
+    with pytest.raises(RuntimeError) as raised:
+        (leaf(1.0) * 2).assign_(3.0)
+    assert str(raised.value) == "[assign_] only a leaf can be written; use .detach() first"
+
+
+def test_replace_data_swaps_the_storage() -> None:
+    x, w = leaf(1.0), leaf(2.0)
+    y = x * w
+    other = w.data * 5
+    w.replace_data(other)
+    assert w.data is other
+    with pytest.raises(RuntimeError, match="written in place"):
+        y.backward()
