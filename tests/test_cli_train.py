@@ -15,7 +15,6 @@ from PIL import Image
 from rich.console import Console
 from safetensors.numpy import load_file
 
-import tinygrad_cupy as tg
 from command_runs import (
     RUN_FILES,
     TRAIN,
@@ -27,6 +26,7 @@ from command_runs import (
     train_quietly,
 )
 from tinygrad_cupy import datasets, nn
+from tinygrad_cupy.cli import main
 from tinygrad_cupy.command.progress import CtrlC, ProgressBar
 from tinygrad_cupy.nn import optim
 from tinygrad_cupy.nn.trainer import Loader
@@ -413,6 +413,36 @@ def test_a_file_in_the_way(capsys: Capture, tmp_path: Path) -> None:
     assert line.startswith("error: --out: cannot write to ")
 
 
+# --- on a GPU -----------------------------------------------------------------------------------
+
+
+@pytest.mark.gpu
+def test_a_gpu_learns_the_same(capsys: Capture, tmp_path: Path) -> None:
+    words = ("train", "--dataset", "digits", "--model", "small", "--epochs", "3")
+    for device in ("cpu", "cuda"):
+        out = tmp_path / device
+        assert run(capsys, *words, "--device", device, "--out", out).err == ""
+    cpu, cuda = (metrics_of(tmp_path / device) for device in ("cpu", "cuda"))
+    assert cuda["device"] == "cuda:0"
+    assert cuda["test_loss"] == pytest.approx(cpu["test_loss"], rel=0.02)
+
+
+@pytest.mark.gpu
+def test_out_of_gpu_memory(tmp_path: Path) -> None:
+    command = [
+        sys.executable, "-m", "tinygrad_cupy.cli", "train", "--dataset", "digits",
+        "--batch-size", "1024", "--device", "cuda", "--out", str(tmp_path / "run"),
+    ]  # fmt: skip
+    environment = os.environ | {"CUPY_GPU_MEMORY_LIMIT": "30000000"}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert result.stderr == (
+        "error: out of memory on cuda:0 with --batch-size 1024 and --model medium: "
+        "choose a smaller batch\n"
+    )
+    assert result.returncode == 1
+    assert not (tmp_path / "run").exists()
+
+
 # --- slow ---------------------------------------------------------------------------------------
 
 
@@ -420,9 +450,7 @@ def test_a_file_in_the_way(capsys: Capture, tmp_path: Path) -> None:
 def test_the_defaults_on_the_digits_reach_97_percent(tmp_path: Path) -> None:
     accuracies = []
     for seed in range(5):
-        tg.manual_seed(0)
-        folder = train_quietly(
-            tmp_path / str(seed), "--model", "medium", "--epochs", "30", "--seed", str(seed)
-        )
-        accuracies.append(metrics_of(folder)["test_accuracy"])
+        words = ("train", "--dataset", "digits", "--quiet", "--seed", str(seed))
+        assert main([*words, "--out", str(tmp_path / str(seed))]) == 0
+        accuracies.append(metrics_of(tmp_path / str(seed))["test_accuracy"])
     assert np.mean(accuracies) >= 0.97, accuracies
