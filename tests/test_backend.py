@@ -1,0 +1,165 @@
+"""Devices by name, arrays between them, and kernels for both kinds of arrays."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_cupy as tg
+from tinygrad_cupy import backend, blas
+
+
+def fake_cupy(monkeypatch: pytest.MonkeyPatch, devices: int) -> None:
+    """A machine with that many CUDA devices, as far as names of devices are concerned."""
+    runtime = SimpleNamespace(getDeviceCount=lambda: devices)
+    module = SimpleNamespace(cuda=SimpleNamespace(runtime=runtime))
+    monkeypatch.setattr(backend, "import_cupy", lambda: module)
+    monkeypatch.setattr(backend, "cuda_available", lambda: devices > 0)
+
+
+def test_names_of_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_cupy(monkeypatch, devices=2)
+    names = ["cpu", "cuda", "cuda:0", "cuda:1"]
+    full = ["cpu", "cuda:0", "cuda:0", "cuda:1"]
+    assert [backend.normalize_device(name) for name in names] == full
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("gpu", ""),
+        ("cud", "; did you mean 'cuda'?"),
+        ("CPU", ""),
+        ("cuda:x", "; did you mean 'cuda'?"),
+        ("", ""),
+    ],
+)
+def test_a_name_that_is_no_device(name: str, hint: str) -> None:
+    with pytest.raises(ValueError, match=r"^\[device\]") as raised:
+        backend.normalize_device(name)
+    text = f'[device] expected "cpu", "cuda" or "cuda:N", got {name!r}'
+    assert str(raised.value).startswith(text)
+    assert str(raised.value).endswith(hint)
+
+
+def test_cuda_without_cupy_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    monkeypatch.setattr(backend, "import_cupy", backend.import_cupy.__wrapped__)
+    monkeypatch.setattr(backend, "cuda_available", lambda: False)
+    with pytest.raises(RuntimeError) as raised:
+        tg.Tensor([1.0]).to("cuda")
+    text = str(raised.value)
+    assert text.startswith("[device] CUDA was asked for, but CuPy cannot be imported (")
+    assert text.endswith('pip install "tinygrad-cupy[cuda12]" or "tinygrad-cupy[cuda13]"')
+
+
+def test_cuda_without_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_cupy(monkeypatch, devices=0)
+    with pytest.raises(RuntimeError) as raised:
+        tg.set_default_device("cuda")
+    assert str(raised.value) == "[device] 'cuda' was asked for, but CuPy sees no CUDA device"
+
+
+def test_a_device_beyond_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_cupy(monkeypatch, devices=2)
+    with pytest.raises(ValueError, match=r"^\[device\]") as raised:
+        backend.normalize_device("cuda:2")
+    assert str(raised.value) == "[device] 'cuda:2' was asked for, but there are 2 CUDA devices"
+
+
+def test_the_default_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    tg.set_default_device(None)
+    monkeypatch.delenv("TINYGRAD_CUPY_DEVICE", raising=False)
+    fake_cupy(monkeypatch, devices=1)
+    assert tg.default_device() == "cuda:0"
+    fake_cupy(monkeypatch, devices=0)
+    assert tg.default_device() == "cpu"
+    fake_cupy(monkeypatch, devices=1)
+    monkeypatch.setenv("TINYGRAD_CUPY_DEVICE", "cpu")
+    assert tg.default_device() == "cpu"
+    monkeypatch.setenv("TINYGRAD_CUPY_DEVICE", "tpu")
+    with pytest.raises(ValueError, match="got 'tpu'"):
+        tg.default_device()
+    tg.set_default_device("cpu")  # stronger than the environment
+    assert tg.default_device() == "cpu"
+
+
+def test_new_tensors_go_to_the_default_device(device: str) -> None:
+    assert tg.Tensor([1.0]).device == tg.Tensor.zeros(2).device == tg.default_device() == device
+
+
+def test_arrays_between_devices(device: str) -> None:
+    host = np.arange(3.0)
+    array = backend.to_device(host, device)
+    assert backend.device_of(array) == device
+    assert backend.to_device(array, device) is array
+    assert backend.is_cuda(array) == (device != "cpu")
+    assert backend.array_module(array).__name__ == ("numpy" if device == "cpu" else "cupy")
+    back = backend.to_numpy(array)
+    assert isinstance(back, np.ndarray)
+    back[0] = 9
+    assert backend.to_numpy(array).tolist() == [0.0, 1.0, 2.0]
+
+
+def test_full(device: str) -> None:
+    array = backend.full((2, 3), 1.5, np.float64, device)
+    assert backend.device_of(array) == device
+    assert array.dtype == np.float64
+    assert backend.to_numpy(array).tolist() == [[1.5] * 3] * 2
+
+
+def test_a_kernel_asks_the_first_array() -> None:
+    class OnGpu:
+        __cuda_array_interface__: Any = {}  # noqa: RUF012
+
+    kernel = backend.Kernel(cpu=lambda *a: ("cpu", len(a)), cuda=lambda *a: ("cuda", len(a)))
+    assert kernel(np.ones(1), 2) == ("cpu", 2)
+    assert kernel(OnGpu(), 2, 3) == ("cuda", 3)
+
+
+@pytest.mark.gpu
+def test_an_elementwise_kernel() -> None:
+    scale = backend.Elementwise("T x, T by", "T out", "out = x * by", "test_scale")
+    x = tg.Tensor([1.0, 2.0], device="cuda").data
+    assert backend.to_numpy(scale(x, np.float32(3))).tolist() == [3.0, 6.0]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_narrow_products_need_a_gpu(dtype: str) -> None:
+    if dtype == "bfloat16":
+        pytest.importorskip("ml_dtypes", reason="needs ml_dtypes: pip install ml_dtypes")
+    x = tg.Tensor([[1.0]], dtype=dtype, device="cpu")
+    for call in (lambda: x @ x, lambda: x.linear(x), lambda: blas.matmul(x.data, x.data)):
+        with pytest.raises(TypeError) as raised:
+            call()
+        assert str(raised.value) == (
+            f"[matmul] {dtype} products need a GPU: on the CPU {dtype} only stores and converts; "
+            'use .astype("float32") first'
+        )
+
+
+def test_bfloat16_without_ml_dtypes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    with pytest.raises(RuntimeError) as raised:
+        tg.Tensor([1.0]).astype("bfloat16")
+    assert str(raised.value) == "[dtype] bfloat16 needs ml_dtypes: pip install ml_dtypes"
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_narrow_types_store_and_convert(dtype: str, device: str) -> None:
+    if dtype == "bfloat16":
+        pytest.importorskip("ml_dtypes", reason="needs ml_dtypes: pip install ml_dtypes")
+    x = tg.Tensor([1.0, 2.5], requires_grad=True)
+    narrow = x.astype(dtype)
+    assert narrow.dtype.name == dtype
+    assert narrow.requires_grad
+    wide = narrow.astype("float32")
+    assert wide.tolist() == [1.0, 2.5]
+    (wide * wide).sum().backward()
+    assert x.grad is not None
+    assert (x.grad.dtype.name, x.grad.tolist()) == ("float32", [2.0, 5.0])
+    assert backend.device_of(narrow.data) == device

@@ -1,0 +1,358 @@
+"""Tensor: how it is made, what it shows, how its values leave it, and what it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_cupy as tg
+from tinygrad_cupy import Tensor, backend
+
+on_device = pytest.mark.usefixtures("device")
+
+
+# --- construction -------------------------------------------------------------------------------
+
+
+@on_device
+@pytest.mark.parametrize(
+    ("data", "dtype"),
+    [
+        (1.5, "float32"),
+        (2, "int64"),
+        (True, "bool"),
+        ([1.0, 2], "float32"),
+        ([[1, 2], [3, 4]], "int64"),
+        ([True, False], "bool"),
+        ([], "float32"),
+        ((1.0, 2.0), "float32"),
+        (np.float64(2), "float64"),
+        ([np.float64(2)], "float32"),
+        (range(3), "int64"),
+    ],
+)
+def test_dtype_of_python_data(data: Any, dtype: str) -> None:
+    t = Tensor(data)
+    assert t.dtype == dtype
+    assert t.device == tg.default_device()
+    np.testing.assert_array_equal(t.numpy(), np.asarray(data))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int8", "uint8", "bool"])
+def test_an_array_is_wrapped_without_a_copy(dtype: str, device: str) -> None:
+    array = backend.to_device(np.ones((2, 3), dtype), device)
+    t = Tensor(array)
+    assert t.data is array
+    assert t.dtype == dtype
+    assert t.device == device
+
+
+def test_a_host_array_stays_on_the_host_unless_told(device: str) -> None:
+    array = np.ones(3)
+    assert Tensor(array).device == "cpu"
+    moved = Tensor(array, device=device)
+    assert moved.device == device
+    assert (moved.data is array) == (device == "cpu")
+
+
+@on_device
+def test_dtype_is_exact() -> None:
+    assert Tensor([0.1], dtype="float64").item() == 0.1
+    assert Tensor([2**53 + 1], dtype="int64").item() == 2**53 + 1
+    assert Tensor([1.7], dtype="int32").tolist() == [1]
+    assert Tensor(np.ones(2), dtype=np.float32).dtype == np.float32
+
+
+@on_device
+def test_a_tensor_of_a_tensor_is_the_same_array_outside_the_graph() -> None:
+    x = Tensor([1.0], requires_grad=True)
+    again = Tensor(x)
+    assert again.data is x.data
+    assert not again.requires_grad
+
+
+@on_device
+@pytest.mark.parametrize("data", ["text", [1j], [None], np.array(["a"]), np.array([1j])])
+def test_only_numbers(data: Any) -> None:
+    with pytest.raises(TypeError, match=r"^\[Tensor\] expected numbers or booleans, got dtype"):
+        Tensor(data)
+
+
+@on_device
+def test_complex_numbers_are_not_cut_to_real_ones() -> None:
+    with pytest.raises(TypeError) as raised:
+        Tensor([1j], dtype="float32")
+    assert str(raised.value) == "[Tensor] expected numbers or booleans, got dtype complex128"
+    with pytest.raises(TypeError, match="got dtype complex64"):
+        Tensor([1.0], dtype="complex64")
+
+
+def test_makers(device: str) -> None:
+    cases: list[tuple[Tensor, Any, str]] = [
+        (Tensor.zeros(2, 3), np.zeros((2, 3)), "float32"),
+        (Tensor.zeros((2, 3)), np.zeros((2, 3)), "float32"),
+        (Tensor.zeros(), np.zeros(()), "float32"),
+        (Tensor.ones(2, dtype="int64"), np.ones(2), "int64"),
+        (Tensor.full((2, 2), 1.5), np.full((2, 2), 1.5), "float32"),
+        (Tensor.full(3, 7), np.full(3, 7), "int64"),
+        (Tensor.full(3, True), np.ones(3), "bool"),
+        (Tensor.eye(3), np.eye(3), "float32"),
+        (Tensor.arange(4), np.arange(4), "int64"),
+        (Tensor.arange(0), np.arange(0), "int64"),
+        (Tensor.arange(1, 4), np.arange(1, 4), "int64"),
+        (Tensor.arange(4, 0, -2), np.arange(4, 0, -2), "int64"),
+        (Tensor.arange(0, 1, 0.25), np.arange(0, 1, 0.25), "float32"),
+        (Tensor.arange(3, dtype="float64"), np.arange(3), "float64"),
+    ]
+    for t, expected, dtype in cases:
+        np.testing.assert_array_equal(t.numpy(), expected)
+        assert (t.dtype.name, t.device, t.requires_grad) == (dtype, device, False)
+
+
+@pytest.mark.parametrize("make", ["zeros", "ones", "rand", "randn"])
+def test_makers_take_dtype_device_and_requires_grad(make: str, device: str) -> None:
+    t = getattr(Tensor, make)(2, 3, dtype="float64", device=device, requires_grad=True)
+    assert (t.shape, t.dtype.name, t.device, t.requires_grad) == ((2, 3), "float64", device, True)
+
+
+@on_device
+def test_integers_of_full_cannot_require_a_gradient() -> None:
+    with pytest.raises(TypeError, match="only floating-point tensors have gradients"):
+        Tensor.full(3, 7, requires_grad=True)
+
+
+# --- what it shows ------------------------------------------------------------------------------
+
+
+@on_device
+def test_sizes() -> None:
+    t = Tensor.zeros(2, 3, 4)
+    assert (t.shape, t.ndim, t.size, len(t)) == ((2, 3, 4), 3, 24, 2)
+    scalar = Tensor(1.0)
+    assert (scalar.shape, scalar.ndim, scalar.size) == ((), 0, 1)
+    with pytest.raises(TypeError) as raised:
+        len(scalar)
+    assert str(raised.value) == "[len] a tensor without axes has no length"
+
+
+@pytest.mark.parametrize(
+    ("t", "text"),
+    [
+        (lambda: Tensor([1.0, 2.5]), "Tensor([1. , 2.5])"),
+        (lambda: Tensor([1, 2]), "Tensor([1, 2])"),
+        (lambda: Tensor([1.0], requires_grad=True), "Tensor([1.], requires_grad=True)"),
+        (lambda: Tensor([1.0], dtype="float64"), "Tensor([1.], dtype=float64)"),
+        (lambda: Tensor([[1.0], [2.0]]), "Tensor([[1.],\n        [2.]])"),
+        (lambda: Tensor(2.0), "Tensor(2.)"),
+    ],
+)
+def test_repr(t: Any, text: str) -> None:
+    assert repr(t()) == text
+
+
+@pytest.mark.gpu
+def test_repr_names_the_gpu() -> None:
+    assert repr(Tensor([1.0], device="cuda")) == 'Tensor([1.], device="cuda:0")'
+
+
+# --- leaving it ---------------------------------------------------------------------------------
+
+
+@on_device
+def test_numpy_is_always_a_copy() -> None:
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    values = x.numpy()
+    assert isinstance(values, np.ndarray)
+    values[0] = 99
+    assert x.tolist() == [1.0, 2.0]
+    assert (x * 2).numpy().tolist() == [2.0, 4.0]
+
+
+@on_device
+def test_python_numbers() -> None:
+    assert Tensor([[1.5]]).item() == 1.5
+    assert float(Tensor([1.5])) == 1.5
+    assert int(Tensor(3)) == 3
+    assert bool(Tensor(0.0)) is False
+    assert bool(Tensor([2.0]) > 1) is True
+    assert isinstance(Tensor(1.5).item(), float)
+    assert isinstance(Tensor(2).item(), int)
+    assert Tensor([[1, 2]]).tolist() == [[1, 2]]
+    assert Tensor(1.5, requires_grad=True).item() == 1.5
+
+
+@on_device
+def test_several_elements_are_no_python_number() -> None:
+    with pytest.raises(ValueError, match=r"^\[item\]") as raised:
+        Tensor([1.0, 2.0]).item()
+    assert str(raised.value) == "[item] expected one element, got shape (2,)"
+    with pytest.raises(ValueError, match=r"^\[bool\]") as raised:
+        bool(Tensor([1.0, 2.0]))
+    assert str(raised.value) == (
+        "[bool] a tensor of shape (2,) is neither true nor false; use .numpy() with .any() or "
+        ".all()"
+    )
+
+
+PROTOCOLS = [("NumPy", np.asarray), ("NumPy", np.array), ("DLPack", np.from_dlpack)]
+
+
+@pytest.mark.parametrize(("name", "protocol"), PROTOCOLS)
+def test_implicit_protocols_refuse_while_a_gradient_is_required(name: str, protocol: Any) -> None:
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    for t in (x, x * 2):
+        with pytest.raises(RuntimeError) as raised:
+            protocol(t)
+        assert str(raised.value) == (
+            f"[Tensor] {name} would take the values out of the graph unnoticed; use .detach() "
+            "first, or .numpy() for a host copy"
+        )
+
+
+@pytest.mark.parametrize(("name", "protocol"), PROTOCOLS)
+def test_implicit_protocols_work_outside_the_graph(name: str, protocol: Any) -> None:
+    array = np.array([1.0, 2.0])
+    x = Tensor(array)
+    assert protocol(x).tolist() == [1.0, 2.0]
+    assert np.shares_memory(protocol(x), array) == (protocol is not np.array)
+
+
+def test_asarray_with_a_dtype() -> None:
+    assert np.asarray(Tensor([1.0]), dtype=np.float64).dtype == np.float64
+
+
+@pytest.mark.gpu
+def test_numpy_does_not_copy_from_the_gpu_implicitly() -> None:
+    with pytest.raises(TypeError) as raised:
+        np.asarray(Tensor([1.0], device="cuda"))
+    assert str(raised.value) == (
+        "[Tensor] implicit copy from the GPU to NumPy; use .numpy() to copy explicitly"
+    )
+
+
+# --- what it refuses ----------------------------------------------------------------------------
+
+
+@on_device
+def test_it_is_not_iterated_over() -> None:
+    with pytest.raises(TypeError) as raised:
+        list(Tensor([1.0, 2.0]))
+    assert str(raised.value) == (
+        "[iter] a tensor is not iterated over; index it, or use .split() or .numpy()"
+    )
+
+
+@on_device
+def test_elements_are_not_assigned() -> None:
+    x = Tensor([1.0, 2.0])
+    with pytest.raises(TypeError) as raised:
+        x[0] = 5.0
+    assert str(raised.value) == (
+        "[index] a tensor's elements cannot be assigned: build the result with tg.where, "
+        "tg.concat or arithmetic, or write into .data, which the graph does not see"
+    )
+
+
+@on_device
+def test_attributes_are_fixed() -> None:
+    with pytest.raises(AttributeError):
+        Tensor([1.0]).gard = 2  # type: ignore[attr-defined]
+
+
+@on_device
+def test_requires_grad_of_a_leaf_may_change() -> None:
+    x = Tensor([1.0])
+    assert x.requires_grad_() is x
+    assert (x * 2).requires_grad
+    x.requires_grad_(False)
+    assert not (x * 2).requires_grad
+    with pytest.raises(TypeError, match="only floating-point tensors have gradients"):
+        Tensor([1]).requires_grad_()
+
+
+@on_device
+def test_requires_grad_of_a_result_may_not() -> None:
+    y = Tensor([1.0], requires_grad=True) * 2
+    with pytest.raises(RuntimeError) as raised:
+        y.requires_grad_(False)
+    assert str(raised.value) == ("[requires_grad_] only a leaf can be changed; use .detach() first")
+
+
+@on_device
+def test_tensors_are_keys_by_identity() -> None:
+    x, y = Tensor([1.0]), Tensor([1.0])
+    assert len({x, y, x}) == 2
+    assert {x: "x", y: "y"}[x] == "x"
+
+
+# --- arrays and scalars on the left -------------------------------------------------------------
+
+
+@on_device
+@pytest.mark.parametrize("scalar", [3, 3.0, np.float64(3), np.float32(3), np.int64(3), True])
+def test_a_scalar_on_the_left_is_recorded(scalar: Any) -> None:
+    x = Tensor([2.0, 4.0], requires_grad=True)
+    for y in (scalar * x, scalar + x, scalar - x, scalar / x, scalar**x):
+        assert isinstance(y, Tensor)
+        assert y.requires_grad
+        assert y.dtype == np.float32
+    assert (scalar * x).tolist() == [float(scalar) * 2, float(scalar) * 4]
+
+
+def test_an_array_on_the_left_is_recorded(device: str) -> None:
+    array = backend.to_device(np.array([2.0, 4.0]), device)
+    x = Tensor(array * 0 + 3, requires_grad=True)
+    for y in (array * x, array + x, array - x, array / x, array**x, array @ x):
+        assert isinstance(y, Tensor)
+        assert y.requires_grad
+    assert tg.grad((array * x).sum(), x).tolist() == [2.0, 4.0]
+    assert tg.grad(array @ x, x).tolist() == [2.0, 4.0]
+    assert (array < x).tolist() == [True, False]
+
+
+@on_device
+@pytest.mark.parametrize("other", ["text", None, [1.0], {}])
+def test_other_objects_are_not_operands(other: Any) -> None:
+    x = Tensor([1.0])
+    calls: list[Callable[[], Any]] = [
+        lambda: x + other,
+        lambda: x - other,
+        lambda: other * x,
+        lambda: other / x,
+        lambda: x**other,
+        lambda: x < other,
+    ]
+    for call in calls:
+        with pytest.raises(TypeError):
+            call()
+    assert (x == other) is False
+
+
+# --- devices ------------------------------------------------------------------------------------
+
+
+def test_to_the_same_device_is_itself(device: str) -> None:
+    x = Tensor([1.0], device=device)
+    assert x.to(device) is x
+
+
+@pytest.mark.gpu
+def test_moving_is_differentiable() -> None:
+    x = Tensor([1.0, 2.0], dtype="float64", device="cpu", requires_grad=True)
+    y = (x.to("cuda") ** 2).to("cpu")
+    assert tg.gradcheck(lambda x: (x.to("cuda") ** 2).to("cpu"), [x])
+    y.sum().backward()
+    assert x.grad is not None
+    assert (x.grad.device, x.grad.tolist()) == ("cpu", [2.0, 4.0])
+
+
+@pytest.mark.gpu
+def test_mixed_devices_are_an_error_that_names_both() -> None:
+    with pytest.raises(ValueError, match="one device") as raised:
+        Tensor([1.0], device="cpu") + Tensor([1.0], device="cuda")
+    assert str(raised.value) == (
+        "[Add] expected all inputs on one device, got cpu and cuda:0; move one with .to(device)"
+    )
