@@ -9,8 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from .backend import Array, array_module, is_cuda
+from .parallel import by_parts
 
 NARROW = ("float16", "bfloat16")
+LARGE = 1 << 18  # multiplications; BLAS computes smaller products in one thread by itself
 
 
 def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
@@ -25,5 +27,18 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
                     f"[matmul] {dtype.name} products need a GPU: on the CPU {dtype.name} only "
                     'stores and converts; use .astype("float32") first'
                 )
-        return np.matmul(a, b, out=out)
+        return _matmul_cpu(a, b, out)
     return array_module(a).matmul(a, b, out=out)
+
+
+def _matmul_cpu(a: Array, b: Array, out: Array | None) -> Array:
+    """A large product is split by rows over our own threads.
+
+    BLAS would use its own, and those go on spinning for a while when they are done, which takes
+    the cores from whatever runs next.
+    """
+    if a.ndim != 2 or b.ndim != 2 or a.size * b.shape[1] < LARGE:
+        return np.matmul(a, b, out=out)
+    y = np.empty((len(a), b.shape[1]), np.result_type(a, b)) if out is None else out
+    by_parts(np, lambda part: np.matmul(a[part], b, out=y[part]), len(a), least=64)
+    return y

@@ -55,9 +55,9 @@ def parallel_map(function: Callable[[T], Any], items: Sequence[T]) -> list[Any]:
     same in every run. A call from inside a worker, or while another thread is in here, runs
     serially.
     """
-    workers = min(thread_count(), len(items))
-    if workers < 2 or not _region.acquire(blocking=False):
+    if thread_count() == 1 or not _region.acquire(blocking=False):
         return [function(item) for item in items]
+    workers = min(thread_count(), len(items))
     try:
         results: list[Any] = [None] * len(items)
 
@@ -79,14 +79,15 @@ def parallel_map(function: Callable[[T], Any], items: Sequence[T]) -> list[Any]:
         _region.release()
 
 
-def by_parts(xp: Any, task: Callable[[slice], Any], count: int) -> list[Any]:
+def by_parts(xp: Any, task: Callable[[slice], Any], count: int, least: int = 1) -> list[Any]:
     """``task`` on ``count`` items (a batch): in parts side by side on the CPU, at once on a GPU.
 
-    The number of parts is fixed, so that sums over parts do not depend on the machine.
+    The number of parts is fixed (16, but no part below ``least`` items), so that sums over parts
+    do not depend on the machine.
     """
     if xp is not np:
         return [task(slice(0, count))]
-    return parallel_map(task, spans(count, max(1, -(-count // PARTS))) or [slice(0, 0)])
+    return parallel_map(task, spans(count, max(least, -(-count // PARTS))) or [slice(0, 0)])
 
 
 def workspace(name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
