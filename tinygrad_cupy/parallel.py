@@ -55,7 +55,7 @@ def parallel_map(function: Callable[[T], Any], items: Sequence[T]) -> list[Any]:
     same in every run. A call from inside a worker, or while another thread is in here, runs
     serially.
     """
-    if thread_count() == 1 or not _region.acquire(blocking=False):
+    if thread_count() == 1 or len(items) < 2 or not _region.acquire(blocking=False):
         return [function(item) for item in items]
     workers = min(thread_count(), len(items))
     try:
