@@ -117,6 +117,10 @@ def _sum_to_case(draw: Draw) -> Case:
     return Case((normal(draw, full),), {"shape": small})
 
 
+HALF: Any = 0.5
+BOTH: Any = (0, 1)
+
+
 def _empty(call: Callable[[Tensor], Any], name: str) -> Error:
     text = f"[{name}] no elements to reduce along axis 0 of (0, 2)"
     return Error(lambda: call(Tensor(np.zeros((0, 2)))), ValueError, text)
@@ -143,6 +147,11 @@ SAMPLES = [
                 lambda: Tensor([[1.0]]).sum((0, -2)),
                 ValueError,
                 "[sum] expected distinct axes, got (0, -2)",
+            ),
+            Error(
+                lambda: Tensor([[1.0]]).sum(HALF),
+                TypeError,
+                "[sum] expected an axis or a tuple of axes, got 0.5",
             ),
         ),
     ),
@@ -208,6 +217,11 @@ SAMPLES = [
         errors=(
             _empty(lambda x: x.argmax(0), "argmax"),
             _out_of_range(lambda x: x.argmax(2), "argmax"),
+            Error(
+                lambda: Tensor([[1.0]]).argmax(BOTH),
+                TypeError,
+                "[argmax] expected one axis or None, got (0, 1)",
+            ),
         ),
     ),
     Sample(

@@ -220,6 +220,11 @@ REARRANGED = [
                 "[pad] expected 1 pairs (before, after) of numbers ≥ 0 for shape (2,), "
                 "got ((0, -1),)",
             ),
+            Error(
+                lambda: Tensor.ones(2).pad(1),
+                ValueError,
+                "[pad] expected 1 pairs (before, after) of numbers ≥ 0 for shape (2,), got 1",
+            ),
         ),
     ),
     Sample(

@@ -24,8 +24,10 @@ def normalize_axis(axis: Axis, ndim: int, name: str) -> tuple[int, ...]:
     """``axis`` as a sorted tuple of distinct non-negative integers."""
     if axis is None:
         return tuple(range(ndim))
-    axes = (axis,) if isinstance(axis, int | np.integer) else tuple(axis)
+    axes = tuple(axis) if isinstance(axis, tuple | list) else (axis,)
     for a in axes:
+        if not isinstance(a, int | np.integer):
+            raise TypeError(f"[{name}] expected an axis or a tuple of axes, got {axis!r}")
         if not -ndim <= a < ndim:
             raise ValueError(f"[{name}] axis {a} is out of range for a tensor of {ndim} axes")
     positive = sorted(int(a) % ndim for a in axes)
@@ -45,7 +47,8 @@ class Sum(Op):
 
     def forward(self, x: Array) -> Array:
         self.shape = tuple(x.shape)
-        return x.sum(axis=self.axes, keepdims=self.keepdims)
+        dtype = np.int64 if x.dtype.kind == "u" else None  # NumPy's uint64 turns into float64 soon
+        return x.sum(axis=self.axes, keepdims=self.keepdims, dtype=dtype)
 
     def backward(self, grad: Tensor) -> Tensor:
         return grad.reshape(kept_shape(self.shape, self.axes)).broadcast_to(self.shape)
@@ -204,12 +207,12 @@ class ReduceMixin(TensorBase):
 
     def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
         """Position of the first largest element along ``axis`` (int64); of all when None."""
-        self._nonempty(axis, "argmax")
+        self._one_axis(axis, "argmax")
         return ArgExtremum("argmax", axis, keepdims)(self)
 
     def argmin(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
         """Position of the first smallest element along ``axis`` (int64); of all when None."""
-        self._nonempty(axis, "argmin")
+        self._one_axis(axis, "argmin")
         return ArgExtremum("argmin", axis, keepdims)(self)
 
     def logsumexp(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -229,6 +232,11 @@ class ReduceMixin(TensorBase):
 
     def _count(self, axes: tuple[int, ...]) -> int:
         return math.prod(self.shape[a] for a in axes)
+
+    def _one_axis(self, axis: int | None, name: str) -> None:
+        if isinstance(axis, tuple | list):
+            raise TypeError(f"[{name}] expected one axis or None, got {axis!r}")
+        self._nonempty(axis, name)
 
     def _nonempty(self, axis: Axis, name: str) -> tuple[int, ...]:
         axes = normalize_axis(axis, len(self.shape), name)

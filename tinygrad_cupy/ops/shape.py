@@ -199,7 +199,10 @@ class ShapeMixin(TensorBase):
 
     def pad(self, width: Any, value: float = 0.0) -> Tensor:
         """Elements of ``value`` added around; ``width`` is ((before, after), …), one per axis."""
-        pairs = tuple((int(low), int(high)) for low, high in width)
+        try:
+            pairs = tuple((int(low), int(high)) for low, high in width)
+        except (TypeError, ValueError):
+            pairs = ((-1, -1),)
         if len(pairs) != len(self.shape) or any(n < 0 for pair in pairs for n in pair):
             raise ValueError(
                 f"[pad] expected {len(self.shape)} pairs (before, after) of numbers ≥ 0 for shape "
