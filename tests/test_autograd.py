@@ -155,10 +155,11 @@ def test_backward_with_create_graph_gives_a_gradient_that_has_one() -> None:
     assert x.grad.item() == 12.0
 
 
-def test_gradients_of_leaves_never_share_memory() -> None:
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_gradients_of_leaves_never_share_memory(create_graph: bool) -> None:
     a, b = leaf(1.0, 2.0), leaf(3.0, 4.0)
     seed = Tensor([5.0, 6.0], dtype="float64")
-    (a + b).backward(seed)
+    (a + b).backward(seed, create_graph)
     assert a.grad is not None
     assert b.grad is not None
     arrays = [a.grad.data, b.grad.data, seed.data]

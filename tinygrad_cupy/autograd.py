@@ -452,15 +452,14 @@ def backward(
     retain = create_graph if retain_graph is None else retain_graph
     owned = {id(seed.data)}
     for leaf, found in _walk([output], [seed], None, create_graph, retain).values():
-        if leaf.grad is not None:
-            with set_grad_enabled(create_graph):
+        # .grad must be memory of its own: rules may hand one array to several inputs.
+        shared = found.data.base is not None or id(found.data) in owned
+        with set_grad_enabled(create_graph):
+            if leaf.grad is not None:
                 leaf.grad = leaf.grad + found
-        elif create_graph:
-            leaf.grad = found
-        else:  # .grad must be memory of its own: rules may hand one array to several inputs
-            shared = found.data.base is not None or id(found.data) in owned
-            leaf.grad = found._wrap(found.data.copy()) if shared else found
-            owned.add(id(found.data))
+            else:
+                leaf.grad = found.clone() if shared else found
+        owned.add(id(found.data))
 
 
 def grad_of(
