@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from .backend import Array, array_module, is_cuda
-from .parallel import by_parts
+from .parallel import by_parts, is_working
 
 NARROW = ("float16", "bfloat16")
 LARGE = 1 << 18  # multiplications; BLAS computes smaller products in one thread by itself
@@ -37,7 +37,7 @@ def _matmul_cpu(a: Array, b: Array, out: Array | None) -> Array:
     BLAS would use its own, and those go on spinning for a while when they are done, which takes
     the cores from whatever runs next.
     """
-    if a.ndim != 2 or b.ndim != 2 or a.size * b.shape[1] < LARGE:
+    if is_working() or a.ndim != 2 or b.ndim != 2 or a.size * b.shape[1] < LARGE:
         return np.matmul(a, b, out=out)
     y = np.empty((len(a), b.shape[1]), np.result_type(a, b)) if out is None else out
     by_parts(np, lambda part: np.matmul(a[part], b, out=y[part]), len(a), least=64)

@@ -22,7 +22,14 @@ PARTS = 16  # into how many a batch is cut
 
 T = TypeVar("T")
 _workspace = threading.local()
-_region = threading.Lock()
+_region = threading.Lock()  # held while items are dealt out
+
+
+class _State(threading.local):
+    working = False  # whether this thread is at work on an item
+
+
+_state = _State()
 
 
 @functools.cache
@@ -62,8 +69,12 @@ def parallel_map(function: Callable[[T], Any], items: Sequence[T]) -> list[Any]:
         results: list[Any] = [None] * len(items)
 
         def work(worker: int) -> None:
-            for i in range(worker, len(items), workers):
-                results[i] = function(items[i])
+            _state.working = True
+            try:
+                for i in range(worker, len(items), workers):
+                    results[i] = function(items[i])
+            finally:
+                _state.working = False
 
         with _blas().limit(limits=1):
             others = [_pool().submit(work, worker) for worker in range(1, workers)]
@@ -77,6 +88,11 @@ def parallel_map(function: Callable[[T], Any], items: Sequence[T]) -> list[Any]:
         return results
     finally:
         _region.release()
+
+
+def is_working() -> bool:
+    """Whether this thread is at work on an item of `parallel_map`, so splitting gains nothing."""
+    return _state.working
 
 
 def by_parts(xp: Any, task: Callable[[slice], Any], count: int, least: int = 1) -> list[Any]:
