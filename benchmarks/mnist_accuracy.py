@@ -31,6 +31,8 @@ from tinygrad_cupy import datasets
 from tinygrad_cupy.datasets import ArrayDataset, DataLoader
 from tinygrad_cupy.nn import Trainer, models, optim
 
+from .torch_nets import torch_net
+
 BATCH = 128
 SETTINGS = {"small": (10, 5e-3), "medium": (5, 1e-3), "deep": (5, 1e-3)}  # epochs, learning rate
 
@@ -47,29 +49,6 @@ def train_ours(
     history = trainer.fit(DataLoader(train, BATCH, shuffle=True, device=device), epochs=epochs)
     accuracy = trainer.evaluate(DataLoader(test, 256, device=device)).accuracy
     return accuracy, history.seconds
-
-
-def torch_net(name: str) -> Any:
-    """The same net in PyTorch."""
-    from torch import nn
-
-    nets: dict[str, Callable[[], Any]] = {
-        "small": lambda: [
-            nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.3),
-            nn.Flatten(), nn.Linear(1568, 10),
-        ],
-        "medium": lambda: [
-            nn.Conv2d(1, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Dropout(0.25), nn.Flatten(), nn.Linear(9216, 128), nn.ReLU(), nn.Dropout(0.5),
-            nn.Linear(128, 10),
-        ],
-        "deep": lambda: [
-            nn.Conv2d(1, 32, 5), nn.ReLU(), nn.Conv2d(32, 32, 5), nn.ReLU(), nn.BatchNorm2d(32),
-            nn.MaxPool2d(2), nn.Conv2d(32, 64, 3), nn.ReLU(), nn.Conv2d(64, 64, 3), nn.ReLU(),
-            nn.BatchNorm2d(64), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(576, 10),
-        ],
-    }  # fmt: skip
-    return nn.Sequential(*nets[name]())
 
 
 def train_torch(
