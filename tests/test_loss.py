@@ -63,6 +63,22 @@ def test_an_ignored_class_may_be_a_class(device: str) -> None:
     assert x.cross_entropy([0, 1], ignore_index=0).item() == x[1:].cross_entropy([1]).item()
 
 
+def test_a_mean_over_nothing_is_nan(device: str) -> None:
+    x = logits(device, [1.0, 2.0])
+    assert math.isnan(x.cross_entropy([-100]).item())
+    assert x.cross_entropy([-100], reduction="sum").item() == 0.0
+
+
+@pytest.mark.gpu
+def test_mixed_devices_are_an_error_that_names_both() -> None:
+    with pytest.raises(ValueError, match=r"^\[cross_entropy\]") as raised:
+        logits("cuda:0", [1.0, 2.0]).cross_entropy(Tensor([1], device="cpu"))
+    assert str(raised.value) == (
+        "[cross_entropy] expected the classes on cuda:0 like the logits, got cpu; move them with "
+        ".to(device)"
+    )
+
+
 @pytest.mark.parametrize("wrong", [3, -1, 255])
 def test_a_class_out_of_range_is_an_error_on_the_cpu(wrong: int) -> None:
     x = logits("cpu", [1.0, 2.0, 0.0], [3.0, 0.0, 0.0])

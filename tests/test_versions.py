@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -145,6 +147,25 @@ def test_running_statistics_may_move_between_forward_and_backward() -> None:
     second = x.batch_norm(weight, bias, mean, var)
     (first * second).sum().backward()
     assert x.grad is not None
+
+
+def test_a_key_or_a_target_that_was_written_is_noticed() -> None:
+    calls: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+        "Index": lambda x, key: x[0, key] * 2,
+        "CrossEntropy": lambda x, key: x.cross_entropy(key),
+    }
+    for name, call in calls.items():
+        x = Tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+        key = Tensor([0, 1])
+        y = call(x, key).sum()
+        y.backward(retain_graph=True)
+        key.assign_([1, 1])
+        with pytest.raises(RuntimeError) as raised:
+            y.backward()
+        assert str(raised.value) == (
+            f"[{name}] a value that its backward needs (shape (2,)) was written in place after it "
+            "was used"
+        )
 
 
 def test_assign_writes_into_the_same_memory() -> None:

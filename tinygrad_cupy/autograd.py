@@ -19,7 +19,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from contextlib import ContextDecorator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -150,6 +150,7 @@ class Op:
     edges: tuple[Edge, ...]
     inputs: tuple[tuple[tuple[int, ...], Any] | None, ...]  # shape and dtype; None for a scalar
     _saved: list[tuple[Any, Edge, Version | None, int]] | None
+    _watched: Sequence[tuple[Array, Version, int]] = ()
     _kind: type[TensorBase]
 
     def __init_subclass__(cls) -> None:
@@ -184,6 +185,15 @@ class Op:
         if _mode.recording and self.differentiable and any(x.requires_grad for x in tensors):
             self._record(inputs, result)
         return result
+
+    def watch(self, *values: Any) -> Self:
+        """Check in backward that no tensor among ``values`` (a key, a mask) was written since.
+
+        For what an operation is made with; its inputs are checked as ``saves`` says.
+        """
+        tensors = [x for x in values if isinstance(x, TensorBase)]
+        self._watched = [(x.data, x._version, x._version.count) for x in tensors]
+        return self
 
     def _check_devices(self, tensors: list[TensorBase]) -> None:
         kinds = {type(x.data) for x in tensors}
@@ -238,16 +248,14 @@ class Op:
                 f"[{type(self).__name__}] this graph was already used by a backward pass, which "
                 "freed its saved values; pass retain_graph=True to the first pass to use it again"
             )
+        for watched in self._watched:
+            self._check_version(*watched)
         values = []
         for slot, (value, kept, version, count) in zip(self._slots, self._saved, strict=True):
             if version is None:
                 values.append(value)
                 continue
-            if version.count != count:
-                raise RuntimeError(
-                    f"[{type(self).__name__}] a value that its backward needs (shape "
-                    f"{tuple(value.shape)}) was written in place after it was used"
-                )
+            self._check_version(value, version, count)
             edge = self if slot < 0 else kept
             if connected and isinstance(edge, TensorBase):
                 values.append(edge)
@@ -258,6 +266,13 @@ class Op:
                 tensor._node, tensor.requires_grad = edge, True
             values.append(tensor)
         return values
+
+    def _check_version(self, value: Array, version: Version, count: int) -> None:
+        if version.count != count:
+            raise RuntimeError(
+                f"[{type(self).__name__}] a value that its backward needs (shape "
+                f"{tuple(value.shape)}) was written in place after it was used"
+            )
 
     def _input_gradients(self, grad: Tensor, create_graph: bool) -> tuple[Tensor | None, ...]:
         result = self.backward(grad, *self._read_saved(create_graph))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..autograd import FusedOp, TensorBase
-from ..backend import Array, array_module, is_cuda
+from ..backend import Array, array_module, device_of, is_cuda
 from .elementwise import as_float
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ class CrossEntropy(FusedOp):
         losses = xp.where(self.counted, losses * self.weight, dtype.type(0))
         if self.reduction == "none":
             return losses
-        return losses.sum() / self._divisor()
+        with np.errstate(invalid="ignore"):  # NaN where every row is ignored, as in PyTorch
+            return losses.sum() / self._divisor()
 
     def _divisor(self) -> Any:
         """What the summed loss is divided by: the rows counted, for a mean."""
@@ -107,6 +108,11 @@ class LossMixin(TensorBase):
                 f"[cross_entropy] expected label_smoothing from 0 to 1, got {label_smoothing}"
             )
         shape = logits.shape
+        if device_of(labels) != device_of(logits.data):
+            raise ValueError(
+                f"[cross_entropy] expected the classes on {device_of(logits.data)} like the "
+                f"logits, got {device_of(labels)}; move them with .to(device)"
+            )
         if labels.dtype.kind not in "iu":
             raise TypeError(f"[cross_entropy] expected integer classes, got dtype {labels.dtype}")
         if len(shape) < 2 or tuple(labels.shape) != (shape[0], *shape[2:]):
@@ -119,7 +125,7 @@ class LossMixin(TensorBase):
         if len(shape) > 2:  # classes last, then (R, C)
             rows = logits.permute(0, *range(2, len(shape)), 1).reshape(-1, shape[1])
         op = CrossEntropy(labels.reshape(-1), label_smoothing, ignore_index, reduction)
-        loss = op(rows)
+        loss = op.watch(target)(rows)
         return loss.reshape(*labels.shape) if reduction == "none" else loss
 
 

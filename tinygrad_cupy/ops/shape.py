@@ -243,7 +243,7 @@ class ShapeMixin(TensorBase):
         keys = key if isinstance(key, tuple) else (key,)
         arrays = tuple(self._index_part(k) for k in keys)
         try:
-            return Index(arrays)(self)
+            return Index(arrays).watch(*keys)(self)
         except IndexError as error:
             raise IndexError(f"[index] {error} (tensor of shape {self.shape})") from error
 
