@@ -83,8 +83,8 @@ def _gelu_case(draw: Draw) -> Case:
 
 
 def _clip_case(draw: Draw) -> Case:
-    low = draw(st.sampled_from([None, -0.55]))
-    high = draw(st.sampled_from([None, 0.45] if low is not None else [0.45]))
+    low = draw(st.sampled_from([None, -0.52]))
+    high = draw(st.sampled_from([None, 0.43] if low is not None else [0.43]))
     return Case((distinct(draw, draw(shapes())),), {"low": low, "high": high})
 
 

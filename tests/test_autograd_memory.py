@@ -29,12 +29,16 @@ def _no_collector() -> Iterator[None]:
 
 def alive(since: set[int]) -> list[str]:
     """Tensors and nodes that exist now and did not exist at the start."""
-    found = [x for x in gc.get_objects() if isinstance(x, Tensor | Op) and id(x) not in since]
-    return sorted(type(x).__name__ for x in found)
+    return sorted(type(x).__name__ for x in _ours() if id(x) not in since)
 
 
 def existing() -> set[int]:
-    return {id(x) for x in gc.get_objects() if isinstance(x, Tensor | Op)}
+    return {id(x) for x in _ours()}
+
+
+def _ours() -> list[Tensor | Op]:
+    """By `type`: `isinstance` would ask other libraries' objects, and some of them warn."""
+    return [x for x in gc.get_objects() if issubclass(type(x), Tensor | Op)]
 
 
 def leaf(shape: tuple[int, ...]) -> Tensor:
