@@ -15,7 +15,7 @@ def quotes() -> list[tuple[str, str]]:
     found = []
     for block in re.finditer(r"```python\n(.*?)```", TEXT, re.DOTALL):
         named = re.findall(r"`([\w/.]+\.py)`", TEXT[: block.start()])
-        found.append((named[-1], block[1]))
+        found.append((named[-1], block[1].rstrip()))
     return found
 
 
