@@ -125,11 +125,13 @@ def main() -> None:
             "threads": thread_count(),
             "date": date.today().isoformat(),
             "versions": {
-                "tinygrad_cupy": tg.__version__, "numpy": np.__version__, "torch": torch.__version__,
+                "tinygrad_cupy": tg.__version__,
+                "numpy": np.__version__,
+                "torch": torch.__version__,
             },
             "unit": "milliseconds per step",
             "rows": rows,
-        }  # fmt: skip
+        }
         options.out.write_text(json.dumps(facts, indent=1) + "\n")
 
 

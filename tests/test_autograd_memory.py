@@ -42,7 +42,8 @@ def _ours() -> list[Tensor | Op]:
 
 
 def leaf(shape: tuple[int, ...]) -> Tensor:
-    return Tensor(np.random.default_rng(0).uniform(0.5, 1.5, shape), requires_grad=True)
+    values = np.random.default_rng(0).uniform(0.5, 1.5, shape)
+    return Tensor(values, device=tg.default_device(), requires_grad=True)
 
 
 def small_net(x: Tensor, w: Tensor) -> Tensor:

@@ -138,7 +138,7 @@ def test_kernel_and_reference_agree(name: str, device: str, data: st.DataObject)
 
 def moments(call: Callable[[Tensor, Tensor, Tensor], Tensor]) -> tuple[list[float], list[float]]:
     rng = np.random.default_rng(1)
-    x = Tensor(rng.standard_normal((5, 2, 3)), requires_grad=True)
+    x = Tensor(rng.standard_normal((5, 2, 3)), device=tg.default_device(), requires_grad=True)
     mean, var = (Tensor(np.full(2, v), device=x.device) for v in (0.5, 2.0))
     y = call(x, mean, var)
     before = mean.tolist(), var.tolist()

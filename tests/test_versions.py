@@ -140,7 +140,8 @@ def test_an_optimizer_step_between_forward_and_backward_is_noticed() -> None:
 
 
 def test_running_statistics_may_move_between_forward_and_backward() -> None:
-    x = Tensor(np.random.default_rng(0).standard_normal((4, 2)), requires_grad=True)
+    values = np.random.default_rng(0).standard_normal((4, 2))
+    x = Tensor(values, device=tg.default_device(), requires_grad=True)
     weight, bias = leaf(1.0, 2.0), leaf(0.0, 0.0)
     mean, var = Tensor(np.zeros(2), device=x.device), Tensor(np.ones(2), device=x.device)
     first = x.batch_norm(weight, bias, mean, var)

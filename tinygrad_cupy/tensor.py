@@ -243,9 +243,11 @@ class Tensor(
         if self.requires_grad and self._node is not None:
             raise RuntimeError("[assign_] only a leaf can be written; use .detach() first")
         array = values.data if isinstance(values, TensorBase) else values
-        if hasattr(array, "dtype") and not isinstance(array, np.generic):
+        if not is_cuda(array) and np.ndim(array) > 0:
+            array = np.asarray(array)
+        if hasattr(array, "ndim") and not isinstance(array, np.generic):
             array = to_device(array, self.device)
-        shape = np.shape(array)
+        shape = tuple(getattr(array, "shape", ()))
         try:
             fits = np.broadcast_shapes(shape, self.shape) == self.shape
         except ValueError:

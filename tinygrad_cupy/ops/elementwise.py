@@ -77,7 +77,9 @@ class Pow(Op):
     saves = ("a", "b", "y")
 
     def forward(self, a: Array, b: Array) -> Array:
-        return a**b  # NumPy squares and takes roots faster through the operator than by power()
+        if type(b) in (int, float) and b in (1, 2):  # exact on every device; CUDA's pow is not
+            return a * a if b == 2 else a.copy()
+        return a**b  # NumPy takes roots faster through the operator than by power()
 
     def backward(
         self, grad: Tensor, a: Any, b: Any, y: Tensor

@@ -52,11 +52,10 @@ class CrossEntropy(FusedOp):
         with np.errstate(invalid="ignore"):  # NaN where every row is ignored, as in PyTorch
             return losses.sum() / self._divisor()
 
-    def _divisor(self) -> Any:
+    def _divisor(self) -> Array:
         """What the summed loss is divided by: the rows counted, for a mean."""
-        if self.reduction != "mean":
-            return self.softmax.dtype.type(1)
-        return self.counted.sum().astype(self.softmax.dtype)
+        rows = self.counted.sum() if self.reduction == "mean" else self.xp.ones(())
+        return rows.astype(self.softmax.dtype)
 
     def _expected(self) -> Array:
         """q, (R, C)."""

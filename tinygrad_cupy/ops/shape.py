@@ -245,7 +245,10 @@ class ShapeMixin(TensorBase):
         try:
             return Index(arrays).watch(*keys)(self)
         except IndexError as error:
-            raise IndexError(f"[index] {error} (tensor of shape {self.shape})") from error
+            said = str(error)  # NumPy starts it with a small letter, CuPy with a capital
+            raise IndexError(
+                f"[index] {said[:1].lower()}{said[1:]} (tensor of shape {self.shape})"
+            ) from error
 
     def _index_part(self, key: Any) -> Any:
         if isinstance(key, TensorBase):
