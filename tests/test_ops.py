@@ -46,7 +46,7 @@ def test_gradients_are_difference_quotients(
 
 @pytest.mark.slow
 @differentiable
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(data=st.data())
 def test_gradients_are_difference_quotients_long(
     sample: Sample, device: str, data: st.DataObject

@@ -159,7 +159,7 @@ def test_second_gradients(sample: Sample, device: str, data: st.DataObject) -> N
 
 @pytest.mark.slow
 @every_sample
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(data=st.data())
 def test_values_and_gradients_long(sample: Sample, device: str, data: st.DataObject) -> None:
     check(sample, data, device)
@@ -167,7 +167,7 @@ def test_values_and_gradients_long(sample: Sample, device: str, data: st.DataObj
 
 @pytest.mark.slow
 @differentiable
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(data=st.data())
 def test_second_gradients_long(sample: Sample, device: str, data: st.DataObject) -> None:
     check_second(sample, data, device)
