@@ -1,4 +1,4 @@
-"""Records of ops/elementwise.py."""
+"""Records of ops/elementwise.py and ops/functions.py."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from sampling import (
 )
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.ops import elementwise as ops
+from tinygrad_cupy.ops import functions
 
 INTS = (*FLOATS, "int64")
 
@@ -48,20 +49,22 @@ def _function(name: str, op: Any, values: Any = normal, **options: Any) -> Sampl
 
 
 FUNCTIONS = [
-    _function("exp", ops.Exp),
-    _function("log", ops.Log, positive),
-    _function("sqrt", ops.Sqrt, positive),
-    _function("abs", ops.Abs, nonzero, kinks=True, dtypes=INTS),
-    Sample("abs()", abs, _one(nonzero), lambda _, x: abs(x), (ops.Abs,), ("__abs__",), kinks=True),
-    _function("sign", ops.Sign, nonzero, kinks=True, dtypes=INTS),
-    _function("sin", ops.Sin),
-    _function("cos", ops.Cos),
-    _function("erf", ops.Erf),
-    _function("tanh", ops.Tanh),
-    _function("sigmoid", ops.Sigmoid),
-    _function("softplus", ops.Softplus, torch=lambda t, x: t.nn.functional.softplus(x)),
-    _function("relu", (ops.Relu, ops.ReluGate), nonzero, kinks=True),
-    _function("silu", ops.Sigmoid, torch=lambda t, x: t.nn.functional.silu(x)),
+    _function("exp", functions.Exp),
+    _function("log", functions.Log, positive),
+    _function("sqrt", functions.Sqrt, positive),
+    _function("abs", functions.Abs, nonzero, kinks=True, dtypes=INTS),
+    Sample(
+        "abs()", abs, _one(nonzero), lambda _, x: abs(x), (functions.Abs,), ("__abs__",), kinks=True
+    ),
+    _function("sign", functions.Sign, nonzero, kinks=True, dtypes=INTS),
+    _function("sin", functions.Sin),
+    _function("cos", functions.Cos),
+    _function("erf", functions.Erf),
+    _function("tanh", functions.Tanh),
+    _function("sigmoid", functions.Sigmoid),
+    _function("softplus", functions.Softplus, torch=lambda t, x: t.nn.functional.softplus(x)),
+    _function("relu", (functions.Relu, functions.ReluGate), nonzero, kinks=True),
+    _function("silu", functions.Sigmoid, torch=lambda t, x: t.nn.functional.silu(x)),
 ]
 
 
@@ -112,7 +115,7 @@ ACTIVATIONS = [
         call=method("gelu"),
         cases=_gelu_case,
         torch=lambda t, x, approximate: t.nn.functional.gelu(x, approximate=approximate),
-        ops=(ops.Erf, ops.Tanh),
+        ops=(functions.Erf, functions.Tanh),
         covers=("gelu",),
         errors=(
             Error(

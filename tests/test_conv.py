@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import tinygrad_cupy as tg
 from samples_windows import draw_windows
 from tinygrad_cupy import Tensor, backend
-from tinygrad_cupy.ops import conv
+from tinygrad_cupy.ops import conv, conv_kernels
 from tinygrad_cupy.ops.windows import Windows
 
 Pair = tuple[int, int]
@@ -86,7 +86,7 @@ def test_the_three_kernels_are_partials_of_one_form(device: str, data: st.DataOb
     c, o = data.draw(st.sampled_from([1, 3, 8])), data.draw(st.integers(1, 3))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     batch = data.draw(st.integers(1, 3))
-    geometry = conv.Geometry(windows, groups)
+    geometry = conv_kernels.Geometry(windows, groups)
     x = tensor(rng.standard_normal((batch, groups * c, *size)), device)
     w = tensor(rng.standard_normal((groups * o, c, *kernel)), device)
     y = conv.Conv2d(geometry)(x, w)

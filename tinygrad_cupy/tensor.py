@@ -22,6 +22,7 @@ from .backend import (
 from .ops import random
 from .ops.conv import ConvMixin
 from .ops.elementwise import ElementwiseMixin, is_float, resolve_dtype
+from .ops.functions import FunctionMixin
 from .ops.linalg import LinalgMixin
 from .ops.loss import LossMixin
 from .ops.norm import NormMixin
@@ -47,6 +48,7 @@ class Transfer(Op):
 
 class Tensor(
     ElementwiseMixin,
+    FunctionMixin,
     ReduceMixin,
     ShapeMixin,
     LinalgMixin,

@@ -81,21 +81,19 @@ class BatchNorm(FusedOp):
         g, rows = _rows(grad), _rows(x)
         mean_g = _column_means(g, lambda part: g[part])
         mean_gx = self.scale * _column_means(g, lambda part: g[part] * (rows[part] - self.mean))
-        dx = None
+        dx = self.xp.empty_like(g)
+
+        def task(part: slice) -> None:
+            self.xp.subtract(rows[part], self.mean, out=dx[part])
+            dx[part] *= -self.scale * mean_gx
+            dx[part] += g[part]
+            dx[part] -= mean_g
+            dx[part] *= self.scale * weight
+
         if self.needs[0]:
-            dx = self.xp.empty_like(g)
-
-            def task(part: slice) -> None:
-                self.xp.subtract(rows[part], self.mean, out=dx[part])
-                dx[part] *= -self.scale * mean_gx
-                dx[part] += g[part]
-                dx[part] -= mean_g
-                dx[part] *= self.scale * weight
-
             by_parts(self.xp, task, len(g))
-            dx = _shaped(dx, x.shape)
         count = g.dtype.type(len(g))
-        return dx, mean_gx * count, mean_g * count
+        return _shaped(dx, x.shape), mean_gx * count, mean_g * count
 
 
 class NormMixin(TensorBase):

@@ -13,8 +13,7 @@ import numpy as np
 from ..autograd import Op, TensorBase
 from ..backend import Array, array_module
 from ..parallel import by_parts
-from .conv import _expect_images
-from .windows import Pair, Windows, pair
+from .windows import Pair, Windows, expect_images, pair
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -192,7 +191,7 @@ class PoolMixin(TensorBase):
         return SumPool(windows)(self) / windows.taps
 
     def _windows(self, op: str, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Windows:
-        _expect_images(op, self)
+        expect_images(op, self)
         windows = Windows.parse(op, kernel, kernel if stride is None else stride, padding, dilation)
         if any(2 * p > k for p, k in zip(windows.padding, windows.kernel, strict=True)):
             raise ValueError(
@@ -207,7 +206,7 @@ class PoolMixin(TensorBase):
         Window i spans pixels ⌊i · H / OH⌋ up to ⌈(i + 1) · H / OH⌉, as in PyTorch. Taking means is
         linear, so it is done by two matrix products, one for each direction.
         """
-        _expect_images("adaptive_avg_pool2d", self)
+        expect_images("adaptive_avg_pool2d", self)
         out = pair(output_size, "[adaptive_avg_pool2d] output_size", 1)
         x: Any = self
         rows, columns = (

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..autograd import TensorBase
 from ..backend import Array, array_module
 
 Pair = tuple[int, int]
@@ -23,6 +24,12 @@ def pair(value: Any, name: str, least: int) -> Pair:
     if len(both) != 2 or not all(isinstance(v, int | np.integer) and v >= least for v in both):
         raise ValueError(f"{name}: expected an integer ≥ {least} or two of them, got {value!r}")
     return int(both[0]), int(both[1])
+
+
+def expect_images(op: str, x: TensorBase) -> None:
+    """Raise ``ValueError`` naming ``op`` unless x is (N, C, H, W)."""
+    if len(x.shape) != 4:
+        raise ValueError(f"[{op}] expected an input of shape (N, C, H, W), got {x.shape}")
 
 
 @dataclass(frozen=True)

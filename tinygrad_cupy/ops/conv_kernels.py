@@ -1,0 +1,229 @@
+"""Convolution on arrays: the three kernels, im2col and col2im.
+
+Each kernel turns windows into rows of a matrix (im2col, Chellapilla et al. 2006) a few images at a
+time, so that the matrix stays in the cache, and multiplies. Arrays are laid out N, H, W, C behind
+logical (N, C, H, W): the windows' rows are then copied in long runs, and the product is the result
+without another transposition. Letters are explained in `windows`; P = N · OH · OW (of a chunk),
+K = KH · KW · C / G.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import blas
+from ..backend import Array, array_module
+from ..parallel import by_parts, spans, workspace
+from .windows import Pair, Windows
+
+Shape = tuple[int, ...]
+
+CPU_CHUNK_BYTES = 1 << 20  # of the window matrix: with its product it stays in a core's cache
+CUDA_CHUNK_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The windows of a convolution, and into how many groups its channels fall."""
+
+    windows: Windows
+    groups: int
+
+
+# --- the three kernels --------------------------------------------------------------------------
+
+
+def conv_forward(x: Array, w: Array, bias: Array | None, geometry: Geometry) -> Array:
+    """y (N, O, OH, OW) from x (N, C, H, W), w (O, C/G, KH, KW) and bias (O,)."""
+    xp = array_module(x)
+    out_size = geometry.windows.output_size("conv2d", x.shape[2:])
+    y = xp.empty((x.shape[0], *out_size, w.shape[0]), x.dtype)
+    matrix = _weight_matrix(w, geometry.groups)  # (G, K, O/G)
+
+    def task(part: slice) -> None:
+        windows, out = _windows(x[part], geometry, out_size), y[part]
+        for chunk in _chunks(windows):
+            rows = _window_rows(windows[chunk], geometry.groups)  # (G, P, K)
+            _product(rows, matrix, out[chunk])
+            if bias is not None:
+                out[chunk] += bias
+
+    by_parts(xp, task, x.shape[0])
+    return y.transpose(0, 3, 1, 2)
+
+
+def conv_input(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Array:
+    """Gradient by the input, (N, C, H, W), from g (N, O, OH, OW): a transposed convolution."""
+    if geometry.groups == 1 and geometry.windows.stride == (1, 1):
+        mirrored = _mirrored(geometry.windows)
+        if mirrored is not None:  # gathering is faster than adding tap after tap
+            flipped = w[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)  # (C, O, KH, KW)
+            return conv_forward(g, flipped, None, Geometry(mirrored, 1))
+    return _scatter_input(g, w, geometry, x_shape)
+
+
+def _mirrored(windows: Windows) -> Windows | None:
+    """The windows that lead back from the output of a convolution with stride 1 to its input."""
+    reach = [d * (k - 1) for d, k in zip(windows.dilation, windows.kernel, strict=True)]
+    padding = (reach[0] - windows.padding[0], reach[1] - windows.padding[1])
+    if min(padding) < 0:
+        return None
+    return Windows(windows.kernel, windows.stride, padding, windows.dilation)
+
+
+def _scatter_input(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Array:
+    """`conv_input` for any geometry: each output pixel's windows added up where they lie."""
+    xp = array_module(g)
+    windows, groups = geometry.windows, geometry.groups
+    n, c, h, width = x_shape
+    dx = xp.empty((n, h, width, c), g.dtype)
+    matrix = _weight_matrix(w, groups).transpose(0, 2, 1)  # (G, O/G, K)
+    shape = (*g.shape[2:], groups, *windows.kernel, c // groups)
+
+    def task(part: slice) -> None:
+        grad, out = _channels_last(g[part], "grad"), dx[part]
+        for chunk in spans(len(out), _step(xp, math.prod(shape) * g.dtype.itemsize)):
+            rows = _empty(xp, "rows", (len(out[chunk]), *shape), g.dtype)
+            _product_rows(grad[chunk], matrix, rows)
+            add_windows(rows, windows, out[chunk])
+
+    by_parts(xp, task, n)
+    return dx.transpose(0, 3, 1, 2)
+
+
+def conv_weight(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
+    """Gradient by the weight, (O, C/G, KH, KW), from x (N, C, H, W) and g (N, O, OH, OW)."""
+    xp = array_module(x)
+    groups, out_size = geometry.groups, (g.shape[2], g.shape[3])
+    o, c, kh, kw = w_shape
+
+    def task(part: slice) -> Array:
+        total = xp.zeros((groups, c * kh * kw, o // groups), x.dtype)
+        windows, grad = _windows(x[part], geometry, out_size), _channels_last(g[part], "grad")
+        for chunk in _chunks(windows):
+            rows = _window_rows(windows[chunk], groups)  # (G, P, K)
+            total += blas.matmul(rows.transpose(0, 2, 1), _grouped(grad[chunk], groups))
+        return total
+
+    parts = by_parts(xp, task, x.shape[0])
+    matrix = sum(parts[1:], parts[0])  # in a fixed order: the same bits in every run
+    return matrix.reshape(groups, kh, kw, c, o // groups).transpose(0, 4, 3, 1, 2).reshape(w_shape)
+
+
+def _step(xp: Any, image_bytes: int) -> int:
+    """How many images to take at once when each fills ``image_bytes`` of the window matrix."""
+    limit = CPU_CHUNK_BYTES if xp is np else CUDA_CHUNK_BYTES
+    return max(1, limit // max(image_bytes, 1))
+
+
+def _chunks(windows: Array) -> list[slice]:
+    """The images of ``windows`` (n, OH, OW, KH, KW, C) in slices, one window matrix each."""
+    xp = array_module(windows)
+    return spans(len(windows), _step(xp, math.prod(windows.shape[1:]) * windows.dtype.itemsize))
+
+
+def _empty(xp: Any, name: str, shape: Shape, dtype: Any) -> Array:
+    return workspace(name, shape, dtype) if xp is np else xp.empty(shape, dtype)
+
+
+def _weight_matrix(w: Array, groups: int) -> Array:
+    """(O, C/G, KH, KW) → (G, K, O/G), taps before channels within K."""
+    o, c, kh, kw = w.shape
+    taps_first = w.reshape(groups, o // groups, c, kh, kw).transpose(0, 3, 4, 2, 1)
+    return array_module(w).ascontiguousarray(taps_first).reshape(groups, kh * kw * c, o // groups)
+
+
+def _channels_last(x: Array, name: str) -> Array:
+    """x (n, C, H, W) as a contiguous (n, H, W, C), copied only if it is not laid out so."""
+    last = x.transpose(0, 2, 3, 1)
+    if last.flags.c_contiguous:
+        return last
+    copy = _empty(array_module(x), name, last.shape, x.dtype)
+    copy[...] = last
+    return copy
+
+
+def _windows(x: Array, geometry: Geometry, out_size: Pair) -> Array:
+    """All windows of x (n, C, H, W), zeros around it, as a view (n, OH, OW, KH, KW, C)."""
+    return geometry.windows.view(padded_images(x, geometry.windows), out_size)
+
+
+def padded_images(x: Array, windows: Windows) -> Array:
+    """x (n, C, H, W) as (n, H + 2 pad, W + 2 pad, C), zeros around."""
+    if windows.padding == (0, 0):
+        return _channels_last(x, "input")
+    n, c, h, w = x.shape
+    padded = _empty(array_module(x), "input", (n, *windows.padded_size((h, w)), c), x.dtype)
+    padded[...] = 0
+    padded[:, *windows.inside((h, w))] = x.transpose(0, 2, 3, 1)
+    return padded
+
+
+def _window_rows(windows: Array, groups: int) -> Array:
+    """im2col: ``windows`` (n, OH, OW, KH, KW, C) copied out as rows, (G, P, K)."""
+    xp = array_module(windows)
+    n, oh, ow, kh, kw, c = windows.shape
+    size = (n * oh * ow, kh * kw * c // groups)  # (P, K)
+    if groups > 1:
+        split = windows.reshape(n, oh, ow, kh, kw, groups, c // groups)
+        rows = _empty(xp, "rows", (groups, n, oh, ow, kh, kw, c // groups), windows.dtype)
+        rows[...] = split.transpose(5, 0, 1, 2, 3, 4, 6)
+        return rows.reshape(groups, *size)
+    if c >= 8:
+        rows = _empty(xp, "rows", windows.shape, windows.dtype)
+        rows[...] = windows
+        return rows.reshape(1, *size)
+    # With few channels a tap's pixels make longer runs than a pixel's taps: fill by columns.
+    columns = _empty(xp, "rows", (kh, kw, c, n, oh, ow), windows.dtype)
+    columns[...] = windows.transpose(3, 4, 5, 0, 1, 2)
+    return columns.reshape(1, size[1], size[0]).transpose(0, 2, 1)
+
+
+def _grouped(x: Array, groups: int) -> Array:
+    """(n, OH, OW, O) → (G, P, O/G)."""
+    rows = x.reshape(-1, groups, x.shape[3] // groups)  # (P, G, O/G)
+    return rows.transpose(1, 0, 2)
+
+
+def _product(rows: Array, matrix: Array, y: Array) -> None:
+    """y (n, OH, OW, O) = rows (G, P, K) @ matrix (G, K, O/G)."""
+    if len(rows) == 1:
+        blas.matmul(rows[0], matrix[0], out=y.reshape(-1, y.shape[3]))
+    else:
+        y.reshape(-1, len(rows), matrix.shape[2])[...] = blas.matmul(rows, matrix).transpose(
+            1, 0, 2
+        )
+
+
+def _product_rows(grad: Array, matrix: Array, rows: Array) -> None:
+    """rows (n, OH, OW, G, KH, KW, C/G) = grad (n, OH, OW, O) by groups @ matrix (G, O/G, K)."""
+    groups = len(matrix)
+    if groups == 1:
+        blas.matmul(
+            grad.reshape(-1, grad.shape[3]), matrix[0], out=rows.reshape(-1, matrix.shape[2])
+        )
+    else:
+        product = blas.matmul(_grouped(grad, groups), matrix)  # (G, P, K)
+        rows.reshape(-1, groups, matrix.shape[2])[...] = product.transpose(1, 0, 2)
+
+
+def add_windows(rows: Array, windows: Windows, dx: Array) -> None:
+    """col2im: dx (n, H, W, C) = the sum over taps of rows (n, OH, OW, G, KH, KW, C/G)."""
+    n, oh, ow, groups, kh, kw, c = rows.shape
+    size = dx.shape[1:3]
+    target = dx
+    if windows.padding != (0, 0):
+        target = _empty(
+            array_module(dx), "input", (n, *windows.padded_size(size), dx.shape[3]), dx.dtype
+        )
+    target[...] = 0
+    by_tap = rows.reshape(n, oh, ow, groups, kh * kw, c)
+    split = target.reshape(*target.shape[:3], groups, c)
+    for k, vertical, horizontal in windows.each_tap((oh, ow)):
+        split[:, vertical, horizontal] += by_tap[:, :, :, :, k]
+    if target is not dx:
+        dx[...] = target[:, *windows.inside(size)]
