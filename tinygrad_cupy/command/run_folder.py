@@ -141,9 +141,10 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_weights(path: Path, state: dict[str, np.ndarray]) -> None:
     """A model's state_dict as safetensors."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
-    save_file({name: np.ascontiguousarray(array) for name, array in state.items()}, path)
+    # Not save_file: its file could be read by its owner alone.
+    path.write_bytes(save({name: np.ascontiguousarray(array) for name, array in state.items()}))
 
 
 def read_run(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
