@@ -197,7 +197,7 @@ ARITHMETIC = [
             ),
         ),
     ),
-    _binary("sub", ops.Add, lambda a, b: a - b, _two(), dtypes=INTS),
+    _binary("sub", ops.Sub, lambda a, b: a - b, _two(), dtypes=INTS),
     _binary("mul", ops.Mul, lambda a, b: a * b, _two(), dtypes=INTS),
     _binary("truediv", ops.Div, lambda a, b: a / b, _two(second=nonzero)),
     _binary("pow", ops.Pow, lambda a, b: a**b, _two(positive), covers=("__pow__",)),
@@ -229,7 +229,7 @@ ARITHMETIC = [
     ),
     _binary(
         "minimum",
-        ops.Maximum,
+        ops.Minimum,
         lambda a, b: a.minimum(b),
         _two(_even, _odd),
         torch=lambda t, a, b: t.minimum(a, b),
@@ -240,7 +240,12 @@ ARITHMETIC = [
             Error(
                 lambda: Tensor([1.0, 2.0]).minimum(Tensor([1.0, 2.0, 3.0])),
                 ValueError,
-                "[Maximum] shapes (2,) and (3,) do not broadcast",
+                "[Minimum] shapes (2,) and (3,) do not broadcast",
+            ),
+            Error(
+                lambda: Tensor([1.0]).minimum([2.0]),
+                TypeError,
+                "[minimum] expected a tensor, an array or a number, got list",
             ),
         ),
     ),
@@ -303,7 +308,7 @@ def _with_scalar(
 
 WITH_SCALAR = [
     _with_scalar("add", ops.Add, lambda a, b: a + b),
-    _with_scalar("sub", ops.Add, lambda a, b: a - b),
+    _with_scalar("sub", ops.Sub, lambda a, b: a - b),
     _with_scalar("mul", ops.Mul, lambda a, b: a * b),
     _with_scalar("truediv", ops.Div, lambda a, b: a / b),
     _with_scalar("pow", ops.Pow, lambda a, b: a**b, positive, (EXPONENTS, BASES)),

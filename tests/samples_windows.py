@@ -74,7 +74,8 @@ def _transpose_case(draw: Draw) -> Case:
     windows, _ = draw_windows(draw)
     groups, c, o = _channels(draw)
     kernel = windows.pop("kernel_size")
-    output_padding = tuple(draw(st.integers(0, s - 1)) for s in windows["stride"])
+    steps = zip(windows["stride"], windows["dilation"], strict=True)
+    output_padding = tuple(draw(st.integers(0, max(s, d) - 1)) for s, d in steps)
     # Large enough that the padding, which takes away from the result, leaves something.
     size = tuple(1 + 2 * p + draw(st.integers(0, 2)) for p in windows["padding"])
     values = [
@@ -188,6 +189,12 @@ CONVOLUTIONS = [
                 ValueError,
                 "[conv_transpose2d] expected 4 input channels, divisible by groups=1, for weight "
                 "(4, 2, 3, 3), got 3 (input shape (1, 3, 5, 5))",
+            ),
+            Error(
+                lambda: _image(1, 2, 5, 5).conv_transpose2d(_image(2, 1, 3, 3), groups=0),
+                ValueError,
+                "[conv_transpose2d] expected 2 input channels, divisible by groups=0, for weight "
+                "(2, 1, 3, 3), got 2 (input shape (1, 2, 5, 5))",
             ),
             Error(
                 lambda: _image(1, 1, 5, 5).conv_transpose2d(_image(1, 1, 3, 3), output_padding=1),

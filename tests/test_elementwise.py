@@ -117,6 +117,25 @@ def test_where_takes_gradients_apart() -> None:
     ]
 
 
+def test_conditions_of_every_kind() -> None:
+    x = Tensor([1.0, 2.0])
+    array = backend.to_device(np.array([True, False]), tg.default_device())
+    for condition in (Tensor(array), array, [True, False]):
+        assert x.where(condition, 0).tolist() == [1.0, 0.0]
+        assert tg.where(condition, 9, x).tolist() == [9.0, 2.0]
+    assert x.where(True, 0).tolist() == [1.0, 2.0]
+
+
+@pytest.mark.gpu
+def test_a_condition_on_another_device_names_both() -> None:
+    with pytest.raises(ValueError, match=r"^\[where\]") as raised:
+        Tensor([1.0], device="cuda").where(np.ones(1, bool), 0)
+    assert str(raised.value) == (
+        "[where] expected the condition on cuda:0 like the values, got cpu; move it with "
+        ".to(device)"
+    )
+
+
 def test_where_stops_what_is_not_chosen() -> None:
     """√ at 0 has an infinite slope; where it is not chosen, no gradient may go there."""
     x = leaf(0.0, 4.0)

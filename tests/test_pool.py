@@ -160,6 +160,10 @@ def test_integers_are_pooled_too(device: str) -> None:
     x = Tensor(backend.to_device(np.arange(16).reshape(1, 1, 4, 4), device))
     assert x.max_pool2d(2).tolist() == [[[[5, 7], [13, 15]]]]
     assert x.avg_pool2d(2).tolist() == [[[[2.5, 4.5], [10.5, 12.5]]]]
+    assert x.adaptive_avg_pool2d(2).tolist() == [[[[2.5, 4.5], [10.5, 12.5]]]]
+    assert (-x).max_pool2d(2, padding=1).tolist() == [
+        [[[0, -1, -3], [-4, -5, -7], [-12, -13, -15]]]
+    ]
 
 
 @pytest.mark.parametrize(("size", "out"), [(7, 3), (5, 5), (3, 5), (4, 1), (10, 4)])

@@ -155,6 +155,12 @@ def test_a_key_or_a_target_that_was_written_is_noticed() -> None:
         "Index": lambda x, key: x[0, key] * 2,
         "CrossEntropy": lambda x, key: x.cross_entropy(key),
     }
+    mask, x = Tensor([True, False]), Tensor([1.0, 2.0], requires_grad=True)
+    chosen = [x.where(mask, 0).sum(), tg.where(mask, 0, x).sum()]
+    mask.assign_(False)
+    for y in chosen:
+        with pytest.raises(RuntimeError, match=r"^\[Where\] .* written in place"):
+            y.backward()
     for name, call in calls.items():
         x = Tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
         key = Tensor([0, 1])

@@ -31,15 +31,20 @@ if TYPE_CHECKING:
 
 
 class Conv2d(Op):
-    """y = x ⋆ w + bias."""
+    """y = x ⋆ w + bias.
+
+    ``size`` is OH × OW where it is known: as a derivative of a transposed convolution whose
+    output_padding reaches the stride, there are fewer windows than would fit.
+    """
 
     saves = ("x", "weight")
 
-    def __init__(self, geometry: Geometry) -> None:
-        self.geometry = geometry
+    def __init__(self, geometry: Geometry, size: Shape = ()) -> None:
+        self.geometry, self.size = geometry, size
 
     def forward(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
-        return conv_forward(x, weight, bias, self.geometry)
+        y = conv_forward(x, weight, bias, self.geometry)
+        return y if self.size in ((), y.shape[2:]) else y[:, :, : self.size[0], : self.size[1]]
 
     def backward(self, grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor | None, ...]:
         found = (
@@ -64,7 +69,7 @@ class ConvInput(Op):
 
     def backward(self, grad: Tensor, g: Tensor, weight: Tensor) -> tuple[Tensor | None, ...]:
         return (
-            Conv2d(self.geometry)(grad, weight) if self.needs[0] else None,
+            Conv2d(self.geometry, g.shape[2:])(grad, weight) if self.needs[0] else None,
             ConvWeight(self.geometry, weight.shape)(grad, g) if self.needs[1] else None,
         )
 
@@ -83,7 +88,7 @@ class ConvWeight(Op):
     def backward(self, grad: Tensor, x: Tensor, g: Tensor) -> tuple[Tensor | None, ...]:
         return (
             ConvInput(self.geometry, x.shape)(g, grad) if self.needs[0] else None,
-            Conv2d(self.geometry)(x, grad) if self.needs[1] else None,
+            Conv2d(self.geometry, g.shape[2:])(x, grad) if self.needs[1] else None,
         )
 
 
@@ -171,7 +176,7 @@ class ConvMixin(TensorBase):
         bring to H.
         """
         x, weight = _same_dtype("conv_transpose2d", self, weight)
-        if x.shape[1] != weight.shape[0] or weight.shape[0] % groups:
+        if groups < 1 or x.shape[1] != weight.shape[0] or weight.shape[0] % groups:
             raise ValueError(
                 f"[conv_transpose2d] expected {weight.shape[0]} input channels, divisible by "
                 f"groups={groups}, for weight {weight.shape}, got {x.shape[1]} (input shape "

@@ -60,7 +60,9 @@ def conv_input(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Array:
     """Gradient by the input, (N, C, H, W), from g (N, O, OH, OW): a transposed convolution."""
     if geometry.groups == 1 and geometry.windows.stride == (1, 1):
         mirrored = _mirrored(geometry.windows)
-        if mirrored is not None:  # gathering is faster than adding tap after tap
+        size = None if mirrored is None else mirrored.output_size("conv_transpose2d", g.shape[2:])
+        # Gathering is faster than adding tap after tap; output_padding it would leave out.
+        if mirrored is not None and size == x_shape[2:]:
             flipped = w[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)  # (C, O, KH, KW)
             return conv_forward(g, flipped, None, Geometry(mirrored, 1))
     return _scatter_input(g, w, geometry, x_shape)

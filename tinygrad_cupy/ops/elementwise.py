@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..autograd import Op, TensorBase
-from ..backend import Array
+from ..backend import Array, array_module, device_of
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -41,6 +41,16 @@ class Add(Op):
 
     def backward(self, grad: Tensor) -> tuple[Tensor, Tensor]:
         return grad, grad
+
+
+class Sub(Op):
+    broadcasts = True
+
+    def forward(self, a: Array, b: Array) -> Array:
+        return self.xp.subtract(a, b)
+
+    def backward(self, grad: Tensor) -> tuple[Tensor, Tensor | None]:
+        return grad, -grad if self.needs[1] else None
 
 
 class Mul(Op):
@@ -131,6 +141,14 @@ class Maximum(Op):
     def backward(self, grad: Tensor) -> tuple[Tensor, Tensor]:
         to_a = grad * grad._wrap((self.share * 0.5).astype(grad.dtype))
         return to_a, grad - to_a
+
+
+class Minimum(Maximum):
+    """The smaller of a and b; where they are equal, each gets half of the gradient."""
+
+    def forward(self, a: Array, b: Array) -> Array:
+        self.share = (a < b).astype(np.int8) + (a <= b)
+        return self.xp.minimum(a, b)
 
 
 class Clip(Op):
@@ -229,14 +247,13 @@ class ElementwiseMixin(TensorBase):
     __rmul__ = __mul__
 
     def __neg__(self) -> Tensor:
-        return self * -1
+        return self * -1 if self.data.dtype.kind != "u" else 0 - self
 
     def __sub__(self, other: Any) -> Tensor:
-        other = self._operand(other)
-        return self.__add__(other if other is NotImplemented else -other)
+        return self._binary(Sub, other)  # type: ignore[no-any-return]
 
     def __rsub__(self, other: Any) -> Tensor:
-        return (-self).__add__(other)
+        return self._binary(Sub, other, swapped=True)  # type: ignore[no-any-return]
 
     def __truediv__(self, other: Any) -> Tensor:
         return self._binary(Div, other)  # type: ignore[no-any-return]
@@ -276,7 +293,8 @@ class ElementwiseMixin(TensorBase):
 
     def where(self, condition: Any, other: Any) -> Tensor:
         """Elements of self where ``condition`` holds, of ``other`` elsewhere; all broadcast."""
-        return self._method("where", _where(condition), other)
+        mask = _mask(condition, self)
+        return self._method("where", lambda: Where(mask).watch(condition), other)
 
     def maximum(self, other: Any) -> Tensor:
         """The larger of self and other; equal elements share the gradient."""
@@ -284,20 +302,25 @@ class ElementwiseMixin(TensorBase):
 
     def minimum(self, other: Any) -> Tensor:
         """The smaller of self and other; equal elements share the gradient."""
-        return -((-self)._method("minimum", Maximum, -other))
+        return self._method("minimum", Minimum, other)
 
     def clip(self, low: float | None = None, high: float | None = None) -> Tensor:
         """Elements limited to [low, high]; None leaves that side open."""
         if low is None and high is None:
             raise ValueError("[clip] expected a lower or an upper limit, got neither")
-        return Clip(low, high)(self)
+        limits = [v.item() if isinstance(v, np.generic) else v for v in (low, high)]
+        x: Any = as_float(self) if any(isinstance(v, float) for v in limits) else self
+        return Clip(*limits)(x)
 
     def astype(self, dtype: Any) -> Tensor:
-        """A copy in another dtype (itself when it has it already); gradients are cast back."""
+        """A copy in another dtype (itself when it has it already); gradients are cast back.
+
+        Integers and booleans have no gradient: what is cast to them leaves the graph.
+        """
         wanted = resolve_dtype(dtype)
         if wanted == self.data.dtype:
             return self  # type: ignore[return-value]
-        return Cast(wanted)(self)
+        return Cast(wanted)(self if is_float(wanted) else self._wrap(self.data))
 
 
 def resolve_dtype(dtype: Any) -> np.dtype[Any]:
@@ -312,11 +335,19 @@ def resolve_dtype(dtype: Any) -> np.dtype[Any]:
     return resolved
 
 
-def _where(condition: Any) -> Any:
+def _mask(condition: Any, x: TensorBase) -> Array:
+    """The condition as a boolean array on the device of ``x``."""
     array = condition.data if isinstance(condition, TensorBase) else condition
+    if isinstance(array, bool | list):
+        array = array_module(x.data).asarray(array)
     if array.dtype != bool:
         raise TypeError(f"[where] expected a boolean condition, got dtype {array.dtype}")
-    return lambda: Where(array)
+    if device_of(array) != device_of(x.data):
+        raise ValueError(
+            f"[where] expected the condition on {device_of(x.data)} like the values, got "
+            f"{device_of(array)}; move it with .to(device)"
+        )
+    return array
 
 
 def where(condition: Any, a: Any, b: Any) -> Tensor:
@@ -330,5 +361,6 @@ def where(condition: Any, a: Any, b: Any) -> Tensor:
         raise TypeError(
             f"[where] expected a tensor as a or b, got {type(a).__name__} and {type(b).__name__}"
         )
-    array = condition.data if isinstance(condition, TensorBase) else condition
-    return b.where(~array, a)  # type: ignore[attr-defined, no-any-return]
+    mask = _mask(condition, b)
+    chosen: Tensor = b._method("where", lambda: Where(~mask).watch(condition), a)  # type: ignore[attr-defined]
+    return chosen

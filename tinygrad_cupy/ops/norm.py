@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .. import blas
 from ..autograd import FusedOp, TensorBase
 from ..backend import Array, array_module
 from ..parallel import by_parts
+from .elementwise import as_float
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -136,7 +139,8 @@ class NormMixin(TensorBase):
                 f"{x.shape}"
             )
         op = BatchNorm(eps)
-        y = op(x, weight, bias)
+        dtype = np.result_type(as_float(x).dtype, weight.dtype, bias.dtype)
+        y = op(x.astype(dtype), weight.astype(dtype), bias.astype(dtype))
         _move(running_mean, op.mean, momentum)
         _move(running_var, op.var * op.var.dtype.type(count / (count - 1)), momentum)
         return y
@@ -159,6 +163,7 @@ class NormMixin(TensorBase):
         if not shape or x.shape[-len(shape) :] != shape:
             raise ValueError(f"[layer_norm] expected last axes {shape}, got shape {x.shape}")
         axes = tuple(range(-len(shape), 0))
+        x = as_float(x)
         centred = x - x.mean(axes, keepdims=True)
         y: Tensor = centred / ((centred * centred).mean(axes, keepdims=True) + eps).sqrt()
         if weight is not None:

@@ -13,6 +13,7 @@ import numpy as np
 from ..autograd import Op, TensorBase
 from ..backend import Array, array_module
 from ..parallel import by_parts
+from .elementwise import as_float, is_float
 from .windows import Pair, Windows, expect_images, pair
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class MaxPool(Op):
     def forward(self, x: Array) -> Array:
         self.size = (x.shape[2], x.shape[3])
         out = self.windows.output_size("max_pool2d", self.size)
-        padded = _pad(x, self.windows, -np.inf)
+        padded = _pad(x, self.windows, -np.inf if is_float(x.dtype) else np.iinfo(x.dtype).min)
         best = _empty_like(x, out, x.dtype)
         # The number of the winning tap: one byte an element, unless windows are huge.
         self.winner = self.xp.empty_like(best, np.uint8 if self.windows.taps <= 256 else np.int32)
@@ -208,7 +209,7 @@ class PoolMixin(TensorBase):
         """
         expect_images("adaptive_avg_pool2d", self)
         out = pair(output_size, "[adaptive_avg_pool2d] output_size", 1)
-        x: Any = self
+        x: Any = as_float(self)
         rows, columns = (
             x._wrap(_averaging(array_module(x.data), n, o, x.dtype))
             for n, o in zip(x.shape[2:], out, strict=True)
