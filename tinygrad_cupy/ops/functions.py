@@ -12,6 +12,7 @@ from ..autograd import Op, TensorBase
 from ..backend import Array, Elementwise, Kernel, array_module, special_functions
 from ..parallel import by_parts
 from .elementwise import as_float
+from .masking import keep_where
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -150,7 +151,7 @@ def _gate_cpu(grad: Array, y: Array) -> Array:
     out = np.empty_like(y)
 
     def task(part: slice) -> None:
-        np.multiply(grad[part], y[part] > 0, out=out[part])
+        keep_where(grad[part], y[part] > 0, out[part])
 
     return _split(task, y, out)
 

@@ -14,6 +14,7 @@ from ..autograd import Op, TensorBase
 from ..backend import Array, array_module
 from ..parallel import by_parts
 from .elementwise import as_float, is_float
+from .masking import keep_where
 from .windows import Pair, Windows, expect_images, pair
 
 if TYPE_CHECKING:
@@ -94,9 +95,9 @@ class MaxScatter(Op):
                 target = padded[part, :, vertical, horizontal]
                 hit = winner[part] == k
                 if disjoint:
-                    self.xp.multiply(values, hit, out=target)
+                    keep_where(values, hit, target)
                 else:
-                    target += values * hit
+                    target += keep_where(values, hit)
 
         by_parts(self.xp, task, grad.shape[0])
         return padded[:, :, *windows.inside(self.size)]
@@ -115,7 +116,7 @@ class MaxGather(Op):
         padded = _pad(x, self.windows, 0)
         y = self.xp.zeros(self.winner.shape, x.dtype)
         for k, vertical, horizontal in self.windows.each_tap((y.shape[2], y.shape[3])):
-            y += padded[:, :, vertical, horizontal] * (self.winner == k)
+            y += keep_where(padded[:, :, vertical, horizontal], self.winner == k)
         return y
 
     def backward(self, grad: Tensor) -> Tensor:
