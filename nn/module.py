@@ -8,6 +8,7 @@ a Module is a child. Names are PyTorch's: attributes and positions joined by dot
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from reprlib import recursive_repr
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -182,6 +183,7 @@ class Module:
         """What a layer shows between its parentheses."""
         return ""
 
+    @recursive_repr("...")
     def __repr__(self) -> str:
         name, extra = type(self).__name__, self.extra_repr()
         children = [

@@ -219,13 +219,14 @@ class Trainer:
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
-        was_training = self.model.training
+        modes = [(module, module.training) for _, module in self.model.named_modules()]
         self.model.eval()
         try:
             with autograd.no_grad():
                 yield
         finally:
-            self.model.train(was_training)
+            for module, training in modes:  # one by one: some may be frozen
+                module.training = training
 
     def _weights(self) -> dict[str, Any]:
         """Copies of all parameters and buffers, on their own device."""

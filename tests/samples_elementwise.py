@@ -50,6 +50,7 @@ def _function(name: str, op: Any, values: Any = normal, **options: Any) -> Sampl
 
 FUNCTIONS = [
     _function("exp", functions.Exp),
+    _function("expm1", functions.Expm1),
     _function("log", functions.Log, positive),
     _function("sqrt", functions.Sqrt, positive),
     _function("abs", functions.Abs, nonzero, kinks=True, dtypes=INTS),

@@ -262,7 +262,7 @@ SAMPLES = [
         method("log_softmax"),
         _axis_case,
         _log_softmax,
-        (ops.LogSumExp,),
+        (ops.LogSoftmax,),
         ("log_softmax",),
         errors=(_empty(lambda x: x.log_softmax(0), "log_softmax"),),
     ),

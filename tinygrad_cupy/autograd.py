@@ -18,12 +18,13 @@ import inspect
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import ContextDecorator
+from itertools import zip_longest
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from .backend import Array, array_module, device_of
+from .backend import Array, array_module, device_of, on_device_of
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -43,7 +44,10 @@ class set_grad_enabled(ContextDecorator):
 
     def __init__(self, enabled: bool) -> None:
         self.enabled = enabled
-        self.previous: list[bool] = []  # a stack: one instance may decorate a recursive function
+        self.previous: list[bool] = []  # a stack: one instance may be entered again inside itself
+
+    def _recreate_cm(self) -> set_grad_enabled:
+        return set_grad_enabled(self.enabled)  # threads in one decorated function share no stack
 
     def __enter__(self) -> None:
         self.previous.append(_mode.recording)
@@ -126,6 +130,9 @@ class Op:
     ``saves``
         names of what ``backward`` reads, in the order it takes them: arguments of ``forward``, or
         ``"y"`` for the output. Only these are kept, and only these are checked for in-place writes.
+    ``read_for``
+        for each saved name that only one input's gradient reads, the position of that input (else
+        None). Where that gradient is not wanted, nothing is kept, and ``backward`` gets None.
     ``broadcasts``
         the inputs are broadcast against each other (and promoted to one dtype); the engine then
         sums each gradient back to its input's shape and casts it to its input's dtype.
@@ -140,6 +147,7 @@ class Op:
     """
 
     saves: ClassVar[tuple[str, ...]] = ()
+    read_for: ClassVar[tuple[int | None, ...]] = ()
     broadcasts: ClassVar[bool] = False
     differentiable: ClassVar[bool] = True
     view: ClassVar[bool] = False
@@ -175,7 +183,8 @@ class Op:
             self._check_devices(tensors)
         self.xp = array_module(first.data)
         try:
-            array = self.forward(*[x.data if isinstance(x, TensorBase) else x for x in inputs])
+            with on_device_of(first.data):
+                array = self.forward(*[x.data if isinstance(x, TensorBase) else x for x in inputs])
         except ValueError as error:
             self._blame_shapes(tensors, error)
             raise
@@ -185,6 +194,11 @@ class Op:
         if _mode.recording and self.differentiable and any(x.requires_grad for x in tensors):
             self._record(inputs, result)
         return result
+
+    def watch_with(self, other: Op) -> Self:
+        """Watch what ``other`` watches: for an adjoint that is made with the same key or mask."""
+        self._watched = other._watched
+        return self
 
     def watch(self, *values: Any) -> Self:
         """Check in backward that no tensor among ``values`` (a key, a mask) was written since.
@@ -229,7 +243,10 @@ class Op:
             (x.shape, x.data.dtype) if t else None for x, t in zip(inputs, is_tensor, strict=True)
         )
         self._saved = []
-        for slot in self._slots:
+        for slot, reader in zip_longest(self._slots, self.read_for):
+            if reader is not None and self.edges[reader] is None:
+                self._saved.append((None, None, None, 0))
+                continue
             value = result if slot < 0 else inputs[slot]
             edge = self if slot < 0 else self.edges[slot]  # `self` is put back in when it is read
             if isinstance(value, TensorBase):
@@ -257,9 +274,6 @@ class Op:
                 continue
             self._check_version(value, version, count)
             edge = self if slot < 0 else kept
-            if connected and isinstance(edge, TensorBase):
-                values.append(edge)
-                continue
             tensor = self._kind._wrap(value)
             tensor._version = version
             if connected and edge is not None:
@@ -452,6 +466,11 @@ def _seed(output: TensorBase, grad: Any, caller: str) -> Tensor:
     if not hasattr(grad, "shape"):  # a number or a list
         grad = array_module(output.data).asarray(grad, output.data.dtype)
     seed: Tensor = grad if isinstance(grad, TensorBase) else output._wrap(grad)  # type: ignore[assignment]
+    if device_of(seed.data) != device_of(output.data):
+        raise ValueError(
+            f"[{caller}] expected a gradient on {device_of(output.data)}, where the tensor is, got "
+            f"one on {device_of(seed.data)}"
+        )
     if seed.shape != output.shape:
         raise ValueError(
             f"[{caller}] expected a gradient of shape {output.shape}, got {seed.shape}"

@@ -11,6 +11,7 @@ import functools
 import importlib.util
 import os
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,7 @@ def special_functions(array: Array) -> Any:
 # --- devices ------------------------------------------------------------------------------------
 
 _chosen_default: str | None = None
+_NOWHERE_ELSE = nullcontext()
 
 
 def normalize_device(device: str) -> str:
@@ -121,6 +123,11 @@ def device_names() -> list[str]:
     runtime = import_cupy().cuda.runtime
     names = (runtime.getDeviceProperties(i)["name"] for i in range(runtime.getDeviceCount()))
     return [f"cuda:{i} {name.decode()}" for i, name in enumerate(names)]
+
+
+def on_device_of(array: Array) -> AbstractContextManager[Any]:
+    """Context in which CuPy allocates and launches on the device that holds ``array``."""
+    return array.device if is_cuda(array) else _NOWHERE_ELSE
 
 
 def to_device(array: Array, device: str) -> Array:

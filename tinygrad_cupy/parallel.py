@@ -50,6 +50,17 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(thread_count() - 1, thread_name_prefix="tinygrad_cupy")
 
 
+def _forget_threads() -> None:
+    """In a forked child the pool's threads do not exist: waiting for them would never end."""
+    global _region
+    _pool.cache_clear()
+    _region = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads)
+
+
 @functools.cache
 def _blas() -> ThreadpoolController:
     return ThreadpoolController().select(user_api="blas")

@@ -143,6 +143,10 @@ class Tensor(
             )
         return bool(self.item())
 
+    def __format__(self, form: str) -> str:
+        """A tensor with one element is formatted as its number: ``f"{loss:.3f}"``."""
+        return format(self.item(), form) if form and self.size == 1 else format(repr(self), form)
+
     def __float__(self) -> float:
         return float(self.item())
 

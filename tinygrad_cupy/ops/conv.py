@@ -38,18 +38,20 @@ class Conv2d(Op):
     """
 
     saves = ("x", "weight")
+    read_for = (1, 0)
 
     def __init__(self, geometry: Geometry, size: Shape = ()) -> None:
         self.geometry, self.size = geometry, size
 
     def forward(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
+        self.x_shape, self.w_shape = tuple(x.shape), tuple(weight.shape)
         y = conv_forward(x, weight, bias, self.geometry)
         return y if self.size in ((), y.shape[2:]) else y[:, :, : self.size[0], : self.size[1]]
 
     def backward(self, grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor | None, ...]:
         found = (
-            ConvInput(self.geometry, x.shape)(grad, weight) if self.needs[0] else None,
-            ConvWeight(self.geometry, weight.shape)(x, grad) if self.needs[1] else None,
+            ConvInput(self.geometry, self.x_shape)(grad, weight) if self.needs[0] else None,
+            ConvWeight(self.geometry, self.w_shape)(x, grad) if self.needs[1] else None,
         )
         if len(self.needs) == 2:
             return found
@@ -60,17 +62,19 @@ class ConvInput(Op):
     """The gradient of convolution by its input; also transposed convolution."""
 
     saves = ("g", "weight")
+    read_for = (1, 0)
 
     def __init__(self, geometry: Geometry, x_shape: Shape) -> None:
         self.geometry, self.x_shape = geometry, x_shape
 
     def forward(self, g: Array, weight: Array) -> Array:
+        self.w_shape, self.size = tuple(weight.shape), tuple(g.shape[2:])
         return conv_input(g, weight, self.geometry, self.x_shape)
 
     def backward(self, grad: Tensor, g: Tensor, weight: Tensor) -> tuple[Tensor | None, ...]:
         return (
-            Conv2d(self.geometry, g.shape[2:])(grad, weight) if self.needs[0] else None,
-            ConvWeight(self.geometry, weight.shape)(grad, g) if self.needs[1] else None,
+            Conv2d(self.geometry, self.size)(grad, weight) if self.needs[0] else None,
+            ConvWeight(self.geometry, self.w_shape)(grad, g) if self.needs[1] else None,
         )
 
 
@@ -78,17 +82,19 @@ class ConvWeight(Op):
     """The gradient of convolution by its weight."""
 
     saves = ("x", "g")
+    read_for = (1, 0)
 
     def __init__(self, geometry: Geometry, w_shape: Shape) -> None:
         self.geometry, self.w_shape = geometry, w_shape
 
     def forward(self, x: Array, g: Array) -> Array:
+        self.x_shape, self.size = tuple(x.shape), tuple(g.shape[2:])
         return conv_weight(x, g, self.geometry, self.w_shape)
 
     def backward(self, grad: Tensor, x: Tensor, g: Tensor) -> tuple[Tensor | None, ...]:
         return (
-            ConvInput(self.geometry, x.shape)(g, grad) if self.needs[0] else None,
-            Conv2d(self.geometry, g.shape[2:])(x, grad) if self.needs[1] else None,
+            ConvInput(self.geometry, self.x_shape)(g, grad) if self.needs[0] else None,
+            Conv2d(self.geometry, self.size)(x, grad) if self.needs[1] else None,
         )
 
 

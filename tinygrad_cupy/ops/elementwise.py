@@ -7,6 +7,7 @@ a float meeting an integer tensor turns it into float32.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,13 @@ def as_float(x: TensorBase) -> Tensor:
     """``x``, cast to float32 where it holds integers or booleans."""
     tensor: Tensor = x  # type: ignore[assignment]
     return tensor if is_float(x.data.dtype) else tensor.astype(np.float32)
+
+
+def in_single(x: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
+    """``compute(x)``, in float32 and cast back where x has two bytes: its sums would overflow."""
+    if x.data.dtype.itemsize > 2:
+        return compute(x)
+    return compute(x.astype(np.float32)).astype(x.data.dtype)
 
 
 # --- arithmetic ---------------------------------------------------------------------------------
@@ -56,6 +64,7 @@ class Sub(Op):
 class Mul(Op):
     broadcasts = True
     saves = ("a", "b")
+    read_for = (1, 0)
 
     def forward(self, a: Array, b: Array) -> Array:
         return self.xp.multiply(a, b)
@@ -67,6 +76,7 @@ class Mul(Op):
 class Div(Op):
     broadcasts = True
     saves = ("a", "b")
+    read_for = (1, None)
 
     def forward(self, a: Array, b: Array) -> Array:
         return self.xp.true_divide(a, b)
@@ -81,6 +91,7 @@ class Pow(Op):
 
     broadcasts = True
     saves = ("a", "b", "y")
+    read_for = (None, None, 1)
 
     def forward(self, a: Array, b: Array) -> Array:
         if type(b) in (int, float) and b in (1, 2):  # exact on every device; CUDA's pow is not
@@ -104,7 +115,9 @@ class Pow(Op):
 
     def _by_exponent(self, grad: Tensor, a: Any, b: Tensor, y: Tensor) -> Any:
         if isinstance(a, bool | int | float):
-            return grad * y * math.log(a) if a > 0 else grad * 0
+            if a == 0:
+                return grad * 0
+            return grad * y * (math.log(a) if a > 0 else math.nan)
         flat = (a == 0).data & (b >= 0).data
         return (grad * y * a.where(~flat, 1).log()).where(~flat, 0)
 
@@ -139,8 +152,8 @@ class Maximum(Op):
         return self.xp.maximum(a, b)
 
     def backward(self, grad: Tensor) -> tuple[Tensor, Tensor]:
-        to_a = grad * grad._wrap((self.share * 0.5).astype(grad.dtype))
-        return to_a, grad - to_a
+        half = (grad * 0.5).where(self.share == 1, 0)  # a product would make NaN of an infinity
+        return grad.where(self.share == 2, half), grad.where(self.share == 0, half)
 
 
 class Minimum(Maximum):

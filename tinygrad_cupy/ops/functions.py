@@ -33,6 +33,16 @@ class Exp(Op):
         return grad * y
 
 
+class Expm1(Op):
+    saves = ("y",)
+
+    def forward(self, x: Array) -> Array:
+        return self.xp.expm1(x)
+
+    def backward(self, grad: Tensor, y: Tensor) -> Tensor:
+        return grad * (y + 1)
+
+
 class Log(Op):
     saves = ("x",)
 
@@ -184,7 +194,7 @@ class Relu(Op):
         return _relu(x)
 
     def backward(self, grad: Tensor, y: Tensor) -> Tensor:
-        return ReluGate(y.data)(grad)
+        return ReluGate(y.data).watch(y)(grad)
 
 
 class ReluGate(Op):
@@ -197,7 +207,7 @@ class ReluGate(Op):
         return _gate(grad, self.y)
 
     def backward(self, grad: Tensor) -> Tensor:
-        return ReluGate(self.y)(grad)
+        return ReluGate(self.y).watch_with(self)(grad)
 
 
 # --- the methods --------------------------------------------------------------------------------
@@ -211,6 +221,10 @@ class FunctionMixin(TensorBase):
     def exp(self) -> Tensor:
         """eˣ, elementwise."""
         return Exp()(as_float(self))
+
+    def expm1(self) -> Tensor:
+        """eˣ - 1, elementwise, exact near 0."""
+        return Expm1()(as_float(self))
 
     def log(self) -> Tensor:
         """Natural logarithm, elementwise."""
@@ -267,7 +281,7 @@ class FunctionMixin(TensorBase):
         """x where x > 0, else alpha · (eˣ - 1) (Clevert et al. 2016)."""
         x = as_float(self)
         negative = x.where(x <= 0, 0)  # exp of a large positive x would overflow
-        return x.where(x > 0, (negative.exp() - 1) * alpha)
+        return x.where(x > 0, negative.expm1() * alpha)
 
     def silu(self) -> Tensor:
         """x · sigmoid(x) (Elfwing et al. 2018), also called swish."""

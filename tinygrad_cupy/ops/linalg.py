@@ -24,6 +24,7 @@ class MatMul(Op):
 
     broadcasts = True
     saves = ("a", "b")
+    read_for = (1, 0)
 
     def forward(self, a: Array, b: Array) -> Array:
         return blas.matmul(a, b)
@@ -39,6 +40,7 @@ class Linear(Op):
     """x @ weight.T + bias for x (N, I), weight (O, I), bias (O,)."""
 
     saves = ("x", "weight")
+    read_for = (1, 0)
 
     def forward(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
         y = blas.matmul(x, weight.T)  # (N, O)
@@ -93,7 +95,7 @@ class LinalgMixin(TensorBase):
         return self.matmul(other)
 
     def __rmatmul__(self, other: Any) -> Tensor:
-        return self._wrap(other).matmul(self)
+        return self._wrap(np.asarray(other) if isinstance(other, list) else other).matmul(self)
 
     def linear(self, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """self @ weight.T + bias, for self (..., I), weight (O, I) and bias (O,)."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..autograd import FusedOp, TensorBase
 from ..backend import Array, array_module, device_of, is_cuda
-from .elementwise import as_float
+from .elementwise import as_float, in_single
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -36,25 +36,28 @@ class CrossEntropy(FusedOp):
         self.index = xp.where(legal, self.target, 0)
         # The weight of each row: 1, 0 where ignored, NaN where the target is no class.
         self.weight = xp.where(self.counted & ~legal, np.nan, self.counted).astype(dtype)
-        top = logits.max(axis=1, keepdims=True)
-        exp = xp.exp(logits - top)
+        shifted = logits - logits.max(axis=1, keepdims=True)
+        exp = xp.exp(shifted)
         total = exp.sum(axis=1, keepdims=True)
         self.softmax = exp / total
-        log_norm = (xp.log(total) + top)[:, 0]
-        picked = logits[xp.arange(rows), self.index]
+        log_norm = xp.log(total)[:, 0]
+        picked = shifted[xp.arange(rows), self.index]
         smooth = dtype.type(self.smoothing)
         losses = log_norm - (1 - smooth) * picked
         if self.smoothing:
-            losses -= smooth * logits.mean(axis=1)
+            losses -= smooth * shifted.mean(axis=1)
         losses = xp.where(self.counted, losses * self.weight, dtype.type(0))
+        del self.target  # everything after works on copies: the caller may write into it
         if self.reduction == "none":
             return losses
-        with np.errstate(invalid="ignore"):  # NaN where every row is ignored, as in PyTorch
-            return losses.sum() / self._divisor()
+        loss = losses.sum() / self._divisor()
+        if self.reduction == "sum":
+            return loss
+        return xp.where(self.counted.any(), loss, dtype.type(np.nan))  # as in PyTorch
 
     def _divisor(self) -> Array:
-        """What the summed loss is divided by: the rows counted, for a mean."""
-        rows = self.counted.sum() if self.reduction == "mean" else self.xp.ones(())
+        """What the summed loss is divided by: the rows counted, for a mean, at least 1."""
+        rows = self.counted.sum().clip(1) if self.reduction == "mean" else self.xp.ones(())
         return rows.astype(self.softmax.dtype)
 
     def _expected(self) -> Array:
@@ -124,7 +127,7 @@ class LossMixin(TensorBase):
         if len(shape) > 2:  # classes last, then (R, C)
             rows = logits.permute(0, *range(2, len(shape)), 1).reshape(-1, shape[1])
         op = CrossEntropy(labels.reshape(-1), label_smoothing, ignore_index, reduction)
-        loss = op.watch(target)(rows)
+        loss = in_single(rows, op)
         return loss.reshape(*labels.shape) if reduction == "none" else loss
 
 

@@ -15,7 +15,7 @@ from .. import blas
 from ..autograd import FusedOp, TensorBase
 from ..backend import Array, array_module
 from ..parallel import by_parts
-from .elementwise import as_float
+from .elementwise import as_float, in_single
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -140,7 +140,9 @@ class NormMixin(TensorBase):
             )
         op = BatchNorm(eps)
         dtype = np.result_type(as_float(x).dtype, weight.dtype, bias.dtype)
-        y = op(x.astype(dtype), weight.astype(dtype), bias.astype(dtype))
+        y = in_single(
+            x.astype(dtype), lambda x: op(x, weight.astype(x.dtype), bias.astype(x.dtype))
+        )
         _move(running_mean, op.mean, momentum)
         _move(running_var, op.var * op.var.dtype.type(count / (count - 1)), momentum)
         return y
@@ -163,9 +165,12 @@ class NormMixin(TensorBase):
         if not shape or x.shape[-len(shape) :] != shape:
             raise ValueError(f"[layer_norm] expected last axes {shape}, got shape {x.shape}")
         axes = tuple(range(-len(shape), 0))
-        x = as_float(x)
-        centred = x - x.mean(axes, keepdims=True)
-        y: Tensor = centred / ((centred * centred).mean(axes, keepdims=True) + eps).sqrt()
+
+        def normalized(x: Tensor) -> Tensor:
+            centred = x - x.mean(axes, keepdims=True)
+            return centred / ((centred * centred).mean(axes, keepdims=True) + eps).sqrt()
+
+        y = in_single(as_float(x), normalized)
         if weight is not None:
             y = y * weight
         return y if bias is None else y + bias

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..autograd import Op, TensorBase
 from ..backend import Array
-from .elementwise import as_float
+from .elementwise import as_float, in_single
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -137,6 +137,22 @@ class LogSumExp(Op):
         return grad * (x - y).exp()
 
 
+class LogSoftmax(Op):
+    """(x - max) - log Σ exp(x - max): the largest goes first, so that large x lose no digits."""
+
+    saves = ("y",)
+
+    def __init__(self, axes: tuple[int, ...]) -> None:
+        self.axes = axes
+
+    def forward(self, x: Array) -> Array:
+        shifted = x - x.max(axis=self.axes, keepdims=True)
+        return shifted - self.xp.log(self.xp.exp(shifted).sum(axis=self.axes, keepdims=True))
+
+    def backward(self, grad: Tensor, y: Tensor) -> Tensor:
+        return grad - y.exp() * grad.sum(axis=self.axes, keepdims=True)
+
+
 class Softmax(Op):
     saves = ("y",)
 
@@ -180,13 +196,19 @@ class ReduceMixin(TensorBase):
     def mean(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
         """Arithmetic mean over ``axis``; of integers in float32."""
         axes = normalize_axis(axis, len(self.shape), "mean")
-        return as_float(self).sum(axes, keepdims) / self._count(axes)
+        count = self._count(axes)
+        return in_single(as_float(self), lambda x: x.sum(axes, keepdims) / count)
 
     def var(self, axis: Axis = None, correction: int = 0, keepdims: bool = False) -> Tensor:
         """Σ (x - mean)² / (n - correction) over ``axis`` (NumPy's default; PyTorch's is 1)."""
         axes = normalize_axis(axis, len(self.shape), "var")
-        centred = as_float(self) - self.mean(axes, keepdims=True)
-        return (centred * centred).sum(axes, keepdims) / max(self._count(axes) - correction, 0)
+        divisor = max(self._count(axes) - correction, 0)
+
+        def spread(x: Tensor) -> Tensor:
+            centred = x - x.mean(axes, keepdims=True)
+            return (centred * centred).sum(axes, keepdims) / divisor
+
+        return in_single(as_float(self), spread)
 
     def std(self, axis: Axis = None, correction: int = 0, keepdims: bool = False) -> Tensor:
         """Square root of `var`."""
@@ -218,17 +240,16 @@ class ReduceMixin(TensorBase):
     def logsumexp(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
         """log Σ exp(x) over ``axis``, without overflow."""
         axes = self._nonempty(axis, "logsumexp")
-        total = LogSumExp(axes)(as_float(self))
+        total = in_single(as_float(self), LogSumExp(axes))
         return total if keepdims else total.squeeze(axes)
 
     def softmax(self, axis: Axis = -1) -> Tensor:
         """exp(x) / Σ exp(x), the sum over ``axis``."""
-        return Softmax(self._nonempty(axis, "softmax"))(as_float(self))
+        return in_single(as_float(self), Softmax(self._nonempty(axis, "softmax")))
 
     def log_softmax(self, axis: Axis = -1) -> Tensor:
-        """x - logsumexp(x), over ``axis``."""
-        x = as_float(self)
-        return x - x.logsumexp(self._nonempty(axis, "log_softmax"), keepdims=True)
+        """log(softmax(x)), over ``axis``, without its cancellation."""
+        return in_single(as_float(self), LogSoftmax(self._nonempty(axis, "log_softmax")))
 
     def _count(self, axes: tuple[int, ...]) -> int:
         return math.prod(self.shape[a] for a in axes)

@@ -115,7 +115,7 @@ class Index(Op):
         return x[self.key]
 
     def backward(self, grad: Tensor) -> Tensor:
-        return Scatter(self.key, self.source)(grad)
+        return Scatter(self.key, self.source).watch_with(self)(grad)
 
 
 class Scatter(Op):
@@ -134,7 +134,7 @@ class Scatter(Op):
         return out
 
     def backward(self, grad: Tensor) -> Tensor:
-        return Index(self.key)(grad)
+        return Index(self.key).watch_with(self)(grad)
 
 
 class ShapeMixin(TensorBase):
