@@ -88,9 +88,14 @@ def _adam(
     def block(grad: Any, param: Any, first: Any, second: Any) -> None:
         scratch = workspace("optimizer step", param.shape, param.dtype)
         grad = _decayed(grad, weight_decay, param)
-        np.subtract(grad, first, out=scratch)
-        np.multiply(scratch, 1 - beta1, out=scratch)
-        np.add(first, scratch, out=first)
+        if beta1 < 0.5:  # start from whichever weighs more, or the other's rounding stays behind
+            np.subtract(first, grad, out=scratch)
+            np.multiply(scratch, beta1, out=scratch)
+            np.add(grad, scratch, out=first)
+        else:
+            np.subtract(grad, first, out=scratch)
+            np.multiply(scratch, 1 - beta1, out=scratch)
+            np.add(first, scratch, out=first)
         np.multiply(grad, grad, out=scratch)
         np.multiply(scratch, 1 - beta2, out=scratch)
         np.multiply(second, beta2, out=second)
@@ -144,7 +149,8 @@ adam_update = Kernel(
         "T param, T first, T second",
         """
         const T g = grad + T(weight_decay) * param;
-        const T m = first + T(1 - beta1) * (g - first);
+        const T m = beta1 < 0.5 ? T(g + T(beta1) * (first - g))
+                                : T(first + T(1 - beta1) * (g - first));
         const T v = T(beta2) * second + T(1 - beta2) * g * g;
         first = m;
         second = v;

@@ -270,7 +270,7 @@ ARITHMETIC = [
                 "[where] expected a tensor as a or b, got float and int",
             ),
             Error(
-                lambda: Tensor([1.0]).where(np.ones(1, bool), "no"),
+                lambda: Tensor([1.0]).where(Tensor([True]), "no"),
                 TypeError,
                 "[where] expected a tensor, an array or a number, got str",
             ),

@@ -79,6 +79,12 @@ def test_adam(
     compare(getattr(optim, name), getattr(torch.optim, name), options, seed, device)
 
 
+def test_adam_without_memory_forgets_large_gradients(device: str) -> None:
+    """Of an average that keeps nothing, nothing of the gradient before may be left."""
+    options: dict[str, Any] = {"lr": 0.25, "betas": (0.0, 0.0), "eps": 1e-8, "weight_decay": 0.0}
+    compare(optim.Adam, torch.optim.Adam, options, 227, device)
+
+
 @pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW"])
 def test_defaults(name: str) -> None:
     ours = getattr(optim, name)([Tensor([1.0])])
