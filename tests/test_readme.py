@@ -42,6 +42,8 @@ def test_the_second_example_gives_second_derivatives(tmp_path: Path) -> None:
 
 def test_pictures_and_links_exist() -> None:
     text = (ROOT / "README.md").read_text("utf-8")
-    for target in re.findall(r"\]\(([^)#]+)\)", text):
+    found = re.findall(r"\]\(([^)#]+)\)", text) + re.findall(r'src="([^"]+)"', text)
+    assert len(found) > 5
+    for target in found:
         if "://" not in target:
             assert (ROOT / target).exists(), target
