@@ -172,6 +172,10 @@ class SGD(Optimizer):
             )
         self.slots = ("momentum_buffer",) if momentum else ()
 
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        super().load_state_dict(saved)
+        self.slots = ("momentum_buffer",) if self.momentum else ()  # momentum came with the state
+
     def coefficients(self, step: int) -> tuple[float, ...]:
         return self.lr, 1.0 if step == 1 else 1.0 - self.dampening
 

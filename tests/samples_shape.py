@@ -316,7 +316,7 @@ JOINED = [
             Error(
                 lambda: tg.stack([Tensor.ones(2), Tensor.ones(3)]),
                 ValueError,
-                "[concat] expected shapes that agree but for axis 0, got [(1, 2), (1, 3)]",
+                "[stack] expected tensors of one shape, got [(2,), (3,)]",
             ),
         ),
     ),

@@ -287,3 +287,13 @@ def test_clipping_scales_all_gradients_by_one_factor(device: str) -> None:
 
 def test_clipping_without_gradients_gives_zero() -> None:
     assert optim.clip_grad_norm([parameter([1.0])], 1.0).item() == 0
+
+
+def test_momentum_that_comes_with_a_state_is_used() -> None:
+    param, other = (Tensor([1.0], requires_grad=True) for _ in range(2))
+    optimizer = optim.SGD([param], lr=0.1)
+    optimizer.load_state_dict(optim.SGD([other], lr=0.1, momentum=0.5).state_dict())
+    for _ in range(2):
+        param.grad = Tensor([1.0])
+        optimizer.step()
+    assert param.item() == pytest.approx(1 - 0.1 - 0.1 * 1.5)

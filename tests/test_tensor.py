@@ -356,3 +356,30 @@ def test_mixed_devices_are_an_error_that_names_both() -> None:
     assert str(raised.value) == (
         "[Add] expected all inputs on one device, got cpu and cuda:0; move one with .to(device)"
     )
+
+
+def test_another_byte_order_is_brought_home() -> None:
+    x = Tensor(np.array([1.0, 2.0], ">f4"), requires_grad=True)
+    assert x.dtype == np.dtype("=f4")
+    assert x.data.dtype.isnative
+    (x * x).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [2.0, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (
+            lambda: Tensor([1.0]) * np.array([1j]),
+            "[Tensor] expected numbers or booleans, got dtype",
+        ),
+        (lambda: tg.concat([np.ones(2)]), "[concat] expected tensors, got ndarray"),  # type: ignore[list-item]
+        (lambda: tg.stack([np.ones(2)]), "[stack] expected tensors, got ndarray"),  # type: ignore[list-item]
+        (lambda: Tensor([1.0, 2.0]) > Tensor([1.0, 2.0, 3.0]), "[Compare] shapes (2,) and (3,)"),
+    ],
+)
+def test_operands_that_do_not_fit(call: Callable[[], Tensor], text: str) -> None:
+    with pytest.raises((TypeError, ValueError)) as raised:
+        call()
+    assert str(raised.value).startswith(text)

@@ -379,6 +379,8 @@ def _as_array(data: Any, dtype: Any, device: str | None) -> Array:
         data = data.data
     if is_cuda(data) or isinstance(data, np.ndarray):
         _expect_numbers(data.dtype)
+        if not data.dtype.isnative:  # a file's byte order, which BLAS and CuPy do not take
+            data = data.astype(data.dtype.newbyteorder("="))
         array = data if device is None else to_device(data, device)
     else:
         host = np.asarray(data)

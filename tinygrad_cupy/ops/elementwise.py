@@ -196,6 +196,7 @@ class Compare(Op):
     """A comparison: booleans, nothing to differentiate."""
 
     differentiable = False
+    broadcasts = True
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -221,6 +222,8 @@ class ElementwiseMixin(TensorBase):
         if isinstance(other, bool | int | float):
             return other
         if hasattr(other, "__array_interface__") or hasattr(other, "__cuda_array_interface__"):
+            if other.dtype.kind == "c":
+                raise TypeError(f"[Tensor] expected numbers or booleans, got dtype {other.dtype}")
             return self._wrap(other)
         return NotImplemented
 

@@ -282,6 +282,7 @@ def concat(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
     tensors = list(tensors)
     if not tensors:
         raise ValueError("[concat] expected at least one tensor, got none")
+    _expect_tensors("concat", tensors)
     (place,) = normalize_axis(axis, len(tensors[0].shape), "concat")
     shapes = [t.shape for t in tensors]
     if len({s[:place] + s[place + 1 :] for s in shapes}) > 1 or len({len(s) for s in shapes}) > 1:
@@ -292,4 +293,15 @@ def concat(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
 
 def stack(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
     """Tensors of one shape joined along a new axis at position ``axis`` of the result."""
+    tensors = list(tensors)
+    _expect_tensors("stack", tensors)
+    shapes = [t.shape for t in tensors]
+    if len(set(shapes)) > 1:
+        raise ValueError(f"[stack] expected tensors of one shape, got {shapes}")
     return concat([t.unsqueeze(axis) for t in tensors], axis)
+
+
+def _expect_tensors(op: str, values: list[Tensor]) -> None:
+    for value in values:
+        if not isinstance(value, TensorBase):
+            raise TypeError(f"[{op}] expected tensors, got {type(value).__name__}")
