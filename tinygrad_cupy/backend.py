@@ -195,16 +195,46 @@ class Elementwise:
 
 
 class CudaFile:
-    """The functions of a ``.cu`` file, compiled together on first use (by CuPy, and cached)."""
+    """The kernels of a ``.cu`` file, compiled on first use (by CuPy, and kept in its disk cache).
+
+    ``defines`` are macros (``"CHANNELS=32"``) that a kernel is specialised by: each set of them is
+    compiled by itself.
+    """
 
     def __init__(self, beside: str, name: str) -> None:
         self.path = Path(beside).with_name(name)
+        self._modules: dict[tuple[str, ...], Any] = {}
+        self._kernels: dict[tuple[str, tuple[str, ...]], Any] = {}
 
-    @functools.cached_property
-    def module(self) -> Any:
-        return import_cupy().RawModule(code=self.path.read_text(), options=("-std=c++17",))
+    def kernel(self, name: str, defines: tuple[str, ...] = ()) -> Any:
+        """The compiled kernel ``name``."""
+        found = self._kernels.get((name, defines))
+        if found is None:
+            if defines not in self._modules:
+                options = ("-std=c++17", *[f"-D{define}" for define in defines])
+                code = self.path.read_text()
+                self._modules[defines] = import_cupy().RawModule(code=code, options=options)
+            found = self._modules[defines].get_function(name)
+            self._kernels[name, defines] = found
+        return found
 
-    def launch(self, name: str, threads: int, arguments: Sequence[Any], block: int = 256) -> None:
-        """Run function ``name`` on at least ``threads`` threads, in blocks of ``block``."""
-        blocks = max(1, -(-threads // block))
-        self.module.get_function(name)((blocks,), (block,), tuple(arguments))
+    def launch(
+        self,
+        name: str,
+        blocks: int | tuple[int, ...],
+        arguments: Sequence[Any],
+        block: int = 256,
+        shared: int = 0,
+        defines: tuple[str, ...] = (),
+    ) -> None:
+        """Run ``name`` on a grid of ``blocks`` of ``block`` threads with ``shared`` bytes each."""
+        kernel = self.kernel(name, defines)
+        if shared > 48 << 10 and kernel.max_dynamic_shared_size_bytes < shared:
+            kernel.max_dynamic_shared_size_bytes = shared
+        grid = blocks if isinstance(blocks, tuple) else (blocks,)
+        kernel(grid, (block,), tuple(arguments), shared_mem=shared)
+
+    @staticmethod
+    def blocks(threads: int, block: int = 256) -> int:
+        """How many blocks of ``block`` threads make at least ``threads``; at least 1."""
+        return max(1, -(-threads // block))

@@ -83,7 +83,9 @@ def words(count: int, stream: int, device: str) -> Array:
             counter = _generator.counters[stream, device] = cupy.zeros((), np.uint64)
         out = cupy.empty(count, np.uint64)
         key0, key1 = np.uint64(_generator.seed), np.uint64(stream)
-        _philox.launch("philox_words", blocks, (out, np.int64(count), key0, key1, counter))
+        _philox.launch(
+            "philox_words", _philox.blocks(blocks), (out, np.int64(count), key0, key1, counter)
+        )
         counter += np.uint64(blocks)  # in place, behind the draw in the same stream
         return out
 
