@@ -8,17 +8,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinygrad_cupy import backend
 from tinygrad_cupy.tensor import Tensor
 
-from . import checks
+from . import checks, optim_cuda
+from .optim_cuda import DeviceMemory, Row
 from .optim_kernels import adam_update, momentum_update, sgd_update
 
 State = dict[str, Any]
+CPU = "cpu"
+
+
+class _Placed(NamedTuple):
+    """A parameter's array as it was found, its device, and what a kernel there works on."""
+
+    source: Any
+    device: str
+    array: Any  # `source`, or a copy of it in C order
+    state: tuple[Any, ...]
 
 
 class Optimizer:
@@ -28,16 +39,35 @@ class Optimizer:
     `hyperparameters`, turns the step count into what the update needs (`coefficients`) and writes
     one parameter (`update`). Parameters without a gradient, and frozen ones, are left alone and
     their step count stands still.
+
+    On a GPU, `kernel` (of optim.cu) steps all parameters in one launch. Hyperparameters and step
+    counts are then in device memory too, where a captured step reads and moves them: setting a
+    hyperparameter writes it there, and `steps` reads the counts back.
     """
 
     slots: tuple[str, ...] = ()
     hyperparameters: tuple[str, ...] = ("lr",)
+    kernel: str | None = None  # None: `update` steps one parameter after the other there as well
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if {"update", "coefficients"} & set(vars(cls)) and "kernel" not in vars(cls):
+            cls.kernel = None  # an inherited kernel would know nothing of these
 
     def __init__(self, params: Iterable[Tensor], lr: float) -> None:
         self.params = _parameter_list(self, params)
-        self._lr = checks.positive(self, "lr", lr)
-        self.steps = [0] * len(self.params)
         self.state: list[State] = [{} for _ in self.params]
+        self._counts = [0] * len(self.params)
+        self._counted_on = [CPU] * len(self.params)  # where a parameter's count is kept now
+        self._memory: dict[str, DeviceMemory] = {}
+        self._placed: list[_Placed | None] = [None] * len(self.params)
+        self._lr = checks.positive(self, "lr", lr)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name in self.hyperparameters:
+            for memory in self._memory.values():
+                memory.write(self._numbers())
 
     @property
     def lr(self) -> float:
@@ -48,12 +78,18 @@ class Optimizer:
     def lr(self, lr: float) -> None:
         self._lr = checks.number(self, "lr", lr, least=0)
 
-    def coefficients(self, step: int) -> tuple[float, ...]:
-        """The numbers of one update that change from step to step, counted from 1.
+    @property
+    def steps(self) -> list[int]:
+        """How often each parameter was stepped; reading it waits for the GPU."""
+        for device, memory in self._memory.items():
+            counts = backend.to_numpy(memory.counts).tolist()
+            for position, place in enumerate(self._counted_on):
+                if place == device:
+                    self._counts[position] = counts[position]
+        return list(self._counts)
 
-        Learning rate and step count reach a kernel only through here, and the kernels broadcast
-        them: to capture a step, these may as well be one-element arrays in device memory.
-        """
+    def coefficients(self, step: int) -> tuple[float, ...]:
+        """The numbers of one update that change from step to step, counted from 1."""
         raise NotImplementedError
 
     def update(self, param: Any, grad: Any, state: State, coefficients: tuple[float, ...]) -> None:
@@ -62,26 +98,83 @@ class Optimizer:
 
     def step(self) -> None:
         """Update every parameter that has a gradient."""
+        kernel = self.kernel
+        rows: dict[str, list[Row]] = {}
+        copies: list[_Placed] = []
         for position, param in enumerate(self.params):
             if param.grad is None or not param.requires_grad:
                 continue
-            self.steps[position] += 1
-            state = self._state_on(param, position)
-            coefficients = self.coefficients(self.steps[position])
-            self.update(param.data, param.grad.data, state, coefficients)
+            if kernel is None or isinstance(param.data, np.ndarray):
+                self._step_one(position, param)
+            else:
+                placed = self._place(position, param)
+                grad = _laid_out(param.grad.data, placed.array)
+                row = Row((placed.array, grad, *placed.state), position)
+                rows.setdefault(placed.device, []).append(row)
+                if placed.array is not param.data:
+                    placed.array[...] = param.data
+                    copies.append(placed)
             param.bump_version()
+        for device, listed in rows.items():
+            self._memory[device].step(kernel or "", listed)
+        for placed in copies:
+            placed.source[...] = placed.array
+
+    def _step_one(self, position: int, param: Tensor) -> None:
+        self._count_on(CPU, position)
+        self._counts[position] += 1
+        assert param.grad is not None
+        self.update(
+            param.data,
+            param.grad.data,
+            self._state_on(param, position),
+            self.coefficients(self._counts[position]),
+        )
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
         for param in self.params:
             param.zero_grad()
 
+    def _numbers(self) -> list[float]:
+        return [float(getattr(self, name)) for name in self.hyperparameters]
+
+    def _place(self, position: int, param: Tensor) -> _Placed:
+        """Where a kernel finds a parameter and its state on the GPU that it is on now."""
+        known = self._placed[position]
+        if known is not None and known.source is param.data:
+            return known
+        device = param.device
+        if device not in self._memory:
+            self._memory[device] = DeviceMemory(device, len(self.params), self._numbers())
+            for other, one in enumerate(self.params):  # all now: later may be inside a capture
+                if one.requires_grad and one.device == device:
+                    self._state_on(one, other)
+        self._count_on(device, position)
+        state = self._state_on(param, position)
+        array = param.data if param.data.flags.c_contiguous else param.data.copy(order="C")
+        placed = _Placed(param.data, device, array, tuple(state[slot] for slot in self.slots))
+        self._placed[position] = placed
+        return placed
+
+    def _count_on(self, device: str, position: int) -> None:
+        """Keep a parameter's step count on `device` from now on."""
+        if self._counted_on[position] == device:
+            return
+        if self._counted_on[position] != CPU:
+            self._counts = self.steps
+        self._counted_on[position] = device
+        if device != CPU:
+            self._memory[device].set_count(position, self._counts[position])
+
     def _state_on(self, param: Tensor, position: int) -> State:
         """The state of a parameter, begun at its first step, on the device that it is on now."""
         state = self.state[position]
         for slot in self.slots:
             if slot not in state:
-                state[slot] = backend.array_module(param.data).zeros_like(param.data)
+                with backend.on_device_of(param.data):
+                    module = backend.array_module(param.data)
+                    state[slot] = module.zeros(param.data.shape, param.data.dtype)
             elif backend.device_of(state[slot]) != param.device:
                 state[slot] = backend.to_device(state[slot], param.device)
         return state
@@ -92,10 +185,12 @@ class Optimizer:
         The hyperparameters by name, "steps" (one count per parameter) and "POSITION.SLOT" arrays.
         """
         result = {name: np.asarray(getattr(self, name)) for name in self.hyperparameters}
-        result["steps"] = np.array(self.steps, np.int64)
+        steps = self.steps
+        result["steps"] = np.array(steps, np.int64)
         for position, state in enumerate(self.state):
-            for slot, array in state.items():
-                result[f"{position}.{slot}"] = np.array(backend.to_numpy(array), order="C")
+            if steps[position]:  # before its first step a state is zeros, or not there at all
+                for slot, array in state.items():
+                    result[f"{position}.{slot}"] = np.array(backend.to_numpy(array), order="C")
         return result
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
@@ -121,21 +216,38 @@ class Optimizer:
                 f"[{name}] the state does not fit: missing {', '.join(missing) or 'nothing'}; "
                 f"unexpected {', '.join(unexpected) or 'nothing'}"
             )
-        self.state = [
+        loaded = [
             {slot: self._loaded(saved[key], key, param) for slot, key in one.items()}
             for one, param in zip(keys, self.params, strict=True)
         ]
-        self.steps = steps
+        for position, state in enumerate(loaded):
+            self._set_state(position, state, steps[position])
         for name in self.hyperparameters:
             setattr(self, name, np.asarray(saved[name]).item())
 
     def _loaded(self, value: Any, key: str, param: Tensor) -> Any:
-        array = np.array(value, dtype=param.dtype)
+        array = np.array(value, dtype=param.dtype, order="C")
         if array.shape != param.shape:
             raise ValueError(
                 f"[{checks.name_of(self)}] {key}: expected shape {param.shape}, got {array.shape}"
             )
         return backend.to_device(array, param.device)
+
+    def _set_state(self, position: int, loaded: State, steps: int) -> None:
+        """Take over a state; on a GPU into the arrays that are there, which a graph may hold."""
+        known, self.state[position] = self.state[position], loaded
+        for slot, array in known.items():
+            if not backend.is_cuda(array) or (
+                slot in loaded and backend.device_of(loaded[slot]) != backend.device_of(array)
+            ):
+                continue
+            with backend.on_device_of(array):
+                array[...] = loaded.get(slot, 0)
+            loaded[slot] = array
+        self._placed[position] = None
+        self._counts[position] = steps
+        if self._counted_on[position] != CPU:
+            self._memory[self._counted_on[position]].set_count(position, steps)
 
     def __repr__(self) -> str:
         values = ", ".join(f"{name}={getattr(self, name)}" for name in self.hyperparameters)
@@ -172,6 +284,10 @@ class SGD(Optimizer):
             )
         self.slots = ("momentum_buffer",) if momentum else ()
 
+    @property
+    def kernel(self) -> str:  # type: ignore[override]
+        return "momentum_step" if self.slots else "sgd_step"
+
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         super().load_state_dict(saved)
         self.slots = ("momentum_buffer",) if self.momentum else ()  # momentum came with the state
@@ -198,6 +314,7 @@ class Adam(Optimizer):
     """
 
     decoupled = False
+    kernel = "adam_step"
     slots = ("exp_avg", "exp_avg_sq")
     hyperparameters = ("lr", "beta1", "beta2", "eps", "weight_decay")
 
@@ -214,6 +331,9 @@ class Adam(Optimizer):
         self.beta2 = checks.number(self, "betas[1]", betas[1], least=0, below=1)
         self.eps = checks.number(self, "eps", eps, least=0)
         self.weight_decay = checks.number(self, "weight_decay", weight_decay, least=0)
+
+    def _numbers(self) -> list[float]:
+        return [*super()._numbers(), float(self.decoupled)]
 
     def coefficients(self, step: int) -> tuple[float, ...]:
         # Both corrections moved out of the square root: m / (sqrt(v) / root + eps), times root.
@@ -256,16 +376,31 @@ def clip_grad_norm(params: Iterable[Tensor], max_norm: float) -> Tensor:
     """
     limit = checks.positive("clip_grad_norm", "max_norm", max_norm)
     listed = _parameter_list("clip_grad_norm", params)
-    grads = [(param, param.grad.data) for param in listed if param.grad is not None]
-    if not grads:
+    clipped = [param for param in listed if param.grad is not None]
+    if not clipped:
         return Tensor(0.0, device=listed[0].device)
-    xp = backend.array_module(grads[0][1])
-    norm = xp.sqrt(sum(xp.square(grad).sum() for _, grad in grads))
-    factor = xp.minimum(limit / (norm + 1e-6), 1)
-    for param, grad in grads:
+    grads = [param.grad.data for param in clipped if param.grad is not None]
+    norm, scaled = optim_cuda.clip(grads, limit) if optim_cuda.alike(grads) else _clip(grads, limit)
+    for param, grad in zip(clipped, scaled, strict=True):
         # New memory: after backward(create_graph=True) other tensors may share the old one.
-        param.grad = Tensor(grad * factor)
-    return Tensor(xp.asarray(norm))
+        param.grad = Tensor(grad)
+    return Tensor(norm)
+
+
+def _clip(grads: list[Any], limit: float) -> tuple[Any, list[Any]]:
+    """The norm of the gradients, and the gradients scaled down."""
+    xp = backend.array_module(grads[0])
+    norm = xp.sqrt(sum(xp.square(grad).sum() for grad in grads))
+    factor = xp.minimum(limit / (norm + 1e-6), 1)
+    return xp.asarray(norm), [grad * factor for grad in grads]
+
+
+def _laid_out(grad: Any, array: Any) -> Any:
+    """A gradient as a kernel reads it: the dtype and shape of the parameter's array, C order."""
+    if grad.dtype == array.dtype and grad.shape == array.shape and grad.flags.c_contiguous:
+        return grad
+    xp = backend.array_module(array)
+    return xp.ascontiguousarray(xp.broadcast_to(grad, array.shape), dtype=array.dtype)
 
 
 def _parameter_list(owner: object, params: Iterable[Tensor]) -> list[Tensor]:

@@ -1,0 +1,149 @@
+"""The optimizers on a GPU: one launch steps all parameters of one dtype (kernels in optim.cu).
+
+Pointers travel in the launch, as a table. What changes from step to step stays in device memory for
+the life of the optimizer, so that a captured step finds it there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinygrad_cupy import backend
+from tinygrad_cupy.backend import Array, CudaFile
+
+_kernels = CudaFile(__file__, "optim.cu")
+
+BLOCK = 256  # threads, of which each takes four elements
+NUMBERS = 8
+CAPACITIES = (16, 80)  # rows of a table; a launch takes 4 kB of arguments
+_WORDS = 6  # of 8 bytes in a row
+
+_TABLES = {rows: np.dtype([("words", np.uint64, rows * _WORDS)]) for rows in CAPACITIES}
+_NUMBERS = np.dtype([("numbers", np.float64, NUMBERS)])
+_TYPES = {
+    "float32": ("TYPE=float", "ACC=float"),
+    "float64": ("TYPE=double", "ACC=double"),
+    "float16": ("TYPE=__half", "ACC=float", "HALF"),
+    "bfloat16": ("TYPE=__nv_bfloat16", "ACC=float", "BFLOAT"),
+}
+
+
+class Row(NamedTuple):
+    """Arrays of one parameter, all of one size and dtype and in C order, and its position."""
+
+    arrays: tuple[Array, ...]
+    position: int = 0
+
+
+def _by_dtype(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.arrays[0].dtype.name, []).append(row)
+    return groups
+
+
+def _defines(dtype: str, capacity: int = CAPACITIES[0]) -> tuple[str, ...]:
+    return (*_TYPES[dtype], f"TENSORS={capacity}")
+
+
+def _tables(rows: Sequence[Row]) -> Iterator[tuple[int, Array, int, int]]:
+    """(capacity, table, rows in it, blocks) of each launch that it takes to cover ``rows``."""
+    for start in range(0, len(rows), CAPACITIES[-1]):
+        part = rows[start : start + CAPACITIES[-1]]
+        capacity = CAPACITIES[0] if len(part) <= CAPACITIES[0] else CAPACITIES[-1]
+        words: list[int] = []
+        blocks = 0
+        for arrays, position in part:
+            pointers = [array.data.ptr for array in arrays]
+            size = arrays[0].size
+            words += (*pointers, *(0,) * (4 - len(pointers)), size, position | blocks << 32)
+            blocks += -(-size // (4 * BLOCK))
+        words += (0,) * (capacity * _WORDS - len(words))
+        yield capacity, np.array(words, np.uint64).view(_TABLES[capacity]), len(part), blocks
+
+
+class DeviceMemory:
+    """What an optimizer keeps in one GPU's memory: hyperparameters, step counts, a ticket."""
+
+    def __init__(self, device: str, parameters: int, numbers: Sequence[float]) -> None:
+        cupy = backend.import_cupy()
+        self.device = cupy.cuda.Device(int(device.removeprefix("cuda:")))
+        with self.device:
+            self.numbers = cupy.zeros(NUMBERS, np.float64)
+            self.counts = cupy.zeros(parameters, np.int64)
+            self.ticket = cupy.zeros(1, np.uint32)
+        self.written: tuple[float, ...] | None = None
+        self.write(numbers)
+
+    def write(self, numbers: Sequence[float]) -> None:
+        """Put the hyperparameters there, in stream order, if they are not there already."""
+        values = (*numbers, *(0.0,) * (NUMBERS - len(numbers)))
+        if values == self.written:
+            return
+        with self.device:
+            given = np.array(values, np.float64).view(_NUMBERS)
+            defines = _defines("float32")
+            _kernels.launch("write_numbers", 1, (self.numbers, given), block=32, defines=defines)
+            # A capture only notes the write down: whether it was done, is not known here.
+            stream = backend.import_cupy().cuda.get_current_stream()
+            self.written = None if stream.is_capturing() else values
+
+    def set_count(self, position: int, count: int) -> None:
+        """Say how often the parameter at ``position`` was stepped."""
+        with self.device:
+            self.counts[position] = count
+
+    def step(self, kernel: str, rows: Sequence[Row]) -> None:
+        """Step and count each of ``rows``, whose arrays are parameter, gradient and slots."""
+        with self.device:
+            for dtype, group in _by_dtype(rows).items():
+                for capacity, table, count, blocks in _tables(group):
+                    arguments = (table, np.int32(count), self.numbers, self.counts, self.ticket)
+                    defines = _defines(dtype, capacity)
+                    _kernels.launch(kernel, max(blocks, 1), arguments, BLOCK, defines=defines)
+
+
+def alike(arrays: Sequence[Array]) -> bool:
+    """Whether all arrays are on one GPU and of one dtype."""
+    places = {(backend.device_of(array), array.dtype) for array in arrays}
+    return len(places) == 1 and backend.is_cuda(arrays[0])
+
+
+def clip(grads: Sequence[Array], limit: float) -> tuple[Array, list[Array]]:
+    """The joint 2-norm of the gradients, and the gradients times min(1, limit / (norm + 1e-6)).
+
+    Summed in float64 and in a fixed order.
+    """
+    xp = backend.import_cupy()
+    with backend.on_device_of(grads[0]):
+        given = [xp.ascontiguousarray(grad) for grad in grads]
+        norm, factor = _clip_factor([Row((grad,)) for grad in given], limit)
+        scaled = [xp.empty_like(grad) for grad in given]
+        rows = [Row(pair) for pair in zip(given, scaled, strict=True)]
+        for capacity, table, count, blocks in _tables(rows):
+            if blocks:
+                defines = _defines(given[0].dtype.name, capacity)
+                arguments = (table, np.int32(count), factor)
+                _kernels.launch("scale_all", blocks, arguments, BLOCK, defines=defines)
+    return norm, scaled
+
+
+def _clip_factor(rows: Sequence[Row], limit: float) -> tuple[Array, Array]:
+    xp = backend.import_cupy()
+    dtype = rows[0].arrays[0].dtype
+    tables = list(_tables(rows))
+    partials = xp.empty(max(sum(blocks for *_, blocks in tables), 1), np.float64)
+    norm, factor = xp.empty((), dtype), xp.empty((), np.float64)
+    first = 0
+    for capacity, table, count, blocks in tables:
+        if blocks:
+            arguments: tuple[Any, ...] = (table, np.int32(count), partials[first:])
+            defines = _defines(dtype.name, capacity)
+            _kernels.launch("sum_squares", blocks, arguments, BLOCK, defines=defines)
+        first += blocks
+    arguments = (partials, np.int64(first), np.float64(limit), norm, factor)
+    _kernels.launch("clip_factor", 1, arguments, BLOCK, defines=_defines(dtype.name))
+    return norm, factor
