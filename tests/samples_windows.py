@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from hypothesis import assume
 from hypothesis import strategies as st
 
 from sampling import Case, Draw, Error, Options, Sample, distinct, method, normal
 from tinygrad_cupy import Tensor
-from tinygrad_cupy.ops import conv, pool
+from tinygrad_cupy.ops import conv, conv_block, functions, pool
 from tinygrad_cupy.ops.linalg import MatMul
 
 Pair = tuple[int, int]
@@ -68,6 +70,33 @@ def _conv_case(draw: Draw) -> Case:
 
 def _conv2d(torch: Any, x: Any, weight: Any, bias: Any = None, **options: Any) -> Any:
     return torch.nn.functional.conv2d(x, weight, bias, **options)
+
+
+def _block_case(draw: Draw) -> Case:
+    case = _conv_case(draw)
+    relu, pool = draw(st.booleans()), draw(st.booleans())
+    x, weight, *bias = (Tensor(v) for v in case.values)
+    y = x.conv2d(weight, *bias, **case.options).numpy()
+    assume(not pool or min(y.shape[2:]) > 1)
+    # No value so near another, or 0, that a small step changes which is the largest. Windows that
+    # lie in the padding give equal values, which move together.
+    gaps = np.diff(np.sort(np.append(y.ravel(), 0.0)))
+    assume(not np.any((gaps > 1e-12) & (gaps < 1e-5)))
+    return Case(case.values, {**case.options, "relu": relu, "pool": pool})
+
+
+def _conv2d_block(
+    torch: Any,
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    relu: Any = False,
+    pool: Any = False,
+    **options: Any,
+) -> Any:
+    y = torch.nn.functional.conv2d(x, weight, bias, **options)
+    y = torch.relu(y) if relu else y
+    return torch.nn.functional.max_pool2d(y, 2) if pool else y
 
 
 def _transpose_case(draw: Draw) -> Case:
@@ -173,6 +202,32 @@ CONVOLUTIONS = [
                 lambda: _image(1, 1, 5, 5).conv2d(_image(1, 1, 3, 3), dilation=THREE),
                 ValueError,
                 "[conv2d] dilation: expected an integer ≥ 1 or two of them, got (1, 2, 3)",
+            ),
+        ),
+    ),
+    Sample(
+        "conv2d_block",
+        method("conv2d_block"),
+        _block_case,
+        _conv2d_block,
+        (
+            *(conv_block.ConvBlock, conv.Conv2d, conv.ConvInput, conv.ConvWeight),
+            *(functions.ReluGate, pool.MaxGather, pool.MaxScatter),
+        ),
+        ("conv2d_block",),
+        kinks=True,
+        errors=(
+            Error(
+                lambda: _image(1, 4, 5, 5).conv2d_block(_image(3, 3, 3, 3), relu=True),
+                ValueError,
+                "[conv2d] expected 3 input channels and output channels divisible by groups=1 for "
+                "weight (3, 3, 3, 3), got 4 input channels (input shape (1, 4, 5, 5))",
+            ),
+            Error(
+                lambda: _image(1, 1, 5, 5).conv2d_block(_image(1, 1, 5, 4), pool=True),
+                ValueError,
+                "[max_pool2d] a kernel of (2, 2) with dilation (1, 1) does not fit in an input of "
+                "(1, 2) padded by (0, 0)",
             ),
         ),
     ),

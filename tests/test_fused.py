@@ -114,7 +114,7 @@ def test_the_reference_checks_versions() -> None:
         tg.grad(y, a, create_graph=True)
 
 
-@pytest.mark.parametrize("name", ["batch_norm", "cross_entropy"])
+@pytest.mark.parametrize("name", ["batch_norm", "conv2d_block", "cross_entropy"])
 @settings(max_examples=40)
 @given(data=st.data())
 def test_kernel_and_reference_agree(name: str, device: str, data: st.DataObject) -> None:

@@ -21,6 +21,7 @@ from .backend import (
 )
 from .ops import random
 from .ops.conv import ConvMixin
+from .ops.conv_block import ConvBlockMixin
 from .ops.elementwise import ElementwiseMixin, is_float, resolve_dtype
 from .ops.functions import FunctionMixin
 from .ops.linalg import LinalgMixin
@@ -30,6 +31,7 @@ from .ops.pool import PoolMixin
 from .ops.random import RandomMixin
 from .ops.reduce import ReduceMixin
 from .ops.shape import ShapeMixin
+from .tracing import active
 
 
 class Transfer(Op):
@@ -53,6 +55,7 @@ class Tensor(
     ShapeMixin,
     LinalgMixin,
     ConvMixin,
+    ConvBlockMixin,
     PoolMixin,
     NormMixin,
     LossMixin,
@@ -88,7 +91,7 @@ class Tensor(
         requires_grad: bool = False,
     ) -> None:
         self.data = _as_array(data, dtype, device)
-        self.grad = None
+        self._grad = None
         self._node = None
         self._version = data._version if self._shares(data) else Version()
         self.requires_grad = _may_require(self.data, requires_grad)
@@ -100,7 +103,7 @@ class Tensor(
     def _wrap(cls, array: Array) -> Tensor:
         tensor = object.__new__(Tensor)
         tensor.data = np.asarray(array) if isinstance(array, np.generic) else array
-        tensor.grad = None
+        tensor._grad = None
         tensor.requires_grad = False
         tensor._node = None
         tensor._version = Version()
@@ -168,7 +171,7 @@ class Tensor(
         """The value of a tensor with one element, as a Python number."""
         if self.size != 1:
             raise ValueError(f"[item] expected one element, got shape {self.shape}")
-        return self.data.item()
+        return to_numpy(self.data).item() if is_cuda(self.data) else self.data.item()
 
     def tolist(self) -> Any:
         """The values as (nested lists of) Python numbers."""
@@ -176,9 +179,7 @@ class Tensor(
 
     def detach(self) -> Tensor:
         """A tensor on the same memory, outside the graph."""
-        tensor = self._wrap(self.data)
-        tensor._version = self._version
-        return tensor
+        return self._alias(self.data)
 
     def clone(self) -> Tensor:
         """A copy in memory of its own; the gradient passes through."""
@@ -267,6 +268,8 @@ class Tensor(
     def bump_version(self) -> None:
         """Say that ``.data`` was written in place, so that stale graphs are noticed."""
         self._version.count += 1
+        if active.run is not None:
+            active.run.writes(self)
 
     def replace_data(self, array: Array) -> None:
         """Give this tensor another array (of another device, say); it stays the same object."""
@@ -376,7 +379,7 @@ def _python_dtype(value: Any) -> Any:
 def _as_array(data: Any, dtype: Any, device: str | None) -> Array:
     """The array of a tensor: an array is kept as it is unless dtype or device ask otherwise."""
     if isinstance(data, TensorBase):
-        data = data.data
+        data = data.data.copy() if data._fleeting else data.data
     if is_cuda(data) or isinstance(data, np.ndarray):
         _expect_numbers(data.dtype)
         if not data.dtype.isnative:  # a file's byte order, which BLAS and CuPy do not take
