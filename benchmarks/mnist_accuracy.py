@@ -31,7 +31,7 @@ from tinygrad_cupy import datasets
 from tinygrad_cupy.datasets import ArrayDataset, DataLoader
 from tinygrad_cupy.nn import Trainer, models, optim
 
-from .torch_nets import torch_net
+from .nets import torch_net
 
 BATCH = 128
 SETTINGS = {"small": (10, 5e-3), "medium": (5, 1e-3), "deep": (5, 1e-3)}  # epochs, learning rate

@@ -1,139 +1,342 @@
-"""Time of one training step, ours beside PyTorch eager, interleaved in one process.
+"""Time of a train step, ours beside PyTorch and JAX, interleaved in one tree of processes.
 
-    python -m benchmarks.train_step [--device cpu] [--nets small,medium,deep] [--batches 128]
-                                    [--rounds 15] [--out FILE]
+    python -m benchmarks.train_step [--device cuda|cpu] [--nets small,medium,deep]
+        [--batches 128,1024,8192] [--precisions tf32,bf16,fp32] [--peers torch,jax]
+        [--impls ours,torch-graph] [--skip torch-compile] [--rounds 7] [--quick] [--minutes 8]
+        [--data-dir DIR] [--out FILE] [--merge]
 
-One step: forward, cross-entropy, backward, Adam, in float32 on random images already on the
-device. Medians over the rounds. The measuring process runs without OPENBLAS_* variables, which a
-user's machine does not set and which can halve the speed of NumPy's products.
+A step gathers a shuffled batch from data on the device, then forward, cross-entropy, backward,
+Adam. Every implementation has a process of its own, starts from the same weights and sees the same
+batches; its first losses must fall as the reference's do (torch's graph, else its eager step), or
+its time does not count. Then they take turns, strictly one at a time: a sample of each per round,
+medians over the rounds. Compilation of JAX's programs, then of torch.compile's, comes first.
+
+The file grows with every cell, so that a run that is cut short loses nothing. Failures are listed
+in it and make the exit code 1. Peak memory is the allocator's peak less the data set.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
+import shlex
 import sys
 import time
-from collections.abc import Callable
-from datetime import date
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
+from . import limits, report
+from .cells import IMPLEMENTATIONS, ON_CPU, Cell
+from .processes import Worker, WorkerError
 
-import tinygrad_cupy as tg
-from tinygrad_cupy import Tensor, backend
-from tinygrad_cupy.nn import models, optim
-from tinygrad_cupy.parallel import thread_count
-
-from .torch_nets import torch_net
-
-Step = Callable[[], float]  # does one step, gives the loss
+COMPILED_BATCHES = (128, 1024)  # torch.compile needs half a minute per cell
+COMPILE_SECONDS, PREPARE_SECONDS = 300.0, 120.0  # patience with a process
+Row = dict[str, Any]
 
 
-def our_step(net: str, images: np.ndarray, labels: np.ndarray, device: str) -> Step:
-    tg.set_default_device(device)
-    tg.manual_seed(0)
-    model = models.build(net)
-    adam = optim.Adam(list(model.parameters()), lr=1e-3)
-    x, y = Tensor(images, device=device), Tensor(labels, device=device)
+class Bench:
+    """The processes, the rows so far, and what went wrong."""
 
-    def step() -> float:
-        adam.zero_grad()
-        loss = model(x).cross_entropy(y)
-        loss.backward()
-        adam.step()
-        return float(loss.item())
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.on_cpu = options.device == "cpu"
+        self.check_steps = 24 if self.on_cpu else 32
+        self.sample_seconds = options.sample_ms / 1e3
+        self.workers: dict[str, Worker] = {}
+        self.ready: dict[Cell, dict[str, Any]] = {}
+        self.rows: list[Row] = []
+        self.failures: list[Row] = []
+        self.versions: dict[str, str] = {}
+        self.device: str | None = None
+        self.started = time.monotonic()
 
-    return step
+    # --- processes ------------------------------------------------------------------------------
 
+    def worker(self, cell: Cell) -> Worker:
+        """The process of a cell, started when there is none (any more)."""
+        name = process_of(cell)
+        worker = self.workers.get(name)
+        if worker is None or not worker.alive:
+            options = self.options
+            threads = options.threads if self.on_cpu else None
+            kind = cell.impl.partition("-")[0]
+            worker = Worker(kind, options.device, options.data_dir, threads)
+            self.workers[name] = worker
+        return worker
 
-def torch_step(net: str, images: np.ndarray, labels: np.ndarray, device: str) -> Step:
-    import torch
-    from torch.nn.functional import cross_entropy
+    def prepare(self, groups: Iterable[list[Cell]]) -> None:
+        """Make cells ready, each group in one request; the groups' processes work side by side."""
+        asked = []
+        for cells in groups:
+            try:
+                worker = self.worker(cells[0])
+                worker.send("prepare", cells=cells, steps=self.check_steps)
+                asked.append((worker, cells))
+            except WorkerError as error:
+                self.failed(cells, error)
+        for worker, cells in asked:
+            patience = PREPARE_SECONDS if len(cells) == 1 else COMPILE_SECONDS
+            if cells[0].impl == "torch-compile":
+                patience = COMPILE_SECONDS
+            try:
+                replies = worker.receive(patience)["cells"]
+            except WorkerError as error:
+                self.failed(cells, error)
+                continue
+            self.versions |= worker.facts["versions"]
+            self.device = worker.facts["device"] or self.device
+            for cell, reply in zip(cells, replies, strict=True):
+                if "error" in reply:
+                    self.failed([cell], WorkerError(reply["error"]))
+                else:
+                    self.ready[cell] = reply
 
-    torch.manual_seed(0)
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    model = torch_net(net).to(device)
-    adam = torch.optim.Adam(model.parameters(), lr=1e-3, fused=device != "cpu")
-    x, y = torch.tensor(images, device=device), torch.tensor(labels, device=device)
+    def failed(self, cells: list[Cell], error: Exception) -> None:
+        """Note cells that have no figure; a process in which something failed is ended."""
+        for cell in cells:
+            print(f"FAILED {cell}: {error}", file=sys.stderr, flush=True)
+            self.failures.append({**cell._asdict(), "error": str(error)})
+            self.ready.pop(cell, None)
+        name = process_of(cells[0])
+        if name != "jax" and name in self.workers:  # JAX's process holds every program of its
+            self.workers[name].close()
 
-    def step() -> float:
-        adam.zero_grad()
-        loss = cross_entropy(model(x), y)
-        loss.backward()
-        adam.step()
-        return float(loss.item())
+    def close(self) -> None:
+        for worker in self.workers.values():
+            worker.close()
 
-    return step
+    # --- measuring ------------------------------------------------------------------------------
 
+    def compile(self, cells: list[Cell]) -> None:
+        """JAX's programs in one process, then torch.compile's, each cell in its own."""
+        jax = [cell for cell in cells if cell.impl.startswith("jax")]
+        self.prepare([jax] if jax else [])
+        self.prepare([cell] for cell in cells if cell.impl == "torch-compile")
 
-def measure(net: str, batch: int, device: str, rounds: int) -> dict[str, Any]:
-    """Median milliseconds of both, after checking that both losses fall."""
-    rng = np.random.default_rng(0)
-    images = rng.random((batch, 1, 28, 28), np.float32)
-    labels = rng.integers(0, 10, batch)
-    steps = {"ours": our_step(net, images, labels, device)}
-    steps["torch"] = torch_step(net, images, labels, device)
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    losses: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(rounds + 3):
-        for name, step in steps.items():
-            started = time.perf_counter()
-            losses[name].append(step())
-            seconds[name].append(time.perf_counter() - started)
-    for name, values in losses.items():
-        if not values[-1] < values[0]:
-            raise RuntimeError(f"[{name}] the loss of {net} did not fall: {values}")
-    milliseconds = {name: 1e3 * median(values[3:]) for name, values in seconds.items()}
-    return {"net": net, "batch": batch, **milliseconds}
+    def measure(self, cells: list[Cell]) -> None:
+        """All implementations of one net, batch and precision."""
+        for cell in cells:
+            if cell not in self.ready and not _compiled_before(cell):
+                self.prepare([[cell]])
+        self.check([cell for cell in cells if cell in self.ready])
+        steps: dict[Cell, int] = {}
+        for cell in [cell for cell in cells if cell in self.ready]:
+            reply = self.ask(cell, "calibrate", seconds=self.sample_seconds)
+            if reply:
+                steps[cell] = reply["steps"]
+        samples: dict[Cell, list[float]] = {cell: [] for cell in steps}
+        for turn in range(self.options.rounds):
+            shift = turn % max(1, len(steps))
+            order = [*steps][shift:] + [*steps][:shift]
+            for cell in order:
+                if cell in self.ready:
+                    warm = max(2, steps[cell] // 10) if not self.on_cpu else 1
+                    reply = self.ask(cell, "time", steps=steps[cell], warm=warm)
+                    if reply:
+                        samples[cell].append(reply["seconds"])
+        done = {cell: took for cell, took in samples.items() if took and cell in self.ready}
+        self.rows = [row for row in self.rows if _cell_of(row) not in done]
+        self.rows.extend(self.row(cell, took) for cell, took in done.items())
+        for cell in cells:
+            if cell in self.ready and not _compiled_before(cell):
+                self.ask(cell, "drop")
+        self.print_cell(cells)
 
+    def ask(self, cell: Cell, do: str, **arguments: Any) -> dict[str, Any] | None:
+        """The answer of the cell's process; None when it failed, which is noted."""
+        if do != "drop":
+            arguments["cell"] = cell
+        try:
+            return self.worker(cell).ask(do, **arguments)
+        except WorkerError as error:
+            self.failed([cell], error)
+            return None
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--nets", default="small,medium,deep")
-    parser.add_argument("--batches", default="128")
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--out", type=Path, default=None)
-    options = parser.parse_args()
-    if any(name.startswith("OPENBLAS_") for name in os.environ):  # read when NumPy was loaded
-        clean = {k: v for k, v in os.environ.items() if not k.startswith("OPENBLAS_")}
-        os.execve(
-            sys.executable, [sys.executable, "-m", "benchmarks.train_step", *sys.argv[1:]], clean
-        )
-    import torch
+    def check(self, cells: list[Cell]) -> None:
+        """Every implementation's loss falls, and about as far as the reference's."""
+        order = ["torch-graph", "torch-eager", "torch-graph-cl", "jax-jit"]
+        references = [cell for impl in order for cell in cells if cell.impl == impl]
+        for cell in cells:
+            losses = self.ready[cell]["losses"]
+            last = _end(losses)
+            if not last < 0.95 * losses[0]:
+                text = f"the loss did not fall: {losses[0]:.3f} to {last:.3f}"
+                self.failed([cell], WorkerError(text))
+                continue
+            for reference in references[:1]:
+                due = _end(self.ready[reference]["losses"])
+                if abs(last - due) > 0.15 * due + 0.02:
+                    text = f"loss {last:.3f} where {reference.impl} has {due:.3f}"
+                    self.failed([cell], WorkerError(text))
 
-    device = backend.normalize_device(options.device)
-    rows = []
-    print(f"{'net':8}{'batch':>6}{'ours ms':>10}{'torch ms':>10}{'ours / torch':>14}")
-    for net in options.nets.split(","):
-        for batch in map(int, options.batches.split(",")):
-            row = measure(net, batch, device, options.rounds)
-            rows.append(row)
-            print(
-                f"{net:8}{batch:6d}{row['ours']:10.1f}{row['torch']:10.1f}"
-                f"{row['ours'] / row['torch']:14.2f}",
-                flush=True,
-            )
-    if options.out:
-        facts = {
-            "device": platform.machine() if device == "cpu" else torch.cuda.get_device_name(),
-            "threads": thread_count(),
-            "date": date.today().isoformat(),
-            "versions": {
-                "tinygrad_cupy": tg.__version__,
-                "numpy": np.__version__,
-                "torch": torch.__version__,
-            },
-            "unit": "milliseconds per step",
-            "rows": rows,
+    def row(self, cell: Cell, samples: list[float]) -> Row:
+        """One line of the table and of the file."""
+        seconds, prepared = median(samples), self.ready[cell]
+        share = limits.seconds(cell.net, cell.batch, cell.precision) / seconds
+        peak = prepared["peak_bytes"]
+        return {
+            **cell._asdict(),
+            "us": round(seconds * 1e6, 2),
+            "images_per_second": round(cell.batch / seconds),
+            "peak_bytes": None if peak is None else peak - prepared["data_bytes"],
+            "limit_share": None if self.on_cpu else round(share, 4),
+            "us_min": round(min(samples) * 1e6, 2),
+            "us_max": round(max(samples) * 1e6, 2),
+            "prepare_seconds": round(prepared["seconds"], 2),
+            "loss": round(_end(prepared["losses"]), 4),
         }
-        options.out.write_text(json.dumps(facts, indent=1) + "\n")
+
+    # --- results --------------------------------------------------------------------------------
+
+    def print_cell(self, cells: list[Cell]) -> None:
+        """The rows of these cells, each beside the best peer among them."""
+        rows = [row for row in self.rows if _cell_of(row) in cells]
+        peers = [row["us"] for row in rows if not row["impl"].startswith("ours")]
+        for row in sorted(rows, key=lambda row: cells.index(_cell_of(row))):
+            print(table_line(row, min(peers, default=None)), flush=True)
+
+    def save(self) -> None:
+        if self.options.out:
+            command = shlex.join(["python", "-m", "benchmarks.train_step", *sys.argv[1:]])
+            content = report.facts(command, self.device, self.versions)
+            seconds = round(time.monotonic() - self.started)
+            content |= {"seconds": seconds, "rows": self.rows, "failures": self.failures}
+            report.write(self.options.out, content)
+
+
+def process_of(cell: Cell) -> str:
+    """The name of the process that measures a cell.
+
+    JAX has one for all: there XLA keeps its trials of kernels from running at the same time.
+    """
+    if cell.impl == "torch-compile":
+        return str(cell)
+    return "jax" if cell.impl.startswith("jax") else cell.impl
+
+
+def table_head() -> str:
+    return (
+        f"{'net':7}{'batch':>6} {'prec':5}{'implementation':15}{'us/step':>11}{'images/s':>12}"
+        f"{'x best peer':>12}{'of limit':>9}{'peak MB':>9}"
+    )
+
+
+def table_line(row: Row, best_peer: float | None) -> str:
+    ratio = f"{best_peer / row['us']:.2f}" if best_peer else ""
+    share = f"{row['limit_share']:.1%}" if row["limit_share"] is not None else ""
+    peak = f"{row['peak_bytes'] / 1e6:.1f}" if row["peak_bytes"] is not None else ""
+    return (
+        f"{row['net']:7}{row['batch']:6d} {row['precision']:5}{row['impl']:15}{row['us']:11.1f}"
+        f"{row['images_per_second']:12,d}{ratio:>12}{share:>9}{peak:>9}"
+    )
+
+
+def best(rows: list[Row], ours: bool) -> Row | None:
+    """The fastest row of ours, or of the others."""
+    chosen = [row for row in rows if row["impl"].startswith("ours") == ours]
+    return min(chosen, key=lambda row: row["us"], default=None)
+
+
+def summary(rows: list[Row]) -> Iterator[str]:
+    """Our best over the best peer, a line per net, batch and precision."""
+    groups = {(row["precision"], row["net"], row["batch"]): None for row in rows}
+    for group in groups:
+        same = [r for r in rows if (r["precision"], r["net"], r["batch"]) == group]
+        ours, peer = best(same, ours=True), best(same, ours=False)
+        if ours and peer:
+            precision, net, batch = group
+            yield (
+                f"{precision} {net:7}{batch:6d}  {ours['impl']} {ours['us']:.1f} us, "
+                f"{peer['impl']} {peer['us']:.1f} us: {peer['us'] / ours['us']:.2f}x"
+            )
+
+
+def _end(losses: list[float]) -> float:
+    tail = losses[-max(1, len(losses) // 3) :]
+    return sum(tail) / len(tail)
+
+
+def _cell_of(row: Row) -> Cell:
+    return Cell(row["impl"], row["net"], row["batch"], row["precision"])
+
+
+def _compiled_before(cell: Cell) -> bool:
+    return cell.impl.startswith("jax") or cell.impl == "torch-compile"
+
+
+def plan(options: argparse.Namespace) -> list[list[Cell]]:
+    """The cells to measure, those of one net, batch and precision together."""
+    groups = []
+    for precision in options.precisions:
+        for net in options.nets:
+            for batch in options.batches:
+                impls = ON_CPU if options.device == "cpu" else IMPLEMENTATIONS[precision]
+                impls = options.impls or impls
+                kinds = ("ours", *options.peers)
+                groups.append([
+                    Cell(impl, net, batch, precision)
+                    for impl in impls
+                    if impl.partition("-")[0] in kinds
+                    and impl not in options.skip
+                    and (impl != "torch-compile" or batch in COMPILED_BATCHES)
+                ])  # fmt: skip
+    return [group for group in groups if group]
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    names = lambda text: [name for name in text.split(",") if name]  # noqa: E731
+    numbers = lambda text: [int(number) for number in text.split(",")]  # noqa: E731
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--nets", type=names, default=["small", "medium", "deep"])
+    parser.add_argument("--batches", type=numbers, help="128,1024,8192; on a CPU 32,128,512")
+    parser.add_argument("--precisions", type=names, help="tf32,bf16,fp32; on a CPU fp32")
+    parser.add_argument("--peers", type=names, default=["torch", "jax"])
+    parser.add_argument("--impls", type=names, help="only these implementations")
+    parser.add_argument("--skip", type=names, default=[], help="all but these")
+    parser.add_argument("--rounds", type=int, help="samples of each; 7, on a CPU 15")
+    parser.add_argument("--sample-ms", type=float, help="length of a sample; 40, on a CPU 150")
+    parser.add_argument("--quick", action="store_true", help="tf32, 3 rounds, no torch.compile")
+    parser.add_argument("--minutes", type=float, default=60.0, help="start no cell after these")
+    parser.add_argument("--threads", type=int, default=2, help="of a CPU, for each library")
+    parser.add_argument("--data-dir", help="folder of MNIST's files; see tinygrad_cupy.datasets")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--merge", action="store_true", help="keep the other rows of --out")
+    options = parser.parse_args(arguments)
+    on_cpu = options.device == "cpu"
+    options.batches = options.batches or ([32, 128, 512] if on_cpu else [128, 1024, 8192])
+    precisions = ["fp32"] if on_cpu else ["tf32"] if options.quick else ["tf32", "bf16", "fp32"]
+    options.precisions = options.precisions or precisions
+    options.rounds = options.rounds or (3 if options.quick else 15 if on_cpu else 7)
+    options.sample_ms = options.sample_ms or (150.0 if on_cpu else 40.0)
+    options.skip += ["torch-compile"] if options.quick else []
+    return options
+
+
+def main() -> int:
+    options = parse()
+    bench = Bench(options)
+    if options.merge and options.out and options.out.exists():
+        bench.rows = report.read(options.out)["rows"]
+    groups = plan(options)
+    try:
+        for group in groups:  # all start at once; importing takes seconds
+            for cell in group:
+                bench.worker(cell)
+        bench.compile([cell for group in groups for cell in group])
+        print(f"ready after {time.monotonic() - bench.started:.0f} s\n{table_head()}", flush=True)
+        for group in groups:
+            if time.monotonic() - bench.started > 60 * options.minutes:
+                print(f"out of time before {group[0]}", file=sys.stderr, flush=True)
+                break
+            bench.measure(group)
+            bench.save()
+    finally:
+        bench.close()
+    print("\n".join(["", *summary(bench.rows)]), flush=True)
+    return 1 if bench.failures else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""PyTorch's train step: eager, compiled, and whole in a CUDA graph."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tinygrad_cupy.datasets import ArrayDataset
+
+from .cells import LEARNING_RATE, Cell, batches_of, first_weights
+from .nets import torch_net
+
+_data: dict[str, tuple[Any, Any]] = {}
+
+
+def torch_data(dataset: ArrayDataset, device: str) -> tuple[Any, Any]:
+    """float32 images in [0, 1] and int64 labels, on the device; once per process."""
+    import torch
+
+    if device not in _data:
+        images = torch.tensor(dataset.images, device=device).float().div_(255)
+        _data[device] = images, torch.tensor(dataset.labels, device=device)
+    return _data[device]
+
+
+class Torch:
+    """Gather a batch, forward, cross-entropy, backward, fused Adam."""
+
+    steps_per_call = 1
+
+    def __init__(self, cell: Cell, dataset: ArrayDataset, device: str) -> None:
+        import torch
+
+        torch.manual_seed(0)
+        self.cuda = device != "cpu"
+        tf32 = cell.precision == "tf32"
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+        torch.backends.cudnn.benchmark = True
+        self.images, self.labels = torch_data(dataset, device)
+        self.data_bytes = self.images.nbytes + self.labels.nbytes
+        self.model = torch_net(cell.net).to(device)
+        self._load(first_weights(cell.net))
+        if cell.impl.endswith("-cl"):
+            self.model = self.model.to(memory_format=torch.channels_last)
+        graph = cell.impl.startswith("torch-graph")
+        self.adam = torch.optim.Adam(
+            self.model.parameters(), lr=LEARNING_RATE, fused=True, capturable=graph and self.cuda
+        )
+        self.keep_gradients = graph
+        forward = self._forward(cell.precision == "bf16")
+        if cell.impl == "torch-compile":
+            forward = torch.compile(forward, mode="reduce-overhead")
+        self.forward = forward
+        self.batches = list(torch.tensor(batches_of(len(dataset), cell.batch), device=device))
+        self.calls = 0
+        self.peak_bytes: int | None = None
+        self.step = self._captured() if graph else self._step
+        if cell.impl == "torch-compile":
+            self._warm_up()
+
+    def _load(self, weights: dict[str, Any]) -> None:
+        import torch
+
+        self.model.load_state_dict({k: torch.tensor(np.asarray(v)) for k, v in weights.items()})
+
+    def _forward(self, bf16: bool) -> Callable[[Any, Any], Any]:
+        import torch
+        from torch.nn.functional import cross_entropy
+
+        kind = "cuda" if self.cuda else "cpu"
+
+        def forward(x: Any, y: Any) -> Any:
+            with torch.autocast(kind, torch.bfloat16, enabled=bf16):
+                return cross_entropy(self.model(x), y)
+
+        return forward
+
+    def _step(self, rows: Any) -> Any:
+        loss = self.forward(self.images[rows], self.labels[rows])
+        self.adam.zero_grad(set_to_none=not self.keep_gradients)
+        loss.backward()
+        self.adam.step()
+        return loss.detach()
+
+    def _warm_up(self) -> None:
+        """A few steps that leave no trace in weights and optimizer."""
+        kept = {name: value.clone() for name, value in self.model.state_dict().items()}
+        for i in range(4):
+            self._step(self.batches[i % len(self.batches)])
+        self.model.load_state_dict(kept)
+        for state in self.adam.state.values():
+            for value in state.values():
+                value.zero_()
+
+    def _captured(self) -> Callable[[Any], Any]:
+        """The step as one CUDA graph; on the CPU, for trying this out, the step itself."""
+        import torch
+
+        rows = self.batches[0].clone()
+        if not self.cuda:
+            return self._step
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            self._warm_up()
+        torch.cuda.current_stream().wait_stream(side)
+        torch.cuda.synchronize()
+        # What cuDNN tried out while choosing an algorithm does not count.
+        gc.collect()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            loss = self._step(rows)
+        torch.cuda.synchronize()
+        self.peak_bytes = torch.cuda.max_memory_allocated()
+
+        def replay(new_rows: Any) -> Any:
+            rows.copy_(new_rows)
+            graph.replay()
+            return loss
+
+        return replay
+
+    def _call(self) -> Any:
+        rows = self.batches[self.calls % len(self.batches)]
+        self.calls += 1
+        return self.step(rows)
+
+    def run(self, steps: int) -> None:
+        """Do so many steps and wait until they are done."""
+        import torch
+
+        for _ in range(steps):
+            self._call()
+        if self.cuda:
+            torch.cuda.synchronize()
+
+    def losses(self, steps: int) -> list[float]:
+        """The losses of the next steps."""
+        return [float(self._call()) for _ in range(steps)]
+
+
+def release(device: str) -> None:
+    """Give memory that nothing uses any more back to the device."""
+    import torch
+
+    gc.collect()
+    torch._dynamo.reset()
+    if device != "cpu":
+        torch.cuda.empty_cache()
+
+
+def versions(device: str) -> dict[str, str]:
+    import torch
+
+    return {"torch": torch.__version__}
