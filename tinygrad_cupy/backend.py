@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from .tracing import refuse_read, refuse_upload
+
 Array = Any  # numpy.ndarray or cupy.ndarray: CuPy carries no types
 
 
@@ -136,7 +138,10 @@ def to_device(array: Array, device: str) -> Array:
     if device_of(array) == device:
         return array
     if device == "cpu":
+        refuse_read()
         return array.get()
+    if not is_cuda(array):
+        refuse_upload()
     cupy = import_cupy()
     with cupy.cuda.Device(int(device.removeprefix("cuda:"))):
         return cupy.asarray(array)
@@ -144,7 +149,11 @@ def to_device(array: Array, device: str) -> Array:
 
 def to_numpy(array: Array) -> np.ndarray:
     """A NumPy array with the values of ``array``; always a copy of its own."""
-    return array.get() if is_cuda(array) else np.array(array)
+    if not is_cuda(array):
+        return np.array(array)
+    refuse_read()
+    host: np.ndarray = array.get()
+    return host
 
 
 def full(shape: tuple[int, ...], value: Any, dtype: Any, device: str) -> Array:
@@ -195,14 +204,14 @@ class Elementwise:
 
 
 class CudaFile:
-    """The kernels of a ``.cu`` file, compiled on first use (by CuPy, and kept in its disk cache).
+    """The kernels of ``.cu`` files, compiled on first use (by CuPy, and kept in its disk cache).
 
-    ``defines`` are macros (``"CHANNELS=32"``) that a kernel is specialised by: each set of them is
-    compiled by itself.
+    Several files are compiled as one: what kernels share comes first. ``defines`` are macros
+    (``"CHANNELS=32"``) that a kernel is specialised by: each set of them is compiled by itself.
     """
 
-    def __init__(self, beside: str, name: str) -> None:
-        self.path = Path(beside).with_name(name)
+    def __init__(self, beside: str, *names: str) -> None:
+        self.paths = [Path(beside).with_name(name) for name in names]
         self._modules: dict[tuple[str, ...], Any] = {}
         self._kernels: dict[tuple[str, tuple[str, ...]], Any] = {}
 
@@ -212,7 +221,7 @@ class CudaFile:
         if found is None:
             if defines not in self._modules:
                 options = ("-std=c++17", *[f"-D{define}" for define in defines])
-                code = self.path.read_text()
+                code = "".join(path.read_text() for path in self.paths)
                 self._modules[defines] = import_cupy().RawModule(code=code, options=options)
             found = self._modules[defines].get_function(name)
             self._kernels[name, defines] = found

@@ -2,9 +2,9 @@
 
 Convolution is linear in its input x and in its weight w; with a gradient g of its output it is one
 trilinear form  Σ x · w · g  over all pixels, taps and channels. Its three partial derivatives are
-the three kernels of `conv_kernels`, and the backward of each calls the other two: gradients of any
-order stay on the same fast paths (as in Chainer's ``convolution_2d``). Letters are explained in
-`windows`.
+three kernels (`conv_kernels`, on a GPU `conv_cuda`), and the backward of each calls the other two:
+gradients of any order stay on the same fast paths (as in Chainer's ``convolution_2d``). Letters are
+explained in `windows`.
 """
 
 from __future__ import annotations
@@ -14,20 +14,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..autograd import Op, TensorBase
-from ..backend import Array
-from .conv_kernels import (
-    Geometry,
-    Shape,
-    add_windows,
-    conv_forward,
-    conv_input,
-    conv_weight,
-    padded_images,
-)
+from ..backend import Array, Kernel
+from . import conv_cuda, conv_kernels
+from .conv_kernels import Geometry, Shape, add_windows, padded_images
 from .windows import Pair, Windows, expect_images, pair
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
+
+conv_forward = Kernel(cpu=conv_kernels.conv_forward, cuda=conv_cuda.forward)
+conv_input = Kernel(cpu=conv_kernels.conv_input, cuda=conv_cuda.input_gradient)
+conv_weight = Kernel(cpu=conv_kernels.conv_weight, cuda=conv_cuda.weight_gradient)
 
 
 class Conv2d(Op):
@@ -153,16 +150,8 @@ class ConvMixin(TensorBase):
         (vertical, horizontal). Result: (N, O, OH, OW) with
         OH = ⌊(H + 2 padding - dilation (KH - 1) - 1) / stride⌋ + 1, OW likewise.
         """
-        x, weight = _same_dtype("conv2d", self, weight)
-        if x.shape[1] != weight.shape[1] * groups or weight.shape[0] % groups:
-            raise ValueError(
-                f"[conv2d] expected {weight.shape[1] * groups} input channels and output channels "
-                f"divisible by groups={groups} for weight {weight.shape}, got {x.shape[1]} input "
-                f"channels (input shape {x.shape})"
-            )
-        windows = Windows.parse("conv2d", weight.shape[2:], stride, padding, dilation)
-        op = Conv2d(Geometry(windows, groups))
-        return op(x, weight, *_bias("conv2d", bias, weight.shape[0], x))
+        geometry, inputs = conv_inputs(self, weight, bias, stride, padding, dilation, groups)
+        return Conv2d(geometry)(*inputs)
 
     def conv_transpose2d(
         self,
@@ -248,6 +237,21 @@ class ConvMixin(TensorBase):
                 f"[fold] expected shape (N, C · {windows.taps}, {out[0] * out[1]}), got {shape}"
             )
         return Fold(windows, size)(self)
+
+
+def conv_inputs(
+    x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int
+) -> tuple[Geometry, tuple[Tensor, ...]]:
+    """Geometry and inputs of `conv2d`, the inputs in one dtype and checked to fit each other."""
+    x, weight = _same_dtype("conv2d", x, weight)
+    if x.shape[1] != weight.shape[1] * groups or weight.shape[0] % groups:
+        raise ValueError(
+            f"[conv2d] expected {weight.shape[1] * groups} input channels and output channels "
+            f"divisible by groups={groups} for weight {weight.shape}, got {x.shape[1]} input "
+            f"channels (input shape {x.shape})"
+        )
+    windows = Windows.parse("conv2d", weight.shape[2:], stride, padding, dilation)
+    return Geometry(windows, groups), (x, weight, *_bias("conv2d", bias, weight.shape[0], x))
 
 
 def _same_dtype(op: str, x: Any, weight: Any) -> tuple[Tensor, Tensor]:

@@ -58,23 +58,27 @@ def conv_forward(x: Array, w: Array, bias: Array | None, geometry: Geometry) -> 
 
 def conv_input(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Array:
     """Gradient by the input, (N, C, H, W), from g (N, O, OH, OW): a transposed convolution."""
-    if geometry.groups == 1 and geometry.windows.stride == (1, 1):
-        mirrored = _mirrored(geometry.windows)
-        size = None if mirrored is None else mirrored.output_size("conv_transpose2d", g.shape[2:])
-        # Gathering is faster than adding tap after tap; output_padding it would leave out.
-        if mirrored is not None and size == x_shape[2:]:
-            flipped = w[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)  # (C, O, KH, KW)
-            return conv_forward(g, flipped, None, Geometry(mirrored, 1))
-    return _scatter_input(g, w, geometry, x_shape)
+    mirrored = gathering(geometry, g.shape[2:], x_shape[2:])
+    if mirrored is None:
+        return _scatter_input(g, w, geometry, x_shape)
+    flipped = w[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)  # (C, O, KH, KW)
+    return conv_forward(g, flipped, None, Geometry(mirrored, 1))
 
 
-def _mirrored(windows: Windows) -> Windows | None:
-    """The windows that lead back from the output of a convolution with stride 1 to its input."""
+def gathering(geometry: Geometry, out_size: Shape, size: Shape) -> Windows | None:
+    """The windows of g that an input pixel gathers from: faster than adding tap after tap.
+
+    None with groups, strides, and where ``size`` (H, W) is not what they lead back to: padding
+    wider than the kernel's reach, or an output_padding.
+    """
+    windows = geometry.windows
     reach = [d * (k - 1) for d, k in zip(windows.dilation, windows.kernel, strict=True)]
     padding = (reach[0] - windows.padding[0], reach[1] - windows.padding[1])
-    if min(padding) < 0:
+    if geometry.groups > 1 or windows.stride != (1, 1) or min(padding) < 0:
         return None
-    return Windows(windows.kernel, windows.stride, padding, windows.dilation)
+    mirrored = Windows(windows.kernel, windows.stride, padding, windows.dilation)
+    fits = mirrored.output_size("conv_transpose2d", out_size) == tuple(size)
+    return mirrored if fits else None
 
 
 def _scatter_input(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Array:

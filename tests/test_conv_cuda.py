@@ -1,0 +1,150 @@
+"""The CUDA convolutions against the plain im2col reference in float64, at odd sizes.
+
+Every output is poisoned first, so an element that a kernel leaves unwritten shows.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tinygrad_cupy import backend, blas
+from tinygrad_cupy.ops import block_kernels, conv_cuda, conv_kernels
+from tinygrad_cupy.ops.conv_kernels import Geometry
+from tinygrad_cupy.ops.windows import Windows
+
+pytestmark = pytest.mark.gpu
+
+BOUNDS = {"fp32": 1e-5, "tf32": 1e-3, "bf16": 1e-2}
+
+# N, C, H, W, O, kernel, stride, padding, dilation
+SIZES = [
+    (7, 1, 28, 28, 8, 3, 1, 1, 1),
+    (129, 1, 28, 28, 32, 5, 1, 0, 1),
+    (3, 3, 19, 23, 17, 3, 1, 1, 1),
+    (2, 3, 20, 17, 5, (2, 3), (2, 1), (0, 1), 1),
+    (1, 32, 26, 26, 64, 3, 1, 0, 1),
+    (7, 32, 24, 24, 32, 5, 1, 0, 1),
+    (129, 32, 10, 10, 64, 3, 1, 0, 1),
+    (7, 64, 8, 8, 64, 3, 1, 0, 1),
+    (3, 17, 13, 9, 3, 3, 1, 1, 1),
+    (2, 64, 9, 14, 1, 3, 2, 1, 1),
+    (5, 12, 11, 12, 20, 3, 3, 2, 1),
+    (2, 8, 15, 16, 24, 3, 1, 2, 2),
+    (1, 130, 7, 6, 70, 3, 1, 1, 1),
+    (7, 96, 5, 5, 129, 1, 1, 0, 1),
+    (2, 16, 33, 31, 16, (7, 1), 1, (3, 0), 1),
+]
+
+
+@pytest.fixture(autouse=True)
+def _on_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Precision and poison: whatever a kernel is to fill is NaN or 255 before."""
+    cupy = backend.import_cupy()
+    plain = cupy.empty
+
+    def poisoned(shape: Any, dtype: Any = float, *args: Any, **options: Any) -> Any:
+        array = plain(shape, dtype, *args, **options)
+        array.fill(np.nan if array.dtype.kind == "f" else 255)
+        return array
+
+    monkeypatch.setattr(cupy, "empty", poisoned)
+    before = blas.get_precision()
+    yield
+    blas.set_precision(before)
+
+
+def problem(
+    rng: np.random.Generator, size: tuple[Any, ...], layout: str
+) -> tuple[Any, Any, Any, Geometry]:
+    """x, w and bias on the GPU in float32, x laid out as ``layout`` says."""
+    n, c, h, w, o, kernel, stride, padding, dilation = size
+    windows = Windows.parse("test", kernel, stride, padding, dilation)
+    cupy = backend.import_cupy()
+    x = rng.standard_normal((n, c, h, w)).astype(np.float32)
+    x = cupy.asarray(x)
+    if layout == "NHWC":
+        x = cupy.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    scale = 1 / np.sqrt(c * windows.taps)
+    weight = cupy.asarray((scale * rng.standard_normal((o, c, *windows.kernel))).astype(np.float32))
+    bias = cupy.asarray(rng.standard_normal(o).astype(np.float32))
+    return x, weight, bias, Geometry(windows, 1)
+
+
+def error(found: Any, expected: Any) -> float:
+    """‖found - expected‖ / ‖expected‖, NaN included."""
+    found, expected = found.get().astype(np.float64), expected.get()
+    assert found.shape == expected.shape
+    return float(np.linalg.norm(found - expected) / max(np.linalg.norm(expected), 1e-30))
+
+
+def double(*arrays: Any) -> list[Any]:
+    return [array.astype(np.float64) for array in arrays]
+
+
+@pytest.mark.parametrize("precision", BOUNDS)
+@pytest.mark.parametrize("size", SIZES)
+def test_forward_and_both_gradients(
+    rng: np.random.Generator, size: tuple[Any, ...], precision: str
+) -> None:
+    blas.set_precision(precision)
+    bound = BOUNDS[precision]
+    x, w, bias, geometry = problem(rng, size, "NHWC" if size[0] % 2 else "NCHW")
+    y = conv_cuda.forward(x, w, bias, geometry)
+    assert error(y, conv_kernels.conv_forward(*double(x, w, bias), geometry)) < bound
+    g = backend.import_cupy().asarray(rng.standard_normal(y.shape).astype(np.float32))
+    dx = conv_cuda.input_gradient(g, w, geometry, x.shape)
+    assert error(dx, conv_kernels.conv_input(*double(g, w), geometry, x.shape)) < bound
+    dw = conv_cuda.weight_gradient(x, g, geometry, w.shape)
+    assert error(dw, conv_kernels.conv_weight(*double(x, g), geometry, w.shape)) < bound
+
+
+@pytest.mark.parametrize("precision", BOUNDS)
+@pytest.mark.parametrize("pool", [False, True])
+@pytest.mark.parametrize("size", [s for s in SIZES if s[-3:] != (3, 2, 1)])
+def test_block(rng: np.random.Generator, size: tuple[Any, ...], pool: bool, precision: str) -> None:
+    """The block's y within the bound of the reference; its gradients by the block's own code."""
+    blas.set_precision(precision)
+    bound = BOUNDS[precision]
+    x, w, bias, geometry = problem(rng, size, "NHWC")
+    y, code = conv_cuda.block_forward(x, w, bias, geometry, True, pool)
+    expected, _ = block_kernels.forward(*double(x, w, bias), geometry, True, pool)
+    assert error(y, expected) < bound
+    assert not pool or (code is not None and int(code.max()) <= 4)
+    if code is not None:  # the code is right where the maximum is taken and where ReLU shuts
+        plain = conv_cuda.forward(x, w, bias, geometry)
+        assert bool(((y > 0) == (code < 4)).all())
+        gathered = block_kernels.spread(y, code, plain.shape[2:])
+        kept = gathered != 0
+        np.testing.assert_allclose(gathered[kept].get(), plain[kept].get(), 1e-5, 1e-6)
+    g = backend.import_cupy().asarray(rng.standard_normal(y.shape).astype(np.float32))
+    wanted = (True, True, True)
+    found = conv_cuda.block_backward(g, x, w, y, code, geometry, True, pool, wanted)
+    reference = block_kernels.backward(*double(g, x, w, y), code, geometry, True, pool, wanted)
+    for one, other in zip(found, reference, strict=True):
+        assert error(one, other) < bound
+    _, dw, db = conv_cuda.block_backward(
+        g, x, w, y, code, geometry, True, pool, (False, True, True)
+    )
+    assert error(dw, reference[1]) < bound
+    assert error(db, reference[2]) < bound
+
+
+def test_the_same_bits_every_time(rng: np.random.Generator) -> None:
+    x, w, bias, geometry = problem(rng, SIZES[5], "NHWC")
+    y, code = conv_cuda.block_forward(x, w, bias, geometry, True, True)
+    g = backend.import_cupy().asarray(rng.standard_normal(y.shape).astype(np.float32))
+    first = conv_cuda.block_backward(g, x, w, y, code, geometry, True, True, (True, True, True))
+    for _ in range(5):
+        again = conv_cuda.block_backward(g, x, w, y, code, geometry, True, True, (True, True, True))
+        assert all(bool((a == b).all()) for a, b in zip(first, again, strict=True))
+
+
+def test_nan_reaches_the_output_and_takes_no_gradient(rng: np.random.Generator) -> None:
+    x, w, bias, geometry = problem(rng, SIZES[4], "NHWC")
+    x[0, 3, 5, 6] = np.nan
+    y, code = conv_cuda.block_forward(x, w, bias, geometry, True, True)
+    assert bool(backend.import_cupy().isnan(y[0, :, 2, 2]).all())
+    assert code is not None
+    assert bool((code[0, :, 2, 2] == 4).all())

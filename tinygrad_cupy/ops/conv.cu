@@ -1,0 +1,244 @@
+// Convolution as an implicit matrix product: y (pixels, O) = windows of x (pixels, taps * C) times
+// weights, with bias, ReLU and 2 x 2 max-pool done before anything is stored. With FLIP it is the
+// input gradient of a convolution with stride 1: the same product with the weights turned round.
+// Arrays are N, H, W, C in memory. See conv_tiles.cu for the patch.
+//
+// A block keeps its weights in shared memory and walks over the tiles; the next patch is copied
+// while the present one is multiplied (BUFFERS 2). Warps: WARPS_M times WARPS / WARPS_M, each
+// with 32 pixels and 8 * NT of the BN output channels.
+
+constexpr int MT = 2;                        // 16-row tiles of a warp
+constexpr int WARPS_N = WARPS / WARPS_M;
+constexpr int BN = WARPS_N * NT * 8;
+constexpr int CHUNKS = (CHANNELS + CB - 1) / CB;
+constexpr int WEIGHT_STRIDE = spread(TAPS * CB);
+static_assert(BM == WARPS_M * MT * 16, "tile");
+
+// In which row the weights of an output channel lie. Without tensor cores a lane wants channels 2t and
+// 2t + 1: apart by four rows, so that the lanes' rows are in different banks.
+__device__ __forceinline__ int place_of(int o) {
+    return PRECISION == 0 ? o / 8 * 8 + o % 2 * 4 + o / 2 % 4 : o;
+}
+
+// weights (BN, taps * CB) from (O, C, taps), or flipped from (C, O, taps).
+__device__ __forceinline__ void load_weights(float* weights, const float* w, int output, int channel) {
+    constexpr int OUTER = FLIP ? CB : BN, INNER = FLIP ? BN : CB;
+    for (int i = threadIdx.x; i < OUTER * INNER * TAPS; i += THREADS) {
+        int tap = i % TAPS, inner = i / TAPS % INNER, outer = i / TAPS / INNER;
+        int o = FLIP ? inner : outer, c = FLIP ? outer : inner;
+        float value = 0;
+        if (output + o < OUTPUTS && channel + c < CHANNELS)
+            value = FLIP ? w[((size_t)(channel + c) * OUTPUTS + output + o) * TAPS + TAPS - 1 - tap]
+                         : w[((size_t)(output + o) * CHANNELS + channel + c) * TAPS + tap];
+        weights[place_of(o) * WEIGHT_STRIDE + tap * CB + c] = PRECISION == 1 ? to_tf32(value) : value;
+    }
+}
+
+// acc += patch rows at `rows` (2 * MT of them) times weights, all taps and CB channels.
+__device__ __forceinline__ void multiply_patch(float (*acc)[NT][4], const float* patch, const int* rows,
+                                               const float* weights, int wide, int t) {
+    for (int kh = 0; kh < KH; ++kh)
+#pragma unroll
+        for (int kw = 0; kw < KW; ++kw) {
+            const float* a_tap = patch + (kh * DH * wide + kw * DW) * STRIDE;
+            const float* b_tap = weights + (kh * KW + kw) * CB;
+            if (PRECISION == 0) {
+#pragma unroll 2
+                for (int k = 0; k < CB; k += 4) {
+                    float4 a[2 * MT];
+#pragma unroll
+                    for (int i = 0; i < 2 * MT; ++i) a[i] = *(const float4*)(a_tap + rows[i] + k);
+#pragma unroll
+                    for (int j = 0; j < NT; ++j)
+#pragma unroll
+                        for (int e = 0; e < 2; ++e) {  // output channels 2t and 2t + 1, see place_of
+                            const float* row = b_tap + (8 * j + 4 * e + t) * WEIGHT_STRIDE;
+                            const float4 b = *(const float4*)(row + k);
+#pragma unroll
+                            for (int i = 0; i < 2 * MT; ++i) {
+                                float& sum = acc[i / 2][j][i % 2 * 2 + e];
+                                sum += a[i].x * b.x;
+                                sum += a[i].y * b.y;
+                                sum += a[i].z * b.z;
+                                sum += a[i].w * b.w;
+                            }
+                        }
+                }
+            } else if (PRECISION == 1) {
+#pragma unroll
+                for (int k = 0; k < CB; k += 8) {
+                    float a[MT][4];
+#pragma unroll
+                    for (int i = 0; i < MT; ++i) {
+                        float2 upper = *(const float2*)(a_tap + rows[2 * i] + k + 2 * t);
+                        float2 lower = *(const float2*)(a_tap + rows[2 * i + 1] + k + 2 * t);
+                        a[i][0] = to_tf32(upper.x), a[i][2] = to_tf32(upper.y);
+                        a[i][1] = to_tf32(lower.x), a[i][3] = to_tf32(lower.y);
+                    }
+#pragma unroll
+                    for (int j = 0; j < NT; ++j) {
+                        float2 b = *(const float2*)(b_tap + 8 * j * WEIGHT_STRIDE + k);
+                        float pair[2] = {b.x, b.y};
+#pragma unroll
+                        for (int i = 0; i < MT; ++i) multiply_tf32(acc[i][j], a[i], pair);
+                    }
+                }
+            } else {
+                constexpr int DEPTH = CB % 16 == 0 ? 2 : 1;
+#pragma unroll
+                for (int k = 0; k < CB; k += 8 * DEPTH) {
+                    u32 a[MT][4];
+#pragma unroll
+                    for (int i = 0; i < MT; ++i)
+#pragma unroll
+                        for (int d = 0; d < 2 * DEPTH; ++d) {
+                            const float* row = a_tap + rows[2 * i + d % 2] + k + d / 2 * 8 + 2 * t;
+                            float2 value = *(const float2*)row;
+                            a[i][d] = to_bf16(value.x, value.y);
+                        }
+#pragma unroll
+                    for (int j = 0; j < NT; ++j) {
+                        u32 b[2];
+#pragma unroll
+                        for (int d = 0; d < DEPTH; ++d) {
+                            float2 value = *(const float2*)(b_tap + 8 * j * WEIGHT_STRIDE + k + 8 * d);
+                            b[d] = to_bf16(value.x, value.y);
+                        }
+#pragma unroll
+                        for (int i = 0; i < MT; ++i)
+                            if (DEPTH == 2)
+                                multiply_bf16_deep(acc[i][j], a[i], b);
+                            else
+                                multiply_bf16(acc[i][j], a[i][0], a[i][1], b[0]);
+                    }
+                }
+            }
+        }
+}
+
+// The last pixel of a tile, and a pixel or, beyond the last one, some pixel that is there.
+__device__ __forceinline__ int last_pixel(int tile, int pixels) {
+    if (!POOL) return min(tile * BM + BM, pixels) - 1;
+    const int window = min(tile * (BM / 4) + BM / 4, pixels / 4) - 1;  // its fourth pixel
+    return window / 8 * 32 + 24 + window % 8;
+}
+__device__ __forceinline__ int inside(int pixel, int tile, int pixels) {
+    if (!POOL) return min(pixel, pixels - 1);
+    return 4 * window_of(pixel) < pixels ? pixel : tile * BM + pixel / 8 % 4 * 8;
+}
+
+__device__ __forceinline__ float activated(float value) {
+    return RELU && value < 0 ? 0 : value;  // NaN stays NaN
+}
+
+// Stores two neighbouring output channels.
+template <class T>
+__device__ __forceinline__ void store_pair(T* to, T first, T second, int o) {
+    if (OUTPUTS % 2 == 0) {
+        struct alignas(2 * sizeof(T)) Pair { T a, b; };
+        if (o < OUTPUTS) *(Pair*)to = {first, second};
+    } else {
+        if (o < OUTPUTS) to[0] = first;
+        if (o + 1 < OUTPUTS) to[1] = second;
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+conv_forward(const float* __restrict__ x, const float* __restrict__ w, const float* __restrict__ bias,
+             float* __restrict__ y, u8* __restrict__ code, int images, int height, int width,
+             int out_height, int out_width, int pixels, int tiles, int capacity) {
+    extern __shared__ float4 memory[];
+    __shared__ float biases[BN];
+    float* weights = (float*)memory;
+    float* patches = weights + BN * WEIGHT_STRIDE;
+    const Sizes size(images, height, width, out_height, out_width);
+    const int wide = size.padded_width();
+    const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+    const int warp_m = threadIdx.x / 32 % WARPS_M, warp_n = threadIdx.x / 32 / WARPS_M;
+    const int output = blockIdx.y * BN;
+
+    auto first_row = [&](int tile) { return place(tile * BM, size).row; };
+    auto load = [&](int tile, int chunk, int buffer) {
+        int first = first_row(tile);
+        int last = place(last_pixel(tile, pixels), size).row + (KH - 1) * DH;
+        load_patch(patches + buffer * capacity, x, first, last - first + 1, chunk * CB, size);
+        copies_end_group();
+    };
+
+    float acc[MT][NT][4];
+    const float* my_weights = weights + warp_n * NT * 8 * WEIGHT_STRIDE;
+    if (PRECISION != 0) my_weights += g * WEIGHT_STRIDE + 2 * t;
+    if (blockIdx.x < tiles) load(blockIdx.x, 0, 0);
+    if (CHUNKS == 1) load_weights(weights, w, output, 0);
+
+    for (int i = threadIdx.x; i < BN; i += THREADS)
+        biases[i] = BIAS && output + i < OUTPUTS ? bias[output + i] : 0;
+
+    int buffer = 0;
+    for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+        int rows[2 * MT];
+        const int first = first_row(tile);
+#pragma unroll
+        for (int i = 0; i < 2 * MT; ++i) {
+            int pixel = tile * BM + warp_m * MT * 16 + i * 8 + g;
+            Place at = place(inside(pixel, tile, pixels), size);
+            rows[i] = ((at.row - first) * wide + at.column) * STRIDE;
+        }
+#pragma unroll
+        for (int i = 0; i < MT; ++i)
+#pragma unroll
+            for (int j = 0; j < NT; ++j)
+#pragma unroll
+                for (int k = 0; k < 4; ++k) acc[i][j][k] = 0;
+
+        for (int chunk = 0; chunk < CHUNKS; ++chunk) {
+            copies_wait();
+            __syncthreads();  // this patch is there, and nobody reads the other one any more
+            if (CHUNKS > 1) load_weights(weights, w, output, chunk * CB);
+            const bool same_tile = chunk + 1 < CHUNKS;
+            const int next = same_tile ? tile : tile + gridDim.x;
+            if (BUFFERS == 2 && next < tiles) load(next, same_tile ? chunk + 1 : 0, buffer ^ 1);
+            if (CHUNKS > 1) __syncthreads();
+            multiply_patch(acc, patches + buffer * capacity, rows, my_weights, wide, t);
+            if (BUFFERS == 1 || CHUNKS > 1) __syncthreads();
+            if (BUFFERS == 1 && next < tiles) load(next, same_tile ? chunk + 1 : 0, 0);
+            buffer ^= BUFFERS - 1;
+        }
+
+#pragma unroll
+        for (int j = 0; j < NT; ++j) {
+            const int mine = (warp_n * NT + j) * 8 + 2 * t, o = output + mine;
+            const float2 add = *(const float2*)(biases + mine);
+            if (POOL) {  // the four pixels of a window are this lane's four rows
+                float best[2];
+                u8 from[2];
+#pragma unroll
+                for (int k = 0; k < 2; ++k) {
+                    best[k] = acc[0][j][k], from[k] = 0;
+#pragma unroll
+                    for (int i = 1; i < 4; ++i) {
+                        const float value = acc[i / 2][j][i % 2 * 2 + k];
+                        if (!isnan(best[k]) && !(value <= best[k])) best[k] = value, from[k] = i;
+                    }
+                    best[k] += k ? add.y : add.x;
+                    if (RELU && !(best[k] > 0)) from[k] = 4;
+                }
+                const int window = window_of(tile * BM + warp_m * MT * 16 + g);
+                if (4 * window < pixels) {
+                    const size_t at = (size_t)window * OUTPUTS + o;
+                    store_pair<u8>(code + at, from[0], from[1], o);
+                    store_pair<float>(y + at, activated(best[0]), activated(best[1]), o);
+                }
+            } else {
+#pragma unroll
+                for (int i = 0; i < 2 * MT; ++i) {
+                    const int pixel = tile * BM + warp_m * MT * 16 + i * 8 + g;
+                    const float* sum = acc[i / 2][j] + i % 2 * 2;
+                    if (pixel < pixels)
+                        store_pair<float>(y + (size_t)pixel * OUTPUTS + o, activated(sum[0] + add.x),
+                                          activated(sum[1] + add.y), o);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,183 @@
+// The weight gradient of a convolution, dw (O, taps * C) = g (pixels, O) transposed times windows of
+// x, and the bias gradient, the column sums of g. Arrays are N, H, W, C in memory. See conv_tiles.cu
+// for the patch of x; the tile of g lies beside it.
+//
+// A block takes BO output channels, and of the taps * CB columns a part (blockIdx.y), and walks over
+// tiles of pixels, all in registers until it is done. Every block writes its sums to memory of its
+// own; conv_weight_sum adds them up in a fixed order. Warps: WARPS_O times WARPS / WARPS_O, each
+// with 16 * MT output channels and NT times 8 columns.
+
+constexpr int WARPS_N = WARPS / WARPS_O;
+constexpr int BO = WARPS_O * MT * 16;
+constexpr int GRAD_STRIDE = spread(BO);
+constexpr int GRAD_VECTOR = OUTPUTS % 4 == 0 ? 4 : 1;
+constexpr int O_BLOCKS = (OUTPUTS + BO - 1) / BO;
+constexpr int COLUMN_TILES = TAPS * CB / 8;  // of one chunk of channels
+constexpr int COLUMN_BLOCKS = (COLUMN_TILES + WARPS_N * NT - 1) / (WARPS_N * NT);
+
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+conv_weight(const float* __restrict__ x, const float* __restrict__ grad, float* __restrict__ partial,
+            float* __restrict__ bias_partial, int images, int height, int width, int out_height,
+            int out_width, int pixels, int tiles, int capacity) {
+    extern __shared__ float4 memory[];
+    float* patches = (float*)memory;
+    float* grads = patches + BUFFERS * capacity;              // (BM, BO) each
+    int* places = (int*)(grads + BUFFERS * BM * GRAD_STRIDE);  // where a pixel's window begins
+    const Sizes size(images, height, width, out_height, out_width);
+    const int wide = size.padded_width();
+    const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+    const int warp_o = threadIdx.x / 32 % WARPS_O, warp_n = threadIdx.x / 32 / WARPS_O;
+    const int column_block = blockIdx.y % COLUMN_BLOCKS, rest = blockIdx.y / COLUMN_BLOCKS;
+    const int output = rest % O_BLOCKS * BO, channel = rest / O_BLOCKS * CB;
+
+    auto load = [&](int tile, int buffer) {
+        const int first = place(tile * BM, size).row;
+        const int last = place(min(tile * BM + BM, pixels) - 1, size).row + (KH - 1) * DH;
+        load_patch(patches + buffer * capacity, x, first, last - first + 1, channel, size);
+        float* to = grads + buffer * BM * GRAD_STRIDE;
+        constexpr int PIECES = BO / GRAD_VECTOR;
+        for (int i = threadIdx.x; i < BM * PIECES; i += THREADS) {
+            int row = i / PIECES, o = i % PIECES * GRAD_VECTOR;
+            bool wanted = tile * BM + row < pixels && output + o < OUTPUTS;
+            const float* from = grad + (size_t)(tile * BM + row) * OUTPUTS + output + o;
+            copy_async<GRAD_VECTOR>(to + row * GRAD_STRIDE + o, wanted ? from : grad, wanted);
+        }
+        for (int i = threadIdx.x; i < BM; i += THREADS) {
+            Place at = place(min(tile * BM + i, pixels - 1), size);
+            places[buffer * BM + i] = ((at.row - first) * wide + at.column) * STRIDE;
+        }
+        copies_end_group();
+    };
+
+    int columns[NT];  // where in a window this warp's columns are, in floats of the patch
+#pragma unroll
+    for (int j = 0; j < NT; ++j) {
+        int tile = (column_block * WARPS_N + warp_n) * NT + j;
+        int tap = min(tile / (CB / 8), TAPS - 1), c = tile % (CB / 8) * 8;
+        columns[j] = (tap / KW * DH * wide + tap % KW * DW) * STRIDE + c;
+        columns[j] += PRECISION == 0 ? 2 * t : g;
+    }
+    float acc[MT][NT][4] = {};
+    float sums[2 * MT] = {};
+    const bool sums_wanted = column_block == 0 && warp_n == 0 && channel == 0;
+
+    if (blockIdx.x < tiles) load(blockIdx.x, 0);
+    int buffer = 0;
+    for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+        copies_wait();
+        __syncthreads();
+        const int next = tile + gridDim.x;
+        if (BUFFERS == 2 && next < tiles) load(next, buffer ^ 1);
+        const float* patch = patches + buffer * capacity;
+        const float* rows = grads + buffer * BM * GRAD_STRIDE + warp_o * MT * 16 + g;
+        const int* at = places + buffer * BM;
+
+        if (PRECISION == 0) {
+            for (int k = 0; k < BM; ++k) {
+                float a[2 * MT];
+#pragma unroll
+                for (int i = 0; i < 2 * MT; ++i) {
+                    a[i] = rows[k * GRAD_STRIDE + 8 * i];
+                    if (sums_wanted) sums[i] += a[i];
+                }
+                const float* pixel = patch + at[k];
+#pragma unroll
+                for (int j = 0; j < NT; ++j) {
+                    float2 b = *(const float2*)(pixel + columns[j]);
+#pragma unroll
+                    for (int i = 0; i < MT; ++i) {
+                        acc[i][j][0] += a[2 * i] * b.x;
+                        acc[i][j][1] += a[2 * i] * b.y;
+                        acc[i][j][2] += a[2 * i + 1] * b.x;
+                        acc[i][j][3] += a[2 * i + 1] * b.y;
+                    }
+                }
+            }
+        } else {
+            constexpr int DEPTH = PRECISION == 2 ? 2 : 1;  // times 8 pixels
+#pragma unroll 2
+            for (int k = 0; k < BM; k += 8 * DEPTH) {
+                float a[DEPTH][MT][4];
+                const float* pixel[2 * DEPTH];
+#pragma unroll
+                for (int d = 0; d < DEPTH; ++d) {
+                    const float* upper = rows + (k + 8 * d + t) * GRAD_STRIDE;
+                    pixel[2 * d] = patch + at[k + 8 * d + t];
+                    pixel[2 * d + 1] = patch + at[k + 8 * d + t + 4];
+#pragma unroll
+                    for (int i = 0; i < MT; ++i) {
+                        a[d][i][0] = upper[16 * i];
+                        a[d][i][1] = upper[16 * i + 8];
+                        a[d][i][2] = upper[16 * i + 4 * GRAD_STRIDE];
+                        a[d][i][3] = upper[16 * i + 4 * GRAD_STRIDE + 8];
+                        if (sums_wanted) {
+                            sums[2 * i] += a[d][i][0] + a[d][i][2];
+                            sums[2 * i + 1] += a[d][i][1] + a[d][i][3];
+                        }
+                    }
+                }
+                if (PRECISION == 1) {
+#pragma unroll
+                    for (int i = 0; i < MT; ++i)
+#pragma unroll
+                        for (int n = 0; n < 4; ++n) a[0][i][n] = to_tf32(a[0][i][n]);
+#pragma unroll
+                    for (int j = 0; j < NT; ++j) {
+                        float b[2] = {to_tf32(pixel[0][columns[j]]), to_tf32(pixel[1][columns[j]])};
+#pragma unroll
+                        for (int i = 0; i < MT; ++i) multiply_tf32(acc[i][j], a[0][i], b);
+                    }
+                } else {
+                    u32 packed[MT][4];
+#pragma unroll
+                    for (int i = 0; i < MT; ++i)
+#pragma unroll
+                        for (int n = 0; n < 4; ++n)
+                            packed[i][n] = to_bf16(a[n / 2 % DEPTH][i][n % 2], a[n / 2 % DEPTH][i][n % 2 + 2]);
+#pragma unroll
+                    for (int j = 0; j < NT; ++j) {
+                        u32 b[2];
+#pragma unroll
+                        for (int d = 0; d < 2; ++d)
+                            b[d] = to_bf16(pixel[2 * d % (2 * DEPTH)][columns[j]],
+                                           pixel[(2 * d + 1) % (2 * DEPTH)][columns[j]]);
+#pragma unroll
+                        for (int i = 0; i < MT; ++i) multiply_bf16_deep(acc[i][j], packed[i], b);
+                    }
+                }
+            }
+        }
+        if (BUFFERS == 1) {
+            __syncthreads();
+            if (next < tiles) load(next, 0);
+        }
+        buffer ^= BUFFERS - 1;
+    }
+
+    float* out = partial + (size_t)blockIdx.x * OUTPUTS * TAPS * CHANNELS;
+#pragma unroll
+    for (int j = 0; j < NT; ++j) {
+        const int tile = (column_block * WARPS_N + warp_n) * NT + j;
+        const int tap = tile / (CB / 8), c = channel + tile % (CB / 8) * 8 + 2 * t;
+        if (tap >= TAPS) continue;
+#pragma unroll
+        for (int i = 0; i < 2 * MT; ++i) {
+            const int o = output + warp_o * MT * 16 + i * 8 + g;
+            if (o >= OUTPUTS) continue;
+            float* to = out + ((size_t)o * TAPS + tap) * CHANNELS + c;
+            if (c < CHANNELS) to[0] = acc[i / 2][j][i % 2 * 2];
+            if (c + 1 < CHANNELS) to[1] = acc[i / 2][j][i % 2 * 2 + 1];
+        }
+    }
+    if (!sums_wanted) return;
+#pragma unroll
+    for (int i = 0; i < 2 * MT; ++i) {
+        float sum = sums[i];
+        if (PRECISION != 0) {  // each of the four lanes has seen a quarter of the pixels
+            sum += __shfl_xor_sync(0xffffffffu, sum, 1);
+            sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+        }
+        const int o = output + warp_o * MT * 16 + i * 8 + g;
+        if (t == 0 && o < OUTPUTS) bias_partial[(size_t)blockIdx.x * OUTPUTS + o] = sum;
+    }
+}
