@@ -4,7 +4,8 @@
 // Arrays are N, H, W, C in memory. See conv_tiles.cu for the patch.
 //
 // A block keeps its weights in shared memory and walks over the tiles; the next patch is copied
-// while the present one is multiplied (BUFFERS 2). Warps: WARPS_M times WARPS / WARPS_M, each
+// while the present one is multiplied (BUFFERS 2). Channels are worked on CB at a time; where the
+// weights of all of them are too many to stay (RESIDENT 0), they are fetched every time. Warps: WARPS_M times WARPS / WARPS_M, each
 // with 32 pixels and 8 * NT of the BN output channels.
 
 constexpr int MT = 2;                        // 16-row tiles of a warp
@@ -12,6 +13,7 @@ constexpr int WARPS_N = WARPS / WARPS_M;
 constexpr int BN = WARPS_N * NT * 8;
 constexpr int CHUNKS = (CHANNELS + CB - 1) / CB;
 constexpr int WEIGHT_STRIDE = spread(TAPS * CB);
+constexpr int CHUNK = BN * WEIGHT_STRIDE;  // floats of the weights of CB channels
 static_assert(BM == WARPS_M * MT * 16, "tile");
 
 // In which row the weights of an output channel lie. Without tensor cores a lane wants channels 2t and
@@ -150,7 +152,7 @@ conv_forward(const float* __restrict__ x, const float* __restrict__ w, const flo
     extern __shared__ float4 memory[];
     __shared__ float biases[BN];
     float* weights = (float*)memory;
-    float* patches = weights + BN * WEIGHT_STRIDE;
+    float* patches = weights + (RESIDENT ? CHUNKS : 1) * CHUNK;
     const Sizes size(images, height, width, out_height, out_width);
     const int wide = size.padded_width();
     const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
@@ -169,7 +171,9 @@ conv_forward(const float* __restrict__ x, const float* __restrict__ w, const flo
     const float* my_weights = weights + warp_n * NT * 8 * WEIGHT_STRIDE;
     if (PRECISION != 0) my_weights += g * WEIGHT_STRIDE + 2 * t;
     if (blockIdx.x < tiles) load(blockIdx.x, 0, 0);
-    if (CHUNKS == 1) load_weights(weights, w, output, 0);
+    if (RESIDENT)
+        for (int chunk = 0; chunk < CHUNKS; ++chunk)
+            load_weights(weights + chunk * CHUNK, w, output, chunk * CB);
 
     for (int i = threadIdx.x; i < BN; i += THREADS)
         biases[i] = BIAS && output + i < OUTPUTS ? bias[output + i] : 0;
@@ -194,13 +198,14 @@ conv_forward(const float* __restrict__ x, const float* __restrict__ w, const flo
         for (int chunk = 0; chunk < CHUNKS; ++chunk) {
             copies_wait();
             __syncthreads();  // this patch is there, and nobody reads the other one any more
-            if (CHUNKS > 1) load_weights(weights, w, output, chunk * CB);
+            if (!RESIDENT) load_weights(weights, w, output, chunk * CB);
             const bool same_tile = chunk + 1 < CHUNKS;
             const int next = same_tile ? tile : tile + gridDim.x;
             if (BUFFERS == 2 && next < tiles) load(next, same_tile ? chunk + 1 : 0, buffer ^ 1);
-            if (CHUNKS > 1) __syncthreads();
-            multiply_patch(acc, patches + buffer * capacity, rows, my_weights, wide, t);
-            if (BUFFERS == 1 || CHUNKS > 1) __syncthreads();
+            if (!RESIDENT) __syncthreads();
+            multiply_patch(acc, patches + buffer * capacity, rows,
+                           my_weights + (RESIDENT ? chunk * CHUNK : 0), wide, t);
+            if (BUFFERS == 1 || !RESIDENT) __syncthreads();
             if (BUFFERS == 1 && next < tiles) load(next, same_tile ? chunk + 1 : 0, 0);
             buffer ^= BUFFERS - 1;
         }

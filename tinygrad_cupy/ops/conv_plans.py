@@ -7,6 +7,7 @@ against reads of shared memory, see `conv_tiles.cu`) chooses among the tile size
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -75,7 +76,6 @@ def few_channels(w_shape: Shape) -> bool:
 
 def few_plan(w_shape: Shape, grads: int) -> Plan:
     """The weight gradient of `conv_few.cu` from ``grads`` elements of gradient."""
-    depth = math.prod(w_shape[1:])
     at_once = 4 if w_shape[0] % 4 == 0 else 1
     lanes = 256 // -(-w_shape[0] // at_once)
     blocks = max(1, min(4 * limits_here().processors, grads // w_shape[0] // (16 * lanes)))
@@ -113,40 +113,39 @@ def forward_plan(
     """The tiles that a rough count of cycles likes best, or None where nothing fits."""
     limits = limits_here()
     n, _, width, oh, ow = sizes
-    pixels = n * (oh // 2 * 2) * (ow // 2 * 2) if pool else n * oh * ow
+    pixels = 4 * n * (oh // 2) * (ow // 2) if pool else n * oh * ow
     wide = width + 2 * windows.padding[1]
     best, least = None, math.inf
-    widths = [b for b in (8, 16, 32, 64) if b < 2 * outputs or b == 8][-2:]
-    for bn in widths:
-        for bm, warps_m in ((256, 8), (128, 4), (64, 2)):
-            nt = bn * warps_m // 64
-            if nt == 0:
-                continue
-            tiles, columns = -(-pixels // bm), -(-outputs // bn)
-            for cb in _channel_chunks(channels):
-                stride = cb + 4 if pool else _spread(cb)
-                capacity = _patch_rows(bm, windows, sizes, pool) * wide * stride
-                weights = bn * _spread(windows.taps * cb)
-                chunks = -(-channels // cb)
-                for buffers in (2, 1):
-                    shared = 4 * (weights + buffers * capacity)
-                    if shared > limits.shared:
-                        continue
-                    blocks = 2 if nt <= 4 and 2 * (shared + 1024) <= limits.shared else 1
-                    product = windows.taps * cb * max(8 + 2 * nt, 3.2 * nt)
-                    loading = capacity * 4 / 40
-                    refill = weights / 16
-                    chunk = max(product, loading) if buffers == 2 else product + loading
-                    chunk += weights / 3 + 800 if chunks > 1 else 0  # not overlapped
-                    rounds = -(-tiles * columns // (limits.processors * blocks))
-                    cost = refill + rounds * blocks * (chunks * chunk + 500)
-                    if cost < least:
-                        grid = (min(tiles, max(1, limits.processors * blocks // columns)), columns)
-                        tile = (f"CB={cb}", f"BM={bm}", f"WARPS_M={warps_m}", f"NT={nt}")
-                        rest = (f"BUFFERS={buffers}", f"BLOCKS={blocks}", f"PRECISION={precision}")
-                        shape = shape_defines(channels, outputs, windows)
-                        least = cost
-                        best = Plan((*shape, *tile, *rest), grid, shared, tiles, capacity)
+    widths = [bn for bn in (8, 16, 32, 64) if bn < 2 * outputs or bn == 8][-2:]
+    cuts = itertools.product(
+        widths, ((256, 8), (128, 4), (64, 2)), _channel_chunks(channels), (1, 0), (2, 1)
+    )
+    for bn, (bm, warps_m), cb, resident, buffers in cuts:
+        nt = bn * warps_m // 64  # tiles of 8 output channels of a warp
+        chunks = -(-channels // cb)
+        if nt == 0 or (chunks == 1 and not resident):
+            continue
+        tiles, columns = -(-pixels // bm), -(-outputs // bn)
+        weights = bn * _spread(windows.taps * cb)
+        stride = cb + 4 if pool else _spread(cb)
+        capacity = _patch_rows(bm, windows, sizes, pool) * wide * stride
+        shared = 4 * (weights * (chunks if resident else 1) + buffers * capacity)
+        if shared + 1024 > limits.shared:
+            continue
+        blocks = 2 if nt <= 4 and 2 * (shared + 2048) <= limits.shared else 1
+        product = windows.taps * cb * max(8 + 2 * nt, 3.2 * nt) * 1.5
+        loading = capacity * 4 / 40
+        chunk = max(product, loading) if buffers == 2 else product + loading
+        chunk += 0 if resident else weights / 3 + 800  # cycles during which nothing is multiplied
+        rounds = -(-tiles * columns // (limits.processors * blocks))
+        cost = weights * chunks / 10 + rounds * blocks * (chunks * (chunk + 100) + 700)
+        if cost < least:
+            grid = (min(tiles, max(1, limits.processors * blocks // columns)), columns)
+            tile = (f"CB={cb}", f"BM={bm}", f"WARPS_M={warps_m}", f"NT={nt}")
+            rest = (f"RESIDENT={resident}", f"BUFFERS={buffers}", f"BLOCKS={blocks}")
+            shape = (*shape_defines(channels, outputs, windows), f"PRECISION={precision}")
+            least = cost
+            best = Plan((*shape, *tile, *rest), grid, shared, tiles, capacity)
     return best
 
 
