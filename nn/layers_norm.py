@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinygrad_cupy import backend
 from tinygrad_cupy.tensor import Tensor
 
 from . import checks
@@ -39,8 +38,11 @@ class BatchNorm(Module):
     def forward(self, x: Tensor) -> Tensor:
         checks.input_axes(self, x, *self.layouts)
         checks.input_size(self, x, 1, self.num_features, "input channels")
-        if self.training:
-            self._count_batch(x)
+        if self.training and x.size == self.num_features:
+            raise ValueError(
+                f"[{type(self).__name__}] expected more than one value per channel in training, "
+                f"got one (input shape {x.shape}): a batch of one has no variance"
+            )
         return x.batch_norm(
             self.weight,
             self.bias,
@@ -49,18 +51,8 @@ class BatchNorm(Module):
             training=self.training,
             momentum=self.momentum,
             eps=self.eps,
+            num_batches_tracked=self.num_batches_tracked,
         )
-
-    def _count_batch(self, x: Tensor) -> None:
-        if x.size == self.num_features:
-            raise ValueError(
-                f"[{type(self).__name__}] expected more than one value per channel in training, "
-                f"got one (input shape {x.shape}): a batch of one has no variance"
-            )
-        # On the device and in place, so that a captured training step counts at every replay.
-        count = self.num_batches_tracked.data
-        backend.array_module(count).add(count, 1, out=count)
-        self.num_batches_tracked.bump_version()
 
     def extra_repr(self) -> str:
         return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"

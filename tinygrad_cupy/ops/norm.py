@@ -1,76 +1,45 @@
-"""Normalization of activations: batch norm and layer norm.
-
-Batch norm works on rows (P, C): every position of every image is one row, the channel is the
-column. P is N · H · W.
-"""
+"""Normalization of activations: batch norm and layer norm."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import blas
 from ..autograd import FusedOp, TensorBase
-from ..backend import Array, array_module
-from ..parallel import by_parts
+from ..backend import Array, Kernel
+from . import norm_cuda, norm_kernels
+from .block_kernels import POOL, SHUT
 from .elementwise import as_float, in_single
+from .functions import ReluGate
+from .norm_kernels import Running
+from .pool import MaxGather
+from .windows import expect_images
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
 
-
-def _rows(x: Array) -> Array:
-    """x (N, C, …) as (P, C): a view where the channels are last in memory, else a copy."""
-    return array_module(x).moveaxis(x, 1, -1).reshape(-1, x.shape[1])
-
-
-def _shaped(rows: Array, shape: tuple[int, ...]) -> Array:
-    """(P, C) back to (N, C, …)."""
-    n, c, *rest = shape
-    return array_module(rows).moveaxis(rows.reshape(n, *rest, c), -1, 1)
-
-
-def _column_means(rows: Array, term: Callable[[slice], Array]) -> Array:
-    """Means of the columns of ``term``, made part by part of (P, C) and gone again.
-
-    Added up by a product: BLAS adds in blocks, so less is rounded off than in one running sum.
-    """
-    xp = array_module(rows)
-
-    def part_sum(part: slice) -> Array:
-        values = term(part)
-        return blas.matmul(xp.ones((1, len(values)), rows.dtype), values)[0]
-
-    parts = by_parts(xp, part_sum, len(rows))
-    return sum(parts[1:], parts[0]) / rows.dtype.type(max(len(rows), 1))
+# (x, weight, bias, eps, running, relu, pool) → what `norm_kernels.Result` says
+norm_forward = Kernel(cpu=norm_kernels.forward, cuda=norm_cuda.forward)
+# (grad, x, weight, found, gate, code, relu, needs_x) → gradients by x, weight and bias
+norm_backward = Kernel(cpu=norm_kernels.backward, cuda=norm_cuda.backward)
 
 
 class BatchNorm(FusedOp):
     """(x - mean) / √(var + eps) · weight + bias with the statistics of this batch, per channel.
 
-    Backward, with x̂ the normalized input:
-    dx = weight / √(var + eps) · (g - mean(g) - x̂ · mean(g · x̂)).
+    Then ReLU and a max-pool (2 × 2, stride 2) where asked for. The forward moves the running
+    statistics.
     """
 
-    def __init__(self, eps: float) -> None:
-        self.eps = eps
+    def __init__(self, eps: float, running: Running, relu: bool = False, pool: bool = False):
+        self.eps, self.running, self.relu, self.pool = eps, running, relu, pool
 
     def forward(self, x: Array, weight: Array, bias: Array) -> Array:
-        rows = _rows(x)
-        self.mean = _column_means(rows, lambda part: rows[part])
-        self.var = _column_means(rows, lambda part: (rows[part] - self.mean) ** 2)
-        self.scale = 1 / self.xp.sqrt(self.var + self.var.dtype.type(self.eps))
-        y = self.xp.empty_like(rows)
-
-        def task(part: slice) -> None:
-            self.xp.subtract(rows[part], self.mean, out=y[part])
-            y[part] *= self.scale * weight
-            y[part] += bias
-
-        by_parts(self.xp, task, len(rows))
-        return _shaped(y, x.shape)
+        y, self.gate, self.code, self.found = norm_forward(
+            x, weight, bias, self.eps, self.running, self.relu, self.pool
+        )
+        return y
 
     def reference(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         axes = (0, *range(2, len(x.shape)))
@@ -78,25 +47,16 @@ class BatchNorm(FusedOp):
         centred = x - x.mean(axes, keepdims=True)
         var = (centred * centred).mean(axes, keepdims=True)
         normal = centred / (var + self.eps).sqrt()
-        return normal * weight.reshape(*column) + bias.reshape(*column)
+        y = normal * weight.reshape(*column) + bias.reshape(*column)
+        if not self.pool:
+            return ReluGate(self.gate)(y) if self.relu else y
+        y = MaxGather(POOL, self.code % SHUT, (x.shape[2], x.shape[3]))(y)  # any place where shut
+        return ReluGate((self.code < SHUT).astype(y.dtype))(y) if self.relu else y
 
     def backward_arrays(self, grad: Array, x: Array, weight: Array, bias: Array) -> Any:
-        g, rows = _rows(grad), _rows(x)
-        mean_g = _column_means(g, lambda part: g[part])
-        mean_gx = self.scale * _column_means(g, lambda part: g[part] * (rows[part] - self.mean))
-        dx = self.xp.empty_like(g)
-
-        def task(part: slice) -> None:
-            self.xp.subtract(rows[part], self.mean, out=dx[part])
-            dx[part] *= -self.scale * mean_gx
-            dx[part] += g[part]
-            dx[part] -= mean_g
-            dx[part] *= self.scale * weight
-
-        if self.needs[0]:
-            by_parts(self.xp, task, len(g))
-        count = g.dtype.type(len(g))
-        return _shaped(dx, x.shape), mean_gx * count, mean_g * count
+        return norm_backward(
+            grad, x, weight, self.found, self.gate, self.code, self.relu, self.needs[0]
+        )
 
 
 class NormMixin(TensorBase):
@@ -113,12 +73,18 @@ class NormMixin(TensorBase):
         training: bool = True,
         momentum: float = 0.1,
         eps: float = 1e-5,
+        relu: bool = False,
+        pool: bool = False,
+        num_batches_tracked: Tensor | None = None,
     ) -> Tensor:
         """Batch normalization (Ioffe & Szegedy 2015) of self (N, C, …) per channel.
 
         Training: normalized by the mean and the variance (÷ P) of this batch, and the running
         statistics move in place, running += momentum · (batch - running), the variance unbiased
-        (÷ (P - 1)), as in PyTorch. Otherwise: normalized by the running statistics.
+        (÷ (P - 1)), as in PyTorch; num_batches_tracked, where given, is counted up in place.
+        Otherwise: normalized by the running statistics.
+
+        ``relu`` and ``pool`` are ``.relu()`` and ``.max_pool2d(2)`` behind it, as one operation.
         """
         x: Any = self
         channels = x.shape[1] if len(x.shape) > 1 else None
@@ -127,24 +93,38 @@ class NormMixin(TensorBase):
                 f"[batch_norm] expected input (N, C, …) with C = {weight.shape[0]}, got shape "
                 f"{x.shape}"
             )
+        if pool:
+            expect_images("batch_norm", self)
+            POOL.output_size("batch_norm", x.shape[2:])
         if not training:
             column = (1, -1, *[1] * (len(x.shape) - 2))
             scale = weight / (running_var + eps).sqrt()
             shift = bias - running_mean * scale
-            return x * scale.reshape(*column) + shift.reshape(*column)  # type: ignore[no-any-return]
+            y = x * scale.reshape(*column) + shift.reshape(*column)
+            y = y.relu() if relu else y
+            return y.max_pool2d(2) if pool else y  # type: ignore[no-any-return]
         count = x.data.size // max(x.shape[1], 1)
         if count < 2:
             raise ValueError(
                 f"[batch_norm] expected more than one value per channel in training, got shape "
                 f"{x.shape}"
             )
-        op = BatchNorm(eps)
-        dtype = np.result_type(as_float(x).dtype, weight.dtype, bias.dtype)
-        y = in_single(
-            x.astype(dtype), lambda x: op(x, weight.astype(x.dtype), bias.astype(x.dtype))
+        moved = [t for t in (running_mean, running_var, num_batches_tracked) if t is not None]
+        batches = None if num_batches_tracked is None else num_batches_tracked.data
+        op = BatchNorm(
+            eps, Running(running_mean.data, running_var.data, batches, momentum), relu, pool
         )
-        _move(running_mean, op.mean, momentum)
-        _move(running_var, op.var * op.var.dtype.type(count / (count - 1)), momentum)
+
+        def normalized(x: Tensor) -> Tensor:
+            y = op(x, weight.astype(x.dtype), bias.astype(x.dtype))
+            if op.gate is not None:
+                op.watch(y)  # backward reads it
+            return y
+
+        dtype = np.result_type(as_float(x).dtype, weight.dtype, bias.dtype)
+        y = in_single(x.astype(dtype), normalized)
+        for tensor in moved:
+            tensor.bump_version()
         return y
 
     def layer_norm(
@@ -174,10 +154,3 @@ class NormMixin(TensorBase):
         if weight is not None:
             y = y * weight
         return y if bias is None else y + bias
-
-
-def _move(running: Tensor, batch: Array, momentum: float) -> None:
-    """running += momentum · (batch - running), in place."""
-    step = (batch - running.data) * running.data.dtype.type(momentum)
-    running.data += step.astype(running.dtype, copy=False)
-    running.bump_version()
