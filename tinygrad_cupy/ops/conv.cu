@@ -154,7 +154,7 @@ conv_forward(const float* __restrict__ x, const float* __restrict__ w, const flo
     float* weights = (float*)memory;
     float* patches = weights + (RESIDENT ? CHUNKS : 1) * CHUNK;
     const Sizes size(images, height, width, out_height, out_width);
-    const int wide = size.padded_width();
+    const int wide = size.padded_width.value;
     const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
     const int warp_m = threadIdx.x / 32 % WARPS_M, warp_n = threadIdx.x / 32 / WARPS_M;
     const int output = blockIdx.y * BN;

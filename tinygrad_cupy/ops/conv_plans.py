@@ -138,7 +138,9 @@ def forward_plan(
         chunk = max(product, loading) if buffers == 2 else product + loading
         chunk += 0 if resident else weights / 3 + 800  # cycles during which nothing is multiplied
         rounds = -(-tiles * columns // (limits.processors * blocks))
-        cost = weights * chunks / 10 + rounds * blocks * (chunks * (chunk + 100) + 700)
+        storing = bm * bn / (16 if pool else 6)
+        step = chunks * (chunk + (600 if cb > 8 else 3000)) + storing + 500
+        cost = weights * chunks / 10 + rounds * blocks * step
         if cost < least:
             grid = (min(tiles, max(1, limits.processors * blocks // columns)), columns)
             tile = (f"CB={cb}", f"BM={bm}", f"WARPS_M={warps_m}", f"NT={nt}")

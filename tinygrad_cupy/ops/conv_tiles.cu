@@ -17,7 +17,7 @@
 typedef unsigned int u32;
 typedef unsigned char u8;
 
-constexpr int THREADS = 256, WARPS = 8;
+constexpr int THREADS = 256, WARPS = THREADS / 32;
 constexpr int TAPS = KH * KW;
 constexpr int VECTOR = CHANNELS % 4 == 0 ? 4 : 1;  // floats of one asynchronous copy
 __host__ __device__ constexpr int spread(int floats) { return floats % 16 == 8 ? floats : floats + 8; }
@@ -36,11 +36,12 @@ struct Divisor {
 
 struct Sizes {
     int images, height, width;
-    Divisor across, down, padded_height;  // across and down: of the output, or of the max-pool's
+    Divisor across, down;  // of the output, or of the max-pool's
+    Divisor padded_width, padded_height;
     __device__ Sizes(int images, int height, int width, int out_height, int out_width)
         : images(images), height(height), width(width), across(POOL ? out_width / 2 : out_width),
-          down(POOL ? out_height / 2 : out_height), padded_height(height + 2 * PADH) {}
-    __device__ int padded_width() const { return width + 2 * PADW; }
+          down(POOL ? out_height / 2 : out_height), padded_width(width + 2 * PADW),
+          padded_height(height + 2 * PADH) {}
 };
 
 struct Place {
@@ -79,21 +80,17 @@ __device__ __forceinline__ void copies_wait() { asm volatile("cp.async.wait_grou
 // `rows` rows of the tall picture from row `first`, channels from `channel` on.
 __device__ __forceinline__ void load_patch(float* patch, const float* x, int first, int rows,
                                            int channel, const Sizes& size) {
-    const int wide = size.padded_width();
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    constexpr int PIECES = CB / VECTOR;
-    for (int r = warp; r < rows; r += WARPS) {
-        int image = size.padded_height.into(first + r);
-        int h = first + r - image * size.padded_height.value - PADH;
-        bool inside = image < size.images && (u32)h < (u32)size.height;
-        const float* line = inside ? x + ((size_t)image * size.height + h) * size.width * CHANNELS : x;
-        float* out = patch + r * wide * STRIDE;
-        for (int i = lane; i < wide * PIECES; i += 32) {
-            int column = i / PIECES, c = (i % PIECES) * VECTOR, w = column - PADW;
-            bool wanted = inside && (u32)w < (u32)size.width && channel + c < CHANNELS;
-            copy_async<VECTOR>(out + column * STRIDE + c,
-                               wanted ? line + w * CHANNELS + channel + c : x, wanted);
-        }
+    constexpr int PIECES = CB / VECTOR;  // of a pixel
+    const int count = rows * size.padded_width.value * PIECES;
+    for (int i = threadIdx.x; i < count; i += THREADS) {
+        const int pixel = i / PIECES, c = i % PIECES * VECTOR;
+        const int r = size.padded_width.into(pixel), image = size.padded_height.into(first + r);
+        const int h = first + r - image * size.padded_height.value - PADH;
+        const int w = pixel - r * size.padded_width.value - PADW;
+        const bool wanted = image < size.images && (PADH == 0 || (u32)h < (u32)size.height) &&
+                            (PADW == 0 || (u32)w < (u32)size.width) && channel + c < CHANNELS;
+        const size_t from = (((size_t)image * size.height + h) * size.width + w) * CHANNELS + channel + c;
+        copy_async<VECTOR>(patch + pixel * STRIDE + c, wanted ? x + from : x, wanted);
     }
 }
 

@@ -24,7 +24,7 @@ conv_weight(const float* __restrict__ x, const float* __restrict__ grad, float* 
     float* grads = patches + BUFFERS * capacity;              // (BM, BO) each
     int* places = (int*)(grads + BUFFERS * BM * GRAD_STRIDE);  // where a pixel's window begins
     const Sizes size(images, height, width, out_height, out_width);
-    const int wide = size.padded_width();
+    const int wide = size.padded_width.value;
     const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
     const int warp_o = threadIdx.x / 32 % WARPS_O, warp_n = threadIdx.x / 32 / WARPS_O;
     const int column_block = blockIdx.y % COLUMN_BLOCKS, rest = blockIdx.y / COLUMN_BLOCKS;
