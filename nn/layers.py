@@ -40,8 +40,11 @@ class Conv2d(Module):
     OH = (H + 2 * padding - dilation * (KH - 1) - 1) // stride + 1, and OW alike. `kernel_size`,
     `stride`, `padding` (zeros) and `dilation` are one integer or a pair (height, width), in pixels.
     `groups` splits the channels into parts that do not see each other. `weight` (O, C/g, KH, KW)
-    and `bias` (O,) start from U(-b, b), b = 1 / sqrt(C/g * KH * KW).
+    and `bias` (O,) start from U(-b, b), b = 1 / sqrt(C/g * KH * KW). Called with `relu` or `pool`,
+    ReLU and MaxPool2d(2) are applied as well, in the same kernel.
     """
+
+    fuses = ("relu", "pool")
 
     def __init__(
         self,
@@ -65,12 +68,13 @@ class Conv2d(Module):
         shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
         self.weight, self.bias = init.weight_and_bias(shape, self.out_channels, bias)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, relu: bool = False, pool: bool = False) -> Tensor:
         checks.input_axes(self, x, "N, C, H, W")
         checks.input_size(self, x, 1, self.in_channels, "input channels")
-        return x.conv2d(
-            self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
-        )
+        where = (self.stride, self.padding, self.dilation, self.groups)
+        if relu or pool:
+            return x.conv2d_block(self.weight, self.bias, *where, relu, pool)
+        return x.conv2d(self.weight, self.bias, *where)
 
     def extra_repr(self) -> str:
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"

@@ -11,6 +11,8 @@ from .module import Module
 class ReLU(Module):
     """max(x, 0)."""
 
+    acts_as = "relu"
+
     def forward(self, x: Tensor) -> Tensor:
         return x.relu()
 

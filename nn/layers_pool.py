@@ -24,6 +24,13 @@ class MaxPool2d(Module):
         self.padding = _padding(self, padding, self.kernel_size)
         self.dilation = checks.pair(self, "dilation", dilation)
 
+    @property
+    def acts_as(self) -> str | None:
+        """ "pool" for the plain halving that other layers' kernels can do as well."""
+        plain = ((2, 2), (2, 2), (0, 0), (1, 1))
+        given = (self.kernel_size, self.stride, self.padding, self.dilation)
+        return "pool" if given == plain else None
+
     def forward(self, x: Tensor) -> Tensor:
         checks.input_axes(self, x, "N, C, H, W")
         return x.max_pool2d(self.kernel_size, self.stride, self.padding, self.dilation)

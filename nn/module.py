@@ -7,7 +7,7 @@ a Module is a child. Names are PyTorch's: attributes and positions joined by dot
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from reprlib import recursive_repr
 from typing import Any, NamedTuple, Self
 
@@ -198,7 +198,8 @@ class Module:
 class Sequential(Module):
     """Layers applied one after the other; parameters are named "0.weight", "1.bias", ...
 
-    Indexable and iterable; a slice is a Sequential that shares the layers.
+    Indexable and iterable; a slice is a Sequential that shares the layers. Runs like Conv2d, ReLU,
+    MaxPool2d(2) are computed as one operation, with the same values.
     """
 
     def __init__(self, *layers: Module) -> None:
@@ -215,8 +216,8 @@ class Sequential(Module):
         return {str(position): layer for position, layer in enumerate(self.layers)} | others
 
     def forward(self, x: Any) -> Any:
-        for layer in self.layers:
-            x = layer(x)
+        for layer, together in _steps(self.layers):
+            x = layer(x, **together)
         return x
 
     def __getitem__(self, index: int | slice) -> Module:
@@ -229,6 +230,29 @@ class Sequential(Module):
 
     def __iter__(self) -> Iterator[Module]:
         return iter(self.layers)
+
+
+def _steps(layers: Sequence[Module]) -> Iterator[tuple[Module, dict[str, bool]]]:
+    """The layers in order, each with those behind it that its own kernel does as well.
+
+    A layer's class names them in `fuses`, in the order in which they may follow: a Conv2d with
+    `fuses = ("relu", "pool")` is called as conv(x, relu=True) when a layer that `acts_as` "relu"
+    follows. Both are read in the very class: a subclass may do something else, and runs by itself.
+    """
+    waiting = list(layers[::-1])
+    while waiting:
+        layer, together = waiting.pop(), {}
+        for act in _own(layer, "fuses") or ():
+            if waiting and _own(waiting[-1], "acts_as") == act:
+                together[act] = True
+                waiting.pop()
+        yield layer, together
+
+
+def _own(layer: Module, name: str) -> Any:
+    """An attribute that the layer's class defines itself; None when `forward` was replaced."""
+    defined = name in vars(type(layer)) and "forward" not in vars(layer)
+    return getattr(layer, name) if defined else None
 
 
 def _flat(attributes: Mapping[Any, object]) -> Iterator[tuple[str, object]]:
