@@ -15,6 +15,7 @@ import numpy as np
 
 from tinygrad_cupy import backend
 from tinygrad_cupy.tensor import Tensor
+from tinygrad_cupy.tracing import observe
 
 
 class Parameter(Tensor):
@@ -44,7 +45,17 @@ class Module:
     `training` is True until `eval()`; Dropout and BatchNorm behave differently then.
     """
 
-    training: bool = True
+    _training = True
+
+    @property
+    def training(self) -> bool:
+        """Whether it is being trained, not evaluated."""
+        observe(self, "_training")  # a captured forward pass holds for one of the two
+        return self._training
+
+    @training.setter
+    def training(self, training: bool) -> None:
+        self._training = training
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError(f"[{type(self).__name__}] defines no forward()")

@@ -10,19 +10,25 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # A part may import itself and what stands on a lower floor. "__init__" is `import tinygrad_cupy`.
 FLOORS = {
+    "tracing": 0,
     "parallel": 0,
     "backend": 1,
     "blas": 2,
+    "graph": 2,
     "autograd": 3,
     "ops": 4,
     "tensor": 5,
-    "jit": 6,
     "gradcheck": 6,
-    "__init__": 7,
-    "datasets": 8,
-    "nn": 9,
-    "command": 10,
-    "cli": 11,
+    "nested": 6,
+    "output": 6,
+    "recording": 6,
+    "captured": 7,
+    "jit": 8,
+    "__init__": 9,
+    "datasets": 10,
+    "nn": 11,
+    "command": 12,
+    "cli": 13,
 }
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .autograd import FusedOp, Op, grad, is_grad_enabled, no_grad
 from .backend import cuda_available, default_device, set_default_device
 from .gradcheck import gradcheck
+from .jit import jit
 from .ops.elementwise import where
 from .ops.random import manual_seed
 from .ops.shape import concat, stack
@@ -29,6 +30,7 @@ __all__ = [
     "grad",
     "gradcheck",
     "is_grad_enabled",
+    "jit",
     "manual_seed",
     "nn",
     "no_grad",

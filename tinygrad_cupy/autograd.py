@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from .backend import Array, array_module, device_of, on_device_of
+from .tracing import active
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -79,12 +80,16 @@ def is_grad_enabled() -> bool:
 
 
 class Version:
-    """How often an array was written in place; shared by all tensors that view that array."""
+    """How often an array was written in place; shared by all tensors that view that array.
 
-    __slots__ = ("count",)
+    ``home`` is the run of a jitted function in which the array was made, or None.
+    """
+
+    __slots__ = ("count", "home")
 
     def __init__(self) -> None:
         self.count = 0
+        self.home = active.run
 
 
 class TensorBase:
@@ -93,11 +98,12 @@ class TensorBase:
     The mixins of the operation families build on this; users see `tinygrad_cupy.Tensor`.
     """
 
-    __slots__ = ("__weakref__", "_node", "_version", "data", "grad", "requires_grad")
+    __slots__ = ("__weakref__", "_grad", "_node", "_version", "data", "requires_grad")
 
     data: Array
-    grad: Tensor | None
     requires_grad: bool
+    _grad: Tensor | None
+    _fleeting: ClassVar[bool] = False  # whether the memory is written again behind its back
     _node: Op | None
     _version: Version
 
@@ -114,6 +120,25 @@ class TensorBase:
     def _wrap(cls, array: Array) -> Tensor:
         """A plain tensor around ``array``, outside the graph."""
         raise NotImplementedError  # tensor.py has it: this file cannot name Tensor
+
+    def _alias(self, array: Array) -> Tensor:
+        """A plain tensor around ``array``, a view of this one's memory."""
+        tensor = self._wrap(array)
+        tensor._version = self._version
+        return tensor
+
+    @property
+    def grad(self) -> Tensor | None:
+        """What `backward` found, or None."""
+        if active.run is not None:
+            active.run.reads_grad(self)
+        return self._grad
+
+    @grad.setter
+    def grad(self, grad: Tensor | None) -> None:
+        if active.run is not None:
+            active.run.sets_grad(self)
+        self._grad = grad
 
     def _edge(self) -> Edge:
         """Where a gradient of this tensor goes: its node, itself when it is a leaf, or nowhere."""
@@ -181,6 +206,8 @@ class Op:
         first = tensors[0]
         if len(tensors) > 1:
             self._check_devices(tensors)
+        if active.run is not None:
+            active.run.uses(tensors)
         self.xp = array_module(first.data)
         try:
             with on_device_of(first.data):
@@ -188,9 +215,8 @@ class Op:
         except ValueError as error:
             self._blame_shapes(tensors, error)
             raise
-        result = first._wrap(array)
-        if self.view and self.xp.may_share_memory(result.data, first.data):
-            result._version = first._version
+        shares = self.view and self.xp.may_share_memory(array, first.data)
+        result = first._alias(array) if shares else first._wrap(array)
         if _mode.recording and self.differentiable and any(x.requires_grad for x in tensors):
             self._record(inputs, result)
         return result
@@ -206,6 +232,8 @@ class Op:
         For what an operation is made with; its inputs are checked as ``saves`` says.
         """
         tensors = [x for x in values if isinstance(x, TensorBase)]
+        if active.run is not None:
+            active.run.uses(tensors)
         self._watched = [(x.data, x._version, x._version.count) for x in tensors]
         return self
 

@@ -1,0 +1,111 @@
+"""A captured run of a jitted function: its graph, and what a replay does before and after it."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+from .autograd import TensorBase
+from .backend import Array
+from .graph import Pool, copy
+from .nested import Structure, rebuild
+from .output import Clock, Output
+from .recording import Recording
+
+
+class Captured:
+    """Made from a recording whose run was captured; the gradients that the run set are undone.
+
+    ``inputs`` stand for the arguments, in the memory that the graph reads; ``results`` are the
+    leaves of what the function returned, in the structure ``shape``.
+    """
+
+    def __init__(
+        self,
+        recording: Recording,
+        pool: Pool,
+        graph: Any,
+        inputs: list[Any],
+        shape: Structure,
+        results: list[Any],
+    ) -> None:
+        self.pool, self.graph, self.shape = pool, graph, shape
+        self.home = recording
+        self.clock = Clock(recording.name)
+        self.inputs = [array_of(x) for x in inputs]
+        self.kept = recording.arrays  # memory of others that the graph uses
+        tensors = {i: x for i, x in enumerate(inputs) if isinstance(x, TensorBase)}
+        positions = {id(x): i for i, x in tensors.items()}
+        self.written_inputs = [i for i, x in tensors.items() if recording.has_written(x)]
+        self.input_grads = [(i, _plain(x._grad)) for i, x in tensors.items() if x._grad is not None]
+        self.results = [positions.get(id(x), _plain(x)) for x in results]
+
+        # Where the graph expects the gradient that a leaf had before, and the one it leaves.
+        touched = list(recording.grads.values())
+        self.entries: list[tuple[Any, Array]] = [
+            (weakref.ref(grad.leaf), grad.entry.data) for grad in touched if grad.entry is not None
+        ]
+        self.grads: list[tuple[Any, Any]] = [
+            (weakref.ref(grad.leaf), None if grad.leaf._grad is None else _plain(grad.leaf._grad))
+            for grad in touched
+            if grad.entry is None
+            or grad.leaf._grad is not grad.entry
+            or recording.has_written(grad.entry)
+        ]
+        recording.forget_grads()
+
+        # Whatever a replay writes gets a new version.
+        written = {id(version): (version, n) for version, n in recording.written.values()}
+        left = [x for x in self.results if not isinstance(x, int)]
+        left += [grad for _, grad in self.input_grads]
+        left += [grad for _, grad in self.grads if grad is not None]
+        for x in left:
+            if self._is_mine(x):
+                written.setdefault(id(x._version), (x._version, 1))
+        self.bumps = list(written.values())
+
+    def _is_mine(self, tensor: Any) -> bool:
+        return tensor._version.home is self.home
+
+    def replay(self, leaves: list[Any], call: int) -> Any:
+        """Do it on these arguments, as the function's call of that number; what it returns."""
+        with self.pool.device:
+            for leaf, target in zip(leaves, self.inputs, strict=True):
+                copy(array_of(leaf), target)
+            for reference, target in self.entries:
+                before = reference()._grad.data
+                if before is not target:
+                    copy(before, target)
+            self.graph.launch()
+            for position in self.written_inputs:
+                copy(self.inputs[position], array_of(leaves[position]))
+        self.clock.call = call
+        for version, count in self.bumps:
+            version.count += count
+        for reference, grad in self.grads:
+            leaf = reference()
+            if leaf is not None:
+                leaf._grad = None if grad is None else self._output(grad)
+        for position in self.written_inputs:
+            leaves[position].bump_version()
+        for position, grad in self.input_grads:
+            leaf, found = leaves[position], self._output(grad)
+            leaf._grad = found if leaf._grad is None else leaf._grad + found
+        results = [leaves[x] if isinstance(x, int) else self._output(x) for x in self.results]
+        return rebuild(self.shape, results)
+
+    def _output(self, tensor: Any) -> Any:
+        """For the caller: memory of this capture as an `Output`, a tensor from outside as it is."""
+        if not self._is_mine(tensor):
+            return tensor
+        return Output.around(tensor.data, tensor._version, self.clock)
+
+
+def array_of(leaf: Any) -> Array:
+    """The array of a tensor, or the array itself."""
+    return leaf.data if isinstance(leaf, TensorBase) else leaf
+
+
+def _plain(tensor: Any) -> Any:
+    """The tensor without the graph that it came from, which would keep memory."""
+    return tensor if tensor._node is None else tensor.detach()

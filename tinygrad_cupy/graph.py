@@ -1,0 +1,141 @@
+"""CUDA graphs: what a function does on a GPU, captured once and launched again with one call.
+
+The captured work uses memory of a pool of its own, on a stream of its own: what it frees may be
+used again within captures of the same pool, and by nobody else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from .backend import Array, import_cupy
+from .tracing import active, refuse_upload
+
+
+class CaptureError(RuntimeError):
+    """CUDA or CuPy refused what was to be captured."""
+
+
+class Pool:
+    """The memory and the stream of the captures of one function on one device.
+
+    Captures that share a pool share the memory of their temporaries, so they must be launched one
+    after the other. Arrays that outlive a capture keep their memory, and with it the pool.
+    """
+
+    def __init__(self, device: int) -> None:
+        cuda = import_cupy().cuda
+        self.device = cuda.Device(device)
+        self.memory = cuda.MemoryPool()
+        with self.device:
+            self.stream = cuda.Stream(non_blocking=True)
+
+    def allocate(self, size: int) -> Any:
+        """A CuPy allocator. What CuPy's pool gives does not keep the pool; what this gives does."""
+        pointer = self.memory.malloc(size)
+        if size == 0:
+            return pointer
+        cuda = import_cupy().cuda
+        kept = cuda.UnownedMemory(pointer.ptr, size, (self.memory, pointer), self.device.id)
+        return cuda.MemoryPointer(kept, 0)
+
+    @property
+    def total_bytes(self) -> int:
+        """Device memory that the pool holds, in use or not."""
+        with self.device:
+            return int(self.memory.total_bytes())
+
+    def capture(self, body: Callable[[], None]) -> Any:
+        """The graph of what ``body`` does on the GPU, which does not happen now.
+
+        Raises what ``body`` raises, and `CaptureError` where CUDA or CuPy refuse. Either way the
+        device is as it was.
+        """
+        cupy = import_cupy()
+        with self.device:
+            caller = cupy.cuda.get_current_stream()
+            caller.synchronize()
+            cupy.get_default_memory_pool().free_all_blocks()  # what the eager run left behind
+            with _no_garbage_collection(), self.stream, cupy.cuda.using_allocator(self.allocate):
+                self.stream.begin_capture()  # CuPy's mode lets pools and modules load meanwhile
+                try:
+                    body()
+                    graph = self.stream.end_capture()
+                except BaseException as error:
+                    self._abandon()
+                    if _is_refusal(error):
+                        raise CaptureError(str(error)) from error
+                    raise
+            graph.upload(caller)
+        return graph
+
+    def _abandon(self) -> None:
+        """End a capture that failed, and start the next one on a fresh stream."""
+        with contextlib.suppress(Exception):  # it has ended already, or was invalidated
+            self.stream.end_capture()
+        self.stream = import_cupy().cuda.Stream(non_blocking=True)
+
+    def like(self, array: Array) -> Array:
+        """Memory of the pool for an array of this shape, dtype and layout."""
+        cupy = import_cupy()
+        with self.device, self.stream, cupy.cuda.using_allocator(self.allocate):
+            return cupy.empty_like(array)
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Whether an error says that something cannot be captured, rather than that it is wrong."""
+    cuda = import_cupy().cuda
+    kinds = (cuda.runtime.CUDARuntimeError, cuda.driver.CUDADriverError, NotImplementedError)
+    return isinstance(error, kinds)
+
+
+@contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Collected objects of others could call what a capture does not allow."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
+@contextlib.contextmanager
+def watching_uploads() -> Iterator[None]:
+    """Refuse uploads by CuPy itself (`cupy.asarray` of a list) while this thread is in a run.
+
+    They go through pinned memory. Inside a capture they would copy the same values at every
+    replay, and leave an event that CuPy waits for in vain.
+    """
+    cupy = import_cupy()
+    allocate = cupy.get_default_pinned_memory_pool().malloc
+
+    def refusing(size: int) -> Any:
+        if active.run is not None:
+            refuse_upload()
+        return allocate(size)
+
+    cupy.cuda.set_pinned_memory_allocator(refusing)
+    try:
+        yield
+    finally:
+        cupy.cuda.set_pinned_memory_allocator(allocate)
+
+
+def device_number(array: Array) -> int:
+    """The number of the CUDA device that holds ``array``; -1 for the CPU."""
+    return -1 if isinstance(array, np.ndarray) else int(array.data.device_id)
+
+
+def copy(source: Array, target: Array) -> None:
+    """Copy between CuPy arrays of one shape and dtype, in the order of the current stream."""
+    if source.flags.c_contiguous and target.flags.c_contiguous:
+        target.data.copy_from_device_async(source.data, source.nbytes)
+    else:
+        target[...] = source

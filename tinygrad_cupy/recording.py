@@ -1,0 +1,217 @@
+"""What one run of a jitted function depends on, and what it leaves behind.
+
+A `Recording` is the `Run` that the engine reports to. From it come the `Guards`, which tell
+whether a later call may reuse what this run captured, and the effects that a replay redoes.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import FrameType, TracebackType
+from typing import Any
+
+import numpy as np
+
+from .autograd import TensorBase, Version
+from .backend import Array, array_module
+from .tensor import Tensor
+from .tracing import active
+
+FITS, DIFFERS, OUTDATED = "fits", "differs", "outdated"
+
+
+@dataclass
+class Guards:
+    """What a run depended on beside its arguments; owners are held weakly."""
+
+    tensors: list[tuple[Any, Array | None, bool]]  # tensor, its array if captured, requires_grad
+    attributes: list[tuple[Any, str, Any]]  # owner, name, value
+    grads: list[tuple[Any, bool]]  # leaf whose gradient was read, whether it had one
+
+    def judge(self) -> str:
+        """`FITS`; `DIFFERS` when another variant is wanted now; `OUTDATED` when it never will."""
+        for reference, array, requires_grad in self.tensors:
+            tensor = reference()
+            if tensor is None or (array is not None and tensor.data is not array):
+                return OUTDATED
+            if tensor.requires_grad is not requires_grad:
+                return DIFFERS
+        for reference, name, value in self.attributes:
+            owner = reference()
+            if owner is None:
+                return OUTDATED
+            now = getattr(owner, name)
+            if now is not value and not _same_number(now, value):
+                return DIFFERS
+        for reference, present in self.grads:
+            leaf = reference()
+            if leaf is None:
+                return OUTDATED
+            if (leaf._grad is not None) is not present:
+                return DIFFERS
+        return FITS
+
+
+def _same_number(a: Any, b: Any) -> bool:
+    return type(a) is type(b) and isinstance(a, bool | int | float | str) and a == b
+
+
+@dataclass
+class LeafGrad:
+    """What happened to the gradient of a leaf from outside."""
+
+    leaf: TensorBase
+    before: Tensor | None
+    read_first: bool  # read before it was set: the run depends on what it was
+    entry: Tensor | None = None  # in a capture: memory that `before` is copied to for each replay
+
+
+class Recording:
+    """A run in progress; a context. ``capturing`` is False for the eager first call."""
+
+    def __init__(
+        self, name: str, arguments: Sequence[Any], on_gpu: bool, capturing: bool = False
+    ) -> None:
+        self.name, self.on_gpu, self.capturing = name, on_gpu, capturing
+        self.own = {id(x._version): x for x in arguments if isinstance(x, TensorBase)}
+        self.tensors: dict[int, Any] = {}
+        self.attributes: dict[tuple[int, str], tuple[Any, str, Any]] = {}
+        self.grads: dict[int, LeafGrad] = {}
+        self.written: dict[int, tuple[Version, int]] = {}
+        self.arrays: list[Array] = []
+
+    def __enter__(self) -> Recording:
+        active.run = self
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        active.run = None
+
+    # --- what the engine reports ----------------------------------------------------------------
+
+    def is_outside(self, tensor: Any) -> bool:
+        """Whether a tensor was made before this run and is no argument of it."""
+        return tensor._version.home is not self and id(tensor._version) not in self.own
+
+    def uses(self, tensors: Sequence[Any]) -> None:
+        for tensor in tensors:
+            if self.on_gpu and isinstance(tensor.data, np.ndarray):
+                self.refuse(
+                    "a tensor on the CPU is used, which a replay would not compute again",
+                    'make it on the GPU outside, with .to("cuda"), or pass it as an argument',
+                )
+            if self.is_outside(tensor):
+                self.tensors[id(tensor)] = tensor
+
+    def writes(self, tensor: Any) -> None:
+        version = tensor._version
+        count = self.written.get(id(version), (version, 0))[1]
+        self.written[id(version)] = (version, count + 1)
+        self.uses([tensor])
+
+    def reads_grad(self, leaf: Any) -> None:
+        if id(leaf) in self.grads or not self.is_outside(leaf):
+            return
+        grad = LeafGrad(leaf, leaf._grad, read_first=True)
+        self.grads[id(leaf)] = grad
+        if grad.before is None:
+            return
+        if self.capturing:
+            array = grad.before.data
+            grad.entry = leaf._grad = Tensor._wrap(array_module(array).empty_like(array))
+        else:
+            self.own[id(grad.before._version)] = grad.before
+
+    def sets_grad(self, leaf: Any) -> None:
+        if id(leaf) not in self.grads and self.is_outside(leaf):
+            self.grads[id(leaf)] = LeafGrad(leaf, leaf._grad, read_first=False)
+
+    def reads(self, owner: Any, name: str, value: Any) -> None:
+        self.attributes.setdefault((id(owner), name), (owner, name, value))
+
+    def keeps(self, array: Any) -> None:
+        self.arrays.append(array)
+
+    def refuse(self, what: str, remedy: str) -> None:
+        place = _place(_outer_frames(sys._getframe()))
+        raise RuntimeError(
+            f"[jit] {place}: {what}, inside {self.name}, a jitted function: {remedy}"
+        )
+
+    def has_written(self, tensor: Any) -> bool:
+        """Whether the memory of a tensor was written in place."""
+        return id(tensor._version) in self.written
+
+    # --- what came of it ------------------------------------------------------------------------
+
+    def forget_grads(self) -> None:
+        """Give every leaf the gradient that it had before."""
+        for grad in self.grads.values():
+            grad.leaf._grad = grad.before
+
+    def finish(self) -> Guards:
+        """The guards of this run, which lets go of all tensors. Ones that die then were temporary.
+
+        Those that live on are expected to: when one dies, somebody has put another in its place.
+        """
+        seen = [
+            (weakref.ref(x), x.data if self.capturing else None, x.requires_grad)
+            for x in self.tensors.values()
+        ]
+        self.arrays += [x.data for x in self.tensors.values()] if self.capturing else []
+        owners = [(_reference(o), name, value) for o, name, value in self.attributes.values()]
+        grads = [
+            (weakref.ref(grad.leaf), grad.before is not None)
+            for grad in self.grads.values()
+            if grad.read_first
+        ]
+        for collection in (self.tensors, self.attributes, self.grads, self.own, self.written):
+            collection.clear()
+        return Guards(
+            [one for one in seen if one[0]() is not None],
+            [one for one in owners if one[0]() is not None],
+            [one for one in grads if one[0]() is not None],
+        )
+
+
+def _reference(owner: Any) -> Any:
+    """A weak reference, or for what has none (an object with slots) a strong one."""
+    try:
+        return weakref.ref(owner)
+    except TypeError:
+        return lambda: owner
+
+
+# --- where in the user's program ------------------------------------------------------------------
+
+
+def place_of(error: BaseException) -> str:
+    """FILE:LINE of the last frame outside of this package and CuPy that the error went through."""
+    frames = []
+    trace = error.__traceback__
+    while trace is not None:
+        frames.append((trace.tb_frame, trace.tb_lineno))
+        trace = trace.tb_next
+    return _place(reversed(frames))
+
+
+def _outer_frames(frame: FrameType | None) -> Iterator[tuple[FrameType, int]]:
+    while frame is not None:
+        yield frame, frame.f_lineno
+        frame = frame.f_back
+
+
+def _place(frames: Iterator[tuple[FrameType, int]]) -> str:
+    for frame, line in frames:
+        package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        if package not in ("tinygrad_cupy", "cupy", "cupyx", "contextlib", "functools"):
+            return f"{frame.f_code.co_filename}:{line}"
+    return "inside tinygrad_cupy"
