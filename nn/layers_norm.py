@@ -20,7 +20,8 @@ class BatchNorm(Module):
     those of the batch, and running_mean and running_var move towards the batch's mean and unbiased
     variance by `momentum`; in evaluation the running ones are used. `weight` starts at 1, `bias` at
     0, running_mean at 0, running_var at 1. num_batches_tracked counts training batches, as in
-    PyTorch's state_dict. Use BatchNorm1d or BatchNorm2d.
+    PyTorch's state_dict. Called with `relu` or `pool`, ReLU and MaxPool2d(2) are applied as well,
+    in the same kernel. Use BatchNorm1d or BatchNorm2d.
     """
 
     layouts: tuple[str, ...] = ()
@@ -35,7 +36,7 @@ class BatchNorm(Module):
         self.running_var = Tensor.ones(self.num_features)
         self.num_batches_tracked = Tensor(np.zeros((), np.int64), device=self.weight.device)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, relu: bool = False, pool: bool = False) -> Tensor:
         checks.input_axes(self, x, *self.layouts)
         checks.input_size(self, x, 1, self.num_features, "input channels")
         if self.training and x.size == self.num_features:
@@ -51,6 +52,8 @@ class BatchNorm(Module):
             training=self.training,
             momentum=self.momentum,
             eps=self.eps,
+            relu=relu,
+            pool=pool,
             num_batches_tracked=self.num_batches_tracked,
         )
 
@@ -69,6 +72,7 @@ class BatchNorm2d(BatchNorm):
     """Batch normalization of images (N, C, H, W): one mean and variance for each of C channels."""
 
     layouts = ("N, C, H, W",)
+    fuses = ("relu", "pool")
     __doc__ = f"{__doc__}\n\n{BatchNorm.__doc__}"
 
 

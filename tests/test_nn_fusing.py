@@ -53,6 +53,8 @@ def run_ops(model: Any, x: Tensor, monkeypatch: pytest.MonkeyPatch) -> list[str]
         ([conv(), nn.ReLU(), nn.MaxPool2d(3)], ["ConvBlock", "MaxPool"]),
         ([MyConv(2, 4, 3), nn.ReLU()], ["Conv2d", "Relu"]),
         ([conv(), MyReLU(), nn.MaxPool2d(2)], ["Conv2d", "Relu", "MaxPool"]),
+        ([nn.BatchNorm2d(2), nn.ReLU(), nn.MaxPool2d(2)], ["BatchNorm"]),
+        ([conv(), nn.ReLU(), nn.BatchNorm2d(4), nn.MaxPool2d(2)], ["ConvBlock", "BatchNorm"]),
         ([nn.Sequential(conv()), nn.ReLU()], ["Conv2d", "Relu"]),
     ],
 )
@@ -136,6 +138,22 @@ def test_a_write_into_the_output_is_noticed(device: str) -> None:
     y.detach().assign_(1.0)
     with pytest.raises(RuntimeError, match=r"^\[ConvBlock\] .* written in place"):
         y.sum().backward()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_norm_with_its_pool_is_the_chain(device: str, training: bool) -> None:
+    model = nn.Sequential(nn.BatchNorm2d(5), nn.ReLU(), nn.MaxPool2d(2)).train(training)
+    plain = nn.Sequential(nn.BatchNorm2d(5)).train(training)
+    x = Tensor.randn(6, 5, 7, 4, requires_grad=True)
+    for norm in (model[0], plain[0]):
+        norm.weight.assign_(np.array([1.0, -2.0, 0.5, 0.0, 3.0], np.float32))  # type: ignore[attr-defined]
+    fused, chain = model(x), plain(x).relu().max_pool2d(2)
+    np.testing.assert_allclose(fused.numpy(), chain.numpy(), rtol=1e-5, atol=1e-6)
+    seed = Tensor.randn(*fused.shape)
+    ours, theirs = tg.grad(fused, x, seed), tg.grad(chain, x, seed)
+    np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-4, atol=1e-5)
+    for name, value in plain.state_dict().items():
+        np.testing.assert_allclose(model.state_dict()[name], value, rtol=1e-6)
 
 
 def test_errors_still_name_the_layer() -> None:

@@ -95,7 +95,7 @@ class NormMixin(TensorBase):
             )
         if pool:
             expect_images("batch_norm", self)
-            POOL.output_size("batch_norm", x.shape[2:])
+            POOL.output_size("max_pool2d", x.shape[2:])
         if not training:
             column = (1, -1, *[1] * (len(x.shape) - 2))
             scale = weight / (running_var + eps).sqrt()
