@@ -59,7 +59,7 @@ class Torch:
         self.peak_bytes: int | None = None
         self.step = self._captured() if graph else self._step
         if cell.impl == "torch-compile":
-            self._warm_up()
+            without_trace(lambda: self._step(self.batches[0]), self.model, self.adam)
 
     def _load(self, weights: dict[str, Any]) -> None:
         import torch
@@ -85,43 +85,17 @@ class Torch:
         self.adam.step()
         return loss.detach()
 
-    def _warm_up(self) -> None:
-        """A few steps that leave no trace in weights and optimizer."""
-        kept = {name: value.clone() for name, value in self.model.state_dict().items()}
-        for i in range(4):
-            self._step(self.batches[i % len(self.batches)])
-        self.model.load_state_dict(kept)
-        for state in self.adam.state.values():
-            for value in state.values():
-                value.zero_()
-
     def _captured(self) -> Callable[[Any], Any]:
         """The step as one CUDA graph; on the CPU, for trying this out, the step itself."""
-        import torch
-
-        rows = self.batches[0].clone()
         if not self.cuda:
             return self._step
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            self._warm_up()
-        torch.cuda.current_stream().wait_stream(side)
-        torch.cuda.synchronize()
-        # What cuDNN tried out while choosing an algorithm does not count.
-        gc.collect()
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            loss = self._step(rows)
-        torch.cuda.synchronize()
-        self.peak_bytes = torch.cuda.max_memory_allocated()
+        rows = self.batches[0].clone()
+        graph, self.peak_bytes = captured(lambda: self._step(rows), self.model, self.adam)
 
         def replay(new_rows: Any) -> Any:
             rows.copy_(new_rows)
             graph.replay()
-            return loss
+            return graph.result
 
         return replay
 
@@ -142,6 +116,40 @@ class Torch:
     def losses(self, steps: int) -> list[float]:
         """The losses of the next steps."""
         return [float(self._call()) for _ in range(steps)]
+
+
+def without_trace(step: Callable[[], Any], model: Any, adam: Any) -> None:
+    """A few steps, to warm up, after which weights and optimizer are as they were."""
+    kept = {name: value.clone() for name, value in model.state_dict().items()}
+    for _ in range(4):
+        step()
+    model.load_state_dict(kept)
+    for state in adam.state.values():
+        for value in state.values():
+            value.zero_()
+
+
+def captured(step: Callable[[], Any], model: Any, adam: Any) -> tuple[Any, int]:
+    """``step`` as a CUDA graph, its result as the graph's ``result``; and its peak memory."""
+    import torch
+
+    class Graph(torch.cuda.CUDAGraph):
+        result: Any = None
+
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        without_trace(step, model, adam)
+    torch.cuda.current_stream().wait_stream(side)
+    torch.cuda.synchronize()
+    gc.collect()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()  # what cuDNN tried out to choose from does not count
+    graph = Graph()
+    with torch.cuda.graph(graph):
+        graph.result = step()
+    torch.cuda.synchronize()
+    return graph, torch.cuda.max_memory_allocated()
 
 
 def release(device: str) -> None:
