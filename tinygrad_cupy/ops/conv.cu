@@ -74,8 +74,8 @@ __device__ __forceinline__ void multiply_patch(float (*acc)[NT][4], const float*
                     for (int i = 0; i < MT; ++i) {
                         float2 upper = *(const float2*)(a_tap + rows[2 * i] + k + 2 * t);
                         float2 lower = *(const float2*)(a_tap + rows[2 * i + 1] + k + 2 * t);
-                        a[i][0] = to_tf32(upper.x), a[i][2] = to_tf32(upper.y);
-                        a[i][1] = to_tf32(lower.x), a[i][3] = to_tf32(lower.y);
+                        a[i][0] = near_tf32(upper.x), a[i][2] = near_tf32(upper.y);
+                        a[i][1] = near_tf32(lower.x), a[i][3] = near_tf32(lower.y);
                     }
 #pragma unroll
                     for (int j = 0; j < NT; ++j) {

@@ -120,10 +120,10 @@ conv_weight(const float* __restrict__ x, const float* __restrict__ grad, float* 
 #pragma unroll
                     for (int i = 0; i < MT; ++i)
 #pragma unroll
-                        for (int n = 0; n < 4; ++n) a[0][i][n] = to_tf32(a[0][i][n]);
+                        for (int n = 0; n < 4; ++n) a[0][i][n] = near_tf32(a[0][i][n]);
 #pragma unroll
                     for (int j = 0; j < NT; ++j) {
-                        float b[2] = {to_tf32(pixel[0][columns[j]]), to_tf32(pixel[1][columns[j]])};
+                        float b[2] = {near_tf32(pixel[0][columns[j]]), near_tf32(pixel[1][columns[j]])};
 #pragma unroll
                         for (int i = 0; i < MT; ++i) multiply_tf32(acc[i][j], a[0][i], b);
                     }
