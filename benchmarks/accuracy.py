@@ -234,8 +234,7 @@ def versions(impl: str, device: str) -> tuple[dict[str, str], str | None]:
     """Of the library that a process uses, and the name of the GPU where ours is asked."""
     if impl == "torch":
         return steps_torch.versions(device), None
-    names = backend.device_names() if device != "cpu" else []
-    return steps_ours.versions(device), names[0].partition(" ")[2] if names else None
+    return steps_ours.versions(device), steps_ours.device_name(device)
 
 
 def runs(what: str, impl: str, options: Any) -> list[tuple[str, str, str, str, int]]:

@@ -47,8 +47,13 @@ def read_data(data_dir: str | None, images: int = 60_000) -> ArrayDataset:
     """
     if data_dir is not None or datasets.find_mnist() is not None:
         return datasets.mnist(data_dir, download=False)[0]
-    digits, _ = datasets.digits()
+    digits = read_digits()
     return digits.take(np.arange(images) % len(digits))
+
+
+def read_digits() -> ArrayDataset:
+    """The training images of the digits inside the package."""
+    return datasets.digits()[0]
 
 
 def batches_of(images: int, batch: int, limit: int | None = None) -> np.ndarray:

@@ -126,3 +126,10 @@ def versions(device: str) -> dict[str, str]:
         found["cuda"] = str(cupy.cuda.runtime.runtimeGetVersion())
         found["driver"] = str(cupy.cuda.runtime.driverGetVersion())
     return found
+
+
+def device_name(device: str) -> str | None:
+    """The maker's name of a GPU; None for the CPU."""
+    if device == "cpu":
+        return None
+    return backend.device_names()[int(device.partition(":")[2] or 0)].partition(" ")[2]

@@ -38,8 +38,8 @@ Row = dict[str, Any]
 class Bench:
     """The processes, the rows so far, and what went wrong."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
-        self.options = options
+    def __init__(self, options: argparse.Namespace, command: str) -> None:
+        self.options, self.command = options, command
         self.on_cpu = options.device == "cpu"
         self.check_steps = 24 if self.on_cpu else 32
         self.sample_seconds = options.sample_ms / 1e3
@@ -198,8 +198,7 @@ class Bench:
 
     def save(self) -> None:
         if self.options.out:
-            command = shlex.join(["python", "-m", "benchmarks.train_step", *sys.argv[1:]])
-            content = report.facts(command, self.device, self.versions)
+            content = report.facts(self.command, self.device, self.versions)
             seconds = round(time.monotonic() - self.started)
             content |= {"seconds": seconds, "rows": self.rows, "failures": self.failures}
             report.write(self.options.out, content)
@@ -314,9 +313,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return options
 
 
-def main() -> int:
-    options = parse()
-    bench = Bench(options)
+def run(options: argparse.Namespace, command: str) -> int:
+    """Measure what the options ask for; 1 when something failed."""
+    bench = Bench(options, command)
     if options.merge and options.out and options.out.exists():
         bench.rows = report.read(options.out)["rows"]
     groups = plan(options)
@@ -336,6 +335,10 @@ def main() -> int:
         bench.close()
     print("\n".join(["", *summary(bench.rows)]), flush=True)
     return 1 if bench.failures else 0
+
+
+def main() -> int:
+    return run(parse(), shlex.join(["python", "-m", "benchmarks.train_step", *sys.argv[1:]]))
 
 
 if __name__ == "__main__":

@@ -18,8 +18,6 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from tinygrad_cupy import backend
-
 from .cells import Cell, read_data
 
 COMPILERS = 8  # threads that compile at a time
@@ -37,12 +35,8 @@ class Bench:
 
     def hello(self) -> dict[str, Any]:
         """Versions, and the name of the device where ours is asked."""
-        names = backend.device_names() if self.kind == "ours" and self.device != "cpu" else []
-        number = int(self.device.partition(":")[2] or 0)
-        return {
-            "versions": self.steps.versions(self.device),
-            "device": names[number].partition(" ")[2] if names else None,
-        }
+        name = self.steps.device_name(self.device) if self.kind == "ours" else None
+        return {"versions": self.steps.versions(self.device), "device": name}
 
     def prepare(self, cells: list[list[Any]], steps: int) -> dict[str, Any]:
         """Make the cells ready (JAX's compile side by side) and do the first steps of each.

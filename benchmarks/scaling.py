@@ -1,0 +1,28 @@
+"""Time per image from batch 32 to 16384: `benchmarks.train_step` on other batches.
+
+python -m benchmarks.scaling [--nets medium] [options of benchmarks.train_step]
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+
+from . import train_step
+
+BATCHES = "32,64,128,256,512,1024,2048,4096,8192,16384"
+DEFAULTS = [
+    "--nets", "medium", "--batches", BATCHES, "--precisions", "tf32", "--rounds", "5",
+    "--impls", "ours,ours-scan,torch-graph,torch-graph-cl,jax-jit",
+]  # fmt: skip
+
+
+def main() -> int:
+    options = train_step.parse([*DEFAULTS, *sys.argv[1:]])
+    return train_step.run(
+        options, shlex.join(["python", "-m", "benchmarks.scaling", *sys.argv[1:]])
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
