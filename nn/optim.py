@@ -104,10 +104,10 @@ class Optimizer:
         for position, param in enumerate(self.params):
             if param.grad is None or not param.requires_grad:
                 continue
-            if kernel is None or isinstance(param.data, np.ndarray):
+            placed = None if kernel is None else self._place(position, param)
+            if placed is None:
                 self._step_one(position, param)
             else:
-                placed = self._place(position, param)
                 grad = _laid_out(param.grad.data, placed.array)
                 row = Row((placed.array, grad, *placed.state), position)
                 rows.setdefault(placed.device, []).append(row)
@@ -139,11 +139,13 @@ class Optimizer:
     def _numbers(self) -> list[float]:
         return [float(getattr(self, name)) for name in self.hyperparameters]
 
-    def _place(self, position: int, param: Tensor) -> _Placed:
-        """Where a kernel finds a parameter and its state on the GPU that it is on now."""
+    def _place(self, position: int, param: Tensor) -> _Placed | None:
+        """Where a kernel finds a parameter and its state, or None for one on the CPU."""
         known = self._placed[position]
         if known is not None and known.source is param.data:
             return known
+        if not backend.is_cuda(param.data):
+            return None
         device = param.device
         if device not in self._memory:
             self._memory[device] = DeviceMemory(device, len(self.params), self._numbers())

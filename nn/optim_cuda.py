@@ -121,7 +121,7 @@ def clip(grads: Sequence[Array], limit: float) -> tuple[Array, list[Array]]:
     with backend.on_device_of(grads[0]):
         given = [xp.ascontiguousarray(grad) for grad in grads]
         norm, factor = _clip_factor([Row((grad,)) for grad in given], limit)
-        scaled = [xp.empty_like(grad) for grad in given]
+        scaled = [xp.empty(grad.shape, grad.dtype) for grad in grads]
         rows = [Row(pair) for pair in zip(given, scaled, strict=True)]
         for capacity, table, count, blocks in _tables(rows):
             if blocks:
