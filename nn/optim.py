@@ -14,6 +14,7 @@ import numpy as np
 
 from tinygrad_cupy import backend
 from tinygrad_cupy.tensor import Tensor
+from tinygrad_cupy.tracing import active, observe
 
 from . import checks, optim_cuda
 from .optim_cuda import DeviceMemory, Row
@@ -99,6 +100,7 @@ class Optimizer:
     def step(self) -> None:
         """Update every parameter that has a gradient."""
         kernel = self.kernel
+        observe(self, "slots")
         rows: dict[str, list[Row]] = {}
         copies: list[_Placed] = []
         for position, param in enumerate(self.params):
@@ -121,6 +123,11 @@ class Optimizer:
             placed.source[...] = placed.array
 
     def _step_one(self, position: int, param: Tensor) -> None:
+        if active.run is not None and backend.is_cuda(param.data):
+            active.run.refuse(
+                f"{checks.name_of(self)} counts its steps on the host, where a replay would not",
+                "call step() outside of the function",
+            )
         self._count_on(CPU, position)
         self._counts[position] += 1
         assert param.grad is not None

@@ -13,6 +13,7 @@ import numpy as np
 
 from tinygrad_cupy import backend
 from tinygrad_cupy.backend import Array, CudaFile
+from tinygrad_cupy.tracing import keep
 
 _kernels = CudaFile(__file__, "optim.cu")
 
@@ -98,6 +99,7 @@ class DeviceMemory:
 
     def step(self, kernel: str, rows: Sequence[Row]) -> None:
         """Step and count each of ``rows``, whose arrays are parameter, gradient and slots."""
+        keep(self.numbers, self.counts, self.ticket, *(x for row in rows for x in row.arrays))
         with self.device:
             for dtype, group in _by_dtype(rows).items():
                 for capacity, table, count, blocks in _tables(group):

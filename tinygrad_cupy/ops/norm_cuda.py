@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backend import Array, CudaFile, import_cupy
+from ..tracing import keep
 from .norm_kernels import Result, Running, move, rows_of, shaped
 
 _kernels = CudaFile(__file__, "norm.cu")
@@ -56,6 +57,7 @@ def ticket_of(array: Array) -> Array:
         tickets = cupy.zeros(_TICKETS, np.uint32)
         if not cupy.cuda.get_current_stream().is_capturing():  # else it is not zero yet
             _tickets[array.device.id] = tickets
+    keep(tickets)
     slot = (array.data.ptr >> 9) % _TICKETS
     return tickets[slot : slot + 1]
 
