@@ -20,8 +20,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import shlex
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -282,7 +280,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     end = time.monotonic() + 60 * options.minutes
-    command = shlex.join(["python", "-m", "benchmarks.accuracy", *sys.argv[1:]])
+    command = report.command("accuracy")
     rows: list[Row] = []
     found: dict[str, str] = {}
     device: str | None = None

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -91,7 +90,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    command = shlex.join(["python", "-m", "benchmarks.coldstart", *sys.argv[1:]])
+    command = report.command("coldstart")
     precision = "fp32" if options.device == "cpu" else "tf32"
     rows: list[Row] = []
     versions: dict[str, str] = {}

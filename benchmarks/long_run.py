@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import gc
 import os
-import shlex
 import sys
 import time
 from pathlib import Path
@@ -97,7 +96,7 @@ def main() -> int:
     flat = all(note[key] == rows_of_file[0][key] for note in rows_of_file for key in kept)
     print(f"{options.steps} steps in {seconds:.1f} s, memory {'flat' if flat else 'NOT FLAT'}")
     if options.out:
-        command = shlex.join(["python", "-m", "benchmarks.long_run", *sys.argv[1:]])
+        command = report.command("long_run")
         name = steps_ours.device_name(options.device)
         facts = report.facts(command, name, steps_ours.versions(options.device))
         summary = {"flat": flat, "seconds": round(seconds, 1), "rows": rows_of_file}

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import shlex
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -254,9 +252,7 @@ def main() -> None:
     torch.backends.cudnn.benchmark = True
     versions = steps_ours.versions(options.device) | steps_torch.versions(options.device)
     name = steps_ours.device_name(options.device)
-    head = report.facts(
-        shlex.join(["python", "-m", "benchmarks.ops", *sys.argv[1:]]), name, versions
-    )
+    head = report.facts(report.command("ops"), name, versions)
     rows: list[dict[str, Any]] = []
     failures: list[dict[str, Any]] = []
     wanted = [word for word in options.only.split(",") if word]

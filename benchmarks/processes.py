@@ -23,6 +23,7 @@ def clean_environment(threads: int | None = None) -> dict[str, str]:
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS_")}
     kept["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+    kept.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "4")  # several processes compile at a time
     if threads is not None:
         kept["TINYGRAD_CUPY_THREADS"] = kept["OMP_NUM_THREADS"] = str(threads)
     return kept

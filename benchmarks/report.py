@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import subprocess
+import sys
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,14 @@ def facts(command: str, device: str | None, versions: dict[str, str]) -> dict[st
         "versions": {"python": platform.python_version(), **versions},
         "command": command,
     }
+
+
+def command(module: str) -> str:
+    """The command line of this process, without the names of folders on this machine."""
+    words, hidden = [], {"--data-dir": "DIR", "--out": "FILE", "--out-dir": "DIR"}
+    for before, word in zip(["", *sys.argv[1:]], sys.argv[1:], strict=False):
+        words.append(hidden.get(before, word))
+    return shlex.join(["python", "-m", f"benchmarks.{module}", *words])
 
 
 def cpu_name() -> str:

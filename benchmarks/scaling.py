@@ -5,10 +5,9 @@ python -m benchmarks.scaling [--nets medium] [options of benchmarks.train_step]
 
 from __future__ import annotations
 
-import shlex
 import sys
 
-from . import train_step
+from . import report, train_step
 
 BATCHES = "32,64,128,256,512,1024,2048,4096,8192,16384"
 DEFAULTS = [
@@ -19,9 +18,7 @@ DEFAULTS = [
 
 def main() -> int:
     options = train_step.parse([*DEFAULTS, *sys.argv[1:]])
-    return train_step.run(
-        options, shlex.join(["python", "-m", "benchmarks.scaling", *sys.argv[1:]])
-    )
+    return train_step.run(options, report.command("scaling"))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ in it and make the exit code 1. Peak memory is the allocator's peak less the dat
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -338,7 +337,7 @@ def run(options: argparse.Namespace, command: str) -> int:
 
 
 def main() -> int:
-    return run(parse(), shlex.join(["python", "-m", "benchmarks.train_step", *sys.argv[1:]]))
+    return run(parse(), report.command("train_step"))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,130 @@
+"""The pictures of the README from the result files.
+
+    python -m benchmarks.pictures [--results DIR] [--out DIR]
+
+throughput.png: images per second over the best peer, from h200.json; scaling.png: microseconds per
+image over the batch size, from h200_scaling.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
+from matplotlib.ticker import LogLocator, NullLocator
+
+from . import report
+from .tables import RESULTS, groups
+from .train_step import best
+
+Row = dict[str, Any]
+INK, MUTED, GRID = "#1f2328", "#59636e", "#d8dee4"
+BLUES = ["#9ec5f4", "#4a8fe0", "#1553a0"]
+LINES = {"tinygrad_cupy": "#1553a0", "PyTorch, CUDA graph": "#d2691e", "JAX": "#2f855a"}
+STYLE = {
+    "font.size": 11, "text.color": INK, "axes.edgecolor": GRID, "axes.labelcolor": INK,
+    "xtick.color": MUTED, "ytick.color": MUTED, "axes.spines.top": False,
+    "axes.spines.right": False, "figure.facecolor": "white", "savefig.facecolor": "white",
+}  # fmt: skip
+
+
+def throughput(content: dict[str, Any], precision: str, place: Path) -> None:
+    """Bars: our images per second over the best peer's, a group per net, a bar per batch."""
+    cells = {
+        (net, batch): (best(rows, ours=True), best(rows, ours=False))
+        for net, batch, rows in groups(content["rows"], precision)
+    }
+    ratios = {key: peer["us"] / ours["us"] for key, (ours, peer) in cells.items() if ours and peer}
+    nets = list(dict.fromkeys(net for net, _ in ratios))
+    batches = sorted({batch for _, batch in ratios})
+    figure, axes = plt.subplots(figsize=(8, 3.6), layout="constrained")
+    width = 0.8 / len(batches)
+    for j, batch in enumerate(batches):
+        spots = [i + (j - (len(batches) - 1) / 2) * width for i in range(len(nets))]
+        heights = [ratios.get((net, batch), 0.0) for net in nets]
+        bars = axes.bar(
+            spots, heights, width * 0.92, color=BLUES[j % len(BLUES)], label=f"batch {batch}"
+        )
+        axes.bar_label(bars, [f"{h:.2f}×" for h in heights], padding=2, fontsize=10, color=INK)
+    axes.axhline(1, color=INK, linewidth=1, linestyle=(0, (4, 3)))
+    axes.text(
+        len(nets) - 0.52, 1.02, "best of PyTorch\nand JAX", fontsize=9, color=INK, va="bottom"
+    )
+    axes.set_xlim(-0.55, len(nets) - 0.1)
+    axes.set_xticks(range(len(nets)), nets)
+    axes.tick_params(length=0)
+    axes.set_ylabel("throughput over the best peer")
+    axes.set_title(_title(f"Train step, {precision}", content), loc="left", fontsize=11)
+    axes.legend(frameon=False, ncols=len(batches), loc="upper left", fontsize=10)
+    axes.set_ylim(0, max([1.0, *ratios.values()]) * 1.25)
+    figure.savefig(place, dpi=160)
+    plt.close(figure)
+
+
+def scaling(content: dict[str, Any], place: Path) -> None:
+    """Lines: microseconds per image over the batch size, the fastest way of each side."""
+    net = content["rows"][0]["net"]
+    sides = {
+        "tinygrad_cupy": ("ours", "ours-scan"),
+        "PyTorch, CUDA graph": ("torch-graph", "torch-graph-cl"),
+        "JAX": ("jax-jit", "jax-scan"),
+    }
+    figure, axes = plt.subplots(figsize=(8, 3.8), layout="constrained")
+    for name, impls in sides.items():
+        fastest: dict[int, float] = {}
+        for row in content["rows"]:
+            if row["net"] == net and row["impl"] in impls:
+                us = row["us"] / row["batch"]
+                fastest[row["batch"]] = min(us, fastest.get(row["batch"], us))
+        if fastest:
+            line = sorted(fastest.items())
+            axes.plot(*zip(*line, strict=True), color=LINES[name], marker="o", markersize=4, lw=2)
+            axes.annotate(
+                name, line[-1], xytext=(8, 0), textcoords="offset points", color=LINES[name],
+                va="center", fontsize=10,
+            )  # fmt: skip
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    ticks = sorted({row["batch"] for row in content["rows"]})
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.set_xlim(ticks[0] * 0.8, ticks[-1] * 5)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.grid(axis="y", color=GRID, linewidth=0.6)
+    axes.tick_params(which="both", length=0)
+    axes.set_xlabel("batch size")
+    axes.set_ylabel("µs per image")
+    axes.set_title(_title(f"Train step of {net}, tf32", content), loc="left", fontsize=11)
+    figure.savefig(place, dpi=160)
+    plt.close(figure)
+
+
+def _title(what: str, content: dict[str, Any]) -> str:
+    versions = content["versions"]
+    peers = ", ".join(
+        f"{k} {versions[k].partition('+')[0]}" for k in ("torch", "jax") if k in versions
+    )
+    return f"{what} · {content['device']} · {peers}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, default=RESULTS.parent.parent / "docs")
+    options = parser.parse_args()
+    with mpl.rc_context(STYLE):
+        if (options.results / "h200.json").exists():
+            content = report.read(options.results / "h200.json")
+            throughput(content, "tf32", options.out / "throughput.png")
+        if (options.results / "h200_scaling.json").exists():
+            scaling(report.read(options.results / "h200_scaling.json"), options.out / "scaling.png")
+
+
+if __name__ == "__main__":
+    main()
