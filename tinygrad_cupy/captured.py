@@ -89,7 +89,7 @@ class Captured:
         for position in self.written_inputs:
             leaves[position].bump_version()
         for position, grad in self.input_grads:
-            leaf, found = leaves[position], self._output(grad)
+            leaf, found = leaves[position], self._output(grad).clone()  # it may outlive many calls
             leaf._grad = found if leaf._grad is None else leaf._grad + found
         results = [leaves[x] if isinstance(x, int) else self._output(x) for x in self.results]
         return rebuild(self.shape, results)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,6 +20,9 @@ from .tracing import active, refuse_upload
 
 class CaptureError(RuntimeError):
     """CUDA or CuPy refused what was to be captured."""
+
+
+_one_at_a_time = threading.RLock()
 
 
 class Pool:
@@ -57,7 +61,7 @@ class Pool:
         device is as it was.
         """
         cupy = import_cupy()
-        with self.device:
+        with _one_at_a_time, self.device:
             caller = cupy.cuda.get_current_stream()
             caller.synchronize()
             cupy.get_default_memory_pool().free_all_blocks()  # what the eager run left behind

@@ -57,13 +57,31 @@ class Pad(Op):
         return grad[tuple(inside)]
 
 
+def _join_cuda(first: Array, others: list[Array], axis: int) -> Array:
+    """CuPy's concatenate sends a table of pointers from the host, which a capture does not allow."""
+    arrays = [first, *others]
+    shape = list(first.shape)
+    shape[axis] = sum(a.shape[axis] for a in arrays)
+    joined = import_cupy().empty(shape, first.dtype)
+    start = 0
+    for a in arrays:
+        joined[(*(slice(None),) * axis, slice(start, start + a.shape[axis]))] = a
+        start += a.shape[axis]
+    return joined
+
+
+_join = Kernel(
+    cpu=lambda first, others, axis: np.concatenate([first, *others], axis=axis), cuda=_join_cuda
+)
+
+
 class Concat(Op):
     def __init__(self, axis: int) -> None:
         self.axis = axis
 
     def forward(self, *arrays: Array) -> Array:
         self.sizes = [a.shape[self.axis] for a in arrays]
-        return self.xp.concatenate(arrays, axis=self.axis)
+        return _join(arrays[0], list(arrays[1:]), self.axis)
 
     def backward(self, grad: Tensor) -> tuple[Tensor, ...]:
         return tuple(grad.split(self.sizes, self.axis))

@@ -1,0 +1,112 @@
+"""A CPU that pretends to capture: what `jit` does around a CUDA graph, tested without a GPU.
+
+A graph's launch is played by running the function once more on the captured inputs and copying what
+it gives into the captured arrays. The capture itself does the work too, which a GPU would not: a
+test names what the function changes (`StandInPool.owners`), and that is put back.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from tinygrad_cupy import Tensor, captured, recording
+from tinygrad_cupy.autograd import TensorBase
+from tinygrad_cupy.nested import flatten, rebuild
+from tinygrad_cupy.ops import random
+
+
+class StandInGraph:
+    """One captured run."""
+
+    def __init__(self, variables: dict[str, Any]) -> None:
+        self.function = variables["self"].function
+        self.structure, self.inputs = variables["structure"], list(variables["inputs"])
+        self.results = _leaves(variables["returned"][0])
+        self.grads = [
+            (grad.leaf, grad.entry, grad.leaf._grad)
+            for grad in variables["recording"].grads.values()
+        ]
+        self.input_grads = [(x, x._grad) for x in self.inputs if isinstance(x, TensorBase)]
+
+    def launch(self) -> None:
+        before = [leaf._grad for leaf, _, _ in self.grads]
+        for leaf, entry, _ in self.grads:
+            leaf._grad = None if entry is None else Tensor(entry.data.copy())
+        for x, _ in self.input_grads:
+            x._grad = None
+        args, kwargs = rebuild(self.structure, self.inputs)
+        for new, old in zip(_leaves(self.function(*args, **kwargs)), self.results, strict=True):
+            np.copyto(old.data, new.data)
+        for leaf, _, left in self.grads:
+            if left is not None and leaf._grad is not None:
+                np.copyto(left.data, leaf._grad.data)
+        for x, left in self.input_grads:
+            if left is not None and x._grad is not None:
+                np.copyto(left.data, x._grad.data)
+        for (leaf, _, _), grad in zip(self.grads, before, strict=True):
+            leaf._grad = grad
+
+
+class StandInPool:
+    """Memory without a device."""
+
+    total_bytes = 1
+    owners: ClassVar[list[Any]] = []  # models and optimizers that captured functions change
+
+    def __init__(self, number: int) -> None:
+        self.device = nullcontext()
+
+    def like(self, array: Any) -> Any:
+        return np.empty_like(array)
+
+    def capture(self, body: Callable[[], None]) -> StandInGraph:
+        cells = zip(body.__code__.co_freevars, body.__closure__ or (), strict=True)
+        variables = {name: cell.cell_contents for name, cell in cells}
+        for x, array in zip(variables["leaves"], variables["arrays"], strict=True):
+            np.copyto(array, x.data if isinstance(x, TensorBase) else x)
+        states = [(owner, owner.state_dict()) for owner in self.owners]
+        numbers = random.get_state()
+        try:
+            body()
+        finally:
+            for owner, state in states:
+                owner.load_state_dict(state)
+            random.set_state(numbers)
+        return StandInGraph(variables)
+
+
+def install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make `jit` take NumPy arrays for those of a GPU."""
+    module = importlib.import_module("tinygrad_cupy.jit")  # tinygrad_cupy.jit is the function
+    plain = recording.Recording
+
+    def recording_without_device(
+        name: str, arguments: Any, on_gpu: bool, capturing: bool = False
+    ) -> recording.Recording:
+        return plain(name, arguments, False, capturing)
+
+    monkeypatch.setattr(module, "Pool", StandInPool)
+    monkeypatch.setattr(module, "Recording", recording_without_device)
+    monkeypatch.setattr(module, "watching_uploads", nullcontext)
+    monkeypatch.setattr(module, "device_number", lambda array: 0)
+    monkeypatch.setattr(module, "_default_number", lambda: 0)
+    monkeypatch.setattr(module, "_check_result", lambda result, name: None)
+    monkeypatch.setattr(module, "copy", _copy)
+    monkeypatch.setattr(captured, "copy", _copy)
+    monkeypatch.setattr(StandInPool, "owners", [])
+
+
+def _copy(source: Any, target: Any) -> None:
+    target[...] = source
+
+
+def _leaves(value: Any) -> list[Any]:
+    leaves: list[Any] = []
+    flatten(value, leaves)
+    return leaves

@@ -1,0 +1,240 @@
+"""`jit` on a GPU: what only a real capture shows."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_cupy as tg
+from test_jit import batches, trained, training
+from tinygrad_cupy import Tensor, backend
+from tinygrad_cupy.nn import optim
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.fixture(autouse=True)
+def _on_gpu() -> Iterator[None]:
+    backend.set_default_device("cuda:0")
+    yield
+    backend.set_default_device("cpu")
+
+
+def cupy() -> Any:
+    return backend.import_cupy()
+
+
+def line_of(error: BaseException, text: str) -> bool:
+    """Whether the error names the line of this file that holds ``text``."""
+    with open(__file__, encoding="utf-8") as file:
+        numbers = [i for i, line in enumerate(file, start=1) if line.strip().endswith(text)]
+    return any(f"{__file__}:{number}: " in str(error) for number in numbers)
+
+
+@pytest.mark.slow
+def test_500_captured_steps_equal_eager_ones() -> None:
+    for one, other in zip(
+        trained(500, (6, 6, 6, 4), False, optim.Adam),
+        trained(500, (6, 6, 6, 4), True, optim.Adam),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+def read_item(x: Tensor) -> Any:
+    return (x * 2).item()  # item
+
+
+def read_numpy(x: Tensor) -> Any:
+    return (x * 2).numpy()  # numpy
+
+
+def read_truth(x: Tensor) -> Any:
+    return 1 if x > 0 else 2  # truth
+
+
+def read_float(x: Tensor) -> Any:
+    return float(x)  # float
+
+
+def read_list(x: Tensor) -> Any:
+    return x.tolist()  # list
+
+
+def read_repr(x: Tensor) -> Any:
+    return str(x)  # repr
+
+
+def move_to_cpu(x: Tensor) -> Any:
+    return x.to("cpu")  # to cpu
+
+
+@pytest.mark.parametrize(
+    ("function", "mark"),
+    [
+        (read_item, "item"),
+        (read_numpy, "numpy"),
+        (read_truth, "truth"),
+        (read_float, "float"),
+        (read_list, "list"),
+        (read_repr, "repr"),
+        (move_to_cpu, "to cpu"),
+    ],
+)
+def test_reading_on_the_host_names_the_line(function: Any, mark: str) -> None:
+    with pytest.raises(RuntimeError, match="return the tensor from the function") as caught:
+        tg.jit(function)(Tensor(1.0))
+    assert line_of(caught.value, f"# {mark}")
+
+
+def upload_list(x: Tensor) -> Any:
+    return x + Tensor([1.0, 2.0])  # a list
+
+
+def upload_array(x: Tensor) -> Any:
+    return x + Tensor(np.ones(2, np.float32), device="cuda")  # an array
+
+
+def upload_tensor(x: Tensor) -> Any:
+    return x + Tensor(np.ones(2, np.float32), device="cpu").to("cuda")  # a tensor
+
+
+def upload_raw(x: Tensor) -> Any:
+    return x + Tensor(cupy().asarray([1.0, 2.0]))  # raw
+
+
+def compute_on_cpu(x: Tensor) -> Any:
+    Tensor([1.0], device="cpu") * 2  # on the cpu
+    return x
+
+
+@pytest.mark.parametrize(
+    ("function", "mark"),
+    [
+        (upload_list, "a list"),
+        (upload_array, "an array"),
+        (upload_tensor, "a tensor"),
+        (upload_raw, "raw"),
+        (compute_on_cpu, "on the cpu"),
+    ],
+)
+def test_values_of_the_host_name_the_line(function: Any, mark: str) -> None:
+    with pytest.raises(RuntimeError, match="pass it as an argument") as caught:
+        tg.jit(function)(Tensor([1.0, 2.0]))
+    assert line_of(caught.value, f"# {mark}")
+    assert cupy().asarray([1, 2]).get().tolist() == [1, 2]
+
+
+def test_what_cupy_refuses_names_the_line_and_leaves_a_usable_program() -> None:
+    @tg.jit
+    def reads(x: Tensor) -> Tensor:
+        y = x * 2
+        y.data.get()  # get
+        return y
+
+    x = Tensor([3.0])
+    assert reads(x).item() == 6
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="reads cannot be captured") as caught:
+            reads(x)
+        assert line_of(caught.value, "# get")
+        assert caught.value.__cause__ is not None
+    double = tg.jit(lambda x: x * 2)
+    assert [double(Tensor([float(i)])).item() for i in range(5)] == [0, 2, 4, 6, 8]
+    eager, captured = (trained(8, (6,), jitted, optim.Adam) for jitted in (False, True))
+    for one, other in zip(eager, captured, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_host_tensor_does_not_go_in() -> None:
+    double = tg.jit(lambda x: x.to("cuda") * 2)
+    with pytest.raises(RuntimeError, match="pass it as an argument"):
+        double(Tensor([1.0], device="cpu"))
+    with pytest.raises(ValueError, match=r"on one device, got cpu and cuda:0"):
+        tg.jit(lambda x, y: x)(Tensor([1.0], device="cpu"), Tensor([1.0]))
+    same = tg.jit(lambda x: x * 2)
+    assert [same(Tensor([1.0], device="cpu")).item() for _ in range(3)] == [2, 2, 2]
+
+
+def test_memory_is_flat_over_2000_replays() -> None:
+    _, _, step = training()
+    jitted = tg.jit(step)
+    listed = batches(4, (6, 4))
+    for x, y in listed * 2:
+        jitted(x, y)
+    gc.collect()
+    pool = cupy().get_default_memory_pool()
+    cupy().cuda.Device().synchronize()
+    before = jitted.memory_bytes, pool.total_bytes(), cupy().cuda.runtime.memGetInfo()[0]
+    for _ in range(500):
+        for x, y in listed:
+            jitted(x, y)
+    cupy().cuda.Device().synchronize()
+    after = jitted.memory_bytes, pool.total_bytes(), cupy().cuda.runtime.memGetInfo()[0]
+    assert after == before
+
+
+def test_memory_goes_with_the_last_result() -> None:
+    double = tg.jit(lambda x: x * 2)
+    x = Tensor.ones(1 << 20)
+    for _ in range(3):
+        y = double(x)
+    del double
+    assert y.sum().item() == 2 << 20
+    free = cupy().cuda.runtime.memGetInfo()[0]
+    del y
+    assert cupy().cuda.runtime.memGetInfo()[0] >= free + (4 << 20)
+
+
+def test_calls_keep_the_order_of_the_stream() -> None:
+    """Inputs made, and results read, by eager work on the caller's stream."""
+    grow = tg.jit(lambda x: (x * 2) @ x)
+    x = Tensor(np.full((256, 256), 0.01, np.float32))
+    expected = [((x * float(i)) * 2) @ (x * float(i)) for i in range(20)]
+    for stream in (cupy().cuda.Stream.null, cupy().cuda.Stream(non_blocking=True)):
+        cupy().cuda.Device().synchronize()
+        with stream:
+            found = [grow(x * float(i)) + 0 for i in range(20)]
+            stream.synchronize()
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(one.numpy(), other.numpy())
+
+
+def test_layouts_keep_their_captures() -> None:
+    total = tg.jit(lambda x: x.sum(axis=1))
+    x = Tensor(np.arange(12, dtype=np.float32).reshape(3, 4))
+    for _ in range(3):
+        assert total(x).numpy().tolist() == [6, 22, 38]
+        assert total(x.T).numpy().tolist() == [12, 15, 18, 21]
+        assert total(x[:, 1:3]).numpy().tolist() == [3, 11, 19]
+        assert total(x[:0]).numpy().tolist() == []
+
+
+def test_a_moved_model_is_captured_anew() -> None:
+    model, _, _ = training()
+    model.eval()
+    predict = tg.jit(lambda x: model(x))
+    (x, _), *_ = batches(1)
+    expected = predict(x).numpy()
+    for _ in range(3):
+        predict(x)
+    model.to("cpu").to("cuda")
+    for _ in range(3):
+        np.testing.assert_array_equal(predict(x).numpy(), expected)
+
+
+def test_joining_and_indexing_can_be_captured() -> None:
+    rows = Tensor([2, 0])
+
+    @tg.jit
+    def joined(x: Tensor) -> Tensor:
+        return tg.concat([x, tg.stack([x[rows[0]], x[1]])], axis=0)
+
+    x = Tensor(np.arange(3.0).reshape(3, 1))
+    for i in range(4):
+        y = x + float(i)
+        assert joined(y).numpy().ravel().tolist() == [i, i + 1, i + 2, i + 2, i + 1]
