@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .autograd import FusedOp, Op, grad, is_grad_enabled, no_grad
 from .backend import cuda_available, default_device, set_default_device
+from .blas import get_precision, set_precision
 from .gradcheck import gradcheck
 from .jit import jit
 from .ops.elementwise import where
@@ -27,6 +28,7 @@ __all__ = [
     "cuda_available",
     "datasets",
     "default_device",
+    "get_precision",
     "grad",
     "gradcheck",
     "is_grad_enabled",
@@ -35,6 +37,7 @@ __all__ = [
     "nn",
     "no_grad",
     "set_default_device",
+    "set_precision",
     "stack",
     "where",
 ]

@@ -8,11 +8,47 @@ from __future__ import annotations
 
 import numpy as np
 
+from . import blaslt
 from .backend import Array, array_module, is_cuda
 from .parallel import by_parts, is_working
 
+PRECISIONS = ("fp32", "tf32", "bf16")
 NARROW = ("float16", "bfloat16")
 LARGE = 1 << 18  # multiplications; BLAS computes smaller products in one thread by itself
+
+_precision = "tf32"
+
+
+def set_precision(precision: str) -> None:
+    """How products of float32 are computed on a GPU: "fp32", "tf32" (the default) or "bf16".
+
+    It holds for matrix products and convolutions, forward and backward, in the whole process:
+
+    ======  =====================================================  ==============
+    name    factors are rounded to                                 relative error
+    ======  =====================================================  ==============
+    fp32    nothing: true float32 products                         about 1e-7
+    tf32    11 significant bits (TF32), on tensor cores            about 5e-4
+    bf16    8 significant bits (bfloat16), on tensor cores         about 4e-3
+    ======  =====================================================  ==============
+
+    Sums are float32 in all three, and tensors stay float32: parameters, gradients and optimizer
+    state keep all their digits. Other dtypes are not touched by it, and neither are the CPU and
+    GPUs older than Ampere (compute capability 8.0), where float32 products are always exact ones.
+
+    Raises ``ValueError`` for another name.
+
+    >>> tg.set_precision("fp32")        # compare with a CPU, say
+    """
+    global _precision
+    if precision not in PRECISIONS:
+        raise ValueError(f"[set_precision] expected one of {PRECISIONS}, got {precision!r}")
+    _precision = precision
+
+
+def get_precision() -> str:
+    """What `set_precision` set last: "fp32", "tf32" or "bf16"."""
+    return _precision
 
 
 def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
@@ -20,15 +56,41 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
 
     Raises ``TypeError`` for float16 and bfloat16 on the CPU, where NumPy has no product for them.
     """
-    if not is_cuda(a):
-        for dtype in (a.dtype, b.dtype):
-            if dtype.itemsize == 2 and dtype.name in NARROW:
-                raise TypeError(
-                    f"[matmul] {dtype.name} products need a GPU: on the CPU {dtype.name} only "
-                    'stores and converts; use .astype("float32") first'
-                )
-        return _matmul_cpu(a, b, out)
-    return array_module(a).matmul(a, b, out=out)
+    return _matmul_cuda(a, b, out) if is_cuda(a) else _matmul_cpu(a, b, out)
+
+
+def linear(x: Array, weight: Array, bias: Array | None = None, relu: bool = False) -> Array:
+    """x @ weight.T + bias, then max(·, 0) if ``relu``: x (N, I), weight (O, I), bias (O,).
+
+    All of one dtype. Raises as `matmul`.
+    """
+    xp = array_module(x)
+    if xp is not np:
+        vector = bias if bias is None else xp.ascontiguousarray(bias)
+        found = blaslt.product(x, weight.T, None, _precision, vector, relu)
+        if found is not None:
+            return found
+    y = matmul(x, weight.T)  # (N, O)
+    if bias is not None:
+        y += bias
+    return xp.maximum(y, y.dtype.type(0), out=y) if relu else y
+
+
+def _matmul_cuda(a: Array, b: Array, out: Array | None) -> Array:
+    if a.dtype != b.dtype:
+        common = np.result_type(a.dtype, b.dtype)
+        a, b = a.astype(common, copy=False), b.astype(common, copy=False)
+    if min(a.ndim, b.ndim) >= 2 and (out is None or out.dtype == a.dtype):
+        found = blaslt.product(a, b, out, _precision)
+        if found is not None:
+            return found
+    try:
+        return array_module(a).matmul(a, b, out=out)
+    except NotImplementedError as error:  # CuPy's, in a capture
+        raise NotImplementedError(
+            f"[matmul] a product in a captured function needs cuBLASLt ({blaslt.library()}): "
+            'pip install "tinygrad-cupy[cuda13]" or "tinygrad-cupy[cuda12]"'
+        ) from error
 
 
 def _matmul_cpu(a: Array, b: Array, out: Array | None) -> Array:
@@ -37,6 +99,12 @@ def _matmul_cpu(a: Array, b: Array, out: Array | None) -> Array:
     BLAS would use its own, and those go on spinning for a while when they are done, which takes
     the cores from whatever runs next.
     """
+    for dtype in (a.dtype, b.dtype):
+        if dtype.itemsize == 2 and dtype.name in NARROW:
+            raise TypeError(
+                f"[matmul] {dtype.name} products need a GPU: on the CPU {dtype.name} only "
+                'stores and converts; use .astype("float32") first'
+            )
     if is_working() or a.ndim != 2 or b.ndim != 2 or a.size * b.shape[1] < LARGE:
         return np.matmul(a, b, out=out)
     y = np.empty((len(a), b.shape[1]), np.result_type(a, b)) if out is None else out
