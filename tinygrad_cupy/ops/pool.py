@@ -1,8 +1,4 @@
-"""Pooling: maxima and means of windows.
-
-Every kernel walks over the KH · KW taps of a window, never over pixels or images: one tap is a
-strided slice of the whole (padded) input. Letters are explained in `windows`.
-"""
+"""Pooling: maxima and means of windows. Letters are explained in `windows`."""
 
 from __future__ import annotations
 
@@ -11,33 +7,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..autograd import Op, TensorBase
-from ..backend import Array, array_module
-from ..parallel import by_parts
-from .elementwise import as_float, is_float
-from .masking import keep_where
+from ..backend import Array, Kernel, array_module
+from . import pool_cuda, pool_kernels
+from .elementwise import as_float
 from .windows import Pair, Windows, expect_images, pair
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
 
-Shape = tuple[int, ...]
-
-
-def _pad(x: Array, windows: Windows, value: float) -> Array:
-    """x (N, C, H, W) with ``value`` around, in the memory layout of x."""
-    if windows.padding == (0, 0):
-        return x
-    ph, pw = windows.padding
-    return array_module(x).pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)), constant_values=value)
-
-
-def _empty_like(x: Array, size: Shape, dtype: Any) -> Array:
-    """An unset array (N, C, *size), N, H, W, C in memory where x is."""
-    xp = array_module(x)
-    n, c = x.shape[:2]
-    if x.strides[1] <= x.strides[3]:
-        return xp.empty((n, *size, c), dtype).transpose(0, 3, 1, 2)
-    return xp.empty((n, c, *size), dtype)
+# (x, windows) → (y, winner), the number of the winning tap of each window
+_max_pool = Kernel(cpu=pool_kernels.max_pool, cuda=pool_cuda.max_pool)
+# (grad, winner, windows, size) → gradient by an input of ``size``
+_max_scatter = Kernel(cpu=pool_kernels.max_scatter, cuda=pool_cuda.max_scatter)
+# (x, winner, windows) → y
+_max_gather = Kernel(cpu=pool_kernels.max_gather, cuda=pool_cuda.max_gather)
+# (x, windows) → y
+_sum_pool = Kernel(cpu=pool_kernels.sum_pool, cuda=pool_cuda.sum_pool)
+# (grad, windows, size) → gradient by an input of ``size``
+_spread = Kernel(cpu=pool_kernels.spread, cuda=pool_cuda.spread)
 
 
 class MaxPool(Op):
@@ -48,26 +35,8 @@ class MaxPool(Op):
 
     def forward(self, x: Array) -> Array:
         self.size = (x.shape[2], x.shape[3])
-        out = self.windows.output_size("max_pool2d", self.size)
-        padded = _pad(x, self.windows, -np.inf if is_float(x.dtype) else np.iinfo(x.dtype).min)
-        best = _empty_like(x, out, x.dtype)
-        # The number of the winning tap: one byte an element, unless windows are huge.
-        self.winner = self.xp.empty_like(best, np.uint8 if self.windows.taps <= 256 else np.int32)
-
-        def task(part: slice) -> None:
-            top, winner = best[part], self.winner[part]
-            for k, vertical, horizontal in self.windows.each_tap(out):
-                tap = padded[part, :, vertical, horizontal]
-                if k == 0:
-                    top[...] = tap
-                    winner[...] = 0
-                    continue
-                better = tap > top
-                self.xp.maximum(winner, better * winner.dtype.type(k), out=winner)
-                self.xp.maximum(top, tap, out=top)
-
-        by_parts(self.xp, task, x.shape[0])
-        return best
+        y, self.winner = _max_pool(x, self.windows)
+        return y
 
     def backward(self, grad: Tensor) -> Tensor:
         return MaxScatter(self.windows, self.winner, self.size)(grad)
@@ -80,27 +49,7 @@ class MaxScatter(Op):
         self.windows, self.winner, self.size = windows, winner, size
 
     def forward(self, grad: Array) -> Array:
-        windows, winner = self.windows, self.winner
-        padded = _empty_like(winner, windows.padded_size(self.size), grad.dtype)
-        disjoint = all(
-            s >= d * (k - 1) + 1
-            for s, d, k in zip(windows.stride, windows.dilation, windows.kernel, strict=True)
-        )
-
-        def task(part: slice) -> None:
-            padded[part] = 0
-            values = self.xp.empty_like(winner[part], grad.dtype)
-            values[...] = grad[part]  # one layout for all: a mixed one costs more at every tap
-            for k, vertical, horizontal in windows.each_tap((grad.shape[2], grad.shape[3])):
-                target = padded[part, :, vertical, horizontal]
-                hit = winner[part] == k
-                if disjoint:
-                    keep_where(values, hit, target)
-                else:
-                    target += keep_where(values, hit)
-
-        by_parts(self.xp, task, grad.shape[0])
-        return padded[:, :, *windows.inside(self.size)]
+        return _max_scatter(grad, self.winner, self.windows, self.size)
 
     def backward(self, grad: Tensor) -> Tensor:
         return MaxGather(self.windows, self.winner, self.size)(grad)
@@ -113,11 +62,7 @@ class MaxGather(Op):
         self.windows, self.winner, self.size = windows, winner, size
 
     def forward(self, x: Array) -> Array:
-        padded = _pad(x, self.windows, 0)
-        y = self.xp.zeros(self.winner.shape, x.dtype)
-        for k, vertical, horizontal in self.windows.each_tap((y.shape[2], y.shape[3])):
-            y += keep_where(padded[:, :, vertical, horizontal], self.winner == k)
-        return y
+        return _max_gather(x, self.winner, self.windows)
 
     def backward(self, grad: Tensor) -> Tensor:
         return MaxScatter(self.windows, self.winner, self.size)(grad)
@@ -131,13 +76,7 @@ class SumPool(Op):
 
     def forward(self, x: Array) -> Array:
         self.size = (x.shape[2], x.shape[3])
-        out = self.windows.output_size("avg_pool2d", self.size)
-        padded = _pad(x, self.windows, 0)
-        y = _empty_like(x, out, x.dtype)
-        y[...] = 0
-        for _, vertical, horizontal in self.windows.each_tap(out):
-            y += padded[:, :, vertical, horizontal]
-        return y
+        return _sum_pool(x, self.windows)
 
     def backward(self, grad: Tensor) -> Tensor:
         return Spread(self.windows, self.size)(grad)
@@ -150,11 +89,7 @@ class Spread(Op):
         self.windows, self.size = windows, size
 
     def forward(self, grad: Array) -> Array:
-        padded = _empty_like(grad, self.windows.padded_size(self.size), grad.dtype)
-        padded[...] = 0
-        for _, vertical, horizontal in self.windows.each_tap((grad.shape[2], grad.shape[3])):
-            padded[:, :, vertical, horizontal] += grad
-        return padded[:, :, *self.windows.inside(self.size)]
+        return _spread(grad, self.windows, self.size)
 
     def backward(self, grad: Tensor) -> Tensor:
         return SumPool(self.windows)(grad)
