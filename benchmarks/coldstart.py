@@ -61,9 +61,8 @@ def measure(cell: Cell, device: str, rounds: int) -> Iterator[tuple[Row, dict[st
     """
     with tempfile.TemporaryDirectory() as folder:
         start(cell, device, folder)
-        caches = ("warm",)
-        if cell.impl.startswith("ours") and device != "cpu":
-            caches = ("cold", "warm")
+        compiled = cell.impl.startswith("ours") and device != "cpu"
+        caches = ["cold", "warm"] if compiled else ["warm"]
         for cache in caches:
             told = []
             for turn in range(rounds):

@@ -26,7 +26,7 @@ Row = dict[str, Any]
 INK, MUTED, GRID = "#1f2328", "#59636e", "#d8dee4"
 BLUES = ["#9ec5f4", "#4a8fe0", "#1553a0"]
 LINES = {"tinygrad_cupy": "#1553a0", "PyTorch, CUDA graph": "#d2691e", "JAX": "#2f855a"}
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 11, "text.color": INK, "axes.edgecolor": GRID, "axes.labelcolor": INK,
     "xtick.color": MUTED, "ytick.color": MUTED, "axes.spines.top": False,
     "axes.spines.right": False, "figure.facecolor": "white", "savefig.facecolor": "white",

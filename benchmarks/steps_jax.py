@@ -63,7 +63,8 @@ def forward(net: str, precision: str, weights: dict[str, Any], x: Any, key: Any)
     kept = x.dtype if precision != "bf16" else jnp.bfloat16
     x = x.astype(kept)
     for i, (kind, sizes) in enumerate(NETS[net]):
-        weight, bias = weights.get(f"{i}.weight"), weights.get(f"{i}.bias")
+        weight: Any = weights.get(f"{i}.weight")
+        bias: Any = weights.get(f"{i}.bias")
         if kind == "conv":
             x = lax.conv_general_dilated(
                 x, weight.astype(kept), (1, 1), [(sizes[3], sizes[3])] * 2,
