@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backend import Array, CudaFile, import_cupy
-from ..tracing import keep
 from .norm_kernels import Result, Running, move, rows_of, shaped
+from .tickets import ticket_of
 
 _kernels = CudaFile(__file__, "norm.cu")
 
@@ -16,9 +16,6 @@ THREADS = 256
 MOST_PARTIALS = 264  # blocks that sum: two on each multiprocessor of the largest GPUs
 ROWS_EACH = 4  # that a thread takes at least
 NULL = np.uint64(0)  # a pointer to nothing
-
-_TICKETS = 4096
-_tickets: dict[int, Array] = {}
 
 
 class _Layout(NamedTuple):
@@ -44,22 +41,6 @@ class _Layout(NamedTuple):
     def blocks(self, rows: int, most: int = 2**31 - 1) -> tuple[int, int]:
         each = ROWS_EACH * THREADS // self.lanes
         return max(1, min(most // self.tiles, -(-rows // each))), self.tiles
-
-
-def ticket_of(array: Array) -> Array:
-    """A zero that blocks count on to find out which is the last; kernels leave it at zero.
-
-    One for what is written in place at the same time, so that no two streams share it.
-    """
-    cupy = import_cupy()
-    tickets = _tickets.get(array.device.id)
-    if tickets is None:
-        tickets = cupy.zeros(_TICKETS, np.uint32)
-        if not cupy.cuda.get_current_stream().is_capturing():  # else it is not zero yet
-            _tickets[array.device.id] = tickets
-    keep(tickets)
-    slot = (array.data.ptr >> 9) % _TICKETS
-    return tickets[slot : slot + 1]
 
 
 def forward(
