@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cupy import backend
+from tinygrad_cupy import backend, tracing
 from tinygrad_cupy.ops import random
 from tinygrad_cupy.tensor import Tensor
 
@@ -17,26 +17,26 @@ from .dataset import LOADER_KEY, ArrayDataset, DataError, seeded_permutation
 Array = Any  # numpy.ndarray or cupy.ndarray
 
 
-def _gather_cpu(images: Array, rows: Array) -> Array:
-    return np.divide(images.take(rows, axis=0), np.float32(255))
+_kernels = backend.CudaFile(__file__, "loader.cu")
 
 
-_gather_rows = backend.Elementwise(
-    "raw uint8 images, raw int64 rows, int64 length",
-    "float32 pixel",
-    "pixel = images[rows[i / length] * length + i % length] / 255.0f",
-    name="gather_images",
-)
+def _gather_cpu(images: Array, labels: Array, rows: Array) -> tuple[Array, Array]:
+    return np.divide(images.take(rows, axis=0), np.float32(255)), labels.take(rows)
 
 
-def _gather_cuda(images: Array, rows: Array) -> Array:
+def _gather_cuda(images: Array, labels: Array, rows: Array) -> tuple[Array, Array]:
     xp = backend.array_module(images)
-    batch = xp.empty((len(rows), *images.shape[1:]), dtype=np.float32)
-    _gather_rows(images, rows, images.size // len(images), batch)
-    return batch
+    with backend.on_device_of(images):
+        x = xp.empty((len(rows), *images.shape[1:]), np.float32)
+        y = xp.empty(len(rows), np.int64)
+        rows = xp.ascontiguousarray(rows)
+        batch, length = np.int64(len(rows)), np.int64(images.size // len(images))
+        blocks = min(max(len(rows), 1), 1 << 20)
+        _kernels.launch("gather_batch", blocks, (images, labels, rows, x, y, batch, length))
+    return x, y
 
 
-# (N, C, H, W) uint8, (B,) int64 -> (B, C, H, W) float32 in [0, 1], the same bits on both.
+# (N, C, H, W) uint8, (N,) int64, (B,) int64 -> (B, C, H, W) float32 in [0, 1] and (B,) int64.
 gather = backend.Kernel(cpu=_gather_cpu, cuda=_gather_cuda)
 
 
@@ -46,7 +46,8 @@ class DataLoader:
     x: float32 (B, C, H, W), pixel / 255, so in [0, 1];  y: int64 (B,)
 
     Images stay uint8 on the device and become float32 as a batch is gathered: nothing is copied
-    from the host per batch. A loader may be iterated again and again.
+    from the host per batch. A loader may be iterated again and again. Inside of a function under
+    `tinygrad_cupy.jit`, gather with `batch(rows)`; the rows come from `rows()`, or from `order()`.
 
     dataset: what to iterate over
     batch_size: B, from 1 to len(dataset); the last batch is smaller when B does not divide N
@@ -97,9 +98,45 @@ class DataLoader:
         return full + (rest > 0 and not self.drop_last)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return map(self.batch, self.rows())
+
+    def rows(self) -> Iterator[Tensor]:
+        """Which images make up each batch of one iteration, int64 (B,) on the device."""
+        order = self.order()
+        ends = range(self.batch_size, len(self) * self.batch_size + 1, self.batch_size)
+        return (Tensor(order.data[end - self.batch_size : end]) for end in ends)
+
+    def order(self) -> Tensor:
+        """Which image comes when in the next iteration, int64 (N,) on the device.
+
+        Counts as an iteration: the one after it has another order.
+        """
         order = self._order()
         self._iterations += 1
-        return self._batches(order)
+        return Tensor(order)
+
+    def batch(self, rows: Tensor | Array) -> tuple[Tensor, Tensor]:
+        """The images `rows`, integers (B,) on the loader's device, as a batch (x, y).
+
+        Raises DataError for anything else. On a GPU a row outside of the data is not noticed.
+        """
+        array = rows.data if isinstance(rows, Tensor) else rows
+        if (
+            not hasattr(array, "dtype")
+            or array.ndim != 1
+            or array.dtype.kind not in "iu"
+            or backend.device_of(array) != self.device
+        ):
+            kind = f"{array.dtype} {array.shape}" if hasattr(array, "dtype") else type(rows)
+            raise DataError(
+                f"[DataLoader] expected rows as integers (B,) on {self.device}, got {kind}"
+                + (f" on {backend.device_of(array)}" if hasattr(array, "dtype") else "")
+            )
+        if isinstance(rows, Tensor):
+            tracing.use(rows)
+        tracing.keep(self._images, self._labels)
+        x, y = gather(self._images, self._labels, array.astype(np.int64, copy=False))
+        return Tensor(x), Tensor(y)
 
     def _order(self) -> Array:
         """(N,) int64 on the device: which image comes when."""
@@ -111,8 +148,3 @@ class DataLoader:
         else:
             order = np.arange(n)
         return backend.to_device(order, self.device)
-
-    def _batches(self, order: Array) -> Iterator[tuple[Tensor, Tensor]]:
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
-            rows = order[start : start + self.batch_size]
-            yield Tensor(gather(self._images, rows)), Tensor(self._labels.take(rows))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tinygrad_cupy as tg
-from tinygrad_cupy import backend
+from tinygrad_cupy import Tensor, backend
 from tinygrad_cupy.datasets import ArrayDataset, DataError, DataLoader
 from tinygrad_cupy.ops import random
 
@@ -117,6 +117,49 @@ def test_two_iterations_at_once_do_not_disturb_each_other() -> None:
     pairs = list(zip(loader, loader, strict=True))
     assert [int(i) for (_, y), _ in pairs for i in y.numpy()] == EPOCHS_OF_SEED_7[0]
     assert [int(i) for _, (_, y) in pairs for i in y.numpy()] == EPOCHS_OF_SEED_7[1]
+
+
+def test_rows_and_batches_are_what_an_iteration_gives(device: str) -> None:
+    def loader() -> DataLoader:
+        return DataLoader(sample(), batch_size=4, shuffle=True, device=device, seed=7)
+
+    one, other, third = loader(), loader(), loader()
+    for _ in range(2):
+        for (x, y), rows in zip(one, other.rows(), strict=True):
+            assert (str(rows.dtype), rows.device) == ("int64", other.device)
+            for given in (rows, rows.data, rows.astype("int32")):
+                gathered = other.batch(given)
+                np.testing.assert_array_equal(gathered[0].numpy(), x.numpy())
+                np.testing.assert_array_equal(gathered[1].numpy(), y.numpy())
+    assert [third.order().tolist() for _ in range(2)] == EPOCHS_OF_SEED_7
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 3), (3, 5, 7), (1, 28, 28), (4, 1, 1)])
+def test_a_batch_of_any_rows(device: str, shape: tuple[int, ...], rng: np.random.Generator) -> None:
+    images = rng.integers(0, 256, (50, *shape)).astype(np.uint8)
+    labels = rng.integers(0, 9, 50)
+    loader = DataLoader(
+        ArrayDataset(images, labels, tuple("abcdefghi"), "random"), 7, device=device
+    )
+    for count in (0, 1, 300):
+        rows = rng.integers(0, 50, count)
+        x, y = loader.batch(Tensor(rows, device=device))
+        np.testing.assert_array_equal(x.numpy(), images[rows] / np.float32(255))
+        np.testing.assert_array_equal(y.numpy(), labels[rows])
+
+
+@pytest.mark.parametrize(
+    ("rows", "got"),
+    [
+        (np.zeros((2, 1), np.int64), "int64 (2, 1) on cpu"),
+        (np.zeros(2, np.float32), "float32 (2,) on cpu"),
+        ([0, 1], "<class 'list'>"),
+    ],
+)
+def test_rows_that_are_none(rows: object, got: str) -> None:
+    text = f"[DataLoader] expected rows as integers (B,) on cpu, got {got}"
+    with pytest.raises(DataError, match=re.escape(text)):
+        DataLoader(sample(), batch_size=4).batch(rows)
 
 
 def test_a_batch_belongs_to_its_user() -> None:

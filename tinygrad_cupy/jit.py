@@ -17,9 +17,9 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 import numpy as np
 
-from . import blas
 from .autograd import TensorBase, is_grad_enabled
 from .backend import Array, array_module, default_device
+from .blas import get_precision
 from .captured import Captured, array_of
 from .graph import CaptureError, Pool, copy, device_number, watching_uploads
 from .nested import Structure, flatten, rebuild
@@ -329,8 +329,7 @@ def _signature(leaf: Any) -> Hashable:
 
 
 def _circumstances() -> tuple[Hashable, ...]:
-    precision = getattr(blas, "get_precision", None)
-    return is_grad_enabled(), precision and precision(), default_device()
+    return is_grad_enabled(), get_precision(), default_device()
 
 
 def _input(leaf: Any, array: Array) -> Any:

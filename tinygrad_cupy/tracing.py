@@ -55,6 +55,12 @@ def observe(owner: Any, *names: str) -> None:
             active.run.reads(owner, name, getattr(owner, name))
 
 
+def use(*tensors: Any) -> None:
+    """Say that what runs now reads these tensors, and does not pass them to an operation."""
+    if active.run is not None:
+        active.run.uses(tensors)
+
+
 def keep(*arrays: Any) -> None:
     """Say that what runs now reads or writes the memory of these arrays, which no tensor holds."""
     if active.run is not None:

@@ -58,7 +58,7 @@ class Pad(Op):
 
 
 def _join_cuda(first: Array, others: list[Array], axis: int) -> Array:
-    """CuPy's concatenate sends a table of pointers from the host, which a capture does not allow."""
+    """CuPy's concatenate sends a table of pointers from the host; a capture does not allow that."""
     arrays = [first, *others]
     shape = list(first.shape)
     shape[axis] = sum(a.shape[axis] for a in arrays)
