@@ -9,7 +9,8 @@ A step gathers a shuffled batch from data on the device, then forward, cross-ent
 Adam. Every implementation has a process of its own, starts from the same weights and sees the same
 batches; its first losses must fall as the reference's do (torch's graph, else its eager step), or
 its time does not count. Then they take turns, strictly one at a time: a sample of each per round,
-medians over the rounds. Compilation of JAX's programs, then of torch.compile's, comes first.
+medians over the rounds. JAX's programs are compiled before the first cell of their precision, and
+then torch.compile's, so that nothing compiles while something else is timed.
 
 The file grows with every cell, so that a run that is cut short loses nothing. Failures are listed
 in it and make the exit code 1. Peak memory is the allocator's peak less the data set.
@@ -25,11 +26,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from tinygrad_cupy.nn import models
+
 from . import limits, report
 from .cells import IMPLEMENTATIONS, ON_CPU, Cell
 from .processes import Worker, WorkerError
 
 COMPILED_BATCHES = (128, 1024)  # torch.compile needs half a minute per cell
+NETS_OF = {"bf16": ("medium", "deep")}
 COMPILE_SECONDS, PREPARE_SECONDS = 300.0, 120.0  # patience with a process
 Row = dict[str, Any]
 
@@ -186,6 +190,9 @@ class Bench:
             "loss": round(_end(prepared["losses"]), 4),
         }
 
+    def say(self, text: str) -> None:
+        print(f"[{time.monotonic() - self.started:.0f} s] {text}", file=sys.stderr, flush=True)
+
     # --- results --------------------------------------------------------------------------------
 
     def print_cell(self, cells: list[Cell]) -> None:
@@ -267,7 +274,7 @@ def plan(options: argparse.Namespace) -> list[list[Cell]]:
     """The cells to measure, those of one net, batch and precision together."""
     groups = []
     for precision in options.precisions:
-        for net in options.nets:
+        for net in options.nets or NETS_OF.get(precision, models.NAMES):
             for batch in options.batches:
                 impls = ON_CPU if options.device == "cpu" else IMPLEMENTATIONS[precision]
                 impls = options.impls or impls
@@ -287,7 +294,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     numbers = lambda text: [int(number) for number in text.split(",")]  # noqa: E731
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--nets", type=names, default=["small", "medium", "deep"])
+    parser.add_argument("--nets", type=names, help="all; in bf16 medium and deep")
     parser.add_argument("--batches", type=numbers, help="128,1024,8192; on a CPU 32,128,512")
     parser.add_argument("--precisions", type=names, help="tf32,bf16,fp32; on a CPU fp32")
     parser.add_argument("--peers", type=names, default=["torch", "jax"])
@@ -322,12 +329,19 @@ def run(options: argparse.Namespace, command: str) -> int:
         for group in groups:  # all start at once; importing takes seconds
             for cell in group:
                 bench.worker(cell)
-        bench.compile([cell for group in groups for cell in group])
-        print(f"ready after {time.monotonic() - bench.started:.0f} s\n{table_head()}", flush=True)
+        print(table_head(), flush=True)
+        compiled: set[str] = set()
         for group in groups:
+            precision = group[0].precision
             if time.monotonic() - bench.started > 60 * options.minutes:
                 print(f"out of time before {group[0]}", file=sys.stderr, flush=True)
                 break
+            if precision not in compiled:
+                compiled.add(precision)
+                bench.compile(
+                    [cell for each in groups for cell in each if each[0].precision == precision]
+                )
+                bench.say(f"{precision}: peers compiled")
             bench.measure(group)
             bench.save()
     finally:
