@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import itertools
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -96,7 +97,7 @@ def train_ours(
         return loss
 
     weights, state = model.state_dict(), adam.state_dict()
-    for rows in _rows(loader)[:WARM_UP]:
+    for rows in itertools.islice(loader.rows(), WARM_UP):
         step(rows)
     model.load_state_dict(weights)
     adam.load_state_dict(state)
@@ -105,7 +106,7 @@ def train_ours(
     trained = time.perf_counter()
     count, steps = 0, settings.steps(len(train))
     for _ in range(settings.epochs):
-        for rows in _rows(loader):
+        for rows in loader.rows():
             if settings.scheduled:
                 adam.lr = settings.rate(count, steps)
             step(rows)
@@ -117,12 +118,6 @@ def train_ours(
         "seconds": ended - trained,
         "prepare_seconds": trained - started,
     }
-
-
-def _rows(loader: DataLoader) -> list[Tensor]:
-    """The rows of each batch of a newly shuffled epoch."""
-    order, batch = loader.order().data, loader.batch_size
-    return [Tensor(order[i * batch : (i + 1) * batch]) for i in range(len(loader))]
 
 
 def _accuracy(model: Any, test: ArrayDataset, device: str) -> float:
