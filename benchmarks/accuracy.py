@@ -153,7 +153,7 @@ def train_torch(
 
     run: Callable[[], None] = step
     if cuda:
-        run = steps_torch.captured(step, model, adam)[0].replay
+        run = steps_torch.captured(step, model, adam).graph.replay
         torch.cuda.synchronize()
     trained = time.perf_counter()
     count, steps = 0, settings.steps(len(train))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -90,12 +90,13 @@ class Torch:
         if not self.cuda:
             return self._step
         rows = self.batches[0].clone()
-        graph, self.peak_bytes = captured(lambda: self._step(rows), self.model, self.adam)
+        done = captured(lambda: self._step(rows), self.model, self.adam)
+        self.peak_bytes = done.peak_bytes
 
         def replay(new_rows: Any) -> Any:
             rows.copy_(new_rows)
-            graph.replay()
-            return graph.result
+            done.graph.replay()
+            return done.result
 
         return replay
 
@@ -129,12 +130,17 @@ def without_trace(step: Callable[[], Any], model: Any, adam: Any) -> None:
             value.zero_()
 
 
-def captured(step: Callable[[], Any], model: Any, adam: Any) -> tuple[Any, int]:
-    """``step`` as a CUDA graph, its result as the graph's ``result``; and its peak memory."""
-    import torch
+class Captured(NamedTuple):
+    """A CUDA graph, what each replay writes its result to, and the peak of memory."""
 
-    class Graph(torch.cuda.CUDAGraph):
-        result: Any = None
+    graph: Any
+    result: Any
+    peak_bytes: int
+
+
+def captured(step: Callable[[], Any], model: Any, adam: Any) -> Captured:
+    """``step`` as a CUDA graph; capturing leaves no trace in weights and optimizer."""
+    import torch
 
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
@@ -145,11 +151,11 @@ def captured(step: Callable[[], Any], model: Any, adam: Any) -> tuple[Any, int]:
     gc.collect()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()  # what cuDNN tried out to choose from does not count
-    graph = Graph()
+    graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        graph.result = step()
+        result = step()
     torch.cuda.synchronize()
-    return graph, torch.cuda.max_memory_allocated()
+    return Captured(graph, result, torch.cuda.max_memory_allocated())
 
 
 def release(device: str) -> None:
