@@ -49,11 +49,13 @@ def device(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(autouse=True)
 def _same_start(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Each test starts from seed 0 and from the default device that it asked for."""
+    """Each test starts from seed 0, from true float32 products and from the device it asked for."""
     uses_device = "device" in request.fixturenames
     backend.set_default_device(request.getfixturevalue("device") if uses_device else "cpu")
     tg.manual_seed(0)
+    tg.set_precision("fp32")
     yield
+    tg.set_precision("tf32")
     backend.set_default_device(None)
 
 

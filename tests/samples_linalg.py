@@ -42,6 +42,10 @@ def _linear(torch: Any, x: Any, weight: Any, bias: Any = None) -> Any:
     return torch.nn.functional.linear(x, weight, bias)
 
 
+def _linear_relu(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    return x.linear(weight, bias, relu=True)
+
+
 SAMPLES = [
     Sample(
         "matmul",
@@ -109,5 +113,14 @@ SAMPLES = [
                 "[linear] expected bias (4,), got (3,)",
             ),
         ),
+    ),
+    Sample(
+        "linear and relu",
+        _linear_relu,
+        _linear_case,
+        lambda torch, *tensors: torch.relu(_linear(torch, *tensors)),
+        (ops.LinearRelu,),
+        ("linear",),
+        kinks=True,
     ),
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -29,13 +30,6 @@ SIZES = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _precision() -> Iterator[None]:
-    before = tg.get_precision()
-    yield
-    tg.set_precision(before)
-
-
 def error(found: Any, expected: np.ndarray) -> float:
     """The relative error by norm."""
     difference = to_numpy(found).astype(np.float64) - expected
@@ -51,14 +45,19 @@ def test_precision_is_set_and_read(precision: str) -> None:
     assert tg.get_precision() == precision
 
 
+def test_tensor_cores_are_the_default() -> None:
+    code = "import tinygrad_cupy as tg; print(tg.get_precision())"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "tf32"
+
+
 def test_an_unknown_precision_is_an_error_and_changes_nothing() -> None:
-    tg.set_precision("tf32")
     with pytest.raises(ValueError, match=r"^\[set_precision\]") as raised:
         tg.set_precision("fp16")
     assert str(raised.value) == (
         "[set_precision] expected one of ('fp32', 'tf32', 'bf16'), got 'fp16'"
     )
-    assert tg.get_precision() == "tf32"
+    assert tg.get_precision() == "fp32"  # as conftest.py set it
 
 
 def test_products_on_the_cpu_are_exact_in_every_precision(rng: np.random.Generator) -> None:
@@ -146,7 +145,6 @@ def test_products_of_other_floats(
 @pytest.mark.gpu
 @given(data=st.data())
 def test_stacks_in_any_layout(data: st.DataObject) -> None:
-    tg.set_precision("fp32")
     side = st.integers(0, 4)
     rows, inner, columns = data.draw(st.tuples(side, side, side))
     lead = tuple(data.draw(st.lists(side, max_size=3)))
@@ -169,7 +167,6 @@ def test_stacks_in_any_layout(data: st.DataObject) -> None:
 
 @pytest.mark.gpu
 def test_memory_that_is_not_aligned(rng: np.random.Generator) -> None:
-    tg.set_precision("fp32")
     flat = rng.standard_normal(2000).astype(np.float32)
     on_gpu = to_device(flat, "cuda:0")
     for offset in range(5):

@@ -36,6 +36,7 @@ FUNCTIONS = {"concat", "stack", "where"}  # of the package, beside the methods
 NO_FUNCTIONS = {
     *("FusedOp", "Op", "Tensor", "datasets", "gradcheck", "jit", "manual_seed", "nn"),
     *("cuda_available", "default_device", "set_default_device"),
+    *("get_precision", "set_precision"),
     *("grad", "is_grad_enabled", "no_grad"),
 }
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from .. import blas
-from ..autograd import Op, TensorBase
-from ..backend import Array
+from ..autograd import Op, TensorBase, is_grad_enabled
+from ..backend import Array, CudaFile, import_cupy, is_cuda
+from .functions import ReluGate
+from .tickets import ticket_of
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -39,23 +41,72 @@ class MatMul(Op):
 class Linear(Op):
     """x @ weight.T + bias for x (N, I), weight (O, I), bias (O,)."""
 
-    saves = ("x", "weight")
-    read_for = (1, 0)
+    saves: ClassVar[tuple[str, ...]] = ("x", "weight")
+    read_for: ClassVar[tuple[int | None, ...]] = (1, 0)
+    relu: ClassVar[bool] = False
 
     def forward(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
-        y = blas.matmul(x, weight.T)  # (N, O)
-        if bias is not None:
-            y += bias
-        return y
+        return blas.linear(x, weight, bias, self.relu)  # (N, O)
 
-    def backward(self, grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(
+        self, grad: Tensor, x: Tensor, weight: Tensor, y: Tensor | None = None
+    ) -> tuple[Tensor | None, ...]:
+        biased = len(self.needs) == 3
+        grad, total = _gate_and_sum(grad, y, biased and self.needs[2])
         found = (
             MatMul()(grad, weight) if self.needs[0] else None,  # (N, I)
             MatMul()(grad.T, x) if self.needs[1] else None,  # (O, I)
         )
-        if len(self.needs) == 2:
-            return found
-        return (*found, grad.sum(axis=0) if self.needs[2] else None)
+        return (*found, total) if biased else found
+
+
+class LinearRelu(Linear):
+    """max(x @ weight.T + bias, 0); the gradient where that is 0 is 0."""
+
+    saves = ("x", "weight", "y")
+    read_for = (1, 0, None)
+    relu = True
+
+
+_kernels = CudaFile(__file__, "linalg.cu")
+
+ROWS_EACH = 64  # that a block of the kernel adds up at least
+MOST_PARTIALS = 8192  # that its last block adds up
+
+
+def _gate_and_sum(grad: Tensor, y: Tensor | None, summed: bool) -> tuple[Tensor, Tensor | None]:
+    """``grad`` (N, O) behind the ReLU that gave y, if any, and its sums (O,) where asked for.
+
+    On a GPU one kernel does both, where no graph is recorded that it would be missing from.
+    """
+    fits = is_cuda(grad.data) and grad.dtype.kind == "f" and grad.dtype.itemsize >= 4
+    if summed and fits and grad.data.size and not is_grad_enabled():
+        gated, total = _gate_and_sum_cuda(grad.data, None if y is None else y.data)
+        return grad._wrap(gated), grad._wrap(total)
+    if y is not None:
+        grad = ReluGate(y.data).watch(y)(grad)
+    return grad, grad.sum(axis=0) if summed else None
+
+
+def _gate_and_sum_cuda(grad: Array, y: Array | None) -> tuple[Array, Array]:
+    cupy = import_cupy()
+    grad = cupy.ascontiguousarray(grad)
+    y = None if y is None else cupy.ascontiguousarray(y)
+    rows, columns = grad.shape
+    tiles = -(-columns // 32)
+    parts = max(1, min(-(-rows // ROWS_EACH), MOST_PARTIALS // columns))
+    gated = grad if y is None else cupy.empty_like(grad)
+    total, partials = cupy.empty(columns, grad.dtype), cupy.empty((parts, columns), grad.dtype)
+    _kernels.launch(
+        "gate_and_sum",
+        (tiles, parts),
+        (
+            *(grad, np.uint64(0) if y is None else y, gated, total),
+            *(partials, ticket_of(partials), np.int64(rows), np.int32(columns)),
+        ),
+        defines=("TYPE=float" if grad.dtype == np.float32 else "TYPE=double",),
+    )
+    return gated, total
 
 
 class LinalgMixin(TensorBase):
@@ -97,8 +148,13 @@ class LinalgMixin(TensorBase):
     def __rmatmul__(self, other: Any) -> Tensor:
         return self._wrap(np.asarray(other) if isinstance(other, list) else other).matmul(self)
 
-    def linear(self, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        """self @ weight.T + bias, for self (..., I), weight (O, I) and bias (O,)."""
+    def linear(self, weight: Tensor, bias: Tensor | None = None, relu: bool = False) -> Tensor:
+        """self @ weight.T + bias for self (..., I), weight (O, I) and bias (O,): (..., O).
+
+        With ``relu``, `relu()` of that, computed in the same kernel on a GPU. The inputs are
+        promoted to one dtype; how float32 is multiplied on a GPU, `set_precision` says. Raises
+        ``ValueError`` when shapes do not fit.
+        """
         x: Any = self
         if len(weight.shape) != 2 or not x.shape or x.shape[-1] != weight.shape[1]:
             raise ValueError(
@@ -110,5 +166,5 @@ class LinalgMixin(TensorBase):
         rows = x if len(x.shape) == 2 else x.reshape(-1, x.shape[-1])
         inputs = (rows, weight) if bias is None else (rows, weight, bias)
         dtype = np.result_type(*[t.dtype for t in inputs])
-        y = Linear()(*[t.astype(dtype) for t in inputs])
+        y = (LinearRelu if relu else Linear)()(*[t.astype(dtype) for t in inputs])
         return y if len(x.shape) == 2 else y.reshape(*x.shape[:-1], weight.shape[0])
