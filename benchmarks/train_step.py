@@ -134,7 +134,8 @@ class Bench:
             order = [*steps][shift:] + [*steps][:shift]
             for cell in order:
                 if cell in self.ready:
-                    warm = max(2, steps[cell] // 10) if not self.on_cpu else 1
+                    # On a CPU threads of the process before may still spin for some milliseconds.
+                    warm = max(1, steps[cell] // (3 if self.on_cpu else 10))
                     reply = self.ask(cell, "time", steps=steps[cell], warm=warm)
                     if reply:
                         samples[cell].append(reply["seconds"])
