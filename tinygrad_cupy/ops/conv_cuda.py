@@ -68,6 +68,9 @@ def block_forward(
     x: Array, w: Array, bias: Array | None, geometry: Geometry, relu: bool, pool: bool
 ) -> tuple[Array, Array | None]:
     """Convolution, then bias, ReLU and 2 × 2 max-pool where wanted: y and the pool's code."""
+    if pool:  # an error where there is no window
+        size = geometry.windows.output_size("conv2d", x.shape[2:])
+        block_kernels.POOL.output_size("max_pool2d", size)
     if _suits(x, w, geometry):
         found = _product(x, w, bias, geometry.windows, w.shape[0], relu=relu, pool=pool)
         if found is not None:
