@@ -1,0 +1,40 @@
+"""New GPU memory that is NaN or all ones: what a kernel leaves unwritten shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tinygrad_cupy import backend
+
+
+def poison(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fill whatever `cupy.empty` gives, until the test ends."""
+    cupy = backend.import_cupy()
+    plain = cupy.empty
+
+    def poisoned(shape: Any, dtype: Any = float, *args: Any, **options: Any) -> Any:
+        array = plain(shape, dtype, *args, **options)
+        array.fill(np.nan if array.dtype.kind == "f" else np.iinfo(array.dtype).max)
+        return array
+
+    monkeypatch.setattr(cupy, "empty", poisoned)
+
+
+def on_gpu(array: np.ndarray, channels_last: bool = False) -> Any:
+    """A copy on the GPU; (N, C, …) behind the strides of (N, …, C) where asked for."""
+    cupy = backend.import_cupy()
+    if not channels_last or array.ndim < 3:
+        return cupy.asarray(array)
+    return cupy.moveaxis(cupy.asarray(np.moveaxis(array, 1, -1).copy()), -1, 1)
+
+
+def error(found: Any, expected: Any) -> float:
+    """‖found - expected‖ / ‖expected‖, of a GPU's array and a host's; NaN where one is."""
+    assert found.shape == expected.shape
+    assert found.dtype == expected.dtype
+    exact = expected.astype(np.float64)
+    difference = float(np.linalg.norm(found.get().astype(np.float64) - exact))
+    return difference / max(float(np.linalg.norm(exact)), 1e-30)

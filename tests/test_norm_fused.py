@@ -1,0 +1,109 @@
+"""batch_norm with ReLU and max-pool behind it is the three operations one after the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_cupy as tg
+from tinygrad_cupy import Tensor, gradcheck, nn
+
+FLAGS = [(True, False), (False, True), (True, True)]
+SHAPES = [(2, 1, 2, 2), (7, 3, 5, 8), (3, 17, 6, 3), (9, 64, 7, 7)]
+
+
+def inputs(
+    shape: tuple[int, ...], device: str, dtype: str = "float64", channels_last: bool = False
+) -> tuple[list[Tensor], tuple[Tensor, Tensor]]:
+    """x, weight and bias, and running statistics; the same at every call."""
+    rng = np.random.default_rng(0)
+    channels = shape[1]
+    x = Tensor(rng.standard_normal(shape), dtype=dtype, device=device)
+    if channels_last:
+        last = Tensor(x.numpy().transpose(0, 2, 3, 1).copy(), device=device).data
+        x = Tensor(last.transpose(0, 3, 1, 2))
+    vectors = [
+        Tensor(rng.uniform(low, 2, channels), dtype=dtype, device=device)
+        for low in (-2, -1, -1, 0.5)
+    ]
+    weight, bias, mean, var = vectors
+    return [t.requires_grad_() for t in (x, weight, bias)], (mean, var)
+
+
+def chain(x: Any, weight: Tensor, bias: Tensor, *rest: Any, relu: bool, pool: bool) -> Any:
+    y = x.batch_norm(weight, bias, *rest)
+    y = y.relu() if relu else y
+    return y.max_pool2d(2) if pool else y
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("channels_last", [True, False])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("relu", "pool"), FLAGS)
+def test_values_and_gradients_are_those_of_the_chain(
+    relu: bool, pool: bool, shape: tuple[int, ...], channels_last: bool, training: bool, device: str
+) -> None:
+    given, running = inputs(shape, device, channels_last=channels_last)
+    others, others_running = inputs(shape, device)
+    x, weight, bias = given
+    y = x.batch_norm(weight, bias, *running, training=training, relu=relu, pool=pool)
+    expected = chain(*others, *others_running, training, relu=relu, pool=pool)
+    np.testing.assert_allclose(y.numpy(), expected.numpy(), rtol=1e-12, atol=1e-12)
+    grad = Tensor(np.random.default_rng(1).standard_normal(y.shape), device=device)
+    for ours, theirs in zip(tg.grad(y, given, grad), tg.grad(expected, others, grad), strict=True):
+        np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-9, atol=1e-11)
+    for ours, theirs in zip(running, others_running, strict=True):
+        np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("relu", "pool"), FLAGS)
+def test_second_derivatives(relu: bool, pool: bool, device: str) -> None:
+    given, running = inputs((3, 2, 5, 4), device)
+
+    def fused(x: Any, weight: Tensor, bias: Tensor) -> Any:
+        mean, var = (t.clone() for t in running)
+        return x.batch_norm(weight, bias, mean, var, eps=0.1, relu=relu, pool=pool)
+
+    assert gradcheck(fused, given, order=2)
+
+
+@pytest.mark.gpu
+def test_half_precision_comes_back() -> None:
+    given, running = inputs((4, 8, 6, 6), "cuda:0", "float16")
+    x, weight, bias = given
+    y = x.batch_norm(weight, bias, *running, relu=True, pool=True)
+    assert y.dtype == np.float16
+    assert all(g.dtype == np.float16 for g in tg.grad(y.sum(), given))
+
+
+def test_writing_an_output_that_the_backward_reads_is_noticed(device: str) -> None:
+    given, running = inputs((3, 2, 4, 4), device)
+    x, weight, bias = given
+    y = x.batch_norm(weight, bias, *running, relu=True)
+    total = y.sum()
+    y.data[...] = 1
+    y.bump_version()
+    with pytest.raises(RuntimeError, match="in place"):
+        total.backward()
+
+
+def test_a_pool_needs_images_of_two_by_two(device: str) -> None:
+    for shape in ((4, 3), (4, 3, 1, 5)):
+        given, running = inputs(shape, device)
+        x, weight, bias = given
+        with pytest.raises(ValueError, match=r"\[(batch_norm|max_pool2d)\]"):
+            x.batch_norm(weight, bias, *running, pool=True)
+
+
+def test_batches_are_counted_in_place(device: str) -> None:
+    layer = nn.BatchNorm2d(3).to(device)
+    array = layer.num_batches_tracked.data
+    x = inputs((4, 3, 5, 5), device, "float32")[0][0]
+    for _ in range(3):
+        layer(x)
+    layer.eval()
+    layer(x)
+    assert layer.num_batches_tracked.data is array
+    assert layer.num_batches_tracked.item() == 3
