@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_cupy import backend
+from tinygrad_cupy.graph import copy
 from tinygrad_cupy.tensor import Tensor
 
 
@@ -23,21 +24,49 @@ class Reading(NamedTuple):
         return int(bad[0]) if bad.size else None
 
 
+def _score_cpu(loss: Any, logits: Any, target: Any) -> Any:
+    right = (logits.argmax(axis=1) == target).sum()
+    return np.array([loss.item(), right], np.float32)
+
+
+def _score_cuda(loss: Any, logits: Any, target: Any) -> Any:
+    xp = backend.array_module(logits)
+    with backend.on_device_of(logits):
+        out = xp.empty(2, np.float32)
+        logits = xp.ascontiguousarray(xp.moveaxis(logits, 1, -1), np.float32)
+        target = xp.ascontiguousarray(target, np.int64)
+        loss = loss.astype(np.float32, copy=False)
+        count, classes = np.int64(target.size), np.int32(logits.shape[-1])
+        _kernels.launch("score", 1, (loss, logits, target, out, count, classes), block=1024)
+    return out
+
+
+_score = backend.Kernel(cpu=_score_cpu, cuda=_score_cuda)
+_kernels = backend.CudaFile(__file__, "meter.cu")
+
+
+def score(loss: Tensor, logits: Tensor, target: Tensor) -> Tensor:
+    """The loss of a step and its number of right answers, float32 (2,), left on the device.
+
+    logits are (N, C, ...), target (N, ...) class numbers; the loss has one element.
+    """
+    return Tensor(_score(loss.data, logits.data, target.data))
+
+
 class Meter:
     """Loss and right answers of each step, left on the device until somebody reads them."""
 
     def __init__(self, steps: int) -> None:
         self.steps = steps
         self.counts: list[int] = []  # predictions per step, known without asking the device
-        self.values: Any = None  # (2, steps): losses, right answers
+        self.values: Any = None  # (steps, 2): loss, right answers
 
-    def add(self, loss: Tensor, logits: Tensor, target: Tensor) -> None:
+    def add(self, scored: Tensor, count: int) -> None:
+        """Note the `score` of a step of `count` predictions."""
         if self.values is None:
-            self.values = backend.full((2, self.steps), 0.0, np.float32, loss.device)
-        column = len(self.counts)
-        self.values[0, column] = loss.data
-        self.values[1, column] = (logits.data.argmax(axis=1) == target.data).sum()
-        self.counts.append(target.size)
+            self.values = backend.full((self.steps, 2), 0.0, np.float32, scored.device)
+        copy(scored.data, self.values[len(self.counts)])
+        self.counts.append(count)
 
     @property
     def on_cpu(self) -> bool:
@@ -45,11 +74,11 @@ class Meter:
         return self.values is None or not backend.is_cuda(self.values)
 
     def last_loss(self) -> float:
-        return float(self.values[0, len(self.counts) - 1])
+        return float(self.values[len(self.counts) - 1, 0])
 
     def read(self) -> Reading:
         """What was added so far; one host read."""
-        losses, right = backend.to_numpy(self.values[:, : len(self.counts)]).astype(np.float64)
+        losses, right = backend.to_numpy(self.values[: len(self.counts)]).astype(np.float64).T
         return Reading(
             float(np.average(losses, weights=self.counts)),
             float(right.sum() / sum(self.counts)),

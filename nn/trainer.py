@@ -9,28 +9,47 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ParamSpec, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
 from tinygrad_cupy import autograd, backend
+from tinygrad_cupy.jit import jit as captured
 from tinygrad_cupy.tensor import Tensor
 
+from . import steps
 from .callbacks import Callback, Step, StopTraining
 from .history import EpochRecord, History
 from .meter import Meter, Reading
 from .module import Module
 from .optim import Optimizer
-
-Loss = Callable[[Tensor, Tensor], Tensor]  # (logits, target) -> scalar
+from .steps import Gather, Loss
 
 
 class Loader(Protocol):
-    """What `Trainer` asks of a loader: batches (x, y), repeatedly, and their number."""
+    """What `Trainer` asks of a loader: batches (x, y), repeatedly, and their number.
+
+    One that also has `rows` and `batch`, as a `DataLoader`, gathers its batches inside the
+    captured step.
+    """
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
 
     def __len__(self) -> int: ...
+
+
+@runtime_checkable
+class GatheringLoader(Loader, Protocol):
+    """A loader that makes a batch of rows, on its device."""
+
+    def rows(self) -> Iterator[Tensor]: ...
+
+    def batch(self, rows: Tensor) -> tuple[Tensor, Tensor]: ...
+
+
+Item = tuple[Tensor, ...]  # (rows,) or (x, y)
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class DivergedError(ArithmeticError):
@@ -67,6 +86,10 @@ class Trainer:
     `loss(logits, target)` defaults to the mean cross-entropy. `schedule(step)` gives the learning
     rate of every step, counted from 0 over all epochs; without one the optimizer's own stays.
     The model must be on the device of the loaders.
+
+    On a GPU, training steps and evaluations are captured (`tinygrad_cupy.jit`): the model and the
+    loss must not read values on the host. `jit=False` runs every operation by itself, to the same
+    figures.
     """
 
     def __init__(
@@ -76,6 +99,7 @@ class Trainer:
         loss: Loss | None = None,
         schedule: Callable[[int], float] | None = None,
         callbacks: Sequence[Callback] = (),
+        jit: bool = True,
     ) -> None:
         self.model, self.optimizer = model, optimizer
         self.loss: Loss = loss or Tensor.cross_entropy
@@ -83,6 +107,10 @@ class Trainer:
         self.callbacks = list(callbacks)
         self.history = History()
         self.steps_taken = 0
+        self._train = _maybe_captured(jit, steps.train)
+        self._validate = _maybe_captured(jit, steps.validate)
+        self._evaluate = _maybe_captured(jit, steps.evaluate)
+        self._predict = _maybe_captured(jit, steps.predict)
 
     # --- training -------------------------------------------------------------------------------
 
@@ -142,8 +170,8 @@ class Trainer:
         started = time.perf_counter()
         meter = Meter(len(train_loader))
         self.model.train()
-        for index, (x, y) in enumerate(train_loader, start=1):
-            self._step(x, y, meter)
+        for index, (gather, item) in enumerate(_items(train_loader), start=1):
+            self._step(gather, item, meter)
             if meter.on_cpu and not np.isfinite(meter.last_loss()):
                 break
             self._tell("on_step_end", Step(epoch, epochs, index, len(train_loader), meter))
@@ -155,7 +183,7 @@ class Trainer:
             raise DivergedError(value, epoch, bad + 1, len(train_loader), self.history)
         val_loss = val_accuracy = None
         if val_loader is not None:
-            val_loss, val_accuracy, _ = self._validate(val_loader)
+            val_loss, val_accuracy, _ = self._validation(val_loader)
             if not np.isfinite(val_loss):  # the last update broke what it had not yet shown
                 steps = len(train_loader)
                 raise DivergedError(val_loss, epoch, steps, steps, self.history)
@@ -164,23 +192,18 @@ class Trainer:
             float(self.optimizer.lr), seconds, sum(meter.counts) / seconds,
         )  # fmt: skip
 
-    def _step(self, x: Tensor, y: Tensor, meter: Meter) -> None:
+    def _step(self, gather: Gather, item: Item, meter: Meter) -> None:
         if self.schedule is not None:
             self.optimizer.lr = self.schedule(self.steps_taken)
-        self.optimizer.zero_grad()
-        logits = self.model(x)
-        loss = self.loss(logits, y)
-        loss.backward()
-        self.optimizer.step()
+        score = self._train(self.model, self.optimizer, self.loss, gather, *item)
         self.steps_taken += 1
-        meter.add(loss, logits, y)
+        meter.add(score, item[-1].size)
 
-    def _validate(self, loader: Loader) -> Reading:
+    def _validation(self, loader: Loader) -> Reading:
         meter = Meter(len(loader))
         with self._evaluating():
-            for x, y in loader:
-                logits = self.model(x)
-                meter.add(self.loss(logits, y), logits, y)
+            for gather, item in _items(loader):
+                meter.add(self._validate(self.model, self.loss, gather, *item), item[-1].size)
         return meter.read()
 
     # --- using a model --------------------------------------------------------------------------
@@ -190,11 +213,11 @@ class Trainer:
         _check_loader("evaluation", loader)
         meter, labels, probabilities = Meter(len(loader)), [], []
         with self._evaluating():
-            for x, y in loader:
-                logits = self.model(x)
-                meter.add(self.loss(logits, y), logits, y)
-                labels.append(y.data)
-                probabilities.append(logits.softmax(axis=1).data)
+            for gather, item in _items(loader):
+                score, y, answers = self._evaluate(self.model, self.loss, gather, *item)
+                meter.add(score, y.size)
+                labels.append(y.data.copy())  # the next call may write over them
+                probabilities.append(answers.data.copy())
         loss, accuracy, _ = meter.read()
         return Evaluation(loss, accuracy, _to_host(labels), _to_host(probabilities))
 
@@ -204,13 +227,16 @@ class Trainer:
         `data` is a loader (its labels are ignored) or a Tensor (N, ...) on the model's device,
         which is worked through `batch_size` examples at a time.
         """
-        inputs: Iterable[Tensor]
+        items: Iterable[tuple[Gather, Item]]
         if isinstance(data, Tensor):
-            inputs = (data[i : i + batch_size] for i in range(0, len(data), batch_size))
+            ends = range(batch_size, len(data) + batch_size, batch_size)
+            items = ((None, (data[end - batch_size : end],)) for end in ends)
         else:
-            inputs = (x for x, _ in data)
+            items = _items(data)
         with self._evaluating():
-            probabilities = [self.model(x).softmax(axis=1).data for x in inputs]
+            probabilities = [
+                self._predict(self.model, gather, *item).data.copy() for gather, item in items
+            ]
         if not probabilities:
             raise ValueError("[Trainer] nothing to predict: the data is empty")
         return _to_host(probabilities)
@@ -243,6 +269,17 @@ class Trainer:
     def _tell(self, method: str, *arguments: Any) -> None:
         for callback in self.callbacks:
             getattr(callback, method)(self, *arguments)
+
+
+def _maybe_captured(jit: bool, function: Callable[P, R]) -> Callable[P, R]:
+    return captured(function) if jit else function
+
+
+def _items(loader: Loader) -> Iterator[tuple[Gather, Item]]:
+    """Each batch as the functions in steps.py take it."""
+    if isinstance(loader, GatheringLoader):
+        return ((loader.batch, (rows,)) for rows in loader.rows())
+    return ((None, tuple(batch)) for batch in loader)
 
 
 def _to_host(arrays: list[Any]) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 `device`  the device of a test, "cpu" or (in `pytest -m gpu`) "cuda:0"; also the default device
           while the test runs. Tests that do not name it run with the CPU as the default.
+`place`   the same for tests of `jit`: a CPU that pretends to capture, or a GPU.
 `rng`     a NumPy generator with a fresh seed, printed when the test fails; set
           TINYGRAD_CUPY_TEST_SEED to repeat that run.
 `mnist_dir`  the folder of the real MNIST, from $TINYGRAD_CUPY_DATA.
@@ -19,6 +20,7 @@ import hypothesis
 import numpy as np
 import pytest
 
+import graph_stand_in
 import tinygrad_cupy as tg
 from tinygrad_cupy import backend
 
@@ -44,6 +46,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 # One value per module, not per test, so that Hypothesis tests may ask for it.
 @pytest.fixture(scope="module", params=["cpu", pytest.param("cuda:0", marks=pytest.mark.gpu)])
 def device(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=["stand-in", pytest.param("cuda:0", marks=pytest.mark.gpu)])
+def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A device on which `jit` captures, in earnest or in play; the default device."""
+    if request.param == "stand-in":
+        graph_stand_in.install(monkeypatch)
+        return "cpu"
+    backend.set_default_device(request.param)
     return str(request.param)
 
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from tinygrad_cupy import Tensor, captured, recording
+from tinygrad_cupy import Tensor, recording
 from tinygrad_cupy.autograd import TensorBase
 from tinygrad_cupy.nested import flatten, rebuild
 from tinygrad_cupy.ops import random
@@ -97,13 +97,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "device_number", lambda array: 0)
     monkeypatch.setattr(module, "_default_number", lambda: 0)
     monkeypatch.setattr(module, "_check_result", lambda result, name: None)
-    monkeypatch.setattr(module, "copy", _copy)
-    monkeypatch.setattr(captured, "copy", _copy)
     monkeypatch.setattr(StandInPool, "owners", [])
-
-
-def _copy(source: Any, target: Any) -> None:
-    target[...] = source
 
 
 def _leaves(value: Any) -> list[Any]:

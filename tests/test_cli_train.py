@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -101,6 +102,24 @@ def test_the_same_seed_gives_the_same_bits(trained: Path, tmp_path: Path) -> Non
     name = "model.safetensors"
     assert (again / name).read_bytes() == (trained / name).read_bytes()
     assert (other / name).read_bytes() != (trained / name).read_bytes()
+
+
+def test_no_jit_gives_the_same_bits(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = []
+    plain = nn.Trainer.__init__
+
+    def spy(*args: Any, **kwargs: Any) -> None:
+        options.append(kwargs["jit"])
+        plain(*args, **kwargs)
+
+    monkeypatch.setattr(nn.Trainer, "__init__", spy)
+    other = train_quietly(tmp_path / "other", "--epochs", "3", "--no-jit")
+    train_quietly(tmp_path / "with", "--epochs", "1")
+    assert options == [False, True]
+    name = "model.safetensors"
+    assert (other / name).read_bytes() == (trained / name).read_bytes()
 
 
 def test_patience_keeps_the_best_weights(tmp_path: Path) -> None:

@@ -12,20 +12,10 @@ import numpy as np
 import pytest
 
 import tinygrad_cupy as tg
-from graph_stand_in import StandInPool, install
+from graph_stand_in import StandInPool
 from tinygrad_cupy import Tensor, backend, nn, tracing
 from tinygrad_cupy.nn import optim, schedules
 from tinygrad_cupy.recording import Recording
-
-
-@pytest.fixture(params=["stand-in", pytest.param("cuda:0", marks=pytest.mark.gpu)])
-def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A device on which functions are captured, in earnest or in play; the default device."""
-    if request.param == "stand-in":
-        install(monkeypatch)
-        return "cpu"
-    backend.set_default_device(request.param)
-    return str(request.param)
 
 
 def values(x: Tensor | None) -> list[Any]:

@@ -55,6 +55,7 @@ Out = Annotated[Path | None, Option(help="Folder to write (default runs/TIME_NAM
 Overwrite = Annotated[
     bool, Option("--overwrite", help="Replace what an older run left, once this one succeeded.")
 ]
+NoJit = Annotated[bool, Option("--no-jit", help="On a GPU, run without captured CUDA graphs.")]
 Quiet = Annotated[bool, Option("--quiet", "-q", help="Print the written folder, nothing else.")]
 AsJson = Annotated[bool, Option("--json", help="Print JSON.")]
 Debug = Annotated[bool, Option("--debug", help="Show the traceback of an error.")]
@@ -75,6 +76,7 @@ def train(
     patience: MaybePatience = None,
     out: Out = None,
     overwrite: Overwrite = False,
+    no_jit: NoJit = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -84,7 +86,7 @@ def train(
 
     settings = TrainSettings(
         dataset, data_dir, model, epochs, batch_size, lr, optimizer, seed, device, val_fraction,
-        patience,
+        patience, not no_jit,
     )  # fmt: skip
     command.train(settings, out, overwrite, quiet)
 
@@ -104,6 +106,7 @@ def sweep(
     patience: Patience = 5,
     out: Out = None,
     overwrite: Overwrite = False,
+    no_jit: NoJit = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -114,7 +117,7 @@ def sweep(
     sizes = command.parse_batch_sizes(batch_sizes)
     settings = TrainSettings(
         dataset, data_dir, model, epochs, sizes[0], lr, optimizer, seed, device, val_fraction,
-        patience,
+        patience, not no_jit,
     )  # fmt: skip
     command.sweep(settings, sizes, out, overwrite, quiet)
 

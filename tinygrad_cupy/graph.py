@@ -138,8 +138,10 @@ def device_number(array: Array) -> int:
 
 
 def copy(source: Array, target: Array) -> None:
-    """Copy between CuPy arrays of one shape and dtype, in the order of the current stream."""
-    if source.flags.c_contiguous and target.flags.c_contiguous:
-        target.data.copy_from_device_async(source.data, source.nbytes)
-    else:
+    """Copy between arrays of one shape and dtype on one device, in the current stream's order."""
+    if isinstance(target, np.ndarray) or not (
+        source.flags.c_contiguous and target.flags.c_contiguous
+    ):
         target[...] = source
+    else:  # in a third of the time that CuPy takes for an assignment
+        target.data.copy_from_device_async(source.data, source.nbytes)

@@ -179,7 +179,7 @@ def _execute(
     model = build_model(settings, data)
     optimizer = settings.make_optimizer(model, data.train)
     learning_rate = float(optimizer.lr)
-    trainer = Trainer(model, optimizer, callbacks=callbacks)
+    trainer = Trainer(model, optimizer, callbacks=callbacks, jit=settings.jit)
     train_loader = DataLoader(data.train, settings.batch_size, shuffle=True, device=device)
     val_loader = _evaluation_loader(data.val, device)
     problem = None

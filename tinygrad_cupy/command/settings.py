@@ -39,6 +39,7 @@ class TrainSettings:
     device: str = "auto"
     val_fraction: float = 0.1
     patience: int | None = None
+    jit: bool = True
 
     def __post_init__(self) -> None:
         check_choice("--model", self.model, models.NAMES)
