@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from ..autograd import Op, TensorBase
-from ..backend import Array, Elementwise, Kernel, array_module, special_functions
-from ..parallel import by_parts
+from ..backend import Array, special_functions
+from . import relu_kernels
 from .elementwise import as_float
-from .masking import keep_where
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
-
-PARALLEL_SIZE = 1 << 17  # elements; below this, handing work to another thread costs more
 
 
 # --- functions ----------------------------------------------------------------------------------
@@ -148,50 +142,13 @@ class Softplus(Op):
         return grad * x.sigmoid()
 
 
-def _relu_cpu(x: Array) -> Array:
-    y = np.empty_like(x)
-
-    def task(part: slice) -> None:
-        np.maximum(x[part], x.dtype.type(0), out=y[part])
-
-    return _split(task, x, y)
-
-
-def _gate_cpu(grad: Array, y: Array) -> Array:
-    out = np.empty_like(y)
-
-    def task(part: slice) -> None:
-        keep_where(grad[part], y[part] > 0, out[part])
-
-    return _split(task, y, out)
-
-
-def _split(task: Callable[[slice], None], x: Array, out: Array) -> Array:
-    """``task`` on slices of the first axis, side by side when x is large; gives ``out``."""
-    if x.ndim and x.size >= PARALLEL_SIZE:
-        by_parts(np, task, len(x))
-    else:
-        task(...)  # type: ignore[arg-type]
-    return out
-
-
-_relu = Kernel(
-    cpu=_relu_cpu,
-    cuda=lambda x: array_module(x).maximum(x, x.dtype.type(0)),
-)
-_gate = Kernel(  # the gradient where the output is positive, else 0
-    cpu=_gate_cpu,
-    cuda=Elementwise("T grad, T y", "T out", "out = y > T(0) ? grad : T(0)", "relu_gate"),
-)
-
-
 class Relu(Op):
     """max(x, 0); the gradient at 0 is 0."""
 
     saves = ("y",)
 
     def forward(self, x: Array) -> Array:
-        return _relu(x)
+        return relu_kernels.relu(x)
 
     def backward(self, grad: Tensor, y: Tensor) -> Tensor:
         return ReluGate(y.data).watch(y)(grad)
@@ -204,7 +161,7 @@ class ReluGate(Op):
         self.y = y
 
     def forward(self, grad: Array) -> Array:
-        return _gate(grad, self.y)
+        return relu_kernels.gate(grad, self.y)
 
     def backward(self, grad: Tensor) -> Tensor:
         return ReluGate(self.y).watch_with(self)(grad)
