@@ -1,7 +1,7 @@
 """CUDA graphs: what a function does on a GPU, captured once and launched again with one call.
 
-The captured work uses memory of a pool of its own, on a stream of its own: what it frees may be
-used again within captures of the same pool, and by nobody else.
+The captured work uses memory of a pool of its own, on a stream of its own: what it frees is used
+again within the capture, and by nobody else.
 """
 
 from __future__ import annotations
@@ -26,11 +26,7 @@ _one_at_a_time = threading.RLock()
 
 
 class Pool:
-    """The memory and the stream of the captures of one function on one device.
-
-    Captures that share a pool share the memory of their temporaries, so they must be launched one
-    after the other. Arrays that outlive a capture keep their memory, and with it the pool.
-    """
+    """The memory and the stream of one capture. Arrays that outlive it keep the memory."""
 
     def __init__(self, device: int) -> None:
         cuda = import_cupy().cuda
@@ -58,7 +54,8 @@ class Pool:
         """The graph of what ``body`` does on the GPU, which does not happen now.
 
         Raises what ``body`` raises, and `CaptureError` where CUDA or CuPy refuse. Either way the
-        device is as it was.
+        device is as it was. A pool takes one capture: another would write results into what the
+        first uses for temporaries.
         """
         cupy = import_cupy()
         with _one_at_a_time, self.device:
@@ -79,10 +76,9 @@ class Pool:
         return graph
 
     def _abandon(self) -> None:
-        """End a capture that failed, and start the next one on a fresh stream."""
+        """End a capture that failed."""
         with contextlib.suppress(Exception):  # it has ended already, or was invalidated
             self.stream.end_capture()
-        self.stream = import_cupy().cuda.Stream(non_blocking=True)
 
     def like(self, array: Array) -> Array:
         """Memory of the pool for an array of this shape, dtype and layout."""

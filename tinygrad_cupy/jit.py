@@ -85,7 +85,6 @@ class Jitted(Generic[P, R]):
         self.name = _name(function)
         self.calls = 0
         self._variants: dict[Hashable, list[_Variant]] = {}
-        self._pools: dict[int, Pool] = {}
         self._lock = threading.RLock()
         functools.update_wrapper(self, function, updated=())
 
@@ -118,13 +117,13 @@ class Jitted(Generic[P, R]):
     @property
     def memory_bytes(self) -> int:
         """Device memory that the captures hold."""
-        return sum(pool.total_bytes for pool in self._pools.values())
+        captures = [one.captured for listed in self._variants.values() for one in listed]
+        return sum(captured.pool.total_bytes for captured in captures if captured)
 
     def forget(self) -> None:
         """Drop all captures, and their memory as far as no result uses it."""
         with self._lock:
             self._variants.clear()
-            self._pools.clear()
 
     def _structure(self, value: Any, leaves: list[Any], what: str) -> Structure:
         try:
@@ -163,7 +162,7 @@ class Jitted(Generic[P, R]):
 
     def _capture(self, variant: _Variant, structure: Structure, leaves: list[Any]) -> Captured:
         device = max(map(device_number, (array_of(x) for x in leaves)), default=_default_number())
-        pool = self._pools.get(device) or self._pools.setdefault(device, Pool(device))
+        pool = Pool(device)
         arrays = [pool.like(array_of(x)) for x in leaves]
         recording = Recording(self.name, (), on_gpu=True, capturing=True)
         inputs: list[Any] = []

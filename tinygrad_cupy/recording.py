@@ -175,6 +175,7 @@ class Recording:
         ]
         for collection in (self.tensors, self.attributes, self.grads, self.own, self.written):
             collection.clear()
+        self.arrays = []  # the capture has them; tensors that it made name this as their home
         return Guards(
             [one for one in seen if one[0]() is not None],
             [one for one in owners if one[0]() is not None],
