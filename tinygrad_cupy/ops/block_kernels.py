@@ -62,7 +62,7 @@ def backward(
     g = grad
     if code is not None:
         g = spread(grad, code, geometry.windows.output_size("conv2d", x.shape[2:]))
-    elif relu:
+    elif relu and y is not None:
         g = keep_where(grad, y > 0)
     return (
         conv_input(g, w, geometry, x.shape) if needs[0] else None,

@@ -2,7 +2,7 @@
 
 Convolution is linear in its input x and in its weight w; with a gradient g of its output it is one
 trilinear form  Σ x · w · g  over all pixels, taps and channels. Its three partial derivatives are
-three kernels (`conv_kernels`, on a GPU `conv_cuda`), and the backward of each calls the other two:
+three kernels (`conv_cpu`, `conv_cuda`), and the backward of each calls the other two:
 gradients of any order stay on the same fast paths (as in Chainer's ``convolution_2d``). Letters are
 explained in `windows`.
 """
@@ -15,16 +15,16 @@ import numpy as np
 
 from ..autograd import Op, TensorBase
 from ..backend import Array, Kernel
-from . import conv_cuda, conv_kernels
+from . import conv_cpu, conv_cuda
 from .conv_kernels import Geometry, Shape, add_windows, padded_images
 from .windows import Pair, Windows, expect_images, pair
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
 
-conv_forward = Kernel(cpu=conv_kernels.conv_forward, cuda=conv_cuda.forward)
-conv_input = Kernel(cpu=conv_kernels.conv_input, cuda=conv_cuda.input_gradient)
-conv_weight = Kernel(cpu=conv_kernels.conv_weight, cuda=conv_cuda.weight_gradient)
+conv_forward = Kernel(cpu=conv_cpu.forward, cuda=conv_cuda.forward)
+conv_input = Kernel(cpu=conv_cpu.input_gradient, cuda=conv_cuda.input_gradient)
+conv_weight = Kernel(cpu=conv_cpu.weight_gradient, cuda=conv_cuda.weight_gradient)
 
 
 class Conv2d(Op):

@@ -42,13 +42,13 @@ def conv_forward(x: Array, w: Array, bias: Array | None, geometry: Geometry) -> 
     xp = array_module(x)
     out_size = geometry.windows.output_size("conv2d", x.shape[2:])
     y = xp.empty((x.shape[0], *out_size, w.shape[0]), x.dtype)
-    matrix = _weight_matrix(w, geometry.groups)  # (G, K, O/G)
+    matrix = weight_matrix(w, geometry.groups)  # (G, K, O/G)
 
     def task(part: slice) -> None:
-        windows, out = _windows(x[part], geometry, out_size), y[part]
+        windows, out = windows_of(x[part], geometry, out_size), y[part]
         for chunk in _chunks(windows):
-            rows = _window_rows(windows[chunk], geometry.groups)  # (G, P, K)
-            _product(rows, matrix, out[chunk])
+            rows = window_rows(windows[chunk], geometry.groups)  # (G, P, K)
+            product(rows, matrix, out[chunk])
             if bias is not None:
                 out[chunk] += bias
 
@@ -87,7 +87,7 @@ def _scatter_input(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Ar
     windows, groups = geometry.windows, geometry.groups
     n, c, h, width = x_shape
     dx = xp.empty((n, h, width, c), g.dtype)
-    matrix = _weight_matrix(w, groups).transpose(0, 2, 1)  # (G, O/G, K)
+    matrix = weight_matrix(w, groups).transpose(0, 2, 1)  # (G, O/G, K)
     shape = (*g.shape[2:], groups, *windows.kernel, c // groups)
 
     def task(part: slice) -> None:
@@ -109,15 +109,21 @@ def conv_weight(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array
 
     def task(part: slice) -> Array:
         total = xp.zeros((groups, c * kh * kw, o // groups), x.dtype)
-        windows, grad = _windows(x[part], geometry, out_size), _channels_last(g[part], "grad")
+        windows, grad = windows_of(x[part], geometry, out_size), _channels_last(g[part], "grad")
         for chunk in _chunks(windows):
-            rows = _window_rows(windows[chunk], groups)  # (G, P, K)
+            rows = window_rows(windows[chunk], groups)  # (G, P, K)
             total += blas.matmul(rows.transpose(0, 2, 1), _grouped(grad[chunk], groups))
         return total
 
     parts = by_parts(xp, task, x.shape[0])
     matrix = sum(parts[1:], parts[0])  # in a fixed order: the same bits in every run
     return matrix.reshape(groups, kh, kw, c, o // groups).transpose(0, 4, 3, 1, 2).reshape(w_shape)
+
+
+def images_at_once(x: Array, kernel: Pair, out_size: Shape) -> int:
+    """How many images of x (N, C, H, W) make a window matrix of the right size."""
+    taps = math.prod(kernel) * math.prod(out_size)
+    return _step(array_module(x), taps * x.shape[1] * x.dtype.itemsize)
 
 
 def _step(xp: Any, image_bytes: int) -> int:
@@ -136,7 +142,7 @@ def _empty(xp: Any, name: str, shape: Shape, dtype: Any) -> Array:
     return workspace(name, shape, dtype) if xp is np else xp.empty(shape, dtype)
 
 
-def _weight_matrix(w: Array, groups: int) -> Array:
+def weight_matrix(w: Array, groups: int) -> Array:
     """(O, C/G, KH, KW) → (G, K, O/G), taps before channels within K."""
     o, c, kh, kw = w.shape
     taps_first = w.reshape(groups, o // groups, c, kh, kw).transpose(0, 3, 4, 2, 1)
@@ -153,7 +159,7 @@ def _channels_last(x: Array, name: str) -> Array:
     return copy
 
 
-def _windows(x: Array, geometry: Geometry, out_size: Pair) -> Array:
+def windows_of(x: Array, geometry: Geometry, out_size: Pair) -> Array:
     """All windows of x (n, C, H, W), zeros around it, as a view (n, OH, OW, KH, KW, C)."""
     return geometry.windows.view(padded_images(x, geometry.windows), out_size)
 
@@ -169,7 +175,7 @@ def padded_images(x: Array, windows: Windows) -> Array:
     return padded
 
 
-def _window_rows(windows: Array, groups: int) -> Array:
+def window_rows(windows: Array, groups: int) -> Array:
     """im2col: ``windows`` (n, OH, OW, KH, KW, C) copied out as rows, (G, P, K)."""
     xp = array_module(windows)
     n, oh, ow, kh, kw, c = windows.shape
@@ -195,7 +201,7 @@ def _grouped(x: Array, groups: int) -> Array:
     return rows.transpose(1, 0, 2)
 
 
-def _product(rows: Array, matrix: Array, y: Array) -> None:
+def product(rows: Array, matrix: Array, y: Array) -> None:
     """y (n, OH, OW, O) = rows (G, P, K) @ matrix (G, K, O/G)."""
     if len(rows) == 1:
         blas.matmul(rows[0], matrix[0], out=y.reshape(-1, y.shape[3]))
