@@ -273,3 +273,29 @@ def test_the_gradient_uses_the_same_mask(device: str) -> None:
     x = Tensor.ones(50, device=device, requires_grad=True)
     y = x.dropout(0.5)
     assert tg.grad(y.sum(), x).tolist() == y.tolist()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("shape", [(1, 1, 2, 2), (7, 3, 6, 2), (129, 17, 4, 5), (3, 64, 3, 3)])
+@pytest.mark.parametrize("p", [0.25, 1.0])
+def test_dropout_of_images_stored_channels_last(
+    rng: np.random.Generator, shape: tuple[int, ...], p: float
+) -> None:
+    """Forward and gradient, to order 2, as on the CPU, whatever the memory layout."""
+    values = rng.standard_normal((4, *shape)).astype(np.float32)
+    results = []
+    for device in ("cpu", "cuda:0"):
+        tg.manual_seed(5)
+        x, g, h = (Tensor(v, device=device) for v in values[:3])
+        last = (0, 2, 3, 1)
+        x = Tensor(x.permute(*last).clone().permute(0, 3, 1, 2).data, requires_grad=True)
+        assert x.data.transpose(last).flags.c_contiguous
+        g.requires_grad_()
+        y = x.dropout(p)
+        (dx,) = tg.grad([y], [x], [g], create_graph=True)
+        (dg,) = tg.grad([dx], [g], [h])
+        results.append([t.numpy() for t in (y, dx, dg)])
+        assert x.dropout(p).shape == shape  # the next draw: the counter has moved as far
+        results[-1].append(to_numpy(random.words(5, random.STREAM_DROPOUT, device)))
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, other)

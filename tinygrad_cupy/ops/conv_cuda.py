@@ -235,7 +235,7 @@ def _sizes(x: Array, windows: Windows) -> tuple[int, ...]:
     return (int(x.shape[0]), *size, *windows.output_size("conv2d", size))
 
 
-def _opened(grad: Array, y: Array | None, code: Array | None, size: Pair) -> Array:
+def _opened(grad: Array, y: Array, code: Array | None, size: Pair) -> Array:
     """The gradient of the convolution's own output (N, O, OH, OW) from that of ReLU or the pool."""
     cupy = import_cupy()
     if grad.dtype != np.float32:
