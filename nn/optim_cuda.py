@@ -6,6 +6,7 @@ the life of the optimizer, so that a captured step finds it there.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from tinygrad_cupy import backend
 from tinygrad_cupy.backend import Array, CudaFile
-from tinygrad_cupy.tracing import keep
+from tinygrad_cupy.tracing import active, keep
 
 _kernels = CudaFile(__file__, "optim.cu")
 
@@ -39,15 +40,16 @@ class Row(NamedTuple):
     position: int = 0
 
 
-def _by_dtype(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    groups: dict[str, list[Row]] = {}
+def _by_dtype(rows: Sequence[Row]) -> dict[Any, list[Row]]:
+    groups: dict[Any, list[Row]] = {}
     for row in rows:
-        groups.setdefault(row.arrays[0].dtype.name, []).append(row)
+        groups.setdefault(row.arrays[0].dtype, []).append(row)
     return groups
 
 
-def _defines(dtype: str, capacity: int = CAPACITIES[0]) -> tuple[str, ...]:
-    return (*_TYPES[dtype], f"TENSORS={capacity}")
+@functools.cache
+def _defines(dtype: Any, capacity: int = CAPACITIES[0]) -> tuple[str, ...]:
+    return (*_TYPES[np.dtype(dtype).name], f"TENSORS={capacity}")
 
 
 def _tables(rows: Sequence[Row]) -> Iterator[tuple[int, Array, int, int]]:
@@ -86,7 +88,7 @@ class DeviceMemory:
             return
         with self.device:
             given = np.array(values, np.float64).view(_NUMBERS)
-            defines = _defines("float32")
+            defines = _defines(np.dtype(np.float32))
             _kernels.launch("write_numbers", 1, (self.numbers, given), block=32, defines=defines)
             # A capture only notes the write down: whether it was done, is not known here.
             stream = backend.import_cupy().cuda.get_current_stream()
@@ -99,7 +101,8 @@ class DeviceMemory:
 
     def step(self, kernel: str, rows: Sequence[Row]) -> None:
         """Step and count each of ``rows``, whose arrays are parameter, gradient and slots."""
-        keep(self.numbers, self.counts, self.ticket, *(x for row in rows for x in row.arrays))
+        if active.run is not None:
+            keep(self.numbers, self.counts, self.ticket, *(x for row in rows for x in row.arrays))
         with self.device:
             for dtype, group in _by_dtype(rows).items():
                 for capacity, table, count, blocks in _tables(group):
@@ -127,7 +130,7 @@ def clip(grads: Sequence[Array], limit: float) -> tuple[Array, list[Array]]:
         rows = [Row(pair) for pair in zip(given, scaled, strict=True)]
         for capacity, table, count, blocks in _tables(rows):
             if blocks:
-                defines = _defines(given[0].dtype.name, capacity)
+                defines = _defines(given[0].dtype, capacity)
                 arguments = (table, np.int32(count), factor)
                 _kernels.launch("scale_all", blocks, arguments, BLOCK, defines=defines)
     return norm, scaled
@@ -143,9 +146,9 @@ def _clip_factor(rows: Sequence[Row], limit: float) -> tuple[Array, Array]:
     for capacity, table, count, blocks in tables:
         if blocks:
             arguments: tuple[Any, ...] = (table, np.int32(count), partials[first:])
-            defines = _defines(dtype.name, capacity)
+            defines = _defines(dtype, capacity)
             _kernels.launch("sum_squares", blocks, arguments, BLOCK, defines=defines)
         first += blocks
     arguments = (partials, np.int64(first), np.float64(limit), norm, factor)
-    _kernels.launch("clip_factor", 1, arguments, BLOCK, defines=_defines(dtype.name))
+    _kernels.launch("clip_factor", 1, arguments, BLOCK, defines=_defines(dtype))
     return norm, factor

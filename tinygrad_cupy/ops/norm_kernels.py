@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import blas
-from ..backend import Array, array_module
+from ..backend import Array
 from ..parallel import by_parts
 from .block_kernels import SHUT, max_pool, spread
 from .masking import keep_where
@@ -39,13 +39,14 @@ class Result(NamedTuple):
 
 def rows_of(x: Array) -> Array:
     """x (N, C, …) as (P, C): a view where the channels are last in memory, else a copy."""
-    return array_module(x).moveaxis(x, 1, -1).reshape(-1, x.shape[1])
+    return x.transpose(0, *range(2, x.ndim), 1).reshape(-1, x.shape[1])
 
 
 def shaped(rows: Array, shape: tuple[int, ...]) -> Array:
     """(P, C) back to (N, C, …)."""
     n, c, *rest = shape
-    return array_module(rows).moveaxis(rows.reshape(n, *rest, c), -1, 1)
+    last = len(shape) - 1
+    return rows.reshape(n, *rest, c).transpose(0, last, *range(1, last))
 
 
 def _column_means(rows: Array, term: Callable[[slice], Array]) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,12 @@ _TYPES = {
 }
 _CODES = {np.dtype(np.uint8): "CODE=unsigned char", np.dtype(np.int32): "CODE=int"}
 _SHAPE = np.dtype([("numbers", np.int32, 13)])
+
+
+@functools.cache
+def _types(dtype: Any) -> tuple[str, ...] | None:
+    """The macros of a dtype that the kernels are for, else None."""
+    return _TYPES.get(dtype.name)
 
 
 def _channels_last(x: Array) -> bool:
@@ -51,7 +58,7 @@ def _launch(
     whole = channels % 4 == 0 and all(array.data.ptr % 16 == 0 for array in arrays)
     width = 4 if whole else 1
     index = "unsigned" if max(array.size for array in arrays) < 2**31 else "u64"
-    types = (*_TYPES[arrays[0].dtype.name], _CODES[winner])
+    types = (*(_types(arrays[0].dtype) or ()), _CODES[winner])
     steps = (*windows.kernel, *windows.stride, *windows.padding, *windows.dilation)
     shape = np.array((channels, *size, *out, *steps), np.int32).view(_SHAPE)
     count = np.uint32(written.size) if index == "unsigned" else np.uint64(written.size)
@@ -63,7 +70,7 @@ def _launch(
 
 def max_pool(x: Array, windows: Windows) -> tuple[Array, Array]:
     """The largest element of each window of x, and the number of the first tap that had it."""
-    if x.dtype.name not in _TYPES:
+    if _types(x.dtype) is None:
         return pool_kernels.max_pool(x, windows)
     n, c, h, w = x.shape
     out, last = windows.output_size("max_pool2d", (h, w)), _channels_last(x)
@@ -76,7 +83,7 @@ def max_pool(x: Array, windows: Windows) -> tuple[Array, Array]:
 
 def max_scatter(grad: Array, winner: Array, windows: Windows, size: Pair) -> Array:
     """Each window's gradient put where its maximum was, (N, C, *size)."""
-    if grad.dtype.name not in _TYPES or winner.dtype not in _CODES:
+    if _types(grad.dtype) is None or winner.dtype not in _CODES:
         return pool_kernels.max_scatter(grad, winner, windows, size)
     n, c, *out = grad.shape
     last = _channels_last(winner)
@@ -88,7 +95,7 @@ def max_scatter(grad: Array, winner: Array, windows: Windows, size: Pair) -> Arr
 
 def max_gather(x: Array, winner: Array, windows: Windows) -> Array:
     """The element of each window at its winning tap; 0 where that lies in the padding."""
-    if x.dtype.name not in _TYPES or winner.dtype not in _CODES:
+    if _types(x.dtype) is None or winner.dtype not in _CODES:
         return pool_kernels.max_gather(x, winner, windows)
     n, c, *out = winner.shape
     last = _channels_last(winner)
@@ -101,7 +108,7 @@ def max_gather(x: Array, winner: Array, windows: Windows) -> Array:
 
 def sum_pool(x: Array, windows: Windows) -> Array:
     """The sum of each window, the padding counting as zeros."""
-    if x.dtype.name not in _TYPES:
+    if _types(x.dtype) is None:
         return pool_kernels.sum_pool(x, windows)
     n, c, h, w = x.shape
     out, last = windows.output_size("avg_pool2d", (h, w)), _channels_last(x)
@@ -112,7 +119,7 @@ def sum_pool(x: Array, windows: Windows) -> Array:
 
 def spread(grad: Array, windows: Windows, size: Pair) -> Array:
     """Each window's gradient added to every pixel that it holds, (N, C, *size)."""
-    if grad.dtype.name not in _TYPES:
+    if _types(grad.dtype) is None:
         return pool_kernels.spread(grad, windows, size)
     n, c, *out = grad.shape
     last = _channels_last(grad)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,11 @@ _TYPES: dict[str, tuple[tuple[str, ...], int]] = {  # and how many elements a th
     "bfloat16": (("TYPE=__nv_bfloat16", "ACC=float", "BFLOAT"), 8),
 }
 _gate_strided = Elementwise("T grad, T y", "T out", "out = y > T(0) ? grad : T(0)", "relu_gate")
+
+
+@functools.cache
+def _types(dtype: Any) -> tuple[tuple[str, ...], int] | None:
+    return _TYPES.get(dtype.name)
 
 
 def _relu_cpu(x: Array) -> Array:
@@ -67,7 +73,7 @@ def _gate_cuda(grad: Array, y: Array) -> Array:
 
 def _order(x: Array) -> bool | None:
     """True for (N, H, W, C) behind the strides of (N, C, H, W), False for C order, None: other."""
-    if x.dtype.name not in _TYPES or x.size == 0 or x.data.ptr % 16:
+    if _types(x.dtype) is None or x.size == 0 or x.data.ptr % 16:
         return None
     if x.flags.c_contiguous:
         return False
@@ -77,7 +83,7 @@ def _order(x: Array) -> bool | None:
 def _launch(name: str, last: bool, *inputs: Array) -> Array:
     given = [x.transpose(0, 2, 3, 1) if last else x for x in inputs]
     out = array_module(inputs[0]).empty(given[0].shape, given[0].dtype)
-    defines, width = _TYPES[out.dtype.name]
+    defines, width = _types(out.dtype) or ((), 1)
     blocks = CudaFile.blocks(-(-out.size // width))
     arguments: tuple[Any, ...] = (*given, out, np.int64(out.size))
     _kernels.launch(name, blocks, arguments, defines=defines)
