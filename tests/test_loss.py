@@ -9,6 +9,7 @@ import pytest
 
 import tinygrad_cupy as tg
 from tinygrad_cupy import Tensor, backend
+from tinygrad_cupy.ops import loss
 
 
 def logits(device: str, *rows: list[float]) -> Tensor:
@@ -133,3 +134,59 @@ def test_integer_logits_are_taken_in_float32(device: str) -> None:
     loss = Tensor([[1, 2]], device=device).cross_entropy([1])
     assert loss.dtype == np.float32
     assert loss.item() == pytest.approx(math.log(1 + math.exp(-1)), rel=1e-6)
+
+
+# --- the kernels against the arrays -------------------------------------------------------------
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("reduction", loss.REDUCTIONS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("classes", [1, 2, 3, 10, 17, 33, 300])
+@pytest.mark.parametrize("rows", [1, 7, 129, 20_000])
+def test_kernels_and_arrays_agree(
+    reduction: str, dtype: str, classes: int, rows: int, rng: np.random.Generator
+) -> None:
+    logits = (rng.standard_normal((rows, classes)) * 5).astype(dtype)
+    label_type = ("int64", "int32", "uint8")[rows % 3]
+    labels = rng.integers(0, min(classes, 200), rows).astype(label_type)
+    ignore = 255
+    labels[rng.random(rows) < 0.2] = ignore
+    if rows == 129:
+        labels[77] = 254 if classes <= 254 else ignore  # no class
+    how = (0.1 if rows % 2 else 0.0, ignore, reduction)
+    with np.errstate(invalid="ignore"):
+        expected, target = loss._forward_arrays(logits, labels, *how)
+        grad = rng.standard_normal(expected.shape).astype(dtype)
+        gradient = loss._backward_arrays(logits, np.asarray(grad, dtype), target, how[0])
+    tolerance = {"float32": 2e-5, "float64": 1e-12}[dtype]
+    on_gpu = [backend.to_device(np.asarray(x), "cuda:0") for x in (logits, labels, grad)]
+    first = None
+    for _ in range(3):
+        poison = backend.full((4 * logits.size + 100,), np.nan, dtype, "cuda:0")
+        del poison  # the outputs get this memory
+        found, placed = loss._forward_cuda(on_gpu[0], on_gpu[1], *how)
+        assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
+        np.testing.assert_array_equal(backend.to_numpy(placed.place), target.place)
+        assert placed.divisor.item() == target.divisor
+        np.testing.assert_allclose(backend.to_numpy(found), expected, rtol=tolerance, atol=1e-5)
+        back = backend.to_numpy(loss._backward_cuda(on_gpu[0], on_gpu[2], placed, how[0]))
+        np.testing.assert_allclose(back, gradient, rtol=10 * tolerance, atol=tolerance)
+        results = backend.to_numpy(found), back
+        first = first or results
+        for one, other in zip(first, results, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.gpu
+def test_half_precision_is_computed_in_single(rng: np.random.Generator) -> None:
+    values = rng.standard_normal((9, 10)).astype(np.float16)
+    x = Tensor(values, device="cuda:0", requires_grad=True)
+    single = Tensor(values.astype(np.float32), device="cuda:0", requires_grad=True)
+    labels = Tensor(rng.integers(0, 10, 9), device="cuda:0")
+    found, expected = x.cross_entropy(labels), single.cross_entropy(labels)
+    assert found.dtype == np.float16
+    assert found.item() == np.float16(expected.item())
+    np.testing.assert_allclose(
+        tg.grad(found, x).numpy(), tg.grad(expected, single).numpy(), rtol=2e-3, atol=1e-5
+    )

@@ -1,0 +1,153 @@
+// Softmax cross-entropy: one launch forward, reduction and all, and one backward.
+//
+// LANES threads, a power of 2, share a row of logits (rows, classes). Nothing of the softmax is kept:
+// the backward computes it again, which costs less than reading it.
+
+typedef long long i64;
+typedef unsigned char u8;
+
+#ifndef TYPE
+#define TYPE float
+#define LABEL i64
+#define LANES 16
+#define REDUCTION 2
+#endif
+
+typedef TYPE T;
+
+enum { NONE, SUM, MEAN };             // REDUCTION
+enum { IGNORED = -1, ILLEGAL = -2 };  // in `place`, where others have their class
+
+const int THREADS = 256;
+const int GROUPS = THREADS / LANES;
+
+// The lanes that share this thread's row.
+__device__ unsigned neighbours() {
+    if (LANES == 32) return 0xffffffffu;
+    return ((1u << LANES % 32) - 1) << (threadIdx.x % 32 / LANES * LANES);
+}
+
+__device__ T add_up(T value) {
+    for (int step = LANES / 2; step; step /= 2) {
+        value += __shfl_xor_sync(neighbours(), value, step);
+    }
+    return value;
+}
+
+__device__ T largest_of(T value) {
+    for (int step = LANES / 2; step; step /= 2) {
+        const T other = __shfl_xor_sync(neighbours(), value, step);
+        if (other > value) value = other;
+    }
+    return value;
+}
+
+// A row's largest logit, the sum of exp(logit - largest), and that of logit - largest.
+struct Row {
+    T largest, total, shifted;
+
+    __device__ Row(const T* row, int classes, bool smoothing) {
+        const int lane = threadIdx.x % LANES;
+        largest = row[lane < classes ? lane : 0];
+        for (int c = lane + LANES; c < classes; c += LANES) {
+            if (row[c] > largest) largest = row[c];
+        }
+        largest = largest_of(largest);
+        total = shifted = 0;
+        for (int c = lane; c < classes; c += LANES) {
+            total += exp(row[c] - largest);
+            shifted += row[c] - largest;
+        }
+        total = add_up(total);
+        if (smoothing) shifted = add_up(shifted);
+    }
+};
+
+// The sum over all threads of a block, in the first one.
+__device__ double add_up_block(double value, double* shared) {
+    __syncthreads();
+    shared[threadIdx.x] = value;
+    __syncthreads();
+    for (int half = THREADS / 2; half; half /= 2) {
+        if (threadIdx.x < half) shared[threadIdx.x] += shared[threadIdx.x + half];
+        __syncthreads();
+    }
+    return shared[0];
+}
+
+// Gives place (rows), divisor (1) and losses: (rows), or their sum or mean (1).
+// partials (gridDim.x, 2) are each block's sum and how many rows it counted.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    cross_entropy(const T* __restrict__ logits, const LABEL* __restrict__ target,
+                  int* __restrict__ place, T* __restrict__ losses, T* __restrict__ divisor,
+                  double* partials, unsigned* ticket, i64 rows, int classes, double smoothing,
+                  i64 ignore_index) {
+    __shared__ double shared[THREADS];
+    __shared__ bool last;
+    const bool first = threadIdx.x % LANES == 0;
+    const T smooth = smoothing;
+    double sum = 0, count = 0;
+    for (i64 i = (i64)blockIdx.x * GROUPS + threadIdx.x / LANES; i < rows;
+         i += (i64)gridDim.x * GROUPS) {
+        const T* row = logits + i * classes;
+        const i64 label = target[i];
+        const bool counted = label != ignore_index, legal = label >= 0 && label < classes;
+        const Row found(row, classes, smooth != 0);
+        if (!first) continue;
+        T loss = log(found.total) - (1 - smooth) * (row[legal ? label : 0] - found.largest);
+        if (smooth != 0) loss -= smooth * (found.shifted / classes);
+        if (!legal) loss = nan("");
+        if (!counted) loss = 0;
+        place[i] = !counted ? IGNORED : legal ? (int)label : ILLEGAL;
+        if (REDUCTION == NONE) losses[i] = loss;
+        sum += loss;
+        count += counted;
+    }
+    if (REDUCTION == NONE) {
+        if (!blockIdx.x && !threadIdx.x) *divisor = 1;
+        return;
+    }
+    sum = add_up_block(sum, shared);
+    count = add_up_block(count, shared);
+    if (!threadIdx.x) {
+        partials[2 * blockIdx.x] = sum;
+        partials[2 * blockIdx.x + 1] = count;
+        __threadfence();
+        last = atomicInc(ticket, gridDim.x - 1) == gridDim.x - 1;  // back to 0 at the end
+    }
+    __syncthreads();
+    if (!last) return;
+    __threadfence();
+    sum = count = 0;
+    for (int block = threadIdx.x; block < gridDim.x; block += THREADS) {
+        sum += __ldcg(partials + 2 * block);
+        count += __ldcg(partials + 2 * block + 1);
+    }
+    sum = add_up_block(sum, shared);
+    count = add_up_block(count, shared);
+    if (threadIdx.x) return;
+    const double by = REDUCTION == MEAN && count > 0 ? count : 1;
+    *divisor = by;
+    *losses = REDUCTION == MEAN && !count ? nan("") : sum / by;  // a mean over nothing, as in PyTorch
+}
+
+// Gives found (rows, classes): (softmax(logits) - q) · grad / divisor. grad is (rows) without a
+// reduction, else (1).
+extern "C" __global__ void __launch_bounds__(THREADS)
+    cross_entropy_gradient(const T* __restrict__ logits, const int* __restrict__ place,
+                           const T* __restrict__ divisor, const T* __restrict__ grad,
+                           T* __restrict__ found, i64 rows, int classes, double smoothing) {
+    const T smooth = smoothing, share = smooth / classes;
+    for (i64 i = (i64)blockIdx.x * GROUPS + threadIdx.x / LANES; i < rows;
+         i += (i64)gridDim.x * GROUPS) {
+        const T* row = logits + i * classes;
+        const int label = place[i];
+        const Row known(row, classes, false);
+        const T weight = label == IGNORED ? 0 : label == ILLEGAL ? T(nan("")) : T(1);
+        const T scale = grad[REDUCTION == NONE ? i : 0] / *divisor * weight;
+        for (int c = threadIdx.x % LANES; c < classes; c += LANES) {
+            const T expected = c == label ? share + (1 - smooth) : share;
+            found[i * classes + c] = (exp(row[c] - known.largest) / known.total - expected) * scale;
+        }
+    }
+}
