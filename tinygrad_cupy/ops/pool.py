@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..autograd import Op, TensorBase
 from ..backend import Array, Kernel, array_module
 from . import pool_cuda, pool_kernels
@@ -155,8 +153,8 @@ class PoolMixin(TensorBase):
 
 def _averaging(xp: Any, size: int, out: int, dtype: Any) -> Array:
     """The matrix (out, size) that averages an axis of ``size`` down to ``out`` windows."""
-    start = np.arange(out) * size // out
-    stop = -(-(np.arange(out) + 1) * size // out)
-    place = np.arange(size)
+    start = xp.arange(out) * size // out
+    stop = -(-(xp.arange(out) + 1) * size // out)
+    place = xp.arange(size)
     inside = (place >= start[:, None]) & (place < stop[:, None])
-    return xp.asarray((inside / inside.sum(axis=1, keepdims=True)).astype(dtype))
+    return (inside / inside.sum(axis=1, keepdims=True)).astype(dtype)
