@@ -8,6 +8,7 @@ import numpy as np
 
 from ..autograd import FusedOp, TensorBase
 from ..backend import Array, CudaFile, Kernel, array_module, device_of, is_cuda
+from ..tracing import use
 from .elementwise import as_float, in_single
 from .tickets import ticket_of
 
@@ -191,6 +192,8 @@ class LossMixin(TensorBase):
         GPU, where looking would stall it, the loss becomes NaN.
         """
         logits = as_float(self)
+        if isinstance(target, TensorBase):
+            use(target)
         labels = target.data if isinstance(target, TensorBase) else target
         labels = array_module(logits.data).asarray(labels) if isinstance(labels, list) else labels
         if reduction not in REDUCTIONS:
