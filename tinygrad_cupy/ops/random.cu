@@ -54,16 +54,27 @@ extern "C" __global__ void philox_words(u64* words, long long count, u64* state,
 }
 
 // y = x * mask * scale, the mask drawn: element i in C order is kept where its word is >= least.
-// A thread takes four elements, one block of words.
-extern "C" __global__ void drop(const float* __restrict__ x, float* __restrict__ y, u8* __restrict__ mask,
-                                long long count, float scale, u64 least, u64* state, u64 stream) {
+// A thread takes four elements, one block of words; arrays begin at multiples of 16 bytes.
+extern "C" __global__ void drop(const float* __restrict__ x, float* __restrict__ y,
+                                u8* __restrict__ mask, long long count, float scale, u64 least,
+                                u64* state, u64 stream) {
     const long long block = (long long)blockIdx.x * blockDim.x + threadIdx.x;
-    if (block * 4 < count) {
+    const long long first = block * 4;
+    if (first < count) {
         const Words drawn = philox((u64)block + 1, state, stream);
-        for (int i = 0; i < 4 && block * 4 + i < count; ++i) {
-            const u8 keep = drawn.word[i] >= least;
-            mask[block * 4 + i] = keep;
-            y[block * 4 + i] = x[block * 4 + i] * keep * scale;
+        u8 keep[4];
+#pragma unroll
+        for (int k = 0; k < 4; ++k) keep[k] = drawn.word[k] >= least;
+        if (first + 4 <= count) {
+            const float4 v = *(const float4*)(x + first);
+            *(float4*)(y + first) = make_float4(v.x * keep[0] * scale, v.y * keep[1] * scale,
+                                                v.z * keep[2] * scale, v.w * keep[3] * scale);
+            *(uchar4*)(mask + first) = make_uchar4(keep[0], keep[1], keep[2], keep[3]);
+        } else {
+            for (int k = 0; first + k < count; ++k) {
+                mask[first + k] = keep[k];
+                y[first + k] = x[first + k] * keep[k] * scale;
+            }
         }
     }
     advance(state, count);
@@ -71,7 +82,8 @@ extern "C" __global__ void drop(const float* __restrict__ x, float* __restrict__
 
 // Four pixels in a row of one channel, of x stored N, H, W, C: neighbouring threads have neighbouring
 // channels. Sets where they lie there, and returns their place in C order.
-__device__ __forceinline__ long long four_pixels(long long i, int channels, int pixels, long long& last) {
+__device__ __forceinline__ long long four_pixels(long long i, int channels, int pixels,
+                                                 long long& last) {
     const int c = i % channels;
     const long long place = i / channels;
     const int quads = pixels / 4, quad = place % quads;
@@ -81,9 +93,10 @@ __device__ __forceinline__ long long four_pixels(long long i, int channels, int 
 }
 
 // The same for x stored N, H, W, C; y and mask are in C order. pixels = H * W, divisible by 4.
-extern "C" __global__ void drop_channels_last(const float* __restrict__ x, float* __restrict__ y, u8* __restrict__ mask,
-                                              long long count, int channels, int pixels, float scale, u64 least,
-                                              u64* state, u64 stream) {
+extern "C" __global__ void drop_channels_last(const float* __restrict__ x, float* __restrict__ y,
+                                              u8* __restrict__ mask, long long count, int channels,
+                                              int pixels, float scale, u64 least, u64* state,
+                                              u64 stream) {
     const long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     if (i * 4 < count) {
         long long last;
@@ -103,8 +116,10 @@ extern "C" __global__ void drop_channels_last(const float* __restrict__ x, float
 }
 
 // y = x * mask * scale for a mask that was drawn, x and mask in C order, y stored N, H, W, C.
-extern "C" __global__ void keep_channels_last(const float* __restrict__ x, const u8* __restrict__ mask, float* __restrict__ y,
-                                              long long count, int channels, int pixels, float scale) {
+extern "C" __global__ void keep_channels_last(const float* __restrict__ x,
+                                              const u8* __restrict__ mask, float* __restrict__ y,
+                                              long long count, int channels, int pixels,
+                                              float scale) {
     const long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     if (i * 4 >= count) return;
     long long last;
