@@ -51,9 +51,11 @@ def cuda_available() -> bool:
 
 def is_cuda(array: Array) -> bool:
     """Whether ``array`` lives on a CUDA device (is a CuPy array)."""
-    return not isinstance(array, (np.ndarray, np.generic)) and hasattr(
-        array, "__cuda_array_interface__"
-    )
+    if isinstance(array, (np.ndarray, np.generic)):
+        return False
+    # CuPy makes a new dictionary whenever the attribute is read, so its own arrays are known.
+    kind = type(array).__module__.partition(".")[0]
+    return kind == "cupy" or hasattr(array, "__cuda_array_interface__")
 
 
 def array_module(array: Array) -> Any:
