@@ -310,7 +310,7 @@ def _compute_types(array: Array, precision: str) -> list[str]:
     if array.dtype == np.float64:
         return ["COMPUTE_64F"]
     fast = array.dtype == np.float32 and int(array.device.compute_capability) >= 80
-    return [FAST[precision]] * (fast and precision in FAST) + ["COMPUTE_32F"]
+    return [FAST[precision], "COMPUTE_32F"] if fast and precision in FAST else ["COMPUTE_32F"]
 
 
 def _regular(array: Array, lead: tuple[int, ...]) -> Array:
