@@ -235,7 +235,7 @@ def test_joining_and_indexing_can_be_captured() -> None:
     def joined(x: Tensor) -> Tensor:
         return tg.concat([x, tg.stack([x[0] * 2, x[1]]), x[rows]], axis=0)
 
-    x = Tensor(np.arange(3.0).reshape(3, 1))
+    x = Tensor(np.arange(3.0).reshape(3, 1), device="cuda:0")
     for i in range(4):
         found = joined(x + float(i)).numpy().ravel().tolist()
         assert found == [i, i + 1, i + 2, 2 * i, i + 1, i + 2, i]

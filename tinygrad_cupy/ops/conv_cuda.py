@@ -199,7 +199,7 @@ def _few_weight(
 ) -> tuple[Array, Array]:
     """The same with few channels, where g may also be the gradient behind ReLU or the max-pool."""
     outputs, channels = w_shape[:2]
-    plan = few_plan(w_shape, g.size)
+    plan = few_plan(w_shape, g.size, code is not None)
     kind = 2 if code is not None else 1 if gate is not None else 0
     defines = (*shape_defines(channels, outputs, windows), *plan.defines, f"GRAD={kind}")
     sums = _Sums(w_shape, plan.grid[0])

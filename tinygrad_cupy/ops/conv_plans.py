@@ -74,11 +74,15 @@ def few_channels(w_shape: Shape) -> bool:
     return w_shape[1] <= 4 and depth <= 32 and outputs <= 128
 
 
-def few_plan(w_shape: Shape, grads: int) -> Plan:
-    """The weight gradient of `conv_few.cu` from ``grads`` elements of gradient."""
+def few_plan(w_shape: Shape, grads: int, pool: bool) -> Plan:
+    """The weight gradient of `conv_few.cu` from ``grads`` elements of gradient.
+
+    Two rounds at least for each thread, of four pixels or of one window of the max-pool.
+    """
     at_once = 4 if w_shape[0] % 4 == 0 else 1
     lanes = 256 // -(-w_shape[0] // at_once)
-    blocks = max(1, min(4 * limits_here().processors, grads // w_shape[0] // (16 * lanes)))
+    places = grads // w_shape[0] // (1 if pool else 4)
+    blocks = max(1, min(4 * limits_here().processors, places // (2 * lanes)))
     return Plan((f"OV={at_once}",), (blocks,))
 
 
