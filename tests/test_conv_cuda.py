@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gpu_memory import poison
 
 from tinygrad_cupy import backend, blas
 from tinygrad_cupy.ops import block_kernels, conv_cuda, conv_kernels
@@ -39,16 +40,7 @@ SIZES = [
 
 @pytest.fixture(autouse=True)
 def _poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever a kernel is to fill is NaN or 255 before."""
-    cupy = backend.import_cupy()
-    plain = cupy.empty
-
-    def poisoned(shape: Any, dtype: Any = float, *args: Any, **options: Any) -> Any:
-        array = plain(shape, dtype, *args, **options)
-        array.fill(np.nan if array.dtype.kind == "f" else 255)
-        return array
-
-    monkeypatch.setattr(cupy, "empty", poisoned)
+    poison(monkeypatch)
 
 
 def problem(
