@@ -8,18 +8,16 @@ written to memory, and a gradient is spread out again in the cache. Letters are 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
-from .. import blas
 from ..backend import Array
 from ..parallel import by_parts, workspace
 from . import block_kernels, conv_kernels, conv_rows
-from .block_kernels import POOL, SHUT
+from .block_kernels import POOL
+from .chunks import at, chunks, column_sums, last, open_chunk, pool_chunk, relu_chunk
 from .conv_kernels import Geometry, Shape
-from .masking import keep_where
 from .windows import Pair
 
 
@@ -67,7 +65,7 @@ def block_forward(
             if code is not None:
                 pool_chunk(z, out, code[chunk])
             if relu:
-                relu_chunk(out, _at(code, chunk))
+                relu_chunk(out, at(code, chunk))
 
     by_parts(np, task, x.shape[0])
     return y.transpose(0, 3, 1, 2), None if code is None else code.transpose(0, 3, 1, 2)
@@ -142,8 +140,8 @@ def _rows_backward(
             given = grad[chunk]
             shape = (len(given), *out_size, o)
             wide, g = conv_rows.with_margins(shape, back_columns, width, x.dtype)
-            open_chunk(given, _at(gate, chunk), _at(code, chunk), g)
-            pixels = conv_rows.beside(wide, back_columns, width)
+            open_chunk(given, at(gate, chunk), at(code, chunk), g)
+            pixels = conv_rows.beside_in_margins(wide, back_columns, width)
             if needs[2]:
                 db += column_sums(wide)
             if dx is not None:
@@ -171,7 +169,7 @@ def _windows_backward(
         for chunk in chunks(part, images):
             given = grad[chunk]
             g = workspace("conv", (len(given), *out_size, o), x.dtype)
-            open_chunk(given, _at(gate, chunk), _at(code, chunk), g)
+            open_chunk(given, at(gate, chunk), at(code, chunk), g)
             db += column_sums(g)
             rows = conv_kernels.window_rows(
                 conv_kernels.windows_of(x[chunk], geometry, out_size), geometry.groups
@@ -188,73 +186,3 @@ def _totals(parts: list[tuple[Array, Array]]) -> tuple[Array, Array]:
     """Sums over the parts, in a fixed order: the same bits in every run."""
     dw, db = zip(*parts, strict=True)
     return sum(dw[1:], dw[0]), sum(db[1:], db[0])
-
-
-def _at(array: Array | None, chunk: slice) -> Array | None:
-    return None if array is None else array[chunk]
-
-
-# --- a chunk in the cache -----------------------------------------------------------------------
-
-
-def chunks(part: slice, step: int) -> Iterator[slice]:
-    """``part`` cut into slices of ``step``."""
-    for start in range(part.start, part.stop, step):
-        yield slice(start, min(start + step, part.stop))
-
-
-def last(x: Array, name: str) -> Array:
-    """x (n, C, H, W) as (n, H, W, C) with its channels side by side, copied only if needed."""
-    y = x.transpose(0, 2, 3, 1)
-    if y.strides[3] == y.itemsize and y.strides[2] == y.shape[3] * y.itemsize:
-        return y
-    copy = workspace(name, y.shape, y.dtype)
-    copy[...] = y
-    return copy
-
-
-def pool_chunk(z: Array, top: Array, code: Array) -> None:
-    """The largest of each window of z (n, H, W, C), and the place of the first such element."""
-    out = (top.shape[1], top.shape[2])
-    a, b, c, d = (z[:, rows, columns] for _, rows, columns in POOL.each_tap(out))
-    bottom = workspace("bottom", top.shape, top.dtype)
-    np.maximum(a, b, out=top)
-    np.maximum(c, d, out=bottom)
-    right, lower_right, lower = b > a, d > c, bottom > top
-    np.maximum(top, bottom, out=top)
-    # right where the upper row has it, else 2 + lower_right: in bytes, which wrap around
-    np.subtract(lower_right.view(np.uint8), right.view(np.uint8), out=code)
-    code += np.uint8(2)
-    code *= lower.view(np.uint8)
-    code += right.view(np.uint8)
-
-
-def relu_chunk(y: Array, code: Array | None) -> None:
-    """max(y, 0) in place; where that is shut, the code says so."""
-    np.maximum(y, y.dtype.type(0), out=y)
-    if code is not None:
-        shut = np.logical_not(y > 0).view(np.uint8)
-        shut *= np.uint8(SHUT)
-        np.maximum(code, shut, out=code)
-
-
-def open_chunk(grad: Array, gate: Array | None, code: Array | None, out: Array) -> None:
-    """out (n, OH, OW, O) = the gradient of the convolution from that of ReLU or pool, (n, O, …)."""
-    given = last(grad, "grad")
-    if code is not None:
-        _, _, height, width = code.shape
-        places = code.transpose(0, 2, 3, 1)
-        for k, rows, columns in POOL.each_tap((height, width)):
-            keep_where(given, places == k, out[:, rows, columns])
-        out[:, 2 * height :] = 0
-        out[:, :, 2 * width :] = 0
-    elif gate is not None:
-        keep_where(given, gate.transpose(0, 2, 3, 1) > 0, out)
-    else:
-        out[...] = given
-
-
-def column_sums(rows: Array) -> Any:
-    """Sums of rows (…, C), as (1, C): a product, since BLAS adds in blocks and rounds off less."""
-    flat = rows.reshape(-1, rows.shape[-1])
-    return blas.matmul(np.ones((1, len(flat)), rows.dtype), flat)

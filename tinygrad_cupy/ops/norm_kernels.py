@@ -1,22 +1,29 @@
 """Batch norm on NumPy arrays, with ReLU and a 2 × 2 max-pool behind it where asked for.
 
-It works on rows (P, C): every position of every image is one row, the channel is the column. P is
-N · H · W. What the forward found of the batch goes to the backward as an array (3, C): mean, biased
-variance and 1 / √(variance + eps).
+A few images at a time, twice over the batch each way: for its statistics, and with them. What the
+forward found of the batch goes to the backward as an array (3, C): mean, biased variance and
+1 / √(variance + eps).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from .. import blas
 from ..backend import Array
-from ..parallel import by_parts
-from .block_kernels import SHUT, max_pool, spread
-from .masking import keep_where
+from ..parallel import by_parts, workspace
+from .block_kernels import POOL
+from .chunks import (
+    at,
+    chunks,
+    column_sums,
+    images_at_once,
+    last,
+    open_chunk,
+    pool_chunk,
+    relu_chunk,
+)
 
 
 class Running(NamedTuple):
@@ -49,51 +56,67 @@ def shaped(rows: Array, shape: tuple[int, ...]) -> Array:
     return rows.reshape(n, *rest, c).transpose(0, last, *range(1, last))
 
 
-def _column_means(rows: Array, term: Callable[[slice], Array]) -> Array:
-    """Means of the columns of ``term``, made part by part of (P, C) and gone again.
-
-    Added up by a product: BLAS adds in blocks, so less is rounded off than in one running sum.
-    """
-
-    def part_sum(part: slice) -> Array:
-        values = term(part)
-        return blas.matmul(np.ones((1, len(values)), rows.dtype), values)[0]
-
-    parts = by_parts(np, part_sum, len(rows))
-    return sum(parts[1:], parts[0]) / rows.dtype.type(max(len(rows), 1))
-
-
 def forward(
     x: Array, weight: Array, bias: Array, eps: float, running: Running, relu: bool, pool: bool
 ) -> Result:
     """(x - mean) / √(var + eps) · weight + bias, then ReLU, then the pool; moves ``running``."""
-    rows = rows_of(x)
-    found = np.empty((3, rows.shape[1]), rows.dtype)
-    mean, var, scale = found
-    mean[...] = _column_means(rows, lambda part: rows[part])
-    var[...] = _column_means(rows, lambda part: (rows[part] - mean) ** 2)
-    scale[...] = 1 / np.sqrt(var + var.dtype.type(eps))
-    y = np.empty_like(rows)
+    found, width = _moments(x, eps), _width(x)
+    mean, scale, shift = (_along(v, width) for v in (found[0], found[2] * weight, bias))
+    n, channels, *size = x.shape
+    out = POOL.output_size("max_pool2d", tuple(size)) if pool else size
+    y = np.empty((n, *out, channels), x.dtype)
+    code = np.empty(y.shape, np.uint8) if pool else None
 
     def task(part: slice) -> None:
-        np.subtract(rows[part], mean, out=y[part])
-        y[part] *= scale * weight
-        y[part] += bias
+        for chunk in chunks(part, images_at_once(x)):
+            given = last(x[chunk], "input")
+            place = y[chunk] if code is None else workspace("norm", given.shape, x.dtype)
+            lines = place.reshape(-1, len(mean))
+            np.subtract(given.reshape(lines.shape), mean, out=lines)
+            lines *= scale
+            lines += shift
+            if code is not None:
+                pool_chunk(place, y[chunk], code[chunk])
+            if relu:
+                relu_chunk(y[chunk], at(code, chunk))
 
-    by_parts(np, task, len(rows))
-    move(running, found, len(rows))
-    return _decided(shaped(y, x.shape), found, relu, pool)
+    by_parts(np, task, n)
+    move(running, found, x.size // channels)
+    result = np.moveaxis(y, -1, 1)
+    codes = None if code is None else np.moveaxis(code, -1, 1)
+    return Result(result, result if relu and not pool else None, codes, found)
 
 
-def _decided(y: Array, found: Array, relu: bool, pool: bool) -> Result:
-    code = None
-    if pool:
-        y, code = max_pool(y)
-    if relu:
-        np.maximum(y, y.dtype.type(0), out=y)
-    if relu and code is not None:
-        code[~(y > 0)] = SHUT
-    return Result(y, y if relu and not pool else None, code, found)
+def _moments(x: Array, eps: float) -> Array:
+    """Mean, biased variance and 1 / √(variance + eps) of each channel of x (N, C, …), (3, C).
+
+    Those of each chunk come from the chunk in the cache and are then put together (Chan et al.
+    1979), so that x is read once and nothing large is subtracted from something large.
+    """
+
+    def task(part: slice) -> list[tuple[int, Array, Array]]:
+        moments = []
+        for chunk in chunks(part, images_at_once(x)):
+            lines = _lines(last(x[chunk], "input"), width)
+            count = lines.size // channels
+            mean = _sums(lines, channels) / x.dtype.type(count)
+            centred = workspace("norm", lines.shape, x.dtype)
+            np.subtract(lines, _along(mean, width), out=centred)
+            np.multiply(centred, centred, out=centred)
+            moments.append((count, mean, _sums(centred, channels)))
+        return moments
+
+    channels, width = x.shape[1], _width(x)
+    parts = [chunk for part in by_parts(np, task, len(x)) for chunk in part]
+    counts = np.array([count for count, _, _ in parts], x.dtype)[:, None]
+    means, squares = (np.stack([part[i] for part in parts]) for i in (1, 2))
+    found = np.empty((3, channels), x.dtype)
+    mean, var, scale = found
+    total = counts.sum()
+    mean[...] = (counts * means).sum(axis=0) / total
+    var[...] = (squares + counts * (means - mean) ** 2).sum(axis=0) / total
+    scale[...] = 1 / np.sqrt(var + var.dtype.type(eps))
+    return found
 
 
 def move(running: Running, found: Array, rows: int) -> None:
@@ -119,24 +142,69 @@ def backward(
 
     dx = weight / √(var + eps) · (g - mean(g) - x̂ · mean(g · x̂)).
     """
-    if code is not None:
-        grad = spread(grad, code, x.shape[2:])
-    elif gate is not None:
-        grad = keep_where(grad, gate > 0)
-    g, rows = rows_of(grad), rows_of(x)
-    mean, _, scale = found
-    mean_g = _column_means(g, lambda part: g[part])
-    mean_gx = scale * _column_means(g, lambda part: g[part] * (rows[part] - mean))
-    dx = np.empty_like(g)
+    n, channels, *size = x.shape
+    width = _width(x)
+    mean = _along(found[0], width)
+    dx = np.empty((n, *size, channels), x.dtype)  # until the second pass: the gradient opened
+    opened = gate is not None or code is not None
 
-    def task(part: slice) -> None:
-        np.subtract(rows[part], mean, out=dx[part])
-        dx[part] *= -scale * mean_gx
-        dx[part] += g[part]
-        dx[part] -= mean_g
-        dx[part] *= scale * weight
+    def gradient(chunk: slice) -> Array:
+        return dx[chunk] if opened else last(grad[chunk], "grad")
 
-    if needs_x:
-        by_parts(np, task, len(g))
-    count: Any = g.dtype.type(len(g))
-    return shaped(dx, x.shape) if needs_x else None, mean_gx * count, mean_g * count
+    def sums(part: slice) -> tuple[Array, Array]:
+        by_bias, by_scale = np.zeros((2, channels), x.dtype)
+        for chunk in chunks(part, images_at_once(x)):
+            if opened:
+                open_chunk(grad[chunk], at(gate, chunk), at(code, chunk), dx[chunk])
+            g = _lines(gradient(chunk), width)
+            product = workspace("norm", g.shape, x.dtype)
+            np.subtract(_lines(last(x[chunk], "input"), width), mean, out=product)
+            product *= g
+            by_bias += _sums(g, channels)
+            by_scale += _sums(product, channels)
+        return by_bias, by_scale
+
+    parts = by_parts(np, sums, n)
+    by_bias, by_scale = (sum((part[i] for part in parts[1:]), parts[0][i]) for i in (0, 1))
+    by_weight = by_scale * found[2]
+    if not needs_x:
+        return None, by_weight, by_bias
+    count = x.dtype.type(x.size // channels)
+    factors = (-found[2] * by_weight / count, by_bias / count, found[2] * weight)
+    slope, mean_g, scale = (_along(v, width) for v in factors)
+
+    def apply(part: slice) -> None:
+        for chunk in chunks(part, images_at_once(x)):
+            g = _lines(gradient(chunk), width)
+            centred = workspace("norm", g.shape, x.dtype)
+            np.subtract(_lines(last(x[chunk], "input"), width), mean, out=centred)
+            centred *= slope
+            centred += g
+            centred -= mean_g
+            np.multiply(centred, scale, out=_lines(dx[chunk], width))
+
+    by_parts(np, apply, n)
+    return np.moveaxis(dx, -1, 1), by_weight, by_bias
+
+
+# Channels side by side make short runs, so a line of an image, (W · C,), is one operand.
+
+
+def _width(x: Array) -> int:
+    """W of x (N, C, H, W), L of (N, C, L), else 1."""
+    return int(x.shape[-1]) if x.ndim > 2 else 1
+
+
+def _lines(images: Array, width: int) -> Array:
+    """(n, …, W, C) as (n · …, W · C)."""
+    return images.reshape(-1, width * images.shape[-1])
+
+
+def _along(channel: Array, width: int) -> Array:
+    """A value per channel, (C,), repeated for a line: (W · C,)."""
+    return np.tile(channel, width)
+
+
+def _sums(lines: Array, channels: int) -> Array:
+    """Sums of lines (P, W · C) for each channel, (C,)."""
+    return column_sums(lines).reshape(-1, channels).sum(axis=0)

@@ -1,0 +1,92 @@
+"""A few images at a time on the CPU: what is done to a chunk of a batch while it is in the cache.
+
+Chunks are laid out (n, …, C), channels last; ``place`` and ``out`` are written in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from .. import blas
+from ..backend import Array
+from ..parallel import workspace
+from .block_kernels import POOL, SHUT
+from .masking import keep_where
+
+CHUNK_BYTES = 256 << 10  # of an array, where several are read and written side by side
+
+
+def chunks(part: slice, step: int) -> Iterator[slice]:
+    """``part`` cut into slices of ``step``."""
+    for start in range(part.start, part.stop, step):
+        yield slice(start, min(start + step, part.stop))
+
+
+def images_at_once(x: Array) -> int:
+    """How many images of x (N, …) make a chunk."""
+    return max(1, int(CHUNK_BYTES // max(x.nbytes // max(len(x), 1), 1)))
+
+
+def at(array: Array | None, chunk: slice) -> Array | None:
+    """The chunk of an array, if there is one."""
+    return None if array is None else array[chunk]
+
+
+def last(x: Array, name: str) -> Array:
+    """x (n, C, …) as a contiguous (n, …, C), copied to scratch of that name only if needed."""
+    y = np.moveaxis(x, 1, -1)
+    if y.flags.c_contiguous:
+        return y
+    copy = workspace(name, y.shape, y.dtype)
+    copy[...] = y
+    return copy
+
+
+def column_sums(rows: Array) -> Any:
+    """Sums of rows (…, C), as (1, C): a product, since BLAS adds in blocks and rounds off less."""
+    flat = rows.reshape(-1, rows.shape[-1])
+    return blas.matmul(np.ones((1, len(flat)), rows.dtype), flat)
+
+
+def pool_chunk(z: Array, top: Array, code: Array) -> None:
+    """The largest of each window of z (n, H, W, C), and the place of the first such element."""
+    out = (top.shape[1], top.shape[2])
+    a, b, c, d = (z[:, rows, columns] for _, rows, columns in POOL.each_tap(out))
+    bottom = workspace("bottom", top.shape, top.dtype)
+    np.maximum(a, b, out=top)
+    np.maximum(c, d, out=bottom)
+    right, lower_right, lower = b > a, d > c, bottom > top
+    np.maximum(top, bottom, out=top)
+    # right where the upper row has it, else 2 + lower_right: in bytes, which wrap around
+    np.subtract(lower_right.view(np.uint8), right.view(np.uint8), out=code)
+    code += np.uint8(2)
+    code *= lower.view(np.uint8)
+    code += right.view(np.uint8)
+
+
+def relu_chunk(y: Array, code: Array | None) -> None:
+    """max(y, 0) in place; where that is shut, the code says so."""
+    np.maximum(y, y.dtype.type(0), out=y)
+    if code is not None:
+        shut = np.logical_not(y > 0).view(np.uint8)
+        shut *= np.uint8(SHUT)
+        np.maximum(code, shut, out=code)
+
+
+def open_chunk(grad: Array, gate: Array | None, code: Array | None, out: Array) -> None:
+    """out (n, …, C) = the gradient in front of ReLU or pool, from that behind it, (n, C, …)."""
+    given = last(grad, "grad")
+    if code is not None:
+        height, width = code.shape[2:]
+        places = np.moveaxis(code, 1, -1)
+        for k, rows, columns in POOL.each_tap((height, width)):
+            keep_where(given, places == k, out[:, rows, columns])
+        out[:, 2 * height :] = 0
+        out[:, :, 2 * width :] = 0
+    elif gate is not None:
+        keep_where(given, np.moveaxis(gate, 1, -1) > 0, out)
+    else:
+        out[...] = given
