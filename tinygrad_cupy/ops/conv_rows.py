@@ -90,10 +90,10 @@ def beside(x: Array, columns: range, width: int) -> Array:
         wide, middle = with_margins(x.shape, columns, width, x.dtype)
         middle[...] = x
         x = wide
-    return _beside(x, columns, width)
+    return beside_in_margins(x, columns, width)
 
 
-def _beside(wide: Array, columns: range, width: int) -> Array:
+def beside_in_margins(wide: Array, columns: range, width: int) -> Array:
     """The same of images that have their margins."""
     n, h, _, c = wide.shape
     sn, sh, sw, sc = wide.strides

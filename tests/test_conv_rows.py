@@ -1,0 +1,42 @@
+"""Convolution by rows on the CPU, which takes many channels to be chosen, against im2col."""
+
+import numpy as np
+import pytest
+
+from tinygrad_cupy.ops import conv_cpu, conv_kernels, conv_rows
+from tinygrad_cupy.ops.conv_kernels import Geometry
+from tinygrad_cupy.ops.windows import Windows
+
+NEAR = 1e-5  # relative, by norm
+
+
+def relative(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.linalg.norm(a - b) / np.linalg.norm(b))
+
+
+@pytest.mark.parametrize("kernel", [(3, 3), (5, 5), (3, 2)])
+@pytest.mark.parametrize("padding", [(0, 0), (1, 1), (0, 2)])
+@pytest.mark.parametrize("dilation", [(1, 1), (1, 2)])
+@pytest.mark.parametrize("batch", [1, 7, 40])
+def test_gradients_by_rows_are_those_of_im2col(
+    kernel: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+    batch: int,
+    rng: np.random.Generator,
+) -> None:
+    windows = Windows(kernel, (1, 1), padding, dilation)
+    geometry = Geometry(windows, 1)
+    x = rng.standard_normal((batch, 32, 19, 23), np.float32)
+    w = rng.standard_normal((33, 32, *kernel), np.float32)
+    out_size = windows.output_size("conv2d", x.shape[2:])
+    g = rng.standard_normal((batch, 33, *out_size), np.float32)
+    assert conv_rows.suits(geometry, x.shape, w.shape, out_size)
+    needs = (True, True, True)
+    dx, dw, db = conv_cpu.block_backward(g, x, w, None, None, geometry, False, False, needs)
+    assert dx is not None
+    assert dw is not None
+    assert db is not None
+    assert relative(dx, conv_kernels.conv_input(g, w, geometry, x.shape)) < NEAR
+    assert relative(dw, conv_kernels.conv_weight(x, g, geometry, w.shape)) < NEAR
+    assert relative(db, g.sum((0, 2, 3))) < NEAR
