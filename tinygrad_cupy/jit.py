@@ -30,7 +30,7 @@ from .tracing import active
 P = ParamSpec("P")
 R = TypeVar("R")
 
-MANY_SIGNATURES = 32
+MANY = 32  # calls that nothing could be captured for
 
 
 @overload
@@ -83,7 +83,7 @@ class Jitted(Generic[P, R]):
     def __init__(self, function: Callable[P, R]) -> None:
         self.function = function
         self.name = _name(function)
-        self.calls = 0
+        self.calls = self._eager_calls = 0
         self._variants: dict[Hashable, list[_Variant]] = {}
         self._lock = threading.RLock()
         functools.update_wrapper(self, function, updated=())
@@ -140,15 +140,16 @@ class Jitted(Generic[P, R]):
                 return variant
             if verdict == OUTDATED:
                 variants.remove(variant)
-        if len(self._variants) == MANY_SIGNATURES and not variants:
-            warnings.warn(
-                f"[jit] {self.name} was called with {MANY_SIGNATURES} different signatures, each "
-                "of which is captured by itself: pass a number that changes as a tensor",
-                stacklevel=3,
-            )
         return None
 
     def _run_eagerly(self, signature: Hashable, args: Any, kwargs: Any, leaves: list[Any]) -> Any:
+        self._eager_calls += 1
+        if self._eager_calls == MANY:
+            warnings.warn(
+                f"[jit] {MANY} calls of {self.name} ran eagerly, for each was the first of its "
+                "kind: pass numbers that change as tensors, and tensors that change as arguments",
+                stacklevel=3,
+            )
         recording = Recording(self.name, leaves, on_gpu=True)
         with watching_uploads(), recording:
             result = self.function(*args, **kwargs)
