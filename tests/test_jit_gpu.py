@@ -242,8 +242,8 @@ def test_joining_and_indexing_can_be_captured() -> None:
 
 
 def test_every_pool_and_norm_can_be_captured() -> None:
-    x = Tensor(np.random.default_rng(0).random((3, 4, 7, 6), np.float32))
-    weight = Tensor.ones(4, 6)
+    values = np.random.default_rng(0).random((3, 4, 7, 6), np.float32)
+    x, weight = Tensor(values, device="cuda:0"), Tensor.ones(4, 6)
 
     @tg.jit
     def function(x: Tensor) -> list[Tensor]:

@@ -91,7 +91,8 @@ def _is_refusal(error: BaseException) -> bool:
     """Whether an error says that something cannot be captured, rather than that it is wrong."""
     cuda = import_cupy().cuda
     kinds = (cuda.runtime.CUDARuntimeError, cuda.driver.CUDADriverError, NotImplementedError)
-    return isinstance(error, kinds)
+    by_cupy = type(error) is RuntimeError and "stream is capturing" in str(error)
+    return by_cupy or isinstance(error, kinds)
 
 
 @contextlib.contextmanager

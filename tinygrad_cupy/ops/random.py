@@ -78,7 +78,7 @@ def manual_seed(seed: int) -> None:
 def get_state() -> dict[str, Any]:
     """Seed and counters of all streams, to give to `set_state` later."""
     counters: dict[tuple[int, str], int] = {(s, "cpu"): n for s, n in _generator.counters.items()}
-    counters |= {key: int(state[1]) for key, state in _generator.states.items()}
+    counters |= {key: int(state[1]) for key, state in _generator.states.items() if state[1]}
     return {"seed": _generator.seed, "counters": counters}
 
 
