@@ -245,6 +245,9 @@ def fill(text: str) -> str:
         except FileNotFoundError as error:
             print(f"{found[2]}: no {Path(error.filename).name}")
             return found[0]
+        if not content.split("\n\n")[0].count("\n") > 1 and content.startswith("|"):
+            print(f"{found[2]}: no rows")  # a heading without a line below it
+            content = "not measured yet"
         return f"{found[1]}\n{content}\n{found[3]}"
 
     return re.sub(r"(<!-- table (\w+) -->)\n.*?(<!-- end -->)", table, text, flags=re.DOTALL)

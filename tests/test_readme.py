@@ -40,6 +40,11 @@ def test_the_second_example_gives_second_derivatives(tmp_path: Path) -> None:
     assert values == pytest.approx([0.13621868, 0.63970001, 0, -0.63970001, -0.13621868], abs=1e-6)
 
 
+def test_the_captured_step_runs_where_the_first_example_ends(tmp_path: Path) -> None:
+    code = "import tinygrad_cupy as tg\n" + EXAMPLES[0] + EXAMPLES[2] + "print(step(x, y).item())"
+    assert float(_output(code, tmp_path).splitlines()[-1]) > 0
+
+
 def test_pictures_and_links_exist() -> None:
     text = (ROOT / "README.md").read_text("utf-8")
     found = re.findall(r"\]\(([^)#]+)\)", text) + re.findall(r'src="([^"]+)"', text)
