@@ -35,9 +35,14 @@ def at(array: Array | None, chunk: slice) -> Array | None:
     return None if array is None else array[chunk]
 
 
+def channels_last(x: Array) -> Array:
+    """x (n, C, …) as a view (n, …, C)."""
+    return x.transpose(0, *range(2, x.ndim), 1)
+
+
 def last(x: Array, name: str) -> Array:
     """x (n, C, …) as a contiguous (n, …, C), copied to scratch of that name only if needed."""
-    y = np.moveaxis(x, 1, -1)
+    y = channels_last(x)
     if y.flags.c_contiguous:
         return y
     copy = workspace(name, y.shape, y.dtype)
@@ -81,12 +86,12 @@ def open_chunk(grad: Array, gate: Array | None, code: Array | None, out: Array) 
     given = last(grad, "grad")
     if code is not None:
         height, width = code.shape[2:]
-        places = np.moveaxis(code, 1, -1)
+        places = channels_last(code)
         for k, rows, columns in POOL.each_tap((height, width)):
             keep_where(given, places == k, out[:, rows, columns])
         out[:, 2 * height :] = 0
         out[:, :, 2 * width :] = 0
     elif gate is not None:
-        keep_where(given, np.moveaxis(gate, 1, -1) > 0, out)
+        keep_where(given, channels_last(gate) > 0, out)
     else:
         out[...] = given

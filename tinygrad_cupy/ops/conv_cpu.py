@@ -20,6 +20,8 @@ from .chunks import at, chunks, column_sums, last, open_chunk, pool_chunk, relu_
 from .conv_kernels import Geometry, Shape
 from .windows import Pair
 
+Into = Callable[[Array, Array], None]  # convolves a chunk x (n, C, H, W) into out (n, OH, OW, O)
+
 
 def forward(x: Array, w: Array, bias: Array | None, geometry: Geometry) -> Array:
     """y (N, O, OH, OW) from x (N, C, H, W), w (O, C/G, KH, KW) and bias (O,)."""
@@ -50,20 +52,21 @@ def block_forward(
     size = POOL.output_size("max_pool2d", out_size) if pool else out_size
     y = np.empty((x.shape[0], *size, w.shape[0]), x.dtype)
     code = np.empty(y.shape, np.uint8) if pool else None
-    images, product = _product(x, w, geometry, out_size)
-    shift = None if bias is None else np.tile(bias, out_size[1])  # long runs: (OW · O,)
+    by_rows = conv_rows.suits(geometry, x.shape, w.shape, out_size)
+    lowering = _ByRows if by_rows else _ByWindows
+    product = lowering(x, w, bias, geometry, out_size)
 
     def task(part: slice) -> None:
-        for chunk in chunks(part, images):
+        into = product.of_part(part)
+        z = workspace("conv", (product.images, *out_size, len(w)), x.dtype) if pool else y
+        for chunk in chunks(part, product.images):
             out = y[chunk]
-            z = out
-            if code is not None:
-                z = workspace("conv", (len(out), *out_size, y.shape[3]), y.dtype)
-            product(x[chunk], z)
-            if shift is not None:
-                z.reshape(-1, len(shift))[...] += shift
-            if code is not None:
-                pool_chunk(z, out, code[chunk])
+            if code is None:
+                into(x[chunk], out)
+            else:
+                conv = z[: len(out)]
+                into(x[chunk], conv)
+                pool_chunk(conv, out, code[chunk])
             if relu:
                 relu_chunk(out, at(code, chunk))
 
@@ -95,26 +98,53 @@ def block_backward(
 # --- products of a chunk ------------------------------------------------------------------------
 
 
-def _product(
-    x: Array, w: Array, geometry: Geometry, out_size: Pair
-) -> tuple[int, Callable[[Array, Array], None]]:
-    """How many images make a chunk, and the function that convolves one into (n, OH, OW, O)."""
-    if conv_rows.suits(geometry, x.shape, w.shape, out_size):
-        rows, columns = conv_rows.shifts(geometry.windows)
-        matrix = conv_rows.matrix_of(w)
+class _ByRows:
+    """Products of chunks of ``images`` by rows."""
 
-        def by_rows(x: Array, out: Array) -> None:
-            pixels = conv_rows.beside(last(x, "input"), columns, out_size[1])
-            conv_rows.product(pixels, matrix, rows, out)
+    def __init__(
+        self, x: Array, w: Array, bias: Array | None, geometry: Geometry, out_size: Pair
+    ) -> None:
+        self.rows, self.columns = conv_rows.shifts(geometry.windows)
+        self.matrix = conv_rows.matrix_of(w)
+        self.start = w.dtype.type(0) if bias is None else bias
+        self.shape, self.out_size = (*x.shape[2:], x.shape[1]), out_size
+        image = x.shape[1] * x.shape[2] * out_size[1] * len(self.columns) * x.itemsize
+        self.images = max(1, conv_rows.CHUNK_BYTES // max(image, 1))
 
-        return conv_rows.images_at_once(x.shape, len(columns), x.itemsize), by_rows
-    by_group = conv_kernels.weight_matrix(w, geometry.groups)  # (G, K, O/G)
+    def of_part(self, part: slice) -> Into:
+        count = min(self.images, part.stop - part.start)
+        height, width = self.out_size
+        pixels = conv_rows.Beside(count, self.shape, self.columns, width, self.matrix.dtype)
+        product = conv_rows.Product(count, (self.shape[0], width), self.matrix, self.rows, height)
 
-    def by_windows(x: Array, out: Array) -> None:
-        windows = conv_kernels.windows_of(x, geometry, out_size)
-        conv_kernels.product(conv_kernels.window_rows(windows, geometry.groups), by_group, out)
+        def into(x: Array, out: Array) -> None:
+            pixels.images[: len(x)] = x.transpose(0, 2, 3, 1)
+            product.into(out, pixels.laid_out(len(x)), self.start)
 
-    return conv_kernels.images_at_once(x, geometry.windows.kernel, out_size), by_windows
+        return into
+
+
+class _ByWindows:
+    """Products of chunks of ``images`` by im2col."""
+
+    def __init__(
+        self, x: Array, w: Array, bias: Array | None, geometry: Geometry, out_size: Pair
+    ) -> None:
+        self.geometry, self.out_size = geometry, out_size
+        self.matrix = conv_kernels.weight_matrix(w, geometry.groups)  # (G, K, O/G)
+        self.bias = None if bias is None else np.tile(bias, out_size[1])  # long runs: (OW · O,)
+        self.images = conv_kernels.images_at_once(x, geometry.windows.kernel, out_size)
+
+    def of_part(self, part: slice) -> Into:
+        def into(x: Array, out: Array) -> None:
+            windows = conv_kernels.windows_of(x, self.geometry, self.out_size)
+            rows = conv_kernels.window_rows(windows, self.geometry.groups)
+            conv_kernels.product(rows, self.matrix, out)
+            if self.bias is not None:
+                lines = out.reshape(-1, len(self.bias))
+                lines += self.bias
+
+        return into
 
 
 def _rows_backward(
@@ -131,27 +161,29 @@ def _rows_backward(
     (n, c, h, width), (o, _, kh, kw) = x.shape, w.shape
     rows, _ = conv_rows.shifts(geometry.windows)
     back_rows, back_columns = conv_rows.shifts(conv_rows.mirrored(geometry.windows))
-    matrix = conv_rows.matrix_of(conv_rows.turned(w)) if needs[0] else None
+    matrix = conv_rows.matrix_of(conv_rows.turned(w))
     dx = np.empty((n, h, width, c), x.dtype) if needs[0] else None
+    image = out_size[0] * width * kw * o * x.itemsize
+    images = max(1, conv_rows.CHUNK_BYTES // max(image, 1))
 
     def task(part: slice) -> tuple[Array, Array]:
         dw, db = np.zeros((kh * c, kw * o), x.dtype), np.zeros((1, o), x.dtype)
+        count = min(images, part.stop - part.start)
+        gradient = conv_rows.Beside(count, (*out_size, o), back_columns, width, x.dtype)
+        seen = conv_rows.Above(count, (h, width, c), rows, out_size[0], x.dtype)
+        product = conv_rows.Product(count, (out_size[0], width), matrix, back_rows, h)
         for chunk in chunks(part, images):
-            given = grad[chunk]
-            shape = (len(given), *out_size, o)
-            wide, g = conv_rows.with_margins(shape, back_columns, width, x.dtype)
-            open_chunk(given, at(gate, chunk), at(code, chunk), g)
-            pixels = conv_rows.beside_in_margins(wide, back_columns, width)
+            m = chunk.stop - chunk.start
+            open_chunk(grad[chunk], at(gate, chunk), at(code, chunk), gradient.images[:m])
+            pixels = gradient.laid_out(m)
             if needs[2]:
-                db += column_sums(wide)
+                db += column_sums(gradient.wide[:m])
             if dx is not None:
-                conv_rows.product(pixels, matrix, back_rows, dx[chunk])
+                product.into(dx[chunk], pixels, x.dtype.type(0))
             if needs[1]:
-                seen = conv_rows.above(last(x[chunk], "input"), rows, out_size[0])
-                dw += seen.reshape(-1, kh * c).T @ pixels.reshape(-1, kw * o)
+                dw += seen.laid_out(last(x[chunk], "input")).T @ pixels
         return dw, db
 
-    images = conv_rows.images_at_once((n, o, out_size[0], width), kw, x.itemsize)
     dw, db = _totals(by_parts(np, task, n))
     turned = dw.reshape(kh, c, kw, o)[:, :, ::-1].transpose(3, 1, 0, 2)
     return None if dx is None else dx.transpose(0, 3, 1, 2), turned, db[0]

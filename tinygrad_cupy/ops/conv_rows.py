@@ -14,7 +14,6 @@ images at a time, N, H, W, C in memory, so that it stays in the cache. Letters a
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from ..parallel import workspace
 from .conv_kernels import Geometry, Shape
 from .windows import Windows
 
-CHUNK_BYTES = 640 << 10  # of pixels beside their neighbours; with the product, half of a cache
+CHUNK_BYTES = 1280 << 10  # of pixels beside their neighbours, which should stay in a core's cache
 LEAST_WIDTH = 32  # of the product; below, im2col's longer rows are better
 MOST_WASTE = 1.5  # multiplications over those of im2col
 
@@ -39,11 +38,6 @@ def suits(geometry: Geometry, x_shape: Shape, w_shape: Shape, out_size: Shape) -
         and min(kw * c, kh * o) >= LEAST_WIDTH
         and x_shape[2] <= MOST_WASTE * out_size[0]
     )
-
-
-def images_at_once(x_shape: Shape, taps: int, itemsize: int) -> int:
-    """How many images of C channels laid out beside ``taps`` neighbours make a chunk."""
-    return max(1, CHUNK_BYTES // max(math.prod(x_shape[1:]) * taps * itemsize, 1))
 
 
 def shifts(windows: Windows) -> tuple[range, range]:
@@ -70,68 +64,77 @@ def turned(w: Array) -> Array:
     return w[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)
 
 
-def with_margins(shape: Shape, columns: range, width: int, dtype: Any) -> tuple[Array, Array]:
-    """Scratch for images (n, H, W, C) with zeros left and right as far as ``columns`` look.
-
-    And the part of it where the images go.
-    """
-    n, h, w, c = shape
-    left, right = max(0, -columns[0]), max(0, columns[-1] + width - w)
-    wide = workspace("wide", (n, h, left + w + right, c), dtype)
-    wide[:, :, :left] = 0
-    wide[:, :, left + w :] = 0
-    return wide, wide[:, :, left : left + w]
+# Scratch of a thread and all views of it are made once, for a part of the batch, and then used for
+# one chunk of at most ``count`` images after the other: on small images Python is what costs.
 
 
-def beside(x: Array, columns: range, width: int) -> Array:
-    """Rows of pixels of x (n, H, W, C), each with its neighbours: (n, H, width, KW, C)."""
-    inside = columns[0] >= 0 and columns[-1] + width <= x.shape[2]
-    if not inside:
-        wide, middle = with_margins(x.shape, columns, width, x.dtype)
-        middle[...] = x
-        x = wide
-    return beside_in_margins(x, columns, width)
+class Beside:
+    """Images between margins of zeros, ``images``, and their pixels beside their neighbours."""
+
+    def __init__(self, count: int, shape: Shape, columns: range, width: int, dtype: Any) -> None:
+        h, w, c = shape
+        left, right = max(0, -columns[0]), max(0, columns[-1] + width - w)
+        self.wide = workspace("wide", (count, h, left + w + right, c), dtype)
+        self.wide[:, :, :left] = 0
+        self.wide[:, :, left + w :] = 0
+        self.images = self.wide[:, :, left : left + w]
+        sn, sh, sw, sc = self.wide.strides
+        self.neighbours = np.lib.stride_tricks.as_strided(
+            self.wide[:, :, max(0, columns[0]) :],
+            (count, h, width, len(columns), c),
+            (sn, sh, sw, sw * columns.step, sc),
+        )
+        self.rows = workspace("beside", self.neighbours.shape, dtype)
+
+    def laid_out(self, n: int) -> Array:
+        """Of the first n ``images``: (n · H · width, KW · C)."""
+        rows = self.rows[:n]
+        rows[...] = self.neighbours[:n]
+        return rows.reshape(-1, rows.shape[3] * rows.shape[4])
 
 
-def beside_in_margins(wide: Array, columns: range, width: int) -> Array:
-    """The same of images that have their margins."""
-    n, h, _, c = wide.shape
-    sn, sh, sw, sc = wide.strides
-    neighbours = np.lib.stride_tricks.as_strided(
-        wide[:, :, max(0, columns[0]) :],
-        (n, h, width, len(columns), c),
-        (sn, sh, sw, sw * columns.step, sc),
-    )
-    rows = workspace("beside", neighbours.shape, wide.dtype)
-    rows[...] = neighbours
-    return rows
+class Above:
+    """Pixels with those above and below them."""
+
+    def __init__(self, count: int, shape: Shape, rows: range, height: int, dtype: Any) -> None:
+        h, w, c = shape
+        self.columns = workspace("above", (count, height, w, len(rows), c), dtype)
+        self.columns[...] = 0
+        self.taps = [(shift, *_range(shift, h, height)) for shift in rows]
+
+    def laid_out(self, x: Array) -> Array:
+        """Of x (n, H, W, C): (n · height · W, KH · C)."""
+        columns = self.columns[: len(x)]
+        for k, (shift, low, high) in enumerate(self.taps):
+            columns[:, low:high, :, k] = x[:, low + shift : high + shift]
+        return columns.reshape(-1, columns.shape[3] * columns.shape[4])
 
 
-def above(x: Array, rows: range, height: int) -> Array:
-    """Pixels of x (n, H, W, C), each with those above and below: (n, height, W, KH, C)."""
-    n, h, w, c = x.shape
-    out = workspace("above", (n, height, w, len(rows), c), x.dtype)
-    for k, shift in enumerate(rows):
-        low, high = _range(shift, h, height)
-        out[:, :low, :, k] = 0
-        out[:, low:high, :, k] = x[:, low + shift : high + shift]
-        out[:, high:, :, k] = 0
-    return out
+class Product:
+    """What rows of pixels contribute to rows of the output, added up."""
 
+    def __init__(self, count: int, shape: Shape, matrix: Array, rows: range, height: int) -> None:
+        h, width = shape
+        o = matrix.shape[1] // len(rows)
+        self.matrix, self.lines = matrix, h * width
+        z = workspace("product", (count, h, width, len(rows), o), matrix.dtype)
+        self.flat = z.reshape(-1, matrix.shape[1])
+        self.taps = []  # (first and last row of the output, the contributions to them)
+        for k, shift in enumerate(rows):
+            low, high = _range(shift, h, height)
+            self.taps.append((low, high, z[:, low + shift : high + shift, :, k]))
 
-def product(pixels: Array, matrix: Array, rows: range, out: Array) -> None:
-    """out (n, OH, OW, O) from pixels beside their neighbours (n, H, OW, KW, C)."""
-    n, h, width = pixels.shape[:3]
-    o = out.shape[3]
-    z = workspace("product", (n, h, width, len(rows), o), pixels.dtype)
-    blas.matmul(pixels.reshape(-1, len(matrix)), matrix, out=z.reshape(-1, matrix.shape[1]))
-    low, high = _range(rows[0], h, out.shape[1])
-    out[:, :low] = 0
-    out[:, low:high] = z[:, low + rows[0] : high + rows[0], :, 0]
-    out[:, high:] = 0
-    for k, shift in enumerate(rows[1:], 1):
-        low, high = _range(shift, h, out.shape[1])
-        out[:, low:high] += z[:, low + shift : high + shift, :, k]
+    def into(self, out: Array, pixels: Array, start: Any) -> None:
+        """out (n, OH, OW, O) = ``start`` + pixels (n · H · OW, KW · C) @ matrix, added by rows."""
+        n = len(out)
+        blas.matmul(pixels, self.matrix, out=self.flat[: n * self.lines])
+        low, high, first = self.taps[0]
+        np.add(first[:n], start, out=out[:, low:high])
+        out[:, :low] = start
+        out[:, high:] = start
+        for low, high, z in self.taps[1:]:
+            part = out[:, low:high]
+            part += z[:n]
 
 
 def _range(shift: int, size: int, out: int) -> tuple[int, int]:
