@@ -7,6 +7,7 @@ kernel, g groups.
 from __future__ import annotations
 
 from tinygrad_cupy.tensor import Tensor
+from tinygrad_cupy.tracing import observe
 
 from . import checks, init
 from .checks import Pair
@@ -165,6 +166,7 @@ class Dropout(Module):
         self.p = checks.fraction(self, "p", p)
 
     def forward(self, x: Tensor) -> Tensor:
+        observe(self, "p")
         return x.dropout(self.p, self.training)
 
     def extra_repr(self) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinygrad_cupy.tensor import Tensor
+from tinygrad_cupy.tracing import observe
 
 from . import checks
 from .module import Module, Parameter
@@ -44,6 +45,7 @@ class BatchNorm(Module):
                 f"[{type(self).__name__}] expected more than one value per channel in training, "
                 f"got one (input shape {x.shape}): a batch of one has no variance"
             )
+        observe(self, "momentum", "eps")
         return x.batch_norm(
             self.weight,
             self.bias,

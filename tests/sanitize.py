@@ -13,10 +13,19 @@ import pytest
 
 from tinygrad_cupy.backend import import_cupy
 
-FILES = ("conv", "norm", "pool", "relu", "nn_optim")
+FILES = (
+    "conv_cuda",
+    "norm_cuda",
+    "pool_cuda",
+    "relu_cuda",
+    "nn_optim_cuda",
+    "linear",
+    "loss",
+    "random",
+)
 
 if __name__ == "__main__":
     os.environ["TINYGRAD_CUPY_SANITIZE"] = "1"
     import_cupy().cuda.set_allocator(None)
-    files = [os.path.join(os.path.dirname(__file__), f"test_{name}_cuda.py") for name in FILES]
+    files = [os.path.join(os.path.dirname(__file__), f"test_{name}.py") for name in FILES]
     sys.exit(pytest.main(["-m", "gpu and not slow", "-q", "-p", "no:xdist", *files, *sys.argv[1:]]))

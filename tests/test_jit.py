@@ -587,3 +587,17 @@ def test_bad_arguments_of_steps(device: str) -> None:
         add(1, 2)
     with pytest.raises(TypeError, match="expected it to return tensors, of every slice alike"):
         tg.jit(lambda x: x.data, steps=2)(Tensor.ones(3))
+
+
+def test_an_argument_that_is_used_from_outside_too_is_refused(place: str) -> None:
+    """A capture works on a copy of its arguments: what it wrote into one would be lost."""
+    weight = Tensor([1.0, 2.0], requires_grad=True)
+
+    @tg.jit
+    def step(w: Tensor) -> Tensor:
+        return (w * weight).sum()
+
+    step(weight)
+    with pytest.raises(RuntimeError, match="is an argument and is used from outside as well"):
+        step(weight)
+    assert tg.jit(lambda w: (w * 2).sum())(weight).item() == 6

@@ -140,6 +140,8 @@ class Jitted(Generic[P, R]):
                 return variant
             if verdict == OUTDATED:
                 variants.remove(variant)
+        if len(self._variants) > MANY:  # the oldest goes, with what its arguments hold on to
+            del self._variants[next(iter(self._variants))]
         return None
 
     def _run_eagerly(self, signature: Hashable, args: Any, kwargs: Any, leaves: list[Any]) -> Any:
@@ -166,6 +168,7 @@ class Jitted(Generic[P, R]):
         pool = Pool(device)
         arrays = [pool.like(array_of(x)) for x in leaves]
         recording = Recording(self.name, (), on_gpu=True, capturing=True)
+        recording.copied = {id(x._version) for x in leaves if isinstance(x, TensorBase)}
         inputs: list[Any] = []
         returned: list[Any] = []
 

@@ -82,6 +82,7 @@ class Recording:
         self.grads: dict[int, LeafGrad] = {}
         self.written: dict[int, tuple[Version, int]] = {}
         self.arrays: list[Array] = []
+        self.copied: set[int] = set()  # versions of the arguments that captured inputs stand for
 
     def __enter__(self) -> Recording:
         active.run = self
@@ -99,6 +100,11 @@ class Recording:
 
     def is_outside(self, tensor: Any) -> bool:
         """Whether a tensor was made before this run and is no argument of it."""
+        if id(tensor._version) in self.copied:
+            self.refuse(
+                f"a tensor of shape {tensor.shape} is an argument and is used from outside as well",
+                "pass it or close over it, not both: a replay works on a copy of its arguments",
+            )
         return tensor._version.home is not self and id(tensor._version) not in self.own
 
     def uses(self, tensors: Sequence[Any]) -> None:

@@ -164,7 +164,9 @@ def _product(
         _few.launch("few_forward", blocks, (*arrays, *map(np.int32, sizes)), 256, 0, defines)
         return result
     pixels = 4 * y.size // outputs if pool else y.size // outputs
-    plan = forward_plan(channels, outputs, windows, sizes, pool, PRECISIONS[blas.get_precision()])
+    plan = forward_plan(
+        channels, outputs, windows, sizes, pool, PRECISIONS[blas.get_precision()], limits_here()
+    )
     if plan is None:
         return None
     numbers = (*sizes, pixels, plan.tiles, plan.capacity)
@@ -184,7 +186,7 @@ def _weight_and_bias(
     outputs, channels = w_shape[:2]
     sizes = _sizes(x, windows)
     precision = PRECISIONS[blas.get_precision()]
-    plan = weight_plan(channels, outputs, windows, sizes, precision)
+    plan = weight_plan(channels, outputs, windows, sizes, precision, limits_here())
     if plan is None:
         return None
     sums = _Sums(w_shape, plan.grid[0])

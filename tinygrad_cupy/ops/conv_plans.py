@@ -113,9 +113,9 @@ def forward_plan(
     sizes: tuple[int, ...],
     pool: bool,
     precision: int,
+    limits: Limits,
 ) -> Plan | None:
     """The tiles that a rough count of cycles likes best, or None where nothing fits."""
-    limits = limits_here()
     n, _, width, oh, ow = sizes
     pixels = 4 * n * (oh // 2) * (ow // 2) if pool else n * oh * ow
     wide = width + 2 * windows.padding[1]
@@ -157,10 +157,14 @@ def forward_plan(
 
 @functools.lru_cache(1024)
 def weight_plan(
-    channels: int, outputs: int, windows: Windows, sizes: tuple[int, ...], precision: int
+    channels: int,
+    outputs: int,
+    windows: Windows,
+    sizes: tuple[int, ...],
+    precision: int,
+    limits: Limits,
 ) -> Plan | None:
     """As `forward_plan`, for the weight gradient."""
-    limits = limits_here()
     n, _, width, oh, ow = sizes
     pixels, wide = n * oh * ow, width + 2 * windows.padding[1]
     warps_o, mt = (1, 1) if outputs <= 16 else (1, 2) if outputs <= 32 else (2, 2)

@@ -3,7 +3,7 @@
 // Macros: TYPE float or double; WIDTH 4 (C a multiple of 4, 16-byte aligned) or 1, the channels of
 // a thread; RELU and POOL 0 or 1, what follows the norm. A block of 256 threads is `lanes` threads
 // across channels and 256 / lanes lines of rows; sums are in double, in an order that depends on
-// the shape alone. With POOL, rows are windows: grad and code are (N, H/2, W/2, C).
+// the shape and on WIDTH. With POOL, rows are windows: grad and code are (N, H/2, W/2, C).
 
 #ifndef TYPE
 #define TYPE float

@@ -60,7 +60,7 @@ def forward(
     counted = running.batches if in_kernel and running.batches is not None else NULL
     sizes = (np.int64(count), np.int32(channels), np.int32(layout.lanes))
     numbers = (np.float64(eps), np.float64(running.momentum))
-    arguments = (rows, *sizes, partials, ticket_of(running.mean), found, *numbers, *moved, counted)
+    arguments = (rows, *sizes, partials, ticket_of(partials), found, *numbers, *moved, counted)
     _kernels.launch("statistics", grid, arguments, THREADS, defines=defines)
     if not in_kernel:
         move(running, found, count)
@@ -131,7 +131,8 @@ def backward(
 
     by = (xp.empty(channels, x.dtype), xp.empty(channels, x.dtype))  # weight and bias
     grid = layout.blocks(len(g), MOST_PARTIALS)
-    sums = (xp.empty((grid[0], channels, 2), np.float64), ticket_of(weight), *by)
+    partials = xp.empty((grid[0], channels, 2), np.float64)
+    sums = (partials, ticket_of(partials), *by)
     arguments: tuple[Any, ...] = (g, rows, decision, np.int64(len(g)), *across, *sums, *image)
     _kernels.launch("sums", grid, arguments, THREADS, defines=defines)
     if not needs_x:
