@@ -25,8 +25,10 @@ from ..backend import (
     import_cupy,
     normalize_device,
 )
+from ..parallel import by_parts
 from ..tracing import keep
 from .elementwise import as_float
+from .relu_kernels import PARALLEL_SIZE
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -97,16 +99,26 @@ def words(count: int, stream: int, device: str) -> Array:
     """The next ``count`` 64-bit words of a stream, as uint64."""
     device = normalize_device(device)
     if device == "cpu":
-        counter = _generator.counters.get(stream, 0)
-        _generator.counters[stream] = counter + -(-count // 4)
-        key = _generator.seed + (stream << 64)
-        return np.random.Philox(key=key, counter=counter).random_raw(count)
+        return _words_at(_advance(count, stream), count, stream)
     cupy = import_cupy()
     with cupy.cuda.Device(int(device.removeprefix("cuda:"))):
         out = cupy.empty(count, np.uint64)
         arguments = (out, np.int64(count), _generator.state(stream, device), np.uint64(stream))
         _kernels.launch("philox_words", _kernels.blocks(-(-count // 4)), arguments)
         return out
+
+
+def _advance(count: int, stream: int) -> int:
+    """Move the CPU's counter of a stream past ``count`` words; where it stood."""
+    counter = _generator.counters.get(stream, 0)
+    _generator.counters[stream] = counter + -(-count // 4)
+    return counter
+
+
+def _words_at(counter: int, count: int, stream: int) -> np.ndarray:
+    """``count`` words of a stream on the CPU from a counter on, which stays."""
+    key = _generator.seed + (stream << 64)
+    return np.random.Philox(key=key, counter=counter).random_raw(count)
 
 
 def uniform(shape: tuple[int, ...], stream: int, device: str) -> Array:
@@ -150,6 +162,29 @@ def _drop(x: Array, p: float) -> tuple[Array, Array]:
     mask = raw >= np.uint64(least) if least < 2**64 else raw != raw  # p = 1 keeps nothing
     mask = mask.reshape(x.shape)
     return _keep(x, mask, p, False), mask
+
+
+def _drop_cpu(x: Array, p: float) -> tuple[Array, Array]:
+    """`_drop` by parts of a batch: a counter may start anywhere in the stream."""
+    least = _least(p)
+    if not x.ndim or not x.size or least >= 2**64:
+        return _drop(x, p)
+    counter = _advance(x.size, STREAM_DROPOUT)
+    each = x.size // len(x)  # elements of an image; a block has 4 words
+    y, mask = np.empty(x.shape, x.dtype), np.empty(x.shape, np.bool_)
+
+    def task(part: slice) -> None:
+        count = (part.stop - part.start) * each
+        raw = _words_at(counter + part.start * each // 4, count, STREAM_DROPOUT)
+        np.greater_equal(raw.reshape(mask[part].shape), np.uint64(least), out=mask[part])
+        np.multiply(x[part], mask[part], out=y[part])
+        y[part] *= _scale(x, p)
+
+    if each % 4 or x.size < PARALLEL_SIZE:
+        task(slice(0, len(x)))
+    else:
+        by_parts(np, task, len(x))
+    return y, mask
 
 
 def _keep_cpu(x: Array, mask: Array, p: float, last: bool) -> Array:
@@ -203,7 +238,7 @@ def _channels_last(x: Array) -> bool:
 
 
 _multiply = Elementwise("T x, bool mask, T scale", "T y", "y = x * T(mask) * scale", "dropout_keep")
-_draw = Kernel(cpu=_drop, cuda=_drop_cuda)
+_draw = Kernel(cpu=_drop_cpu, cuda=_drop_cuda)
 _keep = Kernel(cpu=_keep_cpu, cuda=_keep_cuda)
 
 
