@@ -14,7 +14,7 @@ import numpy as np
 
 from tinygrad_cupy import backend
 from tinygrad_cupy.tensor import Tensor
-from tinygrad_cupy.tracing import active, observe
+from tinygrad_cupy.tracing import active, first_made, observe
 
 from . import checks, optim_cuda
 from .optim_cuda import DeviceMemory, Row
@@ -129,14 +129,11 @@ class Optimizer:
                 "call step() outside of the function",
             )
         self._count_on(CPU, position)
+        state = self._state_on(param, position)
         self._counts[position] += 1
         assert param.grad is not None
-        self.update(
-            param.data,
-            param.grad.data,
-            self._state_on(param, position),
-            self.coefficients(self._counts[position]),
-        )
+        coefficients = self.coefficients(self._counts[position])
+        self.update(param.data, param.grad.data, state, coefficients)
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
@@ -155,9 +152,11 @@ class Optimizer:
             return None
         device = param.device
         if device not in self._memory:
+            first_made(f"the memory of {checks.name_of(self)} on {device}")
             self._memory[device] = DeviceMemory(device, len(self.params), self._numbers())
             for other, one in enumerate(self.params):  # all now: later may be inside a capture
                 if one.requires_grad and one.device == device:
+                    self._count_on(device, other)
                     self._state_on(one, other)
         self._count_on(device, position)
         state = self._state_on(param, position)
@@ -170,6 +169,7 @@ class Optimizer:
         """Keep a parameter's step count on `device` from now on."""
         if self._counted_on[position] == device:
             return
+        first_made(f"the count of {checks.name_of(self)} for parameter {position} on {device}")
         if self._counted_on[position] != CPU:
             self._counts = self.steps
         self._counted_on[position] = device
@@ -181,6 +181,7 @@ class Optimizer:
         state = self.state[position]
         for slot in self.slots:
             if slot not in state:
+                first_made(f"{slot} of {checks.name_of(self)} for parameter {position}")
                 with backend.on_device_of(param.data):
                     module = backend.array_module(param.data)
                     state[slot] = module.zeros(param.data.shape, param.data.dtype)

@@ -27,7 +27,7 @@ class StandInGraph:
     def __init__(self, variables: dict[str, Any]) -> None:
         self.function = variables["self"].function
         self.structure, self.inputs = variables["structure"], list(variables["inputs"])
-        self.results = _leaves(variables["returned"][0])
+        self.results = [x.detach() for x in _leaves(variables["returned"][0])]  # no graph kept
         self.grads = [
             (grad.leaf, grad.entry, grad.leaf._grad)
             for grad in variables["recording"].grads.values()
@@ -94,6 +94,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "Pool", StandInPool)
     monkeypatch.setattr(module, "Recording", recording_without_device)
     monkeypatch.setattr(module, "watching_uploads", nullcontext)
+    monkeypatch.setattr(module, "_make_random_states", lambda device: None)
     monkeypatch.setattr(module, "device_number", lambda array: 0)
     monkeypatch.setattr(module, "_default_number", lambda: 0)
     monkeypatch.setattr(module, "_check_result", lambda result, name: None)

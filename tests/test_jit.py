@@ -406,6 +406,121 @@ def test_a_replay_bumps_what_it_writes(place: str) -> None:
         loss.backward()
 
 
+# --- state ----------------------------------------------------------------------------------------
+
+
+def test_a_signature_may_bring_an_optimizer_of_its_own(place: str) -> None:
+    """As a generator and its discriminator in turns."""
+
+    def played(jitted: bool) -> list[list[Any]]:
+        weights = [Tensor([4.0, 2.0], requires_grad=True) for _ in range(2)]
+        optimizers = [optim.Adam([w], lr=0.1) for w in weights]
+        StandInPool.owners[:] = [*map(_State, weights), *optimizers]
+
+        def step(x: Tensor, which: int) -> None:
+            optimizers[which].zero_grad()
+            (weights[0] * weights[1] * x).sum().backward()
+            optimizers[which].step()
+
+        function = tg.jit(step) if jitted else step
+        for i in range(12):
+            function(Tensor([float(i), 1.0]), i // 2 % 2)
+        return [values(w) for w in weights]
+
+    assert played(True) == played(False)
+
+
+def test_an_optimizer_first_stepped_in_a_capture_is_refused(place: str) -> None:
+    w = Tensor([1.0], requires_grad=True)
+    adam = optim.Adam([w], lr=0.1)
+    calls = []
+
+    @tg.jit
+    def step(x: Tensor) -> None:
+        w.grad = None
+        (x * w).sum().backward()
+        calls.append(1)
+        if len(calls) > 1:
+            adam.step()
+
+    x = Tensor([1.0])
+    step(x)
+    with pytest.raises(
+        RuntimeError, match=rf"{__file__}:\d+: .* of Adam .* first made while .* outside of the"
+    ):
+        step(x)
+    adam.step()
+    StandInPool.owners[:] = [adam, _State(w)]
+    for _ in range(3):
+        step(x)
+    assert adam.steps == [4]
+
+
+def test_a_statistic_first_made_in_a_capture_is_refused(place: str) -> None:
+    class Statistic:
+        mean: Tensor | None = None
+        wanted = False
+
+        def __call__(self, x: Tensor) -> None:
+            if self.mean is None and self.wanted:
+                self.mean = Tensor.zeros(2)
+            if self.mean is not None:
+                self.mean.assign_(self.mean * 0.5 + x)  # written
+
+    statistic = Statistic()
+    function = tg.jit(lambda x: statistic(x))
+    x = Tensor([1.0, 2.0])
+    function(x)
+    statistic.wanted = True
+    with pytest.raises(RuntimeError) as caught:
+        function(x)
+    assert "a tensor of shape (2,) is made, written in place and kept" in str(caught.value)
+    assert f"{__file__}:{_line('# written')}: " in str(caught.value)
+    statistic.mean = Tensor.zeros(2)
+    StandInPool.owners[:] = [_State(statistic.mean)]
+    for _ in range(3):
+        function(x)
+    assert values(statistic.mean) == [1.75, 3.5]
+
+
+def test_a_state_that_is_replaced_rather_than_written_is_refused(place: str) -> None:
+    state = {"mean": Tensor.zeros(2)}
+
+    @tg.jit
+    def function(x: Tensor) -> Tensor:
+        mean = state["mean"] * 0.5 + x  # replaced
+        state["mean"] = mean
+        return mean * mean
+
+    x = Tensor([1.0, 2.0])
+    function(x)
+    with pytest.raises(RuntimeError) as caught:
+        function(x)
+    assert "a tensor of shape (2,) from outside is used and not there any more" in str(caught.value)
+    assert ".assign_()" in str(caught.value)
+    assert f"{__file__}:{_line('# replaced')}: " in str(caught.value)
+
+
+def test_temporary_and_returned_tensors_may_be_written(place: str) -> None:
+    w = Tensor([3.0])
+
+    @tg.jit
+    def function(x: Tensor) -> Tensor:
+        y, z = x * 2, w.reshape(1, 1)
+        z = z.reshape(1) + x
+        z.assign_(z * 2)
+        return y.assign_(y + z)
+
+    for i in range(4):
+        assert function(Tensor([float(i)])).item() == 2 * i + 2 * (3 + i)
+
+
+def _line(text: str) -> int:
+    """The line of this file that ends with ``text``."""
+    with open(__file__, encoding="utf-8") as file:
+        return next(i for i, line in enumerate(file, start=1) if line.rstrip().endswith(text))
+
+
 # --- errors ---------------------------------------------------------------------------------------
 
 

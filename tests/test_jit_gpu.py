@@ -13,6 +13,7 @@ import tinygrad_cupy as tg
 from test_jit import batches, trained, training
 from tinygrad_cupy import Tensor, backend
 from tinygrad_cupy.nn import optim
+from tinygrad_cupy.ops import random
 
 pytestmark = pytest.mark.gpu
 
@@ -203,6 +204,27 @@ def test_calls_keep_the_order_of_the_stream() -> None:
             stream.synchronize()
         for one, other in zip(found, expected, strict=True):
             np.testing.assert_array_equal(one.numpy(), other.numpy())
+
+
+def test_random_numbers_first_drawn_in_a_capture_move_on() -> None:
+    drawing: list[bool] = []
+
+    @tg.jit
+    def draw(x: Tensor) -> list[Tensor]:
+        if not drawing:
+            return [x, x]
+        return [x.dropout(0.5), Tensor.rand(64, device="cuda:0")]
+
+    x = Tensor.ones(64)
+    random._generator.states.clear()  # as in a new process
+    tg.manual_seed(3)
+    draw(x)
+    drawing.append(True)
+    found = [[one.numpy() for one in draw(x)] for _ in range(3)]
+    tg.manual_seed(3)
+    for given in found:
+        for one, other in zip(given, (x.dropout(0.5), Tensor.rand(64)), strict=True):
+            np.testing.assert_array_equal(one, other.numpy())
 
 
 def test_layouts_keep_their_captures() -> None:

@@ -85,7 +85,7 @@ class Version:
     ``home`` is the run of a jitted function in which the array was made, or None.
     """
 
-    __slots__ = ("count", "home")
+    __slots__ = ("__weakref__", "count", "home")
 
     def __init__(self) -> None:
         self.count = 0

@@ -54,8 +54,12 @@ class Captured:
         ]
         recording.forget_grads()
 
-        # Whatever a replay writes gets a new version.
-        written = {id(version): (version, n) for version, n in recording.written.values()}
+        # Whatever a replay writes, and others may hold, gets a new version.
+        written = {
+            id(version): (version, n)
+            for version, n in recording.written.values()
+            if version.home is not recording
+        }
         left = [x for x in self.results if not isinstance(x, int)]
         left += [grad for _, grad in self.input_grads]
         left += [grad for _, grad in self.grads if grad is not None]

@@ -18,11 +18,12 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 import numpy as np
 
 from .autograd import TensorBase, is_grad_enabled
-from .backend import Array, array_module, default_device
+from .backend import Array, array_module, default_device, import_cupy
 from .blas import get_precision
 from .captured import Captured, array_of
 from .graph import CaptureError, Pool, copy, device_number, watching_uploads
 from .nested import Structure, flatten, rebuild
+from .ops import random
 from .recording import FITS, OUTDATED, Guards, Recording, place_of
 from .tensor import Tensor
 from .tracing import active
@@ -165,6 +166,7 @@ class Jitted(Generic[P, R]):
 
     def _capture(self, variant: _Variant, structure: Structure, leaves: list[Any]) -> Captured:
         device = max(map(device_number, (array_of(x) for x in leaves)), default=_default_number())
+        _make_random_states(device)
         pool = Pool(device)
         arrays = [pool.like(array_of(x)) for x in leaves]
         recording = Recording(self.name, (), on_gpu=True, capturing=True)
@@ -195,9 +197,14 @@ class Jitted(Generic[P, R]):
         except BaseException:
             recording.forget_grads()
             raise
-        variant.captured = Captured(recording, pool, graph, inputs, shape, results)
-        variant.guards = recording.finish()
-        return variant.captured
+        captured = Captured(recording, pool, graph, inputs, shape, results)
+        left = [version for version, _ in captured.bumps]
+        left += [x._version for x in inputs if isinstance(x, TensorBase)]
+        for collection in (inputs, results):  # and the graphs that lead to them
+            collection.clear()
+        variant.guards = recording.finish(left)
+        variant.captured = captured
+        return captured
 
 
 @dataclass
@@ -315,6 +322,13 @@ def _device(leaves: list[Any], name: str) -> str:
     if numbers != {-1}:
         return "cuda"
     return "cpu" if default_device() == "cpu" else "cpu beside cuda"
+
+
+def _make_random_states(device: int) -> None:
+    """Have the streams' states on a GPU before a capture needs one, and would zero it each time."""
+    with import_cupy().cuda.Device(device):
+        for stream in (random.STREAM_WEIGHTS, random.STREAM_SHUFFLES, random.STREAM_DROPOUT):
+            random._generator.state(stream, f"cuda:{device}")
 
 
 def _signature(leaf: Any) -> Hashable:

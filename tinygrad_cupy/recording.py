@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -69,6 +69,15 @@ class LeafGrad:
     entry: Tensor | None = None  # in a capture: memory that `before` is copied to for each replay
 
 
+class Sighting(NamedTuple):
+    """Where a capture first used a tensor from outside, or wrote one of its own in place."""
+
+    version: Any  # a weak reference
+    outside: bool
+    shape: tuple[int, ...]
+    place: str
+
+
 class Recording:
     """A run in progress; a context. ``capturing`` is False for the eager first call."""
 
@@ -82,6 +91,7 @@ class Recording:
         self.grads: dict[int, LeafGrad] = {}
         self.written: dict[int, tuple[Version, int]] = {}
         self.arrays: list[Array] = []
+        self.sightings: dict[int, Sighting] = {}  # by version
         self.copied: set[int] = set()  # versions of the arguments that captured inputs stand for
 
     def __enter__(self) -> Recording:
@@ -116,12 +126,22 @@ class Recording:
                 )
             if self.is_outside(tensor):
                 self.tensors[id(tensor)] = tensor
+                self._see(tensor, outside=True)
 
     def writes(self, tensor: Any) -> None:
         version = tensor._version
         count = self.written.get(id(version), (version, 0))[1]
         self.written[id(version)] = (version, count + 1)
         self.uses([tensor])
+        if version.home is self:
+            self._see(tensor, outside=False)
+
+    def _see(self, tensor: Any, outside: bool) -> None:
+        version = tensor._version
+        if self.capturing and id(version) not in self.sightings:
+            place = _place(_outer_frames(sys._getframe()))
+            sighting = Sighting(weakref.ref(version), outside, tensor.shape, place)
+            self.sightings[id(version)] = sighting
 
     def reads_grad(self, leaf: Any) -> None:
         if id(leaf) in self.grads or not self.is_outside(leaf):
@@ -146,8 +166,17 @@ class Recording:
     def keeps(self, array: Any) -> None:
         self.arrays.append(array)
 
-    def refuse(self, what: str, remedy: str) -> None:
-        place = _place(_outer_frames(sys._getframe()))
+    def makes(self, what: str) -> None:
+        if self.capturing:
+            self.refuse(
+                f"{what} is first made while the function is captured, and every replay would "
+                "begin with it anew",
+                "make it before, in a step outside of the function; what a call does may depend on "
+                "its arguments, not on how many calls there were",
+            )
+
+    def refuse(self, what: str, remedy: str, place: str | None = None) -> None:
+        place = place or _place(_outer_frames(sys._getframe()))
         raise RuntimeError(
             f"[jit] {place}: {what}, inside {self.name}, a jitted function: {remedy}"
         )
@@ -163,10 +192,11 @@ class Recording:
         for grad in self.grads.values():
             grad.leaf._grad = grad.before
 
-    def finish(self) -> Guards:
+    def finish(self, left: Collection[Version] = ()) -> Guards:
         """The guards of this run, which lets go of all tensors. Ones that die then were temporary.
 
         Those that live on are expected to: when one dies, somebody has put another in its place.
+        A capture says what it has ``left`` for the caller; state that it would lose is refused.
         """
         seen = [
             (weakref.ref(x), x.data if self.capturing else None, x.requires_grad)
@@ -182,11 +212,36 @@ class Recording:
         for collection in (self.tensors, self.attributes, self.grads, self.own, self.written):
             collection.clear()
         self.arrays = []  # the capture has them; tensors that it made name this as their home
+        self._refuse_lost_state(left)
         return Guards(
             [one for one in seen if one[0]() is not None],
             [one for one in owners if one[0]() is not None],
             [one for one in grads if one[0]() is not None],
         )
+
+    def _refuse_lost_state(self, left: Collection[Version]) -> None:
+        """Of what a capture used and wrote, nothing may have been state of which replays know not.
+
+        A tensor from outside that is gone was replaced by another, which no replay would see. One
+        that was made and written in place, and lives on, is written on from there by later calls.
+        """
+        known = {id(version) for version in left}
+        for version, outside, shape, place in self.sightings.values():
+            there = version()
+            if outside and there is None:
+                self.refuse(
+                    f"a tensor of shape {shape} from outside is used and not there any more after "
+                    "the call, where every replay would use it again",
+                    "write what comes next into it, with .assign_(), or pass it as an argument",
+                    place,
+                )
+            if not outside and there is not None and id(there) not in known:
+                self.refuse(
+                    f"a tensor of shape {shape} is made, written in place and kept, where every "
+                    "replay would begin with it anew",
+                    "make it outside of the function",
+                    place,
+                )
 
 
 def _reference(owner: Any) -> Any:

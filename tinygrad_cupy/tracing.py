@@ -33,6 +33,9 @@ class Run(Protocol):
     def keeps(self, array: Any) -> None:
         """The run uses this array's memory."""
 
+    def makes(self, what: str) -> None:
+        """State that lasts from call to call is about to be made."""
+
     def refuse(self, what: str, remedy: str) -> None:
         """Raise: this cannot be captured."""
 
@@ -66,6 +69,15 @@ def keep(*arrays: Any) -> None:
     if active.run is not None:
         for array in arrays:
             active.run.keeps(array)
+
+
+def first_made(what: str) -> None:
+    """Say that ``what``, which lasts from call to call, is made now: an optimizer's moments, say.
+
+    A capture refuses: each of its replays would make it again.
+    """
+    if active.run is not None:
+        active.run.makes(what)
 
 
 def refuse_read() -> None:
