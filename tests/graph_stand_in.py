@@ -32,23 +32,17 @@ class StandInGraph:
             (grad.leaf, grad.entry, grad.leaf._grad)
             for grad in variables["recording"].grads.values()
         ]
-        self.input_grads = [(x, x._grad) for x in self.inputs if isinstance(x, TensorBase)]
 
     def launch(self) -> None:
         before = [leaf._grad for leaf, _, _ in self.grads]
         for leaf, entry, _ in self.grads:
             leaf._grad = None if entry is None else Tensor(entry.data.copy())
-        for x, _ in self.input_grads:
-            x._grad = None
         args, kwargs = rebuild(self.structure, self.inputs)
         for new, old in zip(_leaves(self.function(*args, **kwargs)), self.results, strict=True):
             np.copyto(old.data, new.data)
         for leaf, _, left in self.grads:
             if left is not None and leaf._grad is not None:
                 np.copyto(left.data, leaf._grad.data)
-        for x, left in self.input_grads:
-            if left is not None and x._grad is not None:
-                np.copyto(left.data, x._grad.data)
         for (leaf, _, _), grad in zip(self.grads, before, strict=True):
             leaf._grad = grad
 

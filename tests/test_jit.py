@@ -297,6 +297,42 @@ def test_the_gradient_of_an_argument(place: str) -> None:
     assert values(x.grad) == [4 * i]
 
 
+@pytest.mark.parametrize("how", ["adds up", "resets", "moves against it", "only resets", "doubles"])
+def test_gradients_of_arguments_are_those_of_eager_calls(place: str, how: str) -> None:
+    def function(x: Tensor) -> None:
+        if how in ("resets", "only resets"):
+            x.grad = None
+        if how == "only resets":
+            return
+        (x * x).sum().backward()
+        assert x.grad is not None
+        if how == "moves against it":
+            x.assign_(x - 0.125 * x.grad)
+        if how == "doubles":
+            x.grad.assign_(x.grad * 2)
+
+    def run(function: Callable[[Tensor], None]) -> list[Any]:
+        x, found = Tensor([1.0, 3.0], requires_grad=True), []
+        for i in range(12):
+            if i % 5 == 4:
+                x.grad = None if i == 4 else Tensor([100.0, 200.0])
+            function(x)
+            found.append((values(x), None if x.grad is None else values(x.grad)))
+        return found
+
+    assert run(tg.jit(function)) == run(function)
+
+
+def test_the_gradient_of_an_argument_that_nobody_touches_stays(place: str) -> None:
+    double = tg.jit(lambda x: x.detach() * 2)
+    x = Tensor([1.0], requires_grad=True)
+    x.grad = grad = Tensor([5.0])
+    for _ in range(4):
+        double(x)
+        assert x.grad is grad
+    assert values(grad) == [5]
+
+
 # --- what is noticed ------------------------------------------------------------------------------
 
 

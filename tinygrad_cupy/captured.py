@@ -37,21 +37,24 @@ class Captured:
         tensors = {i: x for i, x in enumerate(inputs) if isinstance(x, TensorBase)}
         positions = {id(x): i for i, x in tensors.items()}
         self.written_inputs = [i for i, x in tensors.items() if recording.has_written(x)]
-        self.input_grads = [(i, _plain(x._grad)) for i, x in tensors.items() if x._grad is not None]
         self.results = [positions.get(id(x), _plain(x)) for x in results]
 
-        # Where the graph expects the gradient that a leaf had before, and the one it leaves.
-        touched = list(recording.grads.values())
-        self.entries: list[tuple[Any, Array]] = [
-            (weakref.ref(grad.leaf), grad.entry.data) for grad in touched if grad.entry is not None
-        ]
-        self.grads: list[tuple[Any, Any]] = [
-            (weakref.ref(grad.leaf), None if grad.leaf._grad is None else _plain(grad.leaf._grad))
-            for grad in touched
-            if grad.entry is None
-            or grad.leaf._grad is not grad.entry
-            or recording.has_written(grad.entry)
-        ]
+        # Where the graph expects the gradient that a leaf had before, and the one it leaves: of
+        # leaves from outside, and of arguments by their position.
+        self.entries: list[tuple[Any, Array]] = []
+        self.grads: list[tuple[Any, Any]] = []
+        self.input_entries: list[tuple[Any, Array]] = []
+        self.input_grads: list[tuple[Any, Any]] = []
+        for leaf_grad in recording.grads.values():
+            leaf, entry, grad = leaf_grad.leaf, leaf_grad.entry, leaf_grad.leaf._grad
+            whose: Any = positions.get(id(leaf))
+            entries, grads = self.input_entries, self.input_grads
+            if whose is None:
+                whose, entries, grads = weakref.ref(leaf), self.entries, self.grads
+            if entry is not None:
+                entries.append((whose, entry.data))
+            if entry is None or grad is not entry or recording.has_written(entry):
+                grads.append((whose, None if grad is None else _plain(grad)))
         recording.forget_grads()
 
         # Whatever a replay writes, and others may hold, gets a new version.
@@ -61,8 +64,7 @@ class Captured:
             if version.home is not recording
         }
         left = [x for x in self.results if not isinstance(x, int)]
-        left += [grad for _, grad in self.input_grads]
-        left += [grad for _, grad in self.grads if grad is not None]
+        left += [grad for _, grad in self.grads + self.input_grads if grad is not None]
         for x in left:
             if self._is_mine(x):
                 written.setdefault(id(x._version), (x._version, 1))
@@ -80,6 +82,8 @@ class Captured:
                 before = reference()._grad.data
                 if before is not target:
                     copy(before, target)
+            for position, target in self.input_entries:
+                copy(leaves[position]._grad.data, target)
             self.graph.launch()
             for position in self.written_inputs:
                 copy(self.inputs[position], array_of(leaves[position]))
@@ -93,8 +97,9 @@ class Captured:
         for position in self.written_inputs:
             leaves[position].bump_version()
         for position, grad in self.input_grads:
-            leaf, found = leaves[position], self._output(grad).clone()  # it may outlive many calls
-            leaf._grad = found if leaf._grad is None else leaf._grad + found
+            if grad is not None and self._is_mine(grad):
+                grad = self._output(grad).clone()  # it may outlive many calls
+            leaves[position]._grad = grad
         results = [leaves[x] if isinstance(x, int) else self._output(x) for x in self.results]
         return rebuild(self.shape, results)
 

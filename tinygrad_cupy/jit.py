@@ -51,9 +51,9 @@ def jit(function: Any = None, *, steps: int = 1) -> Any:
 
     The first call with a signature runs eagerly, the second is captured, later ones replay. The
     signature is the shape, dtype, layout, device and ``requires_grad`` of every tensor or array
-    among the arguments, the value of every other one, `no_grad`, the precision of products and the
-    default device; each signature keeps device memory of its own. A model switched to ``eval()``,
-    moved or unfrozen is noticed, and captured anew.
+    among the arguments and whether it has a gradient, the value of every other one, `no_grad`, the
+    precision of products and the default device; each signature keeps device memory of its own. A
+    model switched to ``eval()``, moved or unfrozen is noticed, and captured anew.
 
     Tensors that the function returns are outside of any graph, and their memory is written again
     by the next call: read them before, or keep ``.detach().clone()``; reading one later raises
@@ -177,6 +177,7 @@ class Jitted(Generic[P, R]):
         def body() -> None:
             with recording:
                 inputs.extend(map(_input, leaves, arrays))
+                recording.inputs = {id(x) for x in inputs if isinstance(x, TensorBase)}
                 args, kwargs = rebuild(structure, inputs)
                 returned.append(self.function(*args, **kwargs))
 
@@ -342,7 +343,7 @@ def _signature(leaf: Any) -> Hashable:
             f"[jit] an argument of shape {leaf.shape} is part of a graph, which a captured "
             "function cannot send its gradient on to: pass its .detach()"
         )
-    return (*facts, leaf.requires_grad)
+    return (*facts, leaf.requires_grad, leaf._grad is not None)
 
 
 def _circumstances() -> tuple[Hashable, ...]:
@@ -355,6 +356,7 @@ def _input(leaf: Any, array: Array) -> Any:
         return array
     tensor = Tensor._wrap(array)
     tensor.requires_grad = leaf.requires_grad and leaf._node is None
+    tensor._grad = leaf._grad  # the recording puts a copy in its place when it is read
     return tensor
 
 

@@ -93,6 +93,7 @@ class Recording:
         self.arrays: list[Array] = []
         self.sightings: dict[int, Sighting] = {}  # by version
         self.copied: set[int] = set()  # versions of the arguments that captured inputs stand for
+        self.inputs: set[int] = set()  # ids of the captured inputs that are tensors
 
     def __enter__(self) -> Recording:
         active.run = self
@@ -144,7 +145,7 @@ class Recording:
             self.sightings[id(version)] = sighting
 
     def reads_grad(self, leaf: Any) -> None:
-        if id(leaf) in self.grads or not self.is_outside(leaf):
+        if id(leaf) in self.grads or not self._shows_grad(leaf):
             return
         grad = LeafGrad(leaf, leaf._grad, read_first=True)
         self.grads[id(leaf)] = grad
@@ -157,8 +158,12 @@ class Recording:
             self.own[id(grad.before._version)] = grad.before
 
     def sets_grad(self, leaf: Any) -> None:
-        if id(leaf) not in self.grads and self.is_outside(leaf):
+        if id(leaf) not in self.grads and self._shows_grad(leaf):
             self.grads[id(leaf)] = LeafGrad(leaf, leaf._grad, read_first=False)
+
+    def _shows_grad(self, leaf: Any) -> bool:
+        """Whether the caller has this leaf, or in a capture the argument that it stands for."""
+        return id(leaf) in self.inputs or self.is_outside(leaf)
 
     def reads(self, owner: Any, name: str, value: Any) -> None:
         self.attributes.setdefault((id(owner), name), (owner, name, value))
@@ -207,7 +212,7 @@ class Recording:
         grads = [
             (weakref.ref(grad.leaf), grad.before is not None)
             for grad in self.grads.values()
-            if grad.read_first
+            if grad.read_first and id(grad.leaf) not in self.inputs  # these are of the signature
         ]
         for collection in (self.tensors, self.attributes, self.grads, self.own, self.written):
             collection.clear()
