@@ -47,6 +47,13 @@ class StandInGraph:
             leaf._grad = grad
 
 
+class StandInTurn:
+    """There are no streams."""
+
+    def take(self) -> None:
+        pass
+
+
 class StandInPool:
     """Memory without a device."""
 
@@ -86,6 +93,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
         return plain(name, arguments, False, capturing)
 
     monkeypatch.setattr(module, "Pool", StandInPool)
+    monkeypatch.setattr(module, "Turn", StandInTurn)
     monkeypatch.setattr(module, "Recording", recording_without_device)
     monkeypatch.setattr(module, "watching_uploads", nullcontext)
     monkeypatch.setattr(module, "_make_random_states", lambda device: None)

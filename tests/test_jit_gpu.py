@@ -206,6 +206,48 @@ def test_calls_keep_the_order_of_the_stream() -> None:
             np.testing.assert_array_equal(one.numpy(), other.numpy())
 
 
+def test_replays_on_two_streams_follow_each_other() -> None:
+    @tg.jit
+    def power(x: Tensor) -> Tensor:
+        y = x
+        for _ in range(60):  # reads its argument for some 20 ms
+            y = y @ x
+        return y
+
+    inputs = [Tensor(np.eye(2048, dtype=np.float32) * k) for k in (1, 2)]
+    for x in inputs:
+        power(x)
+    streams = [cupy().cuda.Stream(non_blocking=True) for _ in range(2)]
+    cupy().cuda.Device().synchronize()
+    found = []
+    for _ in range(4):
+        for x, stream in zip(inputs, streams, strict=True):
+            with stream:
+                found.append(power(x) + 0)
+    cupy().cuda.Device().synchronize()
+    assert [one[7, 7].item() for one in found] == [1, 2.0**61] * 4
+    assert [one.sum().item() for one in found] == [2048, 2.0**72] * 4
+
+
+def test_a_result_is_not_overwritten_while_its_stream_still_reads_it() -> None:
+    double = tg.jit(lambda x: x * 2)
+    inputs = [Tensor.full((1 << 20,), float(k)) for k in range(4)]
+    eye = busy = Tensor(np.eye(2048, dtype=np.float32))
+    for x in inputs[:2]:
+        double(x)
+    streams = [cupy().cuda.Stream(non_blocking=True) for _ in range(2)]
+    cupy().cuda.Device().synchronize()
+    with streams[0]:
+        result = double(inputs[2])
+        for _ in range(60):
+            busy = busy @ eye
+        kept = result + 0
+    with streams[1]:
+        double(inputs[3])
+    cupy().cuda.Device().synchronize()
+    assert kept.sum().item() == 4 << 20
+
+
 def test_random_numbers_first_drawn_in_a_capture_move_on() -> None:
     drawing: list[bool] = []
 

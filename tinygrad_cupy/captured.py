@@ -7,7 +7,7 @@ from typing import Any
 
 from .autograd import TensorBase
 from .backend import Array
-from .graph import Pool, copy
+from .graph import Pool, Turn, copy
 from .nested import Structure, rebuild
 from .output import Clock, Output
 from .recording import Recording
@@ -25,11 +25,12 @@ class Captured:
         recording: Recording,
         pool: Pool,
         graph: Any,
+        turn: Turn,
         inputs: list[Any],
         shape: Structure,
         results: list[Any],
     ) -> None:
-        self.pool, self.graph, self.shape = pool, graph, shape
+        self.pool, self.graph, self.turn, self.shape = pool, graph, turn, shape
         self.home = recording
         self.clock = Clock(recording.name)
         self.inputs = [array_of(x) for x in inputs]
@@ -76,6 +77,7 @@ class Captured:
     def replay(self, leaves: list[Any], call: int) -> Any:
         """Do it on these arguments, as the function's call of that number; what it returns."""
         with self.pool.device:
+            self.turn.take()
             for leaf, target in zip(leaves, self.inputs, strict=True):
                 copy(array_of(leaf), target)
             for reference, target in self.entries:

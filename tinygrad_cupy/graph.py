@@ -25,6 +25,29 @@ class CaptureError(RuntimeError):
 _one_at_a_time = threading.RLock()
 
 
+class Turn:
+    """Has replays on several streams follow each other, for they work in the same memory."""
+
+    def __init__(self) -> None:
+        self.stream: Any = None  # of the last replay
+        self.thread = 0
+
+    def take(self) -> None:
+        """Let the current stream wait for all that the stream of the last replay has to do."""
+        cuda = import_cupy().cuda
+        stream, thread = cuda.get_current_stream(), threading.get_ident()
+        last, its_thread = self.stream, self.thread
+        self.stream, self.thread = stream, thread
+        if last is None or (last == stream and its_thread == thread):
+            return
+        if last == cuda.Stream.ptds:  # means a stream of each thread: that one has no name here
+            cuda.Device().synchronize()
+        elif last != stream:
+            event = cuda.Event(disable_timing=True)
+            event.record(last)
+            stream.wait_event(event)
+
+
 class Pool:
     """The memory and the stream of one capture. Arrays that outlive it keep the memory."""
 

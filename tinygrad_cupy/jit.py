@@ -21,7 +21,7 @@ from .autograd import TensorBase, is_grad_enabled
 from .backend import Array, array_module, default_device, import_cupy
 from .blas import get_precision
 from .captured import Captured, array_of
-from .graph import CaptureError, Pool, copy, device_number, watching_uploads
+from .graph import CaptureError, Pool, Turn, copy, device_number, watching_uploads
 from .nested import Structure, flatten, rebuild
 from .ops import random
 from .recording import FITS, OUTDATED, Guards, Recording, place_of
@@ -86,6 +86,7 @@ class Jitted(Generic[P, R]):
         self.name = _name(function)
         self.calls = self._eager_calls = 0
         self._variants: dict[Hashable, list[_Variant]] = {}
+        self._turns: dict[int, Turn] = {}  # by GPU
         self._lock = threading.RLock()
         functools.update_wrapper(self, function, updated=())
 
@@ -198,7 +199,8 @@ class Jitted(Generic[P, R]):
         except BaseException:
             recording.forget_grads()
             raise
-        captured = Captured(recording, pool, graph, inputs, shape, results)
+        turn = self._turns.setdefault(device, Turn())
+        captured = Captured(recording, pool, graph, turn, inputs, shape, results)
         left = [version for version, _ in captured.bumps]
         left += [x._version for x in inputs if isinstance(x, TensorBase)]
         for collection in (inputs, results):  # and the graphs that lead to them
