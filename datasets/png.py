@@ -21,7 +21,7 @@ from PIL import Image
 
 from tinygrad_cupy.parallel import thread_count
 
-from .cache import cache_dir, write_atomically
+from ..cache import cache_dir, write_atomically
 from .dataset import ArrayDataset, DataError
 
 PARTS = ("train", "test")

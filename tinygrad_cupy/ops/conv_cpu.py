@@ -14,7 +14,7 @@ import numpy as np
 
 from ..backend import Array
 from ..parallel import by_parts, workspace
-from . import block_kernels, conv_kernels, conv_rows
+from . import block_kernels, conv_kernels, conv_native, conv_rows
 from .block_kernels import POOL
 from .chunks import at, chunks, column_sums, last, open_chunk, pool_chunk, relu_chunk
 from .conv_kernels import Geometry, Shape
@@ -49,6 +49,8 @@ def block_forward(
 ) -> tuple[Array, Array | None]:
     """Convolution, then bias, ReLU and 2 × 2 max-pool where wanted: y and the pool's code."""
     out_size = geometry.windows.output_size("conv2d", x.shape[2:])
+    if conv_native.suits(x, w, geometry):
+        return conv_native.forward(x, w, bias, geometry, relu, pool)
     size = POOL.output_size("max_pool2d", out_size) if pool else out_size
     y = np.empty((x.shape[0], *size, w.shape[0]), x.dtype)
     code = np.empty(y.shape, np.uint8) if pool else None
@@ -87,6 +89,8 @@ def block_backward(
 ) -> tuple[Array | None, ...]:
     """Gradients by x, w and bias of `block_forward`, as far as ``needs`` asks; y without a pool."""
     gate = y if relu and not pool else None
+    if conv_native.suits(x, w, geometry, needs[0]):
+        return conv_native.backward(grad, x, w, gate, code, geometry, needs)
     out_size = geometry.windows.output_size("conv2d", x.shape[2:])
     if conv_rows.suits(geometry, x.shape, w.shape, out_size):
         return _rows_backward(grad, gate, code, x, w, geometry, out_size, needs)

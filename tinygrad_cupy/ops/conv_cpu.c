@@ -1,0 +1,311 @@
+/* Convolution on the CPU, forward and backward, with bias, ReLU and a 2 x 2 max-pool while rows are
+   in the cache. No column matrix: a tile of neighbouring output pixels times a block of output
+   channels is summed up in registers over all taps and input channels. A tap in the padding above
+   or below the image is skipped, the padding at its sides is zeros around a copy of the image.
+
+   Letters as in windows.py. Weights come as (O / block, KH, KW, C, block), zeros behind the last
+   channel, where a block is one or two vectors. Only float32 and one group. */
+
+#if defined(__AVX512F__)
+#define LANES 16
+#define TILE 12 /* pixels: 24 of 32 registers hold sums */
+#elif defined(__AVX__)
+#define LANES 8
+#define TILE 6 /* 12 of 16 */
+#elif defined(__aarch64__)
+#define LANES 4
+#define TILE 12
+#else
+#define LANES 4
+#define TILE 6
+#endif
+
+typedef float Vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+
+/* What Python passes; all are Int. */
+typedef struct {
+  Int c, h, w, o, oh, ow, kh, kw, sh, sw, ph, pw, dh, dw;
+  Int vectors; /* in a block of output channels: 1 or 2 */
+  Int relu, pool;
+} Conv;
+
+Int conv_lanes(void) { return LANES; }
+
+INLINE Int blocks_of(Int channels, Int block) { return (channels + block - 1) / block; }
+
+INLINE Int least(Int a, Int b) { return a < b ? a : b; }
+
+/* Taps of the kernel's rows that meet the image from output row ``row``: from .low up to .high. */
+typedef struct {
+  Int low, high;
+} Range;
+
+static Range rows_met(Int row, Int stride, Int padding, Int dilation, Int kernel, Int height)
+{
+  Int first = row * stride - padding;
+  Int low = first >= 0 ? 0 : (-first + dilation - 1) / dilation;
+  Int high = first >= height ? 0 : (height - 1 - first) / dilation + 1;
+  return (Range){low, high < low ? low : least(high, kernel)};
+}
+
+/* --- sums over taps and input channels ---------------------------------------------------------- */
+
+/* Where a row of output pixels finds its input: pixel p's window starts at at + p * by_pixel; from
+   there on lie ``rows`` times ``columns`` runs of ``run`` floats. */
+typedef struct {
+  const float *at;
+  Int by_pixel, rows, by_row, columns, by_column, run;
+} Window;
+
+INLINE void tile(const int pixels, const int vectors, Window x, const float *w, float *out, Int pitch)
+{
+  Vector sum[TILE][2];
+  for (int p = 0; p < pixels; p++)
+    for (int v = 0; v < vectors; v++) sum[p][v] = (Vector){0};
+  for (Int i = 0; i < x.rows; i++) {
+    for (Int j = 0; j < x.columns; j++) {
+      const float *from = x.at + i * x.by_row + j * x.by_column;
+      for (Int k = 0; k < x.run; k++, from++, w += vectors * LANES) {
+        Vector weight[2];
+        for (int v = 0; v < vectors; v++) weight[v] = *(const Vector *)(w + v * LANES);
+#pragma GCC unroll 12
+        for (int p = 0; p < pixels; p++)
+          for (int v = 0; v < vectors; v++) sum[p][v] += from[p * x.by_pixel] * weight[v];
+      }
+    }
+  }
+  for (int p = 0; p < pixels; p++)
+    for (int v = 0; v < vectors; v++) *(Vector *)(out + p * pitch + v * LANES) = sum[p][v];
+}
+
+/* The same with the number of pixels known to the compiler, so that sums stay in registers. */
+#define EACH_SIZE(CASE) \
+  CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
+
+static void any_tile(int pixels, Int vectors, Window x, const float *w, float *out, Int pitch)
+{
+#define CASE(n) \
+  case n: \
+    if (n <= TILE) { \
+      if (vectors == 1) tile(n, 1, x, w, out, pitch); \
+      else tile(n, 2, x, w, out, pitch); \
+    } \
+    break;
+  switch (pixels) { EACH_SIZE(CASE) }
+#undef CASE
+}
+
+/* One row of ``width`` output pixels, ``blocks`` blocks of channels at ``pitch`` floats per pixel;
+   ``w`` has ``block_size`` floats for each block. */
+static void row_of_pixels(
+    Window x, Int width, const float *w, Int block_size, Int blocks, Int vectors, float *out,
+    Int pitch)
+{
+  Int tiles = blocks_of(width, TILE);
+  for (Int b = 0; b < blocks; b++)
+    for (Int t = 0; t < tiles; t++) {
+      Int from = t * width / tiles, to = (t + 1) * width / tiles; /* of about equal sizes */
+      Window part = x;
+      part.at += from * x.by_pixel;
+      any_tile((int)(to - from), vectors, part, w + b * block_size,
+               out + from * pitch + b * vectors * LANES, pitch);
+    }
+}
+
+/* An image between columns of zeros: (h, left + w + left, channels). */
+static void fill_sides(float *image, Int h, Int w, Int left, Int channels)
+{
+  Int line = (w + 2 * left) * channels;
+  for (Int y = 0; y < h; y++) {
+    memset(image + y * line, 0, left * channels * sizeof(float));
+    memset(image + y * line + (left + w) * channels, 0, left * channels * sizeof(float));
+  }
+}
+
+static Window window_at(const float *image, Int line, Int pitch, const Conv *s, Int row, Range rows)
+{
+  Int first = row * s->sh - s->ph + rows.low * s->dh;
+  Window x = {
+      image + first * line, s->sw * pitch, rows.high - rows.low, s->dh * line, s->kw,
+      s->dw * pitch, pitch};
+  if (s->dw == 1) { /* neighbouring taps are one run */
+    x.run *= s->kw;
+    x.columns = 1;
+  }
+  return x;
+}
+
+/* --- forward ------------------------------------------------------------------------------------ */
+
+/* Floats of scratch that `conv_forward` needs. */
+Int conv_forward_scratch(const Conv *s)
+{
+  Int pitch = blocks_of(s->o, s->vectors * LANES) * s->vectors * LANES;
+  return s->h * (s->w + 2 * s->pw) * s->c + s->h * s->w * s->c + 2 * s->ow * pitch;
+}
+
+/* Images ``from`` up to ``to``: y (N, OH, OW, O), halved by the pool and with its code. */
+void conv_forward(
+    const Conv *s, Int from, Int to, const Images *x, const float *w, const float *bias, float *y,
+    uint8_t *code, float *scratch)
+{
+  Int block = s->vectors * LANES, blocks = blocks_of(s->o, block), pitch = blocks * block;
+  Int taps = s->kw * s->c * block, line = (s->w + 2 * s->pw) * s->c;
+  Int height = s->pool ? s->oh / 2 : s->oh, width = s->pool ? s->ow / 2 : s->ow;
+  float *padded = scratch, *copy = padded + s->h * line, *rows = copy + s->h * s->w * s->c;
+  fill_sides(padded, s->h, s->w, s->pw, s->c);
+  for (Int n = from; n < to; n++) {
+    const float *image = channels_last(*x, n, s->h * s->w, s->c, copy);
+    if (s->pw) {
+      open_gated(image, 0, s->h, s->w, s->c, padded + s->pw * s->c, s->c, line);
+      image = padded;
+    }
+    for (Int row = 0; row < height; row++) {
+      Int at = (n * height + row) * width * s->o;
+      for (Int k = 0; k <= s->pool; k++) {
+        Int out_row = s->pool ? 2 * row + k : row;
+        Range met = rows_met(out_row, s->sh, s->ph, s->dh, s->kh, s->h);
+        row_of_pixels(window_at(image, line, s->c, s, out_row, met), s->ow, w + met.low * taps,
+                      s->kh * taps, blocks, s->vectors, rows + k * s->ow * pitch, pitch);
+      }
+      if (s->pool)
+        finish_pooled_row(rows, rows + s->ow * pitch, pitch, width, s->o, bias, s->relu, y + at,
+                          code + at);
+      else
+        finish_row(rows, pitch, width, s->o, bias, s->relu, y + at);
+    }
+  }
+}
+
+/* --- backward ----------------------------------------------------------------------------------- */
+
+/* dw[k] += sum over output pixels of x[k] * g, for ``size`` neighbouring inputs k of a tap. */
+INLINE void weight_tile(
+    const int size, const int vectors, const float *x, Int by_row, Int by_pixel, const float *g,
+    Int g_line, Int pitch, Int rows, Int width, float *dw)
+{
+  Vector sum[TILE][2];
+  for (int k = 0; k < size; k++)
+    for (int v = 0; v < vectors; v++) sum[k][v] = *(const Vector *)(dw + (k * vectors + v) * LANES);
+  for (Int i = 0; i < rows; i++) {
+    const float *from = x + i * by_row, *grad = g + i * g_line;
+    for (Int p = 0; p < width; p++, from += by_pixel, grad += pitch) {
+      Vector value[2];
+      for (int v = 0; v < vectors; v++) value[v] = *(const Vector *)(grad + v * LANES);
+#pragma GCC unroll 12
+      for (int k = 0; k < size; k++)
+        for (int v = 0; v < vectors; v++) sum[k][v] += from[k] * value[v];
+    }
+  }
+  for (int k = 0; k < size; k++)
+    for (int v = 0; v < vectors; v++) *(Vector *)(dw + (k * vectors + v) * LANES) = sum[k][v];
+}
+
+static void any_weight_tile(
+    int size, Int vectors, const float *x, Int by_row, Int by_pixel, const float *g, Int g_line,
+    Int pitch, Int rows, Int width, float *dw)
+{
+#define CASE(n) \
+  case n: \
+    if (n <= TILE) { \
+      if (vectors == 1) \
+        weight_tile(n, 1, x, by_row, by_pixel, g, g_line, pitch, rows, width, dw); \
+      else \
+        weight_tile(n, 2, x, by_row, by_pixel, g, g_line, pitch, rows, width, dw); \
+    } \
+    break;
+  switch (size) { EACH_SIZE(CASE) }
+#undef CASE
+}
+
+/* Of one image: dw (O / block, KH, KW, C, block) += its share. g has ``margin`` columns of zeros at
+   its sides. */
+static void add_weight_gradient(
+    const Conv *s, const float *image, Int line, const float *g, Int margin, Int pitch, float *dw)
+{
+  Int block = s->vectors * LANES, g_line = (s->ow + 2 * margin) * pitch;
+  Int run = s->dw == 1 ? s->kw * s->c : s->c, columns = s->dw == 1 ? 1 : s->kw;
+  Int parts = blocks_of(run, TILE);
+  for (Int b = 0; b < pitch / block; b++)
+    for (Int i = 0; i < s->kh; i++) {
+      /* output rows from which tap i meets the image */
+      Int reach = s->ph - i * s->dh;
+      Int low = reach <= 0 ? 0 : (reach + s->sh - 1) / s->sh;
+      Int high = s->h - 1 + reach < 0 ? 0 : least((s->h - 1 + reach) / s->sh + 1, s->oh);
+      if (high <= low) continue;
+      const float *grad = g + low * g_line + margin * pitch + b * block;
+      const float *from = image + (low * s->sh - reach) * line;
+      for (Int j = 0; j < columns; j++)
+        for (Int part = 0; part < parts; part++) {
+          Int k = part * run / parts, end = (part + 1) * run / parts;
+          any_weight_tile(
+              (int)(end - k), s->vectors, from + j * s->dw * s->c + k, s->sh * line,
+              s->sw * s->c, grad, g_line, pitch, high - low, s->ow,
+              dw + (((b * s->kh + i) * columns + j) * run + k) * block);
+        }
+    }
+}
+
+/* Floats of scratch that `conv_backward` needs; ``margin`` as there. */
+Int conv_backward_scratch(const Conv *s, Int margin)
+{
+  Int pitch = blocks_of(s->o, s->vectors * LANES) * s->vectors * LANES;
+  Int back_pitch = blocks_of(s->c, 2 * LANES) * 2 * LANES;
+  return s->h * (s->w + 2 * s->pw) * s->c + s->h * s->w * s->c + s->w * back_pitch +
+         s->oh * (s->ow + 2 * margin) * pitch + s->oh * s->ow * s->o;
+}
+
+/* Gradients of images ``from`` up to ``to`` from ``grad``, that by y: with a pool its code, with
+   ReLU alone y itself is the ``gate``. dx (N, H, W, C) if not 0, for a stride of 1: a convolution
+   of the gradient between ``margin`` columns of zeros with the kernel turned by 180 degrees,
+   ``turned`` (C / block, KH, KW, pitch, block), a block being ``back_vectors``. Added to dw
+   (O / block, KH, KW, C, block) and db (O, filled up to whole blocks) if not 0. */
+void conv_backward(
+    const Conv *s, Int from, Int to, const Images *x, const Images *grad, const float *gate,
+    const uint8_t *code, const float *turned, Int back_vectors, Int margin, float *dx, float *dw,
+    float *db, float *scratch)
+{
+  Int block = s->vectors * LANES, pitch = blocks_of(s->o, block) * block;
+  Int line = (s->w + 2 * s->pw) * s->c, g_line = (s->ow + 2 * margin) * pitch;
+  Int height = s->pool ? s->oh / 2 : s->oh, width = s->pool ? s->ow / 2 : s->ow;
+  Int back_block = back_vectors * LANES, back_blocks = blocks_of(s->c, back_block);
+  Int back_pitch = back_blocks * back_block;
+  float *padded = scratch, *copy = padded + s->h * line, *row = copy + s->h * s->w * s->c;
+  float *g = row + s->w * blocks_of(s->c, 2 * LANES) * 2 * LANES, *given = g + s->oh * g_line;
+  /* The way back: a convolution of the gradient to the size of the input. */
+  Conv back = {pitch, s->oh, s->ow, s->c, s->h, s->w, s->kh, s->kw, 1, 1,
+               s->dh * (s->kh - 1) - s->ph, margin, s->dh, s->dw, back_vectors, 0, 0};
+  Int taps = s->kw * pitch * back_block;
+
+  fill_sides(padded, s->h, s->w, s->pw, s->c);
+  memset(g, 0, s->oh * g_line * sizeof(float));
+  for (Int n = from; n < to; n++) {
+    const float *here = channels_last(*grad, n, height * width, s->o, given);
+    Int at = n * height * width * s->o;
+    float *inside = g + margin * pitch;
+    if (s->pool)
+      open_pooled(here, code + at, height, width, s->o, inside, pitch, g_line, s->oh, s->ow);
+    else
+      open_gated(here, gate ? gate + at : 0, height, width, s->o, inside, pitch, g_line);
+    if (db)
+      for (Int p = 0; p < s->oh * (s->ow + 2 * margin); p++)
+        for (Int o = 0; o < pitch; o++) db[o] += g[p * pitch + o];
+    if (dw) {
+      const float *image = channels_last(*x, n, s->h * s->w, s->c, copy);
+      if (s->pw) {
+        open_gated(image, 0, s->h, s->w, s->c, padded + s->pw * s->c, s->c, line);
+        image = padded;
+      }
+      add_weight_gradient(s, image, line, g, margin, pitch, dw);
+    }
+    if (dx)
+      for (Int y = 0; y < s->h; y++) {
+        float *out = dx + (n * s->h + y) * s->w * s->c;
+        Range met = rows_met(y, 1, back.ph, s->dh, s->kh, s->oh);
+        row_of_pixels(window_at(g, g_line, pitch, &back, y, met), s->w, turned + met.low * taps,
+                      s->kh * taps, back_blocks, back_vectors, row, back_pitch);
+        for (Int p = 0; p < s->w; p++)
+          memcpy(out + p * s->c, row + p * back_pitch, s->c * sizeof(float));
+      }
+  }
+}

@@ -1,0 +1,189 @@
+"""Convolution on the CPU through ``conv_cpu.c``, where the machine has a C compiler.
+
+For float32 and one group; the gradient by the input for a stride of 1. What does not `suit` goes
+through NumPy, in `conv_cpu`. Letters are explained in `windows`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from typing import Any
+
+import numpy as np
+
+from ..backend import Array
+from ..native import CFile
+from ..parallel import by_parts, workspace
+from .conv_kernels import Geometry, Shape
+from .windows import Windows
+
+_file = CFile(__file__, "images.c", "conv_cpu.c")
+
+
+class _Conv(ctypes.Structure):
+    """As ``Conv`` in conv_cpu.c."""
+
+    _fields_ = [
+        (name, ctypes.c_int64)
+        for name in "c h w o oh ow kh kw sh sw ph pw dh dw vectors relu pool".split()
+    ]
+
+
+class Images(ctypes.Structure):
+    """As in images.c: an array (N, C, H, W) with pixels or channels side by side."""
+
+    _fields_ = [
+        ("at", ctypes.c_void_p),
+        ("by_image", ctypes.c_int64),
+        ("by_pixel", ctypes.c_int64),
+        ("by_channel", ctypes.c_int64),
+    ]
+
+
+def suits(x: Array, w: Array, geometry: Geometry, needs_x: bool = False) -> bool:
+    """Whether a convolution of x (N, C, H, W) with w can run here, and by x its gradient too."""
+    windows = geometry.windows
+    if x.dtype != np.float32 or w.dtype != np.float32 or geometry.groups != 1:
+        return False
+    if needs_x and (windows.stride != (1, 1) or _margin(windows) < 0):
+        return False
+    return _file.library is not None
+
+
+def forward(
+    x: Array, w: Array, bias: Array | None, geometry: Geometry, relu: bool, pool: bool
+) -> tuple[Array, Array | None]:
+    """y (N, O, OH, OW), halved by the pool, and the pool's code."""
+    sizes = _sizes(x.shape, w.shape, geometry, relu, pool)
+    out = (sizes.oh // 2, sizes.ow // 2) if pool else (sizes.oh, sizes.ow)
+    y = np.empty((len(x), *out, len(w)), np.float32)
+    code = np.empty(y.shape, np.uint8) if pool else None
+    images, held = images_of(x)
+    matrix = _packed(w, sizes.vectors, sizes.c)
+    shift = np.zeros(len(w), np.float32) if bias is None else np.ascontiguousarray(bias)
+    scratch = _scratch_of("conv_forward", sizes)
+
+    def task(part: slice) -> None:
+        place = workspace("conv", (scratch,), np.float32)
+        _call("conv_forward", sizes, part, images, matrix, shift, y, code, place)
+
+    by_parts(np, task, len(x))
+    del held  # until here: images points into it
+    return y.transpose(0, 3, 1, 2), None if code is None else code.transpose(0, 3, 1, 2)
+
+
+def backward(
+    grad: Array,
+    x: Array,
+    w: Array,
+    gate: Array | None,
+    code: Array | None,
+    geometry: Geometry,
+    needs: tuple[bool, ...],
+) -> tuple[Array | None, ...]:
+    """Gradients by x, w and bias from ``grad`` (N, O, OH, OW), behind ReLU and pool.
+
+    ``code`` is the pool's, ``gate`` the result of ReLU where there is no pool.
+    """
+    sizes = _sizes(x.shape, w.shape, geometry, relu=False, pool=code is not None)
+    (n, c, h, width), (o, _, kh, kw) = x.shape, w.shape
+    (images, held_x), (grads, held_grad) = images_of(x), images_of(grad)
+    gate, code = (None if v is None else _channels_last(v) for v in (gate, code))
+    dx = turned = None
+    margin, block = 0, sizes.vectors * _lanes()
+    pitch = -(-o // block) * block
+    vectors = _vectors(c)
+    if needs[0]:
+        dx = np.empty((n, h, width, c), np.float32)
+        turned = _packed(w[:, :, ::-1, ::-1].transpose(1, 0, 2, 3), vectors, pitch)
+        margin = _margin(geometry.windows)
+    scratch = _scratch_of("conv_backward", sizes, margin)
+
+    def task(part: slice) -> tuple[Array | None, Array | None]:
+        dw = np.zeros((pitch // block, kh, kw, c, block), np.float32) if needs[1] else None
+        db = np.zeros(pitch, np.float32) if needs[2] else None
+        place = workspace("conv", (scratch,), np.float32)
+        how = (turned, vectors, margin, dx, dw, db, place)
+        _call("conv_backward", sizes, part, images, grads, gate, code, *how)
+        return dw, db
+
+    dw, db = (_total(parts) for parts in zip(*by_parts(np, task, n), strict=True))
+    del held_x, held_grad
+    if dw is not None:
+        dw = dw.transpose(0, 4, 3, 1, 2).reshape(pitch, c, kh, kw)[:o]
+    by_x = None if dx is None else dx.transpose(0, 3, 1, 2)
+    return by_x, dw, None if db is None else db[:o]
+
+
+def images_of(x: Array) -> tuple[Images, Array]:
+    """x (N, C, H, W) as C sees it, and the array that must live as long: x, or a copy."""
+    if x.strides[2] != x.shape[3] * x.strides[3] or any(s % x.itemsize for s in x.strides):
+        x = np.ascontiguousarray(x)
+    by_image, by_channel, _, by_pixel = (s // x.itemsize for s in x.strides)
+    if x.shape[1] == 1:
+        by_channel = 1  # of one channel a stride says nothing
+    return Images(x.ctypes.data, by_image, by_pixel, by_channel), x
+
+
+def _total(parts: tuple[Array | None, ...]) -> Array | None:
+    """The sum over the parts, in a fixed order: the same bits in every run."""
+    return None if parts[0] is None else sum(parts[1:], parts[0])
+
+
+def _margin(windows: Windows) -> int:
+    """Columns of zeros beside a gradient that the way back to the input's width needs."""
+    return windows.dilation[1] * (windows.kernel[1] - 1) - windows.padding[1]
+
+
+def _sizes(x: Shape, w: Shape, geometry: Geometry, relu: bool, pool: bool) -> _Conv:
+    windows = geometry.windows
+    out = windows.output_size("conv2d", x[2:])
+    how = (*windows.stride, *windows.padding, *windows.dilation)
+    return _Conv(*x[1:], w[0], *out, *w[2:], *how, _vectors(w[0]), relu, pool)
+
+
+def _vectors(channels: int) -> int:
+    """Of a block of output channels."""
+    return 1 if channels <= _lanes() else 2
+
+
+@functools.cache
+def _lanes() -> int:
+    return int(_file.library.conv_lanes())
+
+
+def _packed(w: Array, vectors: int, channels: int) -> Array:
+    """w (O, C, KH, KW) → (O / block, KH, KW, channels, block), filled up with zeros."""
+    o, c, kh, kw = w.shape
+    block = vectors * _lanes()
+    blocks = -(-o // block)
+    packed = np.zeros((blocks, kh, kw, channels, block), np.float32)
+    for b in range(blocks):
+        some = w[b * block : (b + 1) * block].transpose(2, 3, 1, 0)
+        packed[b, :, :, :c, : some.shape[3]] = some
+    return packed
+
+
+def _channels_last(x: Array) -> Array:
+    """x (N, C, H, W) as a contiguous (N, H, W, C)."""
+    return np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+
+
+def _scratch_of(name: str, sizes: _Conv, *more: int) -> int:
+    """Floats that a function needs."""
+    ask = getattr(_file.library, f"{name}_scratch")
+    ask.restype = ctypes.c_int64
+    return int(ask(ctypes.byref(sizes), *map(ctypes.c_int64, more)))
+
+
+def _call(name: str, sizes: _Conv, part: slice, *arguments: Any) -> None:
+    _file.function(name)(ctypes.byref(sizes), *map(_passed, (part.start, part.stop, *arguments)))
+
+
+def _passed(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return ctypes.c_void_p(value.ctypes.data)
+    if isinstance(value, Images):
+        return ctypes.byref(value)
+    return None if value is None else ctypes.c_int64(value)

@@ -1,0 +1,110 @@
+/* What convolution and batch norm share on the CPU: vectors, and what is done to an image's rows
+   while they are in the cache. Images are float32 and lie H, W, C in memory. */
+
+#include <stdint.h>
+#include <string.h>
+
+#define INLINE static inline __attribute__((always_inline))
+
+typedef int64_t Int;
+
+enum { SHUT = 4 }; /* in a pool's code: ReLU lets no gradient through; else the maximum's place */
+
+/* max(a, b), NaN if either is. */
+INLINE float larger(float a, float b) { return a > b || a != a ? a : b; }
+
+INLINE float relu_of(float a) { return a < 0 ? 0 : a; }
+
+/* An array whose pixels or whose channels are side by side: element (pixel, channel) of an image
+   lies at pixel * by_pixel + channel * by_channel. */
+typedef struct {
+  const float *at;
+  Int by_image, by_pixel, by_channel;
+} Images;
+
+/* One row of the output: bias added, then ReLU; values lie ``pitch`` apart from pixel to pixel. */
+static void finish_row(
+    const float *restrict row, Int pitch, Int width, Int channels, const float *restrict bias,
+    Int relu, float *restrict y)
+{
+  for (Int p = 0; p < width; p++, row += pitch, y += channels) {
+    if (relu)
+      for (Int o = 0; o < channels; o++) y[o] = relu_of(row[o] + bias[o]);
+    else
+      for (Int o = 0; o < channels; o++) y[o] = row[o] + bias[o];
+  }
+}
+
+/* Two rows pooled to one of ``width`` pixels: the largest of each 2 x 2 window, bias added, then
+   ReLU; and in ``code`` the place 0 ... 3 of the window's first maximum, or SHUT. */
+static void finish_pooled_row(
+    const float *restrict upper, const float *restrict lower, Int pitch, Int width, Int channels,
+    const float *restrict bias, Int relu, float *restrict y, uint8_t *restrict code)
+{
+  for (Int p = 0; p < width; p++, upper += 2 * pitch, lower += 2 * pitch) {
+    for (Int o = 0; o < channels; o++) {
+      float a = upper[o] + bias[o], b = upper[o + pitch] + bias[o];
+      float c = lower[o] + bias[o], d = lower[o + pitch] + bias[o];
+      float top = larger(a, b), bottom = larger(c, d), most = larger(top, bottom);
+      int32_t place = bottom > top ? 2 + (d > c) : b > a;
+      y[p * channels + o] = relu ? relu_of(most) : most;
+      code[p * channels + o] = relu && !(most > 0) ? SHUT : place;
+    }
+  }
+}
+
+/* The gradient in front of a 2 x 2 pool and ReLU from that behind them: each window's goes to the
+   place its code says. ``out`` has ``pitch`` floats per pixel and ``line`` per row. */
+static void open_pooled(
+    const float *restrict grad, const uint8_t *restrict code, Int height, Int width, Int channels,
+    float *restrict out, Int pitch, Int line, Int out_height, Int out_width)
+{
+  for (Int y = 0; y < height; y++, out += 2 * line) {
+    for (Int x = 0; x < width; x++, grad += channels, code += channels) {
+      float *at = out + 2 * x * pitch;
+      for (Int o = 0; o < channels; o++) {
+        float g = grad[o];
+        int32_t k = code[o];
+        at[o] = k == 0 ? g : 0;
+        at[o + pitch] = k == 1 ? g : 0;
+        at[o + line] = k == 2 ? g : 0;
+        at[o + line + pitch] = k == 3 ? g : 0;
+      }
+    }
+    if (out_width > 2 * width) { /* an odd column, which no window sees */
+      memset(out + 2 * width * pitch, 0, channels * sizeof(float));
+      memset(out + line + 2 * width * pitch, 0, channels * sizeof(float));
+    }
+  }
+  if (out_height > 2 * height)
+    for (Int x = 0; x < out_width; x++) memset(out + x * pitch, 0, channels * sizeof(float));
+}
+
+/* The same for ReLU alone, which is open where its result was above 0, or for neither (gate 0). */
+static void open_gated(
+    const float *restrict grad, const float *restrict gate, Int height, Int width, Int channels,
+    float *restrict out, Int pitch, Int line)
+{
+  for (Int y = 0; y < height; y++, out += line) {
+    for (Int x = 0; x < width; x++, grad += channels) {
+      float *at = out + x * pitch;
+      if (gate) {
+        for (Int o = 0; o < channels; o++) at[o] = gate[o] > 0 ? grad[o] : 0;
+        gate += channels;
+      } else {
+        memcpy(at, grad, channels * sizeof(float));
+      }
+    }
+  }
+}
+
+/* Image n with its channels side by side: where it lies, or copied to ``scratch``. */
+static const float *channels_last(Images x, Int n, Int pixels, Int channels, float *scratch)
+{
+  const float *image = x.at + n * x.by_image;
+  if (x.by_channel == 1 && x.by_pixel == channels) return image;
+  for (Int o = 0; o < channels; o++)
+    for (Int p = 0; p < pixels; p++)
+      scratch[p * channels + o] = image[p * x.by_pixel + o * x.by_channel];
+  return scratch;
+}
