@@ -95,7 +95,6 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "Pool", StandInPool)
     monkeypatch.setattr(module, "Turn", StandInTurn)
     monkeypatch.setattr(module, "Recording", recording_without_device)
-    monkeypatch.setattr(module, "watching_uploads", nullcontext)
     monkeypatch.setattr(module, "_make_random_states", lambda device: None)
     monkeypatch.setattr(module, "device_number", lambda array: 0)
     monkeypatch.setattr(module, "_default_number", lambda: 0)

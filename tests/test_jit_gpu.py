@@ -104,10 +104,6 @@ def upload_tensor(x: Tensor) -> Any:
     return x + Tensor(np.ones(2, np.float32), device="cpu").to("cuda")  # a tensor
 
 
-def upload_raw(x: Tensor) -> Any:
-    return x + Tensor(cupy().asarray([1.0, 2.0]))  # raw
-
-
 def compute_on_cpu(x: Tensor) -> Any:
     Tensor([1.0], device="cpu") * 2  # on the cpu
     return x
@@ -119,7 +115,6 @@ def compute_on_cpu(x: Tensor) -> Any:
         (upload_list, "a list"),
         (upload_array, "an array"),
         (upload_tensor, "a tensor"),
-        (upload_raw, "raw"),
         (compute_on_cpu, "on the cpu"),
     ],
 )
@@ -127,7 +122,43 @@ def test_values_of_the_host_name_the_line(function: Any, mark: str) -> None:
     with pytest.raises(RuntimeError, match="pass it as an argument") as caught:
         tg.jit(function)(Tensor([1.0, 2.0]))
     assert line_of(caught.value, f"# {mark}")
+
+
+@pytest.mark.parametrize(
+    "values", [[1.0, 2.0], np.ones(2), [np.ones(1), np.ones(1)]], ids=["list", "array", "arrays"]
+)
+def test_an_upload_by_cupy_itself_is_noticed_in_the_capture(values: Any) -> None:
+    def upload(x: Tensor) -> Tensor:
+        return x + Tensor(cupy().asarray(values))  # raw
+
+    function, x = tg.jit(upload), Tensor([1.0, 2.0])
+    expected = function(x).tolist()
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="pass it as an argument") as caught:
+            function(x)
+        assert line_of(caught.value, "# raw")
     assert cupy().asarray([1, 2]).get().tolist() == [1, 2]
+    assert tg.jit(lambda x: x * 2)(x).tolist() == [2, 4]
+    assert upload(x).tolist() == expected
+
+
+def test_pinned_memory_stays_with_the_users_allocator() -> None:
+    pool, sizes = cupy().get_default_pinned_memory_pool(), []
+
+    def allocate(size: int) -> Any:
+        sizes.append(size)
+        return pool.malloc(size)
+
+    cupy().cuda.set_pinned_memory_allocator(allocate)
+    try:
+        double, x = tg.jit(lambda x: x * 2), Tensor([1.0, 2.0])
+        for _ in range(3):
+            double(x)
+        before = len(sizes)
+        assert cupy().asarray([1, 2]).get().tolist() == [1, 2]
+        assert len(sizes) == before + 1
+    finally:
+        cupy().cuda.set_pinned_memory_allocator(pool.malloc)
 
 
 def test_what_cupy_refuses_names_the_line_and_leaves_a_usable_program() -> None:

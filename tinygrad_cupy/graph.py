@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .backend import Array, import_cupy
-from .tracing import active, refuse_upload
+from .tracing import refuse_upload
 
 
 class CaptureError(RuntimeError):
@@ -57,6 +57,7 @@ class Pool:
         self.memory = cuda.MemoryPool()
         with self.device:
             self.stream = cuda.Stream(non_blocking=True)
+        self.stream.record = _refuse_record  # of this stream alone: nothing of CuPy is replaced
 
     def allocate(self, size: int) -> Any:
         """A CuPy allocator. What CuPy's pool gives does not keep the pool; what this gives does."""
@@ -130,26 +131,13 @@ def _no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-@contextlib.contextmanager
-def watching_uploads() -> Iterator[None]:
-    """Refuse uploads by CuPy itself (`cupy.asarray` of a list) while this thread is in a run.
+def _refuse_record(event: Any = None) -> Any:
+    """`Stream.record` while it captures: CuPy calls it after an upload (`cupy.asarray` of a list).
 
-    They go through pinned memory. Inside a capture they would copy the same values at every
-    replay, and leave an event that CuPy waits for in vain.
+    A replay would copy from host memory that is something else's by then, and CuPy would wait for
+    the event in vain.
     """
-    cupy = import_cupy()
-    allocate = cupy.get_default_pinned_memory_pool().malloc
-
-    def refusing(size: int) -> Any:
-        if active.run is not None:
-            refuse_upload()
-        return allocate(size)
-
-    cupy.cuda.set_pinned_memory_allocator(refusing)
-    try:
-        yield
-    finally:
-        cupy.cuda.set_pinned_memory_allocator(allocate)
+    refuse_upload()
 
 
 def device_number(array: Array) -> int:

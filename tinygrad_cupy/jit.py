@@ -21,7 +21,7 @@ from .autograd import TensorBase, is_grad_enabled
 from .backend import Array, array_module, default_device, import_cupy
 from .blas import get_precision
 from .captured import Captured, array_of
-from .graph import CaptureError, Pool, Turn, copy, device_number, watching_uploads
+from .graph import CaptureError, Pool, Turn, copy, device_number
 from .nested import Structure, flatten, rebuild
 from .ops import random
 from .recording import FITS, OUTDATED, Guards, Recording, place_of
@@ -102,7 +102,7 @@ class Jitted(Generic[P, R]):
         if device == "cpu":
             return self.function(*args, **kwargs)
         if device == "cpu beside cuda":
-            with watching_uploads(), Recording(self.name, leaves, on_gpu=False):
+            with Recording(self.name, leaves, on_gpu=False):
                 return self.function(*args, **kwargs)
         with self._lock:
             self.calls += 1
@@ -155,7 +155,7 @@ class Jitted(Generic[P, R]):
                 stacklevel=3,
             )
         recording = Recording(self.name, leaves, on_gpu=True)
-        with watching_uploads(), recording:
+        with recording:
             result = self.function(*args, **kwargs)
         results: list[Any] = []
         structure = self._structure(result, results, "results")
@@ -183,8 +183,7 @@ class Jitted(Generic[P, R]):
                 returned.append(self.function(*args, **kwargs))
 
         try:
-            with watching_uploads():
-                graph = pool.capture(body)
+            graph = pool.capture(body)
             results: list[Any] = []
             shape = self._structure(returned.pop(), results, "results")
             for x in results:
