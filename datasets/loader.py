@@ -30,9 +30,9 @@ def _gather_cuda(images: Array, labels: Array, rows: Array) -> tuple[Array, Arra
         x = xp.empty((len(rows), *images.shape[1:]), np.float32)
         y = xp.empty(len(rows), np.int64)
         rows = xp.ascontiguousarray(rows)
-        batch, length = np.int64(len(rows)), np.int64(images.size // len(images))
+        sizes = [np.int64(n) for n in (len(images), len(rows), images.size // len(images))]
         blocks = min(max(len(rows), 1), 1 << 20)
-        _kernels.launch("gather_batch", blocks, (images, labels, rows, x, y, batch, length))
+        _kernels.launch("gather_batch", blocks, (images, labels, rows, x, y, *sizes))
     return x, y
 
 
@@ -118,7 +118,8 @@ class DataLoader:
     def batch(self, rows: Tensor | Array) -> tuple[Tensor, Tensor]:
         """The images `rows`, integers (B,) on the loader's device, as a batch (x, y).
 
-        Raises DataError for anything else. On a GPU a row outside of the data is not noticed.
+        Raises DataError for anything else. On a GPU a row outside of the data is no error, for
+        looking would stall it: its pixels are NaN there and its label -1.
         """
         array = rows.data if isinstance(rows, Tensor) else rows
         if (
@@ -132,11 +133,22 @@ class DataLoader:
                 f"[DataLoader] expected rows as integers (B,) on {self.device}, got {kind}"
                 + (f" on {backend.device_of(array)}" if hasattr(array, "dtype") else "")
             )
+        if not backend.is_cuda(array):
+            self._check_rows(array)
         if isinstance(rows, Tensor):
             tracing.use(rows)
         tracing.keep(self._images, self._labels)
         x, y = gather(self._images, self._labels, array.astype(np.int64, copy=False))
         return Tensor(x), Tensor(y)
+
+    def _check_rows(self, rows: np.ndarray) -> None:
+        count = len(self.dataset)
+        if rows.size and (rows.min() < 0 or rows.max() >= count):
+            position = int(np.argmax((rows < 0) | (rows >= count)))
+            raise DataError(
+                f"[DataLoader] expected rows from 0 to {count - 1}, the images of "
+                f"{self.dataset.name}, got {rows[position]} at position {position}"
+            )
 
     def _order(self) -> Array:
         """(N,) int64 on the device: which image comes when."""

@@ -162,6 +162,37 @@ def test_rows_that_are_none(rows: object, got: str) -> None:
         DataLoader(sample(), batch_size=4).batch(rows)
 
 
+@pytest.mark.parametrize(
+    ("rows", "row", "position"),
+    [
+        (np.array([0, 9, -1]), -1, 2),
+        (np.array([3, 10, -1], np.int32), 10, 1),
+        (np.array([2**64 - 1], np.uint64), 2**64 - 1, 0),
+    ],
+)
+def test_rows_outside_of_the_data_are_an_error(rows: np.ndarray, row: int, position: int) -> None:
+    text = (
+        f"[DataLoader] expected rows from 0 to 9, the images of sample, got {row} at position "
+        f"{position}"
+    )
+    with pytest.raises(DataError, match=re.escape(text)):
+        DataLoader(sample(), batch_size=4).batch(rows)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("shape", [(1, 2, 3), (1, 4, 4)])
+def test_rows_outside_of_the_data_are_not_read_on_a_gpu(shape: tuple[int, ...]) -> None:
+    images = np.arange(10, dtype=np.uint8).repeat(np.prod(shape)).reshape(10, *shape)
+    data = ArrayDataset(images, np.arange(10), tuple("abcdefghij"), "sample")
+    loader = DataLoader(data, batch_size=4, device="cuda:0")
+    rows = np.array([9, -1, 0, 10, 2**62, -(2**63), 5])
+    x, y = loader.batch(Tensor(rows, device="cuda:0"))
+    there = np.array([True, False, True, False, False, False, True])
+    np.testing.assert_array_equal(x.numpy()[there], images[rows[there]] / np.float32(255))
+    assert np.isnan(x.numpy()[~there]).all()
+    assert y.tolist() == [9, -1, 0, -1, -1, -1, 5]
+
+
 def test_a_batch_belongs_to_its_user() -> None:
     loader = DataLoader(sample(), batch_size=10)
     for x, y in loader:
