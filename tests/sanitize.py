@@ -19,6 +19,8 @@ FILES = (
     "pool_cuda",
     "relu_cuda",
     "nn_optim_cuda",
+    "nn_meter_cuda",
+    "datasets_loader",
     "linear",
     "loss",
     "random",
