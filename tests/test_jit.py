@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -692,6 +694,73 @@ def test_forgetting(place: str) -> None:
     assert double.memory_bytes == 0
     assert y.item() == 2
     assert [double(x).item() for _ in range(3)] == [2, 2, 2]
+
+
+@pytest.mark.filterwarnings("ignore:.*ran eagerly")
+def test_the_signatures_called_last_are_remembered(place: str) -> None:
+    scale = tg.jit(lambda x, factor: x * factor)
+    x = Tensor([1.0])
+
+    def captures() -> set[int]:
+        listed = scale._variants.values()
+        return {id(one.captured) for variants in listed for one in variants if one.captured}
+
+    scale(x, 2.0), scale(x, 2.0)
+    first = captures()
+    assert len(first) == 1
+    for i in range(100):
+        assert scale(x, i).item() == i
+        assert scale(x, 2.0).item() == 2
+    assert captures() == first
+    assert len(scale._variants) == 32
+    for i in range(200, 232):
+        scale(x, i)
+    assert not captures()
+
+
+class Named:
+    """An argument that is compared by what it is."""
+
+    factor = 1.0
+
+
+@pytest.mark.filterwarnings("ignore:.*ran eagerly")
+def test_what_is_no_longer_remembered_is_not_kept(place: str) -> None:
+    def call(named: Named) -> Any:
+        return scale(x, named)
+
+    scale = tg.jit(lambda x, named: x * named.factor)
+    x = Tensor([1.0])
+    named = Named()
+    for _ in range(3):
+        call(named)
+    ((variant,),) = scale._variants.values()
+    seen: list[Any] = [weakref.ref(named), weakref.ref(variant.captured)]
+    del named, variant
+    gc.disable()
+    try:
+        assert all(one() is not None for one in seen)
+        for _ in range(32):
+            call(Named())
+        assert all(one() is None for one in seen)
+        assert scale.memory_bytes == 0
+    finally:
+        gc.enable()
+
+
+@pytest.mark.filterwarnings("ignore:.*ran eagerly")
+def test_a_number_that_is_observed_and_changes_leaves_no_heap_of_variants(place: str) -> None:
+    named = Named()
+
+    @tg.jit
+    def scale(x: Tensor) -> Tensor:
+        tracing.observe(named, "factor")
+        return x * named.factor
+
+    for i in range(100):
+        named.factor = float(i)
+        assert scale(Tensor([1.0])).item() == i
+    assert sum(map(len, scale._variants.values())) == 32
 
 
 # --- several steps in one launch ------------------------------------------------------------------

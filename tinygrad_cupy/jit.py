@@ -31,7 +31,7 @@ from .tracing import active
 P = ParamSpec("P")
 R = TypeVar("R")
 
-MANY = 32  # calls that nothing could be captured for
+MANY = 32  # ways of calling that a function remembers, and calls that nothing was captured for
 
 
 @overload
@@ -52,8 +52,8 @@ def jit(function: Any = None, *, steps: int = 1) -> Any:
     The first call with a signature runs eagerly, the second is captured, later ones replay. The
     signature is the shape, dtype, layout, device and ``requires_grad`` of every tensor or array
     among the arguments and whether it has a gradient, the value of every other one, `no_grad`, the
-    precision of products and the default device; each signature keeps device memory of its own. A
-    model switched to ``eval()``, moved or unfrozen is noticed, and captured anew.
+    precision of products and the default device; each of the last 32 keeps device memory of its
+    own. A model switched to ``eval()``, moved or unfrozen is noticed, and captured anew.
 
     Tensors that the function returns are outside of any graph, and their memory is written again
     by the next call: read them before, or keep ``.detach().clone()``; reading one later raises
@@ -135,16 +135,24 @@ class Jitted(Generic[P, R]):
 
     def _fitting(self, signature: Hashable) -> _Variant | None:
         """The variant that may stand for this call. Those that never may again are dropped."""
-        variants = self._variants.setdefault(signature, [])
+        variants = self._variants.get(signature, [])
         for variant in list(variants):
             verdict = variant.guards.judge()
             if verdict == FITS:
+                variant.last_call = self.calls
                 return variant
             if verdict == OUTDATED:
                 variants.remove(variant)
-        if len(self._variants) > MANY:  # the oldest goes, with what its arguments hold on to
-            del self._variants[next(iter(self._variants))]
         return None
+
+    def _remember(self, signature: Hashable, variant: _Variant) -> None:
+        """Note a new variant. Of MANY the one unused for longest goes, with all that it holds."""
+        every = [(one, listed) for listed in self._variants.values() for one in listed]
+        if len(every) >= MANY:
+            oldest, listed = min(every, key=lambda pair: pair[0].last_call)
+            listed.remove(oldest)
+        self._variants = {key: listed for key, listed in self._variants.items() if listed}
+        self._variants.setdefault(signature, []).append(variant)
 
     def _run_eagerly(self, signature: Hashable, args: Any, kwargs: Any, leaves: list[Any]) -> Any:
         self._eager_calls += 1
@@ -162,7 +170,7 @@ class Jitted(Generic[P, R]):
         for x in results:
             _check_result(x, self.name)
         detached = [x.detach() if x._node is not None else x for x in results]
-        self._variants[signature].append(_Variant(recording.finish()))
+        self._remember(signature, _Variant(recording.finish(), self.calls))
         return rebuild(structure, detached)
 
     def _capture(self, variant: _Variant, structure: Structure, leaves: list[Any]) -> Captured:
@@ -209,11 +217,12 @@ class Jitted(Generic[P, R]):
         return captured
 
 
-@dataclass
+@dataclass(eq=False)
 class _Variant:
     """One way that a call of some signature may go; captured at its second time."""
 
     guards: Guards
+    last_call: int  # that it stood for
     captured: Captured | None = None
 
 
