@@ -35,7 +35,12 @@ def import_cupy() -> Any:
             "[device] CUDA was asked for, but CuPy cannot be imported "
             f'({error}): pip install "tinygrad-cupy[cuda12]" or "tinygrad-cupy[cuda13]"'
         ) from error
+    global _cupy_array
+    _cupy_array = cupy.ndarray
     return cupy
+
+
+_cupy_array: Any = None  # the class, once CuPy is imported
 
 
 @functools.cache
@@ -51,6 +56,8 @@ def cuda_available() -> bool:
 
 def is_cuda(array: Array) -> bool:
     """Whether ``array`` lives on a CUDA device (is a CuPy array)."""
+    if type(array) is _cupy_array:
+        return True
     if isinstance(array, (np.ndarray, np.generic)):
         return False
     # CuPy makes a new dictionary whenever the attribute is read, so its own arrays are known.
@@ -177,6 +184,27 @@ def synchronize() -> None:
 # --- kernels ------------------------------------------------------------------------------------
 
 
+@functools.lru_cache(4096)
+def int32s(*values: int) -> tuple[Any, ...]:
+    """Arguments of a launch of type int.
+
+    As CuPy makes them itself, but once: it takes a microsecond for each NumPy number it is given.
+    """
+    return tuple(map(import_cupy().cuda.function.CInt32, values))
+
+
+@functools.lru_cache(4096)
+def int64s(*values: int) -> tuple[Any, ...]:
+    """Arguments of a launch of type long long; 0 is the null pointer as well."""
+    return tuple(map(import_cupy().cuda.function.CInt64, values))
+
+
+@functools.lru_cache(4096)
+def float64s(*values: float) -> tuple[Any, ...]:
+    """Arguments of a launch of type double."""
+    return int64s(*(int(np.float64(value).view(np.int64)) for value in values))
+
+
 class Kernel:
     """One callable with a NumPy body and a CUDA body; the kind of the first array chooses.
 
@@ -243,7 +271,7 @@ class CudaFile:
         if shared > 48 << 10 and kernel.max_dynamic_shared_size_bytes < shared:
             kernel.max_dynamic_shared_size_bytes = shared
         grid = blocks if isinstance(blocks, tuple) else (blocks,)
-        kernel(grid, (block,), tuple(arguments), shared_mem=shared)
+        kernel(grid, (block,), arguments, shared_mem=shared)
 
     @staticmethod
     def blocks(threads: int, block: int = 256) -> int:

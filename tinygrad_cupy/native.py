@@ -20,7 +20,7 @@ from typing import Any
 
 from .cache import cache_dir
 
-FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fno-math-errno", "-fPIC", "-shared")
+FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")
 _lock = threading.Lock()
 
 

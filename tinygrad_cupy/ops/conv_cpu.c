@@ -141,7 +141,7 @@ static Window window_at(const float *image, Int line, Int pitch, const Conv *s, 
 Int conv_forward_scratch(const Conv *s)
 {
   Int pitch = blocks_of(s->o, s->vectors * LANES) * s->vectors * LANES;
-  return s->h * (s->w + 2 * s->pw) * s->c + s->h * s->w * s->c + 2 * s->ow * pitch;
+  return s->h * (s->w + 2 * s->pw) * s->c + s->h * s->w * s->c + (2 * s->ow + 1) * pitch;
 }
 
 /* Images ``from`` up to ``to``: y (N, OH, OW, O), halved by the pool and with its code. */
@@ -170,7 +170,7 @@ void conv_forward(
       }
       if (s->pool)
         finish_pooled_row(rows, rows + s->ow * pitch, pitch, width, s->o, bias, s->relu, y + at,
-                          code + at);
+                          code + at, rows + 2 * s->ow * pitch);
       else
         finish_row(rows, pitch, width, s->o, bias, s->relu, y + at);
     }

@@ -10,8 +10,12 @@ typedef int64_t Int;
 
 enum { SHUT = 4 }; /* in a pool's code: ReLU lets no gradient through; else the maximum's place */
 
-/* max(a, b), NaN if either is. */
-INLINE float larger(float a, float b) { return a > b || a != a ? a : b; }
+/* max(a, b), NaN if either is. In two steps, as compilers make vectors of no compound condition. */
+INLINE float larger(float a, float b)
+{
+  float most = a > b ? a : b;
+  return a != a ? a : most;
+}
 
 INLINE float relu_of(float a) { return a < 0 ? 0 : a; }
 
@@ -36,21 +40,33 @@ static void finish_row(
 }
 
 /* Two rows pooled to one of ``width`` pixels: the largest of each 2 x 2 window, bias added, then
-   ReLU; and in ``code`` the place 0 ... 3 of the window's first maximum, or SHUT. */
-static void finish_pooled_row(
+   ReLU; and in ``code`` the place 0 ... 3 of the window's first maximum, or SHUT. ``places`` is
+   scratch: a loop over numbers of one size is what a compiler makes vectors of. */
+INLINE void pooled_row(
     const float *restrict upper, const float *restrict lower, Int pitch, Int width, Int channels,
-    const float *restrict bias, Int relu, float *restrict y, uint8_t *restrict code)
+    const float *restrict bias, const int relu, float *restrict y, uint8_t *restrict code,
+    float *restrict places)
 {
   for (Int p = 0; p < width; p++, upper += 2 * pitch, lower += 2 * pitch) {
     for (Int o = 0; o < channels; o++) {
       float a = upper[o] + bias[o], b = upper[o + pitch] + bias[o];
       float c = lower[o] + bias[o], d = lower[o + pitch] + bias[o];
       float top = larger(a, b), bottom = larger(c, d), most = larger(top, bottom);
-      int32_t place = bottom > top ? 2 + (d > c) : b > a;
+      float place = bottom > top ? (d > c ? 3 : 2) : (b > a ? 1 : 0);
       y[p * channels + o] = relu ? relu_of(most) : most;
-      code[p * channels + o] = relu && !(most > 0) ? SHUT : place;
+      if (relu) place = most > 0 ? place : SHUT;
+      places[o] = place;
     }
+    for (Int o = 0; o < channels; o++) code[p * channels + o] = (uint8_t)(int32_t)places[o];
   }
+}
+
+static void finish_pooled_row(
+    const float *upper, const float *lower, Int pitch, Int width, Int channels, const float *bias,
+    Int relu, float *y, uint8_t *code, float *places)
+{
+  if (relu) pooled_row(upper, lower, pitch, width, channels, bias, 1, y, code, places);
+  else pooled_row(upper, lower, pitch, width, channels, bias, 0, y, code, places);
 }
 
 /* The gradient in front of a 2 x 2 pool and ReLU from that behind them: each window's goes to the
