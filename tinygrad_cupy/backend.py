@@ -186,23 +186,28 @@ def synchronize() -> None:
 
 @functools.lru_cache(4096)
 def int32s(*values: int) -> tuple[Any, ...]:
-    """Arguments of a launch of type int.
+    """Arguments of a launch, of type int.
 
-    As CuPy makes them itself, but once: it takes a microsecond for each NumPy number it is given.
+    What CuPy makes of NumPy's numbers at each launch, a microsecond for each, is made once.
     """
-    return tuple(map(import_cupy().cuda.function.CInt32, values))
+    return tuple(map(getattr(import_cupy().cuda.function, "CInt32", np.int32), values))
 
 
 @functools.lru_cache(4096)
 def int64s(*values: int) -> tuple[Any, ...]:
-    """Arguments of a launch of type long long; 0 is the null pointer as well."""
-    return tuple(map(import_cupy().cuda.function.CInt64, values))
+    """Arguments of a launch, of type long long."""
+    return tuple(map(getattr(import_cupy().cuda.function, "CInt64", np.int64), values))
 
 
 @functools.lru_cache(4096)
 def float64s(*values: float) -> tuple[Any, ...]:
-    """Arguments of a launch of type double."""
+    """Arguments of a launch, of type double."""
     return int64s(*(int(np.float64(value).view(np.int64)) for value in values))
+
+
+def null() -> Any:
+    """The null pointer as an argument of a launch."""
+    return int64s(0)[0]
 
 
 class Kernel:
@@ -271,7 +276,7 @@ class CudaFile:
         if shared > 48 << 10 and kernel.max_dynamic_shared_size_bytes < shared:
             kernel.max_dynamic_shared_size_bytes = shared
         grid = blocks if isinstance(blocks, tuple) else (blocks,)
-        kernel(grid, (block,), arguments, shared_mem=shared)
+        kernel(grid, (block,), tuple(arguments), shared_mem=shared)
 
     @staticmethod
     def blocks(threads: int, block: int = 256) -> int:

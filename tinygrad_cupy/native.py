@@ -15,10 +15,16 @@ import shutil
 import subprocess
 import tempfile
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .cache import cache_dir
+import numpy as np
+
+from .cache import cache_dir, write_atomically
+from .parallel import parallel_map, parts_of, thread_count, workspace
+
+POINTER = ctypes.c_void_p
 
 FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")
 _lock = threading.Lock()
@@ -59,13 +65,47 @@ class CFile:
                     raise RuntimeError(f"{compiler()} cannot compile {self.paths}: {said}") from error
                 return None
 
-    def function(self, name: str) -> Any:
-        """The function of that name, which returns nothing; None where there is no library."""
-        if self.library is None:
-            return None
-        found = getattr(self.library, name)
-        found.restype = None
-        return found
+    def size(self, name: str, *arguments: Any) -> int:
+        """What a function that returns a size returns; there must be a library."""
+        function = getattr(self.library, name)
+        function.restype = ctypes.c_int64
+        return int(function(*map(_passed, arguments)))
+
+    def run(
+        self, name: str, sizes: ctypes.Structure, count: int, arguments: Sequence[Any], scratch: int
+    ) -> None:
+        """``name(sizes, share, *arguments, scratch)`` on every thread, for its share of ``count``.
+
+        The batch is cut into `parts_of` it; each call gets ``scratch`` floats to work in.
+        """
+        function = getattr(self.library, name)
+        function.restype = None
+        passed = [*map(_passed, arguments)]
+        parts = parts_of(count)
+        threads = min(thread_count(), len(parts))
+
+        def work(thread: int) -> None:
+            share = Share(count, parts[0].stop, len(parts), thread, threads)
+            place = workspace("native", (scratch,), np.float32)
+            function(ctypes.byref(sizes), ctypes.byref(share), *passed, place.ctypes.data_as(POINTER))
+
+        if parts:
+            parallel_map(work, range(threads))
+
+
+class Share(ctypes.Structure):
+    """As in images.c: which parts of a batch a thread takes."""
+
+    _fields_ = [(name, ctypes.c_int64) for name in ("n", "each", "parts", "first", "step")]
+
+
+def _passed(value: Any) -> Any:
+    """A Python value as an argument of a C function: an array as a pointer to its first element."""
+    if isinstance(value, np.ndarray):
+        return value.ctypes.data_as(POINTER)
+    if isinstance(value, ctypes.Structure):
+        return ctypes.byref(value)
+    return None if value is None else ctypes.c_int64(value)
 
 
 def _compiled(*sources: str) -> Path:
@@ -80,14 +120,10 @@ def _compiled(*sources: str) -> Path:
     name = hashlib.sha256(b"\0".join([" ".join(command).encode(), target, code])).hexdigest()[:32]
     path = _folder() / f"{name}.so"
     if not path.exists():
-        handle, unfinished = tempfile.mkstemp(suffix=".so", dir=path.parent)
-        os.close(handle)
-        try:
-            _run([*command, "-x", "c", "-", "-o", unfinished], code)
-            os.replace(unfinished, path)
-        except BaseException:
-            Path(unfinished).unlink(missing_ok=True)
-            raise
+        with tempfile.TemporaryDirectory() as folder:
+            unfinished = Path(folder) / path.name
+            _run([*command, "-x", "c", "-", "-o", str(unfinished)], code)
+            write_atomically(path, lambda file: file.write(unfinished.read_bytes()))
     return path
 
 

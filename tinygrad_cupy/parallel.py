@@ -114,7 +114,12 @@ def by_parts(xp: Any, task: Callable[[slice], Any], count: int, least: int = 1) 
     """
     if xp is not np:
         return [task(slice(0, count))]
-    return parallel_map(task, spans(count, max(least, -(-count // PARTS))) or [slice(0, 0)])
+    return parallel_map(task, parts_of(count, least) or [slice(0, 0)])
+
+
+def parts_of(count: int, least: int = 1) -> list[slice]:
+    """The parts of a batch of ``count``, all but the last of one size."""
+    return spans(count, max(least, -(-count // PARTS)))
 
 
 def workspace(name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:

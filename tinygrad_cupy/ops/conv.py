@@ -259,6 +259,8 @@ def _same_dtype(op: str, x: Any, weight: Any) -> tuple[Tensor, Tensor]:
     expect_images(op, x)
     if len(weight.shape) != 4:
         raise ValueError(f"[{op}] expected a weight of 4 axes, got {weight.shape}")
+    if x.dtype == weight.dtype:
+        return x, weight
     dtype = np.result_type(x.dtype, weight.dtype)
     return x.astype(dtype), weight.astype(dtype)
 
@@ -268,4 +270,4 @@ def _bias(op: str, bias: Tensor | None, channels: int, x: Tensor) -> tuple[Tenso
         return ()
     if bias.shape != (channels,):
         raise ValueError(f"[{op}] expected a bias of shape ({channels},), got {bias.shape}")
-    return (bias.astype(x.dtype),)
+    return (bias if bias.dtype == x.dtype else bias.astype(x.dtype),)

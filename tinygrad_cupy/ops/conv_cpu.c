@@ -144,9 +144,9 @@ Int conv_forward_scratch(const Conv *s)
   return s->h * (s->w + 2 * s->pw) * s->c + s->h * s->w * s->c + (2 * s->ow + 1) * pitch;
 }
 
-/* Images ``from`` up to ``to``: y (N, OH, OW, O), halved by the pool and with its code. */
+/* y (N, OH, OW, O), halved by the pool and with its code: a thread's parts of it. */
 void conv_forward(
-    const Conv *s, Int from, Int to, const Images *x, const float *w, const float *bias, float *y,
+    const Conv *s, const Share *share, const Images *x, const float *w, const float *bias, float *y,
     uint8_t *code, float *scratch)
 {
   Int block = s->vectors * LANES, blocks = blocks_of(s->o, block), pitch = blocks * block;
@@ -154,7 +154,7 @@ void conv_forward(
   Int height = s->pool ? s->oh / 2 : s->oh, width = s->pool ? s->ow / 2 : s->ow;
   float *padded = scratch, *copy = padded + s->h * line, *rows = copy + s->h * s->w * s->c;
   fill_sides(padded, s->h, s->w, s->pw, s->c);
-  for (Int n = from; n < to; n++) {
+  EACH_IMAGE(share, part, n) {
     const float *image = channels_last(*x, n, s->h * s->w, s->c, copy);
     if (s->pw) {
       open_gated(image, 0, s->h, s->w, s->c, padded + s->pw * s->c, s->c, line);
@@ -255,15 +255,16 @@ Int conv_backward_scratch(const Conv *s, Int margin)
          s->oh * (s->ow + 2 * margin) * pitch + s->oh * s->ow * s->o;
 }
 
-/* Gradients of images ``from`` up to ``to`` from ``grad``, that by y: with a pool its code, with
-   ReLU alone y itself is the ``gate``. dx (N, H, W, C) if not 0, for a stride of 1: a convolution
-   of the gradient between ``margin`` columns of zeros with the kernel turned by 180 degrees,
-   ``turned`` (C / block, KH, KW, pitch, block), a block being ``back_vectors``. Added to dw
-   (O / block, KH, KW, C, block) and db (O, filled up to whole blocks) if not 0. */
+/* A thread's parts of the gradients from ``grad``, that by y: with a pool its code, with ReLU alone
+   y itself is the ``gate``. dx (N, H, W, C) if not 0, for a stride of 1: a convolution of the
+   gradient between ``margin`` columns of zeros with the kernel turned by 180 degrees, ``turned``
+   (C / block, KH, KW, pitch, block), a block being ``back_vectors``. Each part's dw (O / block, KH,
+   KW, C, block) and db (O, filled up to whole blocks), of which there are as many as parts, if not
+   0. */
 void conv_backward(
-    const Conv *s, Int from, Int to, const Images *x, const Images *grad, const float *gate,
-    const uint8_t *code, const float *turned, Int back_vectors, Int margin, float *dx, float *dw,
-    float *db, float *scratch)
+    const Conv *s, const Share *share, const Images *x, const Images *grad, const float *gate,
+    const uint8_t *code, const float *turned, Int back_vectors, Int margin, float *dx,
+    float *all_dw, float *all_db, float *scratch)
 {
   Int block = s->vectors * LANES, pitch = blocks_of(s->o, block) * block;
   Int line = (s->w + 2 * s->pw) * s->c, g_line = (s->ow + 2 * margin) * pitch;
@@ -275,11 +276,16 @@ void conv_backward(
   /* The way back: a convolution of the gradient to the size of the input. */
   Conv back = {pitch, s->oh, s->ow, s->c, s->h, s->w, s->kh, s->kw, 1, 1,
                s->dh * (s->kh - 1) - s->ph, margin, s->dh, s->dw, back_vectors, 0, 0};
-  Int taps = s->kw * pitch * back_block;
+  Int taps = s->kw * pitch * back_block, weights = s->kh * s->kw * s->c * pitch;
 
+  for (Int part = share->first; part < share->parts; part += share->step) {
+    if (all_dw) memset(all_dw + part * weights, 0, weights * sizeof(float));
+    if (all_db) memset(all_db + part * pitch, 0, pitch * sizeof(float));
+  }
   fill_sides(padded, s->h, s->w, s->pw, s->c);
   memset(g, 0, s->oh * g_line * sizeof(float));
-  for (Int n = from; n < to; n++) {
+  EACH_IMAGE(share, part, n) {
+    float *dw = all_dw ? all_dw + part * weights : 0, *db = all_db ? all_db + part * pitch : 0;
     const float *here = channels_last(*grad, n, height * width, s->o, given);
     Int at = n * height * width * s->o;
     float *inside = g + margin * pitch;

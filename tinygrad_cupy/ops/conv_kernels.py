@@ -10,8 +10,7 @@ K = KH · KW · C / G.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,8 +25,7 @@ CPU_CHUNK_BYTES = 1 << 20  # of the window matrix: with its product it stays in 
 CUDA_CHUNK_BYTES = 1 << 30
 
 
-@dataclass(frozen=True)
-class Geometry:
+class Geometry(NamedTuple):
     """The windows of a convolution, and into how many groups its channels fall."""
 
     windows: Windows

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from typing import Any
-
 import numpy as np
 
 from ..backend import Array
 from ..native import CFile
-from ..parallel import by_parts, workspace
+from ..parallel import parts_of, workspace
 from .conv_kernels import Geometry, Shape
 from .windows import Windows
 
@@ -62,13 +60,9 @@ def forward(
     images, held = images_of(x)
     matrix = _packed(w, sizes.vectors, sizes.c)
     shift = np.zeros(len(w), np.float32) if bias is None else np.ascontiguousarray(bias)
-    scratch = _scratch_of("conv_forward", sizes)
-
-    def task(part: slice) -> None:
-        place = workspace("conv", (scratch,), np.float32)
-        _call("conv_forward", sizes, part, images, matrix, shift, y, code, place)
-
-    by_parts(np, task, len(x))
+    arguments = (images, matrix, shift, y, code)
+    scratch = _file.size("conv_forward_scratch", sizes)
+    _file.run("conv_forward", sizes, len(x), arguments, scratch)
     del held  # until here: images points into it
     return y.transpose(0, 3, 1, 2), None if code is None else code.transpose(0, 3, 1, 2)
 
@@ -98,22 +92,20 @@ def backward(
         dx = np.empty((n, h, width, c), np.float32)
         turned = _packed(w[:, :, ::-1, ::-1].transpose(1, 0, 2, 3), vectors, pitch)
         margin = _margin(geometry.windows)
-    scratch = _scratch_of("conv_backward", sizes, margin)
-
-    def task(part: slice) -> tuple[Array | None, Array | None]:
-        dw = np.zeros((pitch // block, kh, kw, c, block), np.float32) if needs[1] else None
-        db = np.zeros(pitch, np.float32) if needs[2] else None
-        place = workspace("conv", (scratch,), np.float32)
-        how = (turned, vectors, margin, dx, dw, db, place)
-        _call("conv_backward", sizes, part, images, grads, gate, code, *how)
-        return dw, db
-
-    dw, db = (_total(parts) for parts in zip(*by_parts(np, task, n), strict=True))
+    parts = len(parts_of(n))
+    dw = workspace("dw", (parts, pitch // block, kh, kw, c, block), np.float32) if needs[1] else None
+    db = workspace("db", (parts, pitch), np.float32) if needs[2] else None
+    arguments = (images, grads, gate, code, turned, vectors, margin, dx, dw, db)
+    scratch = _file.size("conv_backward_scratch", sizes, margin)
+    _file.run("conv_backward", sizes, n, arguments, scratch)
     del held_x, held_grad
-    if dw is not None:
-        dw = dw.transpose(0, 4, 3, 1, 2).reshape(pitch, c, kh, kw)[:o]
     by_x = None if dx is None else dx.transpose(0, 3, 1, 2)
-    return by_x, dw, None if db is None else db[:o]
+    by_w = None if dw is None else dw.sum(axis=0).transpose(0, 4, 3, 1, 2)  # parts in their order
+    return (
+        by_x,
+        None if by_w is None else by_w.reshape(pitch, c, kh, kw)[:o],
+        None if db is None else db.sum(axis=0)[:o],
+    )
 
 
 def images_of(x: Array) -> tuple[Images, Array]:
@@ -124,11 +116,6 @@ def images_of(x: Array) -> tuple[Images, Array]:
     if x.shape[1] == 1:
         by_channel = 1  # of one channel a stride says nothing
     return Images(x.ctypes.data, by_image, by_pixel, by_channel), x
-
-
-def _total(parts: tuple[Array | None, ...]) -> Array | None:
-    """The sum over the parts, in a fixed order: the same bits in every run."""
-    return None if parts[0] is None else sum(parts[1:], parts[0])
 
 
 def _margin(windows: Windows) -> int:
@@ -150,7 +137,7 @@ def _vectors(channels: int) -> int:
 
 @functools.cache
 def _lanes() -> int:
-    return int(_file.library.conv_lanes())
+    return _file.size("conv_lanes")
 
 
 def _packed(w: Array, vectors: int, channels: int) -> Array:
@@ -168,22 +155,3 @@ def _packed(w: Array, vectors: int, channels: int) -> Array:
 def _channels_last(x: Array) -> Array:
     """x (N, C, H, W) as a contiguous (N, H, W, C)."""
     return np.ascontiguousarray(x.transpose(0, 2, 3, 1))
-
-
-def _scratch_of(name: str, sizes: _Conv, *more: int) -> int:
-    """Floats that a function needs."""
-    ask = getattr(_file.library, f"{name}_scratch")
-    ask.restype = ctypes.c_int64
-    return int(ask(ctypes.byref(sizes), *map(ctypes.c_int64, more)))
-
-
-def _call(name: str, sizes: _Conv, part: slice, *arguments: Any) -> None:
-    _file.function(name)(ctypes.byref(sizes), *map(_passed, (part.start, part.stop, *arguments)))
-
-
-def _passed(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return ctypes.c_void_p(value.ctypes.data)
-    if isinstance(value, Images):
-        return ctypes.byref(value)
-    return None if value is None else ctypes.c_int64(value)

@@ -8,6 +8,16 @@
 
 typedef int64_t Int;
 
+/* A batch of n images is cut into parts of ``each``; a thread takes part ``first`` and from there on
+   every ``step``th. Sums are kept by part, so that they do not depend on the number of threads. */
+typedef struct {
+  Int n, each, parts, first, step;
+} Share;
+
+#define EACH_IMAGE(share, part, n) \
+  for (Int part = (share)->first; part < (share)->parts; part += (share)->step) \
+    for (Int n = part * (share)->each; n < (share)->n && n < (part + 1) * (share)->each; n++)
+
 enum { SHUT = 4 }; /* in a pool's code: ReLU lets no gradient through; else the maximum's place */
 
 /* max(a, b), NaN if either is. In two steps, as compilers make vectors of no compound condition. */

@@ -6,9 +6,9 @@ channels, KH × KW kernel, OH × OW output size, G groups.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,14 +16,17 @@ from ..autograd import TensorBase
 from ..backend import Array, array_module
 
 Pair = tuple[int, int]
+_WHOLE = (int, np.integer)
 
 
 def pair(value: Any, name: str, least: int) -> Pair:
     """``value`` as (vertical, horizontal), an integer standing for both, each ≥ ``least``."""
-    both = tuple(value) if isinstance(value, tuple | list) else (value, value)
-    if len(both) != 2 or not all(isinstance(v, int | np.integer) and v >= least for v in both):
-        raise ValueError(f"{name}: expected an integer ≥ {least} or two of them, got {value!r}")
-    return int(both[0]), int(both[1])
+    both = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    if len(both) == 2:
+        a, b = both
+        if isinstance(a, _WHOLE) and isinstance(b, _WHOLE) and a >= least and b >= least:
+            return int(a), int(b)
+    raise ValueError(f"{name}: expected an integer ≥ {least} or two of them, got {value!r}")
 
 
 def expect_images(op: str, x: TensorBase) -> None:
@@ -32,8 +35,7 @@ def expect_images(op: str, x: TensorBase) -> None:
         raise ValueError(f"[{op}] expected an input of shape (N, C, H, W), got {x.shape}")
 
 
-@dataclass(frozen=True)
-class Windows:
+class Windows(NamedTuple):
     """Size, step and spacing of the windows, and the padding around the input, in pixels."""
 
     kernel: Pair
@@ -55,6 +57,7 @@ class Windows:
     def taps(self) -> int:
         return self.kernel[0] * self.kernel[1]
 
+    @functools.lru_cache(4096)  # noqa: B019 - a few numbers each
     def output_size(self, op: str, size: tuple[int, ...]) -> Pair:
         """OH × OW for an input of H × W: ⌊(H + 2 pad - dilation (K - 1) - 1) / stride⌋ + 1."""
         out = tuple(

@@ -1,0 +1,43 @@
+"""Arrays on a GPU as kernels take them: (N, C, …) with the channels last in memory, aligned.
+
+A kernel gets a pointer and knows the layout, so an array that lies as it should is passed as it is,
+without a view of it in another order of axes: a view costs the host as much as half a launch.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import numpy as np
+
+from ..backend import Array, import_cupy
+
+ALIGNED = 16  # bytes, the widest load of a kernel
+
+
+@functools.lru_cache(4096)
+def strides_last(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    """Strides of (N, C, …) in bytes when it is stored as (N, …, C)."""
+    n, channels, *rest = shape
+    steps = np.cumprod([itemsize, channels, *rest[::-1]])  # of C, then from the last axis on
+    return (int(steps[-1]), itemsize, *steps[-2:0:-1].tolist())
+
+
+def empty_last(shape: tuple[int, ...], dtype: np.dtype) -> Array:
+    """A new (N, C, …) stored as (N, …, C)."""
+    cupy = import_cupy()
+    memory = cupy.cuda.alloc(math.prod(shape) * dtype.itemsize)
+    return cupy.ndarray(shape, dtype, memory, strides_last(shape, dtype.itemsize))
+
+
+def last(x: Array) -> Array:
+    """x (N, C, …) for a kernel that reads (N, …, C): itself where it lies so, else a copy."""
+    if x.strides == strides_last(x.shape, x.itemsize) and x.data.ptr % ALIGNED == 0:
+        return x
+    return contiguous(x.transpose(0, *range(2, x.ndim), 1))
+
+
+def contiguous(x: Array) -> Array:
+    """x for a kernel that reads it in C order: itself where it lies so, else a copy."""
+    return x if x.flags.c_contiguous and x.data.ptr % ALIGNED == 0 else x.copy(order="C")
