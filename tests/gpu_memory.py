@@ -12,14 +12,20 @@ from tinygrad_cupy import backend
 
 
 def poison(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fill whatever `cupy.empty` gives, until the test ends.
+    """Fill whatever `cupy.empty` and `cupy.cuda.alloc` give, until the test ends.
 
     Not under `sanitize.py`, which wants to see what reads memory that nothing wrote.
     """
     if "TINYGRAD_CUPY_SANITIZE" in os.environ:
         return
     cupy = backend.import_cupy()
-    plain = cupy.empty
+    plain, plain_alloc = cupy.empty, cupy.cuda.alloc
+
+    def poisoned_alloc(size: int) -> Any:
+        memory = plain_alloc(size)
+        if size:
+            memory.memset_async(0xFF, size)  # NaN in floats
+        return memory
 
     def poisoned(shape: Any, dtype: Any = float, *args: Any, **options: Any) -> Any:
         array = plain(shape, dtype, *args, **options)
@@ -27,6 +33,7 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> None:
         return array
 
     monkeypatch.setattr(cupy, "empty", poisoned)
+    monkeypatch.setattr(cupy.cuda, "alloc", poisoned_alloc)
 
 
 def on_gpu(array: np.ndarray, channels_last: bool = False) -> Any:

@@ -270,4 +270,4 @@ def _bias(op: str, bias: Tensor | None, channels: int, x: Tensor) -> tuple[Tenso
         return ()
     if bias.shape != (channels,):
         raise ValueError(f"[{op}] expected a bias of shape ({channels},), got {bias.shape}")
-    return (bias if bias.dtype == x.dtype else bias.astype(x.dtype),)
+    return (bias.astype(x.dtype),)

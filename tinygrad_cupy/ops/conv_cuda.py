@@ -8,16 +8,19 @@ is also the plain reference. Letters are explained in `windows`.
 
 from __future__ import annotations
 
+import functools
 import math
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import blas
-from ..backend import Array, CudaFile, import_cupy
+from ..backend import Array, CudaFile, import_cupy, int32s, int64s, null
 from . import block_kernels, conv_kernels
 from .conv_kernels import Geometry, Shape
 from .conv_plans import (
     PRECISIONS,
+    Limits,
     few_channels,
     few_plan,
     forward_plan,
@@ -25,6 +28,7 @@ from .conv_plans import (
     shape_defines,
     weight_plan,
 )
+from .layout import contiguous, empty_last, last
 from .masking import keep_where
 from .windows import Pair, Windows
 
@@ -34,7 +38,7 @@ _few = CudaFile(__file__, "conv_few.cu")
 _sum = CudaFile(__file__, "conv_sum.cu")
 _gate = CudaFile(__file__, "conv_gate.cu")
 
-NOWHERE = np.uint64(0)  # the null pointer
+FLOAT, BYTE = np.dtype(np.float32), np.dtype(np.uint8)
 FORWARD_UNUSED = ("RELU=0", "BIAS=0", "POOL=0")  # one file holds both kernels
 
 # --- what the engine calls ----------------------------------------------------------------------
@@ -115,15 +119,31 @@ def _suits(x: Array, other: Array, geometry: Geometry) -> bool:
 
     ``other`` is the weight or a gradient: O or C is its second axis.
     """
-    if geometry.groups != 1 or x.dtype != np.float32 or other.dtype != np.float32:
+    if x.dtype != FLOAT or other.dtype != FLOAT or geometry.groups != 1:
         return False
     if x.size == 0 or other.size == 0 or not limits_here().tensor_cores:
         return False
-    pixels = math.prod(geometry.windows.padded_size(x.shape[2:])) * x.shape[0]
-    return bool(pixels * max(x.shape[1], other.shape[1]) < 2**31)
+    (n, channels, *size), windows = x.shape, geometry.windows
+    height, width = windows.padded_size(size)
+    return bool(n * height * width * max(channels, other.shape[1]) < 2**31)
 
 
 # --- launching ----------------------------------------------------------------------------------
+
+
+class _Launch(NamedTuple):
+    """A kernel that is ready for its arrays: all the rest follows from their shapes."""
+
+    file: CudaFile
+    name: str
+    grid: int | tuple[int, ...]
+    numbers: tuple[Any, ...]
+    defines: tuple[str, ...]
+    shared: int = 0
+
+    def __call__(self, *arrays: Any) -> None:
+        arguments = (*arrays, *self.numbers)
+        self.file.launch(self.name, self.grid, arguments, 256, self.shared, self.defines)
 
 
 def _product(
@@ -140,41 +160,50 @@ def _product(
 
     None where no tile fits in shared memory (very wide images, large kernels).
     """
-    cupy = import_cupy()
-    channels = x.shape[1]
-    sizes = n, _, _, oh, ow = _sizes(x, windows)
-    out = (n, oh // 2, ow // 2, outputs) if pool else (n, oh, ow, outputs)
-    y = cupy.empty(out, np.float32)
-    code = cupy.empty(out, np.uint8) if pool else None
-    result = (_first(y), None if code is None else _first(code))
+    oh, ow = windows.output_size("conv2d", x.shape[2:])
+    out = (x.shape[0], outputs, oh // 2, ow // 2) if pool else (x.shape[0], outputs, oh, ow)
+    y = empty_last(out, FLOAT)
+    code = empty_last(out, BYTE) if pool else None
     if y.size == 0:
-        return result
-    flags = [f"RELU={int(relu)}", f"BIAS={int(bias is not None)}", f"POOL={int(pool)}"]
-    arrays = (
-        _last(x),
-        _contiguous(w),
-        NOWHERE if bias is None else _contiguous(bias),
-        y,
-        NOWHERE if code is None else code,
+        return y, code
+    flags = (f"RELU={relu:d}", f"BIAS={bias is not None:d}", f"POOL={pool:d}")
+    how = (PRECISIONS[blas.get_precision()], limits_here())
+    launch = _product_launch(x.shape, outputs, windows, flags, pool, flip, *how)
+    if launch is None:
+        return None
+    launch(
+        *(last(x), contiguous(w), null() if bias is None else contiguous(bias)),
+        *(y, null() if code is None else code),
     )
+    return y, code
+
+
+@functools.lru_cache(1024)
+def _product_launch(
+    x_shape: Shape,
+    outputs: int,
+    windows: Windows,
+    flags: tuple[str, ...],
+    pool: bool,
+    flip: bool,
+    precision: int,
+    limits: Limits,
+) -> _Launch | None:
+    channels, sizes = x_shape[1], _sizes(x_shape, windows)
+    n, _, _, oh, ow = sizes
+    down, across = (oh // 2, ow // 2) if pool else (oh, ow)
     if not flip and few_channels((outputs, channels, *windows.kernel)):
-        threads = out[0] * out[1] * (out[2] if pool else -(-ow // 4)) * -(-outputs // 4)
-        blocks = min(_few.blocks(threads), 16 * limits_here().processors)
+        threads = n * down * (across if pool else -(-ow // 4)) * -(-outputs // 4)
+        blocks = min(_few.blocks(threads), 16 * limits.processors)
         defines = (*shape_defines(channels, outputs, windows), *flags)
-        _few.launch("few_forward", blocks, (*arrays, *map(np.int32, sizes)), 256, 0, defines)
-        return result
-    pixels = 4 * y.size // outputs if pool else y.size // outputs
-    plan = forward_plan(
-        channels, outputs, windows, sizes, pool, PRECISIONS[blas.get_precision()], limits_here()
-    )
+        return _Launch(_few, "few_forward", blocks, int32s(*sizes), defines)
+    plan = forward_plan(channels, outputs, windows, sizes, pool, precision, limits)
     if plan is None:
         return None
-    numbers = (*sizes, pixels, plan.tiles, plan.capacity)
-    defines = (*plan.defines, *flags, f"FLIP={int(flip)}")
-    _forward.launch(
-        "conv_forward", plan.grid, (*arrays, *map(np.int32, numbers)), 256, plan.shared, defines
-    )
-    return result
+    pixels = n * down * across * (4 if pool else 1)
+    numbers = int32s(*sizes, pixels, plan.tiles, plan.capacity)
+    defines = (*plan.defines, *flags, f"FLIP={flip:d}")
+    return _Launch(_forward, "conv_forward", plan.grid, numbers, defines, plan.shared)
 
 
 def _weight_and_bias(
@@ -183,93 +212,91 @@ def _weight_and_bias(
     """dw (O, C, KH, KW) and db (O,) from x and the gradient g of y; None where no tile fits."""
     if few_channels(w_shape):
         return _few_weight(x, g, None, None, windows, w_shape)
-    outputs, channels = w_shape[:2]
-    sizes = _sizes(x, windows)
-    precision = PRECISIONS[blas.get_precision()]
-    plan = weight_plan(channels, outputs, windows, sizes, precision, limits_here())
+    how = (PRECISIONS[blas.get_precision()], limits_here())
+    launch = _weight_launch(x.shape, w_shape, windows, *how)
+    if launch is None:
+        return None
+    sums = _Sums(w_shape, launch.grid)
+    launch(last(x), last(g), *sums.parts)
+    return sums.total()
+
+
+@functools.lru_cache(1024)
+def _weight_launch(
+    x_shape: Shape, w_shape: Shape, windows: Windows, precision: int, limits: Limits
+) -> _Launch | None:
+    n, _, _, oh, ow = sizes = _sizes(x_shape, windows)
+    plan = weight_plan(w_shape[1], w_shape[0], windows, sizes, precision, limits)
     if plan is None:
         return None
-    sums = _Sums(w_shape, plan.grid[0])
-    numbers = (*sizes, math.prod(g.shape) // outputs, plan.tiles, plan.capacity)
-    arguments = (_last(x), _last(g), *sums.parts, *map(np.int32, numbers))
-    _weight.launch("conv_weight", plan.grid, arguments, 256, plan.shared, plan.defines)
-    return sums.total()
+    numbers = int32s(*sizes, n * oh * ow, plan.tiles, plan.capacity)
+    return _Launch(_weight, "conv_weight", plan.grid, numbers, plan.defines, plan.shared)
 
 
 def _few_weight(
     x: Array, g: Array, gate: Array | None, code: Array | None, windows: Windows, w_shape: Shape
 ) -> tuple[Array, Array]:
     """The same with few channels, where g may also be the gradient behind ReLU or the max-pool."""
-    outputs, channels = w_shape[:2]
-    plan = few_plan(w_shape, g.size, code is not None)
     kind = 2 if code is not None else 1 if gate is not None else 0
-    defines = (*shape_defines(channels, outputs, windows), *plan.defines, f"GRAD={kind}")
-    sums = _Sums(w_shape, plan.grid[0])
-    extra = [NOWHERE if array is None else _last(array) for array in (gate, code)]
-    arguments = (_last(x), _last(g), *extra, *sums.parts, *map(np.int32, _sizes(x, windows)))
-    _few.launch("few_weight", plan.grid, arguments, 256, 0, (*defines, *FORWARD_UNUSED))
+    launch = _few_weight_launch(x.shape, w_shape, windows, g.size, kind, limits_here())
+    sums = _Sums(w_shape, launch.grid)
+    extra = [null() if array is None else last(array) for array in (gate, code)]
+    launch(last(x), last(g), *extra, *sums.parts)
     return sums.total()
+
+
+@functools.lru_cache(1024)
+def _few_weight_launch(
+    x_shape: Shape, w_shape: Shape, windows: Windows, grads: int, kind: int, limits: Limits
+) -> _Launch:
+    outputs, channels = w_shape[:2]
+    plan = few_plan(w_shape, grads, kind == 2, limits)
+    shape = shape_defines(channels, outputs, windows)
+    defines = (*shape, *plan.defines, f"GRAD={kind}", *FORWARD_UNUSED)
+    numbers = int32s(*_sizes(x_shape, windows))
+    return _Launch(_few, "few_weight", plan.grid, numbers, defines)
 
 
 class _Sums:
     """What the blocks of a weight gradient found, each for itself: added up in a fixed order."""
 
-    def __init__(self, w_shape: Shape, blocks: int) -> None:
-        self.w_shape, self.blocks = w_shape, blocks
-        empty = import_cupy().empty
+    def __init__(self, w_shape: Shape, grid: Any) -> None:
+        self.w_shape, self.blocks = w_shape, grid[0]
         count = math.prod(w_shape)
-        self.parts = (empty((blocks, count), np.float32), empty((blocks, w_shape[0]), np.float32))
+        both = import_cupy().empty(self.blocks * (count + w_shape[0]), FLOAT)
+        self.parts = (both, both.data + 4 * self.blocks * count)
 
     def total(self) -> tuple[Array, Array]:
         """dw (O, C, KH, KW) and db (O,)."""
         outputs, channels, *kernel = self.w_shape
         empty = import_cupy().empty
-        dw, db = empty(self.w_shape, np.float32), empty(outputs, np.float32)
-        numbers = map(np.int32, (self.blocks, outputs, math.prod(kernel), channels))
+        dw, db = empty(self.w_shape, FLOAT), empty(outputs, FLOAT)
+        numbers = int32s(self.blocks, outputs, math.prod(kernel), channels)
         blocks = _sum.blocks(dw.size + outputs, 32)
         _sum.launch("conv_weight_sum", blocks, (*self.parts, dw, db, *numbers))
         return dw, db
 
 
-def _sizes(x: Array, windows: Windows) -> tuple[int, ...]:
+def _sizes(x_shape: Shape, windows: Windows) -> tuple[int, ...]:
     """N, H, W, OH, OW."""
-    size = (int(x.shape[2]), int(x.shape[3]))
-    return (int(x.shape[0]), *size, *windows.output_size("conv2d", size))
+    n, _, height, width = x_shape
+    return (n, height, width, *windows.output_size("conv2d", (height, width)))
 
 
 def _opened(grad: Array, y: Array, code: Array | None, size: Pair) -> Array:
     """The gradient of the convolution's own output (N, O, OH, OW) from that of ReLU or the pool."""
-    cupy = import_cupy()
-    if grad.dtype != np.float32:
+    if grad.dtype != FLOAT:
         return keep_where(grad, y > 0) if code is None else block_kernels.spread(grad, code, size)
     n, channels = grad.shape[:2]
-    out = cupy.empty((n, *size, channels), np.float32)
+    out = empty_last((n, channels, *size), FLOAT)
     if out.size == 0:
-        return _first(out)
+        return out
     if code is None:
         blocks = _gate.blocks(-(-out.size // 4))
-        _gate.launch("gate_relu", blocks, (_last(grad), _last(y), out, np.int64(out.size)))
-        return _first(out)
+        _gate.launch("gate_relu", blocks, (last(grad), last(y), out, *int64s(out.size)))
+        return out
     wide = 4 if channels % 4 == 0 else 1
     threads = n * -(-size[0] // 2) * -(-size[1] // 2) * channels // wide
-    numbers = map(np.int32, (n, *size, channels))
-    _gate.launch(
-        f"gate_pool{wide}", _gate.blocks(threads), (_last(grad), _last(code), out, *numbers)
-    )
-    return _first(out)
-
-
-def _last(x: Array) -> Array:
-    """x (N, C, H, W) as a contiguous (N, H, W, C) whose memory starts at a multiple of 16 bytes."""
-    last = x.transpose(0, 2, 3, 1)
-    return _contiguous(last)
-
-
-def _contiguous(x: Array) -> Array:
-    aligned = x.data.ptr % 16 == 0
-    return x if x.flags.c_contiguous and aligned else x.copy(order="C")
-
-
-def _first(x: Array) -> Array:
-    """(N, H, W, C) seen as (N, C, H, W)."""
-    return x.transpose(0, 3, 1, 2)
+    arguments = (last(grad), last(code), out, *int32s(n, *size, channels))
+    _gate.launch(f"gate_pool{wide}", _gate.blocks(threads), arguments)
+    return out

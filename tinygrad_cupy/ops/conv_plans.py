@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..backend import import_cupy
 from .windows import Windows
@@ -20,8 +21,7 @@ Shape = tuple[int, ...]
 PRECISIONS = {"fp32": 0, "tf32": 1, "bf16": 2}
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(NamedTuple):
     """What the GPU has: multiprocessors, shared memory of a block, TF32 on tensor cores."""
 
     processors: int
@@ -74,7 +74,7 @@ def few_channels(w_shape: Shape) -> bool:
     return w_shape[1] <= 4 and depth <= 32 and outputs <= 128
 
 
-def few_plan(w_shape: Shape, grads: int, pool: bool) -> Plan:
+def few_plan(w_shape: Shape, grads: int, pool: bool, limits: Limits) -> Plan:
     """The weight gradient of `conv_few.cu` from ``grads`` elements of gradient.
 
     Two rounds at least for each thread, of four pixels or of one window of the max-pool.
@@ -82,7 +82,7 @@ def few_plan(w_shape: Shape, grads: int, pool: bool) -> Plan:
     at_once = 4 if w_shape[0] % 4 == 0 else 1
     lanes = 256 // -(-w_shape[0] // at_once)
     places = grads // w_shape[0] // (1 if pool else 4)
-    blocks = max(1, min(4 * limits_here().processors, places // (2 * lanes)))
+    blocks = max(1, min(4 * limits.processors, places // (2 * lanes)))
     return Plan((f"OV={at_once}",), (blocks,))
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def is_float(dtype: Any) -> bool:
     """Whether ``dtype`` is a floating-point type; bfloat16, which NumPy calls void-like, is one."""
-    known: np.dtype[Any] = np.dtype(dtype)
+    known: np.dtype[Any] = dtype if isinstance(dtype, np.dtype) else np.dtype(dtype)
     return known.kind == "f" or known.name == "bfloat16"
 
 
@@ -333,7 +333,7 @@ class ElementwiseMixin(TensorBase):
 
         Integers and booleans have no gradient: what is cast to them leaves the graph.
         """
-        wanted = resolve_dtype(dtype)
+        wanted = dtype if isinstance(dtype, np.dtype) else resolve_dtype(dtype)
         if wanted == self.data.dtype:
             return self  # type: ignore[return-value]
         return Cast(wanted)(self if is_float(wanted) else self._wrap(self.data))

@@ -19,7 +19,7 @@ ALIGNED = 16  # bytes, the widest load of a kernel
 @functools.lru_cache(4096)
 def strides_last(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
     """Strides of (N, C, …) in bytes when it is stored as (N, …, C)."""
-    n, channels, *rest = shape
+    _, channels, *rest = shape
     steps = np.cumprod([itemsize, channels, *rest[::-1]])  # of C, then from the last axis on
     return (int(steps[-1]), itemsize, *steps[-2:0:-1].tolist())
 
