@@ -18,7 +18,6 @@ import inspect
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import ContextDecorator
-from itertools import zip_longest
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -109,7 +108,8 @@ class TensorBase:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return tuple(self.data.shape)
+        shape: tuple[int, ...] = self.data.shape
+        return shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -177,6 +177,7 @@ class Op:
     differentiable: ClassVar[bool] = True
     view: ClassVar[bool] = False
     _slots: ClassVar[tuple[int, ...]] = ()  # of each saved name: its input's position, -1 for y
+    _readers: ClassVar[tuple[int | None, ...]] = ()  # `read_for`, one for each saved name
 
     xp: Any
     needs: tuple[bool, ...]
@@ -193,6 +194,7 @@ class Op:
         if unknown:
             raise TypeError(f"[{cls.__name__}] saves {unknown}, but forward takes {names}")
         cls._slots = tuple(names.index(name) if name in names else -1 for name in cls.saves)
+        cls._readers = cls.read_for or (None,) * len(cls.saves)
 
     def forward(self, *inputs: Any) -> Array:
         raise NotImplementedError
@@ -265,42 +267,55 @@ class Op:
                 f"[{type(self).__name__}] this instance is a node of a graph already; make a new "
                 "one for every call"
             )
-        is_tensor = [isinstance(x, TensorBase) for x in inputs]
-        self.edges = tuple(x._edge() if t else None for x, t in zip(inputs, is_tensor, strict=True))
-        self.inputs = tuple(
-            (x.shape, x.data.dtype) if t else None for x, t in zip(inputs, is_tensor, strict=True)
-        )
+        edges, known = [], []
+        for x in inputs:
+            is_tensor = isinstance(x, TensorBase)
+            edges.append(x._edge() if is_tensor else None)
+            known.append((x.data.shape, x.data.dtype) if is_tensor else None)
+        self.edges, self.inputs = tuple(edges), tuple(known)
         self._saved = []
-        for slot, reader in zip_longest(self._slots, self.read_for):
-            if reader is not None and self.edges[reader] is None:
+        for slot, reader in zip(self._slots, self._readers, strict=True):
+            if reader is not None and edges[reader] is None:
                 self._saved.append((None, None, None, 0))
                 continue
             value = result if slot < 0 else inputs[slot]
-            edge = self if slot < 0 else self.edges[slot]  # `self` is put back in when it is read
             if isinstance(value, TensorBase):
-                kept = None if edge is self else edge
-                self._saved.append((value.data, kept, value._version, value._version.count))
+                edge = None if slot < 0 else edges[slot]  # `self` is put in when y is read
+                self._saved.append((value.data, edge, value._version, value._version.count))
             else:
                 self._saved.append((value, None, None, 0))
         self._kind = type(result)
         result._node = self
         result.requires_grad = True
 
-    def _read_saved(self, connected: bool) -> list[Any]:
-        """The saved values as tensors; ``connected`` to the graph where it will be extended."""
+    def _check_saved(self) -> None:
+        """Raise where the saved values are gone, or something that backward reads was written."""
         if self._saved is None:
             raise RuntimeError(
                 f"[{type(self).__name__}] this graph was already used by a backward pass, which "
                 "freed its saved values; pass retain_graph=True to the first pass to use it again"
             )
-        for watched in self._watched:
-            self._check_version(*watched)
+        for value, version, count in self._watched:
+            if version.count != count:
+                raise self._written(value)
+        for value, _, saved, count in self._saved:
+            if saved is not None and saved.count != count:
+                raise self._written(value)
+
+    def _written(self, value: Array) -> RuntimeError:
+        return RuntimeError(
+            f"[{type(self).__name__}] a value that its backward needs (shape "
+            f"{tuple(value.shape)}) was written in place after it was used"
+        )
+
+    def _read_saved(self, connected: bool) -> list[Any]:
+        """The saved values as tensors; ``connected`` to the graph where it will be extended."""
+        self._check_saved()
         values = []
-        for slot, (value, kept, version, count) in zip(self._slots, self._saved, strict=True):
+        for slot, (value, kept, version, _) in zip(self._slots, self._saved or (), strict=True):
             if version is None:
                 values.append(value)
                 continue
-            self._check_version(value, version, count)
             edge = self if slot < 0 else kept
             tensor = self._kind._wrap(value)
             tensor._version = version
@@ -309,22 +324,18 @@ class Op:
             values.append(tensor)
         return values
 
-    def _check_version(self, value: Array, version: Version, count: int) -> None:
-        if version.count != count:
-            raise RuntimeError(
-                f"[{type(self).__name__}] a value that its backward needs (shape "
-                f"{tuple(value.shape)}) was written in place after it was used"
-            )
+    def _run_backward(self, grad: Tensor, create_graph: bool) -> Any:
+        return self.backward(grad, *self._read_saved(create_graph))
 
-    def _input_gradients(self, grad: Tensor, create_graph: bool) -> tuple[Tensor | None, ...]:
-        result = self.backward(grad, *self._read_saved(create_graph))
-        grads = tuple(result) if isinstance(result, tuple | list) else (result,)
+    def _input_gradients(self, grad: Tensor, create_graph: bool) -> list[Tensor | None]:
+        result = self._run_backward(grad, create_graph)
+        grads = result if isinstance(result, (tuple, list)) else (result,)
         if len(grads) != len(self.edges):
             raise RuntimeError(
                 f"[{type(self).__name__}] expected {len(self.edges)} gradients from backward, "
                 f"got {len(grads)}"
             )
-        return tuple(self._fit(grad, i) for i, grad in enumerate(grads))
+        return [self._fit(grad, i) for i, grad in enumerate(grads)]
 
     def _fit(self, grad: Tensor | None, index: int) -> Tensor | None:
         """Check a gradient against its input; undo broadcasting and promotion where declared."""
@@ -332,6 +343,8 @@ class Op:
         if grad is None or expected is None or not self.needs[index]:
             return None
         shape, dtype = expected
+        if isinstance(grad, TensorBase) and grad.data.shape == shape and grad.data.dtype == dtype:
+            return grad
         if not isinstance(grad, TensorBase):
             raise TypeError(
                 f"[{type(self).__name__}] expected backward to give tensors, got "
@@ -351,10 +364,7 @@ class Op:
 
     def _release(self) -> None:
         """Let go of everything the backward rule read; edges stay, so that a reuse is noticed."""
-        self._saved = None
-        for name in list(self.__dict__):
-            if name not in ("edges", "inputs", "needs", "_saved", "_kind"):
-                del self.__dict__[name]
+        self.__dict__ = {"edges": self.edges, "_saved": None}
 
 
 class FusedOp(Op):
@@ -376,13 +386,14 @@ class FusedOp(Op):
     def backward_arrays(self, grad: Array, *inputs: Any) -> Any:
         raise NotImplementedError
 
+    def _run_backward(self, grad: Tensor, create_graph: bool) -> Any:
+        if create_graph:
+            return super()._run_backward(grad, create_graph)
+        self._check_saved()
+        found = self.backward_arrays(grad.data, *[value for value, *_ in self._saved or ()])
+        return [None if array is None else grad._wrap(array) for array in found]
+
     def backward(self, grad: Tensor, *inputs: Any) -> Any:
-        if not is_grad_enabled():
-            arrays = [x.data if isinstance(x, TensorBase) else x for x in inputs]
-            return tuple(
-                None if array is None else grad._wrap(array)
-                for array in self.backward_arrays(grad.data, *arrays)
-            )
         # Aliases, so that in f(x, g(x)) the path from g(x) to x is not followed here as well.
         aliases = [Alias()(x) if isinstance(x, TensorBase) else x for x in inputs]
         wanted = [alias for alias, need in zip(aliases, self.needs, strict=True) if need]
@@ -406,32 +417,36 @@ class Alias(Op):
 # --- the walk -----------------------------------------------------------------------------------
 
 
-def _topological(roots: Iterable[Edge], targets: set[int] | None) -> tuple[list[Edge], set[int]]:
-    """Nodes and leaves below ``roots``, inputs before outputs, and which of them matter.
+def _topological(roots: Iterable[Edge]) -> list[Edge]:
+    """Nodes and leaves below ``roots``, inputs before outputs.
 
-    With ``targets`` (ids of nodes and leaves) only what lies between the roots and a target
-    matters; without, every leaf is a target. Iterative: graphs are deeper than Python's stack.
+    Iterative: graphs are deeper than Python's stack.
     """
     order: list[Edge] = []
     seen: set[int] = set()
-    wanted: set[int] = set()
     stack: list[tuple[Edge, bool]] = [(root, False) for root in roots if root is not None]
     while stack:
         edge, entered = stack.pop()
-        is_leaf = isinstance(edge, TensorBase)
-        if entered or is_leaf:
-            if is_leaf and id(edge) in seen:
-                continue
-            seen.add(id(edge))
+        if entered:
             order.append(edge)
-            inside = not is_leaf and any(id(e) in wanted for e in edge.edges if e is not None)
-            if inside or (is_leaf if targets is None else id(edge) in targets):
-                wanted.add(id(edge))
         elif id(edge) not in seen:
             seen.add(id(edge))
-            stack.append((edge, True))
-            stack.extend((e, False) for e in edge.edges if e is not None and id(e) not in seen)
-    return order, wanted
+            if isinstance(edge, TensorBase):
+                order.append(edge)
+            else:
+                stack.append((edge, True))
+                stack += [(e, False) for e in edge.edges if e is not None and id(e) not in seen]
+    return order
+
+
+def _leading_to(targets: set[int], order: list[Edge]) -> set[int]:
+    """Ids of those in ``order`` that are a target or have one below them."""
+    wanted: set[int] = set()
+    for edge in order:
+        inside = not isinstance(edge, TensorBase) and any(id(e) in wanted for e in edge.edges)
+        if inside or id(edge) in targets:
+            wanted.add(id(edge))
+    return wanted
 
 
 def _walk(
@@ -441,9 +456,14 @@ def _walk(
     create_graph: bool,
     retain_graph: bool,
 ) -> dict[int, tuple[Edge, Tensor]]:
-    """Send ``seeds`` from ``roots`` down the graph; what arrived, by id of target or leaf."""
+    """Send ``seeds`` from ``roots`` down the graph; what arrived, by id of target or leaf.
+
+    With ``targets`` (ids of nodes and leaves) only what lies between the roots and a target
+    matters; without, every leaf is a target, and every node has one below it.
+    """
     edges = [root._edge() for root in roots]
-    order, wanted = _topological(edges, targets)
+    order = _topological(edges)
+    wanted = None if targets is None else _leading_to(targets, order)
     pending: dict[int, Tensor] = {}
     arrived: dict[int, tuple[Edge, Tensor]] = {}
 
@@ -457,14 +477,16 @@ def _walk(
         while order:
             node = order.pop()
             grad = pending.pop(id(node), None)
-            if grad is None or id(node) not in wanted:
+            if grad is None or (wanted is not None and id(node) not in wanted):
                 continue
             is_leaf = isinstance(node, TensorBase)
             if is_leaf if targets is None else id(node) in targets:
                 arrived[id(node)] = (node, grad)
             if is_leaf:
                 continue
-            node.needs = tuple(e is not None and id(e) in wanted for e in node.edges)
+            node.needs = tuple(
+                [e is not None and (wanted is None or id(e) in wanted) for e in node.edges]
+            )
             if not any(node.needs):
                 continue
             for edge, found in zip(
@@ -513,15 +535,17 @@ def backward(
     seed = _seed(output, grad, "backward")
     retain = create_graph if retain_graph is None else retain_graph
     owned = {id(seed.data)}
-    for leaf, found in _walk([output], [seed], None, create_graph, retain).values():
-        # .grad must be memory of its own: rules may hand one array to several inputs.
-        shared = found.data.base is not None or id(found.data) in owned
-        with set_grad_enabled(create_graph):
-            if leaf.grad is not None:
-                leaf.grad = leaf.grad + found
+    arrived = _walk([output], [seed], None, create_graph, retain)
+    with set_grad_enabled(create_graph):
+        for leaf, found in arrived.values():
+            # .grad must be memory of its own: rules may hand one array to several inputs.
+            shared = found.data.base is not None or id(found.data) in owned
+            known = leaf.grad
+            if known is not None:
+                leaf.grad = known + found
             else:
                 leaf.grad = found.clone() if shared else found
-        owned.add(id(found.data))
+            owned.add(id(found.data))
 
 
 def grad_of(
