@@ -94,7 +94,7 @@ def _matmul_cuda(a: Array, b: Array, out: Array | None) -> Array:
 
 
 def _matmul_cpu(a: Array, b: Array, out: Array | None) -> Array:
-    """A large product is split by rows over our own threads.
+    """A large product is split by rows or columns over our own threads.
 
     BLAS would use its own, and those go on spinning for a while when they are done, which takes
     the cores from whatever runs next.
@@ -108,5 +108,8 @@ def _matmul_cpu(a: Array, b: Array, out: Array | None) -> Array:
     if is_working() or a.ndim != 2 or b.ndim != 2 or a.size * b.shape[1] < LARGE:
         return np.matmul(a, b, out=out)
     y = np.empty((len(a), b.shape[1]), np.result_type(a, b)) if out is None else out
-    by_parts(np, lambda part: np.matmul(a[part], b, out=y[part]), len(a), least=64)
+    if len(a) >= b.shape[1]:
+        by_parts(np, lambda part: np.matmul(a[part], b, out=y[part]), len(a), least=64)
+    else:
+        by_parts(np, lambda part: np.matmul(a, b[:, part], out=y[:, part]), b.shape[1], least=64)
     return y

@@ -71,9 +71,10 @@ def parallel_map(function: Callable[[T], Any], items: Sequence[T]) -> list[Any]:
 
     Which thread takes which item is fixed, and results come back in order: a sum over them is the
     same in every run. A call from inside a worker, or while another thread is in here, runs
-    serially.
+    serially. BLAS is held to one thread also for a single item: its own threads go on spinning
+    when they are done, which takes the cores from whatever runs next.
     """
-    if thread_count() == 1 or len(items) < 2 or not _region.acquire(blocking=False):
+    if thread_count() == 1 or not _region.acquire(blocking=False):
         return [function(item) for item in items]
     workers = min(thread_count(), len(items))
     try:
