@@ -31,9 +31,9 @@ def empty_last(shape: tuple[int, ...], dtype: np.dtype) -> Array:
     return cupy.ndarray(shape, dtype, memory, strides_last(shape, dtype.itemsize))
 
 
-def last(x: Array) -> Array:
+def last(x: Array, alignment: int = ALIGNED) -> Array:
     """x (N, C, …) for a kernel that reads (N, …, C): itself where it lies so, else a copy."""
-    if x.strides == strides_last(x.shape, x.itemsize) and x.data.ptr % ALIGNED == 0:
+    if x.strides == strides_last(x.shape, x.itemsize) and x.data.ptr % alignment == 0:
         return x
     return contiguous(x.transpose(0, *range(2, x.ndim), 1))
 
