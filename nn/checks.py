@@ -98,7 +98,7 @@ def input_tensor(owner: object, x: object) -> None:
 def input_axes(owner: object, x: Tensor, *layouts: str) -> None:
     """The input must have as many axes as one of the layouts, such as "N, C, H, W"."""
     input_tensor(owner, x)
-    if not any(x.ndim == layout.count(",") + 1 for layout in layouts):
+    if x.ndim not in [layout.count(",") + 1 for layout in layouts]:
         wanted = " or ".join(f"({layout})" for layout in layouts)
         raise ValueError(
             f"[{name_of(owner)}] expected an input of shape {wanted}, "

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from .backend import Array, array_module, device_of, on_device_of
+from .backend import Array, array_module, device_of, may_share_memory, on_device_of
 from .tracing import active
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ class Op:
         except ValueError as error:
             self._blame_shapes(tensors, error)
             raise
-        shares = self.view and self.xp.may_share_memory(array, first.data)
+        shares = self.view and may_share_memory(array, first.data)
         result = first._alias(array) if shares else first._wrap(array)
         if _mode.recording and self.differentiable and any(x.requires_grad for x in tensors):
             self._record(inputs, result)
@@ -240,14 +240,12 @@ class Op:
         return self
 
     def _check_devices(self, tensors: list[TensorBase]) -> None:
-        kinds = {type(x.data) for x in tensors}
-        if len(kinds) > 1 or kinds != {np.ndarray}:
-            devices = sorted({device_of(x.data) for x in tensors})
-            if len(devices) > 1:
-                raise ValueError(
-                    f"[{type(self).__name__}] expected all inputs on one device, "
-                    f"got {' and '.join(devices)}; move one with .to(device)"
-                )
+        devices = {device_of(x.data) for x in tensors}
+        if len(devices) > 1:
+            raise ValueError(
+                f"[{type(self).__name__}] expected all inputs on one device, "
+                f"got {' and '.join(sorted(devices))}; move one with .to(device)"
+            )
 
     def _blame_shapes(self, tensors: list[TensorBase], error: ValueError) -> None:
         if self.broadcasts:

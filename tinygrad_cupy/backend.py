@@ -141,6 +141,13 @@ def on_device_of(array: Array) -> AbstractContextManager[Any]:
     return array.device if is_cuda(array) else _NOWHERE_ELSE
 
 
+def may_share_memory(a: Array, b: Array) -> bool:
+    """Whether one array may be a view of the other's memory."""
+    if is_cuda(a) and is_cuda(b):
+        return a.data.mem is b.data.mem
+    return np.may_share_memory(a, b)
+
+
 def to_device(array: Array, device: str) -> Array:
     """``array`` itself when it is on ``device`` already, else a copy there."""
     device = normalize_device(device)

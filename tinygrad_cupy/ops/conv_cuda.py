@@ -28,7 +28,7 @@ from .conv_plans import (
     shape_defines,
     weight_plan,
 )
-from .layout import contiguous, empty_last, last
+from .layout import contiguous, empties, empty_last, last
 from .masking import keep_where
 from .windows import Pair, Windows
 
@@ -269,8 +269,7 @@ class _Sums:
     def total(self) -> tuple[Array, Array]:
         """dw (O, C, KH, KW) and db (O,)."""
         outputs, channels, *kernel = self.w_shape
-        empty = import_cupy().empty
-        dw, db = empty(self.w_shape, FLOAT), empty(outputs, FLOAT)
+        dw, db = empties((self.w_shape, FLOAT), ((outputs,), FLOAT))
         numbers = int32s(self.blocks, outputs, math.prod(kernel), channels)
         blocks = _sum.blocks(dw.size + outputs, 32)
         _sum.launch("conv_weight_sum", blocks, (*self.parts, dw, db, *numbers))

@@ -7,6 +7,7 @@ without a view of it in another order of axes: a view costs the host as much as 
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from ..backend import Array, import_cupy
 
 ALIGNED = 16  # bytes, the widest load of a kernel
+APART = 512  # bytes, as what the memory pool gives
 
 
 @functools.lru_cache(4096)
@@ -29,6 +31,18 @@ def empty_last(shape: tuple[int, ...], dtype: np.dtype) -> Array:
     cupy = import_cupy()
     memory = cupy.cuda.alloc(math.prod(shape) * dtype.itemsize)
     return cupy.ndarray(shape, dtype, memory, strides_last(shape, dtype.itemsize))
+
+
+def empties(*wanted: tuple[tuple[int, ...], np.dtype]) -> list[Array]:
+    """New arrays of these shapes and dtypes in one piece of memory: small ones that live alike."""
+    cupy = import_cupy()
+    sizes = [math.prod(shape) * dtype.itemsize for shape, dtype in wanted]
+    starts = [0, *itertools.accumulate(-(-size // APART) * APART for size in sizes)]
+    memory = cupy.cuda.alloc(starts[-1])
+    return [
+        cupy.ndarray(shape, dtype, memory + start)
+        for (shape, dtype), start in zip(wanted, starts[:-1], strict=True)
+    ]
 
 
 def last(x: Array, alignment: int = ALIGNED) -> Array:

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import blas
 from ..autograd import Op, TensorBase, is_grad_enabled
-from ..backend import Array, CudaFile, import_cupy, is_cuda
+from ..backend import Array, CudaFile, import_cupy, int32s, int64s, is_cuda, null
 from .functions import ReluGate
 from .tickets import ticket_of
 
@@ -101,8 +101,8 @@ def _gate_and_sum_cuda(grad: Array, y: Array | None) -> tuple[Array, Array]:
         "gate_and_sum",
         (tiles, parts),
         (
-            *(grad, np.uint64(0) if y is None else y, gated, total),
-            *(partials, ticket_of(partials), np.int64(rows), np.int32(columns)),
+            *(grad, null() if y is None else y, gated, total),
+            *(partials, ticket_of(partials), *int64s(rows), *int32s(columns)),
         ),
         defines=("TYPE=float" if grad.dtype == np.float32 else "TYPE=double",),
     )

@@ -7,9 +7,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..autograd import FusedOp, TensorBase
-from ..backend import Array, CudaFile, Kernel, array_module, device_of, is_cuda
+from ..backend import (
+    Array,
+    CudaFile,
+    Kernel,
+    array_module,
+    device_of,
+    float64s,
+    int32s,
+    int64s,
+    is_cuda,
+)
 from ..tracing import use
 from .elementwise import as_float, in_single
+from .layout import empties
 from .tickets import ticket_of
 
 if TYPE_CHECKING:
@@ -84,6 +95,7 @@ def _backward_arrays(logits: Array, grad: Array, target: Target, smoothing: floa
 _kernels = CudaFile(__file__, "loss.cu")
 
 THREADS = 256
+PLACE = np.dtype(np.int32)
 LABELS = {"int64": "i64", "int32": "int", "uint8": "u8"}  # others are converted
 MOST_PARTIALS = 1024  # blocks that add up
 
@@ -111,11 +123,11 @@ def _forward_cuda(
     defines, blocks = _shape_of_launch(logits, number, LABELS[labels.dtype.name])
     blocks = min(blocks, MOST_PARTIALS)
     losses = cupy.empty((rows,) if reduction == "none" else (), logits.dtype)
-    target = Target(cupy.empty(rows, np.int32), cupy.empty((), logits.dtype))
+    target = Target(*empties(((rows,), PLACE), ((), logits.dtype)))
     partials = cupy.empty((blocks, 2), np.float64)
     arguments = (
         *(logits, labels, target.place, losses, target.divisor, partials, ticket_of(partials)),
-        *(np.int64(rows), np.int32(classes), np.float64(smoothing), np.int64(ignore_index)),
+        *(*int64s(rows), *int32s(classes), *float64s(smoothing), *int64s(ignore_index)),
     )
     _kernels.launch("cross_entropy", blocks, arguments, THREADS, defines=defines)
     return losses, target
@@ -128,7 +140,7 @@ def _backward_cuda(logits: Array, grad: Array, target: Target, smoothing: float)
     defines, blocks = _shape_of_launch(logits, 1 if grad.ndim == 0 else 0, "i64")
     logits, grad = cupy.ascontiguousarray(logits), cupy.ascontiguousarray(grad)
     found = cupy.empty_like(logits)
-    numbers = np.int64(logits.shape[0]), np.int32(logits.shape[1]), np.float64(smoothing)
+    numbers = (*int64s(logits.shape[0]), *int32s(logits.shape[1]), *float64s(smoothing))
     arguments = (logits, target.place, target.divisor, grad, found, *numbers)
     blocks = min(blocks, 2**31 - 1)  # they walk
     _kernels.launch("cross_entropy_gradient", blocks, arguments, THREADS, defines=defines)
@@ -219,9 +231,10 @@ class LossMixin(TensorBase):
         rows = logits
         if len(shape) > 2:  # classes last, then (R, C)
             rows = logits.permute(0, *range(2, len(shape)), 1).reshape(-1, shape[1])
-        op = CrossEntropy(labels.reshape(-1), label_smoothing, ignore_index, reduction)
+        labels = labels if labels.ndim == 1 else labels.reshape(-1)
+        op = CrossEntropy(labels, label_smoothing, ignore_index, reduction)
         loss = in_single(rows, op)
-        return loss.reshape(*labels.shape) if reduction == "none" else loss
+        return loss.reshape(shape[0], *shape[2:]) if reduction == "none" else loss
 
 
 def _check_classes(labels: Array, classes: int, ignore_index: int) -> None:

@@ -121,7 +121,8 @@ class NormMixin(TensorBase):
                 op.watch(y)  # backward reads it
             return y
 
-        dtype = np.result_type(as_float(x).dtype, weight.dtype, bias.dtype)
+        dtypes = {as_float(x).dtype, weight.dtype, bias.dtype}
+        dtype = np.result_type(*dtypes) if len(dtypes) > 1 else dtypes.pop()
         y = in_single(x.astype(dtype), normalized)
         for tensor in moved:
             tensor.bump_version()

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backend import Array, CudaFile, float64s, import_cupy, int32s, int64s, null
-from .layout import empty_last, last
+from .layout import empties, empty_last, last
 from .norm_kernels import Result, Running, move
 from .tickets import ticket_of
 
@@ -130,7 +130,7 @@ def backward(
     made = gate if code is None else code
     decision = null() if made is None else last(made, 1)
 
-    by = (xp.empty(channels, dtype), xp.empty(channels, dtype))  # weight and bias
+    by = empties(((channels,), dtype), ((channels,), dtype))  # weight and bias
     partials = xp.empty((plan.sums_of_grad[0], channels, 2), SUM)
     sums = (found, partials, ticket_of(partials), *by, *plan.image)
     arguments: tuple[Any, ...] = (g, rows, decision, *plan.results, *plan.across, *sums)
