@@ -1,6 +1,7 @@
 """Datasets and the loader that feeds them to a model."""
 
-from ..cache import cache_dir
+from tinygrad_cupy.cache import cache_dir
+
 from .catalog import load
 from .dataset import ArrayDataset, DataError
 from .download import DownloadError

@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ..cache import write_atomically
+from tinygrad_cupy.cache import write_atomically
+
 from .dataset import DataError
 
 CONTACT_SECONDS = 5.0  # for all mirrors together: without a network it is known after this long

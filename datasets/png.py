@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from tinygrad_cupy.cache import cache_dir, write_atomically
 from tinygrad_cupy.parallel import thread_count
 
-from ..cache import cache_dir, write_atomically
 from .dataset import ArrayDataset, DataError
 
 PARTS = ("train", "test")

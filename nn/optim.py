@@ -104,13 +104,14 @@ class Optimizer:
         rows: dict[str, list[Row]] = {}
         copies: list[_Placed] = []
         for position, param in enumerate(self.params):
-            if param.grad is None or not param.requires_grad:
+            found = param.grad
+            if found is None or not param.requires_grad:
                 continue
             placed = None if kernel is None else self._place(position, param)
             if placed is None:
                 self._step_one(position, param)
             else:
-                grad = _laid_out(param.grad.data, placed.array)
+                grad = _laid_out(found.data, placed.array)
                 row = Row((placed.array, grad, *placed.state), position)
                 rows.setdefault(placed.device, []).append(row)
                 if placed.array is not param.data:

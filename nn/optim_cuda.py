@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_cupy import backend
-from tinygrad_cupy.backend import Array, CudaFile
+from tinygrad_cupy.backend import Array, CudaFile, int32s
 from tinygrad_cupy.tracing import active, keep
 
 _kernels = CudaFile(__file__, "optim.cu")
@@ -106,7 +106,7 @@ class DeviceMemory:
         with self.device:
             for dtype, group in _by_dtype(rows).items():
                 for capacity, table, count, blocks in _tables(group):
-                    arguments = (table, np.int32(count), self.numbers, self.counts, self.ticket)
+                    arguments = (table, *int32s(count), self.numbers, self.counts, self.ticket)
                     defines = _defines(dtype, capacity)
                     _kernels.launch(kernel, max(blocks, 1), arguments, BLOCK, defines=defines)
 

@@ -12,6 +12,8 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = {
     "tracing": 0,
     "parallel": 0,
+    "cache": 0,
+    "native": 1,
     "backend": 1,
     "blaslt": 2,
     "blas": 3,

@@ -510,7 +510,8 @@ def _seed(output: TensorBase, grad: Any, caller: str) -> Tensor:
                 f"[{caller}] only a tensor with one element has a gradient of its own; for shape "
                 f"{output.shape} pass the gradient of what is computed from it"
             )
-        return output._wrap(array_module(output.data).ones_like(output.data))
+        one = array_module(output.data).ones(output.data.shape, output.data.dtype)
+        return output._wrap(one)
     if not hasattr(grad, "shape"):  # a number or a list
         grad = array_module(output.data).asarray(grad, output.data.dtype)
     seed: Tensor = grad if isinstance(grad, TensorBase) else output._wrap(grad)  # type: ignore[assignment]

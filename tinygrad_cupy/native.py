@@ -1,8 +1,8 @@
 """C files compiled at run time by the machine's own compiler, where it has one.
 
-What NVRTC is to the ``.cu`` files, ``cc`` is to the ``.c`` files: they are compiled on first use for
-the processor they run on and kept in the cache folder. Without a compiler everything works through
-NumPy. ``$TINYGRAD_CUPY_CC`` names another compiler (GCC or Clang), or none if it is set but empty.
+What NVRTC is to the ``.cu`` files, ``cc`` is to the ``.c`` files: they are compiled on first use,
+for the processor they run on, and kept in the cache folder. Without a compiler everything works
+through NumPy. ``$TINYGRAD_CUPY_CC`` names another compiler (GCC or Clang), or none if it is empty.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ from .parallel import parallel_map, parts_of, thread_count, workspace
 
 POINTER = ctypes.c_void_p
 
-FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")
+FLAGS = (
+    *("-std=gnu11", "-O3", "-march=native", "-fPIC", "-shared"),
+    *("-fno-math-errno", "-fno-trapping-math"),  # or conditions are not made into vectors
+)
 _lock = threading.Lock()
 
 
@@ -62,8 +65,11 @@ class CFile:
             except (OSError, subprocess.SubprocessError) as error:
                 if os.environ.get("TINYGRAD_CUPY_CC"):
                     said = getattr(error, "stderr", None) or error
-                    raise RuntimeError(f"{compiler()} cannot compile {self.paths}: {said}") from error
+                    raise RuntimeError(f"{compiler()} cannot compile {self}: {said}") from error
                 return None
+
+    def __repr__(self) -> str:
+        return " and ".join(path.name for path in self.paths)
 
     def size(self, name: str, *arguments: Any) -> int:
         """What a function that returns a size returns; there must be a library."""
@@ -87,7 +93,7 @@ class CFile:
         def work(thread: int) -> None:
             share = Share(count, parts[0].stop, len(parts), thread, threads)
             place = workspace("native", (scratch,), np.float32)
-            function(ctypes.byref(sizes), ctypes.byref(share), *passed, place.ctypes.data_as(POINTER))
+            function(ctypes.byref(sizes), ctypes.byref(share), *passed, _passed(place))
 
         if parts:
             parallel_map(work, range(threads))

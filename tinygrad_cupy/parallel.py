@@ -74,7 +74,7 @@ def parallel_map(function: Callable[[T], Any], items: Sequence[T]) -> list[Any]:
     serially. BLAS is held to one thread also for a single item: its own threads go on spinning
     when they are done, which takes the cores from whatever runs next.
     """
-    if thread_count() == 1 or not _region.acquire(blocking=False):
+    if thread_count() == 1 or not items or not _region.acquire(blocking=False):
         return [function(item) for item in items]
     workers = min(thread_count(), len(items))
     try:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import ctypes
 import functools
+
 import numpy as np
 
 from ..backend import Array
 from ..native import CFile
 from ..parallel import parts_of, workspace
 from .conv_kernels import Geometry, Shape
+from .images import channels_last, images_of
 from .windows import Windows
 
 _file = CFile(__file__, "images.c", "conv_cpu.c")
@@ -24,18 +26,10 @@ class _Conv(ctypes.Structure):
 
     _fields_ = [
         (name, ctypes.c_int64)
-        for name in "c h w o oh ow kh kw sh sw ph pw dh dw vectors relu pool".split()
-    ]
-
-
-class Images(ctypes.Structure):
-    """As in images.c: an array (N, C, H, W) with pixels or channels side by side."""
-
-    _fields_ = [
-        ("at", ctypes.c_void_p),
-        ("by_image", ctypes.c_int64),
-        ("by_pixel", ctypes.c_int64),
-        ("by_channel", ctypes.c_int64),
+        for name in (
+            *("c", "h", "w", "o", "oh", "ow", "kh", "kw", "sh", "sw", "ph", "pw", "dh", "dw"),
+            *("vectors", "relu", "pool"),
+        )
     ]
 
 
@@ -83,7 +77,7 @@ def backward(
     sizes = _sizes(x.shape, w.shape, geometry, relu=False, pool=code is not None)
     (n, c, h, width), (o, _, kh, kw) = x.shape, w.shape
     (images, held_x), (grads, held_grad) = images_of(x), images_of(grad)
-    gate, code = (None if v is None else _channels_last(v) for v in (gate, code))
+    gate, code = (None if v is None else channels_last(v) for v in (gate, code))
     dx = turned = None
     margin, block = 0, sizes.vectors * _lanes()
     pitch = -(-o // block) * block
@@ -92,9 +86,11 @@ def backward(
         dx = np.empty((n, h, width, c), np.float32)
         turned = _packed(w[:, :, ::-1, ::-1].transpose(1, 0, 2, 3), vectors, pitch)
         margin = _margin(geometry.windows)
-    parts = len(parts_of(n))
-    dw = workspace("dw", (parts, pitch // block, kh, kw, c, block), np.float32) if needs[1] else None
-    db = workspace("db", (parts, pitch), np.float32) if needs[2] else None
+    parts, dw, db = len(parts_of(n)), None, None
+    if needs[1]:
+        dw = workspace("dw", (parts, pitch // block, kh, kw, c, block), np.float32)
+    if needs[2]:
+        db = workspace("db", (parts, pitch), np.float32)
     arguments = (images, grads, gate, code, turned, vectors, margin, dx, dw, db)
     scratch = _file.size("conv_backward_scratch", sizes, margin)
     _file.run("conv_backward", sizes, n, arguments, scratch)
@@ -106,16 +102,6 @@ def backward(
         None if by_w is None else by_w.reshape(pitch, c, kh, kw)[:o],
         None if db is None else db.sum(axis=0)[:o],
     )
-
-
-def images_of(x: Array) -> tuple[Images, Array]:
-    """x (N, C, H, W) as C sees it, and the array that must live as long: x, or a copy."""
-    if x.strides[2] != x.shape[3] * x.strides[3] or any(s % x.itemsize for s in x.strides):
-        x = np.ascontiguousarray(x)
-    by_image, by_channel, _, by_pixel = (s // x.itemsize for s in x.strides)
-    if x.shape[1] == 1:
-        by_channel = 1  # of one channel a stride says nothing
-    return Images(x.ctypes.data, by_image, by_pixel, by_channel), x
 
 
 def _margin(windows: Windows) -> int:
@@ -150,8 +136,3 @@ def _packed(w: Array, vectors: int, channels: int) -> Array:
         some = w[b * block : (b + 1) * block].transpose(2, 3, 1, 0)
         packed[b, :, :, :c, : some.shape[3]] = some
     return packed
-
-
-def _channels_last(x: Array) -> Array:
-    """x (N, C, H, W) as a contiguous (N, H, W, C)."""
-    return np.ascontiguousarray(x.transpose(0, 2, 3, 1))

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..backend import Array
 from ..parallel import by_parts, workspace
+from . import norm_native
 from .block_kernels import POOL
 from .chunks import (
     at,
@@ -64,6 +65,9 @@ def forward(
     mean, scale, shift = (_along(v, width) for v in (found[0], found[2] * weight, bias))
     n, channels, *size = x.shape
     out = POOL.output_size("max_pool2d", tuple(size)) if pool else size
+    if norm_native.suits(x):
+        y, code = norm_native.apply(x, found[0], found[2] * weight, bias, relu, pool)
+        return _finished(x, y, code, found, running, relu, pool)
     y = np.empty((n, *out, channels), x.dtype)
     code = np.empty(y.shape, np.uint8) if pool else None
 
@@ -81,7 +85,20 @@ def forward(
                 relu_chunk(y[chunk], at(code, chunk))
 
     by_parts(np, task, n)
-    move(running, found, x.size // channels)
+    return _finished(x, y, code, found, running, relu, pool)
+
+
+def _finished(
+    x: Array,
+    y: Array,
+    code: Array | None,
+    found: Array,
+    running: Running,
+    relu: bool,
+    pool: bool,
+) -> Result:
+    """``running`` moved, and what y and code (N, …, C) are a part of."""
+    move(running, found, x.size // x.shape[1])
     result = np.moveaxis(y, -1, 1)
     codes = None if code is None else np.moveaxis(code, -1, 1)
     return Result(result, result if relu and not pool else None, codes, found)
@@ -107,11 +124,15 @@ def _moments(x: Array, eps: float) -> Array:
         return moments
 
     channels, width = x.shape[1], _width(x)
+    found = np.empty((3, channels), x.dtype)
+    mean, var, scale = found
+    if norm_native.suits(x):
+        mean[...], var[...] = norm_native.moments(x)
+        scale[...] = 1 / np.sqrt(var + var.dtype.type(eps))
+        return found
     parts = [chunk for part in by_parts(np, task, len(x)) for chunk in part]
     counts = np.array([count for count, _, _ in parts], x.dtype)[:, None]
     means, squares = (np.stack([part[i] for part in parts]) for i in (1, 2))
-    found = np.empty((3, channels), x.dtype)
-    mean, var, scale = found
     total = counts.sum()
     mean[...] = (counts * means).sum(axis=0) / total
     var[...] = (squares + counts * (means - mean) ** 2).sum(axis=0) / total
@@ -142,49 +163,74 @@ def backward(
 
     dx = weight / √(var + eps) · (g - mean(g) - x̂ · mean(g · x̂)).
     """
-    n, channels, *size = x.shape
-    width = _width(x)
-    mean = _along(found[0], width)
-    dx = np.empty((n, *size, channels), x.dtype)  # until the second pass: the gradient opened
-    opened = gate is not None or code is not None
-
-    def gradient(chunk: slice) -> Array:
-        return dx[chunk] if opened else last(grad[chunk], "grad")
-
-    def sums(part: slice) -> tuple[Array, Array]:
-        by_bias, by_scale = np.zeros((2, channels), x.dtype)
-        for chunk in chunks(part, images_at_once(x)):
-            if opened:
-                open_chunk(grad[chunk], at(gate, chunk), at(code, chunk), dx[chunk])
-            g = _lines(gradient(chunk), width)
-            product = workspace("norm", g.shape, x.dtype)
-            np.subtract(_lines(last(x[chunk], "input"), width), mean, out=product)
-            product *= g
-            by_bias += _sums(g, channels)
-            by_scale += _sums(product, channels)
-        return by_bias, by_scale
-
-    parts = by_parts(np, sums, n)
-    by_bias, by_scale = (sum((part[i] for part in parts[1:]), parts[0][i]) for i in (0, 1))
+    kind = norm_native.Gradient if norm_native.suits(x) else _Gradient
+    gradient = kind(grad, x, found[0], gate, code)
+    by_bias, by_scale = gradient.sums()
     by_weight = by_scale * found[2]
     if not needs_x:
         return None, by_weight, by_bias
-    count = x.dtype.type(x.size // channels)
-    factors = (-found[2] * by_weight / count, by_bias / count, found[2] * weight)
-    slope, mean_g, scale = (_along(v, width) for v in factors)
+    count = x.dtype.type(x.size // x.shape[1])
+    factors = (found[2] * weight, -found[2] * by_weight / count, by_bias / count)
+    return np.moveaxis(gradient.applied(*factors), -1, 1), by_weight, by_bias
 
-    def apply(part: slice) -> None:
-        for chunk in chunks(part, images_at_once(x)):
-            g = _lines(gradient(chunk), width)
-            centred = workspace("norm", g.shape, x.dtype)
-            np.subtract(_lines(last(x[chunk], "input"), width), mean, out=centred)
-            centred *= slope
-            centred += g
-            centred -= mean_g
-            np.multiply(centred, scale, out=_lines(dx[chunk], width))
 
-    by_parts(np, apply, n)
-    return np.moveaxis(dx, -1, 1), by_weight, by_bias
+class _Gradient:
+    """As `norm_native.Gradient`, through NumPy."""
+
+    def __init__(
+        self, grad: Array, x: Array, mean: Array, gate: Array | None, code: Array | None
+    ) -> None:
+        n, channels, *size = x.shape
+        self.grad, self.x, self.gate, self.code = grad, x, gate, code
+        self.width = _width(x)
+        self.mean = _along(mean, self.width)
+        self.dx = np.empty((n, *size, channels), x.dtype)  # at first: the gradient opened
+        self.opened = gate is not None or code is not None
+
+    def sums(self) -> tuple[Array, Array]:
+        """Of the gradient g and of g · (x - mean), for each channel."""
+        x, channels = self.x, self.x.shape[1]
+
+        def sums(part: slice) -> tuple[Array, Array]:
+            by_bias, by_scale = np.zeros((2, channels), x.dtype)
+            for chunk in chunks(part, images_at_once(x)):
+                if self.opened:
+                    gate, code = at(self.gate, chunk), at(self.code, chunk)
+                    open_chunk(self.grad[chunk], gate, code, self.dx[chunk])
+                g = self._gradient(chunk)
+                product = self._centred(chunk)
+                product *= g
+                by_bias += _sums(g, channels)
+                by_scale += _sums(product, channels)
+            return by_bias, by_scale
+
+        parts = by_parts(np, sums, len(x))
+        by_bias, by_scale = (sum((part[i] for part in parts[1:]), parts[0][i]) for i in (0, 1))
+        return by_bias, by_scale
+
+    def applied(self, scale: Array, slope: Array, mean_g: Array) -> Array:
+        """dx (N, …, C) = scale · (g + slope · (x - mean) - mean_g)."""
+        scale, slope, mean_g = (_along(v, self.width) for v in (scale, slope, mean_g))
+
+        def apply(part: slice) -> None:
+            for chunk in chunks(part, images_at_once(self.x)):
+                centred = self._centred(chunk)
+                centred *= slope
+                centred += self._gradient(chunk)
+                centred -= mean_g
+                np.multiply(centred, scale, out=_lines(self.dx[chunk], self.width))
+
+        by_parts(np, apply, len(self.x))
+        return self.dx
+
+    def _gradient(self, chunk: slice) -> Array:
+        rows = self.dx[chunk] if self.opened else last(self.grad[chunk], "grad")
+        return _lines(rows, self.width)
+
+    def _centred(self, chunk: slice) -> Array:
+        rows = _lines(last(self.x[chunk], "input"), self.width)
+        out = workspace("norm", rows.shape, rows.dtype)
+        return np.subtract(rows, self.mean, out=out)
 
 
 # Channels side by side make short runs, so a line of an image, (W · C,), is one operand.

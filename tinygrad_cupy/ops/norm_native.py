@@ -1,0 +1,96 @@
+"""Batch norm on the CPU through ``norm_cpu.c``, where the machine has a C compiler; for float32.
+
+What does not `suit` goes through NumPy, in `norm_kernels`, which says what is computed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+
+import numpy as np
+
+from ..backend import Array
+from ..native import CFile
+from ..parallel import parts_of, workspace
+from .images import channels_last, images_of
+
+_file = CFile(__file__, "images.c", "norm_cpu.c")
+
+
+class _Norm(ctypes.Structure):
+    """As ``Norm`` in norm_cpu.c."""
+
+    _fields_ = [(name, ctypes.c_int64) for name in ("c", "h", "w", "relu", "pool")]
+
+
+def suits(x: Array) -> bool:
+    """Whether x (N, C, …) can be normalized here."""
+    return bool(x.dtype == np.float32 and x.size and _file.library is not None)
+
+
+def moments(x: Array) -> tuple[Array, Array]:
+    """Mean and biased variance of each channel of x (N, C, …), float64."""
+    sizes = _sizes(x, relu=False, pool=False)
+    images, held = images_of(x)
+    pivot = np.ascontiguousarray(x[(0, slice(None), *[0] * (x.ndim - 2))])
+    sums = workspace("moments", (len(parts_of(len(x))), 2, sizes.c), np.float64)
+    _file.run("norm_moments", sizes, len(x), (images, pivot, sums), _scratch(sizes))
+    del held
+    one, two = sums.sum(axis=0) / (x.size // sizes.c)
+    return pivot + one, two - one * one
+
+
+def apply(
+    x: Array, mean: Array, scale: Array, shift: Array, relu: bool, pool: bool
+) -> tuple[Array, Array | None]:
+    """y (N, …, C) = (x - mean) · scale + shift, then ReLU and pool, and the pool's code."""
+    sizes = _sizes(x, relu, pool)
+    images, held = images_of(x)
+    out = [size // 2 for size in x.shape[2:]] if pool else x.shape[2:]
+    y = np.empty((len(x), *out, sizes.c), np.float32)
+    code = np.empty(y.shape, np.uint8) if pool else None
+    arguments = (images, *map(np.ascontiguousarray, (mean, scale, shift)), y, code)
+    _file.run("norm_apply", sizes, len(x), arguments, _scratch(sizes))
+    del held
+    return y, code
+
+
+class Gradient:
+    """That in front of ReLU and pool, from ``grad`` behind them: ``gate`` and ``code`` as there."""
+
+    def __init__(
+        self, grad: Array, x: Array, mean: Array, gate: Array | None, code: Array | None
+    ) -> None:
+        self.x, self.sizes = x, _sizes(x, relu=False, pool=code is not None)
+        (grads, held_grad), (images, held_x) = images_of(grad), images_of(x)
+        self.held = held_grad, held_x
+        gate, code = (None if v is None else channels_last(v) for v in (gate, code))
+        self.arguments = (grads, images, gate, code, np.ascontiguousarray(mean))
+
+    def sums(self) -> tuple[Array, Array]:
+        """Of the gradient g and of g · (x - mean), for each channel."""
+        n = len(self.x)
+        sums = workspace("moments", (len(parts_of(n)), 2, self.sizes.c), np.float64)
+        self._run("norm_backward_sums", sums)
+        one, two = sums.sum(axis=0).astype(np.float32)
+        return one, two
+
+    def applied(self, scale: Array, slope: Array, mean_g: Array) -> Array:
+        """dx (N, …, C) = scale · (g + slope · (x - mean) - mean_g)."""
+        dx = np.empty((len(self.x), *self.x.shape[2:], self.sizes.c), np.float32)
+        self._run("norm_backward_apply", *map(np.ascontiguousarray, (scale, slope, mean_g)), dx)
+        return dx
+
+    def _run(self, name: str, *arguments: Array) -> None:
+        scratch = _scratch(self.sizes)
+        _file.run(name, self.sizes, len(self.x), (*self.arguments, *arguments), scratch)
+
+
+def _sizes(x: Array, relu: bool, pool: bool) -> _Norm:
+    size = (1, 1, *x.shape[2:])
+    return _Norm(x.shape[1], math.prod(size[:-1]), size[-1], relu, pool)
+
+
+def _scratch(sizes: _Norm) -> int:
+    return _file.size("norm_scratch", sizes)
