@@ -166,9 +166,8 @@ def _product(
     code = empty_last(out, BYTE) if pool else None
     if y.size == 0:
         return y, code
-    flags = (f"RELU={relu:d}", f"BIAS={bias is not None:d}", f"POOL={pool:d}")
-    how = (PRECISIONS[blas.get_precision()], limits_here())
-    launch = _product_launch(x.shape, outputs, windows, flags, pool, flip, *how)
+    flags = (relu, bias is not None, pool, flip)
+    launch = _product_launch(x.shape, outputs, windows, flags, blas.get_precision(), limits_here())
     if launch is None:
         return None
     launch(
@@ -183,26 +182,29 @@ def _product_launch(
     x_shape: Shape,
     outputs: int,
     windows: Windows,
-    flags: tuple[str, ...],
-    pool: bool,
-    flip: bool,
-    precision: int,
+    flags: tuple[bool, ...],
+    precision: str,
     limits: Limits,
 ) -> _Launch | None:
+    """`_product`'s, for ``flags`` (relu, bias, pool, flip)."""
+    names = ("RELU", "BIAS", "POOL", "FLIP")
+    macros = tuple(f"{name}={flag:d}" for name, flag in zip(names, flags, strict=True))
+    *_, pool, flip = flags
     channels, sizes = x_shape[1], _sizes(x_shape, windows)
     n, _, _, oh, ow = sizes
     down, across = (oh // 2, ow // 2) if pool else (oh, ow)
     if not flip and few_channels((outputs, channels, *windows.kernel)):
         threads = n * down * (across if pool else -(-ow // 4)) * -(-outputs // 4)
         blocks = min(_few.blocks(threads), 16 * limits.processors)
-        defines = (*shape_defines(channels, outputs, windows), *flags)
+        defines = (*shape_defines(channels, outputs, windows), *macros[:3])
         return _Launch(_few, "few_forward", blocks, int32s(*sizes), defines)
-    plan = forward_plan(channels, outputs, windows, sizes, pool, precision, limits)
+    number = PRECISIONS[precision]
+    plan = forward_plan(channels, outputs, windows, sizes, pool, number, limits)
     if plan is None:
         return None
     pixels = n * down * across * (4 if pool else 1)
     numbers = int32s(*sizes, pixels, plan.tiles, plan.capacity)
-    defines = (*plan.defines, *flags, f"FLIP={flip:d}")
+    defines = (*plan.defines, *macros)
     return _Launch(_forward, "conv_forward", plan.grid, numbers, defines, plan.shared)
 
 
@@ -212,8 +214,7 @@ def _weight_and_bias(
     """dw (O, C, KH, KW) and db (O,) from x and the gradient g of y; None where no tile fits."""
     if few_channels(w_shape):
         return _few_weight(x, g, None, None, windows, w_shape)
-    how = (PRECISIONS[blas.get_precision()], limits_here())
-    launch = _weight_launch(x.shape, w_shape, windows, *how)
+    launch = _weight_launch(x.shape, w_shape, windows, blas.get_precision(), limits_here())
     if launch is None:
         return None
     sums = _Sums(w_shape, launch.grid)
@@ -223,10 +224,11 @@ def _weight_and_bias(
 
 @functools.lru_cache(1024)
 def _weight_launch(
-    x_shape: Shape, w_shape: Shape, windows: Windows, precision: int, limits: Limits
+    x_shape: Shape, w_shape: Shape, windows: Windows, precision: str, limits: Limits
 ) -> _Launch | None:
     n, _, _, oh, ow = sizes = _sizes(x_shape, windows)
-    plan = weight_plan(w_shape[1], w_shape[0], windows, sizes, precision, limits)
+    number = PRECISIONS[precision]
+    plan = weight_plan(w_shape[1], w_shape[0], windows, sizes, number, limits)
     if plan is None:
         return None
     numbers = int32s(*sizes, n * oh * ow, plan.tiles, plan.capacity)

@@ -10,6 +10,7 @@ from .. import blas
 from ..autograd import Op, TensorBase, is_grad_enabled
 from ..backend import Array, CudaFile, import_cupy, int32s, int64s, is_cuda, null
 from .functions import ReluGate
+from .shape import Permute
 from .tickets import ticket_of
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Linear(Op):
         grad, total = _gate_and_sum(grad, y, biased and self.needs[2])
         found = (
             MatMul()(grad, weight) if self.needs[0] else None,  # (N, I)
-            MatMul()(grad.T, x) if self.needs[1] else None,  # (O, I)
+            MatMul()(Permute((1, 0))(grad), x) if self.needs[1] else None,  # (O, I)
         )
         return (*found, total) if biased else found
 
@@ -165,6 +166,8 @@ class LinalgMixin(TensorBase):
             raise ValueError(f"[linear] expected bias {weight.shape[:1]}, got {bias.shape}")
         rows = x if len(x.shape) == 2 else x.reshape(-1, x.shape[-1])
         inputs = (rows, weight) if bias is None else (rows, weight, bias)
-        dtype = np.result_type(*[t.dtype for t in inputs])
-        y = (LinearRelu if relu else Linear)()(*[t.astype(dtype) for t in inputs])
+        if len({t.dtype for t in inputs}) > 1:
+            dtype = np.result_type(*[t.dtype for t in inputs])
+            inputs = tuple(t.astype(dtype) for t in inputs)
+        y = (LinearRelu if relu else Linear)()(*inputs)
         return y if len(x.shape) == 2 else y.reshape(*x.shape[:-1], weight.shape[0])

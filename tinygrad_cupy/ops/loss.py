@@ -215,10 +215,11 @@ class LossMixin(TensorBase):
                 f"[cross_entropy] expected label_smoothing from 0 to 1, got {label_smoothing}"
             )
         shape = logits.shape
-        if device_of(labels) != device_of(logits.data):
+        place, device = device_of(labels), device_of(logits.data)
+        if place != device:
             raise ValueError(
-                f"[cross_entropy] expected the classes on {device_of(logits.data)} like the "
-                f"logits, got {device_of(labels)}; move them with .to(device)"
+                f"[cross_entropy] expected the classes on {device} like the logits, got {place}; "
+                "move them with .to(device)"
             )
         if labels.dtype.kind not in "iu":
             raise TypeError(f"[cross_entropy] expected integer classes, got dtype {labels.dtype}")

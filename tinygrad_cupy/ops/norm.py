@@ -87,8 +87,8 @@ class NormMixin(TensorBase):
         ``relu`` and ``pool`` are ``.relu()`` and ``.max_pool2d(2)`` behind it, as one operation.
         """
         x: Any = self
-        channels = x.shape[1] if len(x.shape) > 1 else None
-        if any(t.shape != (channels,) for t in (weight, bias, running_mean, running_var)):
+        vector = x.shape[1:2]
+        if {vector} != {t.shape for t in (weight, bias, running_mean, running_var)}:
             raise ValueError(
                 f"[batch_norm] expected input (N, C, …) with C = {weight.shape[0]}, got shape "
                 f"{x.shape}"
