@@ -14,6 +14,7 @@ import functools
 import itertools
 import math
 import threading
+import weakref
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -136,7 +137,7 @@ class _Plan:
         self.alpha, self.beta = scales.ctypes.data, scales.ctypes.data + scales.itemsize
         scaled_in = found.data["CUDA_R_64F" if scales.itemsize == 8 else "CUDA_R_32F"]
         compute_type = found.cublas.ComputeType[compute]
-        self.operation = lt.matmul_desc_create(int(compute_type), int(scaled_in))
+        self.operation = self._owned("matmul_desc", int(compute_type), int(scaled_in))
         a, b, y = matrices
         turned = {False: found.cublas.Operation.N, True: found.cublas.Operation.T}
         self._set("TRANSA", int(turned[b.by_columns]))
@@ -153,6 +154,13 @@ class _Plan:
         self.algorithm = self.choice.ptr if self.works else 0
         self.workspace = int(self.choice.workspace_size) if self.works else 0
 
+    def _owned(self, kind: str, *arguments: int) -> int:
+        """A new descriptor that goes with this plan, but not while Python shuts down."""
+        made: int = getattr(self.library.lt, f"{kind}_create")(*arguments)
+        destroy = getattr(self.library.lt, f"{kind}_destroy")
+        weakref.finalize(self, destroy, made).atexit = False
+        return made
+
     def _set(self, name: str, value: int) -> None:
         self.library.set("matmul_desc", self.operation, name, value)
 
@@ -164,7 +172,7 @@ class _Plan:
     def _layout(self, matrix: _Matrix, batch: int) -> int:
         sides = matrix.rows, matrix.columns
         stored = sides if matrix.by_columns else sides[::-1]
-        made: int = self.library.lt.matrix_layout_create(self.data, *stored, matrix.leading)
+        made = self._owned("matrix_layout", self.data, *stored, matrix.leading)
         if batch > 1:
             self.library.set("matrix_layout", made, "BATCH_COUNT", batch)
             self.library.set("matrix_layout", made, "STRIDED_BATCH_OFFSET", matrix.step)
@@ -210,12 +218,6 @@ class _Plan:
         with self.lock:
             self._point_at(bias)
             self.library.lt.matmul(*arguments)
-
-    def __del__(self) -> None:
-        for layout in getattr(self, "layouts", ()):
-            self.library.lt.matrix_layout_destroy(layout)
-        if hasattr(self, "operation"):
-            self.library.lt.matmul_desc_destroy(self.operation)
 
 
 _plans: dict[Any, _Plan | str] = {}  # or what else to do, see `_make`
