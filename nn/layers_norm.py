@@ -40,7 +40,8 @@ class BatchNorm(Module):
     def forward(self, x: Tensor, relu: bool = False, pool: bool = False) -> Tensor:
         checks.input_axes(self, x, *self.layouts)
         checks.input_size(self, x, 1, self.num_features, "input channels")
-        if self.training and x.size == self.num_features:
+        training = self.training
+        if training and x.size == self.num_features:
             raise ValueError(
                 f"[{type(self).__name__}] expected more than one value per channel in training, "
                 f"got one (input shape {x.shape}): a batch of one has no variance"
@@ -51,7 +52,7 @@ class BatchNorm(Module):
             self.bias,
             self.running_mean,
             self.running_var,
-            training=self.training,
+            training=training,
             momentum=self.momentum,
             eps=self.eps,
             relu=relu,

@@ -219,7 +219,7 @@ class Op:
             raise
         shares = self.view and may_share_memory(array, first.data)
         result = first._alias(array) if shares else first._wrap(array)
-        if _mode.recording and self.differentiable and any(x.requires_grad for x in tensors):
+        if _mode.recording and self.differentiable:
             self._record(inputs, result)
         return result
 
@@ -260,16 +260,25 @@ class Op:
     # --- the graph ------------------------------------------------------------------------------
 
     def _record(self, inputs: tuple[Any, ...], result: Tensor) -> None:
+        """Make this a node of the graph, if a gradient of an input may be wanted."""
+        edges: list[Edge] = []
+        known: list[Any] = []
+        wanted = False
+        for x in inputs:
+            if isinstance(x, TensorBase):
+                edges.append(x._edge())
+                known.append((x.data.shape, x.data.dtype))
+                wanted = wanted or x.requires_grad
+            else:
+                edges.append(None)
+                known.append(None)
+        if not wanted:
+            return
         if "edges" in self.__dict__:
             raise RuntimeError(
                 f"[{type(self).__name__}] this instance is a node of a graph already; make a new "
                 "one for every call"
             )
-        edges, known = [], []
-        for x in inputs:
-            is_tensor = isinstance(x, TensorBase)
-            edges.append(x._edge() if is_tensor else None)
-            known.append((x.data.shape, x.data.dtype) if is_tensor else None)
         self.edges, self.inputs = tuple(edges), tuple(known)
         self._saved = []
         for slot, reader in zip(self._slots, self._readers, strict=True):

@@ -279,7 +279,7 @@ class CudaFile:
         defines: tuple[str, ...] = (),
     ) -> None:
         """Run ``name`` on a grid of ``blocks`` of ``block`` threads with ``shared`` bytes each."""
-        kernel = self.kernel(name, defines)
+        kernel = self._kernels.get((name, defines)) or self.kernel(name, defines)
         if shared > 48 << 10 and kernel.max_dynamic_shared_size_bytes < shared:
             kernel.max_dynamic_shared_size_bytes = shared
         grid = blocks if isinstance(blocks, tuple) else (blocks,)

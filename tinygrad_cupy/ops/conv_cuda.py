@@ -24,7 +24,7 @@ from .conv_plans import (
     few_channels,
     few_plan,
     forward_plan,
-    limits_here,
+    limits_of,
     shape_defines,
     weight_plan,
 )
@@ -119,13 +119,18 @@ def _suits(x: Array, other: Array, geometry: Geometry) -> bool:
 
     ``other`` is the weight or a gradient: O or C is its second axis.
     """
-    if x.dtype != FLOAT or other.dtype != FLOAT or geometry.groups != 1:
+    if x.dtype != FLOAT or other.dtype != FLOAT:
         return False
-    if x.size == 0 or other.size == 0 or not limits_here().tensor_cores:
+    return _fits(x.shape, other.shape, geometry) and limits_of(x).tensor_cores
+
+
+@functools.lru_cache(1024)
+def _fits(x_shape: Shape, other_shape: Shape, geometry: Geometry) -> bool:
+    if geometry.groups != 1 or 0 in x_shape or 0 in other_shape:
         return False
-    (n, channels, *size), windows = x.shape, geometry.windows
-    height, width = windows.padded_size(size)
-    return bool(n * height * width * max(channels, other.shape[1]) < 2**31)
+    n, channels, *size = x_shape
+    pixels = n * math.prod(geometry.windows.padded_size(tuple(size)))
+    return pixels * max(channels, other_shape[1]) < 2**31
 
 
 # --- launching ----------------------------------------------------------------------------------
@@ -167,7 +172,7 @@ def _product(
     if y.size == 0:
         return y, code
     flags = (relu, bias is not None, pool, flip)
-    launch = _product_launch(x.shape, outputs, windows, flags, blas.get_precision(), limits_here())
+    launch = _product_launch(x.shape, outputs, windows, flags, blas.get_precision(), limits_of(x))
     if launch is None:
         return None
     launch(
@@ -214,7 +219,7 @@ def _weight_and_bias(
     """dw (O, C, KH, KW) and db (O,) from x and the gradient g of y; None where no tile fits."""
     if few_channels(w_shape):
         return _few_weight(x, g, None, None, windows, w_shape)
-    launch = _weight_launch(x.shape, w_shape, windows, blas.get_precision(), limits_here())
+    launch = _weight_launch(x.shape, w_shape, windows, blas.get_precision(), limits_of(x))
     if launch is None:
         return None
     sums = _Sums(w_shape, launch.grid)
@@ -240,7 +245,7 @@ def _few_weight(
 ) -> tuple[Array, Array]:
     """The same with few channels, where g may also be the gradient behind ReLU or the max-pool."""
     kind = 2 if code is not None else 1 if gate is not None else 0
-    launch = _few_weight_launch(x.shape, w_shape, windows, g.size, kind, limits_here())
+    launch = _few_weight_launch(x.shape, w_shape, windows, g.size, kind, limits_of(x))
     sums = _Sums(w_shape, launch.grid)
     extra = [null() if array is None else last(array) for array in (gate, code)]
     launch(last(x), last(g), *extra, *sums.parts)

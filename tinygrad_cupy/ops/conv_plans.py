@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..backend import import_cupy
+from ..backend import Array, import_cupy
 from .windows import Windows
 
 Shape = tuple[int, ...]
@@ -39,9 +39,9 @@ def _limits_of(device: int) -> Limits:
     )
 
 
-def limits_here() -> Limits:
-    """The limits of the GPU in use."""
-    return _limits_of(import_cupy().cuda.runtime.getDevice())
+def limits_of(array: Array) -> Limits:
+    """The limits of the GPU that holds ``array``."""
+    return _limits_of(array.data.device_id)
 
 
 @dataclass(frozen=True)

@@ -36,13 +36,19 @@ def empty_last(shape: tuple[int, ...], dtype: np.dtype) -> Array:
 def empties(*wanted: tuple[tuple[int, ...], np.dtype]) -> list[Array]:
     """New arrays of these shapes and dtypes in one piece of memory: small ones that live alike."""
     cupy = import_cupy()
-    sizes = [math.prod(shape) * dtype.itemsize for shape, dtype in wanted]
-    starts = [0, *itertools.accumulate(-(-size // APART) * APART for size in sizes)]
-    memory = cupy.cuda.alloc(starts[-1])
+    *starts, size = _starts(wanted)
+    memory = cupy.cuda.alloc(size)
     return [
         cupy.ndarray(shape, dtype, memory + start)
-        for (shape, dtype), start in zip(wanted, starts[:-1], strict=True)
+        for (shape, dtype), start in zip(wanted, starts, strict=True)
     ]
+
+
+@functools.lru_cache(4096)
+def _starts(wanted: tuple[tuple[tuple[int, ...], np.dtype], ...]) -> list[int]:
+    """Where each array begins in their memory, and the size of that, in bytes."""
+    sizes = [math.prod(shape) * dtype.itemsize for shape, dtype in wanted]
+    return [0, *itertools.accumulate(-(-size // APART) * APART for size in sizes)]
 
 
 def last(x: Array, alignment: int = ALIGNED) -> Array:
