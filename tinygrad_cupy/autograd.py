@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from .backend import Array, array_module, device_of, may_share_memory, on_device_of
+from .backend import Array, array_module, device_of, home_of, may_share_memory
 from .tracing import active
 
 if TYPE_CHECKING:
@@ -210,9 +210,9 @@ class Op:
             self._check_devices(tensors)
         if active.run is not None:
             active.run.uses(tensors)
-        self.xp = array_module(first.data)
+        self.xp, device = home_of(first.data)
         try:
-            with on_device_of(first.data):
+            with device:
                 array = self.forward(*[x.data if isinstance(x, TensorBase) else x for x in inputs])
         except ValueError as error:
             self._blame_shapes(tensors, error)

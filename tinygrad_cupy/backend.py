@@ -163,6 +163,11 @@ def to_device(array: Array, device: str) -> Array:
         return cupy.asarray(array)
 
 
+def home_of(array: Array) -> tuple[Any, AbstractContextManager[Any]]:
+    """`array_module` and `on_device_of`."""
+    return (import_cupy(), array.device) if is_cuda(array) else (np, _NOWHERE_ELSE)
+
+
 def to_numpy(array: Array) -> np.ndarray:
     """A NumPy array with the values of ``array``; always a copy of its own."""
     if not is_cuda(array):

@@ -165,7 +165,7 @@ class LinalgMixin(TensorBase):
         if bias is not None and bias.shape != weight.shape[:1]:
             raise ValueError(f"[linear] expected bias {weight.shape[:1]}, got {bias.shape}")
         rows = x if len(x.shape) == 2 else x.reshape(-1, x.shape[-1])
-        inputs = (rows, weight) if bias is None else (rows, weight, bias)
+        inputs: tuple[Tensor, ...] = (rows, weight) if bias is None else (rows, weight, bias)
         if len({t.dtype for t in inputs}) > 1:
             dtype = np.result_type(*[t.dtype for t in inputs])
             inputs = tuple(t.astype(dtype) for t in inputs)
