@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from .backend import Array, array_module, device_of, home_of, may_share_memory
+from .backend import Array, array_module, cuda_count, device_of, home_of, may_share_memory
 from .tracing import active
 
 if TYPE_CHECKING:
@@ -240,6 +240,9 @@ class Op:
         return self
 
     def _check_devices(self, tensors: list[TensorBase]) -> None:
+        kinds = {type(x.data) for x in tensors}
+        if len(kinds) == 1 and (np.ndarray in kinds or cuda_count() == 1):
+            return
         devices = {device_of(x.data) for x in tensors}
         if len(devices) > 1:
             raise ValueError(

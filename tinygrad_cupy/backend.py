@@ -54,6 +54,12 @@ def cuda_available() -> bool:
         return False
 
 
+@functools.cache
+def cuda_count() -> int:
+    """How many CUDA devices CuPy sees."""
+    return int(import_cupy().cuda.runtime.getDeviceCount())
+
+
 def is_cuda(array: Array) -> bool:
     """Whether ``array`` lives on a CUDA device (is a CuPy array)."""
     if type(array) is _cupy_array:
