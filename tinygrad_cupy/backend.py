@@ -204,23 +204,27 @@ def synchronize() -> None:
 
 @functools.lru_cache(4096)
 def int32s(*values: int) -> tuple[Any, ...]:
-    """Arguments of a launch, of type int.
-
-    What CuPy makes of NumPy's numbers at each launch, a microsecond for each, is made once.
-    """
-    return tuple(map(getattr(import_cupy().cuda.function, "CInt32", np.int32), values))
+    """Arguments of a launch, of type int."""
+    return _by_value(np.int32, values)
 
 
 @functools.lru_cache(4096)
 def int64s(*values: int) -> tuple[Any, ...]:
     """Arguments of a launch, of type long long."""
-    return tuple(map(getattr(import_cupy().cuda.function, "CInt64", np.int64), values))
+    return _by_value(np.int64, values)
 
 
 @functools.lru_cache(4096)
 def float64s(*values: float) -> tuple[Any, ...]:
     """Arguments of a launch, of type double."""
-    return int64s(*(int(np.float64(value).view(np.int64)) for value in values))
+    return _by_value(np.float64, values)
+
+
+def _by_value(dtype: Any, values: tuple[float, ...]) -> tuple[Any, ...]:
+    """What CuPy makes of such numbers at every launch, made once."""
+    # CuPy takes an array of one element by value; without this class it makes the argument itself.
+    argument = getattr(import_cupy().cuda.function, "CNumpyArray", np.asarray)
+    return tuple([argument(np.array(value, dtype)) for value in values])
 
 
 def null() -> Any:
