@@ -1,0 +1,204 @@
+"""C files on the CPU: that they compile, against the plain kernels, and what is without a compiler."""
+
+import ctypes
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tinygrad_cupy import native
+from tinygrad_cupy.ops import block_kernels, conv_kernels, conv_native, norm_kernels, norm_native
+from tinygrad_cupy.ops.conv_kernels import Geometry
+from tinygrad_cupy.ops.windows import Windows
+
+NEAR = 1e-5  # relative, by norm
+
+needs_compiler = pytest.mark.skipif(native.compiler() is None, reason="needs a C compiler")
+
+
+def near(found: np.ndarray | None, expected: np.ndarray, terms: float = 0.0) -> bool:
+    """Whether two arrays agree; ``terms`` is the norm of what was added up to them."""
+    assert found is not None
+    assert found.shape == expected.shape
+    scale = max(float(np.linalg.norm(expected)), terms)
+    return float(np.linalg.norm(found.astype(np.float64) - expected)) <= NEAR * scale
+
+
+def images(rng: np.random.Generator, shape: tuple[int, ...], last: bool) -> np.ndarray:
+    """Random images (N, C, H, W), with their channels last in memory or not."""
+    n, c, h, w = shape
+    if last:
+        return rng.standard_normal((n, h, w, c), np.float32).transpose(0, 3, 1, 2)
+    return rng.standard_normal(shape, np.float32)
+
+
+@needs_compiler
+@pytest.mark.parametrize("channels", [(1, 8), (3, 17), (17, 33), (64, 64), (33, 1)], ids=str)
+@pytest.mark.parametrize("kernel", [(3, 3), (5, 5), (1, 1), (3, 2)], ids=str)
+@pytest.mark.parametrize(
+    "windows",
+    [((1, 1), (0, 0), (1, 1)), ((1, 1), (1, 1), (1, 1)), ((2, 3), (0, 2), (1, 1)),
+     ((1, 1), (2, 0), (1, 2)), ((2, 1), (4, 1), (2, 1))],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.parametrize("tail", [(False, False), (True, False), (False, True), (True, True)])
+def test_a_convolution_is_that_of_the_plain_kernels(
+    channels: tuple[int, int],
+    kernel: tuple[int, int],
+    windows: tuple[tuple[int, int], ...],
+    tail: tuple[bool, bool],
+    rng: np.random.Generator,
+) -> None:
+    stride, padding, dilation = windows
+    geometry = Geometry(Windows(kernel, stride, padding, dilation), 1)
+    relu, pool = tail
+    (c, o), n = channels, int(rng.choice([1, 7, 33]))
+    last = bool(rng.integers(2))
+    x = images(rng, (n, c, 13, 17), last)
+    w = rng.standard_normal((o, c, *kernel), np.float32)
+    bias = rng.standard_normal(o, np.float32)
+    y, code = conv_native.forward(x, w, bias, geometry, relu, pool)
+    expected, places = block_kernels.forward(x, w, bias, geometry, relu, pool)
+    assert near(y, expected)
+    if code is not None and places is not None:
+        assert (code != places).mean() < 1e-3  # maxima that differ in the last bits
+    grad = images(rng, y.shape, last)
+    needs = (conv_native.suits(x, w, geometry, needs_x=True), True, True)
+    gate = y if relu and not pool else None
+    found = conv_native.backward(grad, x, w, gate, code, geometry, needs)
+    expected = block_kernels.backward(grad, x, w, y, code, geometry, relu, pool, needs)
+    terms = float(np.linalg.norm(grad))
+    for a, b in zip(found, expected, strict=True):
+        assert a is None if b is None else near(a, b, terms)
+
+
+@needs_compiler
+def test_a_gradient_by_the_input_only_where_it_can(rng: np.random.Generator) -> None:
+    x, w = images(rng, (2, 3, 9, 9), False), rng.standard_normal((4, 3, 3, 3), np.float32)
+    for stride, padding, expected in (((1, 1), (1, 1), True), ((2, 2), (1, 1), False)):
+        geometry = Geometry(Windows((3, 3), stride, padding, (1, 1)), 1)
+        assert conv_native.suits(x, w, geometry)
+        assert conv_native.suits(x, w, geometry, needs_x=True) is expected
+    assert not conv_native.suits(x.astype(np.float64), w.astype(np.float64), geometry)
+    assert not conv_native.suits(x, w, Geometry(geometry.windows, 3))
+
+
+@needs_compiler
+@pytest.mark.parametrize("shape", [(7, 3, 9, 11), (1, 17, 4, 4), (40, 64, 6, 5), (9, 1, 3, 3)])
+@pytest.mark.parametrize("tail", [(False, False), (True, False), (False, True), (True, True)])
+def test_batch_norm_is_that_of_the_plain_kernels(
+    shape: tuple[int, ...],
+    tail: tuple[bool, bool],
+    rng: np.random.Generator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    relu, pool = tail
+    last = bool(rng.integers(2))
+    x = images(rng, shape, last) * np.float32(3) + np.float32(50)
+    weight, bias = rng.standard_normal((2, shape[1]), np.float32)
+    results = []
+    for plain in (False, True):
+        if plain:
+            monkeypatch.setattr(norm_native, "suits", lambda x: False)
+        running = norm_kernels.Running(*np.zeros((2, shape[1]), np.float32), None, 0.1)
+        results.append((norm_kernels.forward(x, weight, bias, 1e-5, running, relu, pool), running))
+    (found, moved), (expected, moved_plainly) = results
+    # At 50 ± 3 a float32 input itself is exact to 1e-6 of a standard deviation.
+    np.testing.assert_allclose(found.y, expected.y, rtol=0, atol=2e-5)
+    np.testing.assert_allclose(found.found, expected.found, rtol=1e-5)
+    np.testing.assert_allclose(moved.mean, moved_plainly.mean, rtol=1e-6)
+    np.testing.assert_allclose(moved.var, moved_plainly.var, rtol=1e-5)
+    grad = images(rng, found.y.shape, last)
+    gradients = []
+    for kind in (norm_native.Gradient, norm_kernels._Gradient):
+        gradient = kind(grad, x, found.found[0], found.gate, found.code)
+        factors = rng.standard_normal((3, shape[1]), np.float32) if not gradients else factors
+        gradients.append((*gradient.sums(), gradient.applied(*factors)))
+    for a, b in zip(*gradients, strict=True):
+        assert near(a, b, 10 * float(np.linalg.norm(grad)))
+
+
+@needs_compiler
+def test_nothing_beyond_the_outputs_is_written(rng: np.random.Generator) -> None:
+    """Outputs stand between poisoned margins, and none of their own poison may stay."""
+    n, c, h, w, o = 5, 3, 9, 10, 17
+    geometry = Geometry(Windows((3, 3), (1, 1), (1, 1), (1, 1)), 1)
+    sizes = conv_native._sizes((n, c, h, w), (o, c, 3, 3), geometry, False, False)
+    x = images(rng, (n, c, h, w), False)
+    weight = rng.standard_normal((o, c, 3, 3), np.float32)
+    held, _ = conv_native.images_of(x)
+    y = np.full(n * h * w * o + 200, np.nan, np.float32)
+    inner = y[100:-100]
+    matrix = conv_native._packed(weight, sizes.vectors, c)
+    arguments = (held, matrix, np.zeros(o, np.float32), inner, None)
+    scratch = conv_native._file.size("conv_forward_scratch", sizes)
+    conv_native._file.run("conv_forward", sizes, n, arguments, scratch)
+    assert np.isnan(y[:100]).all()
+    assert np.isnan(y[-100:]).all()
+    found = inner.reshape(n, h, w, o).transpose(0, 3, 1, 2)
+    assert near(found, conv_kernels.conv_forward(x, weight, None, geometry))
+
+
+@needs_compiler
+def test_the_same_bits_with_any_number_of_threads(rng: np.random.Generator) -> None:
+    script = (
+        "import numpy as np, tinygrad_cupy as tg\n"
+        "from tinygrad_cupy.nn import models\n"
+        "x = np.random.default_rng(0).standard_normal((40, 1, 28, 28), np.float32)\n"
+        "model = models.build('deep')\n"
+        "loss = model(tg.Tensor(x)).cross_entropy(tg.Tensor(np.arange(40) % 10))\n"
+        "loss.backward()\n"
+        "print(loss.item(), *[p.grad.numpy().tobytes().hex()[:4000] for p in model.parameters()])\n"
+    )
+    outputs = [_run(script, TINYGRAD_CUPY_THREADS=threads) for threads in ("1", "2", "3")]
+    assert outputs[0] == outputs[1] == outputs[2]
+
+
+def test_without_a_compiler_numpy_does_it() -> None:
+    script = (
+        "from tinygrad_cupy import native\n"
+        "from tinygrad_cupy.ops import conv_native\n"
+        "print(native.compiler(), conv_native._file.library)"
+    )
+    assert _run(script, TINYGRAD_CUPY_CC="").split() == ["None", "None"]
+
+
+def test_a_compiler_that_is_not_there_is_named() -> None:
+    script = "from tinygrad_cupy import native\nnative.compiler()"
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        _run(script, TINYGRAD_CUPY_CC="no-such-compiler")
+    assert "expected a C compiler, found no 'no-such-compiler'" in caught.value.stderr
+
+
+@needs_compiler
+def test_a_file_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    native._folder.cache_clear()
+    try:
+        (tmp_path / "one.c").write_text("long long one(void) { return 1; }\n")
+        for _ in range(2):
+            file = native.CFile(str(tmp_path / "x.py"), "one.c")
+            assert isinstance(file.library, ctypes.CDLL)
+            assert file.size("one") == 1
+        assert len(list((tmp_path / "tinygrad_cupy" / "native").iterdir())) == 1
+        (tmp_path / "one.c").write_text("this is not C\n")
+        assert native.CFile(str(tmp_path / "x.py"), "one.c").library is None
+        monkeypatch.setenv("TINYGRAD_CUPY_CC", "cc")
+        with pytest.raises(RuntimeError, match=r"cannot compile one\.c: .*error"):
+            _ = native.CFile(str(tmp_path / "x.py"), "one.c").library
+    finally:
+        native._folder.cache_clear()
+
+
+def _run(script: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "TINYGRAD_CUPY_DEVICE": "cpu", **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
