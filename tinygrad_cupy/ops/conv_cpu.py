@@ -49,9 +49,9 @@ def block_forward(
 ) -> tuple[Array, Array | None]:
     """Convolution, then bias, ReLU and 2 × 2 max-pool where wanted: y and the pool's code."""
     out_size = geometry.windows.output_size("conv2d", x.shape[2:])
+    size = POOL.output_size("max_pool2d", out_size) if pool else out_size
     if conv_native.suits(x, w, geometry):
         return conv_native.forward(x, w, bias, geometry, relu, pool)
-    size = POOL.output_size("max_pool2d", out_size) if pool else out_size
     y = np.empty((x.shape[0], *size, w.shape[0]), x.dtype)
     code = np.empty(y.shape, np.uint8) if pool else None
     by_rows = conv_rows.suits(geometry, x.shape, w.shape, out_size)
