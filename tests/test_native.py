@@ -12,6 +12,7 @@ import pytest
 from tinygrad_cupy import native
 from tinygrad_cupy.ops import block_kernels, conv_kernels, conv_native, norm_kernels, norm_native
 from tinygrad_cupy.ops.conv_kernels import Geometry
+from tinygrad_cupy.ops.images import images_of
 from tinygrad_cupy.ops.windows import Windows
 
 NEAR = 1e-5  # relative, by norm
@@ -103,7 +104,9 @@ def test_batch_norm_is_that_of_the_plain_kernels(
     for plain in (False, True):
         if plain:
             monkeypatch.setattr(norm_native, "suits", lambda x: False)
-        running = norm_kernels.Running(*np.zeros((2, shape[1]), np.float32), None, 0.1)
+        running = norm_kernels.Running(
+            np.zeros(shape[1], np.float32), np.zeros(shape[1], np.float32), None, 0.1
+        )
         results.append((norm_kernels.forward(x, weight, bias, 1e-5, running, relu, pool), running))
     (found, moved), (expected, moved_plainly) = results
     # At 50 ± 3 a float32 input itself is exact to 1e-6 of a standard deviation.
@@ -112,10 +115,10 @@ def test_batch_norm_is_that_of_the_plain_kernels(
     np.testing.assert_allclose(moved.mean, moved_plainly.mean, rtol=1e-6)
     np.testing.assert_allclose(moved.var, moved_plainly.var, rtol=1e-5)
     grad = images(rng, found.y.shape, last)
-    gradients = []
+    gradients: list[tuple[np.ndarray, ...]] = []
+    factors = rng.standard_normal((3, shape[1]), np.float32)
     for kind in (norm_native.Gradient, norm_kernels._Gradient):
         gradient = kind(grad, x, found.found[0], found.gate, found.code)
-        factors = rng.standard_normal((3, shape[1]), np.float32) if not gradients else factors
         gradients.append((*gradient.sums(), gradient.applied(*factors)))
     for a, b in zip(*gradients, strict=True):
         assert near(a, b, 10 * float(np.linalg.norm(grad)))
@@ -129,7 +132,7 @@ def test_nothing_beyond_the_outputs_is_written(rng: np.random.Generator) -> None
     sizes = conv_native._sizes((n, c, h, w), (o, c, 3, 3), geometry, False, False)
     x = images(rng, (n, c, h, w), False)
     weight = rng.standard_normal((o, c, 3, 3), np.float32)
-    held, _ = conv_native.images_of(x)
+    held, _ = images_of(x)
     y = np.full(n * h * w * o + 200, np.nan, np.float32)
     inner = y[100:-100]
     matrix = conv_native._packed(weight, sizes.vectors, c)
