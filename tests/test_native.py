@@ -1,4 +1,4 @@
-"""C files on the CPU: that they compile, against the plain kernels, and what is without a compiler."""
+"""C files on the CPU against the plain kernels, and what is done without a compiler."""
 
 import ctypes
 import os
