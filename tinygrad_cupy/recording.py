@@ -152,6 +152,11 @@ class Recording:
         if grad.before is None:
             return
         if self.capturing:
+            if id(leaf) in self.inputs:
+                self.refuse(
+                    "the gradient of an argument, which it has already, is added to or read",
+                    "set its .grad to None inside, before backward(), or use tg.grad",
+                )
             array = grad.before.data
             grad.entry = leaf._grad = Tensor._wrap(array_module(array).empty_like(array))
         else:
