@@ -88,9 +88,9 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = recording.Recording
 
     def recording_without_device(
-        name: str, arguments: Any, on_gpu: bool, capturing: bool = False
+        name: str, arguments: Any, on_gpu: bool, like: Any = None
     ) -> recording.Recording:
-        return plain(name, arguments, False, capturing)
+        return plain(name, arguments, False, like)
 
     monkeypatch.setattr(module, "Pool", StandInPool)
     monkeypatch.setattr(module, "Turn", StandInTurn)

@@ -40,19 +40,20 @@ class Captured:
         self.written_inputs = [i for i, x in tensors.items() if recording.has_written(x)]
         self.results = [positions.get(id(x), _plain(x)) for x in results]
 
-        # Where the graph expects the gradient that a leaf from outside had before, and the one it
-        # leaves; of arguments, by their position, only what is left.
+        # Where the graph expects the gradient that a leaf had before, and the one it leaves: of
+        # leaves from outside, and of arguments by their position.
         self.entries: list[tuple[Any, Array]] = []
         self.grads: list[tuple[Any, Any]] = []
+        self.input_entries: list[tuple[Any, Array]] = []
         self.input_grads: list[tuple[Any, Any]] = []
         for leaf_grad in recording.grads.values():
             leaf, entry, grad = leaf_grad.leaf, leaf_grad.entry, leaf_grad.leaf._grad
             whose: Any = positions.get(id(leaf))
-            grads = self.input_grads
+            entries, grads = self.input_entries, self.input_grads
             if whose is None:
-                whose, grads = weakref.ref(leaf), self.grads
+                whose, entries, grads = weakref.ref(leaf), self.entries, self.grads
             if entry is not None:
-                self.entries.append((whose, entry.data))
+                entries.append((whose, entry.data))
             if entry is None or grad is not entry or recording.has_written(entry):
                 grads.append((whose, None if grad is None else _plain(grad)))
         recording.forget_grads()
@@ -83,6 +84,8 @@ class Captured:
                 before = reference()._grad.data
                 if before is not target:
                     copy(before, target)
+            for position, target in self.input_entries:
+                copy(leaves[position]._grad.data, target)
             self.graph.launch()
             for position in self.written_inputs:
                 copy(self.inputs[position], array_of(leaves[position]))

@@ -7,6 +7,7 @@ again within the capture, and by nobody else.
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import threading
 from collections.abc import Callable, Iterator
@@ -49,30 +50,34 @@ class Turn:
 
 
 class Pool:
-    """The memory and the stream of one capture. Arrays that outlive it keep the memory."""
+    """The memory and the stream of one capture. Arrays that outlive it keep the memory.
+
+    What is filled before a launch lies apart: where the graph's temporaries lie, its own kernels
+    would have written over it by the time that it is read.
+    """
 
     def __init__(self, device: int) -> None:
         cuda = import_cupy().cuda
         self.device = cuda.Device(device)
-        self.memory = cuda.MemoryPool()
+        self.memory, self.filled = cuda.MemoryPool(), cuda.MemoryPool()
         with self.device:
             self.stream = cuda.Stream(non_blocking=True)
         self.stream.record = _refuse_record  # of this stream alone: nothing of CuPy is replaced
 
-    def allocate(self, size: int) -> Any:
+    def _allocate(self, memory: Any, size: int) -> Any:
         """A CuPy allocator. What CuPy's pool gives does not keep the pool; what this gives does."""
-        pointer = self.memory.malloc(size)
+        pointer = memory.malloc(size)
         if size == 0:
             return pointer
         cuda = import_cupy().cuda
-        kept = cuda.UnownedMemory(pointer.ptr, size, (self.memory, pointer), self.device.id)
+        kept = cuda.UnownedMemory(pointer.ptr, size, (memory, pointer), self.device.id)
         return cuda.MemoryPointer(kept, 0)
 
     @property
     def total_bytes(self) -> int:
-        """Device memory that the pool holds, in use or not."""
+        """Device memory that the pools hold, in use or not."""
         with self.device:
-            return int(self.memory.total_bytes())
+            return int(self.memory.total_bytes() + self.filled.total_bytes())
 
     def capture(self, body: Callable[[], None]) -> Any:
         """The graph of what ``body`` does on the GPU, which does not happen now.
@@ -82,11 +87,12 @@ class Pool:
         first uses for temporaries.
         """
         cupy = import_cupy()
+        allocate = functools.partial(self._allocate, self.memory)
         with _one_at_a_time, self.device:
             caller = cupy.cuda.get_current_stream()
             caller.synchronize()
             cupy.get_default_memory_pool().free_all_blocks()  # what the eager run left behind
-            with _no_garbage_collection(), self.stream, cupy.cuda.using_allocator(self.allocate):
+            with _no_garbage_collection(), self.stream, cupy.cuda.using_allocator(allocate):
                 self.stream.begin_capture()  # CuPy's mode lets pools and modules load meanwhile
                 try:
                     body()
@@ -105,9 +111,10 @@ class Pool:
             self.stream.end_capture()
 
     def like(self, array: Array) -> Array:
-        """Memory of the pool for an array of this shape, dtype and layout."""
+        """Memory to be filled before a launch, for an array of this shape, dtype and layout."""
         cupy = import_cupy()
-        with self.device, self.stream, cupy.cuda.using_allocator(self.allocate):
+        allocate = functools.partial(self._allocate, self.filled)
+        with self.device, self.stream, cupy.cuda.using_allocator(allocate):
             return cupy.empty_like(array)
 
 

@@ -178,7 +178,7 @@ class Jitted(Generic[P, R]):
         _make_random_states(device)
         pool = Pool(device)
         arrays = [pool.like(array_of(x)) for x in leaves]
-        recording = Recording(self.name, (), on_gpu=True, capturing=True)
+        recording = Recording(self.name, (), on_gpu=True, like=pool.like)
         recording.copied = {id(x._version) for x in leaves if isinstance(x, TensorBase)}
         inputs: list[Any] = []
         returned: list[Any] = []
@@ -201,7 +201,8 @@ class Jitted(Generic[P, R]):
             cause = error.__cause__ or error
             raise RuntimeError(
                 f"[jit] {place_of(cause)}: {self.name} cannot be captured here ({cause}): read "
-                "values outside of the function, and compute with the operations of tinygrad_cupy"
+                "values outside of the function, compute with the operations of tinygrad_cupy, and "
+                "make an array of host values outside and pass it as an argument"
             ) from cause
         except BaseException:
             recording.forget_grads()

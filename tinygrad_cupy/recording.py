@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .autograd import TensorBase, Version
-from .backend import Array, array_module
+from .backend import Array
 from .tensor import Tensor
 from .tracing import active
 
@@ -79,12 +79,21 @@ class Sighting(NamedTuple):
 
 
 class Recording:
-    """A run in progress; a context. ``capturing`` is False for the eager first call."""
+    """A run in progress; a context.
+
+    A capture, unlike the eager first call, says with ``like`` where memory comes from that is
+    filled before each launch: for an array like the one it is given.
+    """
 
     def __init__(
-        self, name: str, arguments: Sequence[Any], on_gpu: bool, capturing: bool = False
+        self,
+        name: str,
+        arguments: Sequence[Any],
+        on_gpu: bool,
+        like: Callable[[Array], Array] | None = None,
     ) -> None:
-        self.name, self.on_gpu, self.capturing = name, on_gpu, capturing
+        self.name, self.on_gpu, self.like = name, on_gpu, like
+        self.capturing = like is not None
         self.own = {id(x._version): x for x in arguments if isinstance(x, TensorBase)}
         self.tensors: dict[int, Any] = {}
         self.attributes: dict[tuple[int, str], tuple[Any, str, Any]] = {}
@@ -151,14 +160,8 @@ class Recording:
         self.grads[id(leaf)] = grad
         if grad.before is None:
             return
-        if self.capturing:
-            if id(leaf) in self.inputs:
-                self.refuse(
-                    "the gradient of an argument, which it has already, is added to or read",
-                    "set its .grad to None inside, before backward(), or use tg.grad",
-                )
-            array = grad.before.data
-            grad.entry = leaf._grad = Tensor._wrap(array_module(array).empty_like(array))
+        if self.like is not None:
+            grad.entry = leaf._grad = Tensor._wrap(self.like(grad.before.data))
         else:
             self.own[id(grad.before._version)] = grad.before
 
