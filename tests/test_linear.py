@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import tinygrad_cupy as tg
+from gpu_memory import poison
 from tinygrad_cupy import Tensor, blas, nn
 from tinygrad_cupy.backend import array_module, to_device, to_numpy
 from tinygrad_cupy.ops import linalg
@@ -97,8 +98,13 @@ def test_a_sequential_runs_linear_and_relu_as_one(device: str) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 def test_linear_is_the_products_of_the_cpu(
-    relu: bool, dtype: str, sizes: tuple[int, int, int], rng: np.random.Generator
+    relu: bool,
+    dtype: str,
+    sizes: tuple[int, int, int],
+    rng: np.random.Generator,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    poison(monkeypatch, always=True)
     n, i, o = sizes
     x, weight, bias = (
         rng.standard_normal(s).astype(dtype).astype(np.float64) for s in ((n, i), (o, i), (o,))
