@@ -1,8 +1,9 @@
 """The arithmetic of the optimizers on arrays, in place: a NumPy and a CUDA body of each.
 
-On the CPU an update runs over blocks that stay in the cache: a dozen passes over a block of 256 kB
-cost little more than one pass over memory. Two threads gain nothing here: the passes are so short
-that handing Python's lock to and fro eats it up.
+On the CPU float32 goes through `optim_native`, where the machine has a C compiler. Through NumPy an
+update runs over blocks that stay in the cache: a dozen passes over a block of 256 kB cost little
+more than one pass over memory. Two threads gain nothing there: the passes are so short that handing
+Python's lock to and fro eats it up.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import numpy as np
 
 from tinygrad_cupy.backend import Elementwise, Kernel
 from tinygrad_cupy.parallel import spans, workspace
+
+from . import optim_native
 
 BLOCK = 1 << 16
 
@@ -38,6 +41,10 @@ def _decayed(grad: Any, weight_decay: float, param: Any) -> Any:
 
 
 def _sgd(grad: Any, lr: float, weight_decay: float, param: Any) -> None:
+    if optim_native.suits(param):
+        optim_native.sgd(grad, lr, weight_decay, param)
+        return
+
     def block(grad: Any, param: Any) -> None:
         scratch = workspace("optimizer step", param.shape, param.dtype)
         np.multiply(_decayed(grad, weight_decay, param), lr, out=scratch)
@@ -56,6 +63,11 @@ def _momentum(
     param: Any,
     buffer: Any,
 ) -> None:
+    if optim_native.suits(param, buffer):
+        numbers = lr, gain, momentum, weight_decay, nesterov
+        optim_native.momentum(grad, numbers, param, buffer)
+        return
+
     def block(grad: Any, param: Any, buffer: Any) -> None:
         scratch = workspace("optimizer step", param.shape, param.dtype)
         grad = _decayed(grad, weight_decay, param)
@@ -85,6 +97,11 @@ def _adam(
     first: Any,
     second: Any,
 ) -> None:
+    if optim_native.suits(param, first, second):
+        betas = beta1, beta2
+        optim_native.adam(grad, step_size, epsilon, keep, betas, weight_decay, param, first, second)
+        return
+
     def block(grad: Any, param: Any, first: Any, second: Any) -> None:
         scratch = workspace("optimizer step", param.shape, param.dtype)
         grad = _decayed(grad, weight_decay, param)

@@ -1,4 +1,4 @@
-"""Records of ops/norm.py, ops/loss.py and ops/random.py."""
+"""Records of ops/norm.py, ops/loss.py and ops/dropout.py."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import tinygrad_cupy as tg
 from sampling import Case, Draw, Error, Sample, method, normal, positive, shapes
 from tinygrad_cupy import Tensor
-from tinygrad_cupy.ops import loss, norm, random
+from tinygrad_cupy.ops import dropout, loss, norm
 
 # --- normalization ------------------------------------------------------------------------------
 
@@ -204,7 +204,7 @@ RANDOM = [
         _dropout,
         _dropout_case,
         _torch_dropout,
-        (random.Dropout,),
+        (dropout.Dropout,),
         ("dropout",),
         errors=(
             Error(

@@ -289,7 +289,7 @@ def test_random_numbers_first_drawn_in_a_capture_move_on() -> None:
         return [x.dropout(0.5), Tensor.rand(64, device="cuda:0")]
 
     x = Tensor.ones(64)
-    random._generator.states.clear()  # as in a new process
+    random.generator.states.clear()  # as in a new process
     tg.manual_seed(3)
     draw(x)
     drawing.append(True)

@@ -340,7 +340,7 @@ def _make_random_states(device: int) -> None:
     """Have the streams' states on a GPU before a capture needs one, and would zero it each time."""
     with import_cupy().cuda.Device(device):
         for stream in (random.STREAM_WEIGHTS, random.STREAM_SHUFFLES, random.STREAM_DROPOUT):
-            random._generator.state(stream, f"cuda:{device}")
+            random.generator.state(stream, f"cuda:{device}")
 
 
 def _signature(leaf: Any) -> Hashable:

@@ -30,6 +30,7 @@ FLAGS = (
     *("-std=gnu11", "-O3", "-march=native", "-fPIC", "-shared"),
     *("-fno-math-errno", "-fno-trapping-math"),  # or conditions are not made into vectors
 )
+_HEADER = Path(__file__).with_name("native.h")
 _lock = threading.Lock()
 
 
@@ -46,7 +47,10 @@ def compiler() -> str | None:
 
 
 class CFile:
-    """The functions of ``.c`` files, which are compiled as one: what they share comes first."""
+    """The functions of ``.c`` files, which are compiled as one: what they share comes first.
+
+    In front of them stands ``native.h``.
+    """
 
     def __init__(self, beside: str, *names: str) -> None:
         self.paths = [Path(beside).with_name(name) for name in names]
@@ -61,7 +65,8 @@ class CFile:
             if compiler() is None:
                 return None
             try:
-                return ctypes.CDLL(str(_compiled(*(path.read_text() for path in self.paths))))
+                sources = [path.read_text() for path in (_HEADER, *self.paths)]
+                return ctypes.CDLL(str(_compiled(*sources)))
             except (OSError, subprocess.SubprocessError) as error:
                 if os.environ.get("TINYGRAD_CUPY_CC"):
                     said = getattr(error, "stderr", None) or error
@@ -78,16 +83,23 @@ class CFile:
         return int(function(*map(_passed, arguments)))
 
     def run(
-        self, name: str, sizes: ctypes.Structure, count: int, arguments: Sequence[Any], scratch: int
+        self,
+        name: str,
+        sizes: ctypes.Structure,
+        count: int,
+        arguments: Sequence[Any],
+        scratch: int = 0,
+        least: int = 1,
     ) -> None:
         """``name(sizes, share, *arguments, scratch)`` on every thread, for its share of ``count``.
 
-        The batch is cut into `parts_of` it; each call gets ``scratch`` floats to work in.
+        ``count`` is cut into `parts_of` it, none below ``least``; each call gets ``scratch`` floats
+        to work in.
         """
         function = getattr(self.library, name)
         function.restype = None
         passed = [*map(_passed, arguments)]
-        parts = parts_of(count)
+        parts = parts_of(count, least)
         threads = min(thread_count(), len(parts))
 
         def work(thread: int) -> None:
@@ -95,12 +107,14 @@ class CFile:
             place = workspace("native", (scratch,), np.float32)
             function(ctypes.byref(sizes), ctypes.byref(share), *passed, _passed(place))
 
-        if parts:
+        if threads == 1:
+            work(0)
+        elif parts:
             parallel_map(work, range(threads))
 
 
 class Share(ctypes.Structure):
-    """As in images.c: which parts of a batch a thread takes."""
+    """As in native.h: which parts of the work a thread takes."""
 
     _fields_ = [(name, ctypes.c_int64) for name in ("n", "each", "parts", "first", "step")]
 

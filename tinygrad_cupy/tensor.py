@@ -22,13 +22,13 @@ from .backend import (
 from .ops import random
 from .ops.conv import ConvMixin
 from .ops.conv_block import ConvBlockMixin
+from .ops.dropout import DropoutMixin
 from .ops.elementwise import ElementwiseMixin, is_float, resolve_dtype
 from .ops.functions import FunctionMixin
 from .ops.linalg import LinalgMixin
 from .ops.loss import LossMixin
 from .ops.norm import NormMixin
 from .ops.pool import PoolMixin
-from .ops.random import RandomMixin
 from .ops.reduce import ReduceMixin
 from .ops.shape import ShapeMixin
 from .tracing import active
@@ -59,7 +59,7 @@ class Tensor(
     PoolMixin,
     NormMixin,
     LossMixin,
-    RandomMixin,
+    DropoutMixin,
 ):
     """An n-dimensional array that records what is computed from it, so it can be differentiated.
 

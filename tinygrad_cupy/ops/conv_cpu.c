@@ -154,7 +154,7 @@ void conv_forward(
   Int height = s->pool ? s->oh / 2 : s->oh, width = s->pool ? s->ow / 2 : s->ow;
   float *padded = scratch, *copy = padded + s->h * line, *rows = copy + s->h * s->w * s->c;
   fill_sides(padded, s->h, s->w, s->pw, s->c);
-  EACH_IMAGE(share, part, n) {
+  EACH_ITEM(share, part, n) {
     const float *image = channels_last(*x, n, s->h * s->w, s->c, copy);
     if (s->pw) {
       open_gated(image, 0, s->h, s->w, s->c, padded + s->pw * s->c, s->c, line);
@@ -278,13 +278,13 @@ void conv_backward(
                s->dh * (s->kh - 1) - s->ph, margin, s->dh, s->dw, back_vectors, 0, 0};
   Int taps = s->kw * pitch * back_block, weights = s->kh * s->kw * s->c * pitch;
 
-  for (Int part = share->first; part < share->parts; part += share->step) {
+  EACH_PART (share, part) {
     if (all_dw) memset(all_dw + part * weights, 0, weights * sizeof(float));
     if (all_db) memset(all_db + part * pitch, 0, pitch * sizeof(float));
   }
   fill_sides(padded, s->h, s->w, s->pw, s->c);
   memset(g, 0, s->oh * g_line * sizeof(float));
-  EACH_IMAGE(share, part, n) {
+  EACH_ITEM(share, part, n) {
     float *dw = all_dw ? all_dw + part * weights : 0, *db = all_db ? all_db + part * pitch : 0;
     const float *here = channels_last(*grad, n, height * width, s->o, given);
     Int at = n * height * width * s->o;

@@ -1,22 +1,5 @@
-/* What convolution and batch norm share on the CPU: vectors, and what is done to an image's rows
-   while they are in the cache. Images are float32 and lie H, W, C in memory. */
-
-#include <stdint.h>
-#include <string.h>
-
-#define INLINE static inline __attribute__((always_inline))
-
-typedef int64_t Int;
-
-/* A batch of n images is cut into parts of ``each``; a thread takes part ``first`` and from there on
-   every ``step``th. Sums are kept by part, so that they do not depend on the number of threads. */
-typedef struct {
-  Int n, each, parts, first, step;
-} Share;
-
-#define EACH_IMAGE(share, part, n) \
-  for (Int part = (share)->first; part < (share)->parts; part += (share)->step) \
-    for (Int n = part * (share)->each; n < (share)->n && n < (part + 1) * (share)->each; n++)
+/* What the CPU's files for images share: where an image lies, and what is done to its rows while
+   they are in the cache. Images are float32 and, where nothing else is said, lie H, W, C. */
 
 enum { SHUT = 4 }; /* in a pool's code: ReLU lets no gradient through; else the maximum's place */
 

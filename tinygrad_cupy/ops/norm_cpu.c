@@ -21,9 +21,9 @@ void norm_moments(
 {
   Int pixels = s->h * s->w;
   float *copy = scratch, *restrict one = copy + pixels * s->c, *restrict two = one + s->c;
-  for (Int part = share->first; part < share->parts; part += share->step)
+  EACH_PART (share, part)
     memset(sums + part * 2 * s->c, 0, 2 * s->c * sizeof(double));
-  EACH_IMAGE(share, part, n) {
+  EACH_ITEM(share, part, n) {
     const float *restrict image = channels_last(*x, n, pixels, s->c, copy);
     memset(one, 0, 2 * s->c * sizeof(float));
     for (Int p = 0; p < pixels; p++, image += s->c)
@@ -44,7 +44,7 @@ void norm_apply(
 {
   Int height = s->pool ? s->h / 2 : s->h, width = s->pool ? s->w / 2 : s->w;
   float *copy = scratch, *rows = copy + s->h * s->w * s->c, *places = rows + 2 * s->w * s->c;
-  EACH_IMAGE(share, part, n) {
+  EACH_ITEM(share, part, n) {
     const float *image = channels_last(*x, n, s->h * s->w, s->c, copy);
     for (Int row = 0; row < height; row++) {
       Int at = (n * height + row) * width * s->c, taken = s->pool ? 2 : 1;
@@ -87,9 +87,9 @@ void norm_backward_sums(
   Int pixels = s->h * s->w, size = pixels * s->c;
   float *copy = scratch, *given = copy + size, *place = given + size;
   float *restrict one = place + size, *restrict two = one + s->c;
-  for (Int part = share->first; part < share->parts; part += share->step)
+  EACH_PART (share, part)
     memset(sums + part * 2 * s->c, 0, 2 * s->c * sizeof(double));
-  EACH_IMAGE(share, part, n) {
+  EACH_ITEM(share, part, n) {
     const float *restrict image = channels_last(*x, n, pixels, s->c, copy);
     const float *restrict g = opened(s, grad, n, gate, code, place, given);
     memset(one, 0, 2 * s->c * sizeof(float));
@@ -111,7 +111,7 @@ void norm_backward_apply(
 {
   Int pixels = s->h * s->w, size = pixels * s->c;
   float *copy = scratch, *given = copy + size, *place = given + size;
-  EACH_IMAGE(share, part, n) {
+  EACH_ITEM(share, part, n) {
     const float *restrict image = channels_last(*x, n, pixels, s->c, copy);
     const float *restrict g = opened(s, grad, n, gate, code, place, given);
     float *restrict out = dx + n * size;
