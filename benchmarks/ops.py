@@ -33,7 +33,8 @@ class Case(NamedTuple):
 
     ``plain`` (CuPy or NumPy) gets the module first; None where there is no plain line for it.
     ``integers``: the last input is a class number below so many, without a gradient.
-    ``random``: its values cannot be compared.
+    ``random``: its values cannot be compared. ``chooses``: behind products it takes a maximum,
+    which their rounding may move, so that gradients can be compared in strict fp32 only.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Case(NamedTuple):
     plain: Call | None = None
     integers: int = 0
     random: bool = False
+    chooses: bool = False
 
 
 def cases(n: int) -> list[Case]:
@@ -84,7 +86,7 @@ def cases(n: int) -> list[Case]:
         conv(32, 64, 3, 26), conv(64, 64, 3, 8),
         Case("conv 32->64, relu, pool", [images, (64, 32, 3, 3), (64,)],
              lambda x, w, b: x.conv2d_block(w, b, relu=True, pool=True),
-             lambda x, w, b: F.max_pool2d(F.relu(F.conv2d(x, w, b)), 2)),
+             lambda x, w, b: F.max_pool2d(F.relu(F.conv2d(x, w, b)), 2), chooses=True),
         Case("max-pool 2x2", [maps], lambda x: x.max_pool2d(2), lambda x: F.max_pool2d(x, 2)),
         Case("max-pool 3x3 stride 2", [maps], lambda x: x.max_pool2d(3, 2),
              lambda x: F.max_pool2d(x, 3, 2)),
@@ -129,14 +131,14 @@ class Subject:
             arrays[-1] = rng.integers(0, case.integers, case.shapes[-1])
         floating = [array.dtype == np.float32 for array in arrays]
         self.inputs = [
-            Tensor(array, device=device, requires_grad=wanted)
-            for array, wanted in zip(arrays, floating, strict=True)
+            Tensor(_placed(array, device, i), requires_grad=wanted)
+            for i, (array, wanted) in enumerate(zip(arrays, floating, strict=True))
         ]
         self.theirs = [
             torch.tensor(array, device=device, requires_grad=wanted)
             for array, wanted in zip(arrays, floating, strict=True)
         ]
-        if device != "cpu":  # each in the layout that its convolutions are fast with
+        if device != "cpu":  # channels last, in which the convolutions of both give their results
             self.theirs = [
                 x.detach().to(memory_format=torch.channels_last).requires_grad_()
                 if x.ndim == 4 else x for x in self.theirs
@@ -145,8 +147,10 @@ class Subject:
         self.xp = backend.array_module(self.plain[0])
         result = case.ours(*self.inputs)
         grad = rng.standard_normal(result.shape, np.float32)
-        self.grad = Tensor(grad, device=device)
+        self.grad = Tensor(_placed(grad, device))
         self.their_grad = torch.tensor(grad, device=device)
+        if device != "cpu" and grad.ndim == 4:
+            self.their_grad = self.their_grad.to(memory_format=torch.channels_last)
 
     def calls(self) -> dict[str, Callable[[], Any]]:
         """What is timed, by name."""
@@ -179,15 +183,33 @@ class Subject:
         result = self.case.torch(*self.theirs)
         return list(self.torch.autograd.grad(result, wanted, self.their_grad))
 
-    def check(self) -> float:
+    def check(self, precision: str) -> float:
         """The largest relative difference (by norm) of values and gradients from PyTorch's."""
         if self.case.random:
             return 0.0
-        ours = [self._our_forward(), *self.our_backward()]
-        theirs = [self._their_forward(), *self.their_backward()]
-        return max(
-            _difference(a.numpy(), b.cpu().numpy()) for a, b in zip(ours, theirs, strict=True)
-        )
+        pairs = [(self._our_forward(), self._their_forward())]
+        if self.case.chooses:
+            set_precision("fp32")
+        pairs += zip(self.our_backward(), self.their_backward(), strict=True)
+        set_precision(precision)
+        return max(_difference(a.numpy(), b.cpu().numpy()) for a, b in pairs)
+
+
+def set_precision(precision: str) -> None:
+    """How all libraries round the factors of products on a GPU: fp32 or tf32."""
+    import torch
+
+    tg.set_precision(precision)
+    tf32 = precision == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+
+
+def _placed(array: np.ndarray, device: str, position: int = 0) -> Any:
+    """The array on the device, images on a GPU with their channels last; weights come later."""
+    if device == "cpu" or array.ndim != 4 or position:
+        return backend.to_device(array, device)
+    last = backend.to_device(array.transpose(0, 2, 3, 1).copy(), device)
+    return last.transpose(0, 3, 1, 2)
 
 
 def _scale(case: Case, position: int) -> float:
@@ -200,16 +222,16 @@ def _difference(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.linalg.norm(a - b) / (np.linalg.norm(b) + 1e-30))
 
 
-def measure(case: Case, device: str, rounds: int, sample: float) -> dict[str, Any]:
+def measure(case: Case, options: argparse.Namespace) -> dict[str, Any]:
     """A row: microseconds of each library."""
-    subject = Subject(case, device)
-    difference = subject.check()
+    subject = Subject(case, options.device)
+    difference = subject.check(options.precision)
     if difference > 1e-2:
         raise ArithmeticError(f"differs from PyTorch by {difference:.1e}")
     calls = subject.calls()
-    counts = {name: _count(call, sample) for name, call in calls.items()}
+    counts = {name: _count(call, options.sample_ms / 1e3) for name, call in calls.items()}
     samples: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(rounds):
+    for _ in range(options.rounds):
         for name, call in calls.items():
             samples[name].append(_seconds(call, counts[name]))
     us = {name: round(1e6 * median(took), 1) for name, took in samples.items()}
@@ -239,16 +261,14 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help="1024, on a CPU 64")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--sample-ms", type=float, default=10.0)
-    parser.add_argument("--precision", default="tf32")
+    parser.add_argument("--precision", choices=["fp32", "tf32"], default="tf32")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     import torch
 
     batch = options.batch or (64 if options.device == "cpu" else 1024)
     tg.set_default_device(options.device)
-    tg.set_precision(options.precision)
-    tf32 = options.precision == "tf32"
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+    set_precision(options.precision)
     torch.backends.cudnn.benchmark = True
     versions = steps_ours.versions(options.device) | steps_torch.versions(options.device)
     name = steps_ours.device_name(options.device)
@@ -262,7 +282,7 @@ def main() -> None:
         if wanted and not any(word in case.name for word in wanted):
             continue
         try:
-            row = measure(case, options.device, options.rounds, options.sample_ms / 1e3)
+            row = measure(case, options)
         except Exception as error:
             failures.append({"op": case.name, "error": f"{type(error).__name__}: {error}"[:300]})
             print(f"{case.name:26}FAILED {failures[-1]['error']}", flush=True)
