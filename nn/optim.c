@@ -23,6 +23,7 @@ void sgd(const Sgd *s, const Share *share, const float *restrict grad, float *re
     for (Int i = part * share->each; i < part_end(share, part); i++)
       param[i] -= s->lr * (grad[i] + s->weight_decay * param[i]);
 }
+TASK(sgd, 2)
 
 void momentum(const Momentum *s, const Share *share, const float *restrict grad,
               float *restrict param, float *restrict buffer, float *scratch)
@@ -36,6 +37,7 @@ void momentum(const Momentum *s, const Share *share, const float *restrict grad,
       param[i] -= s->lr * (s->nesterov ? g + s->momentum * b : b);
     }
 }
+TASK(momentum, 3)
 
 /* ``from`` up to ``to``; the first moment starts from whichever weighs more, or the other's
    rounding stays behind. */
@@ -63,3 +65,4 @@ void adam(const Adam *s, const Share *share, const float *grad, float *param, fl
     else adam_span(*s, 0, from, to, grad, param, first, second);
   }
 }
+TASK(adam, 4)

@@ -13,7 +13,7 @@ import numpy as np
 from tinygrad_cupy.native import CFile
 
 _file = CFile(__file__, "optim.c")
-LEAST = 1 << 17  # elements for a thread: waking one takes 0.1 ms
+LEAST = 1 << 15  # elements for a thread: fewer do not pay
 
 
 class _Sgd(ctypes.Structure):

@@ -15,6 +15,7 @@ from .parallel import by_parts, is_working
 PRECISIONS = ("fp32", "tf32", "bf16")
 NARROW = ("float16", "bfloat16")
 LARGE = 1 << 18  # multiplications; BLAS computes smaller products in one thread by itself
+PART = 1 << 24  # multiplications for which it pays to wake a thread
 
 _precision = "tf32"
 
@@ -108,8 +109,11 @@ def _matmul_cpu(a: Array, b: Array, out: Array | None) -> Array:
     if is_working() or a.ndim != 2 or b.ndim != 2 or a.size * b.shape[1] < LARGE:
         return np.matmul(a, b, out=out)
     y = np.empty((len(a), b.shape[1]), np.result_type(a, b)) if out is None else out
+    longer = max(y.shape)
+    parts = max(1, a.size * b.shape[1] // PART)
+    least = max(64, -(-longer // (1 << parts.bit_length() - 1)))  # a power of two of them
     if len(a) >= b.shape[1]:
-        by_parts(np, lambda part: np.matmul(a[part], b, out=y[part]), len(a), least=64)
+        by_parts(np, lambda part: np.matmul(a[part], b, out=y[part]), longer, least)
     else:
-        by_parts(np, lambda part: np.matmul(a, b[:, part], out=y[:, part]), b.shape[1], least=64)
+        by_parts(np, lambda part: np.matmul(a, b[:, part], out=y[:, part]), longer, least)
     return y

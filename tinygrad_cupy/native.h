@@ -26,3 +26,20 @@ INLINE Int part_end(const Share *share, Int part)
 #define EACH_ITEM(share, part, n) \
   EACH_PART (share, part) \
     for (Int n = part * (share)->each; n < part_end(share, part); n++)
+
+/* ``name`` as a task for threads.c, which knows arguments as pointers: ``TASK(name, 1)`` calls
+   name(arguments[0], share, arguments[1], scratch). */
+#define A1 a[1]
+#define A2 A1, a[2]
+#define A3 A2, a[3]
+#define A4 A3, a[4]
+#define A5 A4, a[5]
+#define A6 A5, a[6]
+#define A7 A6, a[7]
+#define A8 A7, a[8]
+#define A9 A8, a[9]
+#define TASK(name, count) \
+  void name##_task(void *const *a, const Share *share, float *scratch) \
+  { \
+    name(a[0], share, A##count, scratch); \
+  }

@@ -22,12 +22,12 @@ from typing import Any
 import numpy as np
 
 from .cache import cache_dir, write_atomically
-from .parallel import parallel_map, parts_of, thread_count, workspace
+from .parallel import alone, parts_of, thread_count, workspace
 
 POINTER = ctypes.c_void_p
 
 FLAGS = (
-    *("-std=gnu11", "-O3", "-march=native", "-fPIC", "-shared"),
+    *("-std=gnu11", "-O3", "-march=native", "-fPIC", "-shared", "-pthread"),
     *("-fno-math-errno", "-fno-trapping-math"),  # or conditions are not made into vectors
 )
 _HEADER = Path(__file__).with_name("native.h")
@@ -76,11 +76,11 @@ class CFile:
     def __repr__(self) -> str:
         return " and ".join(path.name for path in self.paths)
 
-    def size(self, name: str, *arguments: Any) -> int:
-        """What a function that returns a size returns; there must be a library."""
+    def size(self, name: str, sizes: ctypes.Structure | None = None) -> int:
+        """What a function of sizes returns, or one of nothing; there must be a library."""
         function = getattr(self.library, name)
         function.restype = ctypes.c_int64
-        return int(function(*map(_passed, arguments)))
+        return int(function() if sizes is None else function(ctypes.byref(sizes)))
 
     def run(
         self,
@@ -94,23 +94,20 @@ class CFile:
         """``name(sizes, share, *arguments, scratch)`` on every thread, for its share of ``count``.
 
         ``count`` is cut into `parts_of` it, none below ``least``; each call gets ``scratch`` floats
-        to work in.
+        to work in. Arguments are arrays, structures and None.
         """
-        function = getattr(self.library, name)
-        function.restype = None
-        passed = [*map(_passed, arguments)]
         parts = parts_of(count, least)
-        threads = min(thread_count(), len(parts))
-
-        def work(thread: int) -> None:
-            share = Share(count, parts[0].stop, len(parts), thread, threads)
-            place = workspace("native", (scratch,), np.float32)
-            function(ctypes.byref(sizes), ctypes.byref(share), *passed, _passed(place))
-
-        if threads == 1:
-            work(0)
-        elif parts:
-            parallel_map(work, range(threads))
+        if not parts:
+            return
+        passed = [*map(_passed, (sizes, *arguments))]
+        addresses = (POINTER * len(passed))(*passed)
+        share = Share(count, parts[0].stop, len(parts))
+        pitch = -(-scratch // 16) * 16
+        with alone() as is_alone:
+            threads = min(thread_count(), len(parts)) if is_alone else 1
+            place = workspace("native", (threads, pitch), np.float32)
+            task = getattr(self.library, f"{name}_task")
+            _threads().threads_run(task, addresses, share, _passed(place), pitch, threads)
 
 
 class Share(ctypes.Structure):
@@ -119,13 +116,22 @@ class Share(ctypes.Structure):
     _fields_ = [(name, ctypes.c_int64) for name in ("n", "each", "parts", "first", "step")]
 
 
-def _passed(value: Any) -> Any:
-    """A Python value as an argument of a C function: an array as a pointer to its first element."""
+@functools.cache
+def _threads() -> Any:
+    """The functions of threads.c; who has compiled another file can compile this one."""
+    library: Any = CFile(__file__, "threads.c").library
+    given = [POINTER, POINTER, Share, POINTER, ctypes.c_int64, ctypes.c_int64]
+    library.threads_run.argtypes, library.threads_run.restype = given, None
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=library.threads_forget)
+    return library
+
+
+def _passed(value: Any) -> int | None:
+    """The address of an array's first element or of a structure."""
     if isinstance(value, np.ndarray):
-        return value.ctypes.data_as(POINTER)
-    if isinstance(value, ctypes.Structure):
-        return ctypes.byref(value)
-    return None if value is None else ctypes.c_int64(value)
+        return int(value.ctypes.data)
+    return None if value is None else ctypes.addressof(value)
 
 
 def _compiled(*sources: str) -> Path:

@@ -7,11 +7,12 @@ product that BLAS spreads over threads by itself.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -66,6 +67,18 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController().select(user_api="blas")
 
 
+@contextlib.contextmanager
+def alone() -> Iterator[bool]:
+    """Whether no thread deals out work already; if so, none begins to until the end of this."""
+    region = _region
+    taken = region.acquire(blocking=False)
+    try:
+        yield taken
+    finally:
+        if taken:
+            region.release()
+
+
 def parallel_map(function: Callable[[T], Any], items: Sequence[T]) -> list[Any]:
     """``[function(item) for item in items]``, the items dealt out to the CPU threads in turn.
 
@@ -74,32 +87,34 @@ def parallel_map(function: Callable[[T], Any], items: Sequence[T]) -> list[Any]:
     serially. BLAS is held to one thread also for a single item: its own threads go on spinning
     when they are done, which takes the cores from whatever runs next.
     """
-    if thread_count() == 1 or not items or not _region.acquire(blocking=False):
-        return [function(item) for item in items]
+    with alone() as is_alone:
+        if thread_count() == 1 or not items or not is_alone:
+            return [function(item) for item in items]
+        return _dealt_out(function, items)
+
+
+def _dealt_out(function: Callable[[T], Any], items: Sequence[T]) -> list[Any]:
     workers = min(thread_count(), len(items))
-    try:
-        results: list[Any] = [None] * len(items)
+    results: list[Any] = [None] * len(items)
 
-        def work(worker: int) -> None:
-            _state.working = True
-            try:
-                for i in range(worker, len(items), workers):
-                    results[i] = function(items[i])
-            finally:
-                _state.working = False
+    def work(worker: int) -> None:
+        _state.working = True
+        try:
+            for i in range(worker, len(items), workers):
+                results[i] = function(items[i])
+        finally:
+            _state.working = False
 
-        with _blas().limit(limits=1):
-            others = [_pool().submit(work, worker) for worker in range(1, workers)]
-            try:
-                work(0)
-            finally:
-                for other in others:
-                    other.exception()  # wait: nothing may still write when this returns
+    with _blas().limit(limits=1):
+        others = [_pool().submit(work, worker) for worker in range(1, workers)]
+        try:
+            work(0)
+        finally:
             for other in others:
-                other.result()
-        return results
-    finally:
-        _region.release()
+                other.exception()  # wait: nothing may still write when this returns
+        for other in others:
+            other.result()
+    return results
 
 
 def is_working() -> bool:

@@ -27,6 +27,7 @@ typedef struct {
   Int c, h, w, o, oh, ow, kh, kw, sh, sw, ph, pw, dh, dw;
   Int vectors; /* in a block of output channels: 1 or 2 */
   Int relu, pool;
+  Int back_vectors, margin; /* of `conv_backward` */
 } Conv;
 
 Int conv_lanes(void) { return LANES; }
@@ -176,6 +177,7 @@ void conv_forward(
     }
   }
 }
+TASK(conv_forward, 5)
 
 /* --- backward ----------------------------------------------------------------------------------- */
 
@@ -246,13 +248,13 @@ static void add_weight_gradient(
     }
 }
 
-/* Floats of scratch that `conv_backward` needs; ``margin`` as there. */
-Int conv_backward_scratch(const Conv *s, Int margin)
+/* Floats of scratch that `conv_backward` needs. */
+Int conv_backward_scratch(const Conv *s)
 {
   Int pitch = blocks_of(s->o, s->vectors * LANES) * s->vectors * LANES;
   Int back_pitch = blocks_of(s->c, 2 * LANES) * 2 * LANES;
   return s->h * (s->w + 2 * s->pw) * s->c + s->h * s->w * s->c + s->w * back_pitch +
-         s->oh * (s->ow + 2 * margin) * pitch + s->oh * s->ow * s->o;
+         s->oh * (s->ow + 2 * s->margin) * pitch + s->oh * s->ow * s->o;
 }
 
 /* A thread's parts of the gradients from ``grad``, that by y: with a pool its code, with ReLU alone
@@ -263,9 +265,10 @@ Int conv_backward_scratch(const Conv *s, Int margin)
    0. */
 void conv_backward(
     const Conv *s, const Share *share, const Images *x, const Images *grad, const float *gate,
-    const uint8_t *code, const float *turned, Int back_vectors, Int margin, float *dx,
-    float *all_dw, float *all_db, float *scratch)
+    const uint8_t *code, const float *turned, float *dx, float *all_dw, float *all_db,
+    float *scratch)
 {
+  Int margin = s->margin, back_vectors = s->back_vectors;
   Int block = s->vectors * LANES, pitch = blocks_of(s->o, block) * block;
   Int line = (s->w + 2 * s->pw) * s->c, g_line = (s->ow + 2 * margin) * pitch;
   Int height = s->pool ? s->oh / 2 : s->oh, width = s->pool ? s->ow / 2 : s->ow;
@@ -275,7 +278,7 @@ void conv_backward(
   float *g = row + s->w * blocks_of(s->c, 2 * LANES) * 2 * LANES, *given = g + s->oh * g_line;
   /* The way back: a convolution of the gradient to the size of the input. */
   Conv back = {pitch, s->oh, s->ow, s->c, s->h, s->w, s->kh, s->kw, 1, 1,
-               s->dh * (s->kh - 1) - s->ph, margin, s->dh, s->dw, back_vectors, 0, 0};
+               s->dh * (s->kh - 1) - s->ph, margin, s->dh, s->dw, back_vectors, 0, 0, 0, 0};
   Int taps = s->kw * pitch * back_block, weights = s->kh * s->kw * s->c * pitch;
 
   EACH_PART (share, part) {
@@ -315,3 +318,4 @@ void conv_backward(
       }
   }
 }
+TASK(conv_backward, 8)

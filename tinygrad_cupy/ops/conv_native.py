@@ -28,7 +28,7 @@ class _Conv(ctypes.Structure):
         (name, ctypes.c_int64)
         for name in (
             *("c", "h", "w", "o", "oh", "ow", "kh", "kw", "sh", "sw", "ph", "pw", "dh", "dw"),
-            *("vectors", "relu", "pool"),
+            *("vectors", "relu", "pool", "back_vectors", "margin"),
         )
     ]
 
@@ -79,20 +79,20 @@ def backward(
     (images, held_x), (grads, held_grad) = images_of(x), images_of(grad)
     gate, code = (None if v is None else channels_last(v) for v in (gate, code))
     dx = turned = None
-    margin, block = 0, sizes.vectors * _lanes()
+    block = sizes.vectors * _lanes()
     pitch = -(-o // block) * block
-    vectors = _vectors(c)
     if needs[0]:
         dx = np.empty((n, h, width, c), np.float32)
-        turned = _packed(w[:, :, ::-1, ::-1].transpose(1, 0, 2, 3), vectors, pitch)
-        margin = _margin(geometry.windows)
+        sizes.margin = _margin(geometry.windows)
+        flipped = w[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)
+        turned = _packed(flipped, sizes.back_vectors, pitch)
     parts, dw, db = len(parts_of(n)), None, None
     if needs[1]:
         dw = workspace("dw", (parts, pitch // block, kh, kw, c, block), np.float32)
     if needs[2]:
         db = workspace("db", (parts, pitch), np.float32)
-    arguments = (images, grads, gate, code, turned, vectors, margin, dx, dw, db)
-    scratch = _file.size("conv_backward_scratch", sizes, margin)
+    arguments = (images, grads, gate, code, turned, dx, dw, db)
+    scratch = _file.size("conv_backward_scratch", sizes)
     _file.run("conv_backward", sizes, n, arguments, scratch)
     del held_x, held_grad
     by_x = None if dx is None else dx.transpose(0, 3, 1, 2)
@@ -113,7 +113,7 @@ def _sizes(x: Shape, w: Shape, geometry: Geometry, relu: bool, pool: bool) -> _C
     windows = geometry.windows
     out = windows.output_size("conv2d", x[2:])
     how = (*windows.stride, *windows.padding, *windows.dilation)
-    return _Conv(*x[1:], w[0], *out, *w[2:], *how, _vectors(w[0]), relu, pool)
+    return _Conv(*x[1:], w[0], *out, *w[2:], *how, _vectors(w[0]), relu, pool, _vectors(w[1]), 0)
 
 
 def _vectors(channels: int) -> int:

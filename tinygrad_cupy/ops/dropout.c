@@ -48,6 +48,7 @@ void dropout_draw(
     }
   }
 }
+TASK(dropout_draw, 3)
 
 /* y = x * mask * scale, of arrays in one order. */
 void dropout_keep(
@@ -58,3 +59,4 @@ void dropout_keep(
   EACH_PART (share, part)
     for (Int i = part * share->each; i < part_end(share, part); i++) y[i] = x[i] * mask[i] * s->scale;
 }
+TASK(dropout_keep, 3)

@@ -16,7 +16,7 @@ from ..native import CFile
 from .images import images_of
 
 _file = CFile(__file__, "images.c", "dropout.c")
-DRAW_LEAST, KEEP_LEAST = 1 << 16, 1 << 19  # elements for a thread: waking one takes 0.1 ms
+DRAW_LEAST, KEEP_LEAST = 1 << 13, 1 << 16  # elements for a thread: fewer do not pay
 
 
 class _Dropout(ctypes.Structure):

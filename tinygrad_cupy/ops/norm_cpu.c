@@ -36,6 +36,7 @@ void norm_moments(
     for (Int o = 0; o < 2 * s->c; o++) sum[o] += one[o];
   }
 }
+TASK(norm_moments, 3)
 
 /* y (N, H, W, C) = (x - mean) * scale + shift, halved by the pool and with its code. */
 void norm_apply(
@@ -60,6 +61,7 @@ void norm_apply(
     }
   }
 }
+TASK(norm_apply, 6)
 
 /* The gradient of image n in front of ReLU and pool: where it lies, or put into ``place``. */
 static const float *opened(
@@ -102,6 +104,7 @@ void norm_backward_sums(
     for (Int o = 0; o < 2 * s->c; o++) sum[o] += one[o];
   }
 }
+TASK(norm_backward_sums, 6)
 
 /* dx (N, H, W, C) = scale * (g + slope * (x - mean) - mean_g). */
 void norm_backward_apply(
@@ -120,3 +123,4 @@ void norm_backward_apply(
         out[o] = scale[o] * (g[o] + slope[o] * (image[o] - mean[o]) - mean_g[o]);
   }
 }
+TASK(norm_backward_apply, 9)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from ..parallel import parts_of, workspace
 from .images import channels_last, images_of
 
 _file = CFile(__file__, "images.c", "norm_cpu.c")
+LEAST = 1 << 15  # elements for a thread: below this, handing work over costs more
 
 
 class _Norm(ctypes.Structure):
@@ -34,8 +36,8 @@ def moments(x: Array) -> tuple[Array, Array]:
     sizes = _sizes(x, relu=False, pool=False)
     images, held = images_of(x)
     pivot = np.ascontiguousarray(x[(0, slice(None), *[0] * (x.ndim - 2))])
-    sums = workspace("moments", (len(parts_of(len(x))), 2, sizes.c), np.float64)
-    _file.run("norm_moments", sizes, len(x), (images, pivot, sums), _scratch(sizes))
+    sums = _sums(x)
+    _run("norm_moments", x, sizes, images, pivot, sums)
     del held
     one, two = sums.sum(axis=0) / (x.size // sizes.c)
     return pivot + one, two - one * one
@@ -51,7 +53,7 @@ def apply(
     y = np.empty((len(x), *out, sizes.c), np.float32)
     code = np.empty(y.shape, np.uint8) if pool else None
     arguments = (images, *map(np.ascontiguousarray, (mean, scale, shift)), y, code)
-    _file.run("norm_apply", sizes, len(x), arguments, _scratch(sizes))
+    _run("norm_apply", x, sizes, *arguments)
     del held
     return y, code
 
@@ -70,8 +72,7 @@ class Gradient:
 
     def sums(self) -> tuple[Array, Array]:
         """Of the gradient g and of g · (x - mean), for each channel."""
-        n = len(self.x)
-        sums = workspace("moments", (len(parts_of(n)), 2, self.sizes.c), np.float64)
+        sums = _sums(self.x)
         self._run("norm_backward_sums", sums)
         one, two = sums.sum(axis=0).astype(np.float32)
         return one, two
@@ -83,8 +84,7 @@ class Gradient:
         return dx
 
     def _run(self, name: str, *arguments: Array) -> None:
-        scratch = _scratch(self.sizes)
-        _file.run(name, self.sizes, len(self.x), (*self.arguments, *arguments), scratch)
+        _run(name, self.x, self.sizes, *self.arguments, *arguments)
 
 
 def _sizes(x: Array, relu: bool, pool: bool) -> _Norm:
@@ -92,5 +92,17 @@ def _sizes(x: Array, relu: bool, pool: bool) -> _Norm:
     return _Norm(x.shape[1], math.prod(size[:-1]), size[-1], relu, pool)
 
 
-def _scratch(sizes: _Norm) -> int:
-    return _file.size("norm_scratch", sizes)
+def _sums(x: Array) -> Array:
+    """Room for two sums of each channel over each part of the batch."""
+    parts = len(parts_of(len(x), _least(x)))
+    return workspace("moments", (parts, 2, x.shape[1]), np.float64)
+
+
+def _least(x: Array) -> int:
+    """Images for a thread."""
+    return int(-(-LEAST * len(x) // x.size))
+
+
+def _run(name: str, x: Array, sizes: _Norm, *arguments: Any) -> None:
+    scratch = _file.size("norm_scratch", sizes)
+    _file.run(name, sizes, len(x), arguments, scratch, _least(x))
