@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tinygrad_cupy import backend, datasets
+from tinygrad_cupy import backend, datasets, native
 
 from .experiment import versions
 
@@ -32,6 +32,7 @@ def facts() -> Iterator[tuple[str, str]]:
     yield "default device", backend.default_device()
     yield "CUDA", _cuda()
     yield "BLAS", "; ".join(_blas()) or "none that can be asked"
+    yield "C compiler", native.compiler() or "none: NumPy does what C would"
     yield "data cache", str(datasets.cache_dir())
     mnist = datasets.find_mnist()
     yield "MNIST", str(mnist) if mnist else "not here yet: downloaded by `train` when needed"
