@@ -42,8 +42,8 @@ def test_help_does_not_wait_for_heavy_imports() -> None:
 def test_info_names_versions_devices_and_blas(capsys: Capture) -> None:
     result = run(capsys, "info")
     assert result.code == 0
-    for word in ("python", "numpy", np.__version__, "default device", "CUDA", "BLAS", "threads", "C compiler",
-                 "data cache", "MNIST"):  # fmt: skip
+    for word in ("python", "numpy", np.__version__, "default device", "CUDA", "BLAS", "threads",
+                 "C compiler", "data cache", "MNIST"):  # fmt: skip
         assert word in result.out
 
 
