@@ -15,7 +15,7 @@ import tinygrad_cupy as tg
 from ops_samples import SAMPLES
 from sampling import Sample, options_on, tensors_of
 from tinygrad_cupy import FusedOp, Op, Tensor
-from tinygrad_cupy.autograd import Alias
+from tinygrad_cupy.fused import Alias
 from tinygrad_cupy.tensor import Transfer
 
 PLUMBING = {

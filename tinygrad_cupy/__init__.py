@@ -5,15 +5,17 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .autograd import FusedOp, Op, grad, is_grad_enabled, no_grad
+from .autograd import Op, is_grad_enabled, no_grad
 from .backend import cuda_available, default_device, set_default_device
 from .blas import get_precision, set_precision
+from .fused import FusedOp
 from .gradcheck import gradcheck
 from .jit import jit
 from .ops.elementwise import where
 from .ops.random import manual_seed
 from .ops.shape import concat, stack
 from .tensor import Tensor
+from .walk import grad
 
 if TYPE_CHECKING:
     from . import datasets, nn

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from . import autograd
+from . import walk
 from .autograd import Op, TensorBase, Version
 from .backend import (
     Array,
@@ -227,7 +227,7 @@ class Tensor(
         retain_graph:
             keep the graph for another pass; defaults to ``create_graph``.
         """
-        autograd.backward(self, grad, create_graph, retain_graph)
+        walk.backward(self, grad, create_graph, retain_graph)
 
     def zero_grad(self) -> None:
         """Forget the gradient."""

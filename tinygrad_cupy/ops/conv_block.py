@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..autograd import FusedOp, TensorBase
+from ..autograd import TensorBase
 from ..backend import Array, Kernel
+from ..fused import FusedOp
 from . import conv_cpu, conv_cuda
 from .block_kernels import POOL, SHUT
 from .conv import Conv2d, conv_inputs

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..autograd import FusedOp, TensorBase
+from ..autograd import TensorBase
 from ..backend import (
     Array,
     CudaFile,
@@ -18,6 +18,7 @@ from ..backend import (
     int64s,
     is_cuda,
 )
+from ..fused import FusedOp
 from ..tracing import use
 from .elementwise import as_float, in_single
 from .layout import empties

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..autograd import FusedOp, TensorBase
+from ..autograd import TensorBase
 from ..backend import Array, Kernel
+from ..fused import FusedOp
 from . import norm_cuda, norm_kernels
 from .block_kernels import POOL, SHUT
 from .elementwise import as_float, in_single

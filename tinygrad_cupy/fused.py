@@ -1,0 +1,60 @@
+"""Operations with a kernel each way, and a reference that higher derivatives are taken of."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from .autograd import Op, TensorBase
+from .backend import Array
+from .walk import grad_of
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
+
+
+class FusedOp(Op):
+    """An operation with one kernel forward and one backward, and a plain `reference` beside them.
+
+    While no graph of the backward is wanted, `backward_arrays` runs on arrays. When it is, the
+    reference, written in Tensor operations, is differentiated instead. The reference gets every
+    input and may use what ``forward`` decided (kept as attributes), and changes nothing.
+    """
+
+    def __init_subclass__(cls) -> None:
+        names = [name for name in inspect.signature(cls.forward).parameters if name != "self"]
+        cls.saves = tuple(names)
+        super().__init_subclass__()
+
+    def reference(self, *inputs: Any) -> Tensor:
+        raise NotImplementedError
+
+    def backward_arrays(self, grad: Array, *inputs: Any) -> Any:
+        raise NotImplementedError
+
+    def _run_backward(self, grad: Tensor, create_graph: bool) -> Any:
+        if create_graph:
+            return super()._run_backward(grad, create_graph)
+        self._check_saved()
+        found = self.backward_arrays(grad.data, *[value for value, *_ in self._saved or ()])
+        return [None if array is None else grad._wrap(array) for array in found]
+
+    def backward(self, grad: Tensor, *inputs: Any) -> Any:
+        # Aliases, so that in f(x, g(x)) the path from g(x) to x is not followed here as well.
+        aliases = [Alias()(x) if isinstance(x, TensorBase) else x for x in inputs]
+        wanted = [alias for alias, need in zip(aliases, self.needs, strict=True) if need]
+        output = self.reference(*aliases)
+        found = iter(grad_of([output], wanted, [grad], create_graph=True, allow_unused=True))
+        return tuple(next(found) if need else None for need in self.needs)
+
+
+class Alias(Op):
+    """The same array as a new node of the graph: y = x."""
+
+    view = True
+
+    def forward(self, x: Array) -> Array:
+        return x
+
+    def backward(self, grad: Tensor) -> Tensor:
+        return grad
