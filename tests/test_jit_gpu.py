@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tinygrad_cupy as tg
-from test_jit import batches, trained, training
+from jit_runs import batches, trained, training
 from tinygrad_cupy import Tensor, backend
 from tinygrad_cupy.nn import optim
 from tinygrad_cupy.ops import random

@@ -1,0 +1,135 @@
+"""`jit`: what changes between calls is noticed, and what a call writes is seen outside."""
+
+from __future__ import annotations
+
+import pytest
+
+import tinygrad_cupy as tg
+from graph_stand_in import StandInPool
+from jit_runs import State, values
+from tinygrad_cupy import Tensor, nn, tracing
+
+# --- what is captured anew ------------------------------------------------------------------------
+
+
+def test_parameters_with_another_array_are_captured_anew(place: str) -> None:
+    w = Tensor([2.0])
+    scale = tg.jit(lambda x: x * w)
+    x = Tensor([5.0])
+    for _ in range(3):
+        assert scale(x).item() == 10
+    w.assign_(3.0)  # the same memory: the capture reads it
+    assert scale(x).item() == 15
+    w.replace_data(w.data * 2)
+    for _ in range(3):
+        assert scale(x).item() == 30
+
+
+def test_a_tensor_put_in_the_place_of_another_is_noticed(place: str) -> None:
+    layer = nn.Linear(1, 1, bias=False)
+    apply = tg.jit(lambda x: layer(x))
+    x = Tensor([[1.0]])
+    for value in (2.0, 5.0):
+        layer.weight = nn.Parameter([[value]])
+        for _ in range(3):
+            assert apply(x).item() == value
+
+
+def test_an_unfrozen_parameter_is_noticed(place: str) -> None:
+    a, b = Tensor([2.0], requires_grad=True), Tensor([3.0])
+
+    @tg.jit
+    def step() -> None:
+        a.grad = b.grad = None
+        (a * b).sum().backward()
+
+    for _ in range(3):
+        step()
+    assert b.grad is None
+    b.requires_grad_()
+    for _ in range(3):
+        step()
+        assert values(b.grad) == [2]
+
+
+def test_no_grad_and_dtypes_have_captures_of_their_own(place: str) -> None:
+    w = Tensor([3.0], requires_grad=True)
+    modes = []
+
+    @tg.jit
+    def scale(x: Tensor) -> Tensor:
+        y = x * w
+        modes.append(y.requires_grad)
+        return y
+
+    for dtype in ("float32", "float64"):
+        x = Tensor([2.0], dtype=dtype)
+        for _ in range(3):
+            assert scale(x).dtype == dtype
+            with tg.no_grad():
+                assert scale(x).item() == 6
+    assert {True, False} == set(modes)
+
+
+def test_an_observed_number_is_noticed(place: str) -> None:
+    class Scale:
+        factor = 2.0
+
+        def __call__(self, x: Tensor) -> Tensor:
+            tracing.observe(self, "factor")
+            return x * self.factor
+
+    scale = Scale()
+    function = tg.jit(lambda x: scale(x))
+    for factor in (2.0, 3.0, 2.0):
+        scale.factor = factor
+        for _ in range(3):
+            assert function(Tensor([1.0])).item() == factor
+
+
+# --- what is written ------------------------------------------------------------------------------
+
+
+def test_a_written_argument_is_written_for_the_caller(place: str) -> None:
+    @tg.jit
+    def add_one(x: Tensor) -> None:
+        x.assign_(x + 1)
+
+    x = Tensor([1.0])
+    for _ in range(4):
+        before = x._version.count
+        add_one(x)
+        assert x._version.count > before
+    assert x.item() == 5
+
+
+def test_a_replay_bumps_what_it_writes(place: str) -> None:
+    w = Tensor([1.0])
+    y = Tensor([1.0], requires_grad=True)
+    StandInPool.owners[:] = [State(w)]
+
+    @tg.jit
+    def move(x: Tensor) -> None:
+        w.assign_(w + x)
+
+    x = Tensor([1.0])
+    move(x), move(x), move(x)
+    assert w.item() == 4
+    loss = (y * w).sum()
+    move(x)
+    with pytest.raises(RuntimeError, match="written in place"):
+        loss.backward()
+
+
+def test_temporary_and_returned_tensors_may_be_written(place: str) -> None:
+    w = Tensor([3.0])
+
+    @tg.jit
+    def function(x: Tensor) -> Tensor:
+        y, z = x * 2, w.reshape(1, 1)
+        z = z.reshape(1) + x
+        z.assign_(z * 2)
+        return y.assign_(y + z)
+
+    for i in range(4):
+        assert function(Tensor([float(i)])).item() == 2 * i + 2 * (3 + i)

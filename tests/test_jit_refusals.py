@@ -1,0 +1,172 @@
+"""`jit`: what it refuses or warns of, how that reads, and what an error leaves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tinygrad_cupy as tg
+from graph_stand_in import StandInPool
+from jit_runs import State, batches, training, values
+from tinygrad_cupy import Tensor, tracing
+from tinygrad_cupy.nn import optim
+from tinygrad_cupy.recording import Recording
+
+# --- state that a replay would not move -----------------------------------------------------------
+
+
+def test_an_optimizer_first_stepped_in_a_capture_is_refused(place: str) -> None:
+    w = Tensor([1.0], requires_grad=True)
+    adam = optim.Adam([w], lr=0.1)
+    calls = []
+
+    @tg.jit
+    def step(x: Tensor) -> None:
+        w.grad = None
+        (x * w).sum().backward()
+        calls.append(1)
+        if len(calls) > 1:
+            adam.step()
+
+    x = Tensor([1.0])
+    step(x)
+    with pytest.raises(
+        RuntimeError, match=rf"{__file__}:\d+: .* of Adam .* first made while .* outside of the"
+    ):
+        step(x)
+    adam.step()
+    StandInPool.owners[:] = [adam, State(w)]
+    for _ in range(3):
+        step(x)
+    assert adam.steps == [4]
+
+
+def test_a_statistic_first_made_in_a_capture_is_refused(place: str) -> None:
+    class Statistic:
+        mean: Tensor | None = None
+        wanted = False
+
+        def __call__(self, x: Tensor) -> None:
+            if self.mean is None and self.wanted:
+                self.mean = Tensor.zeros(2)
+            if self.mean is not None:
+                self.mean.assign_(self.mean * 0.5 + x)  # written
+
+    statistic = Statistic()
+    function = tg.jit(lambda x: statistic(x))
+    x = Tensor([1.0, 2.0])
+    function(x)
+    statistic.wanted = True
+    with pytest.raises(RuntimeError) as caught:
+        function(x)
+    assert "a tensor of shape (2,) is made, written in place and kept" in str(caught.value)
+    assert f"{__file__}:{_line('# written')}: " in str(caught.value)
+    statistic.mean = Tensor.zeros(2)
+    StandInPool.owners[:] = [State(statistic.mean)]
+    for _ in range(3):
+        function(x)
+    assert values(statistic.mean) == [1.75, 3.5]
+
+
+def test_a_state_that_is_replaced_rather_than_written_is_refused(place: str) -> None:
+    state = {"mean": Tensor.zeros(2)}
+
+    @tg.jit
+    def function(x: Tensor) -> Tensor:
+        mean = state["mean"] * 0.5 + x  # replaced
+        state["mean"] = mean
+        return mean * mean
+
+    x = Tensor([1.0, 2.0])
+    function(x)
+    with pytest.raises(RuntimeError) as caught:
+        function(x)
+    assert "a tensor of shape (2,) from outside is used and not there any more" in str(caught.value)
+    assert ".assign_()" in str(caught.value)
+    assert f"{__file__}:{_line('# replaced')}: " in str(caught.value)
+
+
+def _line(text: str) -> int:
+    """The line of this file that ends with ``text``."""
+    with open(__file__, encoding="utf-8") as file:
+        return next(i for i, line in enumerate(file, start=1) if line.rstrip().endswith(text))
+
+
+# --- arguments and results ------------------------------------------------------------------------
+
+
+def test_what_cannot_be_an_argument_or_result(place: str) -> None:
+    w = Tensor([1.0], requires_grad=True)
+    identity = tg.jit(lambda x: x)
+    with pytest.raises(TypeError, match=r"\[jit\] arguments of <lambda>: expected .* got set"):
+        identity([{1}])
+    with pytest.raises(RuntimeError, match=r"part of a graph.*\.detach\(\)"):
+        identity(w * 2)
+    with tg.no_grad():
+        assert identity(w * 2).item() == 2
+    with pytest.raises(TypeError, match=r"\[jit\] results of <lambda>: expected .* got set"):
+        tg.jit(lambda x: {1, 2})(w)
+
+
+def test_an_argument_that_is_used_from_outside_too_is_refused(place: str) -> None:
+    """A capture works on a copy of its arguments: what it wrote into one would be lost."""
+    weight = Tensor([1.0, 2.0], requires_grad=True)
+
+    @tg.jit
+    def step(w: Tensor) -> Tensor:
+        return (w * weight).sum()
+
+    step(weight)
+    with pytest.raises(RuntimeError, match="is an argument and is used from outside as well"):
+        step(weight)
+    assert tg.jit(lambda w: (w * 2).sum())(weight).item() == 6
+
+
+def test_a_number_that_changes_in_each_call_is_warned_of(place: str) -> None:
+    scale = tg.jit(lambda x, factor: x * factor)
+    x = Tensor([1.0])
+    for i in range(31):
+        assert scale(x, i).item() == i
+    with pytest.warns(UserWarning, match="32 calls of <lambda> ran eagerly"):
+        scale(x, 31)
+    scale(x, 32)
+
+
+# --- errors ---------------------------------------------------------------------------------------
+
+
+def test_errors_name_the_line() -> None:
+    with (
+        Recording("step", (), on_gpu=True),
+        pytest.raises(
+            RuntimeError, match=rf"\[jit\] {__file__}:\d+: values are read .* inside step"
+        ),
+    ):
+        tracing.refuse_read()
+    tracing.refuse_read()
+
+
+def test_an_exception_leaves_a_usable_program(place: str) -> None:
+    model, _, step = training()
+    (x, y), *_ = batches(1)
+    wanted: list[str] = []
+
+    @tg.jit
+    def risky(x: Tensor, y: Tensor) -> Tensor:
+        loss = step(x, y)
+        if wanted:
+            raise KeyError(wanted.pop())
+        return loss
+
+    first = risky(x, y).numpy()
+    before = [p.grad for p in model.parameters()]
+    weights = [p.numpy() for p in model.parameters()]
+    wanted.append("inside the capture")
+    with pytest.raises(KeyError, match="inside the capture"):
+        risky(x, y)
+    assert all(p.grad is g for p, g in zip(model.parameters(), before, strict=True))
+    for p, old in zip(model.parameters(), weights, strict=True):
+        np.testing.assert_array_equal(p.numpy(), old)
+    losses = [first, step(x, y).numpy(), *(risky(x, y).numpy() for _ in range(4))]
+    _, _, fresh = training()
+    np.testing.assert_array_equal(losses, [fresh(x, y).numpy() for _ in range(6)])
