@@ -22,7 +22,7 @@ from .callbacks import Callback, Step, StopTraining
 from .history import EpochRecord, History
 from .meter import Meter, Reading
 from .module import Module
-from .optim import Optimizer
+from .optim_base import Optimizer
 from .steps import Gather, Loss
 
 
