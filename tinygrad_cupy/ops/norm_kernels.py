@@ -45,18 +45,6 @@ class Result(NamedTuple):
     found: Array
 
 
-def rows_of(x: Array) -> Array:
-    """x (N, C, …) as (P, C): a view where the channels are last in memory, else a copy."""
-    return x.transpose(0, *range(2, x.ndim), 1).reshape(-1, x.shape[1])
-
-
-def shaped(rows: Array, shape: tuple[int, ...]) -> Array:
-    """(P, C) back to (N, C, …)."""
-    n, c, *rest = shape
-    last = len(shape) - 1
-    return rows.reshape(n, *rest, c).transpose(0, last, *range(1, last))
-
-
 def forward(
     x: Array, weight: Array, bias: Array, eps: float, running: Running, relu: bool, pool: bool
 ) -> Result:
