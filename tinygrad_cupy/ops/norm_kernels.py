@@ -49,51 +49,21 @@ def forward(
     x: Array, weight: Array, bias: Array, eps: float, running: Running, relu: bool, pool: bool
 ) -> Result:
     """(x - mean) / √(var + eps) · weight + bias, then ReLU, then the pool; moves ``running``."""
-    found, width = _moments(x, eps), _width(x)
-    mean, scale, shift = (_along(v, width) for v in (found[0], found[2] * weight, bias))
-    n, channels, *size = x.shape
-    out = POOL.output_size("max_pool2d", tuple(size)) if pool else size
-    if norm_native.suits(x):
-        y, code = norm_native.apply(x, found[0], found[2] * weight, bias, relu, pool)
-        return _finished(x, y, code, found, running, relu, pool)
-    y = np.empty((n, *out, channels), x.dtype)
-    code = np.empty(y.shape, np.uint8) if pool else None
-
-    def task(part: slice) -> None:
-        for chunk in chunks(part, images_at_once(x)):
-            given = last(x[chunk], "input")
-            place = y[chunk] if code is None else workspace("norm", given.shape, x.dtype)
-            lines = place.reshape(-1, len(mean))
-            np.subtract(given.reshape(lines.shape), mean, out=lines)
-            lines *= scale
-            lines += shift
-            if code is not None:
-                pool_chunk(place, y[chunk], code[chunk])
-            if relu:
-                relu_chunk(y[chunk], at(code, chunk))
-
-    by_parts(np, task, n)
-    return _finished(x, y, code, found, running, relu, pool)
-
-
-def _finished(
-    x: Array,
-    y: Array,
-    code: Array | None,
-    found: Array,
-    running: Running,
-    relu: bool,
-    pool: bool,
-) -> Result:
-    """``running`` moved, and what y and code (N, …, C) are a part of."""
+    in_c = norm_native.suits(x)
+    found = np.empty((3, x.shape[1]), x.dtype)
+    mean, var, scale = found
+    mean[...], var[...] = norm_native.moments(x) if in_c else _moments(x)
+    scale[...] = 1 / np.sqrt(var + var.dtype.type(eps))
+    apply = norm_native.apply if in_c else _apply
+    y, code = apply(x, mean, scale * weight, bias, relu, pool)
     move(running, found, x.size // x.shape[1])
     result = np.moveaxis(y, -1, 1)
     codes = None if code is None else np.moveaxis(code, -1, 1)
     return Result(result, result if relu and not pool else None, codes, found)
 
 
-def _moments(x: Array, eps: float) -> Array:
-    """Mean, biased variance and 1 / √(variance + eps) of each channel of x (N, C, …), (3, C).
+def _moments(x: Array) -> tuple[Array, Array]:
+    """As `norm_native.moments`, through NumPy.
 
     Those of each chunk come from the chunk in the cache and are then put together (Chan et al.
     1979), so that x is read once and nothing large is subtracted from something large.
@@ -112,20 +82,39 @@ def _moments(x: Array, eps: float) -> Array:
         return moments
 
     channels, width = x.shape[1], _width(x)
-    found = np.empty((3, channels), x.dtype)
-    mean, var, scale = found
-    if norm_native.suits(x):
-        mean[...], var[...] = norm_native.moments(x)
-        scale[...] = 1 / np.sqrt(var + var.dtype.type(eps))
-        return found
     parts = [chunk for part in by_parts(np, task, len(x)) for chunk in part]
     counts = np.array([count for count, _, _ in parts], x.dtype)[:, None]
     means, squares = (np.stack([part[i] for part in parts]) for i in (1, 2))
     total = counts.sum()
-    mean[...] = (counts * means).sum(axis=0) / total
-    var[...] = (squares + counts * (means - mean) ** 2).sum(axis=0) / total
-    scale[...] = 1 / np.sqrt(var + var.dtype.type(eps))
-    return found
+    mean = (counts * means).sum(axis=0) / total
+    return mean, (squares + counts * (means - mean) ** 2).sum(axis=0) / total
+
+
+def _apply(
+    x: Array, mean: Array, scale: Array, shift: Array, relu: bool, pool: bool
+) -> tuple[Array, Array | None]:
+    """As `norm_native.apply`, through NumPy."""
+    mean, scale, shift = (_along(v, _width(x)) for v in (mean, scale, shift))
+    n, channels, *size = x.shape
+    out = POOL.output_size("max_pool2d", tuple(size)) if pool else size
+    y = np.empty((n, *out, channels), x.dtype)
+    code = np.empty(y.shape, np.uint8) if pool else None
+
+    def task(part: slice) -> None:
+        for chunk in chunks(part, images_at_once(x)):
+            given = last(x[chunk], "input")
+            place = y[chunk] if code is None else workspace("norm", given.shape, x.dtype)
+            lines = place.reshape(-1, len(mean))
+            np.subtract(given.reshape(lines.shape), mean, out=lines)
+            lines *= scale
+            lines += shift
+            if code is not None:
+                pool_chunk(place, y[chunk], code[chunk])
+            if relu:
+                relu_chunk(y[chunk], at(code, chunk))
+
+    by_parts(np, task, n)
+    return y, code
 
 
 def move(running: Running, found: Array, rows: int) -> None:
