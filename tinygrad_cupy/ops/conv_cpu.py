@@ -33,7 +33,7 @@ def input_gradient(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Ar
     back = conv_kernels.gathering(geometry, g.shape[2:], x_shape[2:])
     if back is None:
         return conv_kernels.conv_input(g, w, geometry, x_shape)
-    return forward(g, conv_rows.turned(w), None, Geometry(back, 1))
+    return forward(g, conv_kernels.turned(w), None, Geometry(back, 1))
 
 
 def weight_gradient(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
@@ -164,8 +164,8 @@ def _rows_backward(
     """Both products of the backward from one lay-out of the gradient, (n, OH, W, KW, O)."""
     (n, c, h, width), (o, _, kh, kw) = x.shape, w.shape
     rows, _ = conv_rows.shifts(geometry.windows)
-    back_rows, back_columns = conv_rows.shifts(conv_rows.mirrored(geometry.windows))
-    matrix = conv_rows.matrix_of(conv_rows.turned(w))
+    back_rows, back_columns = conv_rows.shifts(geometry.windows.mirrored)
+    matrix = conv_rows.matrix_of(conv_kernels.turned(w))
     dx = np.empty((n, h, width, c), x.dtype) if needs[0] else None
     image = out_size[0] * width * kw * o * x.itemsize
     images = max(1, conv_rows.CHUNK_BYTES // max(image, 1))

@@ -56,11 +56,10 @@ def conv_forward(x: Array, w: Array, bias: Array | None, geometry: Geometry) -> 
 
 def conv_input(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Array:
     """Gradient by the input, (N, C, H, W), from g (N, O, OH, OW): a transposed convolution."""
-    mirrored = gathering(geometry, g.shape[2:], x_shape[2:])
-    if mirrored is None:
+    back = gathering(geometry, g.shape[2:], x_shape[2:])
+    if back is None:
         return _scatter_input(g, w, geometry, x_shape)
-    flipped = w[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)  # (C, O, KH, KW)
-    return conv_forward(g, flipped, None, Geometry(mirrored, 1))
+    return conv_forward(g, turned(w), None, Geometry(back, 1))
 
 
 def gathering(geometry: Geometry, out_size: Shape, size: Shape) -> Windows | None:
@@ -69,14 +68,11 @@ def gathering(geometry: Geometry, out_size: Shape, size: Shape) -> Windows | Non
     None with groups, strides, and where ``size`` (H, W) is not what they lead back to: padding
     wider than the kernel's reach, or an output_padding.
     """
-    windows = geometry.windows
-    reach = [d * (k - 1) for d, k in zip(windows.dilation, windows.kernel, strict=True)]
-    padding = (reach[0] - windows.padding[0], reach[1] - windows.padding[1])
-    if geometry.groups > 1 or windows.stride != (1, 1) or min(padding) < 0:
+    back = geometry.windows.mirrored
+    if geometry.groups > 1 or geometry.windows.stride != (1, 1) or min(back.padding) < 0:
         return None
-    mirrored = Windows(windows.kernel, windows.stride, padding, windows.dilation)
-    fits = mirrored.output_size("conv_transpose2d", out_size) == tuple(size)
-    return mirrored if fits else None
+    fits = back.output_size("conv_transpose2d", out_size) == tuple(size)
+    return back if fits else None
 
 
 def _scatter_input(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Array:
@@ -145,6 +141,11 @@ def weight_matrix(w: Array, groups: int) -> Array:
     o, c, kh, kw = w.shape
     taps_first = w.reshape(groups, o // groups, c, kh, kw).transpose(0, 3, 4, 2, 1)
     return array_module(w).ascontiguousarray(taps_first).reshape(groups, kh * kw * c, o // groups)
+
+
+def turned(w: Array) -> Array:
+    """w (O, C, KH, KW) for the way back: (C, O, KH, KW), turned by 180°."""
+    return w[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)
 
 
 def _channels_last(x: Array, name: str) -> Array:

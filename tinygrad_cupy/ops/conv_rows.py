@@ -46,22 +46,10 @@ def shifts(windows: Windows) -> tuple[range, range]:
     return range(-ph, kh * dh - ph, dh), range(-pw, kw * dw - pw, dw)
 
 
-def mirrored(windows: Windows) -> Windows:
-    """The windows of the output that meet an input pixel: kernel turned by 180°."""
-    (kh, kw), (dh, dw), (ph, pw) = windows.kernel, windows.dilation, windows.padding
-    padding = (dh * (kh - 1) - ph, dw * (kw - 1) - pw)
-    return Windows(windows.kernel, windows.stride, padding, windows.dilation)
-
-
 def matrix_of(w: Array) -> Array:
     """w (O, C, KH, KW) → (KW · C, KH · O)."""
     o, c, kh, kw = w.shape
     return np.ascontiguousarray(w.transpose(3, 1, 2, 0)).reshape(kw * c, kh * o)
-
-
-def turned(w: Array) -> Array:
-    """w (O, C, KH, KW) for the way back: (C, O, KH, KW), turned by 180°."""
-    return w[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)
 
 
 # Scratch of a thread and all views of it are made once, for a part of the batch, and then used for

@@ -57,6 +57,16 @@ class Windows(NamedTuple):
     def taps(self) -> int:
         return self.kernel[0] * self.kernel[1]
 
+    @property
+    def mirrored(self) -> Windows:
+        """Of stride 1: the windows of the output that meet an input pixel, kernel turned by 180°.
+
+        Their padding is negative where this one is wider than the kernel's reach.
+        """
+        (kh, kw), (dh, dw), (ph, pw) = self.kernel, self.dilation, self.padding
+        padding = (dh * (kh - 1) - ph, dw * (kw - 1) - pw)
+        return Windows(self.kernel, self.stride, padding, self.dilation)
+
     @functools.lru_cache(4096)  # noqa: B019 - a few numbers each
     def output_size(self, op: str, size: tuple[int, ...]) -> Pair:
         """OH × OW for an input of H × W: ⌊(H + 2 pad - dilation (K - 1) - 1) / stride⌋ + 1."""
