@@ -14,6 +14,7 @@ from .. import blas
 from ..backend import Array
 from ..parallel import workspace
 from .block_kernels import POOL, SHUT
+from .layout import scratch_last, seen_last
 from .masking import keep_where
 
 CHUNK_BYTES = 256 << 10  # of an array, where several are read and written side by side
@@ -33,21 +34,6 @@ def images_at_once(x: Array) -> int:
 def at(array: Array | None, chunk: slice) -> Array | None:
     """The chunk of an array, if there is one."""
     return None if array is None else array[chunk]
-
-
-def channels_last(x: Array) -> Array:
-    """x (n, C, …) as a view (n, …, C)."""
-    return x.transpose(0, *range(2, x.ndim), 1)
-
-
-def last(x: Array, name: str) -> Array:
-    """x (n, C, …) as a contiguous (n, …, C), copied to scratch of that name only if needed."""
-    y = channels_last(x)
-    if y.flags.c_contiguous:
-        return y
-    copy = workspace(name, y.shape, y.dtype)
-    copy[...] = y
-    return copy
 
 
 def column_sums(rows: Array) -> Any:
@@ -83,15 +69,15 @@ def relu_chunk(y: Array, code: Array | None) -> None:
 
 def open_chunk(grad: Array, gate: Array | None, code: Array | None, out: Array) -> None:
     """out (n, …, C) = the gradient in front of ReLU or pool, from that behind it, (n, C, …)."""
-    given = last(grad, "grad")
+    given = scratch_last(grad, "grad")
     if code is not None:
         height, width = code.shape[2:]
-        places = channels_last(code)
+        places = seen_last(code)
         for k, rows, columns in POOL.each_tap((height, width)):
             keep_where(given, places == k, out[:, rows, columns])
         out[:, 2 * height :] = 0
         out[:, :, 2 * width :] = 0
     elif gate is not None:
-        keep_where(given, channels_last(gate) > 0, out)
+        keep_where(given, seen_last(gate) > 0, out)
     else:
         out[...] = given

@@ -16,8 +16,9 @@ from ..backend import Array
 from ..parallel import by_parts, workspace
 from . import block_kernels, conv_kernels, conv_native, conv_rows
 from .block_kernels import POOL
-from .chunks import at, chunks, column_sums, last, open_chunk, pool_chunk, relu_chunk
+from .chunks import at, chunks, column_sums, open_chunk, pool_chunk, relu_chunk
 from .conv_kernels import Geometry, Shape
+from .layout import scratch_last
 from .windows import Pair
 
 Into = Callable[[Array, Array], None]  # convolves a chunk x (n, C, H, W) into out (n, OH, OW, O)
@@ -185,7 +186,7 @@ def _rows_backward(
             if dx is not None:
                 product.into(dx[chunk], pixels, x.dtype.type(0))
             if needs[1]:
-                dw += seen.laid_out(last(x[chunk], "input")).T @ pixels
+                dw += seen.laid_out(scratch_last(x[chunk], "input")).T @ pixels
         return dw, db
 
     dw, db = _totals(by_parts(np, task, n))

@@ -17,6 +17,7 @@ import numpy as np
 from .. import blas
 from ..backend import Array, array_module
 from ..parallel import by_parts, spans, workspace
+from .layout import scratch_last
 from .windows import Pair, Windows
 
 Shape = tuple[int, ...]
@@ -85,7 +86,7 @@ def _scatter_input(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Ar
     shape = (*g.shape[2:], groups, *windows.kernel, c // groups)
 
     def task(part: slice) -> None:
-        grad, out = _channels_last(g[part], "grad"), dx[part]
+        grad, out = scratch_last(g[part], "grad"), dx[part]
         for chunk in spans(len(out), _step(xp, math.prod(shape) * g.dtype.itemsize)):
             rows = _empty(xp, "rows", (len(out[chunk]), *shape), g.dtype)
             _product_rows(grad[chunk], matrix, rows)
@@ -103,7 +104,7 @@ def conv_weight(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array
 
     def task(part: slice) -> Array:
         total = xp.zeros((groups, c * kh * kw, o // groups), x.dtype)
-        windows, grad = windows_of(x[part], geometry, out_size), _channels_last(g[part], "grad")
+        windows, grad = windows_of(x[part], geometry, out_size), scratch_last(g[part], "grad")
         for chunk in _chunks(windows):
             rows = window_rows(windows[chunk], groups)  # (G, P, K)
             total += blas.matmul(rows.transpose(0, 2, 1), _grouped(grad[chunk], groups))
@@ -148,16 +149,6 @@ def turned(w: Array) -> Array:
     return w[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)
 
 
-def _channels_last(x: Array, name: str) -> Array:
-    """x (n, C, H, W) as a contiguous (n, H, W, C), copied only if it is not laid out so."""
-    last = x.transpose(0, 2, 3, 1)
-    if last.flags.c_contiguous:
-        return last
-    copy = _empty(array_module(x), name, last.shape, x.dtype)
-    copy[...] = last
-    return copy
-
-
 def windows_of(x: Array, geometry: Geometry, out_size: Pair) -> Array:
     """All windows of x (n, C, H, W), zeros around it, as a view (n, OH, OW, KH, KW, C)."""
     return geometry.windows.view(padded_images(x, geometry.windows), out_size)
@@ -166,7 +157,7 @@ def windows_of(x: Array, geometry: Geometry, out_size: Pair) -> Array:
 def padded_images(x: Array, windows: Windows) -> Array:
     """x (n, C, H, W) as (n, H + 2 pad, W + 2 pad, C), zeros around."""
     if windows.padding == (0, 0):
-        return _channels_last(x, "input")
+        return scratch_last(x, "input")
     n, c, h, w = x.shape
     padded = _empty(array_module(x), "input", (n, *windows.padded_size((h, w)), c), x.dtype)
     padded[...] = 0

@@ -7,6 +7,7 @@ import ctypes
 import numpy as np
 
 from ..backend import Array
+from .layout import seen_last
 
 
 class Images(ctypes.Structure):
@@ -39,4 +40,4 @@ def _regular(x: Array) -> bool:
 
 def channels_last(x: Array) -> Array:
     """x (N, C, …) as a contiguous (N, …, C)."""
-    return np.ascontiguousarray(x.transpose(0, *range(2, x.ndim), 1))
+    return np.ascontiguousarray(seen_last(x))

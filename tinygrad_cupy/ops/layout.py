@@ -1,4 +1,4 @@
-"""Arrays on a GPU as kernels take them: (N, C, …) with the channels last in memory, aligned.
+"""Arrays (N, C, …) with the channels last in memory, and those on a GPU as kernels take them.
 
 A kernel gets a pointer and knows the layout, so an array that lies as it should is passed as it is,
 without a view of it in another order of axes: a view costs the host as much as half a launch.
@@ -12,10 +12,34 @@ import math
 
 import numpy as np
 
-from ..backend import Array, import_cupy
+from ..backend import Array, import_cupy, is_cuda
+from ..parallel import workspace
 
 ALIGNED = 16  # bytes, the widest load of a kernel
 APART = 512  # bytes, as what the memory pool gives
+
+
+def seen_last(x: Array) -> Array:
+    """x (N, C, …) as a view (N, …, C)."""
+    return x.transpose(0, *range(2, x.ndim), 1)
+
+
+def scratch_last(x: Array, name: str) -> Array:
+    """x (N, C, …) as a contiguous (N, …, C), copied only if needed: on the CPU to scratch memory.
+
+    ``name`` is that of the scratch.
+    """
+    y = seen_last(x)
+    if y.flags.c_contiguous:
+        return y
+    if is_cuda(y):
+        return y.copy(order="C")
+    copy = workspace(name, y.shape, y.dtype)
+    copy[...] = y
+    return copy
+
+
+# --- on a GPU -----------------------------------------------------------------------------------
 
 
 @functools.lru_cache(4096)
@@ -55,7 +79,7 @@ def last(x: Array, alignment: int = ALIGNED) -> Array:
     """x (N, C, …) for a kernel that reads (N, …, C): itself where it lies so, else a copy."""
     if x.strides == strides_last(x.shape, x.itemsize) and x.data.ptr % alignment == 0:
         return x
-    return contiguous(x.transpose(0, *range(2, x.ndim), 1))
+    return contiguous(seen_last(x))
 
 
 def contiguous(x: Array) -> Array:

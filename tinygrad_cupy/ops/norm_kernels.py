@@ -20,11 +20,11 @@ from .chunks import (
     chunks,
     column_sums,
     images_at_once,
-    last,
     open_chunk,
     pool_chunk,
     relu_chunk,
 )
+from .layout import scratch_last
 
 
 class Running(NamedTuple):
@@ -72,7 +72,7 @@ def _moments(x: Array) -> tuple[Array, Array]:
     def task(part: slice) -> list[tuple[int, Array, Array]]:
         moments = []
         for chunk in chunks(part, images_at_once(x)):
-            lines = _lines(last(x[chunk], "input"), width)
+            lines = _lines(scratch_last(x[chunk], "input"), width)
             count = lines.size // channels
             mean = _sums(lines, channels) / x.dtype.type(count)
             centred = workspace("norm", lines.shape, x.dtype)
@@ -102,7 +102,7 @@ def _apply(
 
     def task(part: slice) -> None:
         for chunk in chunks(part, images_at_once(x)):
-            given = last(x[chunk], "input")
+            given = scratch_last(x[chunk], "input")
             place = y[chunk] if code is None else workspace("norm", given.shape, x.dtype)
             lines = place.reshape(-1, len(mean))
             np.subtract(given.reshape(lines.shape), mean, out=lines)
@@ -201,11 +201,11 @@ class _Gradient:
         return self.dx
 
     def _gradient(self, chunk: slice) -> Array:
-        rows = self.dx[chunk] if self.opened else last(self.grad[chunk], "grad")
+        rows = self.dx[chunk] if self.opened else scratch_last(self.grad[chunk], "grad")
         return _lines(rows, self.width)
 
     def _centred(self, chunk: slice) -> Array:
-        rows = _lines(last(self.x[chunk], "input"), self.width)
+        rows = _lines(scratch_last(self.x[chunk], "input"), self.width)
         out = workspace("norm", rows.shape, rows.dtype)
         return np.subtract(rows, self.mean, out=out)
 
