@@ -12,6 +12,7 @@ from ..backend import Array, Elementwise, Kernel, device_of, import_cupy
 from ..parallel import by_parts
 from . import dropout_native, random
 from .elementwise import as_float
+from .layout import contiguous, empty_last
 from .relu_kernels import PARALLEL_SIZE
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def _drop(x: Array, p: float) -> tuple[Array, Array]:
     return _keep(x, mask, p, False), mask
 
 
-def _drop_cpu(x: Array, p: float) -> tuple[Array, Array]:
+def _drop_cpu(x: Array, p: float, last: bool) -> tuple[Array, Array]:
     """`_drop` by parts of a batch: a counter may start anywhere in the stream."""
     least = _least(p)
     if not x.ndim or not x.size or least >= 2**64:
@@ -70,12 +71,12 @@ def _keep_cpu(x: Array, mask: Array, p: float, last: bool) -> Array:
     return y
 
 
-def _drop_cuda(x: Array, p: float) -> tuple[Array, Array]:
-    """`_drop` in one launch, also of images stored N, H, W, C."""
-    least, last = _least(p), _channels_last(x)
+def _drop_cuda(x: Array, p: float, last: bool) -> tuple[Array, Array]:
+    """`_drop` in one launch, with ``last`` of images stored N, H, W, C."""
+    least = _least(p)
     if x.dtype != np.float32 or x.size == 0 or least >= 2**64:
         return _drop(x, p)
-    source = x.transpose(0, 2, 3, 1) if last else _contiguous(x)
+    source = x if last else contiguous(x)
     cupy = import_cupy()
     y, mask = cupy.empty(x.shape, x.dtype), cupy.empty(x.shape, np.bool_)
     sizes = (np.int32(x.shape[1]), np.int32(x.shape[2] * x.shape[3])) if last else ()
@@ -91,17 +92,11 @@ def _keep_cuda(x: Array, mask: Array, p: float, last: bool) -> Array:
     """x · mask / (1 - p), with ``last`` stored N, H, W, C."""
     if not last or x.dtype != np.float32 or x.size == 0 or x.shape[2] * x.shape[3] % 4:
         return _multiply(x, mask, _scale(x, p))
-    n, channels, height, width = x.shape
-    y = import_cupy().empty((n, height, width, channels), x.dtype)
-    sizes = (np.int64(x.size), np.int32(channels), np.int32(height * width))
-    arguments = (_contiguous(x), mask, y, *sizes, _scale(x, p))
+    y = empty_last(x.shape, x.dtype)
+    sizes = (np.int64(x.size), np.int32(x.shape[1]), np.int32(x.shape[2] * x.shape[3]))
+    arguments = (contiguous(x), mask, y, *sizes, _scale(x, p))
     random.kernels.launch("keep_channels_last", random.kernels.blocks(-(-x.size // 4)), arguments)
-    return y.transpose(0, 3, 1, 2)
-
-
-def _contiguous(x: Array) -> Array:
-    """x in C order, its memory at a multiple of 16 bytes."""
-    return x if x.flags.c_contiguous and x.data.ptr % 16 == 0 else x.copy(order="C")
+    return y
 
 
 def _channels_last(x: Array) -> bool:
@@ -132,7 +127,7 @@ class Dropout(Op):
         if self.mask is not None:
             return _keep(x, self.mask, self.p, self.last)
         self.last = _channels_last(x)
-        y, self.mask = _draw(x, self.p)
+        y, self.mask = _draw(x, self.p, self.last)
         return y
 
     def backward(self, grad: Tensor) -> Tensor:
