@@ -11,12 +11,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..autograd import Op, TensorBase
 from ..backend import Array, Kernel
 from . import conv_cpu, conv_cuda
 from .conv_kernels import Geometry, Shape, add_windows, padded_images
+from .elementwise import in_one_dtype
 from .windows import Pair, Windows, expect_images, pair
 
 if TYPE_CHECKING:
@@ -259,10 +258,8 @@ def _same_dtype(op: str, x: Any, weight: Any) -> tuple[Tensor, Tensor]:
     expect_images(op, x)
     if len(weight.shape) != 4:
         raise ValueError(f"[{op}] expected a weight of 4 axes, got {weight.shape}")
-    if x.dtype == weight.dtype:
-        return x, weight
-    dtype = np.result_type(x.dtype, weight.dtype)
-    return x.astype(dtype), weight.astype(dtype)
+    x, weight = in_one_dtype(x, weight)
+    return x, weight
 
 
 def _bias(op: str, bias: Tensor | None, channels: int, x: Tensor) -> tuple[Tensor, ...]:

@@ -31,6 +31,15 @@ def as_float(x: TensorBase) -> Tensor:
     return tensor if is_float(x.data.dtype) else tensor.astype(np.float32)
 
 
+def in_one_dtype(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """``tensors``, promoted to one dtype; themselves where they are of one already."""
+    dtypes = [t.data.dtype for t in tensors]
+    if len(set(dtypes)) == 1:
+        return tensors
+    dtype = np.result_type(*dtypes)
+    return tuple([t.astype(dtype) for t in tensors])
+
+
 def in_single(x: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
     """``compute(x)``, in float32 and cast back where x has two bytes: its sums would overflow."""
     if x.data.dtype.itemsize > 2:

@@ -9,6 +9,7 @@ import numpy as np
 from .. import blas
 from ..autograd import Op, TensorBase, is_grad_enabled
 from ..backend import Array, CudaFile, import_cupy, int32s, int64s, is_cuda, null
+from .elementwise import in_one_dtype
 from .functions import ReluGate
 from .shape import Permute
 from .tickets import ticket_of
@@ -165,9 +166,6 @@ class LinalgMixin(TensorBase):
         if bias is not None and bias.shape != weight.shape[:1]:
             raise ValueError(f"[linear] expected bias {weight.shape[:1]}, got {bias.shape}")
         rows = x if len(x.shape) == 2 else x.reshape(-1, x.shape[-1])
-        inputs: tuple[Tensor, ...] = (rows, weight) if bias is None else (rows, weight, bias)
-        if len({t.dtype for t in inputs}) > 1:
-            dtype = np.result_type(*[t.dtype for t in inputs])
-            inputs = tuple(t.astype(dtype) for t in inputs)
-        y = (LinearRelu if relu else Linear)()(*inputs)
+        inputs = (rows, weight) if bias is None else (rows, weight, bias)
+        y = (LinearRelu if relu else Linear)()(*in_one_dtype(*inputs))
         return y if len(x.shape) == 2 else y.reshape(*x.shape[:-1], weight.shape[0])

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..autograd import Op, TensorBase
 from ..backend import Array, Elementwise, Kernel, device_of, import_cupy, to_device
+from .elementwise import in_one_dtype
 from .reduce import Axis, normalize_axis
 
 if TYPE_CHECKING:
@@ -305,8 +306,7 @@ def concat(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
     shapes = [t.shape for t in tensors]
     if len({s[:place] + s[place + 1 :] for s in shapes}) > 1 or len({len(s) for s in shapes}) > 1:
         raise ValueError(f"[concat] expected shapes that agree but for axis {axis}, got {shapes}")
-    dtype = np.result_type(*[t.dtype for t in tensors])
-    return Concat(place)(*[t.astype(dtype) for t in tensors])
+    return Concat(place)(*in_one_dtype(*tensors))
 
 
 def stack(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
