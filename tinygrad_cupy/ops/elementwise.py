@@ -342,7 +342,7 @@ class ElementwiseMixin(TensorBase):
 
         Integers and booleans have no gradient: what is cast to them leaves the graph.
         """
-        wanted = dtype if isinstance(dtype, np.dtype) else resolve_dtype(dtype)
+        wanted = resolve_dtype(dtype)
         if wanted == self.data.dtype:
             return self  # type: ignore[return-value]
         return Cast(wanted)(self if is_float(wanted) else self._wrap(self.data))
@@ -350,6 +350,8 @@ class ElementwiseMixin(TensorBase):
 
 def resolve_dtype(dtype: Any) -> np.dtype[Any]:
     """A dtype from a name or type; "bfloat16" needs ml_dtypes."""
+    if isinstance(dtype, np.dtype):
+        return dtype
     if dtype == "bfloat16":
         try:
             import ml_dtypes
