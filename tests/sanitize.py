@@ -26,6 +26,7 @@ FILES = (
     "nn_meter_cuda",
     "datasets_loader",
     "linear",
+    "sums_cuda",
     "loss",
     "random",
 )

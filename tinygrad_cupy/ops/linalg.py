@@ -8,11 +8,11 @@ import numpy as np
 
 from .. import blas
 from ..autograd import Op, TensorBase, is_grad_enabled
-from ..backend import Array, CudaFile, import_cupy, int32s, int64s, is_cuda, null
+from ..backend import Array, is_cuda
+from . import sums_cuda
 from .elementwise import in_one_dtype
 from .functions import ReluGate
 from .shape import Permute
-from .tickets import ticket_of
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -70,45 +70,17 @@ class LinearRelu(Linear):
     relu = True
 
 
-_kernels = CudaFile(__file__, "linalg.cu")
-
-ROWS_EACH = 64  # that a block of the kernel adds up at least
-MOST_PARTIALS = 8192  # that its last block adds up
-
-
 def _gate_and_sum(grad: Tensor, y: Tensor | None, summed: bool) -> tuple[Tensor, Tensor | None]:
     """``grad`` (N, O) behind the ReLU that gave y, if any, and its sums (O,) where asked for.
 
     On a GPU one kernel does both, where no graph is recorded that it would be missing from.
     """
-    fits = is_cuda(grad.data) and grad.dtype.kind == "f" and grad.dtype.itemsize >= 4
-    if summed and fits and grad.data.size and not is_grad_enabled():
-        gated, total = _gate_and_sum_cuda(grad.data, None if y is None else y.data)
+    if summed and is_cuda(grad.data) and sums_cuda.suits(grad.data) and not is_grad_enabled():
+        gated, total = sums_cuda.gate_and_sum(grad.data, None if y is None else y.data)
         return grad._wrap(gated), grad._wrap(total)
     if y is not None:
         grad = ReluGate(y.data).watch(y)(grad)
     return grad, grad.sum(axis=0) if summed else None
-
-
-def _gate_and_sum_cuda(grad: Array, y: Array | None) -> tuple[Array, Array]:
-    cupy = import_cupy()
-    grad = cupy.ascontiguousarray(grad)
-    y = None if y is None else cupy.ascontiguousarray(y)
-    rows, columns = grad.shape
-    tiles = -(-columns // 32)
-    parts = max(1, min(-(-rows // ROWS_EACH), MOST_PARTIALS // columns))
-    gated = grad if y is None else cupy.empty_like(grad)
-    total, partials = cupy.empty(columns, grad.dtype), cupy.empty((parts, columns), grad.dtype)
-    _kernels.launch(
-        "gate_and_sum",
-        (tiles, parts),
-        (
-            *(grad, null() if y is None else y, gated, total),
-            *(partials, ticket_of(partials), *int64s(rows), *int32s(columns)),
-        ),
-        defines=("TYPE=float" if grad.dtype == np.float32 else "TYPE=double",),
-    )
-    return gated, total
 
 
 class LinalgMixin(TensorBase):

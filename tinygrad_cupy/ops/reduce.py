@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..autograd import Op, TensorBase
-from ..backend import Array
+from ..backend import Array, Kernel, array_module
+from . import sums_cuda
 from .elementwise import as_float, in_single
 
 if TYPE_CHECKING:
@@ -41,14 +42,27 @@ def kept_shape(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]
     return tuple(1 if i in axes else size for i, size in enumerate(shape))
 
 
+def _sum_plain(x: Array, axes: tuple[int, ...]) -> Array:
+    dtype = np.int64 if x.dtype.kind == "u" else None  # NumPy's uint64 turns into float64 soon
+    return array_module(x).asarray(x.sum(axis=axes, dtype=dtype))
+
+
+def _sum_cuda(x: Array, axes: tuple[int, ...]) -> Array:
+    found = sums_cuda.outer_sum(x, axes)
+    return _sum_plain(x, axes) if found is None else found
+
+
+_sum = Kernel(cpu=_sum_plain, cuda=_sum_cuda)
+
+
 class Sum(Op):
     def __init__(self, axes: tuple[int, ...], keepdims: bool) -> None:
         self.axes, self.keepdims = axes, keepdims
 
     def forward(self, x: Array) -> Array:
         self.shape = tuple(x.shape)
-        dtype = np.int64 if x.dtype.kind == "u" else None  # NumPy's uint64 turns into float64 soon
-        return x.sum(axis=self.axes, keepdims=self.keepdims, dtype=dtype)
+        total = _sum(x, self.axes)
+        return total.reshape(kept_shape(self.shape, self.axes)) if self.keepdims else total
 
     def backward(self, grad: Tensor) -> Tensor:
         return grad.reshape(kept_shape(self.shape, self.axes)).broadcast_to(self.shape)
@@ -78,7 +92,7 @@ class SumTo(Op):
         self.source = tuple(x.shape)
         lead = x.ndim - len(self.shape)
         stretched = (lead + i for i, n in enumerate(self.shape) if n == 1 != x.shape[lead + i])
-        return x.sum(axis=(*range(lead), *stretched)).reshape(self.shape)
+        return _sum(x, (*range(lead), *stretched)).reshape(self.shape)
 
     def backward(self, grad: Tensor) -> Tensor:
         return grad.broadcast_to(self.source)

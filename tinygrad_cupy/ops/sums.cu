@@ -1,5 +1,5 @@
-// What a fully connected layer's gradients need beside products: the gradient behind ReLU, and its
-// sums over the batch, which are the bias's gradient.
+// Sums of the columns of a matrix, the gradient of a bias above all; and with them, for a fully
+// connected layer, the gradient behind ReLU.
 //
 // Blocks are 32 columns wide and 8 rows high, and walk down a part of the rows. Each leaves the sums
 // of its part; the block that comes last adds them up, in order, so that every run gives the same.
