@@ -24,6 +24,16 @@ def facts(command: str, device: str | None, versions: dict[str, str]) -> dict[st
     }
 
 
+ORIGIN = ("date", "commit", "command")
+
+
+def kept_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file that another run will add to: each says from now on where it is from."""
+    content = read(path)
+    origin = {key: content[key] for key in ORIGIN}
+    return [{"from": origin} | row for row in content["rows"]]
+
+
 def command(module: str) -> str:
     """The command line of this process, without the names of folders on this machine."""
     words, hidden = [], {"--data-dir": "DIR", "--out": "FILE", "--out-dir": "DIR"}

@@ -32,13 +32,15 @@ def markdown(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def source(content: dict[str, Any], file: str) -> str:
-    """One line that says where a table comes from."""
+def source(content: dict[str, Any], file: str, rows: Iterable[Row] = ()) -> str:
+    """A line for each run that a table's rows are from (the file's own, where none says so)."""
     wanted = ("cupy", "numpy", "torch", "jax")
     versions = ", ".join(f"{k} {v}" for k, v in content["versions"].items() if k in wanted)
-    return (
-        f"{content['device']}, {content['date']}, commit {content['commit']}, {versions}: "
-        f"`{content['command']}` (`benchmarks/results/{file}`)."
+    runs = {run["command"]: run for run in (row.get("from", content) for row in rows)}
+    return "\n".join(
+        f"{content['device']}, {run['date']}, commit {run['commit']}, {versions}: "
+        f"`{run['command']}` (`benchmarks/results/{file}`)."
+        for run in runs.values() or [content]
     )
 
 
@@ -77,7 +79,8 @@ def steps(file: str, precision: str, unit: float = 1.0) -> str:
         lines.append(line)
     extra = ["share of the limit", "peak MB, ours / torch-graph"] if on_gpu else []
     table = markdown(["net", "batch", *impls, "over the best peer", *extra], lines)
-    return f"{table}\n\n{source(content, file)}"
+    shown = [row for *_, same in groups(rows, precision) for row in same]
+    return f"{table}\n\n{source(content, file, shown)}"
 
 
 def _ratio(same: list[Row]) -> str:
@@ -131,7 +134,7 @@ def summary() -> str:
             line.append(f"{number(ours['us'])} µs, {ratio}" if ours else "")
         lines.append(line)
     table = markdown(["net", "batch", *precisions], lines)
-    return f"{table}\n\n{source(content, 'h200.json')}"
+    return f"{table}\n\n{source(content, 'h200.json', content['rows'])}"
 
 
 def cpu_summary() -> str:

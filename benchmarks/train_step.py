@@ -324,7 +324,7 @@ def run(options: argparse.Namespace, command: str) -> int:
     """Measure what the options ask for; 1 when something failed."""
     bench = Bench(options, command)
     if options.merge and options.out and options.out.exists():
-        bench.rows = report.read(options.out)["rows"]
+        bench.rows = report.kept_rows(options.out)
     groups = plan(options)
     try:
         for group in groups:  # all start at once; importing takes seconds
