@@ -1,6 +1,6 @@
 """A few images at a time on the CPU: what is done to a chunk of a batch while it is in the cache.
 
-Chunks are laid out (n, …, C), channels last; ``place`` and ``out`` are written in place.
+Chunks are laid out (n, …, C), channels last; ``top``, ``code`` and ``out`` are written in place.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Convolution on the CPU, with bias, ReLU and max-pool done while a chunk is in the cache.
 
-A batch is split over the threads, and each part worked off a few images at a time: products by rows
+What `conv_native` suits goes through C, where the machine has a compiler. Through NumPy a batch is
+split over the threads, and each part worked off a few images at a time: products by rows
 (`conv_rows`) where that is faster, else by im2col (`conv_kernels`). What is pooled away is never
 written to memory, and a gradient is spread out again in the cache. Letters are explained in
 `windows`.
@@ -40,7 +41,7 @@ def input_gradient(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Ar
 def weight_gradient(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
     """Gradient by the weight, (O, C/G, KH, KW), from x (N, C, H, W) and g (N, O, OH, OW)."""
     if conv_rows.suits(geometry, x.shape, w_shape, g.shape[2:]):
-        w = np.broadcast_to(g.dtype.type(0), w_shape)  # not read
+        w = np.broadcast_to(g.dtype.type(0), w_shape)  # its shape alone matters
         return _rows_backward(g, None, None, x, w, geometry, g.shape[2:], (False, True, False))[1]
     return conv_kernels.conv_weight(x, g, geometry, w_shape)
 

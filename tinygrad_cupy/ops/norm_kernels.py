@@ -1,6 +1,7 @@
 """Batch norm on NumPy arrays, with ReLU and a 2 × 2 max-pool behind it where asked for.
 
-A few images at a time, twice over the batch each way: for its statistics, and with them. What the
+float32 goes through `norm_native`, where the machine has a C compiler. Through NumPy it is done a
+few images at a time, twice over the batch each way: for its statistics, and with them. What the
 forward found of the batch goes to the backward as an array (3, C): mean, biased variance and
 1 / √(variance + eps).
 """
