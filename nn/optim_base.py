@@ -103,7 +103,7 @@ class Optimizer:
                 continue
             placed = None if kernel is None else self._place(position, param)
             if placed is None:
-                self._step_one(position, param)
+                self._step_one(position, param, found.data)
             else:
                 grad = _laid_out(found.data, placed.array)
                 row = Row((placed.array, grad, *placed.state), position)
@@ -117,7 +117,7 @@ class Optimizer:
         for placed in copies:
             placed.source[...] = placed.array
 
-    def _step_one(self, position: int, param: Tensor) -> None:
+    def _step_one(self, position: int, param: Tensor, grad: Any) -> None:
         if active.run is not None and backend.is_cuda(param.data):
             active.run.refuse(
                 f"{checks.name_of(self)} counts its steps on the host, where a replay would not",
@@ -126,9 +126,8 @@ class Optimizer:
         self._count_on(CPU, position)
         state = self._state_on(param, position)
         self._counts[position] += 1
-        assert param.grad is not None
         coefficients = self.coefficients(self._counts[position])
-        self.update(param.data, param.grad.data, state, coefficients)
+        self.update(param.data, grad, state, coefficients)
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
