@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 import tinygrad_cupy as tg
 from samples_windows import draw_windows
 from tinygrad_cupy import Tensor, backend
-from tinygrad_cupy.ops import conv, conv_kernels
+from tinygrad_cupy.ops import conv, conv_cuda, conv_kernels
+from tinygrad_cupy.ops.conv_kernels import Geometry
 from tinygrad_cupy.ops.windows import Windows
 
 Pair = tuple[int, int]
@@ -212,3 +213,12 @@ def test_an_empty_batch(device: str) -> None:
     assert by_x.shape == x.shape
     assert not by_w.numpy().any()
     assert x.conv_transpose2d(Tensor.ones(2, 3, 3, 3, device=device)).shape == (0, 3, 7, 7)
+
+
+def test_fewer_gradients_than_windows_go_through_the_reference(rng: np.random.Generator) -> None:
+    """A kernel would read behind the end of g: this is decided before any GPU is asked."""
+    geometry = Geometry(Windows.parse("test", 3, 1, (0, 1), 2), 1)
+    x = rng.standard_normal((2, 3, 9, 8), np.float32)
+    g = rng.standard_normal((2, 5, 4, 6), np.float32)
+    found = conv_cuda.weight_gradient(x, g, geometry, (5, 3, 3, 3))
+    np.testing.assert_array_equal(found, conv_kernels.conv_weight(x, g, geometry, (5, 3, 3, 3)))

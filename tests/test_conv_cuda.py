@@ -148,3 +148,21 @@ def test_nan_reaches_the_output_and_takes_no_gradient(rng: np.random.Generator) 
     assert code is not None
     shut: Any = code[0, :, 2, 2] == 4
     assert bool(shut.all())
+
+
+@pytest.mark.parametrize("channels", [(1, 1), (3, 17), (16, 32)], ids=str)
+def test_a_gradient_of_fewer_pixels_than_windows(
+    rng: np.random.Generator, channels: tuple[int, int]
+) -> None:
+    """The weight gradient of a transposed convolution with padded output; NaN lies behind g."""
+    c, o = channels
+    geometry = Geometry(Windows.parse("test", 3, 1, (0, 1), 2), 1)
+    cupy = backend.import_cupy()
+    x = cupy.asarray(rng.standard_normal((2, c, 9, 8), np.float32))
+    count = 2 * o * 4 * 6
+    memory = cupy.full(4 * count, np.nan, np.float32)
+    memory[:count] = cupy.asarray(rng.standard_normal(count, np.float32))
+    g = memory[:count].reshape(2, 4, 6, o).transpose(0, 3, 1, 2)
+    found = conv_cuda.weight_gradient(x, g, geometry, (o, c, 3, 3))
+    expected = in_double(conv_kernels.conv_weight, x, g, geometry, (o, c, 3, 3))
+    assert error(found, expected) < 1e-3
