@@ -12,6 +12,7 @@ import pytest
 
 import tinygrad_cupy as tg
 from graph_stand_in import StandInPool
+from jit_runs import network
 from tinygrad_cupy import Tensor, nn
 from tinygrad_cupy.datasets import ArrayDataset, DataLoader
 from tinygrad_cupy.nn import optim, schedules
@@ -41,15 +42,7 @@ class Pairs:
 def trained(jitted: bool, pairs: bool) -> tuple[nn.Trainer, list[Any]]:
     """A trainer after three epochs, and every figure and weight that it gave."""
     tg.manual_seed(2)
-    model = nn.Sequential(
-        nn.Conv2d(1, 4, 3),
-        nn.BatchNorm2d(4),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Dropout(0.2),
-        nn.Linear(36, 3),
-    )
+    model = network(0.2)
     adam = optim.Adam(list(model.parameters()), lr=0.01)
     StandInPool.owners[:] = [model, adam]
     trainer = nn.Trainer(model, adam, schedule=schedules.Cosine(0.01, 30, warmup=3), jit=jitted)
