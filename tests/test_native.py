@@ -178,6 +178,7 @@ def test_a_compiler_that_is_not_there_is_named() -> None:
 
 @needs_compiler
 def test_a_file_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TINYGRAD_CUPY_CC", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     native._folder.cache_clear()
     try:
