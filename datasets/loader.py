@@ -4,18 +4,15 @@ Letters in shapes: N images, B images of a batch, C channels, H rows, W columns.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
 from tinygrad_cupy import backend, tracing
+from tinygrad_cupy.backend import Array
 from tinygrad_cupy.ops import random
 from tinygrad_cupy.tensor import Tensor
 
 from .dataset import LOADER_KEY, ArrayDataset, DataError, seeded_permutation
-
-Array = Any  # numpy.ndarray or cupy.ndarray
-
 
 _kernels = backend.CudaFile(__file__, "loader.cu")
 

@@ -14,8 +14,8 @@ import numpy as np
 from ..backend import Array
 from ..native import CFile
 from ..parallel import parts_of, workspace
-from .conv_kernels import Geometry, Shape
-from .images import channels_last, images_of
+from .conv_kernels import Geometry, Shape, turned
+from .images import contiguous_last, images_of
 from .windows import Windows
 
 _file = CFile(__file__, "images.c", "conv_cpu.c")
@@ -77,21 +77,19 @@ def backward(
     sizes = _sizes(x.shape, w.shape, geometry, relu=False, pool=code is not None)
     (n, c, h, width), (o, _, kh, kw) = x.shape, w.shape
     (images, held_x), (grads, held_grad) = images_of(x), images_of(grad)
-    gate, code = (None if v is None else channels_last(v) for v in (gate, code))
-    dx = turned = None
+    dx = way_back = None
     block = sizes.vectors * _lanes()
     pitch = -(-o // block) * block
     if needs[0]:
         dx = np.empty((n, h, width, c), np.float32)
         sizes.margin = _margin(geometry.windows)
-        flipped = w[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)
-        turned = _packed(flipped, sizes.back_vectors, pitch)
+        way_back = _packed(turned(w), sizes.back_vectors, pitch)
     parts, dw, db = len(parts_of(n)), None, None
     if needs[1]:
         dw = workspace("dw", (parts, pitch // block, kh, kw, c, block), np.float32)
     if needs[2]:
         db = workspace("db", (parts, pitch), np.float32)
-    arguments = (images, grads, gate, code, turned, dx, dw, db)
+    arguments = (images, grads, contiguous_last(gate), contiguous_last(code), way_back, dx, dw, db)
     scratch = _file.size("conv_backward_scratch", sizes)
     _file.run("conv_backward", sizes, n, arguments, scratch)
     del held_x, held_grad
@@ -106,7 +104,7 @@ def backward(
 
 def _margin(windows: Windows) -> int:
     """Columns of zeros beside a gradient that the way back to the input's width needs."""
-    return windows.dilation[1] * (windows.kernel[1] - 1) - windows.padding[1]
+    return windows.mirrored.padding[1]
 
 
 def _sizes(x: Shape, w: Shape, geometry: Geometry, relu: bool, pool: bool) -> _Conv:

@@ -38,6 +38,6 @@ def _regular(x: Array) -> bool:
     )
 
 
-def channels_last(x: Array) -> Array:
-    """x (N, C, …) as a contiguous (N, …, C)."""
-    return np.ascontiguousarray(seen_last(x))
+def contiguous_last(x: Array | None) -> Array | None:
+    """x (N, C, …), if there is one, as a contiguous (N, …, C)."""
+    return None if x is None else np.ascontiguousarray(seen_last(x))

@@ -14,7 +14,7 @@ import numpy as np
 from ..backend import Array
 from ..native import CFile
 from ..parallel import parts_of, workspace
-from .images import channels_last, images_of
+from .images import contiguous_last, images_of
 
 _file = CFile(__file__, "images.c", "norm_cpu.c")
 LEAST = 1 << 15  # elements for a thread: below this, handing work over costs more
@@ -67,8 +67,8 @@ class Gradient:
         self.x, self.sizes = x, _sizes(x, relu=False, pool=code is not None)
         (grads, held_grad), (images, held_x) = images_of(grad), images_of(x)
         self.held = held_grad, held_x
-        gate, code = (None if v is None else channels_last(v) for v in (gate, code))
-        self.arguments = (grads, images, gate, code, np.ascontiguousarray(mean))
+        opened = contiguous_last(gate), contiguous_last(code)
+        self.arguments = (grads, images, *opened, np.ascontiguousarray(mean))
 
     def sums(self) -> tuple[Array, Array]:
         """Of the gradient g and of g · (x - mean), for each channel."""
