@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cupy.native import CFile
+from tinygrad_cupy.native import CFile, plain
 
 _file = CFile(__file__, "optim.c")
 LEAST = 1 << 15  # elements for a thread: fewer do not pay
@@ -43,8 +43,11 @@ class _Adam(ctypes.Structure):
 
 
 def suits(*arrays: Any) -> bool:
-    """Whether parameters and states, arrays of one shape, can be updated here."""
-    if not all(array.dtype == np.float32 and array.flags.c_contiguous for array in arrays):
+    """Whether parameters and states, arrays of one shape, can be updated here.
+
+    What may not be written to is NumPy's to refuse.
+    """
+    if not all(array.dtype == np.float32 and array.flags.carray for array in arrays):
         return False
     return _file.library is not None
 
@@ -75,5 +78,5 @@ def adam(
 
 
 def _run(name: str, sizes: ctypes.Structure, grad: Any, *written: Any) -> None:
-    grad = np.ascontiguousarray(grad, np.float32)
+    grad = plain(np.asarray(grad, np.float32))
     _file.run(name, sizes, grad.size, (grad, *written), least=LEAST)

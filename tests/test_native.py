@@ -9,8 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import tinygrad_cupy as tg
 from tinygrad_cupy import native
-from tinygrad_cupy.ops import block_kernels, conv_kernels, conv_native, norm_kernels, norm_native
+from tinygrad_cupy.nn import optim
+from tinygrad_cupy.ops import (
+    block_kernels,
+    conv_kernels,
+    conv_native,
+    dropout_native,
+    norm_kernels,
+    norm_native,
+)
 from tinygrad_cupy.ops.conv_kernels import Geometry
 from tinygrad_cupy.ops.images import images_of
 from tinygrad_cupy.ops.windows import Windows
@@ -206,3 +215,40 @@ def _run(script: str, **environment: str) -> str:
         check=True,
     )
     return done.stdout
+
+
+def _misaligned(x: np.ndarray) -> np.ndarray:
+    """The same numbers one byte beside where floats lie."""
+    memory = np.zeros(x.nbytes + 1, np.uint8)[1:]
+    found = memory.view(x.dtype).reshape(x.shape)
+    found[...] = x
+    assert not found.flags.aligned
+    return found
+
+
+@needs_compiler
+def test_floats_at_odd_addresses(rng: np.random.Generator) -> None:
+    x, w = images(rng, (3, 5, 9, 8), False), rng.standard_normal((4, 5, 3, 3), np.float32)
+    bias = rng.standard_normal(4, np.float32)
+    geometry = Geometry(Windows((3, 3), (1, 1), (1, 1), (1, 1)), 1)
+    odd_x, odd_w, odd_bias = map(_misaligned, (x, w, bias))
+    y, _ = conv_native.forward(odd_x, odd_w, odd_bias, geometry, True, False)
+    np.testing.assert_array_equal(y, conv_native.forward(x, w, bias, geometry, True, False)[0])
+    for one, other in zip(norm_native.moments(_misaligned(x)), norm_native.moments(x), strict=True):
+        np.testing.assert_array_equal(one, other)
+    mask = rng.random(x.shape) < 0.5
+    scale = np.float32(2)
+    kept = dropout_native.keep(_misaligned(x), mask, scale)
+    np.testing.assert_array_equal(kept, dropout_native.keep(x, mask, scale))
+
+
+@needs_compiler
+def test_a_parameter_that_may_not_be_written_is_not(rng: np.random.Generator) -> None:
+    values = rng.standard_normal(5, np.float32)
+    values.flags.writeable = False
+    param = tg.Tensor(values, requires_grad=True)
+    before = values.copy()
+    param.sum().backward()
+    with pytest.raises(ValueError, match="read-only"):
+        optim.Adam([param]).step()
+    np.testing.assert_array_equal(values, before)

@@ -134,6 +134,11 @@ def _passed(value: Any) -> int | None:
     return None if value is None else ctypes.addressof(value)
 
 
+def plain(x: np.ndarray) -> np.ndarray:
+    """x in C order at an address that is a multiple of its items' size, as C takes it."""
+    return np.require(x, requirements=["C", "A"])
+
+
 def _compiled(*sources: str) -> Path:
     """The library of these sources in the cache folder, made if it is not there yet.
 

@@ -12,7 +12,7 @@ import functools
 import numpy as np
 
 from ..backend import Array
-from ..native import CFile
+from ..native import CFile, plain
 from ..parallel import parts_of, workspace
 from .conv_kernels import Geometry, Shape, turned
 from .images import contiguous_last, images_of
@@ -53,7 +53,7 @@ def forward(
     code = np.empty(y.shape, np.uint8) if pool else None
     images, held = images_of(x)
     matrix = _packed(w, sizes.vectors, sizes.c)
-    shift = np.zeros(len(w), np.float32) if bias is None else np.ascontiguousarray(bias)
+    shift = np.zeros(len(w), np.float32) if bias is None else plain(bias)
     arguments = (images, matrix, shift, y, code)
     scratch = _file.size("conv_forward_scratch", sizes)
     _file.run("conv_forward", sizes, len(x), arguments, scratch)

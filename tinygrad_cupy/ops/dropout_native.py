@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import Array
-from ..native import CFile
+from ..native import CFile, plain
 from .images import images_of
 
 _file = CFile(__file__, "images.c", "dropout.c")
@@ -53,5 +53,5 @@ def keep(x: Array, mask: Array, scale: Any) -> Array:
     """x · mask · scale of a contiguous x."""
     y = np.empty(x.shape, np.float32)
     sizes = _Dropout(1, x.size, 0, 0, 0, 0, scale)
-    _file.run("dropout_keep", sizes, x.size, (x, mask, y), least=KEEP_LEAST)
+    _file.run("dropout_keep", sizes, x.size, (plain(x), mask, y), least=KEEP_LEAST)
     return y

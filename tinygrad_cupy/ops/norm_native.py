@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import Array
-from ..native import CFile
+from ..native import CFile, plain
 from ..parallel import parts_of, workspace
 from .images import contiguous_last, images_of
 
@@ -35,7 +35,7 @@ def moments(x: Array) -> tuple[Array, Array]:
     """Mean and biased variance of each channel of x (N, C, …), float64."""
     sizes = _sizes(x, relu=False, pool=False)
     images, held = images_of(x)
-    pivot = np.ascontiguousarray(x[(0, slice(None), *[0] * (x.ndim - 2))])
+    pivot = plain(x[(0, slice(None), *[0] * (x.ndim - 2))])
     sums = _sums(x)
     _run("norm_moments", x, sizes, images, pivot, sums)
     del held
@@ -52,7 +52,7 @@ def apply(
     out = [size // 2 for size in x.shape[2:]] if pool else x.shape[2:]
     y = np.empty((len(x), *out, sizes.c), np.float32)
     code = np.empty(y.shape, np.uint8) if pool else None
-    arguments = (images, *map(np.ascontiguousarray, (mean, scale, shift)), y, code)
+    arguments = (images, *map(plain, (mean, scale, shift)), y, code)
     _run("norm_apply", x, sizes, *arguments)
     del held
     return y, code
@@ -68,7 +68,7 @@ class Gradient:
         (grads, held_grad), (images, held_x) = images_of(grad), images_of(x)
         self.held = held_grad, held_x
         opened = contiguous_last(gate), contiguous_last(code)
-        self.arguments = (grads, images, *opened, np.ascontiguousarray(mean))
+        self.arguments = (grads, images, *opened, plain(mean))
 
     def sums(self) -> tuple[Array, Array]:
         """Of the gradient g and of g · (x - mean), for each channel."""
@@ -80,7 +80,7 @@ class Gradient:
     def applied(self, scale: Array, slope: Array, mean_g: Array) -> Array:
         """dx (N, …, C) = scale · (g + slope · (x - mean) - mean_g)."""
         dx = np.empty((len(self.x), *self.x.shape[2:], self.sizes.c), np.float32)
-        self._run("norm_backward_apply", *map(np.ascontiguousarray, (scale, slope, mean_g)), dx)
+        self._run("norm_backward_apply", *map(plain, (scale, slope, mean_g)), dx)
         return dx
 
     def _run(self, name: str, *arguments: Array) -> None:
