@@ -3,17 +3,17 @@
 // input gradient of a convolution with stride 1: the same product with the weights turned round.
 // Arrays are N, H, W, C in memory. See conv_tiles.cu for the patch.
 //
-// A block keeps its weights in shared memory and walks over the tiles; the next patch is copied
-// while the present one is multiplied (BUFFERS 2). Channels are worked on CB at a time; where the
-// weights of all of them are too many to stay (RESIDENT 0), they are fetched every time. Warps: WARPS_M times WARPS / WARPS_M, each
-// with 32 pixels and 8 * NT of the BN output channels.
+// A block keeps its weights in shared memory, WEIGHT_STRIDE words for each output channel, and walks
+// over the tiles; the next patch is copied while the present one is multiplied (BUFFERS 2; in
+// bfloat16 the other block of the multiprocessor multiplies meanwhile). Channels are worked on CB at
+// a time; where the weights of all of them are too many to stay (RESIDENT 0), they are fetched every
+// time. Warps: WARPS_M times WARPS / WARPS_M, each with 32 pixels and 8 * NT of the BN output channels.
 
 constexpr int MT = 2;                        // 16-row tiles of a warp
 constexpr int WARPS_N = WARPS / WARPS_M;
 constexpr int BN = WARPS_N * NT * 8;
 constexpr int CHUNKS = (CHANNELS + CB - 1) / CB;
-constexpr int WEIGHT_STRIDE = spread(TAPS * CB);
-constexpr int CHUNK = BN * WEIGHT_STRIDE;  // floats of the weights of CB channels
+constexpr int CHUNK = BN * WEIGHT_STRIDE;  // words of the weights of CB channels
 static_assert(BM == WARPS_M * MT * 16, "tile");
 
 // In which row the weights of an output channel lie. Without tensor cores a lane wants channels 2t and
@@ -23,27 +23,35 @@ __device__ __forceinline__ int place_of(int o) {
 }
 
 // weights (BN, taps * CB) from (O, C, taps), or flipped from (C, O, taps).
-__device__ __forceinline__ void load_weights(float* weights, const float* w, int output, int channel) {
-    constexpr int OUTER = FLIP ? CB : BN, INNER = FLIP ? BN : CB;
-    for (int i = threadIdx.x; i < OUTER * INNER * TAPS; i += THREADS) {
-        int tap = i % TAPS, inner = i / TAPS % INNER, outer = i / TAPS / INNER;
-        int o = FLIP ? inner : outer, c = FLIP ? outer : inner;
-        float value = 0;
-        if (output + o < OUTPUTS && channel + c < CHANNELS)
-            value = FLIP ? w[((size_t)(channel + c) * OUTPUTS + output + o) * TAPS + TAPS - 1 - tap]
-                         : w[((size_t)(output + o) * CHANNELS + channel + c) * TAPS + tap];
-        weights[place_of(o) * WEIGHT_STRIDE + tap * CB + c] = PRECISION == 1 ? to_tf32(value) : value;
+__device__ __forceinline__ void load_weights(u32* weights, const float* w, int output, int channel) {
+    constexpr int EACH = PRECISION == 2 ? 2 : 1, PIECES = CB / EACH;  // channels of a word
+    constexpr int INNER = FLIP ? BN : PIECES;
+    for (int i = threadIdx.x; i < BN * PIECES * TAPS; i += THREADS) {
+        const int tap = i % TAPS, inner = i / TAPS % INNER, outer = i / TAPS / INNER;
+        const int o = FLIP ? inner : outer, piece = FLIP ? outer : inner;
+        float values[EACH];
+#pragma unroll
+        for (int k = 0; k < EACH; ++k) {
+            const int c = channel + piece * EACH + k;
+            values[k] = 0;
+            if (output + o < OUTPUTS && c < CHANNELS)
+                values[k] = FLIP ? w[((size_t)c * OUTPUTS + output + o) * TAPS + TAPS - 1 - tap]
+                                 : w[((size_t)(output + o) * CHANNELS + c) * TAPS + tap];
+        }
+        weights[place_of(o) * WEIGHT_STRIDE + tap * PIECES + piece] =
+            PRECISION == 2 ? to_bf16(values[0], values[EACH - 1])
+                           : __float_as_uint(PRECISION == 1 ? to_tf32(values[0]) : values[0]);
     }
 }
 
 // acc += patch rows at `rows` (2 * MT of them) times weights, all taps and CB channels.
-__device__ __forceinline__ void multiply_patch(float (*acc)[NT][4], const float* patch, const int* rows,
-                                               const float* weights, int wide, int t) {
+__device__ __forceinline__ void multiply_patch(float (*acc)[NT][4], const u32* patch, const int* rows,
+                                               const u32* weights, int wide, int t) {
     for (int kh = 0; kh < KH; ++kh)
 #pragma unroll
         for (int kw = 0; kw < KW; ++kw) {
-            const float* a_tap = patch + (kh * DH * wide + kw * DW) * STRIDE;
-            const float* b_tap = weights + (kh * KW + kw) * CB;
+            const u32* a_tap = patch + (kh * DH * wide + kw * DW) * STRIDE;
+            const u32* b_tap = weights + (kh * KW + kw) * (PRECISION == 2 ? CB / 2 : CB);
             if (PRECISION == 0) {
 #pragma unroll 2
                 for (int k = 0; k < CB; k += 4) {
@@ -54,7 +62,7 @@ __device__ __forceinline__ void multiply_patch(float (*acc)[NT][4], const float*
                     for (int j = 0; j < NT; ++j)
 #pragma unroll
                         for (int e = 0; e < 2; ++e) {  // output channels 2t and 2t + 1, see place_of
-                            const float* row = b_tap + (8 * j + 4 * e + t) * WEIGHT_STRIDE;
+                            const u32* row = b_tap + (8 * j + 4 * e + t) * WEIGHT_STRIDE;
                             const float4 b = *(const float4*)(row + k);
 #pragma unroll
                             for (int i = 0; i < 2 * MT; ++i) {
@@ -85,33 +93,35 @@ __device__ __forceinline__ void multiply_patch(float (*acc)[NT][4], const float*
                         for (int i = 0; i < MT; ++i) multiply_tf32(acc[i][j], a[i], pair);
                     }
                 }
-            } else {
-                constexpr int DEPTH = CB % 16 == 0 ? 2 : 1;
+            } else if (CB % 16 == 0) {  // of 16 channels a lane has four neighbours: two words
 #pragma unroll
-                for (int k = 0; k < CB; k += 8 * DEPTH) {
+                for (int k = 0; k < CB / 2; k += 8) {
                     u32 a[MT][4];
 #pragma unroll
-                    for (int i = 0; i < MT; ++i)
-#pragma unroll
-                        for (int d = 0; d < 2 * DEPTH; ++d) {
-                            const float* row = a_tap + rows[2 * i + d % 2] + k + d / 2 * 8 + 2 * t;
-                            float2 value = *(const float2*)row;
-                            a[i][d] = to_bf16(value.x, value.y);
-                        }
+                    for (int i = 0; i < MT; ++i) {
+                        const uint2 upper = *(const uint2*)(a_tap + rows[2 * i] + k + 2 * t);
+                        const uint2 lower = *(const uint2*)(a_tap + rows[2 * i + 1] + k + 2 * t);
+                        a[i][0] = upper.x, a[i][1] = lower.x, a[i][2] = upper.y, a[i][3] = lower.y;
+                    }
 #pragma unroll
                     for (int j = 0; j < NT; ++j) {
-                        u32 b[2];
+                        const uint2 b = *(const uint2*)(b_tap + 8 * j * WEIGHT_STRIDE + k);
+                        const u32 pair[2] = {b.x, b.y};
 #pragma unroll
-                        for (int d = 0; d < DEPTH; ++d) {
-                            float2 value = *(const float2*)(b_tap + 8 * j * WEIGHT_STRIDE + k + 8 * d);
-                            b[d] = to_bf16(value.x, value.y);
-                        }
+                        for (int i = 0; i < MT; ++i) multiply_bf16_deep(acc[i][j], a[i], pair);
+                    }
+                }
+            } else {
 #pragma unroll
-                        for (int i = 0; i < MT; ++i)
-                            if (DEPTH == 2)
-                                multiply_bf16_deep(acc[i][j], a[i], b);
-                            else
-                                multiply_bf16(acc[i][j], a[i][0], a[i][1], b[0]);
+                for (int k = 0; k < CB / 2; k += 4) {
+                    u32 a[2 * MT];
+#pragma unroll
+                    for (int i = 0; i < 2 * MT; ++i) a[i] = a_tap[rows[i] + k + t];
+#pragma unroll
+                    for (int j = 0; j < NT; ++j) {
+                        const u32 b = b_tap[8 * j * WEIGHT_STRIDE + k];
+#pragma unroll
+                        for (int i = 0; i < MT; ++i) multiply_bf16(acc[i][j], a[2 * i], a[2 * i + 1], b);
                     }
                 }
             }
@@ -151,8 +161,8 @@ conv_forward(const float* __restrict__ x, const float* __restrict__ w, const flo
              int out_height, int out_width, int pixels, int tiles, int capacity) {
     extern __shared__ float4 memory[];
     __shared__ float biases[BN];
-    float* weights = (float*)memory;
-    float* patches = weights + (RESIDENT ? CHUNKS : 1) * CHUNK;
+    u32* weights = (u32*)memory;
+    u32* patches = weights + (RESIDENT ? CHUNKS : 1) * CHUNK;
     const Sizes size(images, height, width, out_height, out_width);
     const int wide = size.padded_width.value;
     const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
@@ -168,8 +178,8 @@ conv_forward(const float* __restrict__ x, const float* __restrict__ w, const flo
     };
 
     float acc[MT][NT][4];
-    const float* my_weights = weights + warp_n * NT * 8 * WEIGHT_STRIDE;
-    if (PRECISION != 0) my_weights += g * WEIGHT_STRIDE + 2 * t;
+    const u32* my_weights = weights + warp_n * NT * 8 * WEIGHT_STRIDE;
+    if (PRECISION != 0) my_weights += g * WEIGHT_STRIDE + (PRECISION == 2 && CB % 16 ? t : 2 * t);
     if (blockIdx.x < tiles) load(blockIdx.x, 0, 0);
     if (RESIDENT)
         for (int chunk = 0; chunk < CHUNKS; ++chunk)

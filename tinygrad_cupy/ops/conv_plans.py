@@ -55,9 +55,14 @@ class Plan:
     capacity: int = 0
 
 
-def _spread(floats: int) -> int:
-    """As in conv_tiles.cu: 8 or 24 modulo 32."""
-    return floats if floats % 16 == 8 else floats + 8
+def _spread(words: int) -> int:
+    """A distance of rows, 8 or 24 modulo 32: four rows of eight words are in different banks."""
+    return words if words % 16 == 8 else words + 8
+
+
+def _spread_fours(words: int) -> int:
+    """4 modulo 8: eight rows of four words are in different banks; twice as far is as `_spread`."""
+    return words if words % 8 == 4 else words + 4
 
 
 def shape_defines(channels: int, outputs: int, windows: Windows) -> tuple[str, ...]:
@@ -105,6 +110,14 @@ def _channel_chunks(channels: int) -> Iterator[int]:
     yield from dict.fromkeys([whole] * (whole <= 128) + [c for c in (64, 32, 16, 8) if c < whole])
 
 
+Cuts = Iterator[tuple[float, Plan]]  # with the cost of each, in cycles
+
+
+def _cheapest(cuts: Cuts) -> Plan | None:
+    """The first of the cheapest, None where there is none."""
+    return min(cuts, key=lambda cut: cut[0], default=(0, None))[1]
+
+
 @functools.lru_cache(1024)
 def forward_plan(
     channels: int,
@@ -116,13 +129,27 @@ def forward_plan(
     limits: Limits,
 ) -> Plan | None:
     """The tiles that a rough count of cycles likes best, or None where nothing fits."""
+    return _cheapest(forward_cuts(channels, outputs, windows, sizes, pool, precision, limits))
+
+
+def forward_cuts(
+    channels: int,
+    outputs: int,
+    windows: Windows,
+    sizes: tuple[int, ...],
+    pool: bool,
+    precision: int,
+    limits: Limits,
+) -> Cuts:
+    """All tiles that fit."""
     n, _, width, oh, ow = sizes
     pixels = 4 * n * (oh // 2) * (ow // 2) if pool else n * oh * ow
     wide = width + 2 * windows.padding[1]
-    best, least = None, math.inf
+    packed = precision == PRECISIONS["bf16"]
     widths = [bn for bn in (8, 16, 32, 64) if bn < 2 * outputs or bn == 8][-2:]
+    tiles_of_warps = ((256, 8), (128, 4), (64, 2))
     cuts = itertools.product(
-        widths, ((256, 8), (128, 4), (64, 2)), _channel_chunks(channels), (1, 0), (2, 1)
+        widths, tiles_of_warps, _channel_chunks(channels), (1, 0), (1,) if packed else (2, 1)
     )
     for bn, (bm, warps_m), cb, resident, buffers in cuts:
         nt = bn * warps_m // 64  # tiles of 8 output channels of a warp
@@ -130,29 +157,32 @@ def forward_plan(
         if nt == 0 or (chunks == 1 and not resident):
             continue
         tiles, columns = -(-pixels // bm), -(-outputs // bn)
-        weights = bn * _spread(windows.taps * cb)
-        stride = cb + 4 if pool else _spread(cb)
+        words = cb // 2 if packed else cb
+        apart = _spread_fours if packed and cb % 16 else _spread
+        weight_stride = apart(windows.taps * words)
+        weights = bn * weight_stride
+        stride = _spread_fours(words) if pool else apart(words)
         capacity = _patch_rows(bm, windows, sizes, pool) * wide * stride
         shared = 4 * (weights * (chunks if resident else 1) + buffers * capacity)
         if shared + 1024 > limits.shared:
             continue
-        blocks = 2 if nt <= 4 and 2 * (shared + 2048) <= limits.shared else 1
-        product = windows.taps * cb * max(8 + 2 * nt, 3.2 * nt) * 1.5
-        loading = capacity * 4 / 40
-        chunk = max(product, loading) if buffers == 2 else product + loading
+        beside = nt <= (8 if packed else 4) and 2 * (shared + 2048) <= limits.shared
+        blocks = 2 if beside else 1
+        product = windows.taps * words * max(8 + 2 * nt, 3.2 * nt) * 1.5
+        loading = capacity * (8 if packed else 4) / 40
+        overlapped = blocks == 2 if packed else buffers == 2
+        chunk = max(product, loading) if overlapped else product + loading
         chunk += 0 if resident else weights / 3 + 800  # cycles during which nothing is multiplied
         rounds = -(-tiles * columns // (limits.processors * blocks))
         storing = bm * bn / (16 if pool else 6)
         step = chunks * (chunk + (600 if cb > 8 else 3000)) + storing + 500
-        cost = weights * chunks / 10 + rounds * blocks * step
-        if cost < least:
-            grid = (min(tiles, max(1, limits.processors * blocks // columns)), columns)
-            tile = (f"CB={cb}", f"BM={bm}", f"WARPS_M={warps_m}", f"NT={nt}")
-            rest = (f"RESIDENT={resident}", f"BUFFERS={buffers}", f"BLOCKS={blocks}")
-            shape = (*shape_defines(channels, outputs, windows), f"PRECISION={precision}")
-            least = cost
-            best = Plan((*shape, *tile, *rest), grid, shared, tiles, capacity)
-    return best
+        grid = (min(tiles, max(1, limits.processors * blocks // columns)), columns)
+        tile = (f"CB={cb}", f"BM={bm}", f"WARPS_M={warps_m}", f"NT={nt}")
+        tile += (f"STRIDE={stride}", f"WEIGHT_STRIDE={weight_stride}")
+        rest = (f"RESIDENT={resident}", f"BUFFERS={buffers}", f"BLOCKS={blocks}")
+        shape = (*shape_defines(channels, outputs, windows), f"PRECISION={precision}")
+        plan = Plan((*shape, *tile, *rest), grid, shared, tiles, capacity)
+        yield weights * chunks / 10 + rounds * blocks * step, plan
 
 
 @functools.lru_cache(1024)
@@ -165,36 +195,54 @@ def weight_plan(
     limits: Limits,
 ) -> Plan | None:
     """As `forward_plan`, for the weight gradient."""
+    return _cheapest(weight_cuts(channels, outputs, windows, sizes, precision, limits))
+
+
+def weight_cuts(
+    channels: int,
+    outputs: int,
+    windows: Windows,
+    sizes: tuple[int, ...],
+    precision: int,
+    limits: Limits,
+) -> Cuts:
+    """All tiles that fit."""
     n, _, width, oh, ow = sizes
     pixels, wide = n * oh * ow, width + 2 * windows.padding[1]
     warps_o, mt = (1, 1) if outputs <= 16 else (1, 2) if outputs <= 32 else (2, 2)
     bo, warps_n = warps_o * mt * 16, 8 // warps_o
-    best, least = None, math.inf
-    for cb in _channel_chunks(channels):
+    packed = precision == PRECISIONS["bf16"]
+    apart = _spread_fours if packed else _spread
+    grad_stride = apart(bo // 2 if packed else bo)
+    own = 32 * bo if packed else 0  # bytes of shared memory that the kernel itself declares
+    cuts = itertools.product(
+        _channel_chunks(channels),
+        (13, 9, 5) if packed else (13,),  # column tiles of a warp, at most
+        (128, 64, 32),
+        (1,) if packed else (2, 1),
+    )
+    for cb, most, bm, buffers in cuts:
+        stride = apart(cb // 2 if packed else cb)
         column_tiles = windows.taps * cb // 8
-        column_blocks = -(-column_tiles // (warps_n * 13))
+        column_blocks = -(-column_tiles // (warps_n * most))
         nt = -(-column_tiles // (warps_n * column_blocks))
         others = column_blocks * -(-outputs // bo) * -(-channels // cb)
-        for bm in (128, 64, 32):
-            capacity = _patch_rows(bm, windows, sizes, False) * wide * _spread(cb)
-            for buffers in (2, 1):
-                shared = 4 * buffers * (capacity + bm * _spread(bo) + bm)
-                if shared > limits.shared:
-                    continue
-                tiles = -(-pixels // bm)
-                blocks = 2 if mt * nt <= 10 and 2 * (shared + 1024) <= limits.shared else 1
-                splits = min(tiles, max(1, limits.processors * blocks // others))
-                product = bm * max(4 * mt + 2 * nt, 3.2 * mt * nt / 2)
-                loading = (capacity + bm * bo) * 4 / 40
-                step = max(product, loading) if buffers == 2 else product + loading
-                rounds = -(-tiles // splits) * -(-others * splits // (limits.processors * blocks))
-                cost = rounds * blocks * (step + 300)
-                if cost < least:
-                    tile = (f"CB={cb}", f"BM={bm}", f"WARPS_O={warps_o}", f"MT={mt}", f"NT={nt}")
-                    rest = (f"BUFFERS={buffers}", f"BLOCKS={blocks}", f"PRECISION={precision}")
-                    shape = shape_defines(channels, outputs, windows)
-                    least = cost
-                    best = Plan(
-                        (*shape, "POOL=0", *tile, *rest), (splits, others), shared, tiles, capacity
-                    )
-    return best
+        capacity = _patch_rows(bm, windows, sizes, False) * wide * stride
+        shared = 4 * buffers * (capacity + bm * grad_stride + bm)
+        if shared + own > limits.shared:
+            continue
+        tiles = -(-pixels // bm)
+        beside = mt * nt <= (18 if packed else 10)
+        blocks = 2 if beside and 2 * (shared + own + 1024) <= limits.shared else 1
+        splits = min(tiles, max(1, limits.processors * blocks // others))
+        product = bm * max(4 * mt + 2 * nt, 1.6 * mt * nt) / (2 if packed else 1)
+        loading = (capacity + bm * bo) * (8 if packed else 4) / 40
+        overlapped = blocks == 2 if packed else buffers == 2
+        step = max(product, loading) if overlapped else product + loading
+        rounds = -(-tiles // splits) * -(-others * splits // (limits.processors * blocks))
+        tile = (f"CB={cb}", f"BM={bm}", f"WARPS_O={warps_o}", f"MT={mt}", f"NT={nt}")
+        tile += (f"STRIDE={stride}", f"GRAD_STRIDE={grad_stride}")
+        rest = (f"BUFFERS={buffers}", f"BLOCKS={blocks}", f"PRECISION={precision}")
+        shape = (*shape_defines(channels, outputs, windows), "POOL=0")
+        plan = Plan((*shape, *tile, *rest), (splits, others), shared, tiles, capacity)
+        yield rounds * blocks * (step + 300), plan

@@ -5,12 +5,12 @@
 // Output pixels are numbered through the whole batch; BM of them in a row are a tile. What a tile
 // reads is a band of whole rows of the tall picture: the patch. It is copied once into shared
 // memory, zeros where the padding is, and all taps of the kernel read it from there: there is no
-// column matrix. A pixel of the patch takes STRIDE floats, 8 or 24 modulo 32: then the eight rows
-// and four columns that a warp reads at once lie in different banks. (With POOL a lane's neighbour is
-// two pixels on, and it is twice STRIDE that must be so.)
+// column matrix. A pixel of the patch takes STRIDE words of 4 bytes: CB floats, or CB / 2 pairs of
+// bfloat16, rounded once as they come in; and what keeps pixels that a warp reads at once in
+// different banks (conv_plans.py).
 //
 // Macros: CHANNELS of the input, OUTPUTS channels, KH KW SH SW PADH PADW DH DW the geometry, CB how
-// many channels are worked on at once (a multiple of 8), BM pixels of a tile, POOL whether pixels
+// many channels are worked on at once (a multiple of 8), STRIDE, BM pixels of a tile, POOL whether pixels
 // are numbered by the windows of a 2 x 2 max-pool: eight windows' first pixels, their second ones,
 // third and fourth, then the next eight windows; PRECISION 0 float32, 1 TF32, 2 bfloat16.
 
@@ -20,8 +20,6 @@ typedef unsigned char u8;
 constexpr int THREADS = 256, WARPS = THREADS / 32;
 constexpr int TAPS = KH * KW;
 constexpr int VECTOR = CHANNELS % 4 == 0 ? 4 : 1;  // floats of one asynchronous copy
-__host__ __device__ constexpr int spread(int floats) { return floats % 16 == 8 ? floats : floats + 8; }
-constexpr int STRIDE = POOL ? CB + 4 : spread(CB);
 
 // Division by a number that stays the same, as a product (Granlund & Montgomery 1994): n below 2^31.
 struct Divisor {
@@ -63,10 +61,10 @@ __device__ __forceinline__ Place place(int pixel, const Sizes& size) {
     return {image * size.padded_height.value + row * SH, column * SW};
 }
 
-// --- asynchronous copies into shared memory ----------------------------------------------------
+// --- into shared memory --------------------------------------------------------------------------
 
 template <int FLOATS>
-__device__ __forceinline__ void copy_async(float* to, const float* from, bool wanted) {
+__device__ __forceinline__ void copy_async(u32* to, const float* from, bool wanted) {
     u32 address = (u32)__cvta_generic_to_shared(to);
     int bytes = wanted ? 4 * FLOATS : 0;  // the rest is filled with zeros
     if (FLOATS == 4)
@@ -77,20 +75,76 @@ __device__ __forceinline__ void copy_async(float* to, const float* from, bool wa
 __device__ __forceinline__ void copies_end_group() { asm volatile("cp.async.commit_group;"); }
 __device__ __forceinline__ void copies_wait() { asm volatile("cp.async.wait_group 0;" ::: "memory"); }
 
-// `rows` rows of the tall picture from row `first`, channels from `channel` on.
-__device__ __forceinline__ void load_patch(float* patch, const float* x, int first, int rows,
+__device__ __forceinline__ u32 to_bf16(float low, float high) {
+    u32 both;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
+    return both;
+}
+
+// Eight neighbours of an array whose rows are LENGTH long, zeros from the `there`th on.
+struct Eight {
+    float at[8];
+    __device__ uint4 packed() const {
+        return make_uint4(to_bf16(at[0], at[1]), to_bf16(at[2], at[3]), to_bf16(at[4], at[5]),
+                          to_bf16(at[6], at[7]));
+    }
+};
+template <int LENGTH>
+__device__ __forceinline__ Eight read_eight(const float* from, int there) {
+    Eight found;
+    if (LENGTH % 4 == 0) {
+#pragma unroll
+        for (int k = 0; k < 8; k += 4) {
+            const float4 four = k < there ? *(const float4*)(from + k) : make_float4(0, 0, 0, 0);
+            found.at[k] = four.x, found.at[k + 1] = four.y, found.at[k + 2] = four.z, found.at[k + 3] = four.w;
+        }
+    } else {
+#pragma unroll
+        for (int k = 0; k < 8; ++k) found.at[k] = k < there ? from[k] : 0;
+    }
+    return found;
+}
+
+// Where pixel `pixel` of a patch, which begins with row `first` of the tall picture, is in x; less
+// than 0 where it is padding.
+__device__ __forceinline__ long long source(int pixel, int first, const Sizes& size) {
+    const int r = size.padded_width.into(pixel), image = size.padded_height.into(first + r);
+    const int h = first + r - image * size.padded_height.value - PADH;
+    const int w = pixel - r * size.padded_width.value - PADW;
+    const bool wanted = image < size.images && (PADH == 0 || (u32)h < (u32)size.height) &&
+                        (PADW == 0 || (u32)w < (u32)size.width);
+    return wanted ? (((long long)image * size.height + h) * size.width + w) * CHANNELS : -1;
+}
+
+// `rows` rows of the tall picture from row `first`, channels from `channel` on: there after
+// copies_wait, in bfloat16 at once.
+__device__ __forceinline__ void load_patch(u32* patch, const float* x, int first, int rows,
                                            int channel, const Sizes& size) {
-    constexpr int PIECES = CB / VECTOR;  // of a pixel
+    constexpr int EACH = PRECISION == 2 ? 8 : VECTOR, PIECES = CB / EACH;  // of a pixel
     const int count = rows * size.padded_width.value * PIECES;
-    for (int i = threadIdx.x; i < count; i += THREADS) {
-        const int pixel = i / PIECES, c = i % PIECES * VECTOR;
-        const int r = size.padded_width.into(pixel), image = size.padded_height.into(first + r);
-        const int h = first + r - image * size.padded_height.value - PADH;
-        const int w = pixel - r * size.padded_width.value - PADW;
-        const bool wanted = image < size.images && (PADH == 0 || (u32)h < (u32)size.height) &&
-                            (PADW == 0 || (u32)w < (u32)size.width) && channel + c < CHANNELS;
-        const size_t from = (((size_t)image * size.height + h) * size.width + w) * CHANNELS + channel + c;
-        copy_async<VECTOR>(patch + pixel * STRIDE + c, wanted ? x + from : x, wanted);
+    if (PRECISION != 2) {
+        for (int i = threadIdx.x; i < count; i += THREADS) {
+            const int pixel = i / PIECES, c = i % PIECES * EACH;
+            const long long from = source(pixel, first, size);
+            const bool wanted = from >= 0 && channel + c < CHANNELS;
+            copy_async<VECTOR>(patch + pixel * STRIDE + c, wanted ? x + from + channel + c : x, wanted);
+        }
+        return;
+    }
+    constexpr int AHEAD = 4;  // pieces that a thread reads at once
+    for (int start = threadIdx.x; start < count; start += AHEAD * THREADS) {
+        Eight values[AHEAD];
+#pragma unroll
+        for (int a = 0; a < AHEAD; ++a) {
+            const int i = start + a * THREADS, c = channel + i % PIECES * EACH;
+            const long long from = i < count ? source(i / PIECES, first, size) : -1;
+            values[a] = read_eight<CHANNELS>(x + from + c, from < 0 ? 0 : CHANNELS - c);
+        }
+#pragma unroll
+        for (int a = 0; a < AHEAD; ++a) {
+            const int i = start + a * THREADS;
+            if (i < count) *(uint4*)(patch + i / PIECES * STRIDE + i % PIECES * 4) = values[a].packed();
+        }
     }
 }
 
@@ -105,12 +159,6 @@ __device__ __forceinline__ float to_tf32(float x) {  // to nearest; eight instru
 // 3.5e-4 of itself on average. So much larger before, the error is centred; what TF32 can hold
 // comes out as it is, NaN and infinities too.
 __device__ __forceinline__ float near_tf32(float x) { return x * 1.00035f; }
-
-__device__ __forceinline__ u32 to_bf16(float low, float high) {
-    u32 both;
-    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
-    return both;
-}
 
 // c += a b with a 16 x 8 and b 8 x 8; a lane gives a(g, k), a(g + 8, k), a(g, k'), a(g + 8, k') and
 // b(k, g), b(k', g) for two k of its own (g = lane / 4) and holds c(g, 2t), c(g, 2t + 1),
@@ -137,4 +185,20 @@ __device__ __forceinline__ void multiply_bf16_deep(float* c, const u32* a, const
         "{%0,%1,%2,%3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+// Four (or, from lanes 0 to 15, two) 8 x 8 matrices of bfloat16, turned over: lane l names row l % 8
+// of matrix l / 8 and gets of each the two rows 2t and 2t + 1 at column g.
+__device__ __forceinline__ void load_turned(u32* found, const u32* row, bool four) {
+    const u32 address = (u32)__cvta_generic_to_shared(row);
+    if (four)
+        asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                     : "=r"(found[0]), "=r"(found[1]), "=r"(found[2]), "=r"(found[3])
+                     : "r"(address)
+                     : "memory");
+    else
+        asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0,%1}, [%2];"
+                     : "=r"(found[0]), "=r"(found[1])
+                     : "r"(address)
+                     : "memory");
 }

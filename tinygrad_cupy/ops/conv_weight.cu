@@ -1,6 +1,6 @@
 // The weight gradient of a convolution, dw (O, taps * C) = g (pixels, O) transposed times windows of
 // x, and the bias gradient, the column sums of g. Arrays are N, H, W, C in memory. See conv_tiles.cu
-// for the patch of x; the tile of g lies beside it.
+// for the patch of x; the tile of g lies beside it, a row of GRAD_STRIDE words for each pixel.
 //
 // A block takes BO output channels, and of the taps * CB columns a part (blockIdx.y), and walks over
 // tiles of pixels, all in registers until it is done. Every block writes its sums to memory of its
@@ -9,7 +9,6 @@
 
 constexpr int WARPS_N = WARPS / WARPS_O;
 constexpr int BO = WARPS_O * MT * 16;
-constexpr int GRAD_STRIDE = spread(BO);
 constexpr int GRAD_VECTOR = OUTPUTS % 4 == 0 ? 4 : 1;
 constexpr int O_BLOCKS = (OUTPUTS + BO - 1) / BO;
 constexpr int COLUMN_TILES = TAPS * CB / 8;  // of one chunk of channels
@@ -20,8 +19,8 @@ conv_weight(const float* __restrict__ x, const float* __restrict__ grad, float* 
             float* __restrict__ bias_partial, int images, int height, int width, int out_height,
             int out_width, int pixels, int tiles, int capacity) {
     extern __shared__ float4 memory[];
-    float* patches = (float*)memory;
-    float* grads = patches + BUFFERS * capacity;              // (BM, BO) each
+    u32* patches = (u32*)memory;
+    u32* grads = patches + BUFFERS * capacity;                // (BM, BO) each
     int* places = (int*)(grads + BUFFERS * BM * GRAD_STRIDE);  // where a pixel's window begins
     const Sizes size(images, height, width, out_height, out_width);
     const int wide = size.padded_width.value;
@@ -30,17 +29,27 @@ conv_weight(const float* __restrict__ x, const float* __restrict__ grad, float* 
     const int column_block = blockIdx.y % COLUMN_BLOCKS, rest = blockIdx.y / COLUMN_BLOCKS;
     const int output = rest % O_BLOCKS * BO, channel = rest / O_BLOCKS * CB;
 
+    float sums[PRECISION == 2 ? 8 : 2 * MT] = {};  // of g: of the channels that a thread loads or multiplies
+
     auto load = [&](int tile, int buffer) {
         const int first = place(tile * BM, size).row;
         const int last = place(min(tile * BM + BM, pixels) - 1, size).row + (KH - 1) * DH;
         load_patch(patches + buffer * capacity, x, first, last - first + 1, channel, size);
-        float* to = grads + buffer * BM * GRAD_STRIDE;
-        constexpr int PIECES = BO / GRAD_VECTOR;
+        u32* to = grads + buffer * BM * GRAD_STRIDE;
+        constexpr int EACH = PRECISION == 2 ? 8 : GRAD_VECTOR, PIECES = BO / EACH;  // of a pixel
+#pragma unroll
         for (int i = threadIdx.x; i < BM * PIECES; i += THREADS) {
-            int row = i / PIECES, o = i % PIECES * GRAD_VECTOR;
-            bool wanted = tile * BM + row < pixels && output + o < OUTPUTS;
-            const float* from = grad + (size_t)(tile * BM + row) * OUTPUTS + output + o;
-            copy_async<GRAD_VECTOR>(to + row * GRAD_STRIDE + o, wanted ? from : grad, wanted);
+            const int row = i / PIECES, o = output + i % PIECES * EACH, pixel = tile * BM + row;
+            const float* from = grad + (size_t)pixel * OUTPUTS + o;
+            if (PRECISION == 2) {
+                const Eight values = read_eight<OUTPUTS>(from, pixel < pixels ? OUTPUTS - o : 0);
+                *(uint4*)(to + row * GRAD_STRIDE + i % PIECES * 4) = values.packed();
+#pragma unroll
+                for (int k = 0; k < 8; ++k) sums[k] += values.at[k];
+            } else {
+                const bool wanted = pixel < pixels && o < OUTPUTS;
+                copy_async<GRAD_VECTOR>(to + row * GRAD_STRIDE + o - output, wanted ? from : grad, wanted);
+            }
         }
         for (int i = threadIdx.x; i < BM; i += THREADS) {
             Place at = place(min(tile * BM + i, pixels - 1), size);
@@ -49,16 +58,16 @@ conv_weight(const float* __restrict__ x, const float* __restrict__ grad, float* 
         copies_end_group();
     };
 
-    int columns[NT];  // where in a window this warp's columns are, in floats of the patch
+    int columns[NT];  // where in a window this warp's columns are, in words of the patch
 #pragma unroll
     for (int j = 0; j < NT; ++j) {
         int tile = (column_block * WARPS_N + warp_n) * NT + j;
+        if (PRECISION == 2) tile += lane / 16;  // of the two that load_turned takes: columns[1], [3], ... are not read
         int tap = min(tile / (CB / 8), TAPS - 1), c = tile % (CB / 8) * 8;
-        columns[j] = (tap / KW * DH * wide + tap % KW * DW) * STRIDE + c;
-        columns[j] += PRECISION == 0 ? 2 * t : g;
+        columns[j] = (tap / KW * DH * wide + tap % KW * DW) * STRIDE;
+        columns[j] += PRECISION == 2 ? c / 2 : PRECISION == 0 ? c + 2 * t : c + g;
     }
     float acc[MT][NT][4] = {};
-    float sums[2 * MT] = {};
     const bool sums_wanted = column_block == 0 && warp_n == 0 && channel == 0;
 
     if (blockIdx.x < tiles) load(blockIdx.x, 0);
@@ -68,8 +77,10 @@ conv_weight(const float* __restrict__ x, const float* __restrict__ grad, float* 
         __syncthreads();
         const int next = tile + gridDim.x;
         if (BUFFERS == 2 && next < tiles) load(next, buffer ^ 1);
-        const float* patch = patches + buffer * capacity;
-        const float* rows = grads + buffer * BM * GRAD_STRIDE + warp_o * MT * 16 + g;
+        const u32* packed_patch = patches + buffer * capacity;
+        const u32* packed_rows = grads + buffer * BM * GRAD_STRIDE;
+        const float* patch = (const float*)packed_patch;
+        const float* rows = (const float*)packed_rows + warp_o * MT * 16 + g;
         const int* at = places + buffer * BM;
 
         if (PRECISION == 0) {
@@ -93,57 +104,48 @@ conv_weight(const float* __restrict__ x, const float* __restrict__ grad, float* 
                     }
                 }
             }
-        } else {
-            constexpr int DEPTH = PRECISION == 2 ? 2 : 1;  // times 8 pixels
+        } else if (PRECISION == 1) {
 #pragma unroll 2
-            for (int k = 0; k < BM; k += 8 * DEPTH) {
-                float a[DEPTH][MT][4];
-                const float* pixel[2 * DEPTH];
+            for (int k = 0; k < BM; k += 8) {
+                float a[MT][4];
+                const float* upper = rows + (k + t) * GRAD_STRIDE;
+                const float* pixel[2] = {patch + at[k + t], patch + at[k + t + 4]};
 #pragma unroll
-                for (int d = 0; d < DEPTH; ++d) {
-                    const float* upper = rows + (k + 8 * d + t) * GRAD_STRIDE;
-                    pixel[2 * d] = patch + at[k + 8 * d + t];
-                    pixel[2 * d + 1] = patch + at[k + 8 * d + t + 4];
-#pragma unroll
-                    for (int i = 0; i < MT; ++i) {
-                        a[d][i][0] = upper[16 * i];
-                        a[d][i][1] = upper[16 * i + 8];
-                        a[d][i][2] = upper[16 * i + 4 * GRAD_STRIDE];
-                        a[d][i][3] = upper[16 * i + 4 * GRAD_STRIDE + 8];
-                        if (sums_wanted) {
-                            sums[2 * i] += a[d][i][0] + a[d][i][2];
-                            sums[2 * i + 1] += a[d][i][1] + a[d][i][3];
-                        }
+                for (int i = 0; i < MT; ++i) {
+                    a[i][0] = upper[16 * i];
+                    a[i][1] = upper[16 * i + 8];
+                    a[i][2] = upper[16 * i + 4 * GRAD_STRIDE];
+                    a[i][3] = upper[16 * i + 4 * GRAD_STRIDE + 8];
+                    if (sums_wanted) {
+                        sums[2 * i] += a[i][0] + a[i][2];
+                        sums[2 * i + 1] += a[i][1] + a[i][3];
                     }
+#pragma unroll
+                    for (int n = 0; n < 4; ++n) a[i][n] = near_tf32(a[i][n]);
                 }
-                if (PRECISION == 1) {
 #pragma unroll
-                    for (int i = 0; i < MT; ++i)
+                for (int j = 0; j < NT; ++j) {
+                    float b[2] = {near_tf32(pixel[0][columns[j]]), near_tf32(pixel[1][columns[j]])};
 #pragma unroll
-                        for (int n = 0; n < 4; ++n) a[0][i][n] = near_tf32(a[0][i][n]);
+                    for (int i = 0; i < MT; ++i) multiply_tf32(acc[i][j], a[i], b);
+                }
+            }
+        } else {
+#pragma unroll 2
+            for (int k = 0; k < BM; k += 16) {
+                u32 a[MT][4];
+                const u32* row = packed_rows + (k + lane / 16 * 8 + lane % 8) * GRAD_STRIDE + lane / 8 % 2 * 4;
+                const u32* pixel = packed_patch + at[k + lane % 16];
 #pragma unroll
-                    for (int j = 0; j < NT; ++j) {
-                        float b[2] = {near_tf32(pixel[0][columns[j]]), near_tf32(pixel[1][columns[j]])};
+                for (int i = 0; i < MT; ++i) load_turned(a[i], row + (warp_o * MT + i) * 8, true);
 #pragma unroll
-                        for (int i = 0; i < MT; ++i) multiply_tf32(acc[i][j], a[0][i], b);
-                    }
-                } else {
-                    u32 packed[MT][4];
+                for (int j = 0; j < NT; j += 2) {
+                    u32 b[4];
+                    load_turned(b, pixel + columns[j], j + 1 < NT);
 #pragma unroll
-                    for (int i = 0; i < MT; ++i)
+                    for (int n = 0; n < 2 && j + n < NT; ++n)
 #pragma unroll
-                        for (int n = 0; n < 4; ++n)
-                            packed[i][n] = to_bf16(a[n / 2 % DEPTH][i][n % 2], a[n / 2 % DEPTH][i][n % 2 + 2]);
-#pragma unroll
-                    for (int j = 0; j < NT; ++j) {
-                        u32 b[2];
-#pragma unroll
-                        for (int d = 0; d < 2; ++d)
-                            b[d] = to_bf16(pixel[2 * d % (2 * DEPTH)][columns[j]],
-                                           pixel[(2 * d + 1) % (2 * DEPTH)][columns[j]]);
-#pragma unroll
-                        for (int i = 0; i < MT; ++i) multiply_bf16_deep(acc[i][j], packed[i], b);
-                    }
+                        for (int i = 0; i < MT; ++i) multiply_bf16_deep(acc[i][j + n], a[i], b + 2 * n);
                 }
             }
         }
@@ -169,11 +171,28 @@ conv_weight(const float* __restrict__ x, const float* __restrict__ grad, float* 
             if (c + 1 < CHANNELS) to[1] = acc[i / 2][j][i % 2 * 2 + 1];
         }
     }
+    if (PRECISION == 2) {
+        if (column_block != 0 || channel != 0) return;  // all threads of the block
+        constexpr int PIECES = BO / 8;  // a thread has seen channels 8 * (its number % PIECES) on
+        __shared__ float of_warps[WARPS][BO];
+#pragma unroll
+        for (int k = 0; k < 8; ++k) {
+            for (int apart = 16; apart >= PIECES; apart /= 2) sums[k] += __shfl_xor_sync(0xffffffffu, sums[k], apart);
+            if (lane < PIECES) of_warps[threadIdx.x / 32][lane * 8 + k] = sums[k];
+        }
+        __syncthreads();
+        const int o = threadIdx.x;
+        if (o >= BO || output + o >= OUTPUTS) return;
+        float sum = 0;
+        for (int warp = 0; warp < WARPS; ++warp) sum += of_warps[warp][o];
+        bias_partial[(size_t)blockIdx.x * OUTPUTS + output + o] = sum;
+        return;
+    }
     if (!sums_wanted) return;
 #pragma unroll
     for (int i = 0; i < 2 * MT; ++i) {
         float sum = sums[i];
-        if (PRECISION != 0) {  // each of the four lanes has seen a quarter of the pixels
+        if (PRECISION == 1) {  // each of the four lanes has seen a quarter of the pixels
             sum += __shfl_xor_sync(0xffffffffu, sum, 1);
             sum += __shfl_xor_sync(0xffffffffu, sum, 2);
         }
