@@ -260,6 +260,9 @@ class Elementwise:
         return self.compiled(*arguments, **options)
 
 
+MOST_UNASKED = 32 << 10  # of 48 KiB of shared memory, which a kernel's own declarations are part of
+
+
 class CudaFile:
     """The kernels of ``.cu`` files, compiled on first use (by CuPy, and kept in its disk cache).
 
@@ -295,7 +298,7 @@ class CudaFile:
     ) -> None:
         """Run ``name`` on a grid of ``blocks`` of ``block`` threads with ``shared`` bytes each."""
         kernel = self._kernels.get((name, defines)) or self.kernel(name, defines)
-        if shared > 48 << 10 and kernel.max_dynamic_shared_size_bytes < shared:
+        if shared > MOST_UNASKED and kernel.max_dynamic_shared_size_bytes < shared:
             kernel.max_dynamic_shared_size_bytes = shared
         grid = blocks if isinstance(blocks, tuple) else (blocks,)
         kernel(grid, (block,), tuple(arguments), shared_mem=shared)

@@ -3,8 +3,8 @@
 // input gradient of a convolution with stride 1: the same product with the weights turned round.
 // Arrays are N, H, W, C in memory. See conv_tiles.cu for the patch.
 //
-// A block keeps its weights in shared memory, WEIGHT_STRIDE words for each output channel, and walks
-// over the tiles; the next patch is copied while the present one is multiplied (BUFFERS 2; in
+// A block keeps its weights in shared memory, WEIGHT_STRIDE words for each output channel and of them
+// TAP_STRIDE for each tap, and walks over the tiles; the next patch is copied while the present one is multiplied (BUFFERS 2; in
 // bfloat16 the other block of the multiprocessor multiplies meanwhile). Channels are worked on CB at
 // a time; where the weights of all of them are too many to stay (RESIDENT 0), they are fetched every
 // time. Warps: WARPS_M times WARPS / WARPS_M, each with 32 pixels and 8 * NT of the BN output channels.
@@ -22,7 +22,7 @@ __device__ __forceinline__ int place_of(int o) {
     return PRECISION == 0 ? o / 8 * 8 + o % 2 * 4 + o / 2 % 4 : o;
 }
 
-// weights (BN, taps * CB) from (O, C, taps), or flipped from (C, O, taps).
+// weights (BN, taps, CB) from (O, C, taps), or flipped from (C, O, taps).
 __device__ __forceinline__ void load_weights(u32* weights, const float* w, int output, int channel) {
     constexpr int EACH = PRECISION == 2 ? 2 : 1, PIECES = CB / EACH;  // channels of a word
     constexpr int INNER = FLIP ? BN : PIECES;
@@ -38,9 +38,54 @@ __device__ __forceinline__ void load_weights(u32* weights, const float* w, int o
                 values[k] = FLIP ? w[((size_t)c * OUTPUTS + output + o) * TAPS + TAPS - 1 - tap]
                                  : w[((size_t)(output + o) * CHANNELS + c) * TAPS + tap];
         }
-        weights[place_of(o) * WEIGHT_STRIDE + tap * PIECES + piece] =
+        weights[place_of(o) * WEIGHT_STRIDE + tap * TAP_STRIDE + piece] =
             PRECISION == 2 ? to_bf16(values[0], values[EACH - 1])
                            : __float_as_uint(PRECISION == 1 ? to_tf32(values[0]) : values[0]);
+    }
+}
+
+// Eight neighbours of an array whose rows are LENGTH long, zeros from the `there`th on.
+struct Eight {
+    float at[8];
+    __device__ uint4 packed() const {
+        return make_uint4(to_bf16(at[0], at[1]), to_bf16(at[2], at[3]), to_bf16(at[4], at[5]),
+                          to_bf16(at[6], at[7]));
+    }
+};
+template <int LENGTH>
+__device__ __forceinline__ Eight read_eight(const float* from, int there) {
+    Eight found;
+    if (LENGTH % 4 == 0) {
+#pragma unroll
+        for (int k = 0; k < 8; k += 4) {
+            const float4 four = k < there ? *(const float4*)(from + k) : make_float4(0, 0, 0, 0);
+            found.at[k] = four.x, found.at[k + 1] = four.y, found.at[k + 2] = four.z, found.at[k + 3] = four.w;
+        }
+    } else {
+#pragma unroll
+        for (int k = 0; k < 8; ++k) found.at[k] = k < there ? from[k] : 0;
+    }
+    return found;
+}
+
+// As copy_patch, but in bfloat16, and there at once.
+__device__ __forceinline__ void pack_patch(u32* patch, const float* x, int first, int rows,
+                                           int channel, const Sizes& size) {
+    constexpr int PIECES = CB / 8, AHEAD = 4;  // a thread reads so many pieces of eight together
+    const int count = rows * size.padded_width.value * PIECES;
+    for (int start = threadIdx.x; start < count; start += AHEAD * THREADS) {
+        Eight values[AHEAD];
+#pragma unroll
+        for (int a = 0; a < AHEAD; ++a) {
+            const int i = start + a * THREADS, c = channel + i % PIECES * 8;
+            const long long from = i < count ? source(i / PIECES, first, size) : -1;
+            values[a] = read_eight<CHANNELS>(x + from + c, from < 0 ? 0 : CHANNELS - c);
+        }
+#pragma unroll
+        for (int a = 0; a < AHEAD; ++a) {
+            const int i = start + a * THREADS;
+            if (i < count) *(uint4*)(patch + i / PIECES * STRIDE + i % PIECES * 4) = values[a].packed();
+        }
     }
 }
 
@@ -51,7 +96,7 @@ __device__ __forceinline__ void multiply_patch(float (*acc)[NT][4], const u32* p
 #pragma unroll
         for (int kw = 0; kw < KW; ++kw) {
             const u32* a_tap = patch + (kh * DH * wide + kw * DW) * STRIDE;
-            const u32* b_tap = weights + (kh * KW + kw) * (PRECISION == 2 ? CB / 2 : CB);
+            const u32* b_tap = weights + (kh * KW + kw) * TAP_STRIDE;
             if (PRECISION == 0) {
 #pragma unroll 2
                 for (int k = 0; k < CB; k += 4) {
@@ -173,7 +218,12 @@ conv_forward(const float* __restrict__ x, const float* __restrict__ w, const flo
     auto load = [&](int tile, int chunk, int buffer) {
         int first = first_row(tile);
         int last = place(last_pixel(tile, pixels), size).row + (KH - 1) * DH;
-        load_patch(patches + buffer * capacity, x, first, last - first + 1, chunk * CB, size);
+        u32* patch = patches + buffer * capacity;
+        if (PRECISION == 2)
+            pack_patch(patch, x, first, last - first + 1, chunk * CB, size);
+        else
+            copy_patch<STRIDE>(patch, x, first, last - first + 1, chunk * CB, size);
+        copies_end_group();
         copies_end_group();
     };
 

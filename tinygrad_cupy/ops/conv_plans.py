@@ -57,12 +57,12 @@ class Plan:
 
 def _spread(words: int) -> int:
     """A distance of rows, 8 or 24 modulo 32: four rows of eight words are in different banks."""
-    return words if words % 16 == 8 else words + 8
+    return words + (8 - words) % 16
 
 
 def _spread_fours(words: int) -> int:
     """4 modulo 8: eight rows of four words are in different banks; twice as far is as `_spread`."""
-    return words if words % 8 == 4 else words + 4
+    return words + (4 - words) % 8
 
 
 def shape_defines(channels: int, outputs: int, windows: Windows) -> tuple[str, ...]:
@@ -159,7 +159,9 @@ def forward_cuts(
         tiles, columns = -(-pixels // bm), -(-outputs // bn)
         words = cb // 2 if packed else cb
         apart = _spread_fours if packed and cb % 16 else _spread
-        weight_stride = apart(windows.taps * words)
+        # Neighbouring taps are stored together: a few words between them spread the banks.
+        tap_stride = words + (4 if precision == PRECISIONS["fp32"] else 2)
+        weight_stride = apart(windows.taps * tap_stride)
         weights = bn * weight_stride
         stride = _spread_fours(words) if pool else apart(words)
         capacity = _patch_rows(bm, windows, sizes, pool) * wide * stride
@@ -178,7 +180,7 @@ def forward_cuts(
         step = chunks * (chunk + (600 if cb > 8 else 3000)) + storing + 500
         grid = (min(tiles, max(1, limits.processors * blocks // columns)), columns)
         tile = (f"CB={cb}", f"BM={bm}", f"WARPS_M={warps_m}", f"NT={nt}")
-        tile += (f"STRIDE={stride}", f"WEIGHT_STRIDE={weight_stride}")
+        tile += (f"STRIDE={stride}", f"WEIGHT_STRIDE={weight_stride}", f"TAP_STRIDE={tap_stride}")
         rest = (f"RESIDENT={resident}", f"BUFFERS={buffers}", f"BLOCKS={blocks}")
         shape = (*shape_defines(channels, outputs, windows), f"PRECISION={precision}")
         plan = Plan((*shape, *tile, *rest), grid, shared, tiles, capacity)
@@ -221,28 +223,39 @@ def weight_cuts(
         (128, 64, 32),
         (1,) if packed else (2, 1),
     )
+    seen = set()
     for cb, most, bm, buffers in cuts:
         stride = apart(cb // 2 if packed else cb)
         column_tiles = windows.taps * cb // 8
         column_blocks = -(-column_tiles // (warps_n * most))
         nt = -(-column_tiles // (warps_n * column_blocks))
+        if (cb, nt, bm, buffers) in seen:
+            continue
+        seen.add((cb, nt, bm, buffers))
         others = column_blocks * -(-outputs // bo) * -(-channels // cb)
-        capacity = _patch_rows(bm, windows, sizes, False) * wide * stride
-        shared = 4 * buffers * (capacity + bm * grad_stride + bm)
+        reach = _patch_rows(bm, windows, sizes, False) * wide
+        capacity = reach * stride
+        arriving = reach * cb + bm * bo  # floats of a tile
+        shared = 4 * (buffers * (capacity + bm * grad_stride + bm) + (arriving if packed else 0))
         if shared + own > limits.shared:
             continue
-        tiles = -(-pixels // bm)
-        beside = mt * nt <= (18 if packed else 10)
-        blocks = 2 if beside and 2 * (shared + own + 1024) <= limits.shared else 1
-        splits = min(tiles, max(1, limits.processors * blocks // others))
-        product = bm * max(4 * mt + 2 * nt, 1.6 * mt * nt) / (2 if packed else 1)
-        loading = (capacity + bm * bo) * (8 if packed else 4) / 40
-        overlapped = blocks == 2 if packed else buffers == 2
-        step = max(product, loading) if overlapped else product + loading
-        rounds = -(-tiles // splits) * -(-others * splits // (limits.processors * blocks))
-        tile = (f"CB={cb}", f"BM={bm}", f"WARPS_O={warps_o}", f"MT={mt}", f"NT={nt}")
-        tile += (f"STRIDE={stride}", f"GRAD_STRIDE={grad_stride}")
-        rest = (f"BUFFERS={buffers}", f"BLOCKS={blocks}", f"PRECISION={precision}")
-        shape = (*shape_defines(channels, outputs, windows), "POOL=0")
-        plan = Plan((*shape, *tile, *rest), (splits, others), shared, tiles, capacity)
-        yield rounds * blocks * (step + 300), plan
+        two = mt * nt <= (18 if packed else 10) and 2 * (shared + own + 1024) <= limits.shared
+        for blocks in (2, 1) if two and packed else (1 + two,):
+            tiles = -(-pixels // bm)
+            splits = min(tiles, max(1, limits.processors * blocks // others))
+            rounds = -(-tiles // splits) * -(-others * splits // (limits.processors * blocks))
+            product = bm * max(4 * mt + 2 * nt, 1.6 * mt * nt)
+            if packed:
+                step = max(product / 2 + 0.08 * arriving, 0.1 * arriving) + 600 / blocks
+                cost = rounds * step * (2 if blocks == 2 else 1.25)
+                cost += splits * outputs * channels * windows.taps * 0.007  # to be added up
+            else:
+                loading = (capacity + bm * bo) * 4 / 40
+                step = max(product, loading) if buffers == 2 else product + loading
+                cost = rounds * blocks * (step + 300)
+            tile = (f"CB={cb}", f"BM={bm}", f"WARPS_O={warps_o}", f"MT={mt}", f"NT={nt}")
+            tile += (f"STRIDE={stride}", f"GRAD_STRIDE={grad_stride}")
+            rest = (f"BUFFERS={buffers}", f"BLOCKS={blocks}", f"PRECISION={precision}")
+            shape = (*shape_defines(channels, outputs, windows), "POOL=0")
+            plan = Plan((*shape, *tile, *rest), (splits, others), shared, tiles, capacity)
+            yield cost, plan

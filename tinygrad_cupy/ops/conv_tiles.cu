@@ -81,33 +81,13 @@ __device__ __forceinline__ u32 to_bf16(float low, float high) {
     return both;
 }
 
-// Eight neighbours of an array whose rows are LENGTH long, zeros from the `there`th on.
-struct Eight {
-    float at[8];
-    __device__ uint4 packed() const {
-        return make_uint4(to_bf16(at[0], at[1]), to_bf16(at[2], at[3]), to_bf16(at[4], at[5]),
-                          to_bf16(at[6], at[7]));
-    }
-};
-template <int LENGTH>
-__device__ __forceinline__ Eight read_eight(const float* from, int there) {
-    Eight found;
-    if (LENGTH % 4 == 0) {
-#pragma unroll
-        for (int k = 0; k < 8; k += 4) {
-            const float4 four = k < there ? *(const float4*)(from + k) : make_float4(0, 0, 0, 0);
-            found.at[k] = four.x, found.at[k + 1] = four.y, found.at[k + 2] = four.z, found.at[k + 3] = four.w;
-        }
-    } else {
-#pragma unroll
-        for (int k = 0; k < 8; ++k) found.at[k] = k < there ? from[k] : 0;
-    }
-    return found;
-}
-
 // Where pixel `pixel` of a patch, which begins with row `first` of the tall picture, is in x; less
 // than 0 where it is padding.
 __device__ __forceinline__ long long source(int pixel, int first, const Sizes& size) {
+    if (PADH == 0 && PADW == 0) {  // the tall picture as it is
+        const int at = first * size.width + pixel;
+        return at < size.images * size.height * size.width ? (long long)at * CHANNELS : -1;
+    }
     const int r = size.padded_width.into(pixel), image = size.padded_height.into(first + r);
     const int h = first + r - image * size.padded_height.value - PADH;
     const int w = pixel - r * size.padded_width.value - PADW;
@@ -116,35 +96,18 @@ __device__ __forceinline__ long long source(int pixel, int first, const Sizes& s
     return wanted ? (((long long)image * size.height + h) * size.width + w) * CHANNELS : -1;
 }
 
-// `rows` rows of the tall picture from row `first`, channels from `channel` on: there after
-// copies_wait, in bfloat16 at once.
-__device__ __forceinline__ void load_patch(u32* patch, const float* x, int first, int rows,
+// `rows` rows of the tall picture from row `first`, channels from `channel` on, a pixel every APART
+// words: there after copies_wait.
+template <int APART>
+__device__ __forceinline__ void copy_patch(u32* patch, const float* x, int first, int rows,
                                            int channel, const Sizes& size) {
-    constexpr int EACH = PRECISION == 2 ? 8 : VECTOR, PIECES = CB / EACH;  // of a pixel
+    constexpr int PIECES = CB / VECTOR;  // of a pixel
     const int count = rows * size.padded_width.value * PIECES;
-    if (PRECISION != 2) {
-        for (int i = threadIdx.x; i < count; i += THREADS) {
-            const int pixel = i / PIECES, c = i % PIECES * EACH;
-            const long long from = source(pixel, first, size);
-            const bool wanted = from >= 0 && channel + c < CHANNELS;
-            copy_async<VECTOR>(patch + pixel * STRIDE + c, wanted ? x + from + channel + c : x, wanted);
-        }
-        return;
-    }
-    constexpr int AHEAD = 4;  // pieces that a thread reads at once
-    for (int start = threadIdx.x; start < count; start += AHEAD * THREADS) {
-        Eight values[AHEAD];
-#pragma unroll
-        for (int a = 0; a < AHEAD; ++a) {
-            const int i = start + a * THREADS, c = channel + i % PIECES * EACH;
-            const long long from = i < count ? source(i / PIECES, first, size) : -1;
-            values[a] = read_eight<CHANNELS>(x + from + c, from < 0 ? 0 : CHANNELS - c);
-        }
-#pragma unroll
-        for (int a = 0; a < AHEAD; ++a) {
-            const int i = start + a * THREADS;
-            if (i < count) *(uint4*)(patch + i / PIECES * STRIDE + i % PIECES * 4) = values[a].packed();
-        }
+    for (int i = threadIdx.x; i < count; i += THREADS) {
+        const int pixel = i / PIECES, c = i % PIECES * VECTOR;
+        const long long from = source(pixel, first, size);
+        const bool wanted = from >= 0 && channel + c < CHANNELS;
+        copy_async<VECTOR>(patch + pixel * APART + c, wanted ? x + from + channel + c : x, wanted);
     }
 }
 

@@ -3,13 +3,16 @@
 // for the patch of x; the tile of g lies beside it, a row of GRAD_STRIDE words for each pixel.
 //
 // A block takes BO output channels, and of the taps * CB columns a part (blockIdx.y), and walks over
-// tiles of pixels, all in registers until it is done. Every block writes its sums to memory of its
+// tiles of pixels, all in registers until it is done. In bfloat16 a tile arrives as floats and is packed
+// into pairs of channels before it is multiplied. Every block writes its sums to memory of its
 // own; conv_weight_sum adds them up in a fixed order. Warps: WARPS_O times WARPS / WARPS_O, each
 // with 16 * MT output channels and NT times 8 columns.
 
 constexpr int WARPS_N = WARPS / WARPS_O;
 constexpr int BO = WARPS_O * MT * 16;
 constexpr int GRAD_VECTOR = OUTPUTS % 4 == 0 ? 4 : 1;
+constexpr bool PACKED = PRECISION == 2;           // rounded once, between arrival and products
+constexpr bool EARLY = PACKED || BUFFERS == 2;    // the next tile arrives while one is multiplied
 constexpr int O_BLOCKS = (OUTPUTS + BO - 1) / BO;
 constexpr int COLUMN_TILES = TAPS * CB / 8;  // of one chunk of channels
 constexpr int COLUMN_BLOCKS = (COLUMN_TILES + WARPS_N * NT - 1) / (WARPS_N * NT);
@@ -20,8 +23,10 @@ conv_weight(const float* __restrict__ x, const float* __restrict__ grad, float* 
             int out_width, int pixels, int tiles, int capacity) {
     extern __shared__ float4 memory[];
     u32* patches = (u32*)memory;
-    u32* grads = patches + BUFFERS * capacity;                // (BM, BO) each
+    u32* grads = patches + BUFFERS * capacity;                 // (BM, BO) each
     int* places = (int*)(grads + BUFFERS * BM * GRAD_STRIDE);  // where a pixel's window begins
+    u32* raw_patch = (u32*)(places + BUFFERS * BM);            // PACKED: floats, as they arrive
+    u32* raw_grads = raw_patch + capacity / STRIDE * CB;
     const Sizes size(images, height, width, out_height, out_width);
     const int wide = size.padded_width.value;
     const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
@@ -29,43 +34,61 @@ conv_weight(const float* __restrict__ x, const float* __restrict__ grad, float* 
     const int column_block = blockIdx.y % COLUMN_BLOCKS, rest = blockIdx.y / COLUMN_BLOCKS;
     const int output = rest % O_BLOCKS * BO, channel = rest / O_BLOCKS * CB;
 
-    float sums[PRECISION == 2 ? 8 : 2 * MT] = {};  // of g: of the channels that a thread loads or multiplies
-
-    auto load = [&](int tile, int buffer) {
+    struct Rows {
+        int first, count;  // of the tall picture, what a tile reads
+    };
+    auto rows_of = [&](int tile) -> Rows {
         const int first = place(tile * BM, size).row;
-        const int last = place(min(tile * BM + BM, pixels) - 1, size).row + (KH - 1) * DH;
-        load_patch(patches + buffer * capacity, x, first, last - first + 1, channel, size);
-        u32* to = grads + buffer * BM * GRAD_STRIDE;
-        constexpr int EACH = PRECISION == 2 ? 8 : GRAD_VECTOR, PIECES = BO / EACH;  // of a pixel
-#pragma unroll
-        for (int i = threadIdx.x; i < BM * PIECES; i += THREADS) {
-            const int row = i / PIECES, o = output + i % PIECES * EACH, pixel = tile * BM + row;
-            const float* from = grad + (size_t)pixel * OUTPUTS + o;
-            if (PRECISION == 2) {
-                const Eight values = read_eight<OUTPUTS>(from, pixel < pixels ? OUTPUTS - o : 0);
-                *(uint4*)(to + row * GRAD_STRIDE + i % PIECES * 4) = values.packed();
-#pragma unroll
-                for (int k = 0; k < 8; ++k) sums[k] += values.at[k];
-            } else {
-                const bool wanted = pixel < pixels && o < OUTPUTS;
-                copy_async<GRAD_VECTOR>(to + row * GRAD_STRIDE + o - output, wanted ? from : grad, wanted);
-            }
-        }
+        return {first, place(min(tile * BM + BM, pixels) - 1, size).row + (KH - 1) * DH - first + 1};
+    };
+    auto find_places = [&](int tile, int* to) {
+        const int first = rows_of(tile).first;
         for (int i = threadIdx.x; i < BM; i += THREADS) {
             Place at = place(min(tile * BM + i, pixels - 1), size);
-            places[buffer * BM + i] = ((at.row - first) * wide + at.column) * STRIDE;
+            to[i] = ((at.row - first) * wide + at.column) * STRIDE;
         }
+    };
+    auto load = [&](int tile, int buffer) {
+        const Rows rows = rows_of(tile);
+        u32* patch = PACKED ? raw_patch : patches + buffer * capacity;
+        copy_patch<PACKED ? CB : STRIDE>(patch, x, rows.first, rows.count, channel, size);
+        u32* to = PACKED ? raw_grads : grads + buffer * BM * GRAD_STRIDE;
+        constexpr int PIECES = BO / GRAD_VECTOR, APART = PACKED ? BO : GRAD_STRIDE;
+        for (int i = threadIdx.x; i < BM * PIECES; i += THREADS) {
+            int row = i / PIECES, o = i % PIECES * GRAD_VECTOR;
+            bool wanted = tile * BM + row < pixels && output + o < OUTPUTS;
+            const float* from = grad + (size_t)(tile * BM + row) * OUTPUTS + output + o;
+            copy_async<GRAD_VECTOR>(to + row * APART + o, wanted ? from : grad, wanted);
+        }
+        if (!PACKED) find_places(tile, places + buffer * BM);
         copies_end_group();
+    };
+    float sums[PACKED ? 4 : 2 * MT] = {};  // of g: of the channels that a thread packs, or multiplies
+    auto pack = [&](int tile) {
+        constexpr int PIECES = CB / 4, GRAD_PIECES = BO / 4;  // of a pixel
+        const int count = rows_of(tile).count * wide * PIECES;
+#pragma unroll 4
+        for (int i = threadIdx.x; i < count; i += THREADS) {
+            const float4 v = ((const float4*)raw_patch)[i];
+            *(uint2*)(patches + i / PIECES * STRIDE + i % PIECES * 2) = {to_bf16(v.x, v.y), to_bf16(v.z, v.w)};
+        }
+#pragma unroll 4
+        for (int i = threadIdx.x; i < BM * GRAD_PIECES; i += THREADS) {
+            const float4 v = ((const float4*)raw_grads)[i];
+            *(uint2*)(grads + i / GRAD_PIECES * GRAD_STRIDE + i % GRAD_PIECES * 2) = {to_bf16(v.x, v.y), to_bf16(v.z, v.w)};
+            sums[0] += v.x, sums[1] += v.y, sums[2] += v.z, sums[3] += v.w;  // the same four every time
+        }
+        find_places(tile, places);
     };
 
     int columns[NT];  // where in a window this warp's columns are, in words of the patch
 #pragma unroll
     for (int j = 0; j < NT; ++j) {
         int tile = (column_block * WARPS_N + warp_n) * NT + j;
-        if (PRECISION == 2) tile += lane / 16;  // of the two that load_turned takes: columns[1], [3], ... are not read
+        if (PACKED) tile += lane / 16;  // of the two that load_turned takes; columns[1], [3] ... are not read
         int tap = min(tile / (CB / 8), TAPS - 1), c = tile % (CB / 8) * 8;
         columns[j] = (tap / KW * DH * wide + tap % KW * DW) * STRIDE;
-        columns[j] += PRECISION == 2 ? c / 2 : PRECISION == 0 ? c + 2 * t : c + g;
+        columns[j] += PACKED ? c / 2 : PRECISION == 0 ? c + 2 * t : c + g;
     }
     float acc[MT][NT][4] = {};
     const bool sums_wanted = column_block == 0 && warp_n == 0 && channel == 0;
@@ -76,7 +99,11 @@ conv_weight(const float* __restrict__ x, const float* __restrict__ grad, float* 
         copies_wait();
         __syncthreads();
         const int next = tile + gridDim.x;
-        if (BUFFERS == 2 && next < tiles) load(next, buffer ^ 1);
+        if (PACKED) {
+            pack(tile);
+            __syncthreads();
+        }
+        if (EARLY && next < tiles) load(next, buffer ^ 1);
         const u32* packed_patch = patches + buffer * capacity;
         const u32* packed_rows = grads + buffer * BM * GRAD_STRIDE;
         const float* patch = (const float*)packed_patch;
@@ -149,7 +176,7 @@ conv_weight(const float* __restrict__ x, const float* __restrict__ grad, float* 
                 }
             }
         }
-        if (BUFFERS == 1) {
+        if (!EARLY) {
             __syncthreads();
             if (next < tiles) load(next, 0);
         }
@@ -171,14 +198,14 @@ conv_weight(const float* __restrict__ x, const float* __restrict__ grad, float* 
             if (c + 1 < CHANNELS) to[1] = acc[i / 2][j][i % 2 * 2 + 1];
         }
     }
-    if (PRECISION == 2) {
+    if (PACKED) {
         if (column_block != 0 || channel != 0) return;  // all threads of the block
-        constexpr int PIECES = BO / 8;  // a thread has seen channels 8 * (its number % PIECES) on
+        constexpr int PIECES = BO / 4;  // a thread has seen four channels from 4 * (its number % PIECES) on
         __shared__ float of_warps[WARPS][BO];
 #pragma unroll
-        for (int k = 0; k < 8; ++k) {
+        for (int k = 0; k < 4; ++k) {
             for (int apart = 16; apart >= PIECES; apart /= 2) sums[k] += __shfl_xor_sync(0xffffffffu, sums[k], apart);
-            if (lane < PIECES) of_warps[threadIdx.x / 32][lane * 8 + k] = sums[k];
+            if (lane < PIECES) of_warps[threadIdx.x / 32][lane * 4 + k] = sums[k];
         }
         __syncthreads();
         const int o = threadIdx.x;
