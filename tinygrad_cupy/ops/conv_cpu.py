@@ -41,8 +41,7 @@ def input_gradient(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Ar
 def weight_gradient(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
     """Gradient by the weight, (O, C/G, KH, KW), from x (N, C, H, W) and g (N, O, OH, OW)."""
     w = np.broadcast_to(g.dtype.type(0), w_shape)  # its shape alone matters
-    whole = geometry.windows.output_size("conv2d", x.shape[2:]) == tuple(g.shape[2:])
-    if whole and conv_native.suits(x, w, geometry):
+    if conv_kernels.whole(geometry, x.shape, g.shape) and conv_native.suits(x, w, geometry):
         return conv_native.backward(g, x, w, None, None, geometry, (False, True, False))[1]
     if conv_rows.suits(geometry, x.shape, w_shape, g.shape[2:]):
         return _rows_backward(g, None, None, x, w, geometry, g.shape[2:], (False, True, False))[1]

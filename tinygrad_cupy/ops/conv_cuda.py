@@ -60,12 +60,8 @@ def input_gradient(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Ar
 
 
 def weight_gradient(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
-    """Gradient by the weight, (O, C/G, KH, KW), from x (N, C, H, W) and g (N, O, OH, OW).
-
-    Behind a transposed convolution whose output is padded, g may have less than all windows of x.
-    """
-    whole = geometry.windows.output_size("conv2d", x.shape[2:]) == tuple(g.shape[2:])
-    if whole and _suits(x, g, geometry):
+    """Gradient by the weight, (O, C/G, KH, KW), from x (N, C, H, W) and g (N, O, OH, OW)."""
+    if conv_kernels.whole(geometry, x.shape, g.shape) and _suits(x, g, geometry):
         found = _weight_and_bias(x, g, geometry.windows, w_shape)
         if found is not None:
             return found[0]

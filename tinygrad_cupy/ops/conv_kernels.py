@@ -96,6 +96,14 @@ def _scatter_input(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Ar
     return dx.transpose(0, 3, 1, 2)
 
 
+def whole(geometry: Geometry, x_shape: Shape, g_shape: Shape) -> bool:
+    """Whether g has a pixel for every window of x.
+
+    Behind a transposed convolution whose output is padded it may have less.
+    """
+    return geometry.windows.output_size("conv2d", x_shape[2:]) == tuple(g_shape[2:])
+
+
 def conv_weight(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
     """Gradient by the weight, (O, C/G, KH, KW), from x (N, C, H, W) and g (N, O, OH, OW)."""
     xp = array_module(x)
