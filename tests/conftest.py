@@ -5,6 +5,7 @@
 `place`   the same for tests of `jit`: a CPU that pretends to capture, or a GPU.
 `rng`     a NumPy generator with a fresh seed, printed when the test fails; set
           TINYGRAD_CUPY_TEST_SEED to repeat that run.
+`own_cache`  this package's cache folder, an empty one for the test alone.
 `mnist_dir`  the folder of the real MNIST, from $TINYGRAD_CUPY_DATA.
 
 Hypothesis draws fresh examples at every run and prints how to repeat a failure; the profile
@@ -22,7 +23,7 @@ import pytest
 
 import graph_stand_in
 import tinygrad_cupy as tg
-from tinygrad_cupy import backend
+from tinygrad_cupy import backend, cache
 
 for profile, examples in (("fast", 20), ("ci", 100)):
     hypothesis.settings.register_profile(
@@ -77,6 +78,14 @@ def rng() -> np.random.Generator:
     seed = int(given) if given else secrets.randbits(32)
     print(f"rng: repeat with TINYGRAD_CUPY_TEST_SEED={seed}")
     return np.random.default_rng(seed)
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    cache.usable_folder.cache_clear()
+    yield cache.cache_dir()
+    cache.usable_folder.cache_clear()
 
 
 @pytest.fixture(scope="session")

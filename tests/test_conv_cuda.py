@@ -10,7 +10,7 @@ import pytest
 
 from gpu_memory import poison
 from tinygrad_cupy import backend, blas
-from tinygrad_cupy.ops import block_kernels, conv_cuda, conv_kernels
+from tinygrad_cupy.ops import block_kernels, conv_cuda, conv_kernels, conv_plans
 from tinygrad_cupy.ops.conv_kernels import Geometry
 from tinygrad_cupy.ops.windows import Windows
 
@@ -41,6 +41,16 @@ SIZES = [
 @pytest.fixture(autouse=True)
 def _poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
     poison(monkeypatch)
+
+
+@pytest.fixture(params=["groups", "warps"])
+def _products(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tensor-core products by groups of four warps, as on Hopper, and warp by warp."""
+    limits_of = conv_plans.limits_of
+    groups = request.param == "groups"
+    if groups and not limits_of(backend.import_cupy().empty(1)).groups:
+        pytest.skip("products by groups of warps need compute capability 9.0")
+    monkeypatch.setattr(conv_cuda, "limits_of", lambda x: limits_of(x)._replace(groups=groups))
 
 
 def problem(
@@ -76,6 +86,7 @@ def in_double(function: Any, *arguments: Any) -> Any:
     return function(*wide)
 
 
+@pytest.mark.usefixtures("_products")
 @pytest.mark.parametrize("precision", BOUNDS)
 @pytest.mark.parametrize("size", SIZES)
 def test_forward_and_both_gradients(
@@ -93,6 +104,7 @@ def test_forward_and_both_gradients(
     assert error(dw, in_double(conv_kernels.conv_weight, x, g, geometry, w.shape)) < bound
 
 
+@pytest.mark.usefixtures("_products")
 @pytest.mark.parametrize("precision", BOUNDS)
 @pytest.mark.parametrize("pool", [False, True])
 @pytest.mark.parametrize("size", [s for s in SIZES if s[-3:] != (3, 2, 1)])
@@ -123,6 +135,31 @@ def test_block(rng: np.random.Generator, size: tuple[Any, ...], pool: bool, prec
     )
     assert error(dw, reference[1]) < bound
     assert error(db, reference[2]) < bound
+
+
+@pytest.mark.usefixtures("_products")
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+@pytest.mark.parametrize("cut", range(0, 400, 7))
+def test_every_way_to_cut_a_product(
+    rng: np.random.Generator, cut: int, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also the tiles that the planner would not choose: some of all that fit."""
+    blas.set_precision(precision)
+    x, w, bias, geometry = problem(rng, (7, 32, 17, 15, 40, 3, 1, 1, 1), "NHWC")
+    pool = bool(cut % 2)
+
+    def chosen(*how: Any) -> conv_plans.Plan:
+        cuts = [plan for _, plan in conv_plans.forward_cuts(*how)]
+        if cut >= len(cuts):
+            pytest.skip("there are no more")
+        return cuts[cut]
+
+    monkeypatch.setattr(conv_cuda, "forward_plan", chosen)
+    conv_cuda._product_launch.cache_clear()
+    y, _ = conv_cuda.block_forward(x, w, bias, geometry, False, pool)
+    conv_cuda._product_launch.cache_clear()
+    expected, _ = in_double(block_kernels.forward, x, w, bias, geometry, False, pool)
+    assert error(y, expected) < BOUNDS[precision]
 
 
 def test_the_same_bits_every_time(rng: np.random.Generator) -> None:

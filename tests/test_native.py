@@ -186,24 +186,21 @@ def test_a_compiler_that_is_not_there_is_named() -> None:
 
 
 @needs_compiler
-def test_a_file_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_compiled_once(
+    tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("TINYGRAD_CUPY_CC", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    native._folder.cache_clear()
-    try:
-        (tmp_path / "one.c").write_text("long long one(void) { return 1; }\n")
-        for _ in range(2):
-            file = native.CFile(str(tmp_path / "x.py"), "one.c")
-            assert isinstance(file.library, ctypes.CDLL)
-            assert file.size("one") == 1
-        assert len(list((tmp_path / "tinygrad_cupy" / "native").iterdir())) == 1
-        (tmp_path / "one.c").write_text("this is not C\n")
-        assert native.CFile(str(tmp_path / "x.py"), "one.c").library is None
-        monkeypatch.setenv("TINYGRAD_CUPY_CC", "cc")
-        with pytest.raises(RuntimeError, match=r"cannot compile one\.c: .*error"):
-            _ = native.CFile(str(tmp_path / "x.py"), "one.c").library
-    finally:
-        native._folder.cache_clear()
+    (tmp_path / "one.c").write_text("long long one(void) { return 1; }\n")
+    for _ in range(2):
+        file = native.CFile(str(tmp_path / "x.py"), "one.c")
+        assert isinstance(file.library, ctypes.CDLL)
+        assert file.size("one") == 1
+    assert len(list((own_cache / "native").iterdir())) == 1
+    (tmp_path / "one.c").write_text("this is not C\n")
+    assert native.CFile(str(tmp_path / "x.py"), "one.c").library is None
+    monkeypatch.setenv("TINYGRAD_CUPY_CC", "cc")
+    with pytest.raises(RuntimeError, match=r"cannot compile one\.c: .*error"):
+        _ = native.CFile(str(tmp_path / "x.py"), "one.c").library
 
 
 def _run(script: str, **environment: str) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from .cubins import cubin
 from .tracing import refuse_read, refuse_upload
 
 Array = Any  # numpy.ndarray or cupy.ndarray: CuPy carries no types
@@ -268,10 +269,12 @@ class CudaFile:
 
     Several files are compiled as one: what kernels share comes first. ``defines`` are macros
     (``"CHANNELS=32"``) that a kernel is specialised by: each set of them is compiled by itself.
+    ``arch`` names an architecture (``"sm_90a"``) where the GPU's own name is not enough.
     """
 
-    def __init__(self, beside: str, *names: str) -> None:
+    def __init__(self, beside: str, *names: str, arch: str | None = None) -> None:
         self.paths = [Path(beside).with_name(name) for name in names]
+        self.arch = arch
         self._modules: dict[tuple[str, ...], Any] = {}
         self._kernels: dict[tuple[str, tuple[str, ...]], Any] = {}
 
@@ -280,12 +283,18 @@ class CudaFile:
         found = self._kernels.get((name, defines))
         if found is None:
             if defines not in self._modules:
-                options = ("-std=c++17", *[f"-D{define}" for define in defines])
-                code = "".join(path.read_text() for path in self.paths)
-                self._modules[defines] = import_cupy().RawModule(code=code, options=options)
+                self._modules[defines] = self._module(defines)
             found = self._modules[defines].get_function(name)
             self._kernels[name, defines] = found
         return found
+
+    def _module(self, defines: tuple[str, ...]) -> Any:
+        cupy = import_cupy()
+        options = ("-std=c++17", *[f"-D{define}" for define in defines])
+        code = "".join(path.read_text() for path in self.paths)
+        if self.arch is None:
+            return cupy.RawModule(code=code, options=options)
+        return cupy.RawModule(path=str(cubin(cupy.cuda.nvrtc, self.arch, code, options)))
 
     def launch(
         self,

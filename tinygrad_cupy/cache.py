@@ -1,5 +1,7 @@
-"""Where downloads and decoded pictures are kept, and how a file comes there in one piece."""
+"""Where what can be made again is kept (downloads, decoded pictures, compiled code), and how a file
+comes there in one piece."""
 
+import functools
 import os
 import sys
 import tempfile
@@ -23,6 +25,23 @@ def cache_dir() -> Path:
     else:
         base = Path.home() / ".cache"
     return base / "tinygrad_cupy"
+
+
+@functools.cache
+def usable_folder(name: str) -> Path:
+    """The folder ``name`` of the cache, made; where that cannot be, a folder of this process."""
+    folder = cache_dir() / name
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError:
+        return Path(_private_folder(name).name)
+
+
+@functools.cache
+def _private_folder(name: str) -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix=f"tinygrad_cupy-{name}-")
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from .cache import cache_dir, write_atomically
+from .cache import usable_folder, write_atomically
 from .parallel import alone, parts_of, thread_count, workspace
 
 POINTER = ctypes.c_void_p
@@ -149,7 +149,7 @@ def _compiled(*sources: str) -> Path:
     command = [str(compiler()), *FLAGS]
     target = _run([*command, "-dM", "-E", "-x", "c", os.devnull])  # all of its predefined macros
     name = hashlib.sha256(b"\0".join([" ".join(command).encode(), target, code])).hexdigest()[:32]
-    path = _folder() / f"{name}.so"
+    path = usable_folder("native") / f"{name}.so"
     if not path.exists():
         with tempfile.TemporaryDirectory() as folder:
             unfinished = Path(folder) / path.name
@@ -160,20 +160,3 @@ def _compiled(*sources: str) -> Path:
 
 def _run(command: list[str], text: bytes = b"") -> bytes:
     return subprocess.run(command, input=text, capture_output=True, check=True, timeout=120).stdout
-
-
-@functools.cache
-def _folder() -> Path:
-    """Where compiled libraries are kept: the cache, else a folder of this process."""
-    folder = cache_dir() / "native"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError:
-        return Path(_private_folder().name)
-
-
-@functools.cache
-def _private_folder() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="tinygrad_cupy-")

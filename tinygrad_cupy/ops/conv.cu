@@ -3,45 +3,81 @@
 // input gradient of a convolution with stride 1: the same product with the weights turned round.
 // Arrays are N, H, W, C in memory. See conv_tiles.cu for the patch.
 //
-// A block keeps its weights in shared memory, WEIGHT_STRIDE words for each output channel and of them
-// TAP_STRIDE for each tap, and walks over the tiles; the next patch is copied while the present one is multiplied (BUFFERS 2; in
-// bfloat16 the other block of the multiprocessor multiplies meanwhile). Channels are worked on CB at
-// a time; where the weights of all of them are too many to stay (RESIDENT 0), they are fetched every
-// time. Warps: WARPS_M times WARPS / WARPS_M, each with 32 pixels and 8 * NT of the BN output channels.
+// A block keeps its weights in shared memory. Its TEAMS of THREADS threads walk over the tiles, each
+// for itself and with a patch of its own: while one copies or stores, the other multiplies. (So do two
+// blocks of a multiprocessor, BLOCKS 2, where there is memory for their weights.) Channels are worked
+// on CB at a time; where the weights of all of them are too many to stay (RESIDENT 0), they are fetched
+// every time. Warps of a team: WARPS_M times WARPS / WARPS_M, each with 32 pixels and 8 * NT of the BN
+// output channels. How weights lie in shared memory, and how they are multiplied, is said by the file
+// that is compiled behind this one: conv_warps.cu or, for Hopper's tensor cores, conv_groups.cu.
 
+constexpr int ALL_THREADS = THREADS * TEAMS;
 constexpr int MT = 2;                        // 16-row tiles of a warp
 constexpr int WARPS_N = WARPS / WARPS_M;
 constexpr int BN = WARPS_N * NT * 8;
 constexpr int CHUNKS = (CHANNELS + CB - 1) / CB;
-constexpr int CHUNK = BN * WEIGHT_STRIDE;  // words of the weights of CB channels
+constexpr int EACH = PRECISION == 2 ? 2 : 1;  // channels of a word
+constexpr int WORDS = CB / EACH;              // of a pixel
 static_assert(BM == WARPS_M * MT * 16, "tile");
+static_assert(RESIDENT || TEAMS == 1, "one team cannot change the other's weights");
 
-// In which row the weights of an output channel lie. Without tensor cores a lane wants channels 2t and
-// 2t + 1: apart by four rows, so that the lanes' rows are in different banks.
-__device__ __forceinline__ int place_of(int o) {
-    return PRECISION == 0 ? o / 8 * 8 + o % 2 * 4 + o / 2 % 4 : o;
-}
+// Where word `word` (of CB channels) of a tap and output channel lies among the CHUNK words that weights
+// take in shared memory; and what has to follow their storing, before the barrier.
+__device__ __forceinline__ int place_of_weight(int o, int word, int tap);
+__device__ __forceinline__ void weights_are_stored();
 
-// weights (BN, taps, CB) from (O, C, taps), or flipped from (C, O, taps).
-__device__ __forceinline__ void load_weights(u32* weights, const float* w, int output, int channel) {
-    constexpr int EACH = PRECISION == 2 ? 2 : 1, PIECES = CB / EACH;  // channels of a word
-    constexpr int INNER = FLIP ? BN : PIECES;
-    for (int i = threadIdx.x; i < BN * PIECES * TAPS; i += THREADS) {
-        const int tap = i % TAPS, inner = i / TAPS % INNER, outer = i / TAPS / INNER;
-        const int o = FLIP ? inner : outer, piece = FLIP ? outer : inner;
-        float values[EACH];
+// acc = the patch's pixels at `rows` (2 * MT of them, in words) times such weights, of which the warp
+// takes its 8 * NT output channels; plus what acc was, unless it is `fresh`.
+__device__ __forceinline__ void multiply_patch(float (*acc)[NT][4], const u32* patch, const int* rows,
+                                               const u32* weights, int warp_n, int wide, bool fresh);
+
+// A word of weights: of output channel o and the EACH channels from c on. w is (O, C, taps), or with
+// FLIP (C, O, taps).
+struct Weight {
+    float at[EACH];
+    __device__ __forceinline__ Weight(const float* w, int o, int c, int tap) {
 #pragma unroll
         for (int k = 0; k < EACH; ++k) {
-            const int c = channel + piece * EACH + k;
-            values[k] = 0;
-            if (output + o < OUTPUTS && c < CHANNELS)
-                values[k] = FLIP ? w[((size_t)c * OUTPUTS + output + o) * TAPS + TAPS - 1 - tap]
-                                 : w[((size_t)(output + o) * CHANNELS + c) * TAPS + tap];
+            const size_t pair = FLIP ? (size_t)(c + k) * OUTPUTS + o : (size_t)o * CHANNELS + c + k;
+            const bool there = o < OUTPUTS && c + k < CHANNELS && tap < TAPS;
+            at[k] = there ? w[pair * TAPS + (FLIP ? TAPS - 1 - tap : tap)] : 0;
         }
-        weights[place_of(o) * WEIGHT_STRIDE + tap * TAP_STRIDE + piece] =
-            PRECISION == 2 ? to_bf16(values[0], values[EACH - 1])
-                           : __float_as_uint(PRECISION == 1 ? to_tf32(values[0]) : values[0]);
     }
+    __device__ __forceinline__ Weight() {}
+    __device__ __forceinline__ u32 packed() const {
+        if (PRECISION == 2) return to_bf16(at[0], at[EACH - 1]);
+        return __float_as_uint(PRECISION == 1 ? to_tf32(at[0]) : at[0]);
+    }
+};
+
+// The weights of BN output channels from `output` on, all taps and CB channels from `channel` on, zeros
+// beyond the last. A warp takes an output channel: eight lanes neighbouring taps, neighbours in w too,
+// four times eight every second of eight words. All offsets but the lane's own are constants.
+__device__ __forceinline__ void load_weights(u32* weights, const float* w, int output, int channel) {
+    constexpr int TAP_ROUNDS = (TAPS + 7) / 8, ALL = TAP_ROUNDS * ((WORDS + 7) / 8 * 2);
+    constexpr int AHEAD = 16 / EACH;  // words that a lane reads together
+    const int lane = threadIdx.x % 32;
+#pragma unroll(ALL < AHEAD ? AHEAD / ALL : 1)
+    for (int o = threadIdx.x / 32; o < BN; o += ALL_THREADS / 32) {
+#pragma unroll
+        for (int from = 0; from < ALL; from += AHEAD) {
+            Weight found[AHEAD];
+#pragma unroll
+            for (int a = 0; a < AHEAD; ++a) {
+                const int half = (from + a) / TAP_ROUNDS, tap = (from + a) % TAP_ROUNDS * 8 + lane % 8;
+                const int word = half / 2 * 8 + lane / 8 * 2 + half % 2;
+                if (from + a < ALL) found[a] = Weight(w, output + o, channel + word * EACH, tap);
+            }
+#pragma unroll
+            for (int a = 0; a < AHEAD; ++a) {
+                const int half = (from + a) / TAP_ROUNDS, tap = (from + a) % TAP_ROUNDS * 8 + lane % 8;
+                const int word = half / 2 * 8 + lane / 8 * 2 + half % 2;
+                if (from + a < ALL && tap < TAPS && word < WORDS)
+                    weights[place_of_weight(o, word, tap)] = found[a].packed();
+            }
+        }
+    }
+    weights_are_stored();
 }
 
 // Eight neighbours of an array whose rows are LENGTH long, zeros from the `there`th on.
@@ -70,10 +106,10 @@ __device__ __forceinline__ Eight read_eight(const float* from, int there) {
 
 // As copy_patch, but in bfloat16, and there at once.
 __device__ __forceinline__ void pack_patch(u32* patch, const float* x, int first, int rows,
-                                           int channel, const Sizes& size) {
+                                           int channel, const Sizes& size, int thread) {
     constexpr int PIECES = CB / 8, AHEAD = 4;  // a thread reads so many pieces of eight together
     const int count = rows * size.padded_width.value * PIECES;
-    for (int start = threadIdx.x; start < count; start += AHEAD * THREADS) {
+    for (int start = thread; start < count; start += AHEAD * THREADS) {
         Eight values[AHEAD];
 #pragma unroll
         for (int a = 0; a < AHEAD; ++a) {
@@ -87,90 +123,6 @@ __device__ __forceinline__ void pack_patch(u32* patch, const float* x, int first
             if (i < count) *(uint4*)(patch + i / PIECES * STRIDE + i % PIECES * 4) = values[a].packed();
         }
     }
-}
-
-// acc += patch rows at `rows` (2 * MT of them) times weights, all taps and CB channels.
-__device__ __forceinline__ void multiply_patch(float (*acc)[NT][4], const u32* patch, const int* rows,
-                                               const u32* weights, int wide, int t) {
-    for (int kh = 0; kh < KH; ++kh)
-#pragma unroll
-        for (int kw = 0; kw < KW; ++kw) {
-            const u32* a_tap = patch + (kh * DH * wide + kw * DW) * STRIDE;
-            const u32* b_tap = weights + (kh * KW + kw) * TAP_STRIDE;
-            if (PRECISION == 0) {
-#pragma unroll 2
-                for (int k = 0; k < CB; k += 4) {
-                    float4 a[2 * MT];
-#pragma unroll
-                    for (int i = 0; i < 2 * MT; ++i) a[i] = *(const float4*)(a_tap + rows[i] + k);
-#pragma unroll
-                    for (int j = 0; j < NT; ++j)
-#pragma unroll
-                        for (int e = 0; e < 2; ++e) {  // output channels 2t and 2t + 1, see place_of
-                            const u32* row = b_tap + (8 * j + 4 * e + t) * WEIGHT_STRIDE;
-                            const float4 b = *(const float4*)(row + k);
-#pragma unroll
-                            for (int i = 0; i < 2 * MT; ++i) {
-                                float& sum = acc[i / 2][j][i % 2 * 2 + e];
-                                sum += a[i].x * b.x;
-                                sum += a[i].y * b.y;
-                                sum += a[i].z * b.z;
-                                sum += a[i].w * b.w;
-                            }
-                        }
-                }
-            } else if (PRECISION == 1) {
-#pragma unroll
-                for (int k = 0; k < CB; k += 8) {
-                    float a[MT][4];
-#pragma unroll
-                    for (int i = 0; i < MT; ++i) {
-                        float2 upper = *(const float2*)(a_tap + rows[2 * i] + k + 2 * t);
-                        float2 lower = *(const float2*)(a_tap + rows[2 * i + 1] + k + 2 * t);
-                        a[i][0] = near_tf32(upper.x), a[i][2] = near_tf32(upper.y);
-                        a[i][1] = near_tf32(lower.x), a[i][3] = near_tf32(lower.y);
-                    }
-#pragma unroll
-                    for (int j = 0; j < NT; ++j) {
-                        float2 b = *(const float2*)(b_tap + 8 * j * WEIGHT_STRIDE + k);
-                        float pair[2] = {b.x, b.y};
-#pragma unroll
-                        for (int i = 0; i < MT; ++i) multiply_tf32(acc[i][j], a[i], pair);
-                    }
-                }
-            } else if (CB % 16 == 0) {  // of 16 channels a lane has four neighbours: two words
-#pragma unroll
-                for (int k = 0; k < CB / 2; k += 8) {
-                    u32 a[MT][4];
-#pragma unroll
-                    for (int i = 0; i < MT; ++i) {
-                        const uint2 upper = *(const uint2*)(a_tap + rows[2 * i] + k + 2 * t);
-                        const uint2 lower = *(const uint2*)(a_tap + rows[2 * i + 1] + k + 2 * t);
-                        a[i][0] = upper.x, a[i][1] = lower.x, a[i][2] = upper.y, a[i][3] = lower.y;
-                    }
-#pragma unroll
-                    for (int j = 0; j < NT; ++j) {
-                        const uint2 b = *(const uint2*)(b_tap + 8 * j * WEIGHT_STRIDE + k);
-                        const u32 pair[2] = {b.x, b.y};
-#pragma unroll
-                        for (int i = 0; i < MT; ++i) multiply_bf16_deep(acc[i][j], a[i], pair);
-                    }
-                }
-            } else {
-#pragma unroll
-                for (int k = 0; k < CB / 2; k += 4) {
-                    u32 a[2 * MT];
-#pragma unroll
-                    for (int i = 0; i < 2 * MT; ++i) a[i] = a_tap[rows[i] + k + t];
-#pragma unroll
-                    for (int j = 0; j < NT; ++j) {
-                        const u32 b = b_tap[8 * j * WEIGHT_STRIDE + k];
-#pragma unroll
-                        for (int i = 0; i < MT; ++i) multiply_bf16(acc[i][j], a[2 * i], a[2 * i + 1], b);
-                    }
-                }
-            }
-        }
 }
 
 // The last pixel of a tile, and a pixel or, beyond the last one, some pixel that is there.
@@ -200,7 +152,15 @@ __device__ __forceinline__ void store_pair(T* to, T first, T second, int o) {
     }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+// A barrier of the threads of one team.
+__device__ __forceinline__ void wait_for_team(int team) {
+    if (TEAMS == 1)
+        __syncthreads();
+    else
+        asm volatile("bar.sync %0, %1;" ::"r"(team + 1), "n"(THREADS) : "memory");
+}
+
+extern "C" __global__ void __launch_bounds__(ALL_THREADS, BLOCKS)
 conv_forward(const float* __restrict__ x, const float* __restrict__ w, const float* __restrict__ bias,
              float* __restrict__ y, u8* __restrict__ code, int images, int height, int width,
              int out_height, int out_width, int pixels, int tiles, int capacity) {
@@ -210,36 +170,36 @@ conv_forward(const float* __restrict__ x, const float* __restrict__ w, const flo
     u32* patches = weights + (RESIDENT ? CHUNKS : 1) * CHUNK;
     const Sizes size(images, height, width, out_height, out_width);
     const int wide = size.padded_width.value;
-    const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-    const int warp_m = threadIdx.x / 32 % WARPS_M, warp_n = threadIdx.x / 32 / WARPS_M;
+    const int team = threadIdx.x / THREADS, thread = threadIdx.x % THREADS;
+    const int g = thread % 32 / 4, t = thread % 4;
+    const int warp_m = thread / 32 % WARPS_M, warp_n = thread / 32 / WARPS_M;
     const int output = blockIdx.y * BN;
 
     auto first_row = [&](int tile) { return place(tile * BM, size).row; };
-    auto load = [&](int tile, int chunk, int buffer) {
+    u32* patch = patches + team * capacity;
+    auto load = [&](int tile, int chunk) {
         int first = first_row(tile);
         int last = place(last_pixel(tile, pixels), size).row + (KH - 1) * DH;
-        u32* patch = patches + buffer * capacity;
-        if (PRECISION == 2)
-            pack_patch(patch, x, first, last - first + 1, chunk * CB, size);
-        else
-            copy_patch<STRIDE>(patch, x, first, last - first + 1, chunk * CB, size);
-        copies_end_group();
-        copies_end_group();
+        if (PRECISION == 2) {
+            pack_patch(patch, x, first, last - first + 1, chunk * CB, size, thread);
+        } else {
+            copy_patch<STRIDE>(patch, x, first, last - first + 1, chunk * CB, size, thread);
+            copies_end_group();
+        }
     };
 
-    float acc[MT][NT][4];
-    const u32* my_weights = weights + warp_n * NT * 8 * WEIGHT_STRIDE;
-    if (PRECISION != 0) my_weights += g * WEIGHT_STRIDE + (PRECISION == 2 && CB % 16 ? t : 2 * t);
-    if (blockIdx.x < tiles) load(blockIdx.x, 0, 0);
+    float acc[MT][NT][4] = {};
+    const int start = blockIdx.x * TEAMS + team, step = gridDim.x * TEAMS;
+    if (start < tiles) load(start, 0);
     if (RESIDENT)
         for (int chunk = 0; chunk < CHUNKS; ++chunk)
             load_weights(weights + chunk * CHUNK, w, output, chunk * CB);
 
-    for (int i = threadIdx.x; i < BN; i += THREADS)
+    for (int i = threadIdx.x; i < BN; i += ALL_THREADS)
         biases[i] = BIAS && output + i < OUTPUTS ? bias[output + i] : 0;
+    __syncthreads();
 
-    int buffer = 0;
-    for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+    for (int tile = start; tile < tiles; tile += step) {
         int rows[2 * MT];
         const int first = first_row(tile);
 #pragma unroll
@@ -248,26 +208,16 @@ conv_forward(const float* __restrict__ x, const float* __restrict__ w, const flo
             Place at = place(inside(pixel, tile, pixels), size);
             rows[i] = ((at.row - first) * wide + at.column) * STRIDE;
         }
-#pragma unroll
-        for (int i = 0; i < MT; ++i)
-#pragma unroll
-            for (int j = 0; j < NT; ++j)
-#pragma unroll
-                for (int k = 0; k < 4; ++k) acc[i][j][k] = 0;
-
         for (int chunk = 0; chunk < CHUNKS; ++chunk) {
-            copies_wait();
-            __syncthreads();  // this patch is there, and nobody reads the other one any more
             if (!RESIDENT) load_weights(weights, w, output, chunk * CB);
+            copies_wait();
+            wait_for_team(team);  // the patch is there
+            multiply_patch(acc, patch, rows, weights + (RESIDENT ? chunk * CHUNK : 0), warp_n, wide,
+                           chunk == 0);
+            wait_for_team(team);  // nobody reads it any more
             const bool same_tile = chunk + 1 < CHUNKS;
-            const int next = same_tile ? tile : tile + gridDim.x;
-            if (BUFFERS == 2 && next < tiles) load(next, same_tile ? chunk + 1 : 0, buffer ^ 1);
-            if (!RESIDENT) __syncthreads();
-            multiply_patch(acc, patches + buffer * capacity, rows,
-                           my_weights + (RESIDENT ? chunk * CHUNK : 0), wide, t);
-            if (BUFFERS == 1 || !RESIDENT) __syncthreads();
-            if (BUFFERS == 1 && next < tiles) load(next, same_tile ? chunk + 1 : 0, 0);
-            buffer ^= BUFFERS - 1;
+            const int next = same_tile ? tile : tile + step;
+            if (next < tiles) load(next, same_tile ? chunk + 1 : 0);
         }
 
 #pragma unroll

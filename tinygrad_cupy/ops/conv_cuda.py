@@ -32,7 +32,8 @@ from .layout import contiguous, empties, empty_last, last
 from .masking import keep_where
 from .windows import Pair, Windows
 
-_forward = CudaFile(__file__, "conv_tiles.cu", "conv.cu")
+_by_warps = CudaFile(__file__, "conv_tiles.cu", "conv.cu", "conv_warps.cu")
+_by_groups = CudaFile(__file__, "conv_tiles.cu", "conv.cu", "conv_groups.cu", arch="sm_90a")
 _weight = CudaFile(__file__, "conv_tiles.cu", "conv_weight.cu")
 _few = CudaFile(__file__, "conv_few.cu")
 _sum = CudaFile(__file__, "conv_sum.cu")
@@ -145,10 +146,11 @@ class _Launch(NamedTuple):
     numbers: tuple[Any, ...]
     defines: tuple[str, ...]
     shared: int = 0
+    threads: int = 256
 
     def __call__(self, *arrays: Any) -> None:
         arguments = (*arrays, *self.numbers)
-        self.file.launch(self.name, self.grid, arguments, 256, self.shared, self.defines)
+        self.file.launch(self.name, self.grid, arguments, self.threads, self.shared, self.defines)
 
 
 def _product(
@@ -210,7 +212,9 @@ def _product_launch(
     pixels = n * down * across * (4 if pool else 1)
     numbers = int32s(*sizes, pixels, plan.tiles, plan.capacity)
     defines = (*plan.defines, *macros)
-    return _Launch(_forward, "conv_forward", plan.grid, numbers, defines, plan.shared)
+    file = _by_groups if plan.groups else _by_warps
+    threads = 256 * plan.teams
+    return _Launch(file, "conv_forward", plan.grid, numbers, defines, plan.shared, threads)
 
 
 def _weight_and_bias(

@@ -24,11 +24,15 @@ PRECISIONS = {"fp32": 0, "tf32": 1, "bf16": 2}
 
 
 class Limits(NamedTuple):
-    """What the GPU has: multiprocessors, shared memory of a block, TF32 on tensor cores."""
+    """What the GPU has: multiprocessors, shared memory of a block, TF32 on tensor cores.
+
+    ``groups``: tensor cores that four warps use together, which only Hopper's code can say (wgmma).
+    """
 
     processors: int
     shared: int
     tensor_cores: bool
+    groups: bool
 
 
 @functools.cache
@@ -38,6 +42,7 @@ def _limits_of(device: int) -> Limits:
         properties["multiProcessorCount"],
         properties["sharedMemPerBlockOptin"],
         properties["major"] >= 8,
+        properties["major"] == 9,
     )
 
 
@@ -48,13 +53,18 @@ def limits_of(array: Array) -> Limits:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a product is cut: the macros of its tiles, grid, bytes of shared memory, patch floats."""
+    """How a product is cut: the macros of its tiles, grid, bytes of shared memory, patch floats.
+
+    ``groups``: by groups of four warps (`conv_groups.cu`), not warp by warp (`conv_warps.cu`).
+    """
 
     defines: tuple[str, ...]
     grid: tuple[int, ...]
     shared: int = 0
     tiles: int = 0
     capacity: int = 0
+    groups: bool = False
+    teams: int = 1
 
 
 def _spread(words: int) -> int:
@@ -114,6 +124,7 @@ def _channel_chunks(channels: int) -> Iterator[int]:
 
 Cuts = Iterator[tuple[float, Plan]]  # with the cost of each, in cycles
 
+MOST_STEPS = 128  # products of eight words that conv_groups.cu writes out one by one
 ALONE = 1.3  # a tile's time where a multiprocessor has one block instead of two, which overlap
 
 
@@ -145,50 +156,79 @@ def forward_cuts(
     precision: int,
     limits: Limits,
 ) -> Cuts:
-    """All tiles that fit."""
+    """All tiles that fit; on Hopper those of its own tensor cores, where there are any."""
+    found = []
+    if limits.groups and precision != PRECISIONS["fp32"]:
+        found = [*_forward_cuts(channels, outputs, windows, sizes, pool, precision, limits, True)]
+    if not found:
+        found = [*_forward_cuts(channels, outputs, windows, sizes, pool, precision, limits, False)]
+    yield from found
+
+
+def _forward_cuts(
+    channels: int,
+    outputs: int,
+    windows: Windows,
+    sizes: tuple[int, ...],
+    pool: bool,
+    precision: int,
+    limits: Limits,
+    groups: bool,
+) -> Cuts:
     n, _, width, oh, ow = sizes
     pixels = 4 * n * (oh // 2) * (ow // 2) if pool else n * oh * ow
     wide = width + 2 * windows.padding[1]
     packed = precision == PRECISIONS["bf16"]
     widths = [bn for bn in (8, 16, 32, 64) if bn < 2 * outputs or bn == 8][-2:]
-    tiles_of_warps = ((256, 8), (128, 4), (64, 2))
-    cuts = itertools.product(
-        widths, tiles_of_warps, _channel_chunks(channels), (1, 0), (1,) if packed else (2, 1)
-    )
-    for bn, (bm, warps_m), cb, resident, buffers in cuts:
+    tiles_of_warps = ((256, 8), (128, 4), *(() if groups else ((64, 2),)))
+    most_tiles = 8 if packed or groups else 4  # of a warp that has 128 registers
+    cuts = itertools.product(widths, tiles_of_warps, _channel_chunks(channels), (1, 0), (2, 1))
+    for bn, (bm, warps_m), cb, resident, teams in cuts:
         nt = bn * warps_m // 64  # tiles of 8 output channels of a warp
         chunks = -(-channels // cb)
-        if nt == 0 or (chunks == 1 and not resident):
+        words = cb // 2 if packed else cb
+        if nt == 0 or (not resident and (chunks == 1 or teams == 2)):
+            continue
+        if groups and (words % 8 or windows.taps * words // 8 > MOST_STEPS):
             continue
         tiles, columns = -(-pixels // bm), -(-outputs // bn)
-        words = cb // 2 if packed else cb
         apart = _spread_fours if packed and cb % 16 else _spread
-        # Neighbouring taps are stored together: a few words between them spread the banks.
-        tap_stride = words + (4 if precision == PRECISIONS["fp32"] else 2)
-        weight_stride = apart(windows.taps * tap_stride)
-        weights = bn * weight_stride
+        if groups:
+            tap_stride = bn * words + 4  # as conv_groups.cu says
+            weights = windows.taps * tap_stride
+            layout: tuple[str, ...] = (f"TAP_STRIDE={tap_stride}",)
+        else:
+            # Neighbouring taps are stored together: a few words between them spread the banks.
+            tap_stride = words + (4 if precision == PRECISIONS["fp32"] else 2)
+            weight_stride = apart(windows.taps * tap_stride)
+            weights = bn * weight_stride
+            layout = (f"WEIGHT_STRIDE={weight_stride}", f"TAP_STRIDE={tap_stride}")
         stride = _spread_fours(words) if pool else apart(words)
         capacity = _patch_rows(bm, windows, sizes, pool) * wide * stride
-        shared = 4 * (weights * (chunks if resident else 1) + buffers * capacity)
-        if shared + 1024 > limits.shared:
+        shared = 4 * (weights * (chunks if resident else 1) + teams * capacity)
+        if shared + 1024 > limits.shared or (teams == 2 and nt > most_tiles):
             continue
-        two = nt <= (8 if packed else 4) and 2 * (shared + 2048) <= limits.shared
+        two = teams == 1 and nt <= most_tiles and 2 * (shared + 2048) <= limits.shared
         blocks = 2 if two else 1  # of a multiprocessor
-        product = windows.taps * words * max(8 + 2 * nt, 3.2 * nt) * 1.5
+        if groups:
+            # A product of 64 pixels, 8 words and 8 nt channels: 4 nt cycles, in which shared memory
+            # gives 2 KB of pixels and 256 nt bytes of weights.
+            product = windows.taps * words / 8 * (bm * 8 / warps_m / 64) * (16 + 2 * nt) * 1.2
+        else:
+            product = windows.taps * words * max(8 + 2 * nt, 3.2 * nt) * 1.5
         loading = capacity * (8 if packed else 4) / 40
         each = -(-tiles * columns // limits.processors)  # tiles of a multiprocessor
-        together = min(blocks, each)
-        overlapped = together == 2 if packed else buffers == 2
-        chunk = max(product, loading) if overlapped else product + loading
+        together = min(blocks * teams, each)
+        chunk = max(product, loading) if together == 2 else product + loading
         chunk += 0 if resident else weights / 3 + 800  # cycles during which nothing is multiplied
         storing = bm * bn / (16 if pool else 6)
         step = chunks * (chunk + (1200 if cb > 8 else 3000)) + storing + 500
-        grid = (min(tiles, max(1, limits.processors * blocks // columns)), columns)
-        tile = (f"CB={cb}", f"BM={bm}", f"WARPS_M={warps_m}", f"NT={nt}")
-        strides = (f"STRIDE={stride}", f"WEIGHT_STRIDE={weight_stride}", f"TAP_STRIDE={tap_stride}")
-        rest = (f"RESIDENT={resident}", f"BUFFERS={buffers}", f"BLOCKS={blocks}")
+        walkers = min(-(-tiles // teams), max(1, limits.processors * blocks // columns))
+        tile = (f"CB={cb}", f"BM={bm}", f"WARPS_M={warps_m}", f"NT={nt}", f"STRIDE={stride}")
+        rest = (f"CHUNK={weights}", f"RESIDENT={resident}", f"TEAMS={teams}", f"BLOCKS={blocks}")
         shape = (*shape_defines(channels, outputs, windows), f"PRECISION={precision}")
-        plan = Plan((*shape, *tile, *strides, *rest), grid, shared, tiles, capacity)
+        defines = (*shape, *tile, *layout, *rest)
+        plan = Plan(defines, (walkers, columns), shared, tiles, capacity, groups, teams)
         yield weights * chunks * together / 5 + each * step * (1 if together == 2 else ALONE), plan
 
 

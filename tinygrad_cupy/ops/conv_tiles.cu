@@ -97,13 +97,13 @@ __device__ __forceinline__ long long source(int pixel, int first, const Sizes& s
 }
 
 // `rows` rows of the tall picture from row `first`, channels from `channel` on, a pixel every APART
-// words: there after copies_wait.
+// words: there after copies_wait. `thread` is one of THREADS that do it together.
 template <int APART>
 __device__ __forceinline__ void copy_patch(u32* patch, const float* x, int first, int rows,
-                                           int channel, const Sizes& size) {
+                                           int channel, const Sizes& size, int thread) {
     constexpr int PIECES = CB / VECTOR;  // of a pixel
     const int count = rows * size.padded_width.value * PIECES;
-    for (int i = threadIdx.x; i < count; i += THREADS) {
+    for (int i = thread; i < count; i += THREADS) {
         const int pixel = i / PIECES, c = i % PIECES * VECTOR;
         const long long from = source(pixel, first, size);
         const bool wanted = from >= 0 && channel + c < CHANNELS;

@@ -51,7 +51,8 @@ conv_weight(const float* __restrict__ x, const float* __restrict__ grad, float* 
     auto load = [&](int tile, int buffer) {
         const Rows rows = rows_of(tile);
         u32* patch = PACKED ? raw_patch : patches + buffer * capacity;
-        copy_patch<PACKED ? CB : STRIDE>(patch, x, rows.first, rows.count, channel, size);
+        copy_patch<PACKED ? CB : STRIDE>(patch, x, rows.first, rows.count, channel, size,
+                                               threadIdx.x);
         u32* to = PACKED ? raw_grads : grads + buffer * BM * GRAD_STRIDE;
         constexpr int PIECES = BO / GRAD_VECTOR, APART = PACKED ? BO : GRAD_STRIDE;
         for (int i = threadIdx.x; i < BM * PIECES; i += THREADS) {
