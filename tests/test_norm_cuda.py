@@ -30,6 +30,7 @@ SHAPES = [
     (1, 64, 2, 2),
     (129, 32, 20, 20),
     (3, 1028, 3, 5),
+    (350, 128, 7, 8),  # a thread goes round its loops more than once
 ]
 FLAGS = [(False, False), (True, False), (False, True), (True, True)]
 CASES = [(s, *f) for s in SHAPES for f in FLAGS if not f[1] or len(s) == 4]

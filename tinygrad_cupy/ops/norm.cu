@@ -1,9 +1,12 @@
-// Batch norm on rows (P, C), the channel last in memory, with ReLU and a 2 x 2 max-pool of stride 2.
+// Batch norm on rows (P, C), the channel last in memory; ReLU and a 2 x 2 max-pool of stride 2.
 //
 // Macros: TYPE float or double; WIDTH 4 (C a multiple of 4, 16-byte aligned) or 1, the channels of
-// a thread; RELU and POOL 0 or 1, what follows the norm. A block of 256 threads is `lanes` threads
-// across channels and 256 / lanes lines of rows; sums are in double, in an order that depends on
-// the shape and on WIDTH. With POOL, rows are windows: grad and code are (N, H/2, W/2, C).
+// a thread; RELU and POOL 0 or 1, what follows the norm. A block's threads are lines of `lanes`, a
+// power of two, across channels; sums are in double, in an order that depends on the shape and on
+// WIDTH. With POOL, rows are windows: grad and code are (N, H/2, W/2, C).
+//
+// Small batches are bound by latency. So a thread issues the loads of AT_ONCE rows before it uses
+// the first, and before it stores, as the compiler moves no load across a store.
 
 #ifndef TYPE
 #define TYPE float
@@ -16,8 +19,16 @@ typedef TYPE T;
 typedef long long i64;
 typedef unsigned char u8;
 
-const int THREADS = 256;
+const int THREADS = 256;  // of a block of normalize and slope
+const int SUMMERS = 512;  // of a block of statistics and sums
+const int WARPS = SUMMERS / 32;
 enum : u8 { SHUT = 4 };  // the code of a window whose gradient ReLU stops
+
+#if POOL
+typedef u8 Decision;
+#else
+typedef T Decision;
+#endif
 
 template <class Value>
 struct alignas(WIDTH * sizeof(Value) < 16 ? WIDTH * sizeof(Value) : 16) Pack {
@@ -34,15 +45,27 @@ __device__ void store(Value* to, const Pack<Value>& values) {
     *(Pack<Value>*)to = values;
 }
 
+// The place of a thread where its block is lines of `lanes`.
+struct Lines {
+    int lane, line, count;
+
+    __device__ explicit Lines(int lanes) {
+        const int shift = __ffs(lanes) - 1;
+        lane = threadIdx.x & (lanes - 1);
+        line = threadIdx.x >> shift;
+        count = blockDim.x >> shift;
+    }
+};
+
 struct Place {
     int channel;  // the first of WIDTH
     i64 first, step;  // rows of this thread
 
     __device__ explicit Place(int lanes) {
-        const int lines = THREADS / lanes;
-        channel = (blockIdx.y * lanes + threadIdx.x % lanes) * WIDTH;
-        first = (i64)blockIdx.x * lines + threadIdx.x / lanes;
-        step = (i64)gridDim.x * lines;
+        const Lines lines(lanes);
+        channel = (blockIdx.y * lanes + lines.lane) * WIDTH;
+        first = (i64)blockIdx.x * lines.count + lines.line;
+        step = (i64)gridDim.x * lines.count;
     }
 };
 
@@ -50,48 +73,72 @@ struct Image {
     int height, width;  // of the norm's input, in pixels
 };
 
-// The upper left pixel of window `i` of `down` x `across` an image, counted over the batch.
+// Window `i` of `down` x `across` an image; row and column are those of its upper left pixel.
 struct Window {
-    int image, row, column;
-    i64 pixel;
+    int image, row, column, width;
+    i64 pixel;  // the upper left one, counted over the batch
 
-    __device__ Window(i64 i, int down, int across, Image size) {
+    __device__ Window(i64 i, int down, int across, Image size) : width(size.width) {
         const unsigned place = (unsigned)i, line = place / across;
         column = 2 * (int)(place - line * across);
         image = (int)(line / down);
         row = 2 * (int)(line - (unsigned)image * down);
         pixel = ((i64)image * size.height + row) * size.width + column;
     }
+
+    // Pixel p of 4, counted over the batch.
+    __device__ i64 operator[](int p) const {
+        return pixel + (i64)(p / 2) * width + p % 2;
+    }
 };
 
 // --- two sums over the rows ----------------------------------------------------------------------
+//
+// Rows beyond the end are read as row 0 and count nothing: a branch would part the loads. Registers
+// allow one block on a multiprocessor, which has 64 KB and more on the way.
 
-struct Sums {
-    double a[WIDTH] = {}, b[WIDTH] = {};
-};
+// Adds up sums[k] over the lines of the block: thread lane * N + k gets the whole for a lane. All
+// threads of the block come here; lanes may be up to SUMMERS.
+template <int N>
+__device__ double2 fold(double2 (&sums)[N], int lanes) {
+    __shared__ double2 shared[N][SUMMERS + 2];  // + 2: sums of a lane lie in different banks
+    for (int apart = 16; apart >= lanes; apart /= 2) {
+#pragma unroll
+        for (int k = 0; k < N; ++k) {
+            sums[k].x += __shfl_xor_sync(~0u, sums[k].x, apart);
+            sums[k].y += __shfl_xor_sync(~0u, sums[k].y, apart);
+        }
+    }
+    const int kept = min(lanes, 32), warp = threadIdx.x / 32, thread = threadIdx.x % 32;
+    if (thread < kept) {
+#pragma unroll
+        for (int k = 0; k < N; ++k) shared[k][warp * kept + thread] = sums[k];
+    }
+    __syncthreads();
+    double2 sum = make_double2(0, 0);
+    if (threadIdx.x < lanes * N) {
+        const double2* column = shared[threadIdx.x % N] + threadIdx.x / N;
+        const int lines = min(WARPS, Lines(lanes).count);
+#pragma unroll
+        for (int line = 0; line < WARPS; ++line) {
+            const double2 part = column[line < lines ? line * lanes : 0];
+            sum.x += line < lines ? part.x : 0;
+            sum.y += line < lines ? part.y : 0;
+        }
+    }
+    __syncthreads();  // shared may be written again
+    return sum;
+}
 
 // Adds up what the threads of all blocks summed. True in the last block to come here, which then
-// has partials (gridDim.x, channels, 2) complete. atomicInc sets the ticket back to 0.
-__device__ bool gather(Sums sums, int channels, int lanes, double2* partials, unsigned* ticket) {
-    __shared__ double2 shared[WIDTH][THREADS];
+// has partials (gridDim.x, channels) complete. atomicInc sets the ticket back to 0.
+__device__ bool gather(double2 (&sums)[WIDTH], int channels, int lanes, double2* partials,
+                       unsigned* ticket) {
     __shared__ bool last;
-    const int channel = Place(lanes).channel;
-    for (int k = 0; k < WIDTH; ++k) shared[k][threadIdx.x] = make_double2(sums.a[k], sums.b[k]);
-    __syncthreads();
-    for (int half = THREADS / 2; half >= lanes; half /= 2) {
-        if (threadIdx.x < half) {
-            for (int k = 0; k < WIDTH; ++k) {
-                const double2 other = shared[k][threadIdx.x + half];
-                shared[k][threadIdx.x].x += other.x;
-                shared[k][threadIdx.x].y += other.y;
-            }
-        }
-        __syncthreads();
-    }
-    if (threadIdx.x < lanes && channel < channels) {
-        for (int k = 0; k < WIDTH; ++k) {
-            partials[(i64)blockIdx.x * channels + channel + k] = shared[k][threadIdx.x];
-        }
+    const double2 sum = fold(sums, lanes);
+    const int channel = blockIdx.y * lanes * WIDTH + threadIdx.x;
+    if (threadIdx.x < lanes * WIDTH && channel < channels) {
+        partials[(i64)blockIdx.x * channels + channel] = sum;
     }
     __threadfence();
     __syncthreads();
@@ -107,53 +154,64 @@ __device__ bool gather(Sums sums, int channels, int lanes, double2* partials, un
 // Calls finish(channel, sums) for each channel, from one thread: in the last block.
 template <class Finish>
 __device__ void finish_channels(const double2* partials, int channels, Finish finish) {
-    __shared__ double2 shared[THREADS];
+    const int AT_ONCE = 8, parts = gridDim.x;
     int wide = 1;
-    while (wide < channels && wide < THREADS) wide *= 2;
+    while (wide < channels && wide < SUMMERS) wide *= 2;
+    const Lines lines(wide);
     for (int base = 0; base < channels; base += wide) {
-        const int channel = base + threadIdx.x % wide;
-        double2 sum = make_double2(0, 0);
+        const int channel = base + lines.lane;
+        double2 sum[1] = {};
         if (channel < channels) {
-#pragma unroll 8
-            for (int i = threadIdx.x / wide; i < gridDim.x; i += THREADS / wide) {
-                const double2 part = __ldcg(partials + (i64)i * channels + channel);
-                sum.x += part.x;
-                sum.y += part.y;
+            for (int part = lines.line; part < parts; part += AT_ONCE * lines.count) {
+                double2 read[AT_ONCE] = {};
+#pragma unroll
+                for (int i = 0; i < AT_ONCE; ++i) {
+                    const int from = part + i * lines.count;
+                    if (from < parts) read[i] = __ldcg(partials + (i64)from * channels + channel);
+                }
+#pragma unroll
+                for (int i = 0; i < AT_ONCE; ++i) {
+                    sum[0].x += read[i].x;
+                    sum[0].y += read[i].y;
+                }
             }
         }
-        shared[threadIdx.x] = sum;
-        __syncthreads();
-        for (int half = THREADS / 2; half >= wide; half /= 2) {
-            if (threadIdx.x < half) {
-                shared[threadIdx.x].x += shared[threadIdx.x + half].x;
-                shared[threadIdx.x].y += shared[threadIdx.x + half].y;
-            }
-            __syncthreads();
-        }
-        if (threadIdx.x < wide && channel < channels) finish(channel, shared[threadIdx.x]);
-        __syncthreads();
+        const double2 total = fold(sum, wide);
+        if (threadIdx.x < wide && channel < channels) finish(channel, total);
     }
 }
 
 // found (3, C) = mean, biased variance, 1 / sqrt(variance + eps) of x (rows, C); the running
 // statistics and the number of batches move along where given. Sums are of x - x[0]: in double that
 // keeps every digit of a float, and a double's where the mean is large.
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(SUMMERS, 1)
     statistics(const T* x, i64 rows, int channels, int lanes, double2* partials, unsigned* ticket,
                T* found, double eps, double momentum, T* running_mean, T* running_var,
                i64* batches) {
+    const int AT_ONCE = 32 / sizeof(T);
     const Place place(lanes);
-    Sums sums;
+    double2 sums[WIDTH] = {};
     if (place.channel < channels) {
-        const Pack<T> base = load(x + place.channel);
-#pragma unroll 8
-        for (i64 row = place.first; row < rows; row += place.step) {
-            const Pack<T> values = load(x + row * channels + place.channel);
+        Pack<T> values[AT_ONCE];
+        const auto read = [&](i64 row) {
 #pragma unroll
-            for (int k = 0; k < WIDTH; ++k) {
-                const double value = (double)values.at[k] - (double)base.at[k];
-                sums.a[k] += value;
-                sums.b[k] += value * value;
+            for (int i = 0; i < AT_ONCE; ++i) {
+                const i64 at = row + i * place.step;
+                values[i] = load(x + (at < rows ? at : 0) * channels + place.channel);
+            }
+        };
+        read(place.first);  // under way while base comes
+        const Pack<T> base = load(x + place.channel);
+        for (i64 row = place.first; row < rows; row += AT_ONCE * place.step) {
+            if (row != place.first) read(row);
+#pragma unroll
+            for (int i = 0; i < AT_ONCE; ++i) {
+#pragma unroll
+                for (int k = 0; k < WIDTH; ++k) {
+                    const double value = (double)values[i].at[k] - (double)base.at[k];
+                    sums[k].x += value;
+                    sums[k].y += value * value;
+                }
             }
         }
     }
@@ -182,9 +240,9 @@ struct Affine {
     __device__ Affine(const T* found, const T* weight, const T* bias_, int channels, int channel) {
         mean = load(found + channel);
         bias = load(bias_ + channel);
-        for (int k = 0; k < WIDTH; ++k) {
-            gain.at[k] = found[2 * channels + channel + k] * weight[channel + k];
-        }
+        gain = load(weight + channel);
+        const Pack<T> scale = load(found + 2 * channels + channel);
+        for (int k = 0; k < WIDTH; ++k) gain.at[k] *= scale.at[k];
     }
 
     __device__ T operator()(T x, int k) const {
@@ -208,10 +266,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         Pack<T> pixels[4], best;
         Pack<u8> winner;
 #pragma unroll
-        for (int p = 0; p < 4; ++p) {
-            const i64 pixel = window.pixel + (i64)(p / 2) * width + p % 2;
-            pixels[p] = load(x + pixel * channels + place.channel);
-        }
+        for (int p = 0; p < 4; ++p) pixels[p] = load(x + window[p] * channels + place.channel);
 #pragma unroll
         for (int k = 0; k < WIDTH; ++k) {
             best.at[k] = affine(pixels[0].at[k], k);
@@ -235,15 +290,25 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 extern "C" __global__ void __launch_bounds__(THREADS)
     normalize(const T* x, i64 rows, int channels, int lanes, const T* found, const T* weight,
               const T* bias, T* y) {
+    const int AT_ONCE = 16 / sizeof(T);
     const Place place(lanes);
     if (place.channel >= channels) return;
     const Affine affine(found, weight, bias, channels, place.channel);
-#pragma unroll 4
-    for (i64 row = place.first; row < rows; row += place.step) {
-        Pack<T> values = load(x + row * channels + place.channel);
+    for (i64 row = place.first; row < rows; row += AT_ONCE * place.step) {
+        Pack<T> values[AT_ONCE];
 #pragma unroll
-        for (int k = 0; k < WIDTH; ++k) values.at[k] = open(affine(values.at[k], k));
-        store(y + row * channels + place.channel, values);
+        for (int i = 0; i < AT_ONCE; ++i) {
+            const i64 at = row + i * place.step;
+            if (at < rows) values[i] = load(x + at * channels + place.channel);
+        }
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; ++i) {
+            const i64 at = row + i * place.step;
+            if (at >= rows) break;
+#pragma unroll
+            for (int k = 0; k < WIDTH; ++k) values[i].at[k] = open(affine(values[i].at[k], k));
+            store(y + at * channels + place.channel, values[i]);
+        }
     }
 }
 
@@ -251,71 +316,93 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 
 // --- backward ------------------------------------------------------------------------------------
 
-// by_weight (C) = sum of g * normal and by_bias (C) = sum of g, the gradients of weight and bias. g is grad where ReLU
-// and pool let it through, normal = (x - mean) * scale. `decision` is y with RELU alone (T), the
-// code with POOL (u8), else not read.
-extern "C" __global__ void __launch_bounds__(THREADS)
-    sums(const T* grad, const T* x, const void* decision, i64 rows, int channels, int lanes,
-         const T* found, double2* partials, unsigned* ticket, T* by_weight, T* by_bias, int height,
-         int width) {
+// by_weight (C) = sum of g * normal and by_bias (C) = sum of g, the gradients of weight and bias,
+// and factors (3, C), which are for slope. g is grad where ReLU and pool let it through, normal =
+// (x - mean) * scale; x has `count` rows. `decision` is y with RELU alone, the code with POOL, else
+// not read.
+extern "C" __global__ void __launch_bounds__(SUMMERS, 1)
+    sums(const T* grad, const T* x, const Decision* decision, i64 rows, int channels, int lanes,
+         const T* found, const T* weight, double2* partials, unsigned* ticket, T* by_weight,
+         T* by_bias, T* factors, i64 count, int height, int width) {
+    const int AT_ONCE = (POOL ? 8 : 16) / sizeof(T), PIXELS = POOL ? 4 : 1;
     const Place place(lanes);
-    Sums sums;
+    double2 sums[WIDTH] = {};
     if (place.channel < channels) {
-        const Pack<T> mean = load(found + place.channel);
-#pragma unroll 4
-        for (i64 row = place.first; row < rows; row += place.step) {
-            const i64 at = row * channels + place.channel;
-            const Pack<T> g = load(grad + at);
-#if POOL
-            const Pack<u8> code = load((const u8*)decision + at);
-            const Window window(row, height / 2, width / 2, Image{height, width});
-#pragma unroll
-            for (int k = 0; k < WIDTH; ++k) {
-                const int p = code.at[k];
-                if (p == SHUT) continue;
-                const i64 pixel = window.pixel + (i64)(p / 2) * width + p % 2;
-                const double value = x[pixel * channels + place.channel + k];
-                sums.a[k] += (double)g.at[k] * (value - (double)mean.at[k]);
-                sums.b[k] += (double)g.at[k];
-            }
-#else
-            const Pack<T> values = load(x + at);
-            Pack<T> y;
-            if (RELU) y = load((const T*)decision + at);
-#pragma unroll
-            for (int k = 0; k < WIDTH; ++k) {
-                const double gate = !RELU || y.at[k] > 0 ? (double)g.at[k] : 0;
-                sums.a[k] += gate * ((double)values.at[k] - (double)mean.at[k]);
-                sums.b[k] += gate;
-            }
+        Pack<T> g[AT_ONCE], pixels[AT_ONCE][PIXELS];
+#if RELU || POOL
+        Pack<Decision> made[AT_ONCE];
 #endif
+        const auto read = [&](i64 row) {
+#pragma unroll
+            for (int i = 0; i < AT_ONCE; ++i) {
+                const i64 at = row + i * place.step, used = at < rows ? at : 0;
+                const i64 from = used * channels + place.channel;
+                g[i] = load(grad + from);
+#if RELU || POOL
+                made[i] = load(decision + from);
+#endif
+#if POOL
+                const Window window(used, height / 2, width / 2, Image{height, width});
+#pragma unroll
+                for (int p = 0; p < 4; ++p) {
+                    pixels[i][p] = load(x + window[p] * channels + place.channel);
+                }
+#else
+                pixels[i][0] = load(x + from);
+#endif
+            }
+        };
+        read(place.first);  // under way while mean comes
+        const Pack<T> mean = load(found + place.channel);
+        for (i64 row = place.first; row < rows; row += AT_ONCE * place.step) {
+            if (row != place.first) read(row);
+#pragma unroll
+            for (int i = 0; i < AT_ONCE; ++i) {
+#pragma unroll
+                for (int k = 0; k < WIDTH; ++k) {
+                    T gate = g[i].at[k], value = pixels[i][0].at[k];
+                    bool counts = row + i * place.step < rows;
+#if POOL
+                    const int p = made[i].at[k];
+#pragma unroll
+                    for (int q = 1; q < 4; ++q) value = p == q ? pixels[i][q].at[k] : value;
+                    counts = counts && p != SHUT;
+#elif RELU
+                    if (!(made[i].at[k] > 0)) gate = 0;
+#endif
+                    gate = counts ? gate : (T)0;
+                    value = counts ? value : mean.at[k];
+                    sums[k].x += (double)gate * ((double)value - (double)mean.at[k]);
+                    sums[k].y += (double)gate;
+                }
+            }
         }
     }
     if (!gather(sums, channels, lanes, partials, ticket)) return;
     finish_channels(partials, channels, [=](int c, double2 sum) {
-        by_weight[c] = (T)(sum.x * (double)found[2 * channels + c]);
+        const double scale = found[2 * channels + c], by_scaled = sum.x * scale;
+        by_weight[c] = (T)by_scaled;
         by_bias[c] = (T)sum.y;
+        factors[c] = (T)(scale * (double)weight[c]);
+        factors[channels + c] = (T)(scale * by_scaled / count);
+        factors[2 * channels + c] = (T)(sum.y / count);
     });
 }
 
-// dx = weight * scale * (g - mean(g) - normal * mean(g * normal)), the means over `count` rows.
+// dx = weight * scale * (g - mean(g) - normal * mean(g * normal)), the means over the rows of x.
+// With the factors it is gain * (g - mean_g - (x - mean) * tilt).
 struct Slope {
-    Pack<T> mean, scale, gain, by_normal, by_one;
+    Pack<T> mean, gain, tilt, mean_g;
 
-    __device__ Slope(const T* found, const T* weight, const T* by_weight, const T* by_bias,
-                     i64 count, int channels, int channel) {
+    __device__ Slope(const T* found, const T* factors, int channels, int channel) {
         mean = load(found + channel);
-        for (int k = 0; k < WIDTH; ++k) {
-            scale.at[k] = found[2 * channels + channel + k];
-            gain.at[k] = scale.at[k] * weight[channel + k];
-            by_normal.at[k] = (T)((double)by_weight[channel + k] / count);
-            by_one.at[k] = (T)((double)by_bias[channel + k] / count);
-        }
+        gain = load(factors + channel);
+        tilt = load(factors + channels + channel);
+        mean_g = load(factors + 2 * channels + channel);
     }
 
     __device__ T operator()(T g, T x, int k) const {
-        const T normal = (x - mean.at[k]) * scale.at[k];
-        return gain.at[k] * (g - by_one.at[k] - normal * by_normal.at[k]);
+        return gain.at[k] * (g - mean_g.at[k] - (x - mean.at[k]) * tilt.at[k]);
     }
 };
 
@@ -324,18 +411,18 @@ struct Slope {
 // Each window writes its four pixels of dx; where H or W is odd, so does half a window at the end.
 extern "C" __global__ void __launch_bounds__(THREADS)
     slope(const T* grad, const T* x, const u8* code, i64 windows, int channels, int lanes,
-          const T* found, const T* weight, const T* by_weight, const T* by_bias, T* dx, i64 count,
-          int height, int width) {
+          const T* found, const T* factors, T* dx, int height, int width) {
     const Place place(lanes);
     if (place.channel >= channels) return;
-    const Slope by_x(found, weight, by_weight, by_bias, count, channels, place.channel);
+    const Slope by_x(found, factors, channels, place.channel);
     const int down = (height + 1) / 2, across = (width + 1) / 2;
     for (i64 i = place.first; i < windows; i += place.step) {
         const Window window(i, down, across, Image{height, width});
         const int row = window.row / 2, column = window.column / 2;
         const bool covered = row < height / 2 && column < width / 2;
-        Pack<T> g;
+        Pack<T> g, pixels[4];
         Pack<u8> winner;
+        bool inside[4];
         for (int k = 0; k < WIDTH; ++k) winner.at[k] = SHUT;
         if (covered) {
             const i64 line = (i64)window.image * (height / 2) + row;
@@ -345,14 +432,17 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         }
 #pragma unroll
         for (int p = 0; p < 4; ++p) {
-            if (window.row + p / 2 >= height || window.column + p % 2 >= width) continue;
-            const i64 pixel = window.pixel + (i64)(p / 2) * width + p % 2;
-            Pack<T> values = load(x + pixel * channels + place.channel);
+            inside[p] = window.row + p / 2 < height && window.column + p % 2 < width;
+            if (inside[p]) pixels[p] = load(x + window[p] * channels + place.channel);
+        }
+#pragma unroll
+        for (int p = 0; p < 4; ++p) {
+            if (!inside[p]) continue;
 #pragma unroll
             for (int k = 0; k < WIDTH; ++k) {
-                values.at[k] = by_x(winner.at[k] == p ? g.at[k] : (T)0, values.at[k], k);
+                pixels[p].at[k] = by_x(winner.at[k] == p ? g.at[k] : (T)0, pixels[p].at[k], k);
             }
-            store(dx + pixel * channels + place.channel, values);
+            store(dx + window[p] * channels + place.channel, pixels[p]);
         }
     }
 }
@@ -361,22 +451,32 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 
 extern "C" __global__ void __launch_bounds__(THREADS)
     slope(const T* grad, const T* x, const T* y, i64 rows, int channels, int lanes, const T* found,
-          const T* weight, const T* by_weight, const T* by_bias, T* dx, i64 count) {
+          const T* factors, T* dx) {
+    const int AT_ONCE = 16 / sizeof(T);
     const Place place(lanes);
     if (place.channel >= channels) return;
-    const Slope by_x(found, weight, by_weight, by_bias, count, channels, place.channel);
-#pragma unroll 4
-    for (i64 row = place.first; row < rows; row += place.step) {
-        const i64 at = row * channels + place.channel;
-        const Pack<T> g = load(grad + at), values = load(x + at);
-        Pack<T> gate, result;
-        if (RELU) gate = load(y + at);
+    const Slope by_x(found, factors, channels, place.channel);
+    for (i64 row = place.first; row < rows; row += AT_ONCE * place.step) {
+        Pack<T> g[AT_ONCE], values[AT_ONCE], gate[AT_ONCE];
 #pragma unroll
-        for (int k = 0; k < WIDTH; ++k) {
-            const T passed = !RELU || gate.at[k] > 0 ? g.at[k] : (T)0;
-            result.at[k] = by_x(passed, values.at[k], k);
+        for (int i = 0; i < AT_ONCE; ++i) {
+            const i64 at = row + i * place.step;
+            if (at >= rows) break;
+            g[i] = load(grad + at * channels + place.channel);
+            values[i] = load(x + at * channels + place.channel);
+            if (RELU) gate[i] = load(y + at * channels + place.channel);
         }
-        store(dx + at, result);
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; ++i) {
+            const i64 at = row + i * place.step;
+            if (at >= rows) break;
+#pragma unroll
+            for (int k = 0; k < WIDTH; ++k) {
+                const T passed = !RELU || gate[i].at[k] > 0 ? g[i].at[k] : (T)0;
+                values[i].at[k] = by_x(passed, values[i].at[k], k);
+            }
+            store(dx + at * channels + place.channel, values[i]);
+        }
     }
 }
 

@@ -15,9 +15,11 @@ from .tickets import ticket_of
 
 _kernels = CudaFile(__file__, "norm.cu")
 
-THREADS = 256
-MOST_PARTIALS = 264  # blocks that sum: two on each multiprocessor of the largest GPUs
-ROWS_EACH = 4  # that a thread takes at least
+THREADS = 256  # of a block of normalize and slope
+SUMMERS = 512  # of a block of statistics and sums
+MOST_PARTIALS = 128  # blocks that sum: nearly one on each multiprocessor of the largest GPUs
+FULL = 528  # blocks that keep such a GPU busy: beyond, a thread takes up to ROWS_EACH rows
+ROWS_EACH = 4
 CODE, COUNT, SUM = np.dtype(np.uint8), np.dtype(np.int64), np.dtype(np.float64)
 
 Grid = tuple[int, int]
@@ -50,9 +52,12 @@ def _plan(shape: tuple[int, ...], dtype: Any, aligned: bool, relu: bool, pool: b
     lanes = min(32, 1 << (pieces - 1).bit_length())
     tiles = -(-pieces // lanes)
 
-    def grid(rows: int, most: int = 2**31 - 1) -> Grid:
-        each = ROWS_EACH * THREADS // lanes
-        return max(1, min(most // tiles, -(-rows // each))), tiles
+    def summing(rows: int, each: int) -> Grid:
+        return max(1, min(MOST_PARTIALS // tiles, -(-rows * lanes // (each * SUMMERS)))), tiles
+
+    def writing(rows: int) -> Grid:
+        each_one = -(-rows * lanes // THREADS)
+        return max(1, min(each_one, FULL // tiles), -(-each_one // ROWS_EACH)), tiles
 
     rows = n * math.prod(size)
     out = [side // 2 for side in size] if pool else size
@@ -62,10 +67,10 @@ def _plan(shape: tuple[int, ...], dtype: Any, aligned: bool, relu: bool, pool: b
     return _Plan(
         (f"TYPE={name}", f"WIDTH={width}", f"RELU={relu:d}", f"POOL={pool:d}"),
         (n, channels, *out),
-        grid(rows, MOST_PARTIALS),
-        grid(results, MOST_PARTIALS),
-        grid(results),
-        grid(steps),
+        summing(rows, 8),  # as many rows as a thread loads at once
+        summing(results, 2 if pool else 4),
+        writing(results),
+        writing(steps),
         int64s(rows),
         int64s(results),
         int64s(steps),
@@ -89,7 +94,7 @@ def forward(
     counted = running.batches if in_kernel and running.batches is not None else null()
     sums = (partials, ticket_of(partials), found, *float64s(eps, running.momentum))
     arguments: tuple[Any, ...] = (rows, *plan.rows, *plan.across, *sums, *moved, counted)
-    _kernels.launch("statistics", plan.sums_of_x, arguments, THREADS, defines=plan.defines)
+    _kernels.launch("statistics", plan.sums_of_x, arguments, SUMMERS, defines=plan.defines)
     if not in_kernel:
         move(running, found, x.size // channels)
     y = empty_last(plan.pooled, dtype)
@@ -130,16 +135,17 @@ def backward(
     made = gate if code is None else code
     decision = null() if made is None else last(made, 1)
 
-    by = empties(((channels,), dtype), ((channels,), dtype))  # weight and bias
+    vector = ((channels,), dtype)
+    *by, factors = empties(vector, vector, ((3, channels), dtype))  # by weight and bias
     partials = xp.empty((plan.sums_of_grad[0], channels, 2), SUM)
-    sums = (found, partials, ticket_of(partials), *by, *plan.image)
+    sums = (found, weight, partials, ticket_of(partials), *by, factors, *plan.rows, *plan.image)
     arguments: tuple[Any, ...] = (g, rows, decision, *plan.results, *plan.across, *sums)
-    _kernels.launch("sums", plan.sums_of_grad, arguments, THREADS, defines=plan.defines)
+    _kernels.launch("sums", plan.sums_of_grad, arguments, SUMMERS, defines=plan.defines)
     if not needs_x:
         return None, *by
 
     dx = empty_last(x.shape, dtype)
-    arguments = (g, rows, decision, *plan.steps, *plan.across, found, weight, *by, dx, *plan.rows)
+    arguments = (g, rows, decision, *plan.steps, *plan.across, found, factors, dx)
     arguments += plan.image if code is not None else ()
     _kernels.launch("slope", plan.slope, arguments, THREADS, defines=plan.defines)
     return dx, *by
