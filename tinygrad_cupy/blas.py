@@ -33,6 +33,10 @@ def set_precision(precision: str) -> None:
     bf16    8 significant bits (bfloat16), on tensor cores         about 4e-3
     ======  =====================================================  ==============
 
+    They may be rounded, they need not be: what the memory holds up anyway is computed in true
+    float32 whatever is set. These are `linear` with at most 16 outputs (with its gradients of
+    order 1) and convolutions over few channels.
+
     Sums are float32 in all three, and tensors stay float32: parameters, gradients and optimizer
     state keep all their digits. Other dtypes are not touched by it, and neither are the CPU and
     GPUs older than Ampere (compute capability 8.0), where float32 products are always exact ones.

@@ -9,7 +9,7 @@ import numpy as np
 from .. import blas
 from ..autograd import Op, TensorBase, is_grad_enabled
 from ..backend import Array, is_cuda
-from . import sums_cuda
+from . import narrow_cuda, sums_cuda
 from .elementwise import in_one_dtype
 from .functions import ReluGate
 from .shape import Permute
@@ -48,18 +48,23 @@ class Linear(Op):
     relu: ClassVar[bool] = False
 
     def forward(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
+        if is_cuda(x) and narrow_cuda.suits(len(weight), x, weight):
+            return narrow_cuda.forward(x, weight, bias, self.relu)
         return blas.linear(x, weight, bias, self.relu)  # (N, O)
 
     def backward(
         self, grad: Tensor, x: Tensor, weight: Tensor, y: Tensor | None = None
     ) -> tuple[Tensor | None, ...]:
-        biased = len(self.needs) == 3
-        grad, total = _gate_and_sum(grad, y, biased and self.needs[2])
-        found = (
-            MatMul()(grad, weight) if self.needs[0] else None,  # (N, I)
-            MatMul()(Permute((1, 0))(grad), x) if self.needs[1] else None,  # (O, I)
-        )
-        return (*found, total) if biased else found
+        needs = (*self.needs, False)[:3]  # there may be no bias
+        found = _narrow_gradients(grad, x, weight, y, needs)
+        if found is None:
+            grad, total = _gate_and_sum(grad, y, needs[2])
+            found = (
+                MatMul()(grad, weight) if needs[0] else None,  # (N, I)
+                MatMul()(Permute((1, 0))(grad), x) if needs[1] else None,  # (O, I)
+                total,  # (O,)
+            )
+        return found[: len(self.needs)]
 
 
 class LinearRelu(Linear):
@@ -68,6 +73,22 @@ class LinearRelu(Linear):
     saves = ("x", "weight", "y")
     read_for = (1, 0, None)
     relu = True
+
+
+def _narrow_gradients(
+    grad: Tensor, x: Tensor, weight: Tensor, y: Tensor | None, needs: tuple[bool, ...]
+) -> tuple[Tensor | None, ...] | None:
+    """All gradients of a layer with few outputs by one kernel on a GPU; None where it is not that.
+
+    Where a graph is recorded it would be missing from that.
+    """
+    if is_grad_enabled() or not is_cuda(grad.data) or not (needs[0] or needs[1]):
+        return None
+    read = x.data if needs[1] else None, weight.data if needs[0] else None
+    if not grad.data.size or not narrow_cuda.suits(grad.shape[1], *read):
+        return None
+    found = narrow_cuda.backward(grad.data, None if y is None else y.data, *read, needs)
+    return tuple(None if array is None else grad._wrap(array) for array in found)
 
 
 def _gate_and_sum(grad: Tensor, y: Tensor | None, summed: bool) -> tuple[Tensor, Tensor | None]:
