@@ -10,7 +10,7 @@ import pytest
 
 from gpu_memory import poison
 from tinygrad_cupy import backend, blas
-from tinygrad_cupy.ops import block_kernels, conv_cuda, conv_kernels, conv_plans
+from tinygrad_cupy.ops import block_kernels, conv_cuda, conv_kernels, conv_plans, limits
 from tinygrad_cupy.ops.conv_kernels import Geometry
 from tinygrad_cupy.ops.windows import Windows
 
@@ -35,6 +35,9 @@ SIZES = [
     (1, 130, 7, 6, 70, 3, 1, 1, 1),
     (7, 96, 5, 5, 129, 1, 1, 0, 1),
     (2, 16, 33, 31, 16, (7, 1), 1, (3, 0), 1),
+    (2, 1, 75, 73, 5, 3, 1, 0, 30),  # too far apart to be written out
+    (1, 32, 4, 1500, 3, 3, 1, 1, 1),  # too wide for shared memory
+    (1, 2, 40, 41, 3, 31, 1, 0, 1),
 ]
 
 
@@ -46,7 +49,7 @@ def _poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(params=["groups", "warps"])
 def _products(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tensor-core products by groups of four warps, as on Hopper, and warp by warp."""
-    limits_of = conv_plans.limits_of
+    limits_of = limits.limits_of
     groups = request.param == "groups"
     if groups and not limits_of(backend.import_cupy().empty(1)).groups:
         pytest.skip("products by groups of warps need compute capability 9.0")
@@ -68,6 +71,12 @@ def problem(
     weight = cupy.asarray((scale * rng.standard_normal((o, c, *windows.kernel))).astype(np.float32))
     bias = cupy.asarray(rng.standard_normal(o).astype(np.float32))
     return x, weight, bias, Geometry(windows, 1)
+
+
+def sample(rng: np.random.Generator, cuts: conv_plans.Cuts) -> list[conv_plans.Plan]:
+    """A third of the plans, others each time."""
+    plans = [plan for _, plan in cuts]
+    return [plans[i] for i in rng.permutation(len(plans))[: 1 + len(plans) // 3]]
 
 
 def error(found: Any, expected: Any, scale: Any = None) -> float:
@@ -138,28 +147,69 @@ def test_block(rng: np.random.Generator, size: tuple[Any, ...], pool: bool, prec
 
 
 @pytest.mark.usefixtures("_products")
-@pytest.mark.parametrize("precision", ["tf32", "bf16"])
-@pytest.mark.parametrize("cut", range(0, 400, 7))
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("pool", [False, True])
+@pytest.mark.parametrize("precision", BOUNDS)
 def test_every_way_to_cut_a_product(
-    rng: np.random.Generator, cut: int, precision: str, monkeypatch: pytest.MonkeyPatch
+    rng: np.random.Generator,
+    precision: str,
+    pool: bool,
+    flip: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Also the tiles that the planner would not choose: some of all that fit."""
+    """Also the tiles that the planner would not choose."""
+    if pool and flip:
+        pytest.skip("gradients are not pooled")
     blas.set_precision(precision)
     x, w, bias, geometry = problem(rng, (7, 32, 17, 15, 40, 3, 1, 1, 1), "NHWC")
-    pool = bool(cut % 2)
+    g = backend.import_cupy().asarray(rng.standard_normal((7, 40, 17, 15)).astype(np.float32))
+    forward = (x, w, bias, geometry, False, pool)
+    backward = (g, w, geometry, x.shape)
+    found: list[conv_plans.Plan] = []
 
-    def chosen(*how: Any) -> conv_plans.Plan:
-        cuts = [plan for _, plan in conv_plans.forward_cuts(*how)]
-        if cut >= len(cuts):
-            pytest.skip("there are no more")
-        return cuts[cut]
+    def some(*how: Any) -> conv_plans.Plan:
+        if not found:
+            found.extend(sample(rng, conv_plans.forward_cuts(*how)))
+        return found.pop()
 
-    monkeypatch.setattr(conv_cuda, "forward_plan", chosen)
+    monkeypatch.setattr(conv_cuda, "forward_plan", some)
+    if flip:
+        expected = in_double(conv_kernels.conv_input, *backward)
+    else:
+        expected = in_double(block_kernels.forward, *forward)[0]
+    while True:
+        conv_cuda._product_launch.cache_clear()
+        y = conv_cuda.input_gradient(*backward) if flip else conv_cuda.block_forward(*forward)[0]
+        assert error(y, expected) < BOUNDS[precision]
+        if not found:
+            break
     conv_cuda._product_launch.cache_clear()
-    y, _ = conv_cuda.block_forward(x, w, bias, geometry, False, pool)
-    conv_cuda._product_launch.cache_clear()
-    expected, _ = in_double(block_kernels.forward, x, w, bias, geometry, False, pool)
-    assert error(y, expected) < BOUNDS[precision]
+
+
+@pytest.mark.parametrize("precision", BOUNDS)
+def test_every_way_to_cut_a_weight_gradient(
+    rng: np.random.Generator, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blas.set_precision(precision)
+    x, w, _, geometry = problem(rng, (7, 40, 17, 15, 33, 3, 1, 1, 1), "NHWC")
+    g = backend.import_cupy().asarray(rng.standard_normal((7, 33, 17, 15)).astype(np.float32))
+    found: list[conv_plans.Plan] = []
+
+    def some(*how: Any) -> conv_plans.Plan:
+        if not found:
+            found.extend(sample(rng, conv_plans.weight_cuts(*how)))
+        return found.pop()
+
+    monkeypatch.setattr(conv_cuda, "weight_plan", some)
+    expected = in_double(conv_kernels.conv_weight, x, g, geometry, w.shape)
+    while True:
+        conv_cuda._weight_launch.cache_clear()
+        assert (
+            error(conv_cuda.weight_gradient(x, g, geometry, w.shape), expected) < BOUNDS[precision]
+        )
+        if not found:
+            break
+    conv_cuda._weight_launch.cache_clear()
 
 
 def test_the_same_bits_every_time(rng: np.random.Generator) -> None:

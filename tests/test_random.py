@@ -13,6 +13,7 @@ import tinygrad_cupy as tg
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.backend import to_numpy
 from tinygrad_cupy.ops import random
+from tinygrad_cupy.ops.limits import Limits
 
 # The first words by (seed, stream), written down from np.random.Philox(key, counter=0).
 WORDS = {
@@ -213,6 +214,20 @@ def test_gpu_and_cpu_draw_the_same() -> None:
         np.testing.assert_allclose(normals[0], to_numpy(normals[1]), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.gpu
+def test_gpu_and_cpu_draw_the_same_where_blocks_walk(rng: np.random.Generator) -> None:
+    count = 1_500_003
+    x = rng.standard_normal(count).astype(np.float32)
+    results = []
+    for device in ("cpu", "cuda:0"):
+        tg.manual_seed(11)
+        words = to_numpy(random.words(count, random.STREAM_DROPOUT, device))
+        dropped = Tensor(x, device=device).dropout(0.3).numpy()
+        results.append((words, dropped, random.get_state()["counters"][2, device]))
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 # --- dropout ------------------------------------------------------------------------------------
 
 
@@ -275,8 +290,28 @@ def test_the_gradient_uses_the_same_mask(device: str) -> None:
     assert tg.grad(y.sum(), x).tolist() == y.tolist()
 
 
+IMAGES = [
+    *((1, 1, 2, 2), (7, 3, 6, 2), (129, 17, 4, 5), (3, 64, 3, 3), (9, 64, 12, 12)),
+    *((1100, 8, 14, 14), (1, 3, 800, 700)),  # blocks go from image to image, from tile to tile
+]
+
+
+def test_walking_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more than run at once, and none without work."""
+    limits = Limits(processors=10, shared=0, tensor_cores=True, groups=True)
+    monkeypatch.setattr(random, "limits_of", lambda x: limits)
+    assert [random.walking(np.empty(n)) for n in (0, 1, 1024, 1025, 10**6)] == [1, 1, 1, 2, 60]
+    cases = {
+        (3, 1, 2, 2): (3, 1),
+        (128, 64, 12, 12): (6, 9),  # images have 9 tiles of 1024 elements
+        (2, 3, 800, 700): (1, 60),
+    }
+    for shape, expected in cases.items():
+        assert random.walking_images(np.empty(shape)) == expected
+
+
 @pytest.mark.gpu
-@pytest.mark.parametrize("shape", [(1, 1, 2, 2), (7, 3, 6, 2), (129, 17, 4, 5), (3, 64, 3, 3)])
+@pytest.mark.parametrize("shape", IMAGES, ids=str)
 @pytest.mark.parametrize("p", [0.25, 1.0])
 def test_dropout_of_images_stored_channels_last(
     rng: np.random.Generator, shape: tuple[int, ...], p: float
@@ -299,3 +334,10 @@ def test_dropout_of_images_stored_channels_last(
         results[-1].append(to_numpy(random.words(5, random.STREAM_DROPOUT, device)))
     for one, other in zip(*results, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_the_kernels_and_their_launches_agree() -> None:
+    (path,) = random.kernels.paths
+    source = path.read_text()
+    assert f"constexpr int TOGETHER = {random.TOGETHER};" in source
+    assert f"constexpr u64 DROPOUT = {random.STREAM_DROPOUT};" in source

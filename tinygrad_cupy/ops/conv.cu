@@ -189,7 +189,8 @@ conv_forward(const float* __restrict__ x, const float* __restrict__ w, const flo
     };
 
     float acc[MT][NT][4] = {};
-    const int start = blockIdx.x * TEAMS + team, step = gridDim.x * TEAMS;
+    // A block's second team begins where all first teams end: few tiles are spread over all blocks.
+    const int start = blockIdx.x + team * gridDim.x, step = gridDim.x * TEAMS;
     if (start < tiles) load(start, 0);
     if (RESIDENT)
         for (int chunk = 0; chunk < CHUNKS; ++chunk)

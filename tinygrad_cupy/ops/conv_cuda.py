@@ -20,15 +20,14 @@ from . import block_kernels, conv_kernels
 from .conv_kernels import Geometry, Shape
 from .conv_plans import (
     PRECISIONS,
-    Limits,
     few_channels,
     few_plan,
     forward_plan,
-    limits_of,
     shape_defines,
     weight_plan,
 )
 from .layout import contiguous, empties, empty_last, last
+from .limits import Limits, limits_of
 from .masking import keep_where
 from .windows import Pair, Windows
 
@@ -53,7 +52,7 @@ def forward(x: Array, w: Array, bias: Array | None, geometry: Geometry) -> Array
 def input_gradient(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Array:
     """Gradient by the input, (N, C, H, W), from g (N, O, OH, OW): a transposed convolution."""
     mirrored = conv_kernels.gathering(geometry, g.shape[2:], x_shape[2:])
-    if mirrored is not None and _suits(g, w, geometry):
+    if mirrored is not None and _suits(g, w, geometry._replace(windows=mirrored)):
         found = _product(g, w, None, mirrored, x_shape[1], flip=True)
         if found is not None:
             return found[0]
@@ -101,7 +100,7 @@ def block_backward(
     windows, w_shape = geometry.windows, tuple(w.shape)
     suits = _suits(x, grad, geometry)
     wanted_bias = len(needs) > 2 and needs[2]
-    if suits and not needs[0] and few_channels(w_shape):
+    if suits and not needs[0] and few_channels(w_shape, windows):
         return None, *_few_weight(x, grad, y if relu and not pool else None, code, windows, w_shape)
     size = windows.output_size("conv2d", x.shape[2:])
     g = _opened(grad, y, code, size) if relu or pool else grad
@@ -200,7 +199,7 @@ def _product_launch(
     channels, sizes = x_shape[1], _sizes(x_shape, windows)
     n, _, _, oh, ow = sizes
     down, across = (oh // 2, ow // 2) if pool else (oh, ow)
-    if not flip and few_channels((outputs, channels, *windows.kernel)):
+    if not flip and few_channels((outputs, channels, *windows.kernel), windows):
         threads = n * down * (across if pool else -(-ow // 4)) * -(-outputs // 4)
         blocks = min(_few.blocks(threads), 16 * limits.processors)
         defines = (*shape_defines(channels, outputs, windows), *macros[:3])
@@ -221,7 +220,7 @@ def _weight_and_bias(
     x: Array, g: Array, windows: Windows, w_shape: Shape
 ) -> tuple[Array, Array] | None:
     """dw (O, C, KH, KW) and db (O,) from x and the gradient g of y; None where no tile fits."""
-    if few_channels(w_shape):
+    if few_channels(w_shape, windows):
         return _few_weight(x, g, None, None, windows, w_shape)
     launch = _weight_launch(x.shape, w_shape, windows, blas.get_precision(), limits_of(x))
     if launch is None:

@@ -107,17 +107,29 @@ few_forward(const float* __restrict__ x, const float* __restrict__ w, const floa
 
 #ifdef OV
 // Each thread keeps the sums of OV output channels and all taps in registers while it walks over
-// strips of four pixels of a row (GRAD 2: over windows of the max-pool, of which one pixel has a
-// gradient). GROUPS threads share the channels, LANES walk side by side; at the end a block adds up
-// its lanes in a fixed order and writes partial (blocks, O, taps, C) and bias_partial (blocks, O)
-// for conv_weight_sum.
+// places of four windows: of four pixels in a row or, with GRAD 2, of a window of the max-pool, of
+// which one has the gradient, another for each channel. GROUPS threads share the channels, LANES
+// walk side by side; at the end a block adds up its lanes in a fixed order and writes
+// partial (blocks, O, taps, C) and bias_partial (blocks, O) for conv_weight_sum.
 constexpr int GROUPS = (OUTPUTS + OV - 1) / OV;
 constexpr int LANES = THREADS / GROUPS;
-constexpr int AT_ONCE = 32;  // sums that are added up together
 
-__device__ __forceinline__ void load_outputs(float* to, const float* from, int output) {
+// The threads' sums are added up in rounds: those of a round lie in shared memory, at most 44 KB.
+constexpr int SUMS = (DEPTH + 1) * OV, ROUNDS = (SUMS + 43) / 44;
+constexpr int AT_ONCE = (SUMS + ROUNDS - 1) / ROUNDS;
+
+__device__ __forceinline__ void load_four(float* to, const float* from) {
+    *(float4*)to = *(const float4*)from;
+}
+
+__device__ __forceinline__ void load_four(u8* to, const u8* from) {
+    *(uchar4*)to = *(const uchar4*)from;
+}
+
+template <class T>
+__device__ __forceinline__ void load_outputs(T* to, const T* from, int output) {
     if (OUTPUTS % OV == 0 && OV == 4) {
-        *(float4*)to = *(const float4*)from;
+        load_four(to, from);
     } else {
 #pragma unroll
         for (int o = 0; o < OV; ++o) to[o] = output + o < OUTPUTS ? from[o] : 0;
@@ -125,8 +137,9 @@ __device__ __forceinline__ void load_outputs(float* to, const float* from, int o
 }
 
 // acc += windows of a strip of four pixels times their gradients.
-__device__ __forceinline__ void add_strip(float (*acc)[OV], const float* image, const float* grad, const float* y,
-                                          int row, int column, int output, int height, int width, int out_width) {
+__device__ __forceinline__ void add_strip(float (*acc)[OV], const float* image, const float* grad,
+                                          const float* y, int row, int column, int output,
+                                          int height, int width, int out_width) {
     alignas(16) float g[4][OV];
 #pragma unroll
     for (int p = 0; p < 4; ++p) {
@@ -154,7 +167,8 @@ __device__ __forceinline__ void add_strip(float (*acc)[OV], const float* image, 
             float a[COLUMNS];
 #pragma unroll
             for (int v = 0; v < COLUMNS; ++v)
-                a[v] = pixel_of(image, row * SH - PADH + kh * DH, column * SW - PADW + v, c, height, width);
+                a[v] = pixel_of(image, row * SH - PADH + kh * DH, column * SW - PADW + v, c, height,
+                                width);
 #pragma unroll
             for (int kw = 0; kw < KW; ++kw)
 #pragma unroll
@@ -165,29 +179,51 @@ __device__ __forceinline__ void add_strip(float (*acc)[OV], const float* image, 
         }
 }
 
-// acc += the one pixel of a window of the max-pool that has a gradient, another for each channel.
-__device__ __forceinline__ void add_window(float (*acc)[OV], const float* image, const float* grad, const u8* code,
-                                           int row, int column, int output, int height, int width) {
+// acc += the four windows of a window of the max-pool, at (row, column) of the output, times its
+// gradient, which belongs to one of them, another for each channel. No load waits for `code`.
+__device__ __forceinline__ void add_window(float (*acc)[OV], const float* image, const float* grad,
+                                           const u8* code, int row, int column, int output,
+                                           int height, int width) {
+    alignas(16) float best[OV];
+    alignas(4) u8 winner[OV];
+    load_outputs(best, grad, output), load_outputs(winner, code, output);
+    float g[4][OV];
 #pragma unroll
-    for (int o = 0; o < OV; ++o) {
-        const bool there = output + o < OUTPUTS;
-        const int position = there ? code[o] : 4;
-        if (position == 4) continue;
-        const float g = grad[o];
-        const int h = (2 * row + position / 2) * SH - PADH, v = (2 * column + position % 2) * SW - PADW;
-        acc[DEPTH][o] += g;
+    for (int p = 0; p < 4; ++p)
 #pragma unroll
-        for (int k = 0; k < DEPTH; ++k) {
-            const int kh = k / CHANNELS / KW * DH, kw = k / CHANNELS % KW * DW;
-            acc[k][o] += pixel_of(image, h + kh, v + kw, k % CHANNELS, height, width) * g;
+        for (int o = 0; o < OV; ++o) {
+            g[p][o] = winner[o] == p ? best[o] : 0;
+            acc[DEPTH][o] += g[p][o];
         }
-    }
+    // Row by row of what the four windows see together.
+    constexpr int ROWS = (KH - 1) * DH + SH + 1, COLUMNS = (KW - 1) * DW + SW + 1;
+    const int h0 = row * SH - PADH, v0 = column * SW - PADW;
+#pragma unroll
+    for (int c = 0; c < CHANNELS; ++c)
+#pragma unroll
+        for (int r = 0; r < ROWS; ++r) {
+            float a[COLUMNS];
+#pragma unroll
+            for (int v = 0; v < COLUMNS; ++v) a[v] = pixel_of(image, h0 + r, v0 + v, c, height, width);
+#pragma unroll
+            for (int p = 0; p < 4; ++p) {
+                const int below = r - p / 2 * SH, kh = below / DH;
+                if (below < 0 || below % DH || kh >= KH) continue;
+#pragma unroll
+                for (int kw = 0; kw < KW; ++kw) {
+                    float* sum = acc[(kh * KW + kw) * CHANNELS + c];
+#pragma unroll
+                    for (int o = 0; o < OV; ++o) sum[o] += a[p % 2 * SW + kw * DW] * g[p][o];
+                }
+            }
+        }
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
 few_weight(const float* __restrict__ x, const float* __restrict__ grad, const float* __restrict__ y,
-           const u8* __restrict__ code, float* __restrict__ partial, float* __restrict__ bias_partial,
-           int images, int height, int width, int out_height, int out_width) {
+           const u8* __restrict__ code, float* __restrict__ partial,
+           float* __restrict__ bias_partial, int images, int height, int width, int out_height,
+           int out_width) {
     __shared__ float sums[AT_ONCE][THREADS];
     const int group = threadIdx.x % GROUPS, slot = threadIdx.x / GROUPS, output = group * OV;
     const int down = GRAD == 2 ? out_height / 2 : out_height;
@@ -201,28 +237,45 @@ few_weight(const float* __restrict__ x, const float* __restrict__ grad, const fl
             const float* image = x + (size_t)n * height * width * CHANNELS;
             const size_t at = ((size_t)line * wide + column) * OUTPUTS + output;
             if (GRAD == 2)
-                add_window(acc, image, grad + at, code + at, row, column, output, height, width);
+                add_window(acc, image, grad + at, code + at, 2 * row, 2 * column, output, height, width);
             else
                 add_strip(acc, image, grad + at, y + at, row, column, output, height, width, wide);
         }
+
+    // A warp adds up a row: its lanes read side by side, from different banks. SIDE of them, a
+    // power of two, share the sum of a group.
+    constexpr int SIDE = GROUPS > 16  ? 1
+                         : GROUPS > 8 ? 2
+                         : GROUPS > 4 ? 4
+                         : GROUPS > 2 ? 8
+                                      : 32 / GROUPS;
+    constexpr int APART = SIDE * GROUPS, PASSES = (APART + 31) / 32;
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const float* mine = &acc[0][0];  // sum number k * OV + o
 #pragma unroll
-    for (int from = 0; from < (DEPTH + 1) * OV; from += AT_ONCE) {
+    for (int from = 0; from < SUMS; from += AT_ONCE) {
         __syncthreads();
 #pragma unroll
         for (int i = 0; i < AT_ONCE; ++i)
-            if (from + i < (DEPTH + 1) * OV) sums[i][threadIdx.x] = mine[from + i];
+            if (from + i < SUMS) sums[i][threadIdx.x] = mine[from + i];
         __syncthreads();
-        for (int e = threadIdx.x; e < AT_ONCE * GROUPS; e += THREADS) {
-            const int number = from + e / GROUPS, k = number / OV, o = e % GROUPS * OV + number % OV;
-            if (k > DEPTH || o >= OUTPUTS) continue;
-            float sum = 0;
-            for (int lane = 0; lane < LANES; ++lane) sum += sums[e / GROUPS][lane * GROUPS + e % GROUPS];
-            if (k < DEPTH)
-                partial[((size_t)blockIdx.x * OUTPUTS + o) * DEPTH + k] = sum;
-            else
-                bias_partial[(size_t)blockIdx.x * OUTPUTS + o] = sum;
-        }
+        for (int i = warp; i < min(AT_ONCE, SUMS - from); i += THREADS / 32)
+            for (int first = lane; first < PASSES * 32; first += 32) {
+                float sum = 0;
+                if (first < APART)
+#pragma unroll
+                    for (int at = 0; at < LANES * GROUPS; at += APART)
+                        if (at + first < LANES * GROUPS) sum += sums[i][at + first];
+#pragma unroll
+                for (int step = SIDE / 2; step; step /= 2)
+                    sum += __shfl_down_sync(0xFFFFFFFF, sum, step * GROUPS);
+                const int k = (from + i) / OV, o = first * OV + (from + i) % OV;
+                if (first >= GROUPS || o >= OUTPUTS) continue;
+                if (k < DEPTH)
+                    partial[((size_t)blockIdx.x * OUTPUTS + o) * DEPTH + k] = sum;
+                else
+                    bias_partial[(size_t)blockIdx.x * OUTPUTS + o] = sum;
+            }
     }
 }
 #endif

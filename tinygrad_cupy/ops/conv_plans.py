@@ -13,42 +13,13 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
-from ..backend import Array, import_cupy
+from .limits import Limits
 from .windows import Windows
 
 Shape = tuple[int, ...]
 
 PRECISIONS = {"fp32": 0, "tf32": 1, "bf16": 2}
-
-
-class Limits(NamedTuple):
-    """What the GPU has: multiprocessors, shared memory of a block, TF32 on tensor cores.
-
-    ``groups``: tensor cores that four warps use together, which only Hopper's code can say (wgmma).
-    """
-
-    processors: int
-    shared: int
-    tensor_cores: bool
-    groups: bool
-
-
-@functools.cache
-def _limits_of(device: int) -> Limits:
-    properties = import_cupy().cuda.runtime.getDeviceProperties(device)
-    return Limits(
-        properties["multiProcessorCount"],
-        properties["sharedMemPerBlockOptin"],
-        properties["major"] >= 8,
-        properties["major"] == 9,
-    )
-
-
-def limits_of(array: Array) -> Limits:
-    """The limits of the GPU that holds ``array``."""
-    return _limits_of(array.data.device_id)
 
 
 @dataclass(frozen=True)
@@ -85,10 +56,15 @@ def shape_defines(channels: int, outputs: int, windows: Windows) -> tuple[str, .
     return (f"CHANNELS={channels}", f"OUTPUTS={outputs}", *shape)
 
 
-def few_channels(w_shape: Shape) -> bool:
-    """Whether `conv_few.cu` takes these weights (O, C, KH, KW)."""
+MOST_PIXELS = 512  # that a thread of conv_few.cu reads, written out one by one
+
+
+def few_channels(w_shape: Shape, windows: Windows) -> bool:
+    """Whether `conv_few.cu` takes these weights (O, C, KH, KW) and these windows."""
     outputs, depth = w_shape[0], math.prod(w_shape[1:])
-    return w_shape[1] <= 4 and depth <= 32 and outputs <= 128
+    (kh, kw), (sh, sw), (dh, dw) = windows.kernel, windows.stride, windows.dilation
+    pixels = w_shape[1] * ((kh - 1) * dh + sh + 1) * ((kw - 1) * dw + 3 * sw + 1)
+    return w_shape[1] <= 4 and depth <= 32 and outputs <= 128 and pixels <= MOST_PIXELS
 
 
 def few_plan(w_shape: Shape, grads: int, pool: bool, limits: Limits) -> Plan:
@@ -223,7 +199,7 @@ def _forward_cuts(
         chunk += 0 if resident else weights / 3 + 800  # cycles during which nothing is multiplied
         storing = bm * bn / (16 if pool else 6)
         step = chunks * (chunk + (1200 if cb > 8 else 3000)) + storing + 500
-        walkers = min(-(-tiles // teams), max(1, limits.processors * blocks // columns))
+        walkers = min(tiles, max(1, limits.processors * blocks // columns))
         tile = (f"CB={cb}", f"BM={bm}", f"WARPS_M={warps_m}", f"NT={nt}", f"STRIDE={stride}")
         rest = (f"CHUNK={weights}", f"RESIDENT={resident}", f"TEAMS={teams}", f"BLOCKS={blocks}")
         shape = (*shape_defines(channels, outputs, windows), f"PRECISION={precision}")

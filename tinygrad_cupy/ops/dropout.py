@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..autograd import Op, TensorBase
-from ..backend import Array, Elementwise, Kernel, device_of, import_cupy
+from ..backend import Array, Elementwise, Kernel, device_of, import_cupy, int32s, int64s
 from ..parallel import by_parts
 from . import dropout_native, random
 from .elementwise import as_float
@@ -79,24 +79,30 @@ def _drop_cuda(x: Array, p: float, last: bool) -> tuple[Array, Array]:
     source = x if last else contiguous(x)
     cupy = import_cupy()
     y, mask = cupy.empty(x.shape, x.dtype), cupy.empty(x.shape, np.bool_)
-    sizes = (np.int32(x.shape[1]), np.int32(x.shape[2] * x.shape[3])) if last else ()
     state = random.generator.state(random.STREAM_DROPOUT, device_of(x))
-    drawn = (np.uint64(least), state, np.uint64(random.STREAM_DROPOUT))
-    arguments = (source, y, mask, np.int64(x.size), *sizes, _scale(x, p), *drawn)
-    name = "drop_channels_last" if last else "drop"
-    random.kernels.launch(name, random.kernels.blocks(-(-x.size // 4)), arguments)
+    sizes = _sizes(x) if last else int64s(x.size)
+    arguments = (source, y, mask, *sizes, _scale(x, p), np.uint32(least >> 32), state)
+    if last:
+        random.kernels.launch("drop_channels_last", random.walking_images(x), arguments)
+    else:
+        random.kernels.launch("drop", random.walking(x), arguments)
     return y, mask
 
 
 def _keep_cuda(x: Array, mask: Array, p: float, last: bool) -> Array:
     """x · mask / (1 - p), with ``last`` stored N, H, W, C."""
-    if not last or x.dtype != np.float32 or x.size == 0 or x.shape[2] * x.shape[3] % 4:
+    if not last or x.dtype != np.float32 or x.size == 0:
         return _multiply(x, mask, _scale(x, p))
     y = empty_last(x.shape, x.dtype)
-    sizes = (np.int64(x.size), np.int32(x.shape[1]), np.int32(x.shape[2] * x.shape[3]))
-    arguments = (contiguous(x), mask, y, *sizes, _scale(x, p))
-    random.kernels.launch("keep_channels_last", random.kernels.blocks(-(-x.size // 4)), arguments)
+    arguments = (contiguous(x), mask, y, *_sizes(x), _scale(x, p))
+    random.kernels.launch("keep_channels_last", random.kernels.blocks(x.size // 4), arguments)
     return y
+
+
+def _sizes(x: Array) -> tuple[Any, ...]:
+    """Images, channels and pixels of x (N, C, H, W), as arguments of a launch."""
+    n, channels, height, width = x.shape
+    return (*int64s(n), *int32s(channels, height * width))
 
 
 def _channels_last(x: Array) -> bool:
@@ -105,6 +111,7 @@ def _channels_last(x: Array) -> bool:
         x.ndim == 4
         and not x.flags.c_contiguous
         and x.shape[2] * x.shape[3] % 4 == 0
+        and math.prod(x.shape[1:]) < 2**31
         and x.transpose(0, 2, 3, 1).flags.c_contiguous
     )
 

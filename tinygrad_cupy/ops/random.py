@@ -16,10 +16,12 @@ import numpy as np
 
 from ..backend import Array, CudaFile, array_module, import_cupy, normalize_device
 from ..tracing import keep
+from .limits import limits_of
 
 STREAM_WEIGHTS, STREAM_SHUFFLES, STREAM_DROPOUT = 0, 1, 2
 
 kernels = CudaFile(__file__, "random.cu")
+TOGETHER = 6  # blocks of a kernel that draws on a multiprocessor, as random.cu says
 
 
 class Generator:
@@ -88,8 +90,20 @@ def words(count: int, stream: int, device: str) -> Array:
     with cupy.cuda.Device(int(device.removeprefix("cuda:"))):
         out = cupy.empty(count, np.uint64)
         arguments = (out, np.int64(count), generator.state(stream, device), np.uint64(stream))
-        kernels.launch("philox_words", kernels.blocks(-(-count // 4)), arguments)
+        kernels.launch("philox_words", walking(out), arguments)
         return out
+
+
+def walking(array: Array) -> int:
+    """How many blocks take the elements of ``array`` four by four: as many as run at once."""
+    return min(kernels.blocks(-(-array.size // 4)), TOGETHER * limits_of(array).processors)
+
+
+def walking_images(x: Array) -> tuple[int, int]:
+    """The same for images x (N, C, H, W): blocks that go from image to image, and those of one."""
+    most = TOGETHER * limits_of(x).processors
+    tiles = min(kernels.blocks(math.prod(x.shape[1:]) // 4), most)
+    return min(len(x), most // tiles), tiles
 
 
 def advance(count: int, stream: int) -> int:
