@@ -38,6 +38,7 @@ class Worker:
         if kind != "ours":  # the weights come from our models, on the CPU
             environment["TINYGRAD_CUPY_DEVICE"] = "cpu"
         self.name = kind
+        self.unread = b""
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
         )
@@ -68,10 +69,9 @@ class Worker:
         stream = self.process.stdout
         if stream is None:
             raise WorkerError(f"[{self.name}] no way from its standard output")
-        # One answer is due per request, so the stream's own buffer is empty when we wait here.
+        # Requests may have been sent ahead: what comes behind the end of a line is the next answer's.
         end = time.monotonic() + timeout
-        line = b""
-        while not line.endswith(b"\n"):
+        while b"\n" not in self.unread:
             left = end - time.monotonic()
             if left <= 0 or not select.select([stream], [], [], left)[0]:
                 self.close()
@@ -80,7 +80,8 @@ class Worker:
             if not part:
                 code = self.process.wait()
                 raise WorkerError(f"[{self.name}] its process ended with code {code}")
-            line += part
+            self.unread += part
+        line, _, self.unread = self.unread.partition(b"\n")
         return line
 
     def ask(self, do: str, timeout: float = 60.0, **arguments: Any) -> dict[str, Any]:
