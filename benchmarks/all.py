@@ -31,7 +31,7 @@ WITH_DATA = ("train_step", "scaling", "accuracy", "long_run")
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out-dir", type=Path, required=True)
-    parser.add_argument("--name", default="h200", help="how the files' names begin")
+    parser.add_argument("--name", default="h200", help="how the files' names begin; no _")
     parser.add_argument("--minutes", type=float, default=25.0)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--data-dir")

@@ -18,14 +18,14 @@ from tinygrad_cupy.nn import models
 LEARNING_RATE = 1e-3
 SCAN_STEPS = 200  # at most so many steps in one call of jax-scan and ours-scan
 OURS = ("ours", "ours-scan", "ours-eager")
-TORCH = ("torch-eager", "torch-compile", "torch-graph", "torch-graph-cl")
+TORCH = ("torch-eager", "torch-eager-cl", "torch-compile", "torch-graph", "torch-graph-cl")
 JAX = ("jax-jit", "jax-scan")
 IMPLEMENTATIONS = {  # by precision, on a GPU
-    "tf32": (*OURS, *TORCH, *JAX),
+    "tf32": (*OURS, "torch-eager", "torch-compile", "torch-graph", "torch-graph-cl", *JAX),
     "bf16": ("ours", "ours-scan", "torch-graph", "torch-graph-cl", *JAX),
     "fp32": ("ours", "ours-scan", "torch-graph", "torch-graph-cl"),
 }
-ON_CPU = ("ours", "torch-eager")
+ON_CPU = ("ours", "torch-eager", "torch-eager-cl")
 
 
 class Cell(NamedTuple):

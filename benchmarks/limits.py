@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 from .nets import NETS, Layer
 
-# One NVIDIA H200, measured: dense products of 8192 x 8192 (float32: the vector units' peak), copy.
+# Of one NVIDIA H200, which is taken for an H100 too: dense products of 8192 x 8192 as measured in
+# tf32 and bf16; in fp32 not a measurement, but the vendor's peak of the vector units.
 FLOPS = {"tf32": 390e12, "bf16": 800e12, "fp32": 60e12}
-BYTES_PER_SECOND = 4.3e12
+BYTES_PER_SECOND = {"H200": 4.3e12, "H100": 3.0e12}  # by card: a copy on the device, measured
 
 
 class Work(NamedTuple):
@@ -89,7 +90,11 @@ def traffic(net: str, batch: int, precision: str) -> int:
     return batch * (image + codes + element * arrays) + 4 * 8 * parameters
 
 
-def seconds(net: str, batch: int, precision: str) -> float:
-    """What a step takes at the least: the longer of arithmetic and memory."""
+def seconds(net: str, batch: int, precision: str, device: str | None = None) -> float:
+    """What a step takes at the least: the longer of arithmetic and memory.
+
+    `device` is the maker's name of the GPU; one that is not listed is counted as an H200.
+    """
+    card = next((card for card in BYTES_PER_SECOND if card in (device or "")), "H200")
     arithmetic = flops(net, batch) / FLOPS[precision]
-    return max(arithmetic, traffic(net, batch, precision) / BYTES_PER_SECOND)
+    return max(arithmetic, traffic(net, batch, precision) / BYTES_PER_SECOND[card])

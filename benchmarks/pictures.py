@@ -1,9 +1,9 @@
 """The pictures of the README from the result files.
 
-    python -m benchmarks.pictures [--results DIR] [--out DIR]
+    python -m benchmarks.pictures [--set h200] [--results DIR] [--out DIR]
 
-throughput.png: images per second over the best peer, from h200.json; scaling.png: microseconds per
-image over the batch size, from h200_scaling.json.
+throughput.png: images per second over the best peer, from SET.json; scaling.png: microseconds per
+image over the batch size, from SET_scaling.json. `benchmarks.tables` says which set is the default.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from matplotlib import pyplot as plt
 from matplotlib.ticker import LogLocator, NullLocator
 
 from . import report
-from .tables import RESULTS, groups
+from .tables import RESULTS, groups, newest_set
 from .train_step import best
 
 Row = dict[str, Any]
@@ -106,7 +106,9 @@ def scaling(content: dict[str, Any], place: Path) -> None:
 
 
 def _title(what: str, content: dict[str, Any]) -> str:
-    versions = content["versions"]
+    versions: dict[str, str] = {}
+    for run in [*(row.get("from", content) for row in content["rows"]), content]:
+        versions |= run.get("versions", {})
     peers = ", ".join(
         f"{k} {versions[k].partition('+')[0]}" for k in ("torch", "jax") if k in versions
     )
@@ -115,15 +117,17 @@ def _title(what: str, content: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--set", help="how the files' names begin")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--out", type=Path, default=RESULTS.parent.parent / "docs")
     options = parser.parse_args()
+    name = options.set or newest_set(options.results)
+    steps, over_batches = options.results / f"{name}.json", options.results / f"{name}_scaling.json"
     with mpl.rc_context(STYLE):
-        if (options.results / "h200.json").exists():
-            content = report.read(options.results / "h200.json")
-            throughput(content, "tf32", options.out / "throughput.png")
-        if (options.results / "h200_scaling.json").exists():
-            scaling(report.read(options.results / "h200_scaling.json"), options.out / "scaling.png")
+        if steps.exists():
+            throughput(report.read(steps), "tf32", options.out / "throughput.png")
+        if over_batches.exists():
+            scaling(report.read(over_batches), options.out / "scaling.png")
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ class Worker:
         stream = self.process.stdout
         if stream is None:
             raise WorkerError(f"[{self.name}] no way from its standard output")
-        # Requests may have been sent ahead: what comes behind the end of a line is the next answer's.
+        # Requests may have been sent ahead: what comes behind a line's end is the next answer's.
         end = time.monotonic() + timeout
         while b"\n" not in self.unread:
             left = end - time.monotonic()

@@ -24,7 +24,7 @@ def facts(command: str, device: str | None, versions: dict[str, str]) -> dict[st
     }
 
 
-ORIGIN = ("date", "commit", "command")
+ORIGIN = ("device", "date", "commit", "versions", "command")
 
 
 def kept_rows(path: Path) -> list[dict[str, Any]]:

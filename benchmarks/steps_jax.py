@@ -1,7 +1,8 @@
 """JAX's train step: jitted, and scanned over an epoch in one call.
 
 Channels last throughout, arguments donated. Batch norm uses the batch's statistics and leaves the
-running averages out, in JAX's favour. In bf16 weights and activations are cast to bfloat16 as
+running averages out, dropout draws from XLA's own generator ("rbg"), pooling is a reshape and a
+maximum (see `pool`): all in JAX's favour. In bf16 weights and activations are cast to bfloat16 as
 Flax's ``dtype=bfloat16`` does, with float32 master weights, statistics and loss.
 """
 
@@ -54,6 +55,17 @@ def jax_weights(net: str) -> dict[str, Any]:
     return result
 
 
+def pool(x: Any) -> Any:
+    """The maxima of 2x2 windows, stride 2, of (N, H, W, C) with H and W even.
+
+    What `lax.reduce_window` gives, but with a gradient that XLA fuses, where that one's is a
+    select-and-scatter. Equal maxima share the gradient; PyTorch and ours give it to the first of
+    them.
+    """
+    n, h, w, c = x.shape
+    return x.reshape(n, h // 2, 2, w // 2, 2, c).max((2, 4))
+
+
 def forward(net: str, precision: str, weights: dict[str, Any], x: Any, key: Any) -> Any:
     """The logits of a batch in training, float32."""
     import jax
@@ -75,7 +87,7 @@ def forward(net: str, precision: str, weights: dict[str, Any], x: Any, key: Any)
         elif kind == "relu":
             x = jax.nn.relu(x)
         elif kind == "pool":
-            x = lax.reduce_window(x, -np.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+            x = pool(x)
         elif kind == "norm":
             wide = x.astype(jnp.float32)
             scale = lax.rsqrt(wide.var((0, 1, 2)) + 1e-5) * weight
@@ -119,6 +131,9 @@ class Jax:
     def __init__(self, cell: Cell, dataset: ArrayDataset, device: str) -> None:
         import jax
 
+        backend = jax.default_backend()
+        if (backend == "cpu") != (device == "cpu"):
+            raise RuntimeError(f"[device] JAX computes on {backend!r}, asked for was {device!r}")
         self.data = jax_data(dataset)
         self.data_bytes = sum(array.nbytes for array in self.data)
         self.peak_bytes = None  # JAX's counter covers the whole process
@@ -168,7 +183,7 @@ def _first_state(net: str) -> Any:
 
     weights = {name: jnp.asarray(value) for name, value in jax_weights(net).items()}
     zeros = functools.partial(jax.tree.map, jnp.zeros_like, weights)
-    return weights, zeros(), zeros(), jnp.zeros((), jnp.float32), jax.random.key(0)
+    return weights, zeros(), zeros(), jnp.zeros((), jnp.float32), jax.random.key(0, impl="rbg")
 
 
 def release(device: str) -> None:

@@ -1,29 +1,35 @@
 """Fill the tables of the READMEs from the result files.
 
-    python -m benchmarks.tables
+    python -m benchmarks.tables [--set h200]
 
-A table stands between ``<!-- table NAME -->`` and ``<!-- end -->``; NAME is a function here. A
-table whose result file is not there stays as it is.
+A table stands between ``<!-- table NAME -->`` and ``<!-- end -->``; NAME is a function here. The
+result files of one run of `benchmarks.all` are a set, whose name they begin with: h200.json,
+h200_ops.json and so on. ``<!-- table h100_ops -->`` is the table of that set; without a set's name
+it is that of --set, by default the newest complete one. A table whose result file is not there
+stays as it is.
 """
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-from . import report
+from tinygrad_cupy.nn import models
+
+from . import report, train_step
+from .all import PLAN
+from .cells import JAX, OURS, TORCH
 from .train_step import best
 
 Row = dict[str, Any]
 RESULTS = Path(__file__).parent / "results"
+LIBRARIES = ("numpy", "cupy", "torch", "jax")
 PAGES = [Path(__file__).parent / "README.md", Path(__file__).parent.parent / "README.md"]
-SHOWN = [
-    "ours", "ours-scan", "ours-eager", "torch-eager", "torch-compile", "torch-graph",
-    "torch-graph-cl", "jax-jit", "jax-scan",
-]  # fmt: skip
+SHOWN = (*OURS, *TORCH, *JAX)
 
 
 def markdown(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -33,15 +39,27 @@ def markdown(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def source(content: dict[str, Any], file: str, rows: Iterable[Row] = ()) -> str:
-    """A line for each run that a table's rows are from (the file's own, where none says so)."""
-    wanted = ("cupy", "numpy", "torch", "jax")
-    versions = ", ".join(f"{k} {v}" for k, v in content["versions"].items() if k in wanted)
-    runs = {run["command"]: run for run in (row.get("from", content) for row in rows)}
-    return "\n".join(
-        f"{content['device']}, {run['date']}, commit {run['commit']}, {versions}: "
-        f"`{run['command']}` (`benchmarks/results/{file}`)."
-        for run in runs.values() or [content]
-    )
+    """A line for each run that a table's rows are from (the file's own, where none says so).
+
+    It begins with the run's precisions where the table has several.
+    """
+    rows = list(rows)
+    runs: dict[tuple[str, ...], tuple[dict[str, Any], list[str]]] = {}
+    for row in rows:
+        run = row.get("from", content)
+        key = (run["date"], run["commit"], run["command"])
+        runs.setdefault(key, (run, []))[1].append(row["precision"])
+    several = len({row["precision"] for row in rows}) > 1
+    lines = []
+    for run, precisions in runs.values() or [(content, [])]:
+        run = {"device": content["device"], "versions": content["versions"]} | run
+        versions = [f"{k} {run['versions'][k]}" for k in LIBRARIES if k in run["versions"]]
+        what = [", ".join(dict.fromkeys(precisions)) + ":"] if several else []
+        about = ", ".join([run["device"], run["date"], f"commit {run['commit']}", *versions])
+        lines.append(
+            " ".join([*what, f"{about}: `{run['command']}` (`benchmarks/results/{file}`)."])
+        )
+    return "\n".join(lines)
 
 
 def read(file: str) -> dict[str, Any]:
@@ -49,10 +67,15 @@ def read(file: str) -> dict[str, Any]:
 
 
 def groups(rows: list[Row], precision: str) -> Iterable[tuple[str, int, list[Row]]]:
-    """The rows of each net and batch of one precision."""
+    """The rows of each net and batch of one precision, from small to deep."""
     chosen = [row for row in rows if row["precision"] == precision]
-    for net, batch in dict.fromkeys((row["net"], row["batch"]) for row in chosen):
+    for net, batch in sorted({(row["net"], row["batch"]) for row in chosen}, key=_by_size):
         yield net, batch, [r for r in chosen if (r["net"], r["batch"]) == (net, batch)]
+
+
+def _by_size(cell: tuple[str, int]) -> tuple[int, int]:
+    net, batch = cell
+    return models.NAMES.index(net), batch
 
 
 def number(us: float) -> str:
@@ -77,7 +100,7 @@ def steps(file: str, precision: str, unit: float = 1.0) -> str:
         if on_gpu:
             line.extend([_share(same), _memory(by_impl)])
         lines.append(line)
-    extra = ["share of the limit", "peak MB, ours / torch-graph"] if on_gpu else []
+    extra = ["share of the limit", "peak MB, ours / torch's least"] if on_gpu else []
     table = markdown(["net", "batch", *impls, "over the best peer", *extra], lines)
     shown = [row for *_, same in groups(rows, precision) for row in same]
     return f"{table}\n\n{source(content, file, shown)}"
@@ -94,32 +117,55 @@ def _share(same: list[Row]) -> str:
 
 
 def _memory(by_impl: dict[str, Row]) -> str:
-    found = [by_impl.get(impl, {}).get("peak_bytes") for impl in ("ours", "torch-graph")]
-    return " / ".join("?" if peak is None else f"{peak / 1e6:.1f}" for peak in found)
+    sides = ("ours",), ("torch-graph", "torch-graph-cl")
+    found = [[by_impl.get(impl, {}).get("peak_bytes") for impl in impls] for impls in sides]
+    least = [min((peak for peak in peaks if peak is not None), default=None) for peaks in found]
+    return " / ".join("?" if peak is None else f"{peak / 1e6:.1f}" for peak in least)
 
 
-# --- the tables by name ---------------------------------------------------------------------------
+# --- sets of result files -------------------------------------------------------------------------
 
 
-def h200_tf32() -> str:
-    return steps("h200.json", "tf32")
+def newest_set(results: Path) -> str:
+    """The name of the newest complete set; where none is complete, of the newest."""
+    contents = {
+        path.stem: report.read(path)
+        for path in results.glob("*.json")
+        if "_" not in path.stem and path.stem != "cpu"
+    }
+    wanted = {cell[1:] for group in train_step.plan(train_step.parse([])) for cell in group}
+
+    def worth(name: str) -> tuple[bool, str, str]:
+        has = {(row["net"], row["batch"], row["precision"]) for row in contents[name]["rows"]}
+        files = [results / f"{name}{suffix}.json" for _, suffix, *_ in PLAN]
+        complete = wanted <= has and all(path.exists() for path in files)
+        return complete, contents[name]["date"], name
+
+    return max(contents, key=worth, default="h200")
 
 
-def h200_bf16() -> str:
-    return steps("h200.json", "bf16")
+# --- the tables by name, each of a set ------------------------------------------------------------
 
 
-def h200_fp32() -> str:
-    return steps("h200.json", "fp32")
+def tf32(name: str) -> str:
+    return steps(f"{name}.json", "tf32")
 
 
-def cpu() -> str:
+def bf16(name: str) -> str:
+    return steps(f"{name}.json", "bf16")
+
+
+def fp32(name: str) -> str:
+    return steps(f"{name}.json", "fp32")
+
+
+def cpu(_: str) -> str:
     return steps("cpu.json", "fp32", unit=1e3)
 
 
-def summary() -> str:
+def summary(name: str) -> str:
     """For the front page: ours over the best peer in each precision."""
-    content = read("h200.json")
+    content = read(f"{name}.json")
     precisions = [p for p in ("tf32", "bf16", "fp32") if any(groups(content["rows"], p))]
     ratios = {
         (net, batch, precision): (_ratio(same), best(same, True))
@@ -127,17 +173,17 @@ def summary() -> str:
         for net, batch, same in groups(content["rows"], precision)
     }
     lines = []
-    for net, batch in dict.fromkeys((net, batch) for net, batch, _ in ratios):
+    for net, batch in sorted({(net, batch) for net, batch, _ in ratios}, key=_by_size):
         line = [net, str(batch)]
         for precision in precisions:
             ratio, ours = ratios.get((net, batch, precision), ("", None))
             line.append(f"{number(ours['us'])} µs, {ratio}" if ours else "")
         lines.append(line)
     table = markdown(["net", "batch", *precisions], lines)
-    return f"{table}\n\n{source(content, 'h200.json', content['rows'])}"
+    return f"{table}\n\n{source(content, f'{name}.json', content['rows'])}"
 
 
-def cpu_summary() -> str:
+def cpu_summary(_: str) -> str:
     """For the front page: milliseconds of ours, and how many times PyTorch's throughput that is."""
     content = read("cpu.json")
     cells = {
@@ -151,21 +197,21 @@ def cpu_summary() -> str:
         for net in dict.fromkeys(net for net, _ in cells)
     ]
     table = markdown(["net", *[f"batch {batch}" for batch in batches]], lines)
-    return f"{table}\n\n{source(content, 'cpu.json')}"
+    return f"{table}\n\n{source(content, 'cpu.json', content['rows'])}"
 
 
-def pictures() -> str:
+def pictures(_: str) -> str:
     """For the front page: the pictures, where they have been drawn."""
     texts = {
         "throughput.png": "throughput of a train step over the best of PyTorch and JAX",
         "scaling.png": "microseconds per image over the batch size",
     }
-    drawn = [name for name in texts if (RESULTS.parent.parent / "docs" / name).exists()]
-    return "\n".join(f'<img src="docs/{name}" width="640" alt="{texts[name]}">' for name in drawn)
+    drawn = [file for file in texts if (RESULTS.parent.parent / "docs" / file).exists()]
+    return "\n".join(f'<img src="docs/{file}" width="640" alt="{texts[file]}">' for file in drawn)
 
 
-def accuracy_time() -> str:
-    content = read("h200_accuracy.json")
+def accuracy_time(name: str) -> str:
+    content = read(f"{name}_accuracy.json")
     rows = [row for row in content["rows"] if row["what"] == "time"]
     lines = []
     for impl in dict.fromkeys(row["impl"] for row in rows):
@@ -176,15 +222,15 @@ def accuracy_time() -> str:
             ", ".join(f"{100 * row['accuracy']:.2f}" for row in same),
         ])  # fmt: skip
     table = markdown(["", "seconds of training", "accuracy of each seed, %"], lines)
-    return f"{table}\n\n{source(content, 'h200_accuracy.json')}"
+    return f"{table}\n\n{source(content, f'{name}_accuracy.json')}"
 
 
-def accuracy_parity() -> str:
-    content = read("h200_accuracy.json")
+def accuracy_parity(name: str) -> str:
+    content = read(f"{name}_accuracy.json")
     rows = [row for row in content["rows"] if row["what"] == "parity"]
     kinds = list(dict.fromkeys((row["impl"], row["precision"]) for row in rows))
     lines = []
-    for net in dict.fromkeys(row["net"] for row in rows):
+    for net in sorted({row["net"] for row in rows}, key=models.NAMES.index):
         line = [net]
         for kind in kinds:
             same = [
@@ -195,31 +241,31 @@ def accuracy_parity() -> str:
             line.append(f"{mean(same):.2f}" if same else "")
         lines.append(line)
     table = markdown(["net", *[" ".join(kind) for kind in kinds]], lines)
-    return f"{table}\n\n{source(content, 'h200_accuracy.json')}"
+    return f"{table}\n\n{source(content, f'{name}_accuracy.json')}"
 
 
-def coldstart() -> str:
-    content = read("h200_coldstart.json")
-    lines = [
-        [row["impl"], row["net"], row["cache"], f"{row['seconds']:.2f}"] for row in content["rows"]
-    ]
+def coldstart(name: str) -> str:
+    content = read(f"{name}_coldstart.json")
+    rows = sorted(content["rows"], key=lambda row: models.NAMES.index(row["net"]))
+    lines = [[row["impl"], row["net"], row["cache"], f"{row['seconds']:.2f}"] for row in rows]
     table = markdown(["", "net", "kernel cache", "seconds"], lines)
-    return f"{table}\n\n{source(content, 'h200_coldstart.json')}"
+    return f"{table}\n\n{source(content, f'{name}_coldstart.json')}"
 
 
-def ops() -> str:
-    content = read("h200_ops.json")
+def ops(name: str) -> str:
+    content = read(f"{name}_ops.json")
     columns = ["ours", "torch", "plain", "ours backward", "torch backward"]
     lines = [
         [row["op"], *[number(row["us"][c]) if c in row["us"] else "" for c in columns]]
         for row in content["rows"]
     ]
     names = ["ours", "torch", "plain CuPy", "ours, with backward", "torch, with backward"]
-    return f"{markdown(['operation', *names], lines)}\n\n{source(content, 'h200_ops.json')}"
+    table = markdown(["operation", *names], lines)
+    return f"{table}\n\n{source(content, f'{name}_ops.json')}"
 
 
-def scaling() -> str:
-    content = read("h200_scaling.json")
+def scaling(name: str) -> str:
+    content = read(f"{name}_scaling.json")
     rows = content["rows"]
     impls = [impl for impl in SHOWN if any(row["impl"] == impl for row in rows)]
     lines = []
@@ -227,24 +273,27 @@ def scaling() -> str:
         by_impl = {row["impl"]: f"{row['us'] / batch:.3f}" for row in same}
         lines.append([net, str(batch), *[by_impl.get(impl, "") for impl in impls]])
     table = markdown(["net", "batch", *impls], lines)
-    return f"{table}\n\n{source(content, 'h200_scaling.json')}"
+    return f"{table}\n\n{source(content, f'{name}_scaling.json', rows)}"
 
 
-TABLES: dict[str, Callable[[], str]] = {
+TABLES: dict[str, Callable[[str], str]] = {
     function.__name__: function
     for function in (
-        h200_tf32, h200_bf16, h200_fp32, cpu, summary, cpu_summary, pictures,
+        tf32, bf16, fp32, cpu, summary, cpu_summary, pictures,
         accuracy_time, accuracy_parity, coldstart, ops, scaling,
     )
 }  # fmt: skip
 
 
-def fill(text: str) -> str:
-    """The text of a page with its tables made anew."""
+def fill(text: str, front: str) -> str:
+    """The text of a page with its tables made anew; `front` is the set of those that name none."""
 
     def table(found: re.Match[str]) -> str:
+        name, _, kind = found[2].partition("_")
+        if found[2] in TABLES:
+            name, kind = front, found[2]
         try:
-            content = TABLES[found[2]]()
+            content = TABLES[kind](name)
         except FileNotFoundError as error:
             print(f"{found[2]}: no {Path(error.filename).name}")
             return found[0]
@@ -257,8 +306,11 @@ def fill(text: str) -> str:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--set", help="of the tables that name none; default: the newest complete")
+    front = parser.parse_args().set or newest_set(RESULTS)
     for page in PAGES:
-        page.write_text(fill(page.read_text()))
+        page.write_text(fill(page.read_text(), front))
 
 
 if __name__ == "__main__":

@@ -13,12 +13,14 @@ medians over the rounds. JAX's programs are compiled before the first cell of th
 then torch.compile's, so that nothing compiles while something else is timed.
 
 The file grows with every cell, so that a run that is cut short loses nothing. Failures are listed
-in it and make the exit code 1. Peak memory is the allocator's peak less the data set.
+in it and make the exit code 1; so does a peer that is not installed. A mistake in the options makes
+it 2. Peak memory is the allocator's peak less the data set.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -26,15 +28,21 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from tinygrad_cupy import backend
 from tinygrad_cupy.nn import models
 
 from . import limits, report
-from .cells import IMPLEMENTATIONS, ON_CPU, Cell
+from .cells import IMPLEMENTATIONS, JAX, ON_CPU, OURS, TORCH, Cell
 from .processes import Worker, WorkerError
+from .steps_ours import device_name
 
 COMPILED_BATCHES = (128, 1024)  # torch.compile needs half a minute per cell
 NETS_OF = {"bf16": ("medium", "deep")}
 COMPILE_SECONDS, PREPARE_SECONDS = 300.0, 120.0  # patience with a process
+INSTALL = {  # how to, by the name of a peer's module
+    "torch": 'PyTorch is not installed: pip install -e ".[peers]"',
+    "jax": "JAX is not installed: https://docs.jax.dev/en/latest/installation.html says how",
+}
 Row = dict[str, Any]
 
 
@@ -51,7 +59,7 @@ class Bench:
         self.rows: list[Row] = []
         self.failures: list[Row] = []
         self.versions: dict[str, str] = {}
-        self.device: str | None = None
+        self.device = device_name(options.device)
         self.started = time.monotonic()
 
     # --- processes ------------------------------------------------------------------------------
@@ -88,7 +96,6 @@ class Bench:
                 self.failed(cells, error)
                 continue
             self.versions |= worker.facts["versions"]
-            self.device = worker.facts["device"] or self.device
             for cell, reply in zip(cells, replies, strict=True):
                 if "error" in reply:
                     self.failed([cell], WorkerError(reply["error"]))
@@ -104,6 +111,16 @@ class Bench:
         name = process_of(cells[0])
         if name != "jax" and name in self.workers:  # JAX's process holds every program of its
             self.workers[name].close()
+
+    def installed(self, cells: list[Cell]) -> list[Cell]:
+        """The cells whose library is here; of every other library it is noted how to install it."""
+        kinds = dict.fromkeys(cell.impl.partition("-")[0] for cell in cells)
+        absent = [kind for kind in kinds if kind in INSTALL and not importlib.util.find_spec(kind)]
+        for kind in absent:
+            if all(failure["impl"] != kind for failure in self.failures):
+                print(f"FAILED {kind}: {INSTALL[kind]}", file=sys.stderr, flush=True)
+                self.failures.append({"impl": kind, "error": INSTALL[kind]})
+        return [cell for cell in cells if cell.impl.partition("-")[0] not in absent]
 
     def close(self) -> None:
         for worker in self.workers.values():
@@ -177,7 +194,7 @@ class Bench:
     def row(self, cell: Cell, samples: list[float]) -> Row:
         """One line of the table and of the file."""
         seconds, prepared = median(samples), self.ready[cell]
-        share = limits.seconds(cell.net, cell.batch, cell.precision) / seconds
+        share = limits.seconds(*cell[1:], self.device) / seconds
         peak = prepared["peak_bytes"]
         return {
             **cell._asdict(),
@@ -320,12 +337,40 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return options
 
 
+def mistake(options: argparse.Namespace) -> str | None:
+    """What is wrong with the options, in a line; None when nothing is."""
+    impls = (*OURS, *TORCH, *JAX)
+    known = {
+        "impls": impls, "skip": impls, "nets": models.NAMES,
+        "precisions": tuple(IMPLEMENTATIONS), "peers": tuple(INSTALL),
+    }  # fmt: skip
+    for name, expected in known.items():
+        for got in getattr(options, name) or ():
+            if got not in expected:
+                return f"[--{name}] expected some of {','.join(expected)}, got {got!r}"
+    if min(options.batches) < 1:
+        return f"[--batches] expected at least 1, got {min(options.batches)}"
+    if options.device == "cpu" and options.precisions != ["fp32"]:
+        got = ",".join(options.precisions)
+        return f"[--precisions] expected fp32, ours has no other on a CPU, got {got!r}"
+    if not plan(options):
+        return f"[--impls] expected one for the other options, got none of {','.join(impls)}"
+    try:
+        backend.normalize_device(options.device)
+    except (RuntimeError, ValueError) as error:
+        return str(error)
+    return None
+
+
 def run(options: argparse.Namespace, command: str) -> int:
-    """Measure what the options ask for; 1 when something failed."""
+    """Measure what the options ask for; 1 when something failed, 2 when they are mistaken."""
+    if text := mistake(options):
+        print(text, file=sys.stderr)
+        return 2
     bench = Bench(options, command)
     if options.merge and options.out and options.out.exists():
         bench.rows = report.kept_rows(options.out)
-    groups = plan(options)
+    groups = [cells for group in plan(options) if (cells := bench.installed(group))]
     try:
         for group in groups:  # all start at once; importing takes seconds
             for cell in group:

@@ -34,9 +34,8 @@ class Bench:
         self.runners: dict[Cell, Any] = {}
 
     def hello(self) -> dict[str, Any]:
-        """Versions, and the name of the device where ours is asked."""
-        name = self.steps.device_name(self.device) if self.kind == "ours" else None
-        return {"versions": self.steps.versions(self.device), "device": name}
+        """The versions of the libraries."""
+        return {"versions": self.steps.versions(self.device)}
 
     def prepare(self, cells: list[list[Any]], steps: int) -> dict[str, Any]:
         """Make the cells ready (JAX's compile side by side) and do the first steps of each.
