@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 import tinygrad_cupy as tg
@@ -50,6 +51,31 @@ def test_an_unfrozen_parameter_is_noticed(place: str) -> None:
     for _ in range(3):
         step()
         assert values(b.grad) == [2]
+
+
+def test_a_gradient_of_another_kind_is_captured_for_anew(place: str) -> None:
+    """A capture has memory for a gradient of one shape and dtype, and no other may go there."""
+    w = Tensor([2.0, 3.0], requires_grad=True)
+
+    @tg.jit
+    def step(x: Tensor) -> None:
+        (w * x).sum().backward()
+
+    for dtype in ("float32", "float64", "float32"):
+        for _ in range(3):
+            w.grad = Tensor([1.0, 1.0], dtype=dtype)
+            step(Tensor([10.0, 20.0]))
+            assert values(w.grad) == [11, 21]
+            assert w.grad is not None
+            assert w.grad.dtype == np.dtype(dtype)
+
+
+def test_zeros_of_either_sign_are_different_numbers(place: str) -> None:
+    inverse = tg.jit(lambda x, by: 1 / (x * by))
+    with np.errstate(divide="ignore"):
+        for _ in range(3):
+            assert inverse(Tensor([1.0]), 0.0).item() == np.inf
+            assert inverse(Tensor([1.0]), -0.0).item() == -np.inf
 
 
 def test_no_grad_and_dtypes_have_captures_of_their_own(place: str) -> None:

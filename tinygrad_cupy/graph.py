@@ -153,10 +153,10 @@ def device_number(array: Array) -> int:
 
 
 def copy(source: Array, target: Array) -> None:
-    """Copy between arrays of one shape and dtype on one device, in the current stream's order."""
-    if isinstance(target, np.ndarray) or not (
-        source.flags.c_contiguous and target.flags.c_contiguous
-    ):
+    """Copy between arrays on one device, in the current stream's order."""
+    alike = source.shape == target.shape and source.dtype == target.dtype
+    whole = alike and source.flags.c_contiguous and target.flags.c_contiguous
+    if isinstance(target, np.ndarray) or not whole:
         target[...] = source
     else:  # in a third of the time that CuPy takes for an assignment
         target.data.copy_from_device_async(source.data, source.nbytes)

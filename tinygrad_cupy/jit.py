@@ -18,13 +18,13 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 import numpy as np
 
 from .autograd import TensorBase, is_grad_enabled
-from .backend import Array, array_module, default_device, import_cupy
+from .backend import Array, array_module, default_device, import_cupy, on_device_of
 from .blas import get_precision
 from .captured import Captured, array_of
 from .graph import CaptureError, Pool, Turn, copy, device_number
 from .nested import Structure, flatten, rebuild
 from .ops import random
-from .recording import FITS, OUTDATED, Guards, Recording, place_of
+from .recording import FITS, OUTDATED, Guards, Recording, kind_of, place_of
 from .tensor import Tensor
 from .tracing import active
 
@@ -51,9 +51,9 @@ def jit(function: Any = None, *, steps: int = 1) -> Any:
 
     The first call with a signature runs eagerly, the second is captured, later ones replay. The
     signature is the shape, dtype, layout, device and ``requires_grad`` of every tensor or array
-    among the arguments and whether it has a gradient, the value of every other one, `no_grad`, the
-    precision of products and the default device; each of the last 32 keeps device memory of its
-    own. A model switched to ``eval()``, moved or unfrozen is noticed, and captured anew.
+    among the arguments and the kind of gradient it has, the value of every other one, `no_grad`,
+    the precision of products and the default device; each of the last 32 keeps device memory of
+    its own. A model switched to ``eval()``, moved or unfrozen is noticed, and captured anew.
 
     Tensors that the function returns are outside of any graph, and their memory is written again
     by the next call: read them before, or keep ``.detach().clone()``; reading one later raises
@@ -119,7 +119,8 @@ class Jitted(Generic[P, R]):
     @property
     def memory_bytes(self) -> int:
         """Device memory that the captures hold."""
-        captures = [one.captured for listed in self._variants.values() for one in listed]
+        with self._lock:
+            captures = [one.captured for listed in self._variants.values() for one in listed]
         return sum(captured.pool.total_bytes for captured in captures if captured)
 
     def forget(self) -> None:
@@ -296,8 +297,9 @@ def _slice_by_slice(function: Callable[..., Any], *args: Any, **kwargs: Any) -> 
 
 
 def _stack_for(array: Array, length: int) -> Array:
-    """Memory for ``length`` arrays like this one."""
-    return array_module(array).empty((length, *array.shape), array.dtype)
+    """Memory for ``length`` arrays like this one, on its device."""
+    with on_device_of(array):
+        return array_module(array).empty((length, *array.shape), array.dtype)
 
 
 def _length(leaves: list[Any], name: str) -> int:
@@ -354,7 +356,7 @@ def _signature(leaf: Any) -> Hashable:
             f"[jit] an argument of shape {leaf.shape} is part of a graph, which a captured "
             "function cannot send its gradient on to: pass its .detach()"
         )
-    return (*facts, leaf.requires_grad, leaf._grad is not None)
+    return (*facts, leaf.requires_grad, kind_of(leaf._grad))
 
 
 def _circumstances() -> tuple[Hashable, ...]:

@@ -18,10 +18,11 @@ class Leaf(NamedTuple):
 
 
 class Constant(NamedTuple):
-    """Anything else, compared by value."""
+    """Anything else, compared by value; ``exactly`` tells 0.0 from -0.0."""
 
     kind: type
     value: Any
+    exactly: str = ""
 
 
 class Branch(NamedTuple):
@@ -62,7 +63,7 @@ def _flatten(value: Any, leaves: list[Any], known: dict[int, int]) -> Structure:
             f"expected tensors, arrays, hashable values, or lists, tuples and dicts of them, got "
             f"{kind.__name__}"
         ) from None
-    return Constant(kind, value)
+    return Constant(kind, value, float.hex(value) if isinstance(value, float) else "")
 
 
 def rebuild(structure: Structure, leaves: Sequence[Any]) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .autograd import TensorBase, Version
-from .backend import Array
+from .backend import Array, device_of
 from .tensor import Tensor
 from .tracing import active
 
@@ -29,7 +29,7 @@ class Guards:
 
     tensors: list[tuple[Any, Array | None, bool]]  # tensor, its array if captured, requires_grad
     attributes: list[tuple[Any, str, Any]]  # owner, name, value
-    grads: list[tuple[Any, bool]]  # leaf whose gradient was read, whether it had one
+    grads: list[tuple[Any, Hashable]]  # leaf whose gradient was read, and `kind_of` what it was
 
     def judge(self) -> str:
         """`FITS`; `DIFFERS` when another variant is wanted now; `OUTDATED` when it never will."""
@@ -46,13 +46,18 @@ class Guards:
             now = getattr(owner, name)
             if now is not value and not _same_number(now, value):
                 return DIFFERS
-        for reference, present in self.grads:
+        for reference, kind in self.grads:
             leaf = reference()
             if leaf is None:
                 return OUTDATED
-            if (leaf._grad is not None) is not present:
+            if kind_of(leaf._grad) != kind:
                 return DIFFERS
         return FITS
+
+
+def kind_of(grad: Any) -> Hashable:
+    """Whether there is a gradient, and what a capture for it fits: its shape, dtype and device."""
+    return None if grad is None else (grad.shape, grad.data.dtype, device_of(grad.data))
 
 
 def _same_number(a: Any, b: Any) -> bool:
@@ -218,7 +223,7 @@ class Recording:
         self.arrays += [x.data for x in self.tensors.values()] if self.capturing else []
         owners = [(_reference(o), name, value) for o, name, value in self.attributes.values()]
         grads = [
-            (weakref.ref(grad.leaf), grad.before is not None)
+            (weakref.ref(grad.leaf), kind_of(grad.before))
             for grad in self.grads.values()
             if grad.read_first and id(grad.leaf) not in self.inputs  # these are of the signature
         ]
