@@ -2,8 +2,8 @@
 
 The kernels are compiled for one geometry and one tile size each; a rough count of cycles (products
 against reads of shared memory, see `conv_tiles.cu`) chooses among the tile sizes that fit. Its
-constants were fitted to the times of all cuts of the MNIST nets' layers on an H200: in bfloat16 and
-TF32 what it chooses takes 2 % longer than the best of them in the mean.
+constants were fitted to the times of cuts of the MNIST nets' layers on an H200 and an H100; what it
+chooses takes up to a tenth longer than the best of them in the mean.
 """
 
 from __future__ import annotations
