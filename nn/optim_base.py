@@ -59,8 +59,14 @@ class Optimizer:
         self._lr = checks.positive(self, "lr", lr)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        hyper = name in self.hyperparameters
+        if hyper and active.run is not None and (name in vars(self) or f"_{name}" in vars(self)):
+            active.run.refuse(
+                f"{name} of {type(self).__name__} is set, which every replay would set again",
+                "set it before the call",
+            )
         super().__setattr__(name, value)
-        if name in self.hyperparameters:
+        if hyper:
             for memory in self._memory.values():
                 memory.write(self._numbers())
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -106,6 +108,43 @@ def test_what_cannot_be_an_argument_or_result(place: str) -> None:
         assert identity(w * 2).item() == 2
     with pytest.raises(TypeError, match=r"\[jit\] results of <lambda>: expected .* got set"):
         tg.jit(lambda x: {1, 2})(w)
+
+
+@pytest.mark.parametrize("alias", [lambda x: x.detach(), lambda x: x[:2]])
+def test_a_written_argument_that_shares_memory_with_another_is_refused(
+    place: str, alias: Callable[[Tensor], Tensor]
+) -> None:
+    @tg.jit
+    def step(x: Tensor, y: Tensor) -> Tensor:
+        x.assign_(x + 1)
+        return y * 1
+
+    x = Tensor([0.0, 0.0, 0.0])
+    assert step(x, alias(x)).tolist()[0] == 1
+    with pytest.raises(
+        RuntimeError, match=r"of step of shape \(3,\) is written in place and shares"
+    ):
+        step(x, alias(x))
+    other = Tensor([5.0, 6.0, 7.0])
+    for _ in range(3):
+        assert step(x, other).tolist() == [5, 6, 7]
+
+
+def test_a_hyperparameter_that_is_set_inside_is_refused(place: str) -> None:
+    w = Tensor([1.0], requires_grad=True)
+    optimizer = optim.SGD([w], lr=0.5)
+
+    @tg.jit
+    def step() -> None:
+        optimizer.zero_grad()
+        w.sum().backward()
+        optimizer.lr = optimizer.lr / 2  # set
+        optimizer.step()
+
+    with pytest.raises(RuntimeError, match="lr of SGD is set, which every replay would") as caught:
+        step()
+    assert f"{__file__}:{_line('# set')}: " in str(caught.value)
+    assert optimizer.lr == 0.5
 
 
 def test_an_argument_that_is_used_from_outside_too_is_refused(place: str) -> None:

@@ -210,6 +210,7 @@ class Jitted(Generic[P, R]):
             raise
         turn = self._turns.setdefault(device, Turn())
         captured = Captured(recording, pool, graph, turn, inputs, shape, results)
+        self._refuse_aliases(leaves, captured.written_inputs)
         left = [version for version, _ in captured.bumps]
         left += [x._version for x in inputs if isinstance(x, TensorBase)]
         for collection in (inputs, results):  # and the graphs that lead to them
@@ -217,6 +218,17 @@ class Jitted(Generic[P, R]):
         variant.guards = recording.finish(left)
         variant.captured = captured
         return captured
+
+    def _refuse_aliases(self, leaves: list[Any], written: list[int]) -> None:
+        """No written argument may share memory with another: the capture has a copy of each."""
+        tensors = [x for x in leaves if isinstance(x, TensorBase)]
+        for x in (leaves[position] for position in written):
+            if sum(other._version is x._version for other in tensors) > 1:
+                raise RuntimeError(
+                    f"[jit] an argument of {self.name} of shape {x.shape} is written in place and "
+                    "shares memory with another argument, of which a capture has a copy: pass one "
+                    "of them only, or a .clone()"
+                )
 
 
 @dataclass(eq=False)
