@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from .cubins import cubin
+from .cubins import begin, cubin
 from .tracing import refuse_read, refuse_upload
 
 Array = Any  # numpy.ndarray or cupy.ndarray: CuPy carries no types
@@ -288,13 +288,24 @@ class CudaFile:
             self._kernels[name, defines] = found
         return found
 
+    def prepare(self, defines: tuple[str, ...]) -> None:
+        """Have the kernels compiled in another thread, as they are wanted soon.
+
+        It is for files with an ``arch``, whose kernels take longest; others wait until they run.
+        """
+        if self.arch is not None and defines not in self._modules:
+            begin(import_cupy().cuda.nvrtc, self.arch, *self._source(defines))
+
     def _module(self, defines: tuple[str, ...]) -> Any:
         cupy = import_cupy()
-        options = ("-std=c++17", *[f"-D{define}" for define in defines])
-        code = "".join(path.read_text() for path in self.paths)
+        code, options = self._source(defines)
         if self.arch is None:
             return cupy.RawModule(code=code, options=options)
         return cupy.RawModule(path=str(cubin(cupy.cuda.nvrtc, self.arch, code, options)))
+
+    def _source(self, defines: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+        options = ("-std=c++17", *[f"-D{define}" for define in defines])
+        return "".join(path.read_text() for path in self.paths), options
 
     def launch(
         self,

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import blas
+from ..autograd import is_grad_enabled
 from ..backend import Array, CudaFile, import_cupy, int32s, int64s, null
 from . import block_kernels, conv_kernels
 from .conv_kernels import Geometry, Shape
@@ -78,6 +79,8 @@ def block_forward(
     if _suits(x, w, geometry):
         found = _product(x, w, bias, geometry.windows, w.shape[0], relu=relu, pool=pool)
         if found is not None:
+            if is_grad_enabled():
+                _prepare_gradient(x.shape, w.shape, geometry, blas.get_precision(), limits_of(x))
             return found
     return block_kernels.forward(x, w, bias, geometry, relu, pool)
 
@@ -181,6 +184,27 @@ def _product(
         *(y, null() if code is None else code),
     )
     return y, code
+
+
+@functools.lru_cache(1024)
+def _prepare_gradient(
+    x_shape: Shape, w_shape: Shape, geometry: Geometry, precision: str, limits: Limits
+) -> None:
+    """Have the kernel of the input gradient compiled, while others of a first step are.
+
+    Not behind few channels, which are mostly those of the pictures themselves.
+    """
+    size = geometry.windows.output_size("conv2d", x_shape[2:])
+    mirrored = conv_kernels.gathering(geometry, size, x_shape[2:])
+    g_shape = (x_shape[0], w_shape[0], *size)
+    if mirrored is None or few_channels(w_shape, geometry.windows):
+        return
+    if not _fits(g_shape, w_shape, geometry._replace(windows=mirrored)):
+        return
+    flags = (False, False, False, True)
+    launch = _product_launch(g_shape, x_shape[1], mirrored, flags, precision, limits)
+    if launch is not None:
+        launch.file.prepare(launch.defines)
 
 
 @functools.lru_cache(1024)
