@@ -52,9 +52,12 @@ def network(dropout: float) -> nn.Sequential:
     )
 
 
-def training(make: Callable[..., optim.Optimizer] = optim.Adam) -> Training:
+def training(
+    make: Callable[..., optim.Optimizer] = optim.Adam,
+    net: Callable[[], nn.Module] = lambda: network(0.3),
+) -> Training:
     tg.manual_seed(1)
-    model = network(0.3)
+    model = net()
     optimizer = make(list(model.parameters()), lr=0.01)
 
     def step(x: Tensor, y: Tensor) -> Tensor:
@@ -68,26 +71,30 @@ def training(make: Callable[..., optim.Optimizer] = optim.Adam) -> Training:
     return Training(model, optimizer, step)
 
 
-def batches(count: int, sizes: tuple[int, ...] = (6,)) -> list[tuple[Tensor, Tensor]]:
+def batches(
+    count: int, sizes: tuple[int, ...] = (6,), side: int = 8
+) -> list[tuple[Tensor, Tensor]]:
     rng = np.random.default_rng(5)
     device = backend.default_device()
     return [
         (
-            Tensor(rng.random((n, 1, 8, 8), np.float32), device=device),
+            Tensor(rng.random((n, 1, side, side), np.float32), device=device),
             Tensor(rng.integers(0, 3, n), device=device),
         )
         for n in [sizes[i % len(sizes)] for i in range(count)]
     ]
 
 
-def trained(steps: int, sizes: tuple[int, ...], jitted: bool, make: Any) -> list[np.ndarray]:
+def trained(
+    steps: int, sizes: tuple[int, ...], jitted: bool, make: Any, *net: Any, side: int = 8
+) -> list[np.ndarray]:
     """The losses of a training, and everything that it left."""
-    model, optimizer, step = training(make)
+    model, optimizer, step = training(make, *net)
     if jitted:
         step = tg.jit(step)
     schedule = schedules.Cosine(0.02, steps, warmup=3)
     losses = []
-    for i, (x, y) in enumerate(batches(steps, sizes)):
+    for i, (x, y) in enumerate(batches(steps, sizes, side)):
         optimizer.lr = schedule(i)
         losses.append(step(x, y).numpy())
     states = [*model.state_dict().values(), *optimizer.state_dict().values()]

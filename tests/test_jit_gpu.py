@@ -11,8 +11,8 @@ import pytest
 
 import tinygrad_cupy as tg
 from jit_runs import batches, trained, training
-from tinygrad_cupy import Tensor, backend
-from tinygrad_cupy.nn import optim
+from tinygrad_cupy import Tensor, backend, blas
+from tinygrad_cupy.nn import models, optim
 from tinygrad_cupy.ops import random
 
 pytestmark = pytest.mark.gpu
@@ -44,6 +44,20 @@ def test_500_captured_steps_equal_eager_ones() -> None:
         strict=True,
     ):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("precision", blas.PRECISIONS)
+@pytest.mark.parametrize("net", ["medium", "deep"])
+def test_a_seed_trains_the_nets_to_the_same_bits(net: str, precision: str) -> None:
+    """Run after run, captured or not, in each precision."""
+    tg.set_precision(precision)
+    first, *others = (
+        trained(20, (32, 32, 32, 7), jitted, optim.Adam, lambda: models.build(net), side=28)
+        for jitted in (False, False, True, True)
+    )
+    for other in others:
+        for one, two in zip(first, other, strict=True):
+            np.testing.assert_array_equal(one, two)
 
 
 def read_item(x: Tensor) -> Any:
