@@ -35,3 +35,16 @@ def test_every_file_that_is_named_exists() -> None:
     named = re.findall(r"`((?:tinygrad_cupy|tests|\.ci)/[\w/.]*)`", TEXT)
     assert named
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_no_line_of_a_kernel_passes_100_columns() -> None:
+    sources = [
+        path
+        for folder in ("tinygrad_cupy", "nn", "datasets")
+        for path in (ROOT / folder).rglob("*.*")
+        if path.suffix in (".cu", ".c", ".h")
+    ]
+    assert sources
+    for path in sources:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        assert [i for i, line in enumerate(lines, 1) if len(line) > 100] == [], path

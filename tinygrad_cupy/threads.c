@@ -1,5 +1,5 @@
-/* Threads that do a task's shares. Between tasks a thread watches for the next one for a while before
-   it sleeps: to wake a sleeping one takes longer than many a task. One caller at a time. */
+/* Threads that do a task's shares. Between tasks a thread watches for the next one for a while
+   before it sleeps: to wake a sleeping one takes longer than many a task. One caller at a time. */
 
 #include <pthread.h>
 #include <sched.h>

@@ -3,13 +3,14 @@
 // input gradient of a convolution with stride 1: the same product with the weights turned round.
 // Arrays are N, H, W, C in memory. See conv_tiles.cu for the patch.
 //
-// A block keeps its weights in shared memory. Its TEAMS of THREADS threads walk over the tiles, each
-// for itself and with a patch of its own: while one copies or stores, the other multiplies. (So do two
-// blocks of a multiprocessor, BLOCKS 2, where there is memory for their weights.) Channels are worked
-// on CB at a time; where the weights of all of them are too many to stay (RESIDENT 0), they are fetched
-// every time. Warps of a team: WARPS_M times WARPS / WARPS_M, each with 32 pixels and 8 * NT of the BN
-// output channels. How weights lie in shared memory, and how they are multiplied, is said by the file
-// that is compiled behind this one: conv_warps.cu or, for Hopper's tensor cores, conv_groups.cu.
+// A block keeps its weights in shared memory. Its TEAMS of THREADS threads walk over the tiles,
+// each for itself and with a patch of its own: while one copies or stores, the other multiplies.
+// (So do two blocks of a multiprocessor, BLOCKS 2, where there is memory for their weights.)
+// Channels are worked on CB at a time; where the weights of all of them are too many to stay
+// (RESIDENT 0), they are fetched every time. Warps of a team: WARPS_M times WARPS / WARPS_M, each
+// with 32 pixels and 8 * NT of the BN output channels. How weights lie in shared memory, and how
+// they are multiplied, is said by the file that is compiled behind this one: conv_warps.cu or, for
+// Hopper's tensor cores, conv_groups.cu.
 
 constexpr int ALL_THREADS = THREADS * TEAMS;
 constexpr int MT = 2;                        // 16-row tiles of a warp
@@ -21,18 +22,19 @@ constexpr int WORDS = CB / EACH;              // of a pixel
 static_assert(BM == WARPS_M * MT * 16, "tile");
 static_assert(RESIDENT || TEAMS == 1, "one team cannot change the other's weights");
 
-// Where word `word` (of CB channels) of a tap and output channel lies among the CHUNK words that weights
-// take in shared memory; and what has to follow their storing, before the barrier.
+// Where word `word` (of CB channels) of a tap and output channel lies among the CHUNK words that
+// weights take in shared memory; and what has to follow their storing, before the barrier.
 __device__ __forceinline__ int place_of_weight(int o, int word, int tap);
 __device__ __forceinline__ void weights_are_stored();
 
-// acc = the patch's pixels at `rows` (2 * MT of them, in words) times such weights, of which the warp
-// takes its 8 * NT output channels; plus what acc was, unless it is `fresh`.
-__device__ __forceinline__ void multiply_patch(float (*acc)[NT][4], const u32* patch, const int* rows,
-                                               const u32* weights, int warp_n, int wide, bool fresh);
+// acc = the patch's pixels at `rows` (2 * MT of them, in words) times such weights, of which the
+// warp takes its 8 * NT output channels; plus what acc was, unless it is `fresh`.
+__device__ __forceinline__ void multiply_patch(float (*acc)[NT][4], const u32* patch,
+                                               const int* rows, const u32* weights, int warp_n,
+                                               int wide, bool fresh);
 
-// A word of weights: of output channel o and the EACH channels from c on. w is (O, C, taps), or with
-// FLIP (C, O, taps).
+// A word of weights: of output channel o and the EACH channels from c on. w is (O, C, taps), or
+// with FLIP (C, O, taps).
 struct Weight {
     float at[EACH];
     __device__ __forceinline__ Weight(const float* w, int o, int c, int tap) {
@@ -50,10 +52,12 @@ struct Weight {
     }
 };
 
-// The weights of BN output channels from `output` on, all taps and CB channels from `channel` on, zeros
-// beyond the last. A warp takes an output channel: eight lanes neighbouring taps, neighbours in w too,
-// four times eight every second of eight words. All offsets but the lane's own are constants.
-__device__ __forceinline__ void load_weights(u32* weights, const float* w, int output, int channel) {
+// The weights of BN output channels from `output` on, all taps and CB channels from `channel` on,
+// zeros beyond the last. A warp takes an output channel: eight lanes neighbouring taps, neighbours
+// in w too, four times eight every second of eight words. All offsets but the lane's own are
+// constants.
+__device__ __forceinline__ void load_weights(u32* weights, const float* w, int output,
+                                             int channel) {
     constexpr int TAP_ROUNDS = (TAPS + 7) / 8, ALL = TAP_ROUNDS * ((WORDS + 7) / 8 * 2);
     constexpr int AHEAD = 16 / EACH;  // words that a lane reads together
     const int lane = threadIdx.x % 32;
@@ -64,13 +68,15 @@ __device__ __forceinline__ void load_weights(u32* weights, const float* w, int o
             Weight found[AHEAD];
 #pragma unroll
             for (int a = 0; a < AHEAD; ++a) {
-                const int half = (from + a) / TAP_ROUNDS, tap = (from + a) % TAP_ROUNDS * 8 + lane % 8;
+                const int half = (from + a) / TAP_ROUNDS,
+                          tap = (from + a) % TAP_ROUNDS * 8 + lane % 8;
                 const int word = half / 2 * 8 + lane / 8 * 2 + half % 2;
                 if (from + a < ALL) found[a] = Weight(w, output + o, channel + word * EACH, tap);
             }
 #pragma unroll
             for (int a = 0; a < AHEAD; ++a) {
-                const int half = (from + a) / TAP_ROUNDS, tap = (from + a) % TAP_ROUNDS * 8 + lane % 8;
+                const int half = (from + a) / TAP_ROUNDS,
+                          tap = (from + a) % TAP_ROUNDS * 8 + lane % 8;
                 const int word = half / 2 * 8 + lane / 8 * 2 + half % 2;
                 if (from + a < ALL && tap < TAPS && word < WORDS)
                     weights[place_of_weight(o, word, tap)] = found[a].packed();
@@ -95,7 +101,8 @@ __device__ __forceinline__ Eight read_eight(const float* from, int there) {
 #pragma unroll
         for (int k = 0; k < 8; k += 4) {
             const float4 four = k < there ? *(const float4*)(from + k) : make_float4(0, 0, 0, 0);
-            found.at[k] = four.x, found.at[k + 1] = four.y, found.at[k + 2] = four.z, found.at[k + 3] = four.w;
+            found.at[k] = four.x, found.at[k + 1] = four.y, found.at[k + 2] = four.z,
+            found.at[k + 3] = four.w;
         }
     } else {
 #pragma unroll
@@ -120,7 +127,8 @@ __device__ __forceinline__ void pack_patch(u32* patch, const float* x, int first
 #pragma unroll
         for (int a = 0; a < AHEAD; ++a) {
             const int i = start + a * THREADS;
-            if (i < count) *(uint4*)(patch + i / PIECES * STRIDE + i % PIECES * 4) = values[a].packed();
+            if (i < count)
+                *(uint4*)(patch + i / PIECES * STRIDE + i % PIECES * 4) = values[a].packed();
         }
     }
 }
@@ -161,9 +169,10 @@ __device__ __forceinline__ void wait_for_team(int team) {
 }
 
 extern "C" __global__ void __launch_bounds__(ALL_THREADS, BLOCKS)
-conv_forward(const float* __restrict__ x, const float* __restrict__ w, const float* __restrict__ bias,
-             float* __restrict__ y, u8* __restrict__ code, int images, int height, int width,
-             int out_height, int out_width, int pixels, int tiles, int capacity) {
+    conv_forward(const float* __restrict__ x, const float* __restrict__ w,
+                 const float* __restrict__ bias, float* __restrict__ y, u8* __restrict__ code,
+                 int images, int height, int width, int out_height, int out_width, int pixels,
+                 int tiles, int capacity) {
     extern __shared__ float4 memory[];
     __shared__ float biases[BN];
     u32* weights = (u32*)memory;
@@ -251,8 +260,8 @@ conv_forward(const float* __restrict__ x, const float* __restrict__ w, const flo
                     const int pixel = tile * BM + warp_m * MT * 16 + i * 8 + g;
                     const float* sum = acc[i / 2][j] + i % 2 * 2;
                     if (pixel < pixels)
-                        store_pair<float>(y + (size_t)pixel * OUTPUTS + o, activated(sum[0] + add.x),
-                                          activated(sum[1] + add.y), o);
+                        store_pair<float>(y + (size_t)pixel * OUTPUTS + o,
+                                          activated(sum[0] + add.x), activated(sum[1] + add.y), o);
                 }
             }
         }

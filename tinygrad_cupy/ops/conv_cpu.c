@@ -49,7 +49,7 @@ static Range rows_met(Int row, Int stride, Int padding, Int dilation, Int kernel
   return (Range){low, high < low ? low : least(high, kernel)};
 }
 
-/* --- sums over taps and input channels ---------------------------------------------------------- */
+/* --- sums over taps and input channels -------------------------------------------------------- */
 
 /* Where a row of output pixels finds its input: pixel p's window starts at at + p * by_pixel; from
    there on lie ``rows`` times ``columns`` runs of ``run`` floats. */
@@ -58,7 +58,8 @@ typedef struct {
   Int by_pixel, rows, by_row, columns, by_column, run;
 } Window;
 
-INLINE void tile(const int pixels, const int vectors, Window x, const float *w, float *out, Int pitch)
+INLINE void tile(
+    const int pixels, const int vectors, Window x, const float *w, float *out, Int pitch)
 {
   Vector sum[TILE][2];
   for (int p = 0; p < pixels; p++)
@@ -136,7 +137,7 @@ static Window window_at(const float *image, Int line, Int pitch, const Conv *s, 
   return x;
 }
 
-/* --- forward ------------------------------------------------------------------------------------ */
+/* --- forward ---------------------------------------------------------------------------------- */
 
 /* Floats of scratch that `conv_forward` needs. */
 Int conv_forward_scratch(const Conv *s)
@@ -179,7 +180,7 @@ void conv_forward(
 }
 TASK(conv_forward, 5)
 
-/* --- backward ----------------------------------------------------------------------------------- */
+/* --- backward --------------------------------------------------------------------------------- */
 
 /* dw[k] += sum over output pixels of x[k] * g, for ``size`` neighbouring inputs k of a tap. */
 INLINE void weight_tile(

@@ -12,7 +12,8 @@ constexpr int THREADS = 256;
 constexpr int TAPS = KH * KW, DEPTH = TAPS * CHANNELS;
 
 // x at a pixel; zero outside of the image.
-__device__ __forceinline__ float pixel_of(const float* image, int h, int w, int c, int height, int width) {
+__device__ __forceinline__ float pixel_of(const float* image, int h, int w, int c, int height,
+                                          int width) {
     bool inside = (PADH == 0 || (u32)h < (u32)height) && (u32)w < (u32)width;
     return inside ? __ldg(image + (h * width + w) * CHANNELS + c) : 0.0f;
 }
@@ -22,21 +23,24 @@ __device__ __forceinline__ float pixel_of(const float* image, int h, int w, int 
 constexpr int O4 = (OUTPUTS + 3) / 4;
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-few_forward(const float* __restrict__ x, const float* __restrict__ w, const float* __restrict__ bias,
-            float* __restrict__ y, u8* __restrict__ code, int images, int height, int width,
-            int out_height, int out_width) {
+    few_forward(const float* __restrict__ x, const float* __restrict__ w,
+                const float* __restrict__ bias, float* __restrict__ y, u8* __restrict__ code,
+                int images, int height, int width, int out_height, int out_width) {
     __shared__ float4 weights[DEPTH * O4];
     for (int i = threadIdx.x; i < DEPTH * O4 * 4; i += THREADS) {
         int o = i % (O4 * 4), k = i / (O4 * 4), tap = k / CHANNELS, c = k % CHANNELS;
         ((float*)weights)[i] = o < OUTPUTS ? w[(o * CHANNELS + c) * TAPS + tap] : 0;
     }
     __syncthreads();
-    const int across = POOL ? out_width / 2 : (out_width + 3) / 4, down = POOL ? out_height / 2 : out_height;
+    const int across = POOL ? out_width / 2 : (out_width + 3) / 4,
+              down = POOL ? out_height / 2 : out_height;
     const long long count = (long long)images * down * across * O4;
-    for (long long i = (long long)blockIdx.x * THREADS + threadIdx.x; i < count; i += (long long)gridDim.x * THREADS) {
+    for (long long i = (long long)blockIdx.x * THREADS + threadIdx.x; i < count;
+         i += (long long)gridDim.x * THREADS) {
         const int o4 = i % O4;
         const int place = (int)(i / O4);
-        const int column = place % across, line = place / across, row = line % down, n = line / down;
+        const int column = place % across, line = place / across, row = line % down,
+                  n = line / down;
         const float* image = x + (size_t)n * height * width * CHANNELS;
         const int h0 = (POOL ? 2 * row : row) * SH - PADH, v0 = (POOL ? 2 : 4) * column * SW - PADW;
         float acc[4][4] = {};
@@ -49,9 +53,11 @@ few_forward(const float* __restrict__ x, const float* __restrict__ w, const floa
             for (int r = 0; r < ROWS; ++r) {
                 float a[COLUMNS];
 #pragma unroll
-                for (int v = 0; v < COLUMNS; ++v) a[v] = pixel_of(image, h0 + r, v0 + v, c, height, width);
+                for (int v = 0; v < COLUMNS; ++v)
+                    a[v] = pixel_of(image, h0 + r, v0 + v, c, height, width);
 #pragma unroll
-                for (int part = 0; part < (POOL ? 2 : 1); ++part) {  // of the window of the max-pool
+                for (int part = 0; part < (POOL ? 2 : 1);
+                     ++part) {  // of the window of the max-pool
                     const int below = r - part * SH;
                     if (below < 0 || below % DH || below / DH >= KH) continue;
 #pragma unroll
@@ -81,7 +87,8 @@ few_forward(const float* __restrict__ x, const float* __restrict__ w, const floa
             for (int o = 0; o < 4; ++o) {
                 best[o] = acc[0][o], winner[o] = 0;
                 for (int p = 1; p < 4; ++p)
-                    if (!isnan(best[o]) && !(acc[p][o] <= best[o])) best[o] = acc[p][o], winner[o] = p;
+                    if (!isnan(best[o]) && !(acc[p][o] <= best[o]))
+                        best[o] = acc[p][o], winner[o] = p;
                 if (RELU && !(best[o] > 0)) winner[o] = 4;
             }
             const size_t at = (size_t)place * OUTPUTS + 4 * o4;
@@ -89,13 +96,16 @@ few_forward(const float* __restrict__ x, const float* __restrict__ w, const floa
                 *(float4*)(y + at) = make_float4(best[0], best[1], best[2], best[3]);
                 *(uchar4*)(code + at) = make_uchar4(winner[0], winner[1], winner[2], winner[3]);
             } else {
-                for (int o = 0; o < 4 && 4 * o4 + o < OUTPUTS; ++o) y[at + o] = best[o], code[at + o] = winner[o];
+                for (int o = 0; o < 4 && 4 * o4 + o < OUTPUTS; ++o)
+                    y[at + o] = best[o], code[at + o] = winner[o];
             }
         } else {
 #pragma unroll
             for (int p = 0; p < 4; ++p) {
                 if (4 * column + p >= out_width) break;
-                const size_t at = (((size_t)n * out_height + row) * out_width + 4 * column + p) * OUTPUTS + 4 * o4;
+                const size_t at =
+                    (((size_t)n * out_height + row) * out_width + 4 * column + p) * OUTPUTS +
+                    4 * o4;
                 if (OUTPUTS % 4 == 0)
                     *(float4*)(y + at) = make_float4(acc[p][0], acc[p][1], acc[p][2], acc[p][3]);
                 else
@@ -204,7 +214,8 @@ __device__ __forceinline__ void add_window(float (*acc)[OV], const float* image,
         for (int r = 0; r < ROWS; ++r) {
             float a[COLUMNS];
 #pragma unroll
-            for (int v = 0; v < COLUMNS; ++v) a[v] = pixel_of(image, h0 + r, v0 + v, c, height, width);
+            for (int v = 0; v < COLUMNS; ++v)
+                a[v] = pixel_of(image, h0 + r, v0 + v, c, height, width);
 #pragma unroll
             for (int p = 0; p < 4; ++p) {
                 const int below = r - p / 2 * SH, kh = below / DH;
@@ -227,7 +238,8 @@ few_weight(const float* __restrict__ x, const float* __restrict__ grad, const fl
     __shared__ float sums[AT_ONCE][THREADS];
     const int group = threadIdx.x % GROUPS, slot = threadIdx.x / GROUPS, output = group * OV;
     const int down = GRAD == 2 ? out_height / 2 : out_height;
-    const int wide = GRAD == 2 ? out_width / 2 : out_width, across = GRAD == 2 ? wide : (wide + 3) / 4;
+    const int wide = GRAD == 2 ? out_width / 2 : out_width,
+              across = GRAD == 2 ? wide : (wide + 3) / 4;
     const int count = images * down * across;
     float acc[DEPTH + 1][OV] = {};
     if (slot < LANES)
@@ -237,7 +249,8 @@ few_weight(const float* __restrict__ x, const float* __restrict__ grad, const fl
             const float* image = x + (size_t)n * height * width * CHANNELS;
             const size_t at = ((size_t)line * wide + column) * OUTPUTS + output;
             if (GRAD == 2)
-                add_window(acc, image, grad + at, code + at, 2 * row, 2 * column, output, height, width);
+                add_window(acc, image, grad + at, code + at, 2 * row, 2 * column, output, height,
+                           width);
             else
                 add_strip(acc, image, grad + at, y + at, row, column, output, height, width, wide);
         }

@@ -1,4 +1,5 @@
-// The gradient of a convolution's output from that of conv -> ReLU -> max-pool. All arrays N, H, W, C.
+// The gradient of a convolution's output from that of conv -> ReLU -> max-pool. All arrays N, H, W,
+// C.
 
 typedef unsigned char u8;
 
@@ -8,17 +9,19 @@ extern "C" __global__ void gate_relu(const float* __restrict__ grad, const float
     const long long i = ((long long)blockIdx.x * blockDim.x + threadIdx.x) * 4;
     if (i + 4 <= count) {
         const float4 g = *(const float4*)(grad + i), v = *(const float4*)(y + i);
-        *(float4*)(out + i) = make_float4(v.x > 0 ? g.x : 0, v.y > 0 ? g.y : 0, v.z > 0 ? g.z : 0, v.w > 0 ? g.w : 0);
+        *(float4*)(out + i) =
+            make_float4(v.x > 0 ? g.x : 0, v.y > 0 ? g.y : 0, v.z > 0 ? g.z : 0, v.w > 0 ? g.w : 0);
     } else {
         for (long long k = i; k < count; ++k) out[k] = y[k] > 0 ? grad[k] : 0;
     }
 }
 
-// grad (N, PH, PW, C) put where code says in each 2 x 2 window of out (N, H, W, C), zeros elsewhere.
-// A thread writes the window of one pooled element, or of four neighbouring channels; the rows and
-// columns that no window covers are zeros too.
+// grad (N, PH, PW, C) put where code says in each 2 x 2 window of out (N, H, W, C), zeros
+// elsewhere. A thread writes the window of one pooled element, or of four neighbouring channels;
+// the rows and columns that no window covers are zeros too.
 template <class Value, class Code, int WIDTH>
-__device__ void open_pool(const float* grad, const u8* code, float* out, int images, int height, int width, int channels) {
+__device__ void open_pool(const float* grad, const u8* code, float* out, int images, int height,
+                          int width, int channels) {
     const int down = (height + 1) / 2, across = (width + 1) / 2, pieces = channels / WIDTH;
     const long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= (long long)images * down * across * pieces) return;
@@ -30,7 +33,8 @@ __device__ void open_pool(const float* grad, const u8* code, float* out, int ima
     alignas(4) u8 at[WIDTH];
     const bool covered = row < pooled_height && column < pooled_width;
     if (covered) {
-        const size_t from = (((size_t)n * pooled_height + row) * pooled_width + column) * channels + piece * WIDTH;
+        const size_t from =
+            (((size_t)n * pooled_height + row) * pooled_width + column) * channels + piece * WIDTH;
         *(Value*)g = *(const Value*)(grad + from);
         *(Code*)at = *(const Code*)(code + from);
     }
@@ -41,15 +45,18 @@ __device__ void open_pool(const float* grad, const u8* code, float* out, int ima
         alignas(16) float v[WIDTH];
 #pragma unroll
         for (int k = 0; k < WIDTH; ++k) v[k] = covered && at[k] == p ? g[k] : 0;
-        *(Value*)(out + (((size_t)n * height + h) * width + w) * channels + piece * WIDTH) = *(Value*)v;
+        *(Value*)(out + (((size_t)n * height + h) * width + w) * channels + piece * WIDTH) =
+            *(Value*)v;
     }
 }
 
-extern "C" __global__ void gate_pool4(const float* __restrict__ grad, const u8* __restrict__ code, float* __restrict__ out,
-                                      int images, int height, int width, int channels) {
+extern "C" __global__ void gate_pool4(const float* __restrict__ grad, const u8* __restrict__ code,
+                                      float* __restrict__ out, int images, int height, int width,
+                                      int channels) {
     open_pool<float4, uchar4, 4>(grad, code, out, images, height, width, channels);
 }
-extern "C" __global__ void gate_pool1(const float* __restrict__ grad, const u8* __restrict__ code, float* __restrict__ out,
-                                      int images, int height, int width, int channels) {
+extern "C" __global__ void gate_pool1(const float* __restrict__ grad, const u8* __restrict__ code,
+                                      float* __restrict__ out, int images, int height, int width,
+                                      int channels) {
     open_pool<float, u8, 1>(grad, code, out, images, height, width, channels);
 }

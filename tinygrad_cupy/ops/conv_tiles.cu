@@ -10,9 +10,9 @@
 // different banks (conv_plans.py).
 //
 // Macros: CHANNELS of the input, OUTPUTS channels, KH KW SH SW PADH PADW DH DW the geometry, CB how
-// many channels are worked on at once (a multiple of 8), STRIDE, BM pixels of a tile, POOL whether pixels
-// are numbered by the windows of a 2 x 2 max-pool: eight windows' first pixels, their second ones,
-// third and fourth, then the next eight windows; PRECISION 0 float32, 1 TF32, 2 bfloat16.
+// many channels are worked on at once (a multiple of 8), STRIDE, BM pixels of a tile, POOL whether
+// pixels are numbered by the windows of a 2 x 2 max-pool: eight windows' first pixels, their second
+// ones, third and fourth, then the next eight windows; PRECISION 0 float32, 1 TF32, 2 bfloat16.
 
 typedef unsigned int u32;
 typedef unsigned char u8;
@@ -21,7 +21,8 @@ constexpr int THREADS = 256, WARPS = THREADS / 32;
 constexpr int TAPS = KH * KW;
 constexpr int VECTOR = CHANNELS % 4 == 0 ? 4 : 1;  // floats of one asynchronous copy
 
-// Division by a number that stays the same, as a product (Granlund & Montgomery 1994): n below 2^31.
+// Division by a number that stays the same, as a product (Granlund & Montgomery 1994): n below
+// 2^31.
 struct Divisor {
     u32 factor;
     int value, shift;
@@ -68,12 +69,16 @@ __device__ __forceinline__ void copy_async(u32* to, const float* from, bool want
     u32 address = (u32)__cvta_generic_to_shared(to);
     int bytes = wanted ? 4 * FLOATS : 0;  // the rest is filled with zeros
     if (FLOATS == 4)
-        asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from), "r"(bytes));
+        asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from),
+                     "r"(bytes));
     else
-        asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(address), "l"(from), "r"(bytes));
+        asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(address), "l"(from),
+                     "r"(bytes));
 }
 __device__ __forceinline__ void copies_end_group() { asm volatile("cp.async.commit_group;"); }
-__device__ __forceinline__ void copies_wait() { asm volatile("cp.async.wait_group 0;" ::: "memory"); }
+__device__ __forceinline__ void copies_wait() {
+    asm volatile("cp.async.wait_group 0;" ::: "memory");
+}
 
 __device__ __forceinline__ u32 to_bf16(float low, float high) {
     u32 both;
@@ -136,22 +141,22 @@ __device__ __forceinline__ void multiply_tf32(float* c, const float* a, const fl
 }
 // The same with the two k of a lane packed into one register each: a(g), a(g + 8), b.
 __device__ __forceinline__ void multiply_bf16(float* c, u32 a0, u32 a1, u32 b) {
-    asm(
-        "mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
+    asm("mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, "
+        "{%0,%1,%2,%3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
         : "r"(a0), "r"(a1), "r"(b));
 }
 // Twice as deep: a(g), a(g + 8) of the first eight k, then of the second; b likewise.
 __device__ __forceinline__ void multiply_bf16_deep(float* c, const u32* a, const u32* b) {
-    asm(
-        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+        "{%8,%9}, "
         "{%0,%1,%2,%3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-// Four (or, from lanes 0 to 15, two) 8 x 8 matrices of bfloat16, turned over: lane l names row l % 8
-// of matrix l / 8 and gets of each the two rows 2t and 2t + 1 at column g.
+// Four (or, from lanes 0 to 15, two) 8 x 8 matrices of bfloat16, turned over: lane l names row l %
+// 8 of matrix l / 8 and gets of each the two rows 2t and 2t + 1 at column g.
 __device__ __forceinline__ void load_turned(u32* found, const u32* row, bool four) {
     const u32 address = (u32)__cvta_generic_to_shared(row);
     if (four)

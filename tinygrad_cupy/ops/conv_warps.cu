@@ -1,9 +1,10 @@
 // The products of conv.cu warp by warp: mma.sync, or in float32 plain multiply-adds.
 //
-// Weights lie WEIGHT_STRIDE words apart for each output channel and of these TAP_STRIDE for each tap.
+// Weights lie WEIGHT_STRIDE words apart for each output channel and of these TAP_STRIDE for each
+// tap.
 
-// Without tensor cores a lane wants output channels 2t and 2t + 1: apart by four rows, so that the lanes'
-// rows are in different banks.
+// Without tensor cores a lane wants output channels 2t and 2t + 1: apart by four rows, so that the
+// lanes' rows are in different banks.
 __device__ __forceinline__ int place_of_weight(int o, int word, int tap) {
     const int row = PRECISION == 0 ? o / 8 * 8 + o % 2 * 4 + o / 2 % 4 : o;
     return row * WEIGHT_STRIDE + tap * TAP_STRIDE + word;
@@ -11,9 +12,9 @@ __device__ __forceinline__ int place_of_weight(int o, int word, int tap) {
 
 __device__ __forceinline__ void weights_are_stored() {}
 
-__device__ __forceinline__ void multiply_patch(float (*acc)[NT][4], const u32* patch, const int* rows,
-                                               const u32* weights, int warp_n, int wide,
-                                               bool fresh) {
+__device__ __forceinline__ void multiply_patch(float (*acc)[NT][4], const u32* patch,
+                                               const int* rows, const u32* weights, int warp_n,
+                                               int wide, bool fresh) {
 #pragma unroll
     for (int i = 0; i < MT; ++i)
 #pragma unroll
@@ -37,7 +38,8 @@ __device__ __forceinline__ void multiply_patch(float (*acc)[NT][4], const u32* p
 #pragma unroll
                     for (int j = 0; j < NT; ++j)
 #pragma unroll
-                        for (int e = 0; e < 2; ++e) {  // output channels 2t and 2t + 1, see place_of
+                        for (int e = 0; e < 2;
+                             ++e) {  // output channels 2t and 2t + 1, see place_of
                             const u32* row = b_tap + (8 * j + 4 * e + t) * WEIGHT_STRIDE;
                             const float4 b = *(const float4*)(row + k);
 #pragma unroll
@@ -97,7 +99,8 @@ __device__ __forceinline__ void multiply_patch(float (*acc)[NT][4], const u32* p
                     for (int j = 0; j < NT; ++j) {
                         const u32 b = b_tap[8 * j * WEIGHT_STRIDE + k];
 #pragma unroll
-                        for (int i = 0; i < MT; ++i) multiply_bf16(acc[i][j], a[2 * i], a[2 * i + 1], b);
+                        for (int i = 0; i < MT; ++i)
+                            multiply_bf16(acc[i][j], a[2 * i], a[2 * i + 1], b);
                     }
                 }
             }

@@ -1,12 +1,13 @@
-// The weight gradient of a convolution, dw (O, taps * C) = g (pixels, O) transposed times windows of
-// x, and the bias gradient, the column sums of g. Arrays are N, H, W, C in memory. See conv_tiles.cu
-// for the patch of x; the tile of g lies beside it, a row of GRAD_STRIDE words for each pixel.
+// The weight gradient of a convolution, dw (O, taps * C) = g (pixels, O) transposed times windows
+// of x, and the bias gradient, the column sums of g. Arrays are N, H, W, C in memory. See
+// conv_tiles.cu for the patch of x; the tile of g lies beside it, a row of GRAD_STRIDE words for
+// each pixel.
 //
-// A block takes BO output channels, and of the taps * CB columns a part (blockIdx.y), and walks over
-// tiles of pixels, all in registers until it is done. In bfloat16 a tile arrives as floats and is packed
-// into pairs of channels before it is multiplied. Every block writes its sums to memory of its
-// own; conv_weight_sum adds them up in a fixed order. Warps: WARPS_O times WARPS / WARPS_O, each
-// with 16 * MT output channels and NT times 8 columns.
+// A block takes BO output channels, and of the taps * CB columns a part (blockIdx.y), and walks
+// over tiles of pixels, all in registers until it is done. In bfloat16 a tile arrives as floats and
+// is packed into pairs of channels before it is multiplied. Every block writes its sums to memory
+// of its own; conv_weight_sum adds them up in a fixed order. Warps: WARPS_O times WARPS / WARPS_O,
+// each with 16 * MT output channels and NT times 8 columns.
 
 constexpr int WARPS_N = WARPS / WARPS_O;
 constexpr int BO = WARPS_O * MT * 16;
@@ -18,9 +19,10 @@ constexpr int COLUMN_TILES = TAPS * CB / 8;  // of one chunk of channels
 constexpr int COLUMN_BLOCKS = (COLUMN_TILES + WARPS_N * NT - 1) / (WARPS_N * NT);
 
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
-conv_weight(const float* __restrict__ x, const float* __restrict__ grad, float* __restrict__ partial,
-            float* __restrict__ bias_partial, int images, int height, int width, int out_height,
-            int out_width, int pixels, int tiles, int capacity) {
+    conv_weight(const float* __restrict__ x, const float* __restrict__ grad,
+                float* __restrict__ partial, float* __restrict__ bias_partial, int images,
+                int height, int width, int out_height, int out_width, int pixels, int tiles,
+                int capacity) {
     extern __shared__ float4 memory[];
     u32* patches = (u32*)memory;
     u32* grads = patches + BUFFERS * capacity;                 // (BM, BO) each
@@ -39,7 +41,8 @@ conv_weight(const float* __restrict__ x, const float* __restrict__ grad, float* 
     };
     auto rows_of = [&](int tile) -> Rows {
         const int first = place(tile * BM, size).row;
-        return {first, place(min(tile * BM + BM, pixels) - 1, size).row + (KH - 1) * DH - first + 1};
+        return {first,
+                place(min(tile * BM + BM, pixels) - 1, size).row + (KH - 1) * DH - first + 1};
     };
     auto find_places = [&](int tile, int* to) {
         const int first = rows_of(tile).first;
@@ -64,20 +67,24 @@ conv_weight(const float* __restrict__ x, const float* __restrict__ grad, float* 
         if (!PACKED) find_places(tile, places + buffer * BM);
         copies_end_group();
     };
-    float sums[PACKED ? 4 : 2 * MT] = {};  // of g: of the channels that a thread packs, or multiplies
+    float sums[PACKED ? 4 : 2 * MT] =
+        {};  // of g: of the channels that a thread packs, or multiplies
     auto pack = [&](int tile) {
         constexpr int PIECES = CB / 4, GRAD_PIECES = BO / 4;  // of a pixel
         const int count = rows_of(tile).count * wide * PIECES;
 #pragma unroll 4
         for (int i = threadIdx.x; i < count; i += THREADS) {
             const float4 v = ((const float4*)raw_patch)[i];
-            *(uint2*)(patches + i / PIECES * STRIDE + i % PIECES * 2) = {to_bf16(v.x, v.y), to_bf16(v.z, v.w)};
+            *(uint2*)(patches + i / PIECES * STRIDE + i % PIECES * 2) = {to_bf16(v.x, v.y),
+                                                                         to_bf16(v.z, v.w)};
         }
 #pragma unroll 4
         for (int i = threadIdx.x; i < BM * GRAD_PIECES; i += THREADS) {
             const float4 v = ((const float4*)raw_grads)[i];
-            *(uint2*)(grads + i / GRAD_PIECES * GRAD_STRIDE + i % GRAD_PIECES * 2) = {to_bf16(v.x, v.y), to_bf16(v.z, v.w)};
-            sums[0] += v.x, sums[1] += v.y, sums[2] += v.z, sums[3] += v.w;  // the same four every time
+            *(uint2*)(grads + i / GRAD_PIECES * GRAD_STRIDE + i % GRAD_PIECES * 2) = {
+                to_bf16(v.x, v.y), to_bf16(v.z, v.w)};
+            sums[0] += v.x, sums[1] += v.y, sums[2] += v.z,
+                sums[3] += v.w;  // the same four every time
         }
         find_places(tile, places);
     };
@@ -86,7 +93,9 @@ conv_weight(const float* __restrict__ x, const float* __restrict__ grad, float* 
 #pragma unroll
     for (int j = 0; j < NT; ++j) {
         int tile = (column_block * WARPS_N + warp_n) * NT + j;
-        if (PACKED) tile += lane / 16;  // of the two that load_turned takes; columns[1], [3] ... are not read
+        if (PACKED)
+            tile +=
+                lane / 16;  // of the two that load_turned takes; columns[1], [3] ... are not read
         int tap = min(tile / (CB / 8), TAPS - 1), c = tile % (CB / 8) * 8;
         columns[j] = (tap / KW * DH * wide + tap % KW * DW) * STRIDE;
         columns[j] += PACKED ? c / 2 : PRECISION == 0 ? c + 2 * t : c + g;
@@ -162,7 +171,8 @@ conv_weight(const float* __restrict__ x, const float* __restrict__ grad, float* 
 #pragma unroll 2
             for (int k = 0; k < BM; k += 16) {
                 u32 a[MT][4];
-                const u32* row = packed_rows + (k + lane / 16 * 8 + lane % 8) * GRAD_STRIDE + lane / 8 % 2 * 4;
+                const u32* row =
+                    packed_rows + (k + lane / 16 * 8 + lane % 8) * GRAD_STRIDE + lane / 8 % 2 * 4;
                 const u32* pixel = packed_patch + at[k + lane % 16];
 #pragma unroll
                 for (int i = 0; i < MT; ++i) load_turned(a[i], row + (warp_o * MT + i) * 8, true);
@@ -173,7 +183,8 @@ conv_weight(const float* __restrict__ x, const float* __restrict__ grad, float* 
 #pragma unroll
                     for (int n = 0; n < 2 && j + n < NT; ++n)
 #pragma unroll
-                        for (int i = 0; i < MT; ++i) multiply_bf16_deep(acc[i][j + n], a[i], b + 2 * n);
+                        for (int i = 0; i < MT; ++i)
+                            multiply_bf16_deep(acc[i][j + n], a[i], b + 2 * n);
                 }
             }
         }
@@ -201,11 +212,13 @@ conv_weight(const float* __restrict__ x, const float* __restrict__ grad, float* 
     }
     if (PACKED) {
         if (column_block != 0 || channel != 0) return;  // all threads of the block
-        constexpr int PIECES = BO / 4;  // a thread has seen four channels from 4 * (its number % PIECES) on
+        constexpr int PIECES =
+            BO / 4;  // a thread has seen four channels from 4 * (its number % PIECES) on
         __shared__ float of_warps[WARPS][BO];
 #pragma unroll
         for (int k = 0; k < 4; ++k) {
-            for (int apart = 16; apart >= PIECES; apart /= 2) sums[k] += __shfl_xor_sync(0xffffffffu, sums[k], apart);
+            for (int apart = 16; apart >= PIECES; apart /= 2)
+                sums[k] += __shfl_xor_sync(0xffffffffu, sums[k], apart);
             if (lane < PIECES) of_warps[threadIdx.x / 32][lane * 4 + k] = sums[k];
         }
         __syncthreads();

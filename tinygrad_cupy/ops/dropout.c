@@ -57,6 +57,7 @@ void dropout_keep(
 {
   (void)scratch;
   EACH_PART (share, part)
-    for (Int i = part * share->each; i < part_end(share, part); i++) y[i] = x[i] * mask[i] * s->scale;
+    for (Int i = part * share->each; i < part_end(share, part); i++)
+      y[i] = x[i] * mask[i] * s->scale;
 }
 TASK(dropout_keep, 3)

@@ -1,7 +1,7 @@
 // Softmax cross-entropy: one launch forward, reduction and all, and one backward.
 //
-// LANES threads, a power of 2, share a row of logits (rows, classes). Nothing of the softmax is kept:
-// the backward computes it again, which costs less than reading it.
+// LANES threads, a power of 2, share a row of logits (rows, classes). Nothing of the softmax is
+// kept: the backward computes it again, which costs less than reading it.
 
 typedef long long i64;
 typedef unsigned char u8;
@@ -128,7 +128,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     if (threadIdx.x) return;
     const double by = REDUCTION == MEAN && count > 0 ? count : 1;
     *divisor = by;
-    *losses = REDUCTION == MEAN && !count ? nan("") : sum / by;  // a mean over nothing, as in PyTorch
+    *losses =
+        REDUCTION == MEAN && !count ? nan("") : sum / by;  // a mean over nothing, as in PyTorch
 }
 
 // Gives found (rows, classes): (softmax(logits) - q) · grad / divisor. grad is (rows) without a

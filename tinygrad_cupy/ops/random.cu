@@ -179,8 +179,9 @@ drop_channels_last(const float* __restrict__ x, float* __restrict__ y, u8* __res
     end(stream, state, images * channels * pixels);
 }
 
-// y = x * mask * scale for a mask that was drawn, x and mask in C order, y stored N, H, W, C. Of four
-// pixels in a row of one channel a thread each, neighbouring threads have neighbouring channels.
+// y = x * mask * scale for a mask that was drawn, x and mask in C order, y stored N, H, W, C. Of
+// four pixels in a row of one channel a thread each, neighbouring threads have neighbouring
+// channels.
 extern "C" __global__ void __launch_bounds__(THREADS)
 keep_channels_last(const float* __restrict__ x, const u8* __restrict__ mask,
                    float* __restrict__ y, long long images, int channels, int pixels,

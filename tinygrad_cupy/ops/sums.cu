@@ -1,8 +1,9 @@
 // Sums of the columns of a matrix, the gradient of a bias above all; and with them, for a fully
 // connected layer, the gradient behind ReLU.
 //
-// Blocks are 32 columns wide and 8 rows high, and walk down a part of the rows. Each leaves the sums
-// of its part; the block that comes last adds them up, in order, so that every run gives the same.
+// Blocks are 32 columns wide and 8 rows high, and walk down a part of the rows. Each leaves the
+// sums of its part; the block that comes last adds them up, in order, so that every run gives the
+// same.
 
 #ifndef TYPE
 #define TYPE float
