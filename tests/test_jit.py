@@ -89,6 +89,20 @@ def test_forgetting(place: str) -> None:
     assert [double(x).item() for _ in range(3)] == [2, 2, 2]
 
 
+def test_memory_is_counted_between_the_calls_of_other_threads(place: str) -> None:
+    double = tg.jit(lambda x: x * 2)
+    for _ in range(2):
+        double(Tensor([1.0]))
+    counted: list[int] = []
+    thread = threading.Thread(target=lambda: counted.append(double.memory_bytes))
+    with double._lock:  # as during a call
+        thread.start()
+        thread.join(0.1)
+        assert not counted
+    thread.join()
+    assert counted[0] > 0
+
+
 @pytest.mark.filterwarnings("ignore:.*ran eagerly")
 def test_the_signatures_called_last_are_remembered(place: str) -> None:
     scale = tg.jit(lambda x, factor: x * factor)

@@ -70,12 +70,35 @@ def test_a_gradient_of_another_kind_is_captured_for_anew(place: str) -> None:
             assert w.grad.dtype == np.dtype(dtype)
 
 
+def test_a_gradient_of_an_argument_of_another_kind_is_captured_for_anew(place: str) -> None:
+    w = Tensor([2.0, 3.0], requires_grad=True)
+    step = tg.jit(lambda w: (w * 10).sum().backward())
+    for grad in (Tensor([1.0, 1.0]), Tensor([1.0, 1.0], dtype="float64"), Tensor([[1.0, 1.0]] * 3)):
+        for _ in range(3):
+            w.grad = grad.clone()
+            step(w)
+            assert w.grad is not None
+            assert (w.grad.shape, w.grad.dtype) == (grad.shape, grad.dtype)
+            assert set(values(w.grad)) == {11}
+
+
 def test_zeros_of_either_sign_are_different_numbers(place: str) -> None:
     inverse = tg.jit(lambda x, by: 1 / (x * by))
     with np.errstate(divide="ignore"):
         for _ in range(3):
-            assert inverse(Tensor([1.0]), 0.0).item() == np.inf
-            assert inverse(Tensor([1.0]), -0.0).item() == -np.inf
+            for kind in (float, np.float32, np.float64):
+                assert inverse(Tensor([1.0]), kind("0.0")).item() == np.inf
+                assert inverse(Tensor([1.0]), kind("-0.0")).item() == -np.inf
+
+
+def test_numbers_of_the_same_bits_share_a_capture(place: str) -> None:
+    scale = tg.jit(lambda x, by, power: x * by)
+    for kind in (float, np.float32, np.float64):
+        for _ in range(3):
+            assert np.isnan(scale(Tensor([1.0]), kind("nan"), complex(0.0, float("nan"))).item())
+    assert len(scale._variants) == 3
+    scale(Tensor([1.0]), kind("nan"), complex(-0.0, float("nan")))
+    assert len(scale._variants) == 4
 
 
 def test_no_grad_and_dtypes_have_captures_of_their_own(place: str) -> None:

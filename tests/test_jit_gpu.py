@@ -11,7 +11,7 @@ import pytest
 
 import tinygrad_cupy as tg
 from jit_runs import batches, trained, training
-from tinygrad_cupy import Tensor, backend, blas
+from tinygrad_cupy import Tensor, backend, blas, graph
 from tinygrad_cupy.nn import models, optim
 from tinygrad_cupy.ops import random
 
@@ -46,13 +46,14 @@ def test_500_captured_steps_equal_eager_ones() -> None:
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("steps", [30, pytest.param(500, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("precision", blas.PRECISIONS)
 @pytest.mark.parametrize("net", ["medium", "deep"])
-def test_a_seed_trains_the_nets_to_the_same_bits(net: str, precision: str) -> None:
+def test_a_seed_trains_the_nets_to_the_same_bits(net: str, precision: str, steps: int) -> None:
     """Run after run, captured or not, in each precision."""
     tg.set_precision(precision)
     first, *others = (
-        trained(20, (32, 32, 32, 7), jitted, optim.Adam, lambda: models.build(net), side=28)
+        trained(steps, (32, 32, 32, 7), jitted, optim.Adam, lambda: models.build(net), side=28)
         for jitted in (False, False, True, True)
     )
     for other in others:
@@ -154,6 +155,15 @@ def test_an_upload_by_cupy_itself_is_noticed_in_the_capture(values: Any) -> None
     assert cupy().asarray([1, 2]).get().tolist() == [1, 2]
     assert tg.jit(lambda x: x * 2)(x).tolist() == [2, 4]
     assert upload(x).tolist() == expected
+
+
+def test_a_copy_never_writes_beyond_its_target() -> None:
+    memory = cupy().zeros(8, np.float32)
+    graph.copy(cupy().arange(4, dtype=np.float64), memory[:4])
+    assert memory.tolist() == [0, 1, 2, 3, 0, 0, 0, 0]
+    with pytest.raises(ValueError, match=r"(?i)shape|broadcast"):
+        graph.copy(cupy().ones(6, np.float32), memory[:4])
+    assert memory.tolist() == [0, 1, 2, 3, 0, 0, 0, 0]
 
 
 def test_pinned_memory_stays_with_the_users_allocator() -> None:

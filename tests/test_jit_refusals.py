@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -128,6 +129,32 @@ def test_a_written_argument_that_shares_memory_with_another_is_refused(
     other = Tensor([5.0, 6.0, 7.0])
     for _ in range(3):
         assert step(x, other).tolist() == [5, 6, 7]
+    with pytest.raises(RuntimeError, match="pass one of them only"):  # by a replay
+        step(x, alias(x))
+    assert x.tolist() == [4, 4, 4]
+
+
+def test_written_arguments_may_lie_side_by_side(place: str) -> None:
+    @tg.jit
+    def step(x: Tensor, y: Tensor) -> Tensor:
+        x.assign_(x + 1)
+        return y * 1
+
+    both = Tensor([0.0, 0.0, 7.0, 8.0])
+    for _ in range(4):
+        assert step(both[:2], both[2:]).tolist() == [7, 8]
+    assert both.tolist() == [4, 4, 7, 8]
+
+
+def test_arrays_among_the_arguments_that_share_memory_are_refused(place: str) -> None:
+    @tg.jit
+    def step(x: Tensor, array: Any) -> None:
+        x.assign_(x + 1)
+
+    x = Tensor([0.0, 0.0])
+    step(x, x.data)
+    with pytest.raises(RuntimeError, match="shares memory with another argument"):
+        step(x, x.data)
 
 
 def test_a_hyperparameter_that_is_set_inside_is_refused(place: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 import tinygrad_cupy as tg
 from jit_runs import batches, training
-from tinygrad_cupy import Tensor
+from tinygrad_cupy import Tensor, backend
 
 
 def in_steps(steps: int, count: int) -> list[np.ndarray]:
@@ -51,3 +51,30 @@ def test_bad_arguments_of_steps(device: str) -> None:
         add(1, 2)
     with pytest.raises(TypeError, match="expected it to return tensors, of every slice alike"):
         tg.jit(lambda x: x.data, steps=2)(Tensor.ones(3))
+
+
+def test_arguments_of_steps_take_no_gradient(device: str) -> None:
+    total = tg.jit(lambda x: (x * 2).sum(), steps=2)
+    x = Tensor.ones(4, 3, requires_grad=True)
+    text = (
+        r"\[jit\] <lambda> runs in steps: expected arguments without requires_grad, got one of "
+        r"shape \(4, 3\), .*: pass its \.detach\(\)"
+    )
+    for given in (x, x * 2):
+        with pytest.raises(RuntimeError, match=text):
+            total(given)
+    assert total(x.detach()).tolist() == [6, 6, 6, 6]
+    with tg.no_grad():
+        assert total(x).tolist() == [6, 6, 6, 6]
+
+
+@pytest.mark.gpu
+def test_steps_run_where_their_arguments_are() -> None:
+    if backend.cuda_count() < 2:
+        pytest.skip("needs two GPUs")
+    double = tg.jit(lambda x: x * 2, steps=2)
+    x = np.arange(15.0).reshape(5, 3)
+    for _ in range(3):
+        found = double(Tensor(x, device="cuda:1"))
+        assert found.device == "cuda:1"
+        np.testing.assert_array_equal(found.numpy(), x * 2)

@@ -6,7 +6,7 @@ import weakref
 from typing import Any
 
 from .autograd import TensorBase
-from .backend import Array
+from .backend import Array, array_module
 from .graph import Pool, Turn, copy
 from .nested import Structure, rebuild
 from .output import Clock, Output
@@ -76,6 +76,7 @@ class Captured:
 
     def replay(self, leaves: list[Any], call: int) -> Any:
         """Do it on these arguments, as the function's call of that number; what it returns."""
+        self._refuse_aliases(leaves)
         with self.pool.device:
             self.turn.take()
             for leaf, target in zip(leaves, self.inputs, strict=True):
@@ -104,6 +105,18 @@ class Captured:
             leaves[position]._grad = grad
         results = [leaves[x] if isinstance(x, int) else self._output(x) for x in self.results]
         return rebuild(self.shape, results)
+
+    def _refuse_aliases(self, leaves: list[Any]) -> None:
+        """No written argument may share memory with another: the graph has a copy of each."""
+        for position in self.written_inputs:
+            array = array_of(leaves[position])
+            shares = array_module(array).may_share_memory
+            if any(i != position and shares(array, array_of(x)) for i, x in enumerate(leaves)):
+                raise RuntimeError(
+                    f"[jit] an argument of {self.home.name} of shape {array.shape} is written in "
+                    "place and shares memory with another argument, of which a capture has a copy: "
+                    "pass one of them only, or a .clone()"
+                )
 
     def _output(self, tensor: Any) -> Any:
         """For the caller: memory of this capture as an `Output`, a tensor from outside as it is."""

@@ -64,7 +64,8 @@ def jit(function: Any = None, *, steps: int = 1) -> Any:
     steps:
         K > 1 puts K calls into one launch. Every tensor among the arguments then has a leading
         axis of any length L, the function gets one slice after the other, and its results come
-        back stacked along a new leading axis, in memory of their own.
+        back stacked along a new leading axis, in memory of their own. No gradient goes into an
+        argument.
     """
     if not isinstance(steps, int | np.integer) or isinstance(steps, bool) or steps < 1:
         raise ValueError(f"[jit] expected steps as a whole number of at least 1, got {steps!r}")
@@ -210,7 +211,6 @@ class Jitted(Generic[P, R]):
             raise
         turn = self._turns.setdefault(device, Turn())
         captured = Captured(recording, pool, graph, turn, inputs, shape, results)
-        self._refuse_aliases(leaves, captured.written_inputs)
         left = [version for version, _ in captured.bumps]
         left += [x._version for x in inputs if isinstance(x, TensorBase)]
         for collection in (inputs, results):  # and the graphs that lead to them
@@ -218,17 +218,6 @@ class Jitted(Generic[P, R]):
         variant.guards = recording.finish(left)
         variant.captured = captured
         return captured
-
-    def _refuse_aliases(self, leaves: list[Any], written: list[int]) -> None:
-        """No written argument may share memory with another: the capture has a copy of each."""
-        tensors = [x for x in leaves if isinstance(x, TensorBase)]
-        for x in (leaves[position] for position in written):
-            if sum(other._version is x._version for other in tensors) > 1:
-                raise RuntimeError(
-                    f"[jit] an argument of {self.name} of shape {x.shape} is written in place and "
-                    "shares memory with another argument, of which a capture has a copy: pass one "
-                    "of them only, or a .clone()"
-                )
 
 
 @dataclass(eq=False)
@@ -257,6 +246,7 @@ class _Stepped:
         leaves: list[Any] = []
         structure = self._many._structure((args, kwargs), leaves, "arguments")
         length = _length(leaves, self.name)
+        _refuse_grads(leaves, self.name)
         if active.run is not None or _device(leaves, self.name) != "cuda":
             return self._many(*args, **kwargs)
         stacked: list[Array] = []
@@ -270,7 +260,8 @@ class _Stepped:
             if not stacked:
                 stacked = [_stack_for(x.data[0], length) for x in results]
             for x, stack in zip(results, stacked, strict=True):
-                copy(x.data, stack[rows])
+                with on_device_of(stack):
+                    copy(x.data, stack[rows])
             start += count
         return rebuild(shape, [Tensor._wrap(stack) for stack in stacked])
 
@@ -303,7 +294,8 @@ def _slice_by_slice(function: Callable[..., Any], *args: Any, **kwargs: Any) -> 
         if expected is None:
             expected, stacked = shape, [_stack_for(x.data, length) for x in results]
         for x, stack in zip(results, stacked, strict=True):
-            stack[i] = x.data
+            with on_device_of(stack):
+                stack[i] = x.data
     assert expected is not None
     return rebuild(expected, [Tensor._wrap(stack) for stack in stacked])
 
@@ -323,6 +315,16 @@ def _length(leaves: list[Any], name: str) -> int:
             f"{[tuple(x.shape) for x in leaves]}"
         )
     return length
+
+
+def _refuse_grads(leaves: list[Any], name: str) -> None:
+    for x in leaves:
+        if isinstance(x, TensorBase) and x.requires_grad and is_grad_enabled():
+            raise RuntimeError(
+                f"[jit] {name} runs in steps: expected arguments without requires_grad, got one of "
+                f"shape {x.shape}, of which each step has a slice that sends no gradient on: pass "
+                "its .detach(), or let the function use it from outside"
+            )
 
 
 # --- arguments and results ------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,12 +18,13 @@ class Leaf(NamedTuple):
     position: int
 
 
-class Constant(NamedTuple):
-    """Anything else, compared by value; ``exactly`` tells 0.0 from -0.0."""
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """Anything else, compared by its `key_of`."""
 
     kind: type
-    value: Any
-    exactly: str = ""
+    key: Any
+    value: Any = field(compare=False)
 
 
 class Branch(NamedTuple):
@@ -63,7 +65,16 @@ def _flatten(value: Any, leaves: list[Any], known: dict[int, int]) -> Structure:
             f"expected tensors, arrays, hashable values, or lists, tuples and dicts of them, got "
             f"{kind.__name__}"
         ) from None
-    return Constant(kind, value, float.hex(value) if isinstance(value, float) else "")
+    return Constant(kind, key_of(value), value)
+
+
+def key_of(value: Any) -> Any:
+    """What tells a value from others of its type: of numbers the bits, for 0.0 == -0.0 != nan."""
+    if isinstance(value, np.generic):
+        return value.tobytes()
+    if isinstance(value, float):
+        return value.hex()
+    return (value.real.hex(), value.imag.hex()) if isinstance(value, complex) else value
 
 
 def rebuild(structure: Structure, leaves: Sequence[Any]) -> Any:
