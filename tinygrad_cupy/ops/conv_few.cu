@@ -55,9 +55,9 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 #pragma unroll
                 for (int v = 0; v < COLUMNS; ++v)
                     a[v] = pixel_of(image, h0 + r, v0 + v, c, height, width);
+                // `part` of the window of the max-pool.
 #pragma unroll
-                for (int part = 0; part < (POOL ? 2 : 1);
-                     ++part) {  // of the window of the max-pool
+                for (int part = 0; part < (POOL ? 2 : 1); ++part) {
                     const int below = r - part * SH;
                     if (below < 0 || below % DH || below / DH >= KH) continue;
 #pragma unroll

@@ -26,7 +26,8 @@ PRECISIONS = {"fp32": 0, "tf32": 1, "bf16": 2}
 class Plan:
     """How a product is cut: the macros of its tiles, grid, bytes of shared memory, patch floats.
 
-    ``groups``: by groups of four warps (`conv_groups.cu`), not warp by warp (`conv_warps.cu`).
+    ``groups``: by groups of four warps (`conv_groups.cu`), not warp by warp (`conv_warps.cu`);
+    ``teams`` of threads in a block.
     """
 
     defines: tuple[str, ...]

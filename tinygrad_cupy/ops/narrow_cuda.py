@@ -95,7 +95,7 @@ def backward(
     partials = tickets = null()
     if parts > 1 and (needs[1] or needs[2]):
         partials = cupy.empty(parts * across * outputs * quads * 4, grad.dtype)
-        tickets = ticket_of(partials, across)
+        tickets = ticket_of(partials)
     given = (contiguous(grad), None if y is None else contiguous(y), x, weight, *found)
     aligned = _aligned(*(m for m in (x, weight, found[0]) if m is not None))
     flags = [f"{name}={need:d}" for name, need in zip(("DX", "DW", "DB"), needs, strict=True)]

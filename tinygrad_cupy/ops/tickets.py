@@ -12,16 +12,16 @@ from ..backend import Array, import_cupy
 from ..tracing import active, keep
 
 _COUNT = 4096
-MOST = 1024  # of one launch
+MOST = 1024  # zeros that one launch may need
 _of_streams: dict[tuple[int, ...], Array] = {}
 _of_captures: weakref.WeakKeyDictionary[Any, Array] = weakref.WeakKeyDictionary()
 
 
-def ticket_of(array: Array, count: int = 1) -> Any:
+def ticket_of(array: Array) -> Any:
     """The address of a zero that the blocks of one launch count on; the kernel leaves it at zero.
 
     Launches of one stream follow each other and may share it; every stream and every capture has
-    zeros of its own. With ``count``, that of so many zeros, at most MOST.
+    zeros of its own. MOST of them lie from there on.
     """
     tickets = _tickets(array.data.device_id)
     keep(tickets)
