@@ -12,7 +12,7 @@ from tinygrad_cupy.tensor import Tensor
 from tinygrad_cupy.tracing import active, first_made, observe
 
 from . import checks
-from .optim_cuda import DeviceMemory, Row
+from .optim_cuda import DeviceMemory, Row, prepare
 
 State = dict[str, Any]
 CPU = "cpu"
@@ -57,6 +57,8 @@ class Optimizer:
         self._memory: dict[str, DeviceMemory] = {}
         self._placed: list[_Placed | None] = [None] * len(self.params)
         self._lr = checks.positive(self, "lr", lr)
+        if self.kernel is not None:
+            prepare([param.data for param in self.params])
 
     def __setattr__(self, name: str, value: Any) -> None:
         hyper = name in self.hyperparameters

@@ -52,11 +52,27 @@ def _defines(dtype: Any, capacity: int = CAPACITIES[0]) -> tuple[str, ...]:
     return (*_TYPES[np.dtype(dtype).name], f"TENSORS={capacity}")
 
 
+def prepare(arrays: Sequence[Array]) -> None:
+    """Have the kernels compiled that will step these parameters, while others of a first step are.
+
+    Arrays on the CPU are passed over.
+    """
+    on_gpu = [array for array in arrays if backend.is_cuda(array)]
+    for group in _by_dtype([Row((array,)) for array in on_gpu]).values():
+        first = group[0].arrays[0]
+        with first.device:
+            _kernels.prepare(_defines(first.dtype, _capacity(len(group))))
+
+
+def _capacity(rows: int) -> int:
+    return CAPACITIES[0] if rows <= CAPACITIES[0] else CAPACITIES[-1]
+
+
 def _tables(rows: Sequence[Row]) -> Iterator[tuple[int, Array, int, int]]:
     """(capacity, table, rows in it, blocks) of each launch that it takes to cover ``rows``."""
     for start in range(0, len(rows), CAPACITIES[-1]):
         part = rows[start : start + CAPACITIES[-1]]
-        capacity = CAPACITIES[0] if len(part) <= CAPACITIES[0] else CAPACITIES[-1]
+        capacity = _capacity(len(part))
         words: list[int] = []
         blocks = 0
         for arrays, position in part:

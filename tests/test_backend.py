@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -126,6 +130,91 @@ def test_an_elementwise_kernel() -> None:
     scale = backend.Elementwise("T x, T by", "T out", "out = x * by", "test_scale")
     x = tg.Tensor([1.0, 2.0], device="cuda").data
     assert backend.to_numpy(scale(x, np.float32(3))).tolist() == [3.0, 6.0]
+
+
+class Compiler:
+    """What `CudaFile` asks of CuPy; "compiles" code by keeping it, and waits while it may not."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, threads: int) -> None:
+        (tmp_path / "file.cu").write_text("code")
+        self.file = backend.CudaFile(str(tmp_path / "beside.py"), "file.cu")
+        self.compiled: list[tuple[str, str]] = []  # thread and what is particular to the kernels
+        self.may_go_on, self.begun = threading.Event(), threading.Semaphore(0)
+        cuda = SimpleNamespace(Device=nullcontext)
+        module = SimpleNamespace(cuda=cuda, RawModule=self.module)
+        monkeypatch.setattr(backend, "import_cupy", lambda: module)
+        pool = ThreadPoolExecutor(threads, "compiler")
+        monkeypatch.setattr(backend, "_compilers", lambda: pool)
+
+    def module(self, code: str, options: tuple[str, ...]) -> SimpleNamespace:
+        def compile_it() -> None:
+            thread = threading.current_thread().name.partition("_")[0]
+            if thread == "compiler":
+                self.begun.release()
+                assert self.may_go_on.wait(10)
+            self.compiled.append((thread, options[-1]))
+            if options[-1] == "-Dwrong":
+                raise RuntimeError("expected a declaration")
+
+        return SimpleNamespace(compile=compile_it, get_function=lambda name: (name, options[-1]))
+
+
+def test_prepared_kernels_are_compiled_once_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    compiler = Compiler(monkeypatch, tmp_path, threads=1)
+    for _ in range(2):
+        compiler.file.prepare(("A",))
+    assert compiler.begun.acquire(timeout=10)
+    threading.Timer(0.05, compiler.may_go_on.set).start()
+    assert compiler.file.kernel("first", ("A",)) == ("first", "-DA")
+    assert compiler.file.kernel("second", ("A",)) == ("second", "-DA")
+    compiler.file.prepare(("A",))
+    assert compiler.compiled == [("compiler", "-DA")]
+
+
+def test_kernels_whose_turn_has_not_come_are_compiled_here(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    compiler = Compiler(monkeypatch, tmp_path, threads=1)
+    compiler.file.prepare(("A",))
+    compiler.file.prepare(("B",))
+    assert compiler.begun.acquire(timeout=10)
+    assert compiler.file.kernel("kernel", ("B",)) == ("kernel", "-DB")
+    compiler.may_go_on.set()
+    assert compiler.file.kernel("kernel", ("A",)) == ("kernel", "-DA")
+    assert compiler.compiled == [("MainThread", "-DB"), ("compiler", "-DA")]
+
+
+def test_prepared_kernels_that_are_wrong_say_so_when_wanted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    compiler = Compiler(monkeypatch, tmp_path, threads=1)
+    compiler.may_go_on.set()
+    compiler.file.prepare(("wrong",))
+    assert compiler.begun.acquire(timeout=10)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="expected a declaration"):
+            compiler.file.kernel("kernel", ("wrong",))
+    assert len(compiler.compiled) == 2
+
+
+@pytest.mark.gpu
+def test_prepared_kernels_run(tmp_path: Path) -> None:
+    """As those of an own architecture do, for the GPU that was in use."""
+    source = 'extern "C" __global__ void fill(int* x) { x[threadIdx.x] = VALUE; }'
+    (tmp_path / "fill.cu").write_text(source)
+    cupy = backend.import_cupy()
+    own = f"sm_{cupy.cuda.Device().compute_capability}"
+    for arch in (None, own):
+        file = backend.CudaFile(str(tmp_path / "beside.py"), "fill.cu", arch=arch)
+        file.prepare(("VALUE=7",))
+        file.prepare(("VALUE=wrong",))
+        x = cupy.zeros(5, np.int32)
+        file.launch("fill", 1, (x,), block=5, defines=("VALUE=7",))
+        assert x.tolist() == [7] * 5
+        with pytest.raises(Exception, match="wrong"):
+            file.kernel("fill", ("VALUE=wrong",))
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tinygrad_cupy.cubins import begin, cubin
+from tinygrad_cupy.cubins import cubin
 
 
 class Compiler:
@@ -20,8 +19,6 @@ class Compiler:
     def __init__(self) -> None:
         self.alive: dict[int, list[bytes]] = {}
         self.compiled = 0
-        self.may_go_on = threading.Event()
-        self.may_go_on.set()
 
     def getVersion(self) -> tuple[int, int]:  # noqa: N802
         return 13, 0
@@ -32,7 +29,6 @@ class Compiler:
 
     def compileProgram(self, program: int, options: tuple[str, ...]) -> None:  # noqa: N802
         self.compiled += 1
-        assert self.may_go_on.wait(10)
         if b"error" in self.alive[program][0]:
             raise self.NVRTCError("NVRTC_ERROR_COMPILATION")
         self.alive[program].extend(option.encode() for option in options)
@@ -63,29 +59,6 @@ def test_what_is_compiled_is_kept() -> None:
     ]
     assert len({first, *(cubin(nvrtc, *other) for other in others)}) == 4
     assert not nvrtc.alive
-
-
-def test_what_is_begun_is_waited_for_and_compiled_once() -> None:
-    nvrtc = Compiler()
-    nvrtc.may_go_on.clear()
-    path, made = begin(nvrtc, "sm_90a", "code", ())
-    assert made is not None
-    assert not path.exists()
-    assert begin(nvrtc, "sm_90a", "code", ()) == (path, made)
-    threading.Timer(0.05, nvrtc.may_go_on.set).start()
-    assert cubin(nvrtc, "sm_90a", "code", ()) == path
-    assert path.exists()
-    assert nvrtc.compiled == 1
-    assert begin(nvrtc, "sm_90a", "code", ()) == (path, None)
-
-
-def test_what_was_begun_and_failed_says_why_when_it_is_wanted() -> None:
-    nvrtc = Compiler()
-    _, made = begin(nvrtc, "sm_90a", "error", ())
-    assert made is not None
-    assert isinstance(made.exception(), RuntimeError)
-    with pytest.raises(RuntimeError, match="a declaration"):
-        cubin(nvrtc, "sm_90a", "error", ())
 
 
 def test_what_cannot_be_compiled_says_why_and_leaves_nothing(own_cache: Path) -> None:

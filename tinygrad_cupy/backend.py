@@ -11,13 +11,14 @@ import functools
 import importlib.util
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .cubins import begin, cubin
+from .cubins import cubin
 from .tracing import refuse_read, refuse_upload
 
 Array = Any  # numpy.ndarray or cupy.ndarray: CuPy carries no types
@@ -264,6 +265,14 @@ class Elementwise:
 MOST_UNASKED = 32 << 10  # of 48 KiB of shared memory, which a kernel's own declarations are part of
 
 
+COMPILERS = 6  # threads; NVRTC lets go of the interpreter
+
+
+@functools.cache
+def _compilers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(COMPILERS, "tinygrad_cupy-nvrtc")
+
+
 class CudaFile:
     """The kernels of ``.cu`` files, compiled on first use (by CuPy, and kept in its disk cache).
 
@@ -276,6 +285,7 @@ class CudaFile:
         self.paths = [Path(beside).with_name(name) for name in names]
         self.arch = arch
         self._modules: dict[tuple[str, ...], Any] = {}
+        self._begun: dict[tuple[str, ...], Future[Any]] = {}
         self._kernels: dict[tuple[str, tuple[str, ...]], Any] = {}
 
     def kernel(self, name: str, defines: tuple[str, ...] = ()) -> Any:
@@ -283,29 +293,34 @@ class CudaFile:
         found = self._kernels.get((name, defines))
         if found is None:
             if defines not in self._modules:
-                self._modules[defines] = self._module(defines)
+                self._modules[defines] = self._wanted(defines)
             found = self._modules[defines].get_function(name)
             self._kernels[name, defines] = found
         return found
 
-    def prepare(self, defines: tuple[str, ...]) -> None:
-        """Have the kernels compiled in another thread, as they are wanted soon.
+    def prepare(self, defines: tuple[str, ...] = ()) -> None:
+        """Have the kernels compiled in another thread, as they are wanted soon."""
+        if defines not in self._modules and defines not in self._begun:
+            device = import_cupy().cuda.Device()
+            self._begun[defines] = _compilers().submit(self._module, defines, device)
 
-        It is for files with an ``arch``, whose kernels take longest; others wait until they run.
-        """
-        if self.arch is not None and defines not in self._modules:
-            begin(import_cupy().cuda.nvrtc, self.arch, *self._source(defines))
+    def _wanted(self, defines: tuple[str, ...]) -> Any:
+        """What `prepare` began; where its turn has not come yet, this thread does it."""
+        begun = self._begun.pop(defines, None)
+        if begun is not None and not begun.cancel():
+            return begun.result()
+        return self._module(defines, import_cupy().cuda.Device())
 
-    def _module(self, defines: tuple[str, ...]) -> Any:
+    def _module(self, defines: tuple[str, ...], device: Any) -> Any:
         cupy = import_cupy()
-        code, options = self._source(defines)
-        if self.arch is None:
-            return cupy.RawModule(code=code, options=options)
-        return cupy.RawModule(path=str(cubin(cupy.cuda.nvrtc, self.arch, code, options)))
-
-    def _source(self, defines: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+        code = "".join(path.read_text() for path in self.paths)
         options = ("-std=c++17", *[f"-D{define}" for define in defines])
-        return "".join(path.read_text() for path in self.paths), options
+        with device:
+            if self.arch is None:
+                module = cupy.RawModule(code=code, options=options)
+                module.compile()
+                return module
+            return cupy.RawModule(path=str(cubin(cupy.cuda.nvrtc, self.arch, code, options)))
 
     def launch(
         self,

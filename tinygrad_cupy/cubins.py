@@ -6,20 +6,13 @@ lie in this package's cache folder, as those that CuPy compiles lie in CuPy's.
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import threading
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from .cache import usable_folder, write_atomically
 
 OPTIONS = ("-ftz=true", "-default-device")  # as CuPy gives them
-COMPILERS = 4  # threads; NVRTC lets go of the interpreter
-
-_under_way: dict[Path, Future[None]] = {}
-_lock = threading.Lock()
 
 
 def cubin(nvrtc: Any, arch: str, code: str, options: tuple[str, ...]) -> Path:
@@ -27,39 +20,14 @@ def cubin(nvrtc: Any, arch: str, code: str, options: tuple[str, ...]) -> Path:
 
     ``nvrtc`` is `cupy.cuda.nvrtc`. Raises ``RuntimeError`` with what the compiler said.
     """
-    path, made = begin(nvrtc, arch, code, options)
-    if made is not None:
-        made.result()
-    return path
-
-
-def begin(
-    nvrtc: Any, arch: str, code: str, options: tuple[str, ...]
-) -> tuple[Path, Future[None] | None]:
-    """That file, which is being made in another thread; None: it is there."""
     given = (f"-arch={arch}", *OPTIONS, *options)
     key = "\0".join([str(nvrtc.getVersion()), *given, code])
     name = hashlib.sha256(key.encode()).hexdigest()[:32]
     path = usable_folder("cuda") / f"{name}.cubin"
-    with _lock:
-        made = _under_way.get(path)
-        if made is None and not path.exists():
-            made = _under_way[path] = _pool().submit(_make, nvrtc, code, given, path)
-    return path, made
-
-
-@functools.cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(COMPILERS, "tinygrad_cupy-nvrtc")
-
-
-def _make(nvrtc: Any, code: str, options: tuple[str, ...], path: Path) -> None:
-    try:
-        made = _compiled(nvrtc, code, options)
+    if not path.exists():
+        made = _compiled(nvrtc, code, given)
         write_atomically(path, lambda file: file.write(made))
-    finally:
-        with _lock:
-            del _under_way[path]
+    return path
 
 
 def _compiled(nvrtc: Any, code: str, options: tuple[str, ...]) -> bytes:

@@ -40,7 +40,6 @@ _sum = CudaFile(__file__, "conv_sum.cu")
 _gate = CudaFile(__file__, "conv_gate.cu")
 
 FLOAT, BYTE = np.dtype(np.float32), np.dtype(np.uint8)
-FORWARD_UNUSED = ("RELU=0", "BIAS=0", "POOL=0")  # one file holds both kernels
 
 # --- what the engine calls ----------------------------------------------------------------------
 
@@ -77,10 +76,11 @@ def block_forward(
         size = geometry.windows.output_size("conv2d", x.shape[2:])
         block_kernels.POOL.output_size("max_pool2d", size)
     if _suits(x, w, geometry):
+        if is_grad_enabled():
+            how = (geometry, relu, pool, blas.get_precision(), limits_of(x))
+            _prepare_gradient(x.shape, w.shape, *how)
         found = _product(x, w, bias, geometry.windows, w.shape[0], relu=relu, pool=pool)
         if found is not None:
-            if is_grad_enabled():
-                _prepare_gradient(x.shape, w.shape, geometry, blas.get_precision(), limits_of(x))
             return found
     return block_kernels.forward(x, w, bias, geometry, relu, pool)
 
@@ -188,23 +188,38 @@ def _product(
 
 @functools.lru_cache(1024)
 def _prepare_gradient(
-    x_shape: Shape, w_shape: Shape, geometry: Geometry, precision: str, limits: Limits
+    x_shape: Shape,
+    w_shape: Shape,
+    geometry: Geometry,
+    relu: bool,
+    pool: bool,
+    precision: str,
+    limits: Limits,
 ) -> None:
-    """Have the kernel of the input gradient compiled, while others of a first step are.
+    """Have the kernels of `block_backward` compiled, while others of a first step are.
 
-    Not behind few channels, which are mostly those of the pictures themselves.
+    Not that of the input gradient behind few channels, which are mostly those of the pictures.
     """
-    size = geometry.windows.output_size("conv2d", x_shape[2:])
+    windows = geometry.windows
+    oh, ow = size = windows.output_size("conv2d", x_shape[2:])
+    _sum.prepare()
+    if few_channels(w_shape, windows):
+        kind = 2 if pool else 1 if relu else 0
+        grads = x_shape[0] * w_shape[0] * (oh // 2 * (ow // 2) if pool else oh * ow)
+        launch = _few_weight_launch(x_shape, w_shape, windows, grads, kind, limits)
+        launch.file.prepare(launch.defines)
+        return
+    if relu or pool:
+        _gate.prepare()
+    launches = [_weight_launch(x_shape, w_shape, windows, precision, limits)]
     mirrored = conv_kernels.gathering(geometry, size, x_shape[2:])
     g_shape = (x_shape[0], w_shape[0], *size)
-    if mirrored is None or few_channels(w_shape, geometry.windows):
-        return
-    if not _fits(g_shape, w_shape, geometry._replace(windows=mirrored)):
-        return
-    flags = (False, False, False, True)
-    launch = _product_launch(g_shape, x_shape[1], mirrored, flags, precision, limits)
-    if launch is not None:
-        launch.file.prepare(launch.defines)
+    if mirrored is not None and _fits(g_shape, w_shape, geometry._replace(windows=mirrored)):
+        flags = (False, False, False, True)
+        launches += [_product_launch(g_shape, x_shape[1], mirrored, flags, precision, limits)]
+    for each in launches:
+        if each is not None:
+            each.file.prepare(each.defines)
 
 
 @functools.lru_cache(1024)
@@ -286,7 +301,7 @@ def _few_weight_launch(
     outputs, channels = w_shape[:2]
     plan = few_plan(w_shape, grads, kind == 2, limits)
     shape = shape_defines(channels, outputs, windows)
-    defines = (*shape, *plan.defines, f"GRAD={kind}", *FORWARD_UNUSED)
+    defines = (*shape, *plan.defines, f"GRAD={kind}")
     numbers = int32s(*_sizes(x_shape, windows))
     return _Launch(_few, "few_weight", plan.grid, numbers, defines)
 

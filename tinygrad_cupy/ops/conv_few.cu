@@ -1,9 +1,10 @@
 // Convolutions of images with few channels (grey or colour), in float32: so little arithmetic that
 // they are bound by the memory they write and read, not by products. Arrays are N, H, W, C.
 //
-// Macros: CHANNELS OUTPUTS KH KW SH SW PADH PADW DH DW as in conv_tiles.cu, RELU BIAS POOL, and for
-// the weight gradient OV (output channels of a thread) and GRAD: 0 the gradient of y as it is,
-// 1 where y > 0, 2 of a 2 x 2 max-pool, to be put where `code` says.
+// Macros: CHANNELS OUTPUTS KH KW SH SW PADH PADW DH DW as in conv_tiles.cu; RELU BIAS POOL for
+// few_forward; for few_weight, which is there instead where they are, OV (output channels of a
+// thread) and GRAD: 0 the gradient of y as it is, 1 where y > 0, 2 of a 2 x 2 max-pool, to be put
+// where `code` says.
 
 typedef unsigned int u32;
 typedef unsigned char u8;
@@ -18,6 +19,7 @@ __device__ __forceinline__ float pixel_of(const float* image, int h, int w, int 
     return inside ? __ldg(image + (h * width + w) * CHANNELS + c) : 0.0f;
 }
 
+#ifndef OV
 // A thread computes four output channels at four pixels: those of one window of the max-pool, or
 // four in a row. Weights lie in shared memory as (taps * C, O).
 constexpr int O4 = (OUTPUTS + 3) / 4;
@@ -114,8 +116,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         }
     }
 }
-
-#ifdef OV
+#else
 // Each thread keeps the sums of OV output channels and all taps in registers while it walks over
 // places of four windows: of four pixels in a row or, with GRAD 2, of a window of the max-pool, of
 // which one has the gradient, another for each channel. GROUPS threads share the channels, LANES

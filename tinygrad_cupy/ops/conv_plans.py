@@ -71,12 +71,15 @@ def few_channels(w_shape: Shape, windows: Windows) -> bool:
 def few_plan(w_shape: Shape, grads: int, pool: bool, limits: Limits) -> Plan:
     """The weight gradient of `conv_few.cu` from ``grads`` elements of gradient.
 
-    Two rounds at least for each thread, of four pixels or of one window of the max-pool.
+    Two rounds at least for each thread, of four pixels or of one window of the max-pool, and no
+    more blocks than run at a time: each ends with adding up what its threads found.
     """
     at_once = 4 if w_shape[0] % 4 == 0 else 1
     lanes = 256 // -(-w_shape[0] // at_once)
     places = grads // w_shape[0] // (1 if pool else 4)
-    blocks = max(1, min(4 * limits.processors, places // (2 * lanes)))
+    sums = (math.prod(w_shape[1:]) + 1) * at_once  # of a thread, in registers
+    resident = 2 if sums <= 60 else 1  # blocks of a multiprocessor, whose threads have 128 or 256
+    blocks = max(1, min(resident * limits.processors, places // (2 * lanes)))
     return Plan((f"OV={at_once}",), (blocks,))
 
 
