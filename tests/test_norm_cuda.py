@@ -55,7 +55,8 @@ def both(
     y, gate, code, found = kernels.forward(x, weight, bias, 1e-3, running, relu, pool)
     grad = place(rng.standard_normal(y.shape).astype(dtype))
     by = kernels.backward(grad, x, weight, found, gate, code, relu, True)
-    return (y, found, mean, var, *by), code, running.batches
+    gated, *_ = kernels.backward(grad, x, weight, found, gate, code, relu, True, True)
+    return (y, found, mean, var, *by, gated), code, running.batches
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -166,9 +166,15 @@ class Op:
         False for comparisons and the like: their results are never part of a graph.
     ``view``
         the output may share memory with the first input, and so shares its version counter.
+    ``can_gate``, ``wants_gated``
+        a ReLU's gradient is *gated*: zero where its output is not positive. Where backward would
+        gate what arrives before anything else, the operation ``wants_gated``; where backward can
+        gate the gradient of its first input by that input, and better than another pass over it, it
+        ``can_gate``. The walk brings the two together.
 
     While running, ``self.xp`` is ``numpy`` or ``cupy`` and, in ``backward``, ``self.needs`` says
     for each input whether its gradient is wanted (``None`` may be returned where it is not).
+    ``self.gates`` says that the first gradient must be gated, ``self.gated`` that ``grad`` is so.
     What ``forward`` decided for ``backward`` (a mask, an argmax) is kept as attributes.
     """
 
@@ -177,6 +183,10 @@ class Op:
     broadcasts: ClassVar[bool] = False
     differentiable: ClassVar[bool] = True
     view: ClassVar[bool] = False
+    can_gate: bool = False
+    wants_gated: bool = False
+    gates: bool = False
+    gated: bool = False
     _slots: ClassVar[tuple[int, ...]] = ()  # of each saved name: its input's position, -1 for y
     _readers: ClassVar[tuple[int | None, ...]] = ()  # `read_for`, one for each saved name
 

@@ -62,9 +62,11 @@ def _walk(
     pending: dict[int, Tensor] = {}
     arrived: dict[int, tuple[Edge, Tensor]] = {}
 
-    def add(edge: Edge, grad: Tensor) -> None:
+    def add(edge: Edge, grad: Tensor, gated: bool = False) -> None:
         known = pending.get(id(edge))
         pending[id(edge)] = grad if known is None else known + grad
+        if getattr(edge, "wants_gated", False):
+            edge.gated = gated and known is None
 
     with set_grad_enabled(create_graph):
         for edge, seed in zip(edges, seeds, strict=True):
@@ -84,11 +86,20 @@ def _walk(
             )
             if not any(node.needs):
                 continue
+            # Nobody but the ReLU itself sees a gated gradient.
+            node.gates = (
+                node.can_gate
+                and not create_graph
+                and getattr(node.edges[0], "wants_gated", False)
+                and (targets is None or id(node.edges[0]) not in targets)
+            )
+            gates = node.gates
             for edge, found in zip(
                 node.edges, node._input_gradients(grad, create_graph), strict=True
             ):
                 if found is not None:
-                    add(edge, found)
+                    add(edge, found, gates)
+                gates = False  # it is the first gradient's
             if not retain_graph:
                 node._release()
     return arrived

@@ -35,6 +35,7 @@ class ConvBlock(FusedOp):
 
     def __init__(self, geometry: Geometry, relu: bool, pool: bool) -> None:
         self.geometry, self.relu, self.pool = geometry, relu, pool
+        self.wants_gated = relu and not pool
 
     def forward(self, x: Array, weight: Array, bias: Array | None) -> Array:
         y, self.code = block_forward(x, weight, bias, self.geometry, self.relu, self.pool)
@@ -51,8 +52,9 @@ class ConvBlock(FusedOp):
         return ReluGate((self.code < SHUT).astype(y.dtype))(y) if self.relu else y
 
     def backward_arrays(self, grad: Array, x: Array, weight: Array, bias: Array | None) -> Any:
-        how = (self.geometry, self.relu, self.pool, self.needs)
-        return block_backward(grad, x, weight, self.y, self.code, *how)
+        y, relu = (None, False) if self.gated else (self.y, self.relu)
+        how = (self.geometry, relu, self.pool, self.needs)
+        return block_backward(grad, x, weight, y, self.code, *how)
 
 
 class ConvBlockMixin(TensorBase):

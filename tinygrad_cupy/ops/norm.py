@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..autograd import TensorBase
-from ..backend import Array, Kernel
+from ..backend import Array, Kernel, is_cuda
 from ..fused import FusedOp
 from . import norm_cuda, norm_kernels
 from .block_kernels import POOL, SHUT
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # (x, weight, bias, eps, running, relu, pool) → what `norm_kernels.Result` says
 norm_forward = Kernel(cpu=norm_kernels.forward, cuda=norm_cuda.forward)
-# (grad, x, weight, found, gate, code, relu, needs_x) → gradients by x, weight and bias
+# (grad, x, weight, found, gate, code, relu, needs_x, gate_input) → gradients by x, weight and bias
 norm_backward = Kernel(cpu=norm_kernels.backward, cuda=norm_cuda.backward)
 
 
@@ -37,6 +37,7 @@ class BatchNorm(FusedOp):
         self.eps, self.running, self.relu, self.pool = eps, running, relu, pool
 
     def forward(self, x: Array, weight: Array, bias: Array) -> Array:
+        self.can_gate = is_cuda(x)
         y, self.gate, self.code, self.found = norm_forward(
             x, weight, bias, self.eps, self.running, self.relu, self.pool
         )
@@ -55,9 +56,8 @@ class BatchNorm(FusedOp):
         return ReluGate((self.code < SHUT).astype(y.dtype))(y) if self.relu else y
 
     def backward_arrays(self, grad: Array, x: Array, weight: Array, bias: Array) -> Any:
-        return norm_backward(
-            grad, x, weight, self.found, self.gate, self.code, self.relu, self.needs[0]
-        )
+        how = (self.relu, self.needs[0], self.gates)
+        return norm_backward(grad, x, weight, self.found, self.gate, self.code, *how)
 
 
 class NormMixin(TensorBase):

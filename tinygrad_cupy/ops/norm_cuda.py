@@ -126,8 +126,12 @@ def backward(
     code: Array | None,
     relu: bool,
     needs_x: bool,
+    gate_input: bool = False,
 ) -> tuple[Array | None, Array, Array]:
-    """Gradients by x (None where not needed), weight and bias."""
+    """Gradients by x (None where not needed), weight and bias.
+
+    With ``gate_input`` that by x is zero where x is not positive.
+    """
     xp = import_cupy()
     channels, dtype = x.shape[1], x.dtype
     g, rows, weight = last(grad, 1), last(x, 1), xp.ascontiguousarray(weight)
@@ -145,7 +149,8 @@ def backward(
         return None, *by
 
     dx = empty_last(x.shape, dtype)
-    arguments = (g, rows, decision, *plan.steps, *plan.across, found, factors, dx)
+    gated = int32s(gate_input)
+    arguments = (g, rows, decision, *plan.steps, *plan.across, found, factors, dx, *gated)
     arguments += plan.image if code is not None else ()
     _kernels.launch("slope", plan.slope, arguments, THREADS, defines=plan.defines)
     return dx, *by

@@ -26,6 +26,7 @@ from .chunks import (
     relu_chunk,
 )
 from .layout import scratch_last
+from .masking import keep_where
 
 
 class Running(NamedTuple):
@@ -136,10 +137,12 @@ def backward(
     code: Array | None,
     relu: bool,
     needs_x: bool,
+    gate_input: bool = False,
 ) -> tuple[Array | None, Array, Array]:
     """Gradients by x (None where not needed), weight and bias. With x̂ the normalized input:
 
-    dx = weight / √(var + eps) · (g - mean(g) - x̂ · mean(g · x̂)).
+    dx = weight / √(var + eps) · (g - mean(g) - x̂ · mean(g · x̂)), zero with ``gate_input`` where x
+    is not positive.
     """
     kind = norm_native.Gradient if norm_native.suits(x) else _Gradient
     gradient = kind(grad, x, found[0], gate, code)
@@ -149,7 +152,8 @@ def backward(
         return None, by_weight, by_bias
     count = x.dtype.type(x.size // x.shape[1])
     factors = (found[2] * weight, -found[2] * by_weight / count, by_bias / count)
-    return np.moveaxis(gradient.applied(*factors), -1, 1), by_weight, by_bias
+    dx = np.moveaxis(gradient.applied(*factors), -1, 1)
+    return keep_where(dx, x > 0) if gate_input else dx, by_weight, by_bias
 
 
 class _Gradient:

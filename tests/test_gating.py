@@ -1,0 +1,137 @@
+"""A ReLU's gradient, made zero by the operation that reads its output, is what the ReLU would make.
+
+Convolutions with ReLU want it, batch norms on a GPU do it; here they are made to on the CPU as
+well, where it would only cost time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_cupy as tg
+from tinygrad_cupy import Tensor
+from tinygrad_cupy.ops import conv_block, norm
+
+Net = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def gating(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], list[bool]]:
+    """Switches it on or off; the list says of each backward whether its gradient came gated."""
+    backward = conv_block.ConvBlock.backward_arrays
+
+    def switch(on: bool) -> list[bool]:
+        came: list[bool] = []
+
+        def spy(op: Any, *arrays: Any) -> Any:
+            came.append(op.gated)
+            return backward(op, *arrays)
+
+        monkeypatch.setattr(norm, "is_cuda", lambda x: on)
+        monkeypatch.setattr(conv_block.ConvBlock, "backward_arrays", spy)
+        return came
+
+    return switch
+
+
+def leaves(device: str, channels: int) -> list[Tensor]:
+    """x, and weights and biases of two convolutions; the same every time."""
+    rng = np.random.default_rng(3)
+    shapes = [(5, channels, 9, 8), (17, channels, 3, 3), (17,), (12, 17, 3, 3), (12,)]
+    return [
+        Tensor(0.4 * rng.standard_normal(shape), dtype="float32", device=device, requires_grad=True)
+        for shape in shapes
+    ]
+
+
+def first(x: Any, w: Tensor, b: Tensor, *_: Tensor) -> Any:
+    return x.conv2d_block(w, b, relu=True)
+
+
+def by_conv(y: Any, given: list[Tensor]) -> Any:
+    return y.conv2d_block(given[3], given[4], padding=1, relu=True)
+
+
+def by_norm(y: Any, given: list[Tensor], **how: bool) -> Any:
+    ones, zeros = (Tensor(np.full(y.shape[1], v, "f4"), device=y.device) for v in (1, 0))
+    return y.batch_norm(ones * 1.5, zeros + 0.2, zeros, ones, **how)
+
+
+# What reads the ReLU, and whether a gradient comes gated to each convolution, the last one first.
+NETS: dict[str, tuple[Net, list[bool]]] = {
+    "norm": (by_norm, [True]),
+    "norm and pool": (lambda y, given: by_norm(y, given, relu=True, pool=True), [True]),
+    "conv": (by_conv, [False, False]),
+    "conv and norm": (lambda y, given: by_norm(by_conv(y, given), given), [True, False]),
+    "two norms": (lambda y, given: by_norm(y, given) * by_norm(y, given, relu=True), [False]),
+    "norm beside": (lambda y, given: by_norm(y, given) * (y + 0.3), [False]),
+    "norm of another": (lambda y, given: by_norm(y * 2, given), [False]),
+}
+
+
+def loss(net: str, given: list[Tensor]) -> tuple[Any, Any]:
+    y = first(*given)
+    out = NETS[net][0](y, given)
+    return y, (out * (out + 0.3)).sum()
+
+
+@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("channels", [1, 8])
+def test_gradients_are_the_same_to_the_bit(
+    net: str, channels: int, gating: Any, device: str
+) -> None:
+    found = []
+    for on in (False, True):
+        came = gating(on)
+        given = leaves(device, channels)
+        loss(net, given)[1].backward()
+        assert came == [on and one for one in NETS[net][1]]
+        found.append([None if t.grad is None else t.grad.numpy() for t in given])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_who_asks_for_the_gradient_of_the_output_gets_all_of_it(gating: Any, device: str) -> None:
+    found = []
+    for on in (False, True):
+        gating(on)
+        given = leaves(device, 8)
+        y, out = loss("norm", given)
+        by_y, by_w = tg.grad(out, [y, given[1]])
+        assert (by_y.numpy()[y.numpy() == 0] != 0).any()
+        found.append((by_y.numpy(), by_w.numpy()))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_graph_that_is_kept_is_gated_anew(gating: Any, device: str) -> None:
+    """First by all readers, then from the output itself."""
+    found = []
+    for on in (False, True):
+        came = gating(on)
+        given = leaves(device, 8)
+        y, out = loss("norm", given)
+        once = tg.grad(out, given[1], retain_graph=True)
+        assert came[-1] == on
+        twice = tg.grad(y, given[1], Tensor(np.ones(y.shape, "f4"), device=device))
+        assert not came[-1]
+        found.append((once.numpy(), twice.numpy()))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_second_gradients(gating: Any, device: str) -> None:
+    found = []
+    for on in (False, True):
+        gating(on)
+        given = leaves(device, 8)
+        _, out = loss("conv and norm", given)
+        by_w = tg.grad(out, given[1], create_graph=True)
+        second: Any = tg.grad((by_w * by_w).sum(), [given[0], given[3]])
+        found.append([t.numpy() for t in second])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
