@@ -62,6 +62,14 @@ def source(content: dict[str, Any], file: str, rows: Iterable[Row] = ()) -> str:
     return "\n".join(lines)
 
 
+def origin(content: dict[str, Any], file: str, rows: Iterable[Row]) -> str:
+    """As `source`, but without versions and commands, which the front page leaves to the file."""
+    runs = [row.get("from", content) for row in rows]
+    names = [(run.get("device", content["device"]), run["date"], run["commit"]) for run in runs]
+    told = "; ".join(f"{name}, {day}, commit {it}" for name, day, it in dict.fromkeys(names))
+    return f"{told} (`benchmarks/results/{file}` has versions and commands)."
+
+
 def read(file: str) -> dict[str, Any]:
     return report.read(RESULTS / file)
 
@@ -180,7 +188,7 @@ def summary(name: str) -> str:
             line.append(f"{number(ours['us'])} µs, {ratio}" if ours else "")
         lines.append(line)
     table = markdown(["net", "batch", *precisions], lines)
-    return f"{table}\n\n{source(content, f'{name}.json', content['rows'])}"
+    return f"{table}\n\n{origin(content, f'{name}.json', content['rows'])}"
 
 
 def cpu_summary(_: str) -> str:
@@ -222,7 +230,7 @@ def accuracy_time(name: str) -> str:
             ", ".join(f"{100 * row['accuracy']:.2f}" for row in same),
         ])  # fmt: skip
     table = markdown(["", "seconds of training", "accuracy of each seed, %"], lines)
-    return f"{table}\n\n{source(content, f'{name}_accuracy.json')}"
+    return f"{table}\n\n{source(content, f'{name}_accuracy.json', rows)}"
 
 
 def accuracy_parity(name: str) -> str:

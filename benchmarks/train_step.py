@@ -160,7 +160,9 @@ class Bench:
         self.rows = [row for row in self.rows if _cell_of(row) not in done]
         self.rows.extend(self.row(cell, took) for cell, took in done.items())
         for cell in cells:
-            if cell in self.ready and not _compiled_before(cell):
+            if cell.impl == "torch-compile" and process_of(cell) in self.workers:
+                self.workers[process_of(cell)].close()  # or its memory would be missing elsewhere
+            elif cell in self.ready and not _compiled_before(cell):
                 self.ask(cell, "drop")
         self.print_cell(cells)
 

@@ -107,7 +107,8 @@ def test_two_sets_stand_on_one_page(
     page = "".join(f"<!-- table {mark} -->\n<!-- end -->\n" for mark in marks)
     parts = tables.fill(page, "h200").split("<!-- end -->")
     assert ["measure h100" in part for part in parts] == [False, True, False, False]
-    assert ["measure h200" in part for part in parts] == [True, False, True, False]
+    assert ["measure h200" in part for part in parts] == [True, False, False, False]
+    assert ["results/h200.json" in part for part in parts] == [True, False, True, False]
     nets = [line.split("|")[1].strip() for line in parts[2].splitlines() if " 128 " in line]
     assert nets == ["small", "medium", "deep"]
 
@@ -127,6 +128,9 @@ def test_merged_rows_keep_the_versions_and_the_commit_of_their_run(
     assert "commit first, jax 1.2: `command`" in first
     assert second.startswith("bf16: NVIDIA H200")
     assert "commit second, torch 3.4: `command`" in second
+    front = tables.origin(facts | {"rows": rows}, "x.json", rows)
+    assert "commit first; NVIDIA H200, " in front
+    assert "commit second (`benchmarks/results/x.json` has versions and commands)" in front
 
 
 def test_memory_is_compared_with_the_smaller_of_pytorchs_graphs(module: Any) -> None:
