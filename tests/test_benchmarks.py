@@ -209,6 +209,33 @@ def test_a_peer_that_is_not_installed_is_one_failure_that_says_how_to_install_it
     assert 'pip install -e ".[peers]"' in capsys.readouterr().err
 
 
+def test_a_process_of_torch_compile_ends_when_it_was_measured(module: Any) -> None:
+    """Those of other implementations only drop the cell: their next one is waiting."""
+    train_step = module("train_step")
+
+    class Process:
+        alive, asked = True, ""
+
+        def ask(self, do: str, **_: Any) -> Any:
+            self.asked = do
+            return {"steps": 1, "seconds": 1e-3}
+
+        def close(self) -> None:
+            self.alive = False
+
+    bench = train_step.Bench(train_step.parse(["--device", "cpu", "--rounds", "1"]), "command")
+    impls = ("ours", "torch-graph", "torch-compile")
+    cells = [train_step.Cell(impl, "small", 128, "tf32") for impl in impls]
+    told = {"losses": [2.0, 1.0, 1.0], "seconds": 1.0, "peak_bytes": None, "data_bytes": 0}
+    for cell in cells:
+        bench.workers[train_step.process_of(cell)], bench.ready[cell] = Process(), dict(told)
+    bench.measure(cells)
+    found = [bench.workers[train_step.process_of(cell)] for cell in cells]
+    assert [process.alive for process in found] == [True, True, False]
+    assert [process.asked for process in found] == ["drop", "drop", "time"]
+    assert len(bench.rows) == 3
+
+
 def test_help_leaves_the_pages_alone(
     module: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
