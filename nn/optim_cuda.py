@@ -61,18 +61,24 @@ def prepare(arrays: Sequence[Array]) -> None:
     for group in _by_dtype([Row((array,)) for array in on_gpu]).values():
         first = group[0].arrays[0]
         with first.device:
-            _kernels.prepare(_defines(first.dtype, _capacity(len(group))))
+            for part in _parts(group):
+                _kernels.prepare(_defines(first.dtype, _capacity(part)))
 
 
-def _capacity(rows: int) -> int:
-    return CAPACITIES[0] if rows <= CAPACITIES[0] else CAPACITIES[-1]
+def _parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """Those of each launch that it takes to cover ``rows``."""
+    for start in range(0, len(rows), CAPACITIES[-1]):
+        yield rows[start : start + CAPACITIES[-1]]
+
+
+def _capacity(rows: Sequence[Row]) -> int:
+    return CAPACITIES[0] if len(rows) <= CAPACITIES[0] else CAPACITIES[-1]
 
 
 def _tables(rows: Sequence[Row]) -> Iterator[tuple[int, Array, int, int]]:
     """(capacity, table, rows in it, blocks) of each launch that it takes to cover ``rows``."""
-    for start in range(0, len(rows), CAPACITIES[-1]):
-        part = rows[start : start + CAPACITIES[-1]]
-        capacity = _capacity(len(part))
+    for part in _parts(rows):
+        capacity = _capacity(part)
         words: list[int] = []
         blocks = 0
         for arrays, position in part:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -132,6 +131,19 @@ def test_an_elementwise_kernel() -> None:
     assert backend.to_numpy(scale(x, np.float32(3))).tolist() == [3.0, 6.0]
 
 
+class Device:
+    """A GPU that knows which threads use it."""
+
+    def __init__(self) -> None:
+        self.users: list[str] = []
+
+    def __enter__(self) -> None:
+        self.users.append(threading.current_thread().name.partition("_")[0])
+
+    def __exit__(self, *_: Any) -> None:
+        pass
+
+
 class Compiler:
     """What `CudaFile` asks of CuPy; "compiles" code by keeping it, and waits while it may not."""
 
@@ -140,11 +152,12 @@ class Compiler:
         self.file = backend.CudaFile(str(tmp_path / "beside.py"), "file.cu")
         self.compiled: list[tuple[str, str]] = []  # thread and what is particular to the kernels
         self.may_go_on, self.begun = threading.Event(), threading.Semaphore(0)
-        cuda = SimpleNamespace(Device=nullcontext)
+        self.device = Device()  # the current one
+        cuda = SimpleNamespace(Device=lambda: self.device)
         module = SimpleNamespace(cuda=cuda, RawModule=self.module)
         monkeypatch.setattr(backend, "import_cupy", lambda: module)
-        pool = ThreadPoolExecutor(threads, "compiler")
-        monkeypatch.setattr(backend, "_compilers", lambda: pool)
+        self.pool = ThreadPoolExecutor(threads, "compiler")
+        monkeypatch.setattr(backend, "_compilers", lambda: self.pool)
 
     def module(self, code: str, options: tuple[str, ...]) -> SimpleNamespace:
         def compile_it() -> None:
@@ -170,7 +183,48 @@ def test_prepared_kernels_are_compiled_once_elsewhere(
     assert compiler.file.kernel("first", ("A",)) == ("first", "-DA")
     assert compiler.file.kernel("second", ("A",)) == ("second", "-DA")
     compiler.file.prepare(("A",))
+    compiler.pool.shutdown()
     assert compiler.compiled == [("compiler", "-DA")]
+
+
+def test_prepared_kernels_are_for_the_gpu_that_was_in_use(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    compiler = Compiler(monkeypatch, tmp_path, threads=1)
+    first = compiler.device
+    compiler.file.prepare(("A",))
+    assert compiler.begun.acquire(timeout=10)
+    compiler.device = Device()
+    compiler.may_go_on.set()
+    compiler.file.kernel("kernel", ("A",))
+    compiler.file.kernel("kernel", ("B",))
+    assert first.users == ["compiler"]
+    assert compiler.device.users == ["MainThread"]
+
+
+def test_threads_that_want_what_is_being_compiled_wait_for_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    compiler = Compiler(monkeypatch, tmp_path, threads=1)
+    compiler.file.prepare(("A",))
+    assert compiler.begun.acquire(timeout=10)
+    with ThreadPoolExecutor(4) as users:
+        found = [users.submit(compiler.file.kernel, "kernel", ("A",)) for _ in range(4)]
+        compiler.file.prepare(("A",))
+        threading.Timer(0.05, compiler.may_go_on.set).start()
+    assert [one.result() for one in found] == [("kernel", "-DA")] * 4
+    compiler.pool.shutdown()
+    assert compiler.compiled == [("compiler", "-DA")]
+
+
+def test_a_program_that_is_ending_prepares_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    compiler = Compiler(monkeypatch, tmp_path, threads=1)
+    compiler.pool.shutdown()
+    compiler.file.prepare(("A",))
+    assert compiler.file.kernel("kernel", ("A",)) == ("kernel", "-DA")
+    assert compiler.compiled == [("MainThread", "-DA")]
 
 
 def test_kernels_whose_turn_has_not_come_are_compiled_here(
@@ -201,7 +255,7 @@ def test_prepared_kernels_that_are_wrong_say_so_when_wanted(
 
 @pytest.mark.gpu
 def test_prepared_kernels_run(tmp_path: Path) -> None:
-    """As those of an own architecture do, for the GPU that was in use."""
+    """Those of an architecture that is named as well."""
     source = 'extern "C" __global__ void fill(int* x) { x[threadIdx.x] = VALUE; }'
     (tmp_path / "fill.cu").write_text(source)
     cupy = backend.import_cupy()

@@ -15,6 +15,8 @@ from samples_windows import draw_windows
 from tinygrad_cupy import Tensor, backend
 from tinygrad_cupy.ops import conv, conv_cuda, conv_kernels
 from tinygrad_cupy.ops.conv_kernels import Geometry
+from tinygrad_cupy.ops.conv_plans import few_plan
+from tinygrad_cupy.ops.limits import Limits
 from tinygrad_cupy.ops.windows import Windows
 
 Pair = tuple[int, int]
@@ -222,3 +224,23 @@ def test_fewer_gradients_than_windows_go_through_the_reference(rng: np.random.Ge
     g = rng.standard_normal((2, 5, 4, 6), np.float32)
     found = conv_cuda.weight_gradient(x, g, geometry, (5, 3, 3, 3))
     np.testing.assert_array_equal(found, conv_kernels.conv_weight(x, g, geometry, (5, 3, 3, 3)))
+
+
+@pytest.mark.parametrize("shape", [(8, 1, 3, 3), (32, 1, 5, 5), (17, 3, 3, 3), (6, 4, 4, 2)])
+@pytest.mark.parametrize("pool", [False, True])
+@pytest.mark.parametrize("images", [1, 7, 128, 8192])
+def test_weight_gradients_of_few_channels_take_no_more_blocks_than_run_at_a_time(
+    shape: tuple[int, ...], pool: bool, images: int
+) -> None:
+    """And no more than have two rounds of work for each thread. An H100's 132 multiprocessors."""
+    limits = Limits(132, 232448, tensor_cores=True, groups=True)
+    grads = images * shape[0] * 24 * 24 // (4 if pool else 1)
+    plan = few_plan(shape, grads, pool, limits)
+    (at_once,) = (int(define.removeprefix("OV=")) for define in plan.defines)
+    (blocks,) = plan.grid
+    places = grads // shape[0] // (1 if pool else 4)
+    lanes = 256 // -(-shape[0] // at_once)
+    assert shape[0] % at_once == 0
+    assert blocks == 1 or 2 * lanes * blocks <= places
+    assert blocks <= (132 if shape == (32, 1, 5, 5) else 264)  # 169 registers: one at a time
+    assert blocks >= 132 or images < 8192

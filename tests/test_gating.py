@@ -48,8 +48,8 @@ def leaves(device: str, channels: int) -> list[Tensor]:
     ]
 
 
-def first(x: Any, w: Tensor, b: Tensor, *_: Tensor) -> Any:
-    return x.conv2d_block(w, b, relu=True)
+def first(x: Any, w: Tensor, b: Tensor, *_: Tensor, relu: bool = True, pool: bool = False) -> Any:
+    return x.conv2d_block(w, b, relu=relu, pool=pool)
 
 
 def by_conv(y: Any, given: list[Tensor]) -> Any:
@@ -93,6 +93,51 @@ def test_gradients_are_the_same_to_the_bit(
         found.append([None if t.grad is None else t.grad.numpy() for t in given])
     for one, other in zip(*found, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(("relu", "pool"), [(False, False), (False, True), (True, True)])
+def test_what_does_not_end_in_a_relu_is_not_gated(
+    relu: bool, pool: bool, gating: Any, device: str
+) -> None:
+    found = []
+    for on in (False, True):
+        came = gating(on)
+        given = leaves(device, 8)
+        (by_norm(first(*given, relu=relu, pool=pool), given) ** 3).sum().backward()
+        assert came == [False]
+        found.append([None if t.grad is None else t.grad.numpy() for t in given])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+class Peek(tg.Op):
+    """Whose backward walks over another graph."""
+
+    def __init__(self, walk: Callable[[], Any]) -> None:
+        self.walk = walk
+
+    def forward(self, x: Any) -> Any:
+        return x * 1
+
+    def backward(self, grad: Tensor) -> Tensor:
+        self.walk()
+        return grad
+
+
+def test_a_walk_within_a_walk_leaves_its_marks_alone(gating: Any, device: str) -> None:
+    """The outer one brings the convolution all of a gradient, the inner one a gated one."""
+    found = []
+    for on in (False, True):
+        came = gating(on)
+        given = leaves(device, 8)
+        y, out = loss("norm", given)
+        ones = Tensor(np.ones((1, y.shape[1], 1, 1), "f4"), device=device, requires_grad=True)
+        peek = Peek(lambda out=out, w=given[1]: tg.grad(out, w, retain_graph=True))  # type: ignore[misc]
+        (peek(ones) * y).sum().backward()
+        assert came == [on, False]
+        assert given[1].grad is not None
+        found.append(given[1].grad.numpy())
+    np.testing.assert_array_equal(found[0], found[1])
 
 
 def test_who_asks_for_the_gradient_of_the_output_gets_all_of_it(gating: Any, device: str) -> None:

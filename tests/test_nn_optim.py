@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tinygrad_cupy import Tensor, nn
-from tinygrad_cupy.nn import optim
+from tinygrad_cupy import Tensor, backend, nn
+from tinygrad_cupy.nn import optim, optim_cuda
 from tinygrad_cupy.nn.optim_kernels import BLOCK
 
 MAKERS: dict[str, Callable[[list[Tensor]], optim.Optimizer]] = {
@@ -297,3 +299,29 @@ def test_momentum_that_comes_with_a_state_is_used() -> None:
         param.grad = Tensor([1.0])
         optimizer.step()
     assert param.item() == pytest.approx(1 - 0.1 - 0.1 * 1.5)
+
+
+@pytest.mark.parametrize("count", [0, 1, 16, 17, 80, 81, 96, 97, 250])
+def test_kernels_are_prepared_for_every_launch_of_a_step(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrays: list[Any] = [
+        SimpleNamespace(
+            dtype=np.dtype(kind), size=5, data=SimpleNamespace(ptr=512), device=nullcontext()
+        )
+        for kind in ("float32", "float64")
+        for _ in range(count)
+    ]
+    prepared: set[tuple[str, ...]] = set()
+    kernels = SimpleNamespace(prepare=prepared.add)
+    monkeypatch.setattr(backend, "is_cuda", lambda array: True)
+    monkeypatch.setattr(optim_cuda, "_kernels", kernels)
+    optim_cuda.prepare(arrays)
+    launched = {
+        optim_cuda._defines(kind, capacity)
+        for kind in {array.dtype for array in arrays}
+        for capacity, *_ in optim_cuda._tables(
+            [optim_cuda.Row((array,)) for array in arrays[:count]]
+        )
+    }
+    assert prepared == launched

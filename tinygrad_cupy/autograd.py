@@ -170,7 +170,8 @@ class Op:
         a ReLU's gradient is *gated*: zero where its output is not positive. Where backward would
         gate what arrives before anything else, the operation ``wants_gated``; where backward can
         gate the gradient of its first input by that input, and better than another pass over it, it
-        ``can_gate``. The walk brings the two together.
+        ``can_gate``. (Instances may decide.) The walk brings the two together, but not where the
+        gradient's own graph is wanted.
 
     While running, ``self.xp`` is ``numpy`` or ``cupy`` and, in ``backward``, ``self.needs`` says
     for each input whether its gradient is wanted (``None`` may be returned where it is not).

@@ -270,14 +270,16 @@ COMPILERS = 6  # threads; NVRTC lets go of the interpreter
 
 @functools.cache
 def _compilers() -> ThreadPoolExecutor:
+    """For `CudaFile.prepare`. A program that ends waits for them, and leaves a full cache."""
     return ThreadPoolExecutor(COMPILERS, "tinygrad_cupy-nvrtc")
 
 
 class CudaFile:
     """The kernels of ``.cu`` files, compiled on first use (by CuPy, and kept in its disk cache).
 
-    Several files are compiled as one: what kernels share comes first. ``defines`` are macros
-    (``"CHANNELS=32"``) that a kernel is specialised by: each set of them is compiled by itself.
+    `prepare` has it done earlier. Several files are compiled as one: what kernels share comes
+    first. ``defines`` are macros (``"CHANNELS=32"``) that a kernel is specialised by: each set of
+    them is compiled by itself.
     ``arch`` names an architecture (``"sm_90a"``) where the GPU's own name is not enough.
     """
 
@@ -292,24 +294,34 @@ class CudaFile:
         """The compiled kernel ``name``."""
         found = self._kernels.get((name, defines))
         if found is None:
-            if defines not in self._modules:
-                self._modules[defines] = self._wanted(defines)
-            found = self._modules[defines].get_function(name)
-            self._kernels[name, defines] = found
+            module = self._modules.get(defines) or self._wanted(defines)
+            found = self._kernels[name, defines] = module.get_function(name)
         return found
 
     def prepare(self, defines: tuple[str, ...] = ()) -> None:
-        """Have the kernels compiled in another thread, as they are wanted soon."""
+        """Have the kernels compiled in another thread, as they are wanted soon.
+
+        A mistake in them is an error when they are wanted.
+        """
         if defines not in self._modules and defines not in self._begun:
             device = import_cupy().cuda.Device()
-            self._begun[defines] = _compilers().submit(self._module, defines, device)
+            try:
+                self._begun[defines] = _compilers().submit(self._module, defines, device)
+            except RuntimeError:  # the program is ending, and starts no threads any more
+                return
 
     def _wanted(self, defines: tuple[str, ...]) -> Any:
         """What `prepare` began; where its turn has not come yet, this thread does it."""
-        begun = self._begun.pop(defines, None)
-        if begun is not None and not begun.cancel():
-            return begun.result()
-        return self._module(defines, import_cupy().cuda.Device())
+        begun = self._begun.get(defines)
+        try:
+            if begun is None or begun.cancel():
+                module = self._module(defines, import_cupy().cuda.Device())
+            else:
+                module = begun.result()
+            self._modules[defines] = module
+        finally:
+            self._begun.pop(defines, None)
+        return module
 
     def _module(self, defines: tuple[str, ...], device: Any) -> Any:
         cupy = import_cupy()

@@ -62,11 +62,15 @@ def _walk(
     pending: dict[int, Tensor] = {}
     arrived: dict[int, tuple[Edge, Tensor]] = {}
 
-    def add(edge: Edge, grad: Tensor, gated: bool = False) -> None:
+    gated: set[int] = set()  # ids of those in pending whose gradient is
+
+    def add(edge: Edge, grad: Tensor, is_gated: bool = False) -> None:
         known = pending.get(id(edge))
         pending[id(edge)] = grad if known is None else known + grad
-        if getattr(edge, "wants_gated", False):
-            edge.gated = gated and known is None
+        if is_gated and known is None:
+            gated.add(id(edge))
+        else:
+            gated.discard(id(edge))
 
     with set_grad_enabled(create_graph):
         for edge, seed in zip(edges, seeds, strict=True):
@@ -86,6 +90,7 @@ def _walk(
             )
             if not any(node.needs):
                 continue
+            node.gated = id(node) in gated
             # Nobody but the ReLU itself sees a gated gradient.
             node.gates = (
                 node.can_gate

@@ -198,7 +198,8 @@ def _prepare_gradient(
 ) -> None:
     """Have the kernels of `block_backward` compiled, while others of a first step are.
 
-    Not that of the input gradient behind few channels, which are mostly those of the pictures.
+    A guess: few channels are mostly those of the pictures, which want no gradient; and in front of
+    a batch norm no ReLU gates (see `Op`), so that another kernel may be wanted then.
     """
     windows = geometry.windows
     oh, ow = size = windows.output_size("conv2d", x_shape[2:])

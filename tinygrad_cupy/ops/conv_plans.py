@@ -57,6 +57,7 @@ def shape_defines(channels: int, outputs: int, windows: Windows) -> tuple[str, .
     return (f"CHANNELS={channels}", f"OUTPUTS={outputs}", *shape)
 
 
+SUMS_OF_TWO = 60  # of a thread of few_weight: with 40 it takes 98 to 108 registers, with 104 169
 MOST_PIXELS = 512  # that a thread of conv_few.cu reads, written out one by one
 
 
@@ -78,7 +79,7 @@ def few_plan(w_shape: Shape, grads: int, pool: bool, limits: Limits) -> Plan:
     lanes = 256 // -(-w_shape[0] // at_once)
     places = grads // w_shape[0] // (1 if pool else 4)
     sums = (math.prod(w_shape[1:]) + 1) * at_once  # of a thread, in registers
-    resident = 2 if sums <= 60 else 1  # blocks of a multiprocessor, whose threads have 128 or 256
+    resident = 2 if sums <= SUMS_OF_TWO else 1  # blocks of a multiprocessor
     blocks = max(1, min(resident * limits.processors, places // (2 * lanes)))
     return Plan((f"OV={at_once}",), (blocks,))
 

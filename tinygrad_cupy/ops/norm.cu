@@ -390,14 +390,14 @@ extern "C" __global__ void __launch_bounds__(SUMMERS, 1)
 }
 
 // dx = weight * scale * (g - mean(g) - normal * mean(g * normal)), the means over the rows of x.
-// With the factors it is gain * (g - mean_g - (x - mean) * tilt). Where `gate`, dx is zero unless x
-// is positive: x came out of a ReLU, whose gradient is wanted.
+// With the factors it is gain * (g - mean_g - (x - mean) * tilt). With `gate_input`, dx is zero
+// unless x is positive: x came out of a ReLU, whose gradient is wanted.
 struct Slope {
     Pack<T> mean, gain, tilt, mean_g;
-    int gate;
+    int gate_input;
 
-    __device__ Slope(const T* found, const T* factors, int channels, int channel, int gate)
-        : gate(gate) {
+    __device__ Slope(const T* found, const T* factors, int channels, int channel, int gate_input)
+        : gate_input(gate_input) {
         mean = load(found + channel);
         gain = load(factors + channel);
         tilt = load(factors + channels + channel);
@@ -406,7 +406,7 @@ struct Slope {
 
     __device__ T operator()(T g, T x, int k) const {
         const T slope = gain.at[k] * (g - mean_g.at[k] - (x - mean.at[k]) * tilt.at[k]);
-        return !gate || x > 0 ? slope : (T)0;
+        return !gate_input || x > 0 ? slope : (T)0;
     }
 };
 
@@ -415,10 +415,10 @@ struct Slope {
 // Each window writes its four pixels of dx; where H or W is odd, so does half a window at the end.
 extern "C" __global__ void __launch_bounds__(THREADS)
     slope(const T* grad, const T* x, const u8* code, i64 windows, int channels, int lanes,
-          const T* found, const T* factors, T* dx, int gate, int height, int width) {
+          const T* found, const T* factors, T* dx, int gate_input, int height, int width) {
     const Place place(lanes);
     if (place.channel >= channels) return;
-    const Slope by_x(found, factors, channels, place.channel, gate);
+    const Slope by_x(found, factors, channels, place.channel, gate_input);
     const int down = (height + 1) / 2, across = (width + 1) / 2;
     for (i64 i = place.first; i < windows; i += place.step) {
         const Window window(i, down, across, Image{height, width});
@@ -455,11 +455,11 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 
 extern "C" __global__ void __launch_bounds__(THREADS)
     slope(const T* grad, const T* x, const T* y, i64 rows, int channels, int lanes, const T* found,
-          const T* factors, T* dx, int gate) {
+          const T* factors, T* dx, int gate_input) {
     const int AT_ONCE = 16 / sizeof(T);
     const Place place(lanes);
     if (place.channel >= channels) return;
-    const Slope by_x(found, factors, channels, place.channel, gate);
+    const Slope by_x(found, factors, channels, place.channel, gate_input);
     for (i64 row = place.first; row < rows; row += AT_ONCE * place.step) {
         Pack<T> g[AT_ONCE], values[AT_ONCE], gate[AT_ONCE];
 #pragma unroll
