@@ -263,8 +263,6 @@ class Elementwise:
 
 
 MOST_UNASKED = 32 << 10  # of 48 KiB of shared memory, which a kernel's own declarations are part of
-
-
 COMPILERS = 6  # threads; NVRTC lets go of the interpreter
 
 
@@ -279,8 +277,8 @@ class CudaFile:
 
     `prepare` has it done earlier. Several files are compiled as one: what kernels share comes
     first. ``defines`` are macros (``"CHANNELS=32"``) that a kernel is specialised by: each set of
-    them is compiled by itself.
-    ``arch`` names an architecture (``"sm_90a"``) where the GPU's own name is not enough.
+    them is compiled by itself. ``arch`` names an architecture (``"sm_90a"``) where the GPU's own
+    name is not enough.
     """
 
     def __init__(self, beside: str, *names: str, arch: str | None = None) -> None:

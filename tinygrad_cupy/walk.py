@@ -60,9 +60,8 @@ def _walk(
     order = _topological(edges)
     wanted = None if targets is None else _leading_to(targets, order)
     pending: dict[int, Tensor] = {}
-    arrived: dict[int, tuple[Edge, Tensor]] = {}
-
     gated: set[int] = set()  # ids of those in pending whose gradient is
+    arrived: dict[int, tuple[Edge, Tensor]] = {}
 
     def add(edge: Edge, grad: Tensor, is_gated: bool = False) -> None:
         known = pending.get(id(edge))
