@@ -147,7 +147,7 @@ class Device:
 class Compiler:
     """What `CudaFile` asks of CuPy; "compiles" code by keeping it, and waits while it may not."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, threads: int) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (tmp_path / "file.cu").write_text("code")
         self.file = backend.CudaFile(str(tmp_path / "beside.py"), "file.cu")
         self.compiled: list[tuple[str, str]] = []  # thread and what is particular to the kernels
@@ -156,7 +156,7 @@ class Compiler:
         cuda = SimpleNamespace(Device=lambda: self.device)
         module = SimpleNamespace(cuda=cuda, RawModule=self.module)
         monkeypatch.setattr(backend, "import_cupy", lambda: module)
-        self.pool = ThreadPoolExecutor(threads, "compiler")
+        self.pool = ThreadPoolExecutor(1, "compiler")
         monkeypatch.setattr(backend, "_compilers", lambda: self.pool)
 
     def module(self, code: str, options: tuple[str, ...]) -> SimpleNamespace:
@@ -171,14 +171,20 @@ class Compiler:
 
         return SimpleNamespace(compile=compile_it, get_function=lambda name: (name, options[-1]))
 
+    def begin(self, *defines: str) -> None:
+        """Prepare these kernels, each by itself; the first of them is being compiled then."""
+        for define in defines:
+            self.file.prepare((define,))
+        assert self.begun.acquire(timeout=10)
 
-def test_prepared_kernels_are_compiled_once_elsewhere(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    compiler = Compiler(monkeypatch, tmp_path, threads=1)
-    for _ in range(2):
-        compiler.file.prepare(("A",))
-    assert compiler.begun.acquire(timeout=10)
+
+@pytest.fixture
+def compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Compiler:
+    return Compiler(monkeypatch, tmp_path)
+
+
+def test_prepared_kernels_are_compiled_once_elsewhere(compiler: Compiler) -> None:
+    compiler.begin("A", "A")
     threading.Timer(0.05, compiler.may_go_on.set).start()
     assert compiler.file.kernel("first", ("A",)) == ("first", "-DA")
     assert compiler.file.kernel("second", ("A",)) == ("second", "-DA")
@@ -187,13 +193,9 @@ def test_prepared_kernels_are_compiled_once_elsewhere(
     assert compiler.compiled == [("compiler", "-DA")]
 
 
-def test_prepared_kernels_are_for_the_gpu_that_was_in_use(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    compiler = Compiler(monkeypatch, tmp_path, threads=1)
+def test_prepared_kernels_are_for_the_gpu_that_was_in_use(compiler: Compiler) -> None:
     first = compiler.device
-    compiler.file.prepare(("A",))
-    assert compiler.begun.acquire(timeout=10)
+    compiler.begin("A")
     compiler.device = Device()
     compiler.may_go_on.set()
     compiler.file.kernel("kernel", ("A",))
@@ -202,12 +204,8 @@ def test_prepared_kernels_are_for_the_gpu_that_was_in_use(
     assert compiler.device.users == ["MainThread"]
 
 
-def test_threads_that_want_what_is_being_compiled_wait_for_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    compiler = Compiler(monkeypatch, tmp_path, threads=1)
-    compiler.file.prepare(("A",))
-    assert compiler.begun.acquire(timeout=10)
+def test_threads_that_want_what_is_being_compiled_wait_for_it(compiler: Compiler) -> None:
+    compiler.begin("A")
     with ThreadPoolExecutor(4) as users:
         found = [users.submit(compiler.file.kernel, "kernel", ("A",)) for _ in range(4)]
         compiler.file.prepare(("A",))
@@ -217,36 +215,24 @@ def test_threads_that_want_what_is_being_compiled_wait_for_it(
     assert compiler.compiled == [("compiler", "-DA")]
 
 
-def test_a_program_that_is_ending_prepares_nothing(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    compiler = Compiler(monkeypatch, tmp_path, threads=1)
+def test_a_program_that_is_ending_prepares_nothing(compiler: Compiler) -> None:
     compiler.pool.shutdown()
     compiler.file.prepare(("A",))
     assert compiler.file.kernel("kernel", ("A",)) == ("kernel", "-DA")
     assert compiler.compiled == [("MainThread", "-DA")]
 
 
-def test_kernels_whose_turn_has_not_come_are_compiled_here(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    compiler = Compiler(monkeypatch, tmp_path, threads=1)
-    compiler.file.prepare(("A",))
-    compiler.file.prepare(("B",))
-    assert compiler.begun.acquire(timeout=10)
+def test_kernels_whose_turn_has_not_come_are_compiled_here(compiler: Compiler) -> None:
+    compiler.begin("A", "B")
     assert compiler.file.kernel("kernel", ("B",)) == ("kernel", "-DB")
     compiler.may_go_on.set()
     assert compiler.file.kernel("kernel", ("A",)) == ("kernel", "-DA")
     assert compiler.compiled == [("MainThread", "-DB"), ("compiler", "-DA")]
 
 
-def test_prepared_kernels_that_are_wrong_say_so_when_wanted(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    compiler = Compiler(monkeypatch, tmp_path, threads=1)
+def test_prepared_kernels_that_are_wrong_say_so_when_wanted(compiler: Compiler) -> None:
     compiler.may_go_on.set()
-    compiler.file.prepare(("wrong",))
-    assert compiler.begun.acquire(timeout=10)
+    compiler.begin("wrong")
     for _ in range(2):
         with pytest.raises(RuntimeError, match="expected a declaration"):
             compiler.file.kernel("kernel", ("wrong",))

@@ -59,26 +59,22 @@ def _walk(
     edges = [root._edge() for root in roots]
     order = _topological(edges)
     wanted = None if targets is None else _leading_to(targets, order)
-    pending: dict[int, Tensor] = {}
-    gated: set[int] = set()  # ids of those in pending whose gradient is
+    pending: dict[int, tuple[Tensor, bool]] = {}  # gradients, and whether they are gated
     arrived: dict[int, tuple[Edge, Tensor]] = {}
 
-    def add(edge: Edge, grad: Tensor, is_gated: bool = False) -> None:
+    def add(edge: Edge, grad: Tensor, gated: bool = False) -> None:
         known = pending.get(id(edge))
-        pending[id(edge)] = grad if known is None else known + grad
-        if is_gated and known is None:
-            gated.add(id(edge))
-        else:
-            gated.discard(id(edge))
+        pending[id(edge)] = (grad, gated) if known is None else (known[0] + grad, False)
 
     with set_grad_enabled(create_graph):
         for edge, seed in zip(edges, seeds, strict=True):
             add(edge, seed)
         while order:
             node = order.pop()
-            grad = pending.pop(id(node), None)
-            if grad is None or (wanted is not None and id(node) not in wanted):
+            found = pending.pop(id(node), None)
+            if found is None or (wanted is not None and id(node) not in wanted):
                 continue
+            grad, gated = found
             is_leaf = isinstance(node, TensorBase)
             if is_leaf if targets is None else id(node) in targets:
                 arrived[id(node)] = (node, grad)
@@ -89,21 +85,18 @@ def _walk(
             )
             if not any(node.needs):
                 continue
-            node.gated = id(node) in gated
+            node.gated = gated
             # Nobody but the ReLU itself sees a gated gradient.
-            node.gates = (
+            gates = node.gates = (
                 node.can_gate
                 and not create_graph
                 and getattr(node.edges[0], "wants_gated", False)
                 and (targets is None or id(node.edges[0]) not in targets)
             )
-            gates = node.gates
-            for edge, found in zip(
-                node.edges, node._input_gradients(grad, create_graph), strict=True
-            ):
-                if found is not None:
-                    add(edge, found, gates)
-                gates = False  # it is the first gradient's
+            by_input = node._input_gradients(grad, create_graph)
+            for i, (edge, by_x) in enumerate(zip(node.edges, by_input, strict=True)):
+                if by_x is not None:
+                    add(edge, by_x, gates and i == 0)
             if not retain_graph:
                 node._release()
     return arrived

@@ -1,5 +1,5 @@
-// The gradient of a convolution's output from that of conv -> ReLU -> max-pool. All arrays N, H, W,
-// C.
+// The gradient of a convolution's output from that of conv -> ReLU -> max-pool. All arrays are
+// N, H, W, C.
 
 typedef unsigned char u8;
 

@@ -149,14 +149,13 @@ __device__ __forceinline__ void multiply_bf16(float* c, u32 a0, u32 a1, u32 b) {
 // Twice as deep: a(g), a(g + 8) of the first eight k, then of the second; b likewise.
 __device__ __forceinline__ void multiply_bf16_deep(float* c, const u32* a, const u32* b) {
     asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
-        "{%8,%9}, "
-        "{%0,%1,%2,%3};"
+        "{%8,%9}, {%0,%1,%2,%3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-// Four (or, from lanes 0 to 15, two) 8 x 8 matrices of bfloat16, turned over: lane l names row l %
-// 8 of matrix l / 8 and gets of each the two rows 2t and 2t + 1 at column g.
+// Four (or, from lanes 0 to 15, two) 8 x 8 matrices of bfloat16, turned over: lane l names
+// row l % 8 of matrix l / 8 and gets of each the two rows 2t and 2t + 1 at column g.
 __device__ __forceinline__ void load_turned(u32* found, const u32* row, bool four) {
     const u32 address = (u32)__cvta_generic_to_shared(row);
     if (four)

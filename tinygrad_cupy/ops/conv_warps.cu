@@ -37,9 +37,9 @@ __device__ __forceinline__ void multiply_patch(float (*acc)[NT][4], const u32* p
                     for (int i = 0; i < 2 * MT; ++i) a[i] = *(const float4*)(a_tap + rows[i] + k);
 #pragma unroll
                     for (int j = 0; j < NT; ++j)
+                        // Output channels 2t and 2t + 1, see place_of_weight.
 #pragma unroll
-                        for (int e = 0; e < 2;
-                             ++e) {  // output channels 2t and 2t + 1, see place_of
+                        for (int e = 0; e < 2; ++e) {
                             const u32* row = b_tap + (8 * j + 4 * e + t) * WEIGHT_STRIDE;
                             const float4 b = *(const float4*)(row + k);
 #pragma unroll

@@ -67,8 +67,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
         if (!PACKED) find_places(tile, places + buffer * BM);
         copies_end_group();
     };
-    float sums[PACKED ? 4 : 2 * MT] =
-        {};  // of g: of the channels that a thread packs, or multiplies
+    // Of g: of the channels that a thread packs (the same four every time), or multiplies.
+    float sums[PACKED ? 4 : 2 * MT] = {};
     auto pack = [&](int tile) {
         constexpr int PIECES = CB / 4, GRAD_PIECES = BO / 4;  // of a pixel
         const int count = rows_of(tile).count * wide * PIECES;
@@ -83,8 +83,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
             const float4 v = ((const float4*)raw_grads)[i];
             *(uint2*)(grads + i / GRAD_PIECES * GRAD_STRIDE + i % GRAD_PIECES * 2) = {
                 to_bf16(v.x, v.y), to_bf16(v.z, v.w)};
-            sums[0] += v.x, sums[1] += v.y, sums[2] += v.z,
-                sums[3] += v.w;  // the same four every time
+            sums[0] += v.x, sums[1] += v.y, sums[2] += v.z, sums[3] += v.w;
         }
         find_places(tile, places);
     };
@@ -93,9 +92,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 #pragma unroll
     for (int j = 0; j < NT; ++j) {
         int tile = (column_block * WARPS_N + warp_n) * NT + j;
-        if (PACKED)
-            tile +=
-                lane / 16;  // of the two that load_turned takes; columns[1], [3] ... are not read
+        // Of the two that load_turned takes; columns[1], [3] ... are not read.
+        if (PACKED) tile += lane / 16;
         int tap = min(tile / (CB / 8), TAPS - 1), c = tile % (CB / 8) * 8;
         columns[j] = (tap / KW * DH * wide + tap % KW * DW) * STRIDE;
         columns[j] += PACKED ? c / 2 : PRECISION == 0 ? c + 2 * t : c + g;
@@ -212,8 +210,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     }
     if (PACKED) {
         if (column_block != 0 || channel != 0) return;  // all threads of the block
-        constexpr int PIECES =
-            BO / 4;  // a thread has seen four channels from 4 * (its number % PIECES) on
+        // A thread has seen four channels from 4 * (its number % PIECES) on.
+        constexpr int PIECES = BO / 4;
         __shared__ float of_warps[WARPS][BO];
 #pragma unroll
         for (int k = 0; k < 4; ++k) {
