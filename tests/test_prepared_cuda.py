@@ -1,0 +1,59 @@
+"""The kernels that are compiled ahead are those that a first step's backward and update launch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_cupy as tg
+from tinygrad_cupy import Tensor, blas
+from tinygrad_cupy.backend import CudaFile
+from tinygrad_cupy.nn import models, optim, optim_cuda
+from tinygrad_cupy.ops import conv_cuda
+
+pytestmark = pytest.mark.gpu
+
+Compiled = set[tuple[CudaFile, tuple[str, ...]]]
+FILES = {
+    *(conv_cuda._by_warps, conv_cuda._by_groups, conv_cuda._weight),
+    *(conv_cuda._few, conv_cuda._sum, conv_cuda._gate, optim_cuda._kernels),
+}
+
+
+def watch(monkeypatch: pytest.MonkeyPatch, method: str, defines_at: int) -> Compiled:
+    """What ``method`` of those files is asked for from now on, and still does."""
+    seen: Compiled = set()
+    original = getattr(CudaFile, method)
+
+    def spy(file: CudaFile, *arguments: Any, **named: Any) -> None:
+        defines = named.get("defines", (*arguments, *[()] * 6)[defines_at])
+        if file in FILES:
+            seen.add((file, defines))
+        original(file, *arguments, **named)
+
+    monkeypatch.setattr(CudaFile, method, spy)
+    return seen
+
+
+@pytest.mark.parametrize("precision", blas.PRECISIONS)
+@pytest.mark.parametrize("net", models.NAMES)
+def test_a_step_launches_what_was_prepared(
+    net: str, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tg.set_precision(precision)
+    conv_cuda._prepare_gradient.cache_clear()
+    prepared = watch(monkeypatch, "prepare", 0)
+    model = models.build(net)
+    model.to("cuda:0")
+    optimizer = optim.Adam(model.parameters())
+    rng = np.random.default_rng(0)
+    images = Tensor(rng.random((5, 1, 28, 28)), dtype="float32", device="cuda:0")
+    loss = model(images).cross_entropy(Tensor(rng.integers(10, size=5), device="cuda:0"))
+    ahead = set(prepared)
+    launched = watch(monkeypatch, "launch", 5)
+    loss.backward()
+    optimizer.step()
+    assert launched <= ahead
+    assert {conv_cuda._few, conv_cuda._sum, optim_cuda._kernels} <= {file for file, _ in launched}
