@@ -4,8 +4,7 @@
                                  [--steps 20] [--rows 40]
 
 Recorded through CUPTI by PyTorch's profiler, which sees every kernel of the process, captured ones
-as well; none starts before the one in front of it has ended, as captured ones may otherwise.
---impl torch-graph-cl shows PyTorch's.
+as well. --impl torch-graph-cl shows PyTorch's.
 """
 
 from __future__ import annotations
@@ -14,8 +13,6 @@ import argparse
 import importlib
 from collections import defaultdict
 from typing import Any
-
-from tinygrad_cupy import overlap
 
 from .cells import Cell, read_data
 
@@ -31,7 +28,6 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=40)
     parser.add_argument("--data-dir")
     options = parser.parse_args()
-    overlap.allowed = False  # a kernel that started early would count what it waits
     from torch.profiler import ProfilerActivity, profile
 
     cell = Cell(options.impl, options.net, options.batch, options.precision)

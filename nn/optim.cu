@@ -196,7 +196,6 @@ __device__ void step_all(const Table& table, int tensors, const double* numbers,
     extern "C" __global__ void __launch_bounds__(256)                                          \
         NAME(const __grid_constant__ Table table, int tensors, const double* numbers,          \
              long long* counts, unsigned* ticket) {                                \
-        follow();                                                                  \
         step_all<RULE>(table, tensors, numbers, counts, ticket);                               \
     }
 
@@ -210,7 +209,6 @@ struct Numbers {
 
 // Sent with the launch, so that they arrive in stream order and nothing waits.
 extern "C" __global__ void write_numbers(double* to, const __grid_constant__ Numbers from) {
-    follow();
     if (threadIdx.x < 8) to[threadIdx.x] = from.at[threadIdx.x];
 }
 
@@ -229,7 +227,6 @@ __device__ double block_sum(double value) {
 // partials[block] = sum of squares of the block's elements of arrays[0].
 extern "C" __global__ void __launch_bounds__(256)
     sum_squares(const __grid_constant__ Table table, int tensors, double* partials) {
-    follow();
     const Row& row = row_of_block(table, tensors);
     const u64 first = first_element(row);
     Four grad;
@@ -245,7 +242,6 @@ extern "C" __global__ void __launch_bounds__(256)
 // norm = sqrt(sum of the partials); factor = min(1, limit / (norm + 1e-6)). One block.
 extern "C" __global__ void __launch_bounds__(256)
     clip_factor(const double* partials, long long count, double limit, T* norm, double* factor) {
-    follow();
     double sum = 0;
     for (long long i = threadIdx.x; i < count; i += blockDim.x) sum += partials[i];
     sum = block_sum(sum);
@@ -259,7 +255,6 @@ extern "C" __global__ void __launch_bounds__(256)
 // arrays[1] = factor * arrays[0].
 extern "C" __global__ void __launch_bounds__(256)
     scale_all(const __grid_constant__ Table table, int tensors, const double* factor) {
-    follow();
     const Row& row = row_of_block(table, tensors);
     const u64 first = first_element(row);
     const bool whole = aligned(row) && first + 4 <= row.size;

@@ -10,12 +10,11 @@ import difflib
 import functools
 import importlib.util
 import os
-import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -277,28 +276,17 @@ class CudaFile:
     """The kernels of ``.cu`` files, compiled on first use (by CuPy, and kept in its disk cache).
 
     `prepare` has it done earlier. Several files are compiled as one: what kernels share comes
-    first, and ``launch.cu`` before all: the first line of every kernel is its ``follow();``.
-    ``defines`` are macros (``"CHANNELS=32"``) that a kernel is specialised by: each set of them is
-    compiled by itself. ``arch`` names an architecture (``"sm_90a"``) where the GPU's own name is
-    not enough.
+    first. ``defines`` are macros (``"CHANNELS=32"``) that a kernel is specialised by: each set of
+    them is compiled by itself. ``arch`` names an architecture (``"sm_90a"``) where the GPU's own
+    name is not enough.
     """
 
-    _files: ClassVar[weakref.WeakSet[CudaFile]] = weakref.WeakSet()
-
     def __init__(self, beside: str, *names: str, arch: str | None = None) -> None:
-        first = Path(__file__).with_name("launch.cu")
-        self.paths = [first, *(Path(beside).with_name(name) for name in names)]
+        self.paths = [Path(beside).with_name(name) for name in names]
         self.arch = arch
         self._modules: dict[tuple[str, ...], Any] = {}
         self._begun: dict[tuple[str, ...], Future[Any]] = {}
         self._kernels: dict[tuple[str, tuple[str, ...]], Any] = {}
-        self._files.add(self)
-
-    @classmethod
-    def handles(cls) -> set[int]:
-        """Those (``CUfunction``) of all kernels launched so far, on the current device."""
-        kernels = [kernel for file in list(cls._files) for kernel in list(file._kernels.values())]
-        return {kernel.kernel.ptr for kernel in kernels}
 
     def kernel(self, name: str, defines: tuple[str, ...] = ()) -> Any:
         """The compiled kernel ``name``."""

@@ -10,14 +10,12 @@ import contextlib
 import functools
 import gc
 import threading
-import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from .backend import Array, import_cupy
-from .overlap import overlap
 from .tracing import refuse_upload
 
 
@@ -51,28 +49,6 @@ class Turn:
             stream.wait_event(event)
 
 
-class Graph:
-    """A captured graph, ready to be launched. Takes ``captured`` (a ``cudaGraph_t``) over."""
-
-    def __init__(self, captured: int) -> None:
-        runtime = import_cupy().cuda.runtime
-        try:
-            overlap(captured)
-            self._executable = runtime.graphInstantiate(captured)
-        finally:
-            runtime.graphDestroy(captured)
-        weakref.finalize(self, runtime.graphExecDestroy, self._executable)
-
-    def launch(self) -> None:
-        """Do it all, in the current stream's order."""
-        cuda = import_cupy().cuda
-        cuda.runtime.graphLaunch(self._executable, cuda.get_current_stream().ptr)
-
-    def upload(self, stream: Any) -> None:
-        """What a first launch would do besides: bring the graph to the device."""
-        import_cupy().cuda.runtime.graphUpload(self._executable, stream.ptr)
-
-
 class Pool:
     """The memory and the stream of one capture. Arrays that outlive it keep the memory.
 
@@ -103,7 +79,7 @@ class Pool:
         with self.device:
             return int(self.memory.total_bytes() + self.filled.total_bytes())
 
-    def capture(self, body: Callable[[], None]) -> Graph:
+    def capture(self, body: Callable[[], None]) -> Any:
         """The graph of what ``body`` does on the GPU, which does not happen now.
 
         Raises what ``body`` raises, and `CaptureError` where CUDA or CuPy refuse. Either way the
@@ -120,7 +96,7 @@ class Pool:
                 self.stream.begin_capture()  # CuPy's mode lets pools and modules load meanwhile
                 try:
                     body()
-                    graph = Graph(cupy.cuda.runtime.streamEndCapture(self.stream.ptr))
+                    graph = self.stream.end_capture()
                 except BaseException as error:
                     self._abandon()
                     if _is_refusal(error):

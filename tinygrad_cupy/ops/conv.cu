@@ -169,10 +169,10 @@ __device__ __forceinline__ void wait_for_team(int team) {
 }
 
 extern "C" __global__ void __launch_bounds__(ALL_THREADS, BLOCKS)
-    conv_forward(const float* x, const float* w, const float* bias, float* y, u8* code, int images,
-                 int height, int width, int out_height, int out_width, int pixels, int tiles,
-                 int capacity) {
-    follow();
+    conv_forward(const float* __restrict__ x, const float* __restrict__ w,
+                 const float* __restrict__ bias, float* __restrict__ y, u8* __restrict__ code,
+                 int images, int height, int width, int out_height, int out_width, int pixels,
+                 int tiles, int capacity) {
     extern __shared__ float4 memory[];
     __shared__ float biases[BN];
     u32* weights = (u32*)memory;

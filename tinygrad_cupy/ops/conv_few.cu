@@ -16,7 +16,7 @@ constexpr int TAPS = KH * KW, DEPTH = TAPS * CHANNELS;
 __device__ __forceinline__ float pixel_of(const float* image, int h, int w, int c, int height,
                                           int width) {
     bool inside = (PADH == 0 || (u32)h < (u32)height) && (u32)w < (u32)width;
-    return inside ? image[(h * width + w) * CHANNELS + c] : 0.0f;
+    return inside ? __ldg(image + (h * width + w) * CHANNELS + c) : 0.0f;
 }
 
 #ifndef OV
@@ -25,9 +25,9 @@ __device__ __forceinline__ float pixel_of(const float* image, int h, int w, int 
 constexpr int O4 = (OUTPUTS + 3) / 4;
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-    few_forward(const float* x, const float* w, const float* bias, float* y, u8* code, int images,
-                int height, int width, int out_height, int out_width) {
-    follow();
+    few_forward(const float* __restrict__ x, const float* __restrict__ w,
+                const float* __restrict__ bias, float* __restrict__ y, u8* __restrict__ code,
+                int images, int height, int width, int out_height, int out_width) {
     __shared__ float4 weights[DEPTH * O4];
     for (int i = threadIdx.x; i < DEPTH * O4 * 4; i += THREADS) {
         int o = i % (O4 * 4), k = i / (O4 * 4), tap = k / CHANNELS, c = k % CHANNELS;
@@ -232,9 +232,10 @@ __device__ __forceinline__ void add_window(float (*acc)[OV], const float* image,
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-few_weight(const float* x, const float* grad, const float* y, const u8* code, float* partial,
-           float* bias_partial, int images, int height, int width, int out_height, int out_width) {
-    follow();
+few_weight(const float* __restrict__ x, const float* __restrict__ grad, const float* __restrict__ y,
+           const u8* __restrict__ code, float* __restrict__ partial,
+           float* __restrict__ bias_partial, int images, int height, int width, int out_height,
+           int out_width) {
     __shared__ float sums[AT_ONCE][THREADS];
     const int group = threadIdx.x % GROUPS, slot = threadIdx.x / GROUPS, output = group * OV;
     const int down = GRAD == 2 ? out_height / 2 : out_height;

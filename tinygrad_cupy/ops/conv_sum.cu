@@ -4,10 +4,10 @@
 // a block of 256 threads: thread (slice, element) adds every eighth part, then the slices are
 // added.
 
-extern "C" __global__ void conv_weight_sum(const float* partial, const float* bias_partial,
-                                           float* dw, float* db, int parts, int outputs, int taps,
-                                           int channels) {
-    follow();
+extern "C" __global__ void conv_weight_sum(const float* __restrict__ partial,
+                                           const float* __restrict__ bias_partial,
+                                           float* __restrict__ dw, float* __restrict__ db,
+                                           int parts, int outputs, int taps, int channels) {
     __shared__ float slices[8][33];
     const int count = outputs * taps * channels;
     const int element = blockIdx.x * 32 + threadIdx.x % 32, slice = threadIdx.x / 32;

@@ -19,10 +19,10 @@ constexpr int COLUMN_TILES = TAPS * CB / 8;  // of one chunk of channels
 constexpr int COLUMN_BLOCKS = (COLUMN_TILES + WARPS_N * NT - 1) / (WARPS_N * NT);
 
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
-    conv_weight(const float* x, const float* grad, float* partial, float* bias_partial, int images,
+    conv_weight(const float* __restrict__ x, const float* __restrict__ grad,
+                float* __restrict__ partial, float* __restrict__ bias_partial, int images,
                 int height, int width, int out_height, int out_width, int pixels, int tiles,
                 int capacity) {
-    follow();
     extern __shared__ float4 memory[];
     u32* patches = (u32*)memory;
     u32* grads = patches + BUFFERS * capacity;                 // (BM, BO) each

@@ -78,10 +78,10 @@ __device__ double add_up_block(double value, double* shared) {
 // Gives place (rows), divisor (1) and losses: (rows), or their sum or mean (1).
 // partials (gridDim.x, 2) are each block's sum and how many rows it counted.
 extern "C" __global__ void __launch_bounds__(THREADS)
-    cross_entropy(const T* logits, const LABEL* target, int* place, T* losses, T* divisor,
+    cross_entropy(const T* __restrict__ logits, const LABEL* __restrict__ target,
+                  int* __restrict__ place, T* __restrict__ losses, T* __restrict__ divisor,
                   double* partials, unsigned* ticket, i64 rows, int classes, double smoothing,
                   i64 ignore_index) {
-    follow();
     __shared__ double shared[THREADS];
     __shared__ bool last;
     const bool first = threadIdx.x % LANES == 0;
@@ -135,9 +135,9 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 // Gives found (rows, classes): (softmax(logits) - q) · grad / divisor. grad is (rows) without a
 // reduction, else (1).
 extern "C" __global__ void __launch_bounds__(THREADS)
-    cross_entropy_gradient(const T* logits, const int* place, const T* divisor, const T* grad,
-                           T* found, i64 rows, int classes, double smoothing) {
-    follow();
+    cross_entropy_gradient(const T* __restrict__ logits, const int* __restrict__ place,
+                           const T* __restrict__ divisor, const T* __restrict__ grad,
+                           T* __restrict__ found, i64 rows, int classes, double smoothing) {
     const T smooth = smoothing, share = smooth / classes;
     for (i64 i = (i64)blockIdx.x * GROUPS + threadIdx.x / LANES; i < rows;
          i += (i64)gridDim.x * GROUPS) {

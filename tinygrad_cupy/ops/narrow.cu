@@ -12,9 +12,9 @@ typedef long long i64;
 
 // The quad at `from`, where `left` columns are left; zero beyond the last.
 __device__ __forceinline__ float4 load(const float* from, i64 left) {
-    if (ALIGNED) return left > 0 ? *(const float4*)from : make_float4(0, 0, 0, 0);
-    return make_float4(left > 0 ? from[0] : 0, left > 1 ? from[1] : 0,
-                       left > 2 ? from[2] : 0, left > 3 ? from[3] : 0);
+    if (ALIGNED) return left > 0 ? __ldg((const float4*)from) : make_float4(0, 0, 0, 0);
+    return make_float4(left > 0 ? __ldg(from) : 0, left > 1 ? __ldg(from + 1) : 0,
+                       left > 2 ? __ldg(from + 2) : 0, left > 3 ? __ldg(from + 3) : 0);
 }
 
 __device__ __forceinline__ void store(float* to, float4 quad, i64 left) {
@@ -42,9 +42,9 @@ constexpr int AHEAD = ALIGNED && GROUP <= 24 ? 2 : 1;  // quads of a row in flig
 // where asked for. LANES threads, a power of 2, share ROWS rows: each weight that one of them reads
 // is used ROWS times. bias may be null.
 extern "C" __global__ void __launch_bounds__(MOST_THREADS, 2)
-    narrow_forward(const float* x, const float* weight, const float* bias, float* y, i64 rows,
-                   i64 columns, int relu) {
-    follow();
+    narrow_forward(const float* __restrict__ x, const float* __restrict__ weight,
+                   const float* __restrict__ bias, float* __restrict__ y, i64 rows, i64 columns,
+                   int relu) {
     __shared__ float parts[MOST_THREADS / TOGETHER][GROUP];
     const i64 first = (i64)blockIdx.x * (blockDim.x / LANES) * ROWS;  // of the block
     const float* from[ROWS];
@@ -131,10 +131,10 @@ struct Sums {
 // their columns (gridDim.y), each leaves its sums in partials (gridDim.y, gridDim.x, CELLS), and
 // the one that comes last adds them up. tickets (gridDim.x) are zero before and after.
 extern "C" __global__ void __launch_bounds__(THREADS)
-    narrow_backward(const float* grad, const float* y, const float* x, const float* weight,
-                    float* dx, float* dw, float* db, float* partials, unsigned* tickets, i64 rows,
-                    i64 columns, i64 each) {
-    follow();
+    narrow_backward(const float* __restrict__ grad, const float* __restrict__ y,
+                    const float* __restrict__ x, const float* __restrict__ weight,
+                    float* __restrict__ dx, float* __restrict__ dw, float* __restrict__ db,
+                    float* partials, unsigned* tickets, i64 rows, i64 columns, i64 each) {
     __shared__ float4 given[CHUNK * PITCH];
     const int across = threadIdx.x % QUADS, down = threadIdx.x / QUADS;
     const i64 column = ((i64)blockIdx.x * QUADS + across) * 4, left = columns - column;

@@ -188,7 +188,6 @@ extern "C" __global__ void __launch_bounds__(SUMMERS, 1)
     statistics(const T* x, i64 rows, int channels, int lanes, double2* partials, unsigned* ticket,
                T* found, double eps, double momentum, T* running_mean, T* running_var,
                i64* batches) {
-    follow();
     const int AT_ONCE = 32 / sizeof(T);
     const Place place(lanes);
     double2 sums[WIDTH] = {};
@@ -259,7 +258,6 @@ __device__ T open(T y) { return RELU && y < 0 ? (T)0 : y; }
 extern "C" __global__ void __launch_bounds__(THREADS)
     normalize(const T* x, i64 windows, int channels, int lanes, const T* found, const T* weight,
               const T* bias, T* y, u8* code, int height, int width) {
-    follow();
     const Place place(lanes);
     if (place.channel >= channels) return;
     const Affine affine(found, weight, bias, channels, place.channel);
@@ -292,7 +290,6 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 extern "C" __global__ void __launch_bounds__(THREADS)
     normalize(const T* x, i64 rows, int channels, int lanes, const T* found, const T* weight,
               const T* bias, T* y) {
-    follow();
     const int AT_ONCE = 16 / sizeof(T);
     const Place place(lanes);
     if (place.channel >= channels) return;
@@ -327,7 +324,6 @@ extern "C" __global__ void __launch_bounds__(SUMMERS, 1)
     sums(const T* grad, const T* x, const Decision* decision, i64 rows, int channels, int lanes,
          const T* found, const T* weight, double2* partials, unsigned* ticket, T* by_weight,
          T* by_bias, T* factors, i64 count, int height, int width) {
-    follow();
     const int AT_ONCE = (POOL ? 8 : 16) / sizeof(T), PIXELS = POOL ? 4 : 1;
     const Place place(lanes);
     double2 sums[WIDTH] = {};
@@ -420,7 +416,6 @@ struct Slope {
 extern "C" __global__ void __launch_bounds__(THREADS)
     slope(const T* grad, const T* x, const u8* code, i64 windows, int channels, int lanes,
           const T* found, const T* factors, T* dx, int gate_input, int height, int width) {
-    follow();
     const Place place(lanes);
     if (place.channel >= channels) return;
     const Slope by_x(found, factors, channels, place.channel, gate_input);
@@ -461,7 +456,6 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 extern "C" __global__ void __launch_bounds__(THREADS)
     slope(const T* grad, const T* x, const T* y, i64 rows, int channels, int lanes, const T* found,
           const T* factors, T* dx, int gate_input) {
-    follow();
     const int AT_ONCE = 16 / sizeof(T);
     const Place place(lanes);
     if (place.channel >= channels) return;

@@ -118,7 +118,6 @@ __device__ void each_window(const Shape& s, const Place& place, Visit visit) {
 // y, winner = the maximum of each window and the tap where it was first; NaN is larger than all.
 extern "C" __global__ void __launch_bounds__(256)
     max_pool(const T* x, T* y, Code* winner, Index count, const __grid_constant__ Shape s) {
-    follow();
     const Place place(s.channels, s.out_height, s.out_width);
     if (place.element >= count) return;
     Sums best;
@@ -142,7 +141,6 @@ extern "C" __global__ void __launch_bounds__(256)
 extern "C" __global__ void __launch_bounds__(256)
     max_scatter(const T* grad, const Code* winner, T* dx, Index count,
                 const __grid_constant__ Shape s) {
-    follow();
     const Place place(s.channels, s.height, s.width);
     if (place.element >= count) return;
     Sums sums;
@@ -159,8 +157,8 @@ extern "C" __global__ void __launch_bounds__(256)
 
 // y = the element of each window at its winning tap; 0 where that lies in the padding.
 extern "C" __global__ void __launch_bounds__(256)
-    max_gather(const T* x, const Code* winner, T* y, Index count, const __grid_constant__ Shape s) {
-    follow();
+    max_gather(const T* x, const Code* winner, T* y, Index count,
+               const __grid_constant__ Shape s) {
     const Place place(s.channels, s.out_height, s.out_width);
     if (place.element >= count) return;
     const Pack<Code> taps = load(winner, place.element);
@@ -180,7 +178,6 @@ extern "C" __global__ void __launch_bounds__(256)
 // y = the sum of each window, the padding counting as zeros.
 extern "C" __global__ void __launch_bounds__(256)
     sum_pool(const T* x, T* y, Index count, const __grid_constant__ Shape s) {
-    follow();
     const Place place(s.channels, s.out_height, s.out_width);
     if (place.element >= count) return;
     Sums sums;
@@ -196,7 +193,6 @@ extern "C" __global__ void __launch_bounds__(256)
 // dx = for each pixel, the sum of the gradients of the windows that hold it.
 extern "C" __global__ void __launch_bounds__(256)
     spread(const T* grad, T* dx, Index count, const __grid_constant__ Shape s) {
-    follow();
     const Place place(s.channels, s.height, s.width);
     if (place.element >= count) return;
     Sums sums;

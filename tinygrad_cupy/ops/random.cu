@@ -84,8 +84,7 @@ __device__ __forceinline__ float4 kept(float4 v, uchar4 keep, float scale) {
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, TOGETHER)
-philox_words(u64* words, long long count, u64* state, u64 number) {
-    follow();
+philox_words(u64* __restrict__ words, long long count, u64* state, u64 number) {
     const Stream stream = begin(state, number);
     const long long step = (long long)gridDim.x * THREADS;
     for (long long i = (long long)blockIdx.x * THREADS + threadIdx.x; 4 * i < count; i += step) {
@@ -105,8 +104,8 @@ philox_words(u64* words, long long count, u64* state, u64 number) {
 // y = x * mask * scale, the mask drawn: element i in C order is kept where word i is large enough.
 // A thread takes four elements at a time; arrays begin at multiples of 16 bytes.
 extern "C" __global__ void __launch_bounds__(THREADS, TOGETHER)
-drop(const float* x, float* y, u8* mask, long long count, float scale, u32 least, u64* state) {
-    follow();
+drop(const float* __restrict__ x, float* __restrict__ y, u8* __restrict__ mask, long long count,
+     float scale, u32 least, u64* state) {
     const Stream stream = begin(state, DROPOUT);
     const long long step = (long long)gridDim.x * THREADS;
     for (long long i = (long long)blockIdx.x * THREADS + threadIdx.x; 4 * i < count; i += step) {
@@ -165,9 +164,9 @@ __device__ __forceinline__ void each_place(long long images, u32 channels, u32 p
 
 // `drop` for x stored N, H, W, C; y and mask are in C order. pixels = H * W, divisible by 4.
 extern "C" __global__ void __launch_bounds__(THREADS, TOGETHER)
-drop_channels_last(const float* x, float* y, u8* mask, long long images, int channels, int pixels,
-                   float scale, u32 least, u64* state) {
-    follow();
+drop_channels_last(const float* __restrict__ x, float* __restrict__ y, u8* __restrict__ mask,
+                   long long images, int channels, int pixels, float scale, u32 least,
+                   u64* state) {
     const Stream stream = begin(state, DROPOUT);
     each_place(images, channels, pixels, [&](Place place) {
         float v[4];
@@ -184,9 +183,9 @@ drop_channels_last(const float* x, float* y, u8* mask, long long images, int cha
 // four pixels in a row of one channel a thread each, neighbouring threads have neighbouring
 // channels.
 extern "C" __global__ void __launch_bounds__(THREADS)
-keep_channels_last(const float* x, const u8* mask, float* y, long long images, int channels,
-                   int pixels, float scale) {
-    follow();
+keep_channels_last(const float* __restrict__ x, const u8* __restrict__ mask,
+                   float* __restrict__ y, long long images, int channels, int pixels,
+                   float scale) {
     const long long i = (long long)blockIdx.x * THREADS + threadIdx.x;
     const int c = i % channels, quads = pixels / 4;
     const long long place = i / channels, n = place / quads;

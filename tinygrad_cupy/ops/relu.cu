@@ -29,7 +29,6 @@ __device__ T passed(T grad, T y) { return (A)y > (A)0 ? grad : (T)0.0f; }
 
 // y = max(x, 0)
 extern "C" __global__ void __launch_bounds__(256) relu(const T* x, T* y, i64 count) {
-    follow();
     const i64 first = ((i64)blockIdx.x * blockDim.x + threadIdx.x) * WIDTH;
     if (first + WIDTH <= count) {
         Pack values = *(const Pack*)(x + first);
@@ -44,7 +43,6 @@ extern "C" __global__ void __launch_bounds__(256) relu(const T* x, T* y, i64 cou
 // out = grad where y > 0, else 0
 extern "C" __global__ void __launch_bounds__(256)
     gate(const T* grad, const T* y, T* out, i64 count) {
-    follow();
     const i64 first = ((i64)blockIdx.x * blockDim.x + threadIdx.x) * WIDTH;
     if (first + WIDTH <= count) {
         Pack values = *(const Pack*)(grad + first);

@@ -15,9 +15,8 @@ typedef long long i64;
 // grad, gated (rows, columns), partials (gridDim.y, columns) -> sums (columns).
 // y, like grad, is ReLU's output: gated is grad where it is positive, else 0. Both may be null.
 extern "C" __global__ void __launch_bounds__(256)
-    gate_and_sum(const T* grad, const T* y, T* gated, T* sums, T* partials, unsigned* ticket,
-                 i64 rows, int columns) {
-    follow();
+    gate_and_sum(const T* __restrict__ grad, const T* __restrict__ y, T* __restrict__ gated,
+                 T* __restrict__ sums, T* partials, unsigned* ticket, i64 rows, int columns) {
     __shared__ T lanes[8][32];
     __shared__ bool last;
     const int across = threadIdx.x % 32, down = threadIdx.x / 32;
