@@ -2,9 +2,9 @@
 
 from tinygrad_cupy.cache import cache_dir
 
-from .catalog import load
+from .catalog import FallbackWarning, load
 from .dataset import ArrayDataset, DataError
-from .download import DownloadError
+from .download import DownloadError, UnreachableError
 from .loader import DataLoader
 from .mnist_files import find_mnist, mnist
 from .png import image_folder, write_png_folders
@@ -15,6 +15,8 @@ __all__ = [
     "DataError",
     "DataLoader",
     "DownloadError",
+    "FallbackWarning",
+    "UnreachableError",
     "cache_dir",
     "digits",
     "find_mnist",

@@ -1,10 +1,11 @@
 """A dataset by its name or its folder, with the reason for what was taken."""
 
 import difflib
+import warnings
 from pathlib import Path
 
 from .dataset import ArrayDataset, DataError
-from .download import DownloadError
+from .download import DownloadError, UnreachableError
 from .mnist_files import cached_mnist, find_mnist, mnist, mnist_cache, places, read_mnist
 from .png import image_folder
 from .uci_digits import digits
@@ -14,13 +15,19 @@ NAMES = ("auto", "mnist", "digits")
 Loaded = tuple[ArrayDataset, ArrayDataset, str]
 
 
+class FallbackWarning(UserWarning):
+    """Another dataset than the one hoped for was taken, because of an error."""
+
+
 def load(name_or_folder: str | Path, data_dir: str | Path | None = None) -> Loaded:
     """The dataset (train, test) of a name, and one sentence that says which it is and why.
 
     "mnist": see mnist(); an error when it is not to be had.
     "digits": the embedded digits.
     "auto": MNIST where it is in data_dir, in $TINYGRAD_CUPY_DATA or in the cache, or can be
-        downloaded; else the embedded digits. Without a network that is known within 10 seconds.
+        downloaded; else the embedded digits. Without a network that is known within 10 seconds;
+        where anything else stands in the way (mirrors that serve something else, a disk that is
+        full, damaged files in the cache), it warns (FallbackWarning).
         Damaged files outside the cache are an error, not a reason for the digits.
     a folder (a Path is always one): see image_folder().
 
@@ -51,11 +58,17 @@ def _load_auto(data_dir: str | Path | None) -> Loaded:
         else:
             pair = cached_mnist()
     except DownloadError as error:
-        return (
-            *digits(),
+        reason = (
             f"The embedded digits, because no intact MNIST is in {places(data_dir)} "
-            f"and it cannot be downloaded: {error}.",
+            f"and it cannot be downloaded: {error}."
         )
+        if found is not None or not isinstance(error, UnreachableError):
+            warnings.warn(
+                f"[dataset] this is not MNIST but 1,797 small digits: {error}",
+                FallbackWarning,
+                stacklevel=3,
+            )
+        return (*digits(), reason)
     if found is None:
         return (*pair, f"MNIST, because it could be downloaded to {mnist_cache()}.")
     return (*pair, f"MNIST, because its files are in {found}.")

@@ -50,7 +50,7 @@ def mnist(
     try:
         return cached_mnist()
     except DownloadError as error:
-        raise DownloadError(
+        raise type(error)(
             f"{error}; put the four files into a folder and name it "
             f"as data_dir (--data-dir) or in ${DATA_VARIABLE}"
         ) from error
@@ -68,7 +68,7 @@ def places(data_dir: str | Path | None = None) -> str:
 
 def missing_files(folder: Path) -> list[str]:
     """Which of the four files are not in the folder, neither gzipped nor plain."""
-    return [name for name in SHA256 if not any(path.is_file() for path in _forms(folder, name))]
+    return [name for name in SHA256 if not any(_is_file(path) for path in _forms(folder, name))]
 
 
 def read_mnist(folder: Path) -> tuple[ArrayDataset, ArrayDataset]:
@@ -108,6 +108,13 @@ def _folders(data_dir: str | Path | None) -> list[Path]:
 
 def _forms(folder: Path, name: str) -> tuple[Path, Path]:
     return folder / f"{name}.gz", folder / name
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise DataError(f"[{path}] cannot be read: {error.strerror}") from error
 
 
 def _content_check(sha256: str) -> Check:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,8 @@ import numpy as np
 import pytest
 
 import tinygrad_cupy as tg
-from tinygrad_cupy import backend, blas
+from tinygrad_cupy import backend, blas, install
+from tinygrad_cupy.install import how_to_install
 
 
 def fake_cupy(monkeypatch: pytest.MonkeyPatch, devices: int) -> None:
@@ -57,7 +59,27 @@ def test_cuda_without_cupy_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
         tg.Tensor([1.0]).to("cuda")
     text = str(raised.value)
     assert text.startswith("[device] CUDA was asked for, but CuPy cannot be imported (")
-    assert text.endswith('pip install "tinygrad-cupy[cuda12]" or "tinygrad-cupy[cuda13]"')
+    assert text.endswith(how_to_install("cuda12", "cuda13"))
+
+
+@pytest.mark.parametrize(
+    ("from_an_index", "text"),
+    [
+        (True, 'pip install "tinygrad-cupy[cuda12]" or pip install "tinygrad-cupy[cuda13]"'),
+        (
+            False,
+            'pip install ".[cuda12]" or pip install ".[cuda13]" in the folder of its source code',
+        ),
+    ],
+)
+def test_the_name_of_the_package_is_advised_where_an_index_has_it(
+    monkeypatch: pytest.MonkeyPatch, from_an_index: bool, text: str
+) -> None:
+    record = None if from_an_index else '{"url": "file:///somewhere", "dir_info": {}}'
+    installed = SimpleNamespace(read_text={"direct_url.json": record}.get)
+    monkeypatch.setattr(importlib.metadata, "distribution", lambda name: installed)
+    monkeypatch.setattr(install, "_from_an_index", install._from_an_index.__wrapped__)
+    assert how_to_install("cuda12", "cuda13") == text
 
 
 def test_cuda_without_a_device(monkeypatch: pytest.MonkeyPatch) -> None:

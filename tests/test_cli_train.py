@@ -24,9 +24,11 @@ from command_runs import (
     skip_drawing,
     train_quietly,
 )
+from idx_files import isolate
 from tinygrad_cupy import datasets, nn
 from tinygrad_cupy.cli import main
 from tinygrad_cupy.command.progress import ProgressBar
+from tinygrad_cupy.datasets import mnist_files
 from tinygrad_cupy.nn import optim
 
 Capture = pytest.CaptureFixture[str]
@@ -303,3 +305,23 @@ def test_the_defaults_on_the_digits_reach_97_percent(tmp_path: Path) -> None:
         assert main([*words, "--out", str(tmp_path / str(seed))]) == 0
         accuracies.append(metrics_of(tmp_path / str(seed))["test_accuracy"])
     assert np.mean(accuracies) >= 0.97, accuracies
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_digits_for_want_of_mnist_that_is_more_than_no_network_are_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, quiet: bool
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise datasets.DownloadError("[f] no mirror served it intact (host: HTTP 404)")
+
+    isolate(monkeypatch, tmp_path)
+    skip_drawing(monkeypatch)
+    monkeypatch.setattr(mnist_files, "fetch", fail)
+    words = ("train", "--model", "small", "--device", "cpu", "--epochs", "1")
+    result = run(capsys, *words, "--out", tmp_path / "run", *["--quiet"] * quiet)
+    assert result.code == 0
+    assert " ".join(result.err.split()) == (
+        "warning: [dataset] this is not MNIST but 1,797 small digits: "
+        "[f] no mirror served it intact (host: HTTP 404)"
+    )
+    assert "no mirror served it intact" in metrics_of(tmp_path / "run")["dataset_reason"]

@@ -10,6 +10,7 @@ import pytest
 from idx_files import expect_files, isolate, small_mnist, write_gzipped
 from tinygrad_cupy import datasets
 from tinygrad_cupy.datasets import DataError, DownloadError, mnist_files
+from tinygrad_cupy.datasets.catalog import FallbackWarning
 
 
 @pytest.fixture(autouse=True)
@@ -70,9 +71,25 @@ def test_auto_falls_back_to_the_digits(tmp_path: Path) -> None:
 def test_auto_falls_back_from_a_damaged_cache(tmp_path: Path, files: dict[str, bytes]) -> None:
     cache = write_gzipped(tmp_path / "cache" / "tinygrad_cupy" / "mnist", files)
     (cache / "t10k-labels-idx1-ubyte.gz").write_bytes(b"damaged")
-    train, _, reason = datasets.load("auto")
+    with pytest.warns(FallbackWarning, match=r"^\[dataset\] this is not MNIST but 1,797 small"):
+        train, _, reason = datasets.load("auto")
     assert train.name == "digits"
     assert "it cannot be downloaded: [t10k-labels-idx1-ubyte.gz] no mirror can be reached" in reason
+
+
+def test_auto_warns_where_more_than_the_network_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise DownloadError("[f] no mirror served it intact (host: HTTP 404 Not Found)")
+
+    monkeypatch.setattr(mnist_files, "fetch", fail)
+    text = re.escape("[f] no mirror served it intact (host: HTTP 404 Not Found)")
+    with pytest.warns(FallbackWarning, match=text) as caught:
+        _, _, reason = datasets.load("auto")
+    assert caught[0].filename == __file__
+    assert reason.startswith("The embedded digits, because no intact MNIST is in ")
+    assert reason.endswith("(host: HTTP 404 Not Found).")
 
 
 def test_auto_does_not_pass_over_a_damaged_file_of_yours(

@@ -13,6 +13,7 @@ FLOORS = {
     "tracing": 0,
     "parallel": 0,
     "cache": 0,
+    "install": 0,
     "native": 1,
     "cubins": 1,
     "backend": 2,

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from .cubins import cubin
+from .install import how_to_install
 from .tracing import refuse_read, refuse_upload
 
 Array = Any  # numpy.ndarray or cupy.ndarray: CuPy carries no types
@@ -35,7 +36,7 @@ def import_cupy() -> Any:
     except ImportError as error:
         raise RuntimeError(
             "[device] CUDA was asked for, but CuPy cannot be imported "
-            f'({error}): pip install "tinygrad-cupy[cuda12]" or "tinygrad-cupy[cuda13]"'
+            f"({error}): {how_to_install('cuda12', 'cuda13')}"
         ) from error
     global _cupy_array
     _cupy_array = cupy.ndarray

@@ -10,6 +10,7 @@ import numpy as np
 
 from . import blaslt
 from .backend import Array, array_module, is_cuda
+from .install import how_to_install
 from .parallel import by_parts, is_working
 
 PRECISIONS = ("fp32", "tf32", "bf16")
@@ -94,7 +95,7 @@ def _matmul_cuda(a: Array, b: Array, out: Array | None) -> Array:
     except NotImplementedError as error:  # CuPy's, in a capture
         raise NotImplementedError(
             f"[matmul] a product in a captured function needs cuBLASLt ({blaslt.library()}): "
-            'pip install "tinygrad-cupy[cuda13]" or "tinygrad-cupy[cuda12]"'
+            f"{how_to_install('cuda12', 'cuda13')}"
         ) from error
 
 

@@ -29,12 +29,16 @@ EVALUATION_BATCH = 256  # whatever the training batch is: evaluation does not de
 
 @dataclass(frozen=True)
 class Data:
-    """What a run learns from, what it is steered by, what it is judged by, and why this data."""
+    """What a run learns from, what it is steered by, what it is judged by, and why this data.
+
+    `warning` says what went wrong where an error led to other data than was hoped for.
+    """
 
     train: ArrayDataset
     val: ArrayDataset
     test: ArrayDataset
     reason: str
+    warning: str | None = None
 
     @property
     def name(self) -> str:
@@ -132,11 +136,19 @@ class Run:
 
 def load_data(settings: TrainSettings) -> Data:
     """Training, validation and test images; the validation part comes out of the training set."""
-    train, test, reason = datasets.load(settings.dataset, settings.data_dir)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", datasets.FallbackWarning)
+        train, test, reason = datasets.load(settings.dataset, settings.data_dir)
+    fell_back = None
+    for w in caught:
+        if issubclass(w.category, datasets.FallbackWarning):
+            fell_back = str(w.message)
+        else:
+            warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)
     if len(train.classes) < 2:
         raise CommandError(f"--dataset: {train.name} has one class only, nothing to tell apart")
     train, val = train.split(settings.val_fraction, settings.seed)
-    return Data(train, val, test, reason)
+    return Data(train, val, test, reason, fell_back)
 
 
 def build_model(settings: TrainSettings, data: Data) -> Module:

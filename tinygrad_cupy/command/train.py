@@ -46,7 +46,12 @@ def train(settings: TrainSettings, out: Path | None, overwrite: bool, quiet: boo
 
 
 def announce(console: Console, settings: TrainSettings, data: Data, device: str) -> None:
-    """The first lines: which data and why, which model, where."""
+    """The first lines: which data and why, which model, where.
+
+    That an error led to other data goes to standard error, also where nothing else is printed.
+    """
+    if data.warning:
+        Console(stderr=True).print(f"warning: {data.warning}", style="bold red", markup=False)
     console.print(f"dataset: {data.reason}", highlight=False, markup=False, soft_wrap=True)
     console.print(
         f"model:   {settings.model} on {device} · {len(data.train):,} training, "
