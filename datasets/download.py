@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 from urllib.parse import urlsplit
@@ -63,10 +64,14 @@ def fetch(
             with own_part(path) as part:
                 content = _from_first_intact(path, part, check, alive, most_bytes, deadline)
                 # Written anew instead of moved: others see the old file or the whole new one.
-                write_atomically(path, lambda file, content=content: file.write(content))
+                write_atomically(path, partial(_write, content))
             remove_abandoned(path)
     except OSError as error:  # of this disk: what a mirror does wrong is handled below
         raise DownloadError(f"[{folder}] cannot keep a download here: {error}") from error
+
+
+def _write(content: bytes, file: BinaryIO) -> None:
+    file.write(content)
 
 
 def _is_intact(path: Path, check: Check) -> bool:
