@@ -8,6 +8,7 @@ import select
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 
@@ -30,9 +31,19 @@ def clean_environment(threads: int | None = None) -> dict[str, str]:
 
 
 class Worker:
-    """One `benchmarks.worker`. Requests may be sent ahead; answers come in their order."""
+    """One `benchmarks.worker`. Requests may be sent ahead; answers come in their order.
 
-    def __init__(self, kind: str, device: str, data_dir: str | None, threads: int | None) -> None:
+    `checkout` is the folder whose code it runs, this one's where nothing else is said.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        device: str,
+        data_dir: str | None,
+        threads: int | None,
+        checkout: Path | None = None,
+    ) -> None:
         command = [sys.executable, "-m", "benchmarks.worker", kind, device, data_dir or ""]
         environment = clean_environment(threads)
         if kind != "ours":  # the weights come from our models, on the CPU
@@ -40,7 +51,11 @@ class Worker:
         self.name = kind
         self.unread = b""
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            cwd=checkout,
         )
         self.send("hello")
         self.greeted = False

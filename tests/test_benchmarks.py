@@ -292,3 +292,35 @@ def test_the_train_step_is_measured(tmp_path: Path) -> None:
     assert [row["impl"] for row in content["rows"]] == ["ours", "ours-eager"]
     assert not content["failures"]
     assert {"device", "date", "commit", "versions", "command", "rows"} <= set(content)
+
+
+def test_two_commits_are_compared_in_turns(module: Any) -> None:
+    against, turns = module("against"), []
+
+    class Process:
+        def __init__(self, name: str, times: list[float], losses: list[float]) -> None:
+            self.name, self.times, self.losses = name, iter(times), losses
+
+        def send(self, do: str, **_: Any) -> None:
+            pass
+
+        def receive(self, timeout: float) -> Any:
+            return {"cells": [{"losses": self.losses}]}
+
+        def ask(self, do: str, **_: Any) -> Any:
+            if do == "time":
+                turns.append(self.name)
+                return {"seconds": next(self.times)}
+            return {"steps": 4}
+
+    workers = {
+        "before": Process("before", [1.0, 2.0, 4.0], [2.0, 1.0]),
+        "now": Process("now", [1.1, 2.0, 6.0], [2.0, 1.5]),
+    }
+    cell = module("cells").Cell("ours", "small", 32, "fp32")
+    row = against.compare(workers, cell, 3, 0.1)
+    assert turns == ["before", "now", "now", "before", "before", "now"]
+    assert (row["ratio"], row["us"], row["us_before"]) == (1.1, 2e6, 2e6)
+    assert not row["same_losses"]
+    with pytest.raises(SystemExit):
+        against.parse(["nowhere"])
