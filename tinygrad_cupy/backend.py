@@ -263,6 +263,25 @@ class Elementwise:
         return self.compiled(*arguments, **options)
 
 
+class Reduction:
+    """A CUDA kernel that reduces over axes, compiled on first use (by CuPy, and cached).
+
+    Nothing at all gives 0; ``inside`` is the C type that is computed in.
+    """
+
+    def __init__(
+        self, given: str, made: str, each: str, pair: str, end: str, name: str, inside: str
+    ) -> None:
+        self.source = (given, made, each, pair, end, "0", name, inside)
+
+    @functools.cached_property
+    def compiled(self) -> Any:
+        return import_cupy().ReductionKernel(*self.source)
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        return self.compiled(*arguments, **options)
+
+
 MOST_UNASKED = 32 << 10  # of 48 KiB of shared memory, which a kernel's own declarations are part of
 COMPILERS = 6  # threads; NVRTC lets go of the interpreter
 

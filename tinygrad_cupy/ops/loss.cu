@@ -27,7 +27,7 @@ __device__ unsigned neighbours() {
     return ((1u << LANES % 32) - 1) << (threadIdx.x % 32 / LANES * LANES);
 }
 
-__device__ T add_up(T value) {
+__device__ double add_up(double value) {
     for (int step = LANES / 2; step; step /= 2) {
         value += __shfl_xor_sync(neighbours(), value, step);
     }
@@ -42,7 +42,8 @@ __device__ T largest_of(T value) {
     return value;
 }
 
-// A row's largest logit, the sum of exp(logit - largest), and that of logit - largest.
+// A row's largest logit, the sum of exp(logit - largest), and that of logit - largest: added up in
+// doubles, for there may be any number of classes.
 struct Row {
     T largest, total, shifted;
 
@@ -53,13 +54,13 @@ struct Row {
             if (row[c] > largest) largest = row[c];
         }
         largest = largest_of(largest);
-        total = shifted = 0;
+        double all = 0, all_shifted = 0;
         for (int c = lane; c < classes; c += LANES) {
-            total += exp(row[c] - largest);
-            shifted += row[c] - largest;
+            all += exp(row[c] - largest);
+            all_shifted += row[c] - largest;
         }
-        total = add_up(total);
-        if (smoothing) shifted = add_up(shifted);
+        total = (T)add_up(all);
+        shifted = smoothing ? (T)add_up(all_shifted) : (T)0;
     }
 };
 

@@ -20,6 +20,7 @@ from ..backend import (
 )
 from ..fused import FusedOp
 from ..tracing import use
+from . import sums
 from .elementwise import as_float, in_single
 from .layout import empties
 from .tickets import ticket_of
@@ -57,7 +58,7 @@ def _softmax(logits: Array) -> tuple[Array, Array, Array]:
     xp = array_module(logits)
     shifted = logits - logits.max(axis=1, keepdims=True)
     exp = xp.exp(shifted)
-    return shifted, exp, exp.sum(axis=1, keepdims=True)
+    return shifted, exp, sums.total(exp, (1,), keepdims=True)
 
 
 def _forward_arrays(
@@ -75,11 +76,11 @@ def _forward_arrays(
     smooth = dtype.type(smoothing)
     losses = xp.log(total)[:, 0] - (1 - smooth) * shifted[xp.arange(rows), place.clip(0)]
     if smoothing:
-        losses -= smooth * shifted.mean(axis=1)
+        losses -= smooth * sums.mean(shifted, (1,))
     losses = xp.where(counted, losses * target.weight(dtype), dtype.type(0))
     if reduction == "none":
         return losses, target
-    loss = losses.sum() / target.divisor
+    loss = sums.total(losses, (0,)) / target.divisor
     if reduction == "mean":
         loss = xp.where(counted.any(), loss, dtype.type(np.nan))  # over nothing, as in PyTorch
     return loss, target

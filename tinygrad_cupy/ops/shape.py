@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..autograd import Op, TensorBase
 from ..backend import Array, Elementwise, Kernel, device_of, import_cupy, to_device
-from .elementwise import in_one_dtype
+from .elementwise import in_one_dtype, is_float
 from .reduce import Axis, normalize_axis
 
 if TYPE_CHECKING:
@@ -118,7 +118,21 @@ _sum_runs = Elementwise(
     "sum_runs",
 )
 
-_scatter_add = Kernel(cpu=np.add.at, cuda=_scatter_add_cuda)
+
+def _in_double(add: Callable[[Array, Any, Array], None]) -> Callable[..., None]:
+    """``add`` with floats of 32 bits and less added up in float64: a place may come up often."""
+
+    def wide(out: Array, key: Any, values: Array) -> None:
+        if not is_float(out.dtype) or out.dtype.itemsize == 8:
+            return add(out, key, values)
+        total = out.astype(np.float64)
+        add(total, key, values.astype(np.float64))
+        out[...] = total
+
+    return wide
+
+
+_scatter_add = Kernel(cpu=_in_double(np.add.at), cuda=_in_double(_scatter_add_cuda))
 
 
 class Index(Op):

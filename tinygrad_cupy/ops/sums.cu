@@ -3,7 +3,7 @@
 //
 // Blocks are 32 columns wide and 8 rows high, and walk down a part of the rows. Each leaves the
 // sums of its part; the block that comes last adds them up, in order, so that every run gives the
-// same.
+// same. Sums are doubles until they are done: however many rows there are, they lose no digits.
 
 #ifndef TYPE
 #define TYPE float
@@ -16,14 +16,15 @@ typedef long long i64;
 // y, like grad, is ReLU's output: gated is grad where it is positive, else 0. Both may be null.
 extern "C" __global__ void __launch_bounds__(256)
     gate_and_sum(const T* __restrict__ grad, const T* __restrict__ y, T* __restrict__ gated,
-                 T* __restrict__ sums, T* partials, unsigned* ticket, i64 rows, int columns) {
-    __shared__ T lanes[8][32];
+                 T* __restrict__ sums, double* partials, unsigned* ticket, i64 rows,
+                 int columns) {
+    __shared__ double lanes[8][32];
     __shared__ bool last;
     const int across = threadIdx.x % 32, down = threadIdx.x / 32;
     const int column = blockIdx.x * 32 + across;
     const i64 each = (rows + gridDim.y - 1) / gridDim.y;
     const i64 start = blockIdx.y * each, stop = min(rows, start + each);
-    T sum = 0;
+    double sum = 0;
     if (column < columns) {
 #pragma unroll 4
         for (i64 row = start + down; row < stop; row += 8) {
@@ -40,7 +41,11 @@ extern "C" __global__ void __launch_bounds__(256)
     __syncthreads();
     if (!down && column < columns) {
         for (int i = 1; i < 8; ++i) sum += lanes[i][across];
-        (gridDim.y == 1 ? sums : partials + (i64)blockIdx.y * columns)[column] = sum;
+        if (gridDim.y == 1) {
+            sums[column] = (T)sum;
+        } else {
+            partials[(i64)blockIdx.y * columns + column] = sum;
+        }
     }
     if (gridDim.y == 1) return;
     __threadfence();
@@ -63,7 +68,7 @@ extern "C" __global__ void __launch_bounds__(256)
         __syncthreads();
         if (!down && base + across < columns) {
             for (int i = 1; i < 8; ++i) sum += lanes[i][across];
-            sums[base + across] = sum;
+            sums[base + across] = (T)sum;
         }
     }
 }

@@ -59,7 +59,7 @@ def _sums(grad: Array, y: Array | None, gated: Array, rows: int, columns: int) -
     cupy = import_cupy()
     tiles = -(-columns // 32)
     parts = max(1, min(-(-rows // ROWS_EACH), MOST_PARTIALS // columns))
-    total, partials = cupy.empty(columns, grad.dtype), cupy.empty((parts, columns), grad.dtype)
+    total, partials = cupy.empty(columns, grad.dtype), cupy.empty((parts, columns), np.float64)
     _kernels.launch(
         "gate_and_sum",
         (tiles, parts),
