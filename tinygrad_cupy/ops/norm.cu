@@ -181,9 +181,10 @@ __device__ void finish_channels(const double2* partials, int channels, Finish fi
     }
 }
 
-// found (3, C) = mean, biased variance, 1 / sqrt(variance + eps) of x (rows, C); the running
-// statistics and the number of batches move along where given. Sums are of x - x[0]: in double that
-// keeps every digit of a float, and a double's where the mean is large.
+// found (4, C) = mean, biased variance, 1 / sqrt(variance + eps) of x (rows, C), and what the mean
+// lost when it was rounded to T; the running statistics and the number of batches move along where
+// given. Sums are of x - x[0]: no one of n values, an outlier either, lies further from their mean
+// than sqrt(n) standard deviations, and digits of a double are enough for such a distance.
 extern "C" __global__ void __launch_bounds__(SUMMERS, 1)
     statistics(const T* x, i64 rows, int channels, int lanes, double2* partials, unsigned* ticket,
                T* found, double eps, double momentum, T* running_mean, T* running_var,
@@ -223,6 +224,7 @@ extern "C" __global__ void __launch_bounds__(SUMMERS, 1)
         found[c] = (T)mean;
         found[channels + c] = (T)var;
         found[2 * channels + c] = (T)(1 / sqrt(var + eps));
+        found[3 * channels + c] = (T)(mean - (double)(T)mean);
         if (running_mean) {
             running_mean[c] += (T)momentum * ((T)mean - running_mean[c]);
             running_var[c] += (T)momentum * ((T)(var * rows / (rows - 1)) - running_var[c]);
@@ -233,7 +235,8 @@ extern "C" __global__ void __launch_bounds__(SUMMERS, 1)
 
 // --- forward -------------------------------------------------------------------------------------
 
-// How a thread's channels are normalized: (x - mean) * gain + bias.
+// How a thread's channels are normalized: (x - mean) * gain + bias, where bias makes up for what
+// the mean lost.
 struct Affine {
     Pack<T> mean, gain, bias;
 
@@ -242,7 +245,11 @@ struct Affine {
         bias = load(bias_ + channel);
         gain = load(weight + channel);
         const Pack<T> scale = load(found + 2 * channels + channel);
-        for (int k = 0; k < WIDTH; ++k) gain.at[k] *= scale.at[k];
+        const Pack<T> lost = load(found + 3 * channels + channel);
+        for (int k = 0; k < WIDTH; ++k) {
+            gain.at[k] *= scale.at[k];
+            bias.at[k] -= lost.at[k] * gain.at[k];
+        }
     }
 
     __device__ T operator()(T x, int k) const {
@@ -380,18 +387,20 @@ extern "C" __global__ void __launch_bounds__(SUMMERS, 1)
     }
     if (!gather(sums, channels, lanes, partials, ticket)) return;
     finish_channels(partials, channels, [=](int c, double2 sum) {
-        const double scale = found[2 * channels + c], by_scaled = sum.x * scale;
+        const double scale = found[2 * channels + c], lost = found[3 * channels + c];
+        const double by_scaled = (sum.x - lost * sum.y) * scale, tilt = scale * by_scaled / count;
         by_weight[c] = (T)by_scaled;
         by_bias[c] = (T)sum.y;
         factors[c] = (T)(scale * (double)weight[c]);
-        factors[channels + c] = (T)(scale * by_scaled / count);
-        factors[2 * channels + c] = (T)(sum.y / count);
+        factors[channels + c] = (T)tilt;
+        factors[2 * channels + c] = (T)(sum.y / count - tilt * lost);
     });
 }
 
 // dx = weight * scale * (g - mean(g) - normal * mean(g * normal)), the means over the rows of x.
-// With the factors it is gain * (g - mean_g - (x - mean) * tilt). With `gate_input`, dx is zero
-// unless x is positive: x came out of a ReLU, whose gradient is wanted.
+// With the factors it is gain * (g - mean_g - (x - mean) * tilt), where mean_g makes up for what
+// the mean lost. With `gate_input`, dx is zero unless x is positive: x came out of a ReLU, whose
+// gradient is wanted.
 struct Slope {
     Pack<T> mean, gain, tilt, mean_g;
     int gate_input;

@@ -1,6 +1,5 @@
 /* Batch norm on the CPU: sums over the batch, and then each image with them, ReLU and a 2 x 2
-   max-pool while it is in the cache. Images are float32; sums over an image are float32, those over
-   images float64. */
+   max-pool while it is in the cache. Images are float32; everything is added up in float64. */
 
 /* What Python passes; all are Int. */
 typedef struct {
@@ -10,30 +9,60 @@ typedef struct {
 /* Floats of scratch that each function below needs. */
 Int norm_scratch(const Norm *s)
 {
-  return 3 * s->h * s->w * s->c + (2 * s->w + 3) * s->c;
+  return 3 * s->h * s->w * s->c + (2 * s->w + 1) * s->c;
 }
 
-/* sums (parts, 2, C): of x - pivot and of its square; ``pivot`` (C,) is near the mean, so that
-   nothing large is subtracted from something large. */
+/* What ``count`` pixels add to the sums of x - pivot and of its square, and of the gradient g and
+   of g * (x - mean). Several pixels at once, as it is reading and writing the sums that takes
+   long. */
+INLINE void add_moments(
+    const int count, Int c, const float *restrict x, const float *restrict pivot,
+    double *restrict one, double *restrict two)
+{
+  for (Int o = 0; o < c; o++) {
+    double sum = 0, squares = 0;
+    for (int k = 0; k < count; k++) {
+      double d = (double)x[k * c + o] - pivot[o];
+      sum += d;
+      squares += d * d;
+    }
+    one[o] += sum;
+    two[o] += squares;
+  }
+}
+
+INLINE void add_products(
+    const int count, Int c, const float *restrict g, const float *restrict x,
+    const float *restrict mean, double *restrict one, double *restrict two)
+{
+  for (Int o = 0; o < c; o++) {
+    double sum = 0, products = 0;
+    for (int k = 0; k < count; k++) {
+      double d = (double)x[k * c + o] - mean[o];
+      sum += g[k * c + o];
+      products += g[k * c + o] * d;
+    }
+    one[o] += sum;
+    two[o] += products;
+  }
+}
+
+/* sums (parts, 2, C): of x - pivot and of its square. Any value of a channel may be its pivot, an
+   outlier too: no one of n values lies further from their mean than sqrt(n) standard deviations,
+   and digits of float64 are enough for such a distance. */
 void norm_moments(
     const Norm *s, const Share *share, const Images *x, const float *pivot, double *sums,
     float *scratch)
 {
-  Int pixels = s->h * s->w;
-  float *copy = scratch, *restrict one = copy + pixels * s->c, *restrict two = one + s->c;
+  Int pixels = s->h * s->w, c = s->c;
   EACH_PART (share, part)
-    memset(sums + part * 2 * s->c, 0, 2 * s->c * sizeof(double));
+    memset(sums + part * 2 * c, 0, 2 * c * sizeof(double));
   EACH_ITEM(share, part, n) {
-    const float *restrict image = channels_last(*x, n, pixels, s->c, copy);
-    memset(one, 0, 2 * s->c * sizeof(float));
-    for (Int p = 0; p < pixels; p++, image += s->c)
-      for (Int o = 0; o < s->c; o++) {
-        float d = image[o] - pivot[o];
-        one[o] += d;
-        two[o] += d * d;
-      }
-    double *sum = sums + part * 2 * s->c;
-    for (Int o = 0; o < 2 * s->c; o++) sum[o] += one[o];
+    const float *image = channels_last(*x, n, pixels, c, scratch);
+    double *one = sums + part * 2 * c, *two = one + c;
+    Int p = 0;
+    for (; p + 4 <= pixels; p += 4) add_moments(4, c, image + p * c, pivot, one, two);
+    for (; p < pixels; p++) add_moments(1, c, image + p * c, pivot, one, two);
   }
 }
 TASK(norm_moments, 3)
@@ -84,24 +113,20 @@ static const float *opened(
    convolution. */
 void norm_backward_sums(
     const Norm *s, const Share *share, const Images *grad, const Images *x, const float *gate,
-    const uint8_t *code, const float *restrict mean, double *sums, float *scratch)
+    const uint8_t *code, const float *mean, double *sums, float *scratch)
 {
-  Int pixels = s->h * s->w, size = pixels * s->c;
+  Int pixels = s->h * s->w, c = s->c, size = pixels * c;
   float *copy = scratch, *given = copy + size, *place = given + size;
-  float *restrict one = place + size, *restrict two = one + s->c;
   EACH_PART (share, part)
-    memset(sums + part * 2 * s->c, 0, 2 * s->c * sizeof(double));
+    memset(sums + part * 2 * c, 0, 2 * c * sizeof(double));
   EACH_ITEM(share, part, n) {
-    const float *restrict image = channels_last(*x, n, pixels, s->c, copy);
-    const float *restrict g = opened(s, grad, n, gate, code, place, given);
-    memset(one, 0, 2 * s->c * sizeof(float));
-    for (Int p = 0; p < pixels; p++, image += s->c, g += s->c)
-      for (Int o = 0; o < s->c; o++) {
-        one[o] += g[o];
-        two[o] += g[o] * (image[o] - mean[o]);
-      }
-    double *sum = sums + part * 2 * s->c;
-    for (Int o = 0; o < 2 * s->c; o++) sum[o] += one[o];
+    const float *image = channels_last(*x, n, pixels, c, copy);
+    const float *g = opened(s, grad, n, gate, code, place, given);
+    double *one = sums + part * 2 * c, *two = one + c;
+    Int p = 0;
+    for (; p + 4 <= pixels; p += 4)
+      add_products(4, c, g + p * c, image + p * c, mean, one, two);
+    for (; p < pixels; p++) add_products(1, c, g + p * c, image + p * c, mean, one, two);
   }
 }
 TASK(norm_backward_sums, 6)

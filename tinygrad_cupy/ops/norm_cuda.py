@@ -87,7 +87,7 @@ def forward(
     channels, dtype = x.shape[1], x.dtype
     rows, weight, bias = last(x, 1), xp.ascontiguousarray(weight), xp.ascontiguousarray(bias)
     plan = _plan(x.shape, dtype, _aligned(rows, weight, bias), relu, pool)
-    found = xp.empty((3, channels), dtype)
+    found = xp.empty((4, channels), dtype)
     partials = xp.empty((plan.sums_of_x[0], channels, 2), SUM)
     in_kernel = _moves_in_kernel(running, dtype)
     moved = (running.mean, running.var) if in_kernel else (null(), null())

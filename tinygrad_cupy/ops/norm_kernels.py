@@ -2,8 +2,12 @@
 
 float32 goes through `norm_native`, where the machine has a C compiler. Through NumPy it is done a
 few images at a time, twice over the batch each way: for its statistics, and with them. What the
-forward found of the batch goes to the backward as an array (3, C): mean, biased variance and
-1 / √(variance + eps).
+forward found of the batch goes to the backward as an array (4, C): mean, biased variance,
+1 / √(variance + eps), and what the mean lost when it was rounded to x's dtype. The last is made up
+for wherever the mean is used, in what is added to a channel as a whole: where the mean is large
+beside the deviation, its rounding is not small beside that.
+
+Everything is added up in float64.
 """
 
 from __future__ import annotations
@@ -52,12 +56,13 @@ def forward(
 ) -> Result:
     """(x - mean) / √(var + eps) · weight + bias, then ReLU, then the pool; moves ``running``."""
     in_c = norm_native.suits(x)
-    found = np.empty((3, x.shape[1]), x.dtype)
-    mean, var, scale = found
-    mean[...], var[...] = norm_native.moments(x) if in_c else _moments(x)
-    scale[...] = 1 / np.sqrt(var + var.dtype.type(eps))
+    mean, var = norm_native.moments(x) if in_c else _moments(x)
+    found = np.empty((4, x.shape[1]), x.dtype)
+    found[:3] = mean, var, 1 / np.sqrt(var + eps)
+    found[3] = mean - found[0]
+    gain = found[2] * weight
     apply = norm_native.apply if in_c else _apply
-    y, code = apply(x, mean, scale * weight, bias, relu, pool)
+    y, code = apply(x, found[0], gain, bias - found[3] * gain, relu, pool)
     move(running, found, x.size // x.shape[1])
     result = np.moveaxis(y, -1, 1)
     codes = None if code is None else np.moveaxis(code, -1, 1)
@@ -76,19 +81,21 @@ def _moments(x: Array) -> tuple[Array, Array]:
         for chunk in chunks(part, images_at_once(x)):
             lines = _lines(scratch_last(x[chunk], "input"), width)
             count = lines.size // channels
-            mean = _sums(lines, channels) / x.dtype.type(count)
+            about = (_sums(lines, channels) / count).astype(x.dtype)
             centred = workspace("norm", lines.shape, x.dtype)
-            np.subtract(lines, _along(mean, width), out=centred)
+            np.subtract(lines, _along(about, width), out=centred)
+            rest = _sums(centred, channels) / count  # what the mean lost when it was rounded
             np.multiply(centred, centred, out=centred)
-            moments.append((count, mean, _sums(centred, channels)))
+            squares = _sums(centred, channels) - count * rest**2
+            moments.append((count, about + rest, squares))
         return moments
 
     channels, width = x.shape[1], _width(x)
     parts = [chunk for part in by_parts(np, task, len(x)) for chunk in part]
-    counts = np.array([count for count, _, _ in parts], x.dtype)[:, None]
+    counts = np.array([count for count, _, _ in parts], np.float64)[:, None]
     means, squares = (np.stack([part[i] for part in parts]) for i in (1, 2))
     total = counts.sum()
-    mean = (counts * means).sum(axis=0) / total
+    mean = means[0] + (counts * (means - means[0])).sum(axis=0) / total
     return mean, (squares + counts * (means - mean) ** 2).sum(axis=0) / total
 
 
@@ -147,13 +154,16 @@ def backward(
     kind = norm_native.Gradient if norm_native.suits(x) else _Gradient
     gradient = kind(grad, x, found[0], gate, code)
     by_bias, by_scale = gradient.sums()
-    by_weight = by_scale * found[2]
+    _, _, scale, rest = found.astype(np.float64)
+    by_weight = (by_scale - rest * by_bias) * scale
+    gradients = by_weight.astype(x.dtype), by_bias.astype(x.dtype)
     if not needs_x:
-        return None, by_weight, by_bias
-    count = x.dtype.type(x.size // x.shape[1])
-    factors = (found[2] * weight, -found[2] * by_weight / count, by_bias / count)
-    dx = np.moveaxis(gradient.applied(*factors), -1, 1)
-    return keep_where(dx, x > 0) if gate_input else dx, by_weight, by_bias
+        return None, *gradients
+    count = x.size // x.shape[1]
+    slope = -scale * by_weight / count
+    factors = (scale * weight, slope, by_bias / count + slope * rest)
+    dx = np.moveaxis(gradient.applied(*[v.astype(x.dtype) for v in factors]), -1, 1)
+    return keep_where(dx, x > 0) if gate_input else dx, *gradients
 
 
 class _Gradient:
@@ -170,11 +180,11 @@ class _Gradient:
         self.opened = gate is not None or code is not None
 
     def sums(self) -> tuple[Array, Array]:
-        """Of the gradient g and of g · (x - mean), for each channel."""
+        """Of the gradient g and of g · (x - mean), for each channel, float64."""
         x, channels = self.x, self.x.shape[1]
 
         def sums(part: slice) -> tuple[Array, Array]:
-            by_bias, by_scale = np.zeros((2, channels), x.dtype)
+            by_bias, by_scale = np.zeros((2, channels))
             for chunk in chunks(part, images_at_once(x)):
                 if self.opened:
                     gate, code = at(self.gate, chunk), at(self.code, chunk)
@@ -234,5 +244,5 @@ def _along(channel: Array, width: int) -> Array:
 
 
 def _sums(lines: Array, channels: int) -> Array:
-    """Sums of lines (P, W · C) for each channel, (C,)."""
+    """Sums of lines (P, W · C) for each channel, (C,) in float64."""
     return column_sums(lines).reshape(-1, channels).sum(axis=0)

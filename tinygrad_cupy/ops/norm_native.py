@@ -40,7 +40,7 @@ def moments(x: Array) -> tuple[Array, Array]:
     _run("norm_moments", x, sizes, images, pivot, sums)
     del held
     one, two = sums.sum(axis=0) / (x.size // sizes.c)
-    return pivot + one, two - one * one
+    return pivot + one, np.maximum(two - one * one, 0)
 
 
 def apply(
@@ -71,10 +71,10 @@ class Gradient:
         self.arguments = (grads, images, *opened, plain(mean))
 
     def sums(self) -> tuple[Array, Array]:
-        """Of the gradient g and of g · (x - mean), for each channel."""
+        """Of the gradient g and of g · (x - mean), for each channel, float64."""
         sums = _sums(self.x)
         self._run("norm_backward_sums", sums)
-        one, two = sums.sum(axis=0).astype(np.float32)
+        one, two = sums.sum(axis=0)
         return one, two
 
     def applied(self, scale: Array, slope: Array, mean_g: Array) -> Array:
