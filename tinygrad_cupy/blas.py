@@ -6,16 +6,18 @@ is computed (its precision, its stream, its workspace) is decided in one place.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from . import blaslt
 from .backend import Array, array_module, is_cuda
 from .install import how_to_install
-from .parallel import by_parts, is_working
+from .parallel import by_parts, is_working, spans
 
 PRECISIONS = ("fp32", "tf32", "bf16")
-NARROW = ("float16", "bfloat16")
 LARGE = 1 << 18  # multiplications; BLAS computes smaller products in one thread by itself
+LONG = 1 << 16  # terms that one float32 adds up at most
 PART = 1 << 24  # multiplications for which it pays to wake a thread
 
 _precision = "tf32"
@@ -38,9 +40,10 @@ def set_precision(precision: str) -> None:
     float32 whatever is set. These are `linear` with at most 16 outputs (with its gradients of
     order 1) and convolutions over few channels.
 
-    Sums are float32 in all three, and tensors stay float32: parameters, gradients and optimizer
-    state keep all their digits. Other dtypes are not touched by it, and neither are the CPU and
-    GPUs older than Ampere (compute capability 8.0), where float32 products are always exact ones.
+    Sums are float32 in all three (those of more than 65,536 terms are put together from shorter
+    ones in float64), and tensors stay float32: parameters, gradients and optimizer state keep all
+    their digits. Other dtypes are not touched by it, and neither are the CPU and GPUs older than
+    Ampere (compute capability 8.0), where float32 products are always exact ones.
 
     Raises ``ValueError`` for another name.
 
@@ -60,9 +63,29 @@ def get_precision() -> str:
 def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
     """a @ b over the last two axes, leading axes broadcast; into ``out`` when it is given.
 
-    Raises ``TypeError`` for float16 and bfloat16 on the CPU, where NumPy has no product for them.
+    Terms are added up in a type that is wide enough: those of float16 and bfloat16 in float32, the
+    result being rounded once; those of integers and booleans in int64, which the result is then of.
+    Sums of more than `LONG` terms are put together from shorter ones in float64.
     """
+    kind = a.dtype if a.dtype == b.dtype else np.result_type(a.dtype, b.dtype)
+    if kind.kind in "biu":
+        wide = np.int64 if out is None else out.dtype
+        a, b = a.astype(wide, copy=False), b.astype(wide, copy=False)
+    elif a.shape[-1] > LONG and kind.itemsize < 8:
+        return _long(a, b, kind, out)
     return _matmul_cuda(a, b, out) if is_cuda(a) else _matmul_cpu(a, b, out)
+
+
+def _long(a: Array, b: Array, dtype: Any, out: Array | None) -> Array:
+    """a @ b of so many terms that a float32 would not hold their sum exactly enough."""
+    total: Any = 0
+    for part in spans(a.shape[-1], LONG):
+        some = a[..., part].astype(np.float32), b[..., part, :].astype(np.float32)
+        total = total + matmul(*some).astype(np.float64)
+    if out is None:
+        return total.astype(dtype)
+    out[...] = total
+    return out
 
 
 def linear(x: Array, weight: Array, bias: Array | None = None, relu: bool = False) -> Array:
@@ -71,7 +94,7 @@ def linear(x: Array, weight: Array, bias: Array | None = None, relu: bool = Fals
     All of one dtype. Raises as `matmul`.
     """
     xp = array_module(x)
-    if xp is not np:
+    if xp is not np and x.shape[1] <= LONG:
         vector = bias if bias is None else xp.ascontiguousarray(bias)
         found = blaslt.product(x, weight.T, None, _precision, vector, relu)
         if found is not None:
@@ -105,12 +128,13 @@ def _matmul_cpu(a: Array, b: Array, out: Array | None) -> Array:
     BLAS would use its own, and those go on spinning for a while when they are done, which takes
     the cores from whatever runs next.
     """
-    for dtype in (a.dtype, b.dtype):
-        if dtype.itemsize == 2 and dtype.name in NARROW:
-            raise TypeError(
-                f"[matmul] {dtype.name} products need a GPU: on the CPU {dtype.name} only "
-                'stores and converts; use .astype("float32") first'
-            )
+    if a.dtype.itemsize == 2 or b.dtype.itemsize == 2:  # NumPy has no product for them
+        dtype = np.result_type(a.dtype, b.dtype) if out is None else out.dtype
+        y = matmul(a.astype(np.float32), b.astype(np.float32))
+        if out is None:
+            return y.astype(dtype, copy=False)
+        out[...] = y
+        return out
     if is_working() or a.ndim != 2 or b.ndim != 2 or a.size * b.shape[1] < LARGE:
         return np.matmul(a, b, out=out)
     y = np.empty((len(a), b.shape[1]), np.result_type(a, b)) if out is None else out

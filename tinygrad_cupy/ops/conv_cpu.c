@@ -182,14 +182,15 @@ TASK(conv_forward, 5)
 
 /* --- backward --------------------------------------------------------------------------------- */
 
-/* dw[k] += sum over output pixels of x[k] * g, for ``size`` neighbouring inputs k of a tap. */
+/* dw[k] += sum over output pixels of x[k] * g, for ``size`` neighbouring inputs k of a tap. The sum
+   begins at zero: what is added to dw is of its size, so that small terms are not lost in it. */
 INLINE void weight_tile(
     const int size, const int vectors, const float *x, Int by_row, Int by_pixel, const float *g,
     Int g_line, Int pitch, Int rows, Int width, float *dw)
 {
   Vector sum[TILE][2];
   for (int k = 0; k < size; k++)
-    for (int v = 0; v < vectors; v++) sum[k][v] = *(const Vector *)(dw + (k * vectors + v) * LANES);
+    for (int v = 0; v < vectors; v++) sum[k][v] = (Vector){0};
   for (Int i = 0; i < rows; i++) {
     const float *from = x + i * by_row, *grad = g + i * g_line;
     for (Int p = 0; p < width; p++, from += by_pixel, grad += pitch) {
@@ -201,7 +202,7 @@ INLINE void weight_tile(
     }
   }
   for (int k = 0; k < size; k++)
-    for (int v = 0; v < vectors; v++) *(Vector *)(dw + (k * vectors + v) * LANES) = sum[k][v];
+    for (int v = 0; v < vectors; v++) *(Vector *)(dw + (k * vectors + v) * LANES) += sum[k][v];
 }
 
 static void any_weight_tile(
@@ -221,6 +222,8 @@ static void any_weight_tile(
 #undef CASE
 }
 
+enum { RUN = 4096 }; /* pixels that one float32 adds up at most, beyond a row */
+
 /* Of one image: dw (O / block, KH, KW, C, block) += its share. g has ``margin`` columns of zeros at
    its sides. */
 static void add_weight_gradient(
@@ -228,25 +231,37 @@ static void add_weight_gradient(
 {
   Int block = s->vectors * LANES, g_line = (s->ow + 2 * margin) * pitch;
   Int run = s->dw == 1 ? s->kw * s->c : s->c, columns = s->dw == 1 ? 1 : s->kw;
-  Int parts = blocks_of(run, TILE);
+  Int parts = blocks_of(run, TILE), rows = s->ow < RUN ? RUN / s->ow : 1;
   for (Int b = 0; b < pitch / block; b++)
     for (Int i = 0; i < s->kh; i++) {
       /* output rows from which tap i meets the image */
       Int reach = s->ph - i * s->dh;
       Int low = reach <= 0 ? 0 : (reach + s->sh - 1) / s->sh;
       Int high = s->h - 1 + reach < 0 ? 0 : least((s->h - 1 + reach) / s->sh + 1, s->oh);
-      if (high <= low) continue;
-      const float *grad = g + low * g_line + margin * pitch + b * block;
-      const float *from = image + (low * s->sh - reach) * line;
-      for (Int j = 0; j < columns; j++)
-        for (Int part = 0; part < parts; part++) {
-          Int k = part * run / parts, end = (part + 1) * run / parts;
-          any_weight_tile(
-              (int)(end - k), s->vectors, from + j * s->dw * s->c + k, s->sh * line,
-              s->sw * s->c, grad, g_line, pitch, high - low, s->ow,
-              dw + (((b * s->kh + i) * columns + j) * run + k) * block);
-        }
+      for (; low < high; low += rows) {
+        const float *grad = g + low * g_line + margin * pitch + b * block;
+        const float *from = image + (low * s->sh - reach) * line;
+        for (Int j = 0; j < columns; j++)
+          for (Int part = 0; part < parts; part++) {
+            Int k = part * run / parts, end = (part + 1) * run / parts;
+            any_weight_tile(
+                (int)(end - k), s->vectors, from + j * s->dw * s->c + k, s->sh * line,
+                s->sw * s->c, grad, g_line, pitch, least(rows, high - low), s->ow,
+                dw + (((b * s->kh + i) * columns + j) * run + k) * block);
+          }
+      }
     }
+}
+
+/* db[o] += the sum over pixels of g (pixels, pitch). */
+static void add_bias_gradient(const float *restrict g, Int pixels, Int pitch, double *restrict db)
+{
+  Int p = 0;
+  for (; p + 4 <= pixels; p += 4, g += 4 * pitch)
+    for (Int o = 0; o < pitch; o++)
+      db[o] += ((double)g[o] + g[pitch + o]) + ((double)g[2 * pitch + o] + g[3 * pitch + o]);
+  for (; p < pixels; p++, g += pitch)
+    for (Int o = 0; o < pitch; o++) db[o] += g[o];
 }
 
 /* Floats of scratch that `conv_backward` needs. */
@@ -262,11 +277,11 @@ Int conv_backward_scratch(const Conv *s)
    y itself is the ``gate``. dx (N, H, W, C) if not 0, for a stride of 1: a convolution of the
    gradient between ``margin`` columns of zeros with the kernel turned by 180 degrees, ``turned``
    (C / block, KH, KW, pitch, block), a block being ``back_vectors``. Each part's dw (O / block, KH,
-   KW, C, block) and db (O, filled up to whole blocks), of which there are as many as parts, if not
-   0. */
+   KW, C, block) and db (O, filled up to whole blocks, float64), of which there are as many as
+   parts, if not 0. */
 void conv_backward(
     const Conv *s, const Share *share, const Images *x, const Images *grad, const float *gate,
-    const uint8_t *code, const float *turned, float *dx, float *all_dw, float *all_db,
+    const uint8_t *code, const float *turned, float *dx, float *all_dw, double *all_db,
     float *scratch)
 {
   Int margin = s->margin, back_vectors = s->back_vectors;
@@ -284,12 +299,13 @@ void conv_backward(
 
   EACH_PART (share, part) {
     if (all_dw) memset(all_dw + part * weights, 0, weights * sizeof(float));
-    if (all_db) memset(all_db + part * pitch, 0, pitch * sizeof(float));
+    if (all_db) memset(all_db + part * pitch, 0, pitch * sizeof(double));
   }
   fill_sides(padded, s->h, s->w, s->pw, s->c);
   memset(g, 0, s->oh * g_line * sizeof(float));
   EACH_ITEM(share, part, n) {
-    float *dw = all_dw ? all_dw + part * weights : 0, *db = all_db ? all_db + part * pitch : 0;
+    float *dw = all_dw ? all_dw + part * weights : 0;
+    double *db = all_db ? all_db + part * pitch : 0;
     const float *here = channels_last(*grad, n, height * width, s->o, given);
     Int at = n * height * width * s->o;
     float *inside = g + margin * pitch;
@@ -297,9 +313,7 @@ void conv_backward(
       open_pooled(here, code + at, height, width, s->o, inside, pitch, g_line, s->oh, s->ow);
     else
       open_gated(here, gate ? gate + at : 0, height, width, s->o, inside, pitch, g_line);
-    if (db)
-      for (Int p = 0; p < s->oh * (s->ow + 2 * margin); p++)
-        for (Int o = 0; o < pitch; o++) db[o] += g[p * pitch + o];
+    if (db) add_bias_gradient(g, s->oh * (s->ow + 2 * margin), pitch, db);
     if (dw) {
       const float *image = channels_last(*x, n, s->h * s->w, s->c, copy);
       if (s->pw) {

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from .. import blas
 from ..backend import Array
 from ..parallel import by_parts, workspace
 from . import block_kernels, conv_kernels, conv_native, conv_rows
@@ -175,7 +176,7 @@ def _rows_backward(
     images = max(1, conv_rows.CHUNK_BYTES // max(image, 1))
 
     def task(part: slice) -> tuple[Array, Array]:
-        dw, db = np.zeros((kh * c, kw * o), x.dtype), np.zeros((1, o), x.dtype)
+        dw, db = np.zeros((kh * c, kw * o)), np.zeros(o)
         count = min(images, part.stop - part.start)
         gradient = conv_rows.Beside(count, (*out_size, o), back_columns, width, x.dtype)
         seen = conv_rows.Above(count, (h, width, c), rows, out_size[0], x.dtype)
@@ -189,12 +190,12 @@ def _rows_backward(
             if dx is not None:
                 product.into(dx[chunk], pixels, x.dtype.type(0))
             if needs[1]:
-                dw += seen.laid_out(scratch_last(x[chunk], "input")).T @ pixels
+                dw += blas.matmul(seen.laid_out(scratch_last(x[chunk], "input")).T, pixels)
         return dw, db
 
-    dw, db = _totals(by_parts(np, task, n))
+    dw, db = _totals(by_parts(np, task, n), x.dtype)
     turned = dw.reshape(kh, c, kw, o)[:, :, ::-1].transpose(3, 1, 0, 2)
-    return None if dx is None else dx.transpose(0, 3, 1, 2), turned, db[0]
+    return None if dx is None else dx.transpose(0, 3, 1, 2), turned, db
 
 
 def _windows_backward(
@@ -205,7 +206,7 @@ def _windows_backward(
     out_size = geometry.windows.output_size("conv2d", x.shape[2:])
 
     def task(part: slice) -> tuple[Array, Array]:
-        dw, db = np.zeros((kh * kw * c, o), x.dtype), np.zeros((1, o), x.dtype)
+        dw, db = np.zeros((kh * kw * c, o)), np.zeros(o)
         for chunk in chunks(part, images):
             given = grad[chunk]
             g = workspace("conv", (len(given), *out_size, o), x.dtype)
@@ -214,15 +215,15 @@ def _windows_backward(
             rows = conv_kernels.window_rows(
                 conv_kernels.windows_of(x[chunk], geometry, out_size), geometry.groups
             )
-            dw += rows[0].T @ g.reshape(-1, o)
+            dw += blas.matmul(rows[0].T, g.reshape(-1, o))
         return dw, db
 
     images = conv_kernels.images_at_once(x, geometry.windows.kernel, out_size)
-    dw, db = _totals(by_parts(np, task, len(x)))
-    return None, dw.reshape(kh, kw, c, o).transpose(3, 2, 0, 1), db[0]
+    dw, db = _totals(by_parts(np, task, len(x)), x.dtype)
+    return None, dw.reshape(kh, kw, c, o).transpose(3, 2, 0, 1), db
 
 
-def _totals(parts: list[tuple[Array, Array]]) -> tuple[Array, Array]:
+def _totals(parts: list[tuple[Array, Array]], dtype: np.dtype) -> tuple[Array, Array]:
     """Sums over the parts, in a fixed order: the same bits in every run."""
-    dw, db = zip(*parts, strict=True)
-    return sum(dw[1:], dw[0]), sum(db[1:], db[0])
+    dw, db = (sum(some[1:], some[0]).astype(dtype) for some in zip(*parts, strict=True))
+    return dw, db

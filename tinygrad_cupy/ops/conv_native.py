@@ -88,18 +88,23 @@ def backward(
     if needs[1]:
         dw = workspace("dw", (parts, pitch // block, kh, kw, c, block), np.float32)
     if needs[2]:
-        db = workspace("db", (parts, pitch), np.float32)
+        db = workspace("db", (parts, pitch), np.float64)
     arguments = (images, grads, contiguous_last(gate), contiguous_last(code), way_back, dx, dw, db)
     scratch = _file.size("conv_backward_scratch", sizes)
     _file.run("conv_backward", sizes, n, arguments, scratch)
     del held_x, held_grad
     by_x = None if dx is None else dx.transpose(0, 3, 1, 2)
-    by_w = None if dw is None else dw.sum(axis=0).transpose(0, 4, 3, 1, 2)  # parts in their order
+    by_w = None if dw is None else _total(dw).transpose(0, 4, 3, 1, 2)
     return (
         by_x,
         None if by_w is None else by_w.reshape(pitch, c, kh, kw)[:o],
-        None if db is None else db.sum(axis=0)[:o],
+        None if db is None else _total(db)[:o],
     )
+
+
+def _total(parts: Array) -> Array:
+    """Sums over the parts, in their order."""
+    return parts.sum(axis=0).astype(np.float32, copy=False)
 
 
 def _margin(windows: Windows) -> int:

@@ -17,6 +17,7 @@ from .tickets import ticket_of
 _kernels = CudaFile(__file__, "narrow.cu")
 
 MOST_OUTPUTS = 16  # more would not fit into a thread's registers
+LONGEST = 1 << 20  # rows or columns; longer sums are put together from shorter ones, in `blas`
 
 # What the plans aim at. No GPU is asked: sizes alone decide how sums are split.
 FEW_BLOCKS = 96
@@ -34,7 +35,8 @@ def suits(outputs: int, *matrices: Array | None) -> bool:
 
 
 def _is_plain(x: Array) -> bool:
-    return bool(is_cuda(x) and x.dtype == np.float32 and x.size and x.flags.c_contiguous)
+    plain = is_cuda(x) and x.dtype == np.float32 and x.size and x.flags.c_contiguous
+    return bool(plain and max(x.shape) <= LONGEST)
 
 
 def forward(x: Array, weight: Array, bias: Array | None, relu: bool) -> Array:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..autograd import Op, TensorBase
 from ..backend import Array, Kernel, array_module
 from . import pool_cuda, pool_kernels
-from .elementwise import as_float
+from .elementwise import as_float, in_single
 from .windows import Pair, Windows, expect_images, pair
 
 if TYPE_CHECKING:
@@ -120,10 +122,11 @@ class PoolMixin(TensorBase):
     ) -> Tensor:
         """The mean of each window of self (N, C, H, W), padding counted as zeros.
 
-        stride defaults to kernel_size; padding is at most half of it.
+        stride defaults to kernel_size; padding is at most half of it. Windows are added up as by
+        `sum`; of integers the means are float32.
         """
         windows = self._windows("avg_pool2d", kernel_size, stride, padding, 1)
-        return SumPool(windows)(self) / windows.taps
+        return in_single(as_float(self), lambda x: SumPool(windows)(x) / windows.taps)
 
     def _windows(self, op: str, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Windows:
         expect_images(op, self)
@@ -138,17 +141,21 @@ class PoolMixin(TensorBase):
     def adaptive_avg_pool2d(self, output_size: int | Pair) -> Tensor:
         """Means over a grid of output_size windows that cover self (N, C, H, W).
 
-        Window i spans pixels ⌊i · H / OH⌋ up to ⌈(i + 1) · H / OH⌉, as in PyTorch. Taking means is
-        linear, so it is done by two matrix products, one for each direction.
+        Window i spans pixels ⌊i · H / OH⌋ up to ⌈(i + 1) · H / OH⌉, as in PyTorch. Where all are
+        of one size they are added up as by `mean`; else taking means is two matrix products, one
+        for each direction, in float64: `set_precision` is for other products.
         """
         expect_images("adaptive_avg_pool2d", self)
         out = pair(output_size, "[adaptive_avg_pool2d] output_size", 1)
         x: Any = as_float(self)
+        (n, c, h, w), (oh, ow) = x.shape, out
+        if h and w and h % oh == 0 and w % ow == 0:
+            return x.reshape(n, c, oh, h // oh, ow, w // ow).mean((3, 5))  # type: ignore[no-any-return]
         rows, columns = (
-            x._wrap(_averaging(array_module(x.data), n, o, x.dtype))
+            x._wrap(_averaging(array_module(x.data), n, o, np.float64))
             for n, o in zip(x.shape[2:], out, strict=True)
         )
-        return rows @ x @ columns.T  # type: ignore[no-any-return]
+        return (rows @ x.astype(np.float64) @ columns.T).astype(x.dtype)  # type: ignore[no-any-return]
 
 
 def _averaging(xp: Any, size: int, out: int, dtype: Any) -> Array:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..backend import Array, CudaFile, import_cupy
 from . import pool_kernels
+from .sums import FEW
 from .windows import Pair, Windows
 
 _kernels = CudaFile(__file__, "pool.cu")
@@ -59,6 +60,8 @@ def _launch(
     width = 4 if whole else 1
     index = "unsigned" if max(array.size for array in arrays) < 2**31 else "u64"
     types = (*(_types(arrays[0].dtype) or ()), _CODES[winner])
+    if windows.taps > FEW and name != "max_pool":  # of so many a float's sum is not exact enough
+        types = tuple(["ACC=double" if macro == "ACC=float" else macro for macro in types])
     steps = (*windows.kernel, *windows.stride, *windows.padding, *windows.dilation)
     shape = np.array((channels, *size, *out, *steps), np.int32).view(_SHAPE)
     count = np.uint32(written.size) if index == "unsigned" else np.uint64(written.size)

@@ -14,6 +14,7 @@ from ..backend import Array, array_module
 from ..parallel import by_parts
 from .elementwise import is_float
 from .masking import keep_where
+from .sums import FEW
 from .windows import Pair, Windows
 
 Shape = tuple[int, ...]
@@ -64,11 +65,12 @@ def max_pool(x: Array, windows: Windows) -> tuple[Array, Array]:
 def max_scatter(grad: Array, winner: Array, windows: Windows, size: Pair) -> Array:
     """Each window's gradient put where its maximum was, (N, C, *size)."""
     xp = array_module(grad)
-    padded = _empty_like(winner, windows.padded_size(size), grad.dtype)
     disjoint = all(
         s >= d * (k - 1) + 1
         for s, d, k in zip(windows.stride, windows.dilation, windows.kernel, strict=True)
     )
+    dtype = grad.dtype if disjoint else _wide(grad.dtype, windows)
+    padded = _empty_like(winner, windows.padded_size(size), dtype)
 
     def task(part: slice) -> None:
         padded[part] = 0
@@ -83,7 +85,7 @@ def max_scatter(grad: Array, winner: Array, windows: Windows, size: Pair) -> Arr
                 target += keep_where(values, hit)
 
     by_parts(xp, task, grad.shape[0])
-    return padded[:, :, *windows.inside(size)]
+    return padded[:, :, *windows.inside(size)].astype(grad.dtype, copy=False)
 
 
 def max_gather(x: Array, winner: Array, windows: Windows) -> Array:
@@ -99,17 +101,22 @@ def sum_pool(x: Array, windows: Windows) -> Array:
     """The sum of each window, the padding counting as zeros."""
     out = windows.output_size("avg_pool2d", x.shape[2:])
     padded = _pad(x, windows, 0)
-    y = _empty_like(x, out, x.dtype)
+    y = _empty_like(x, out, _wide(x.dtype, windows))
     y[...] = 0
     for _, vertical, horizontal in windows.each_tap(out):
         y += padded[:, :, vertical, horizontal]
-    return y
+    return y.astype(x.dtype, copy=False)
+
+
+def _wide(dtype: Any, windows: Windows) -> Any:
+    """What the elements of a window, or of windows that overlap, are added up in."""
+    return np.float64 if is_float(dtype) and (dtype.itemsize < 4 or windows.taps > FEW) else dtype
 
 
 def spread(grad: Array, windows: Windows, size: Pair) -> Array:
     """Each window's gradient added to every pixel that it holds, (N, C, *size)."""
-    padded = _empty_like(grad, windows.padded_size(size), grad.dtype)
+    padded = _empty_like(grad, windows.padded_size(size), _wide(grad.dtype, windows))
     padded[...] = 0
     for _, vertical, horizontal in windows.each_tap((grad.shape[2], grad.shape[3])):
         padded[:, :, vertical, horizontal] += grad
-    return padded[:, :, *windows.inside(size)]
+    return padded[:, :, *windows.inside(size)].astype(grad.dtype, copy=False)
