@@ -18,7 +18,7 @@ from .layers_activation import (
 from .layers_norm import BatchNorm1d, BatchNorm2d, LayerNorm
 from .layers_pool import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
 from .losses import CrossEntropyLoss, MSELoss
-from .module import Module, Parameter, Sequential
+from .module import Buffer, Module, Parameter, Sequential
 from .trainer import DivergedError, Evaluation, Trainer
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "AvgPool2d",
     "BatchNorm1d",
     "BatchNorm2d",
+    "Buffer",
     "Callback",
     "Conv2d",
     "ConvTranspose2d",

@@ -11,7 +11,7 @@ from tinygrad_cupy.tensor import Tensor
 from tinygrad_cupy.tracing import observe
 
 from . import checks
-from .module import Module, Parameter
+from .module import Buffer, Module, Parameter
 
 
 class BatchNorm(Module):
@@ -33,9 +33,9 @@ class BatchNorm(Module):
         self.momentum = checks.fraction(self, "momentum", momentum)
         self.weight = Parameter(Tensor.ones(self.num_features))
         self.bias = Parameter(Tensor.zeros(self.num_features))
-        self.running_mean = Tensor.zeros(self.num_features)
-        self.running_var = Tensor.ones(self.num_features)
-        self.num_batches_tracked = Tensor(np.zeros((), np.int64), device=self.weight.device)
+        self.running_mean = Buffer(Tensor.zeros(self.num_features))
+        self.running_var = Buffer(Tensor.ones(self.num_features))
+        self.num_batches_tracked = Buffer(np.zeros((), np.int64), device=self.weight.device)
 
     def forward(self, x: Tensor, relu: bool = False, pool: bool = False) -> Tensor:
         checks.input_axes(self, x, *self.layouts)

@@ -1,15 +1,16 @@
 """Module: a tree of layers whose parameters and buffers are found by walking attributes.
 
 Nothing is registered. An attribute of a Module (or a list, tuple or dict of them) that is a
-`Parameter` is trained, any other leaf Tensor is a buffer (kept in the state_dict, not trained), and
-a Module is a child. Names are PyTorch's: attributes and positions joined by dots.
+`Parameter` is trained, a `Buffer` is kept in the state_dict and not trained, and a Module is a
+child. Anything else, also a plain Tensor that `forward` leaves behind, is nobody's state. Names are
+PyTorch's: attributes and positions joined by dots.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from reprlib import recursive_repr
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -17,26 +18,23 @@ from tinygrad_cupy import backend
 from tinygrad_cupy.tensor import Tensor
 from tinygrad_cupy.tracing import observe
 
+from .state import (
+    STATE,
+    Buffer,
+    Mismatch,
+    Parameter,
+    Path,
+    become,
+    check_assigned,
+    dotted,
+    fit,
+    flat,
+    once,
+    report,
+    written,
+)
 
-class Parameter(Tensor):
-    """A Tensor that a Module owns and trains.
-
-    Frozen with `requires_grad=False` it is still a parameter: it is saved, counted and moved, but
-    optimizers leave it alone.
-    """
-
-    def __init__(
-        self, data: Any, dtype: Any = None, device: str | None = None, requires_grad: bool = True
-    ) -> None:
-        super().__init__(data, dtype, device, requires_grad)
-
-
-class Mismatch(NamedTuple):
-    """What of a state_dict did not fit a Module; each entry is a line for a reader."""
-
-    missing: tuple[str, ...]
-    unexpected: tuple[str, ...]
-    misshaped: tuple[str, ...]
+__all__ = ["Buffer", "Mismatch", "Module", "Parameter", "Sequential"]
 
 
 class Module:
@@ -63,68 +61,127 @@ class Module:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.forward(*args, **kwargs)
 
+    # Attributes ----------------------------------------------------------------------------------
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; one that holds state is not lost to something that is none.
+
+        In the place of a Parameter only a Parameter or Buffer, a Module or None may come. A Tensor
+        that is assigned to a Buffer becomes its value; the Buffer stays. Items of lists and dicts
+        are replaced without a check.
+        """
+        there = self.__dict__.get(name)
+        if isinstance(there, STATE) and there is not value and not self._may_follow(value):
+            check_assigned(self, name, there, value)
+            become(there, value)
+        else:
+            super().__setattr__(name, value)
+
+    def _may_follow(self, value: object) -> bool:
+        """Whether a value may stand where a Parameter or Buffer stood."""
+        return value is None or isinstance(value, (*STATE, Module))
+
+    def register_buffer(self, name: str, tensor: Any, persistent: bool = True) -> None:
+        """`self.NAME = Buffer(tensor, persistent=persistent)`; None makes the attribute None.
+
+        ValueError for a name that is no attribute's or that something else has.
+        """
+        owner = type(self).__name__
+        if not isinstance(name, str) or not name.isidentifier():
+            raise ValueError(f"[{owner}] expected a buffer's name without dots, got {name!r}")
+        if hasattr(self, name) and not isinstance(getattr(self, name), Buffer | None):
+            raise ValueError(f"[{owner}] a buffer cannot be named {name!r}: the attribute is there")
+        setattr(self, name, None if tensor is None else Buffer(tensor, persistent=persistent))
+
     # Walking -------------------------------------------------------------------------------------
 
-    def _attributes(self) -> Mapping[str, object]:
+    def _attributes(self) -> Iterable[tuple[object, object]]:
         """What is searched for parameters, buffers and children, under the names it gets."""
-        return vars(self)
+        return vars(self).items()
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """The Modules directly below this one."""
-        for name, value in _flat(self._attributes()):
+        for keys, value in flat(self._attributes()):
             if isinstance(value, Module):
-                yield name, value
+                yield dotted([keys]), value
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """This Module (named "") and every Module below it, each once."""
         seen: set[int] = set()
-        for name, module in self._tree(prefix):
+        for path, module in self._tree(((prefix,),) if prefix else ()):
             if id(module) not in seen:
                 seen.add(id(module))
-                yield name, module
+                yield dotted(path), module
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """Every Parameter with its dotted name; one that is shared comes once, first name first."""
-        for name, tensor in _once(self._named_tensors()):
+        """Every Parameter with its dotted name; one that is shared comes once, first name first.
+
+        ValueError when two different tensors have the same name.
+        """
+        for name, tensor in once(self._named_state()):
             if isinstance(tensor, Parameter):
                 yield name, tensor
 
-    def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
-        """Every leaf Tensor that is not a Parameter (running statistics), each once."""
-        for name, tensor in _once(self._named_tensors()):
-            if not isinstance(tensor, Parameter):
+    def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
+        """Every Buffer (running statistics), each once, also those with `persistent=False`."""
+        for name, tensor in once(self._named_state()):
+            if isinstance(tensor, Buffer):
                 yield name, tensor
 
     def parameters(self) -> Iterator[Parameter]:
         """Every Parameter once, this Module's own first."""
         return (parameter for _, parameter in self.named_parameters())
 
-    def buffers(self) -> Iterator[Tensor]:
-        """Every buffer once."""
+    def buffers(self) -> Iterator[Buffer]:
+        """Every Buffer once."""
         return (buffer for _, buffer in self.named_buffers())
 
-    def _tree(self, prefix: str, above: tuple[Module, ...] = ()) -> Iterator[tuple[str, Module]]:
+    def _tree(self, path: Path, above: tuple[Module, ...] = ()) -> Iterator[tuple[Path, Module]]:
         """All paths to all Modules; a child that points back at a Module above it is no child."""
-        yield prefix, self
+        yield path, self
         above = (*above, self)
-        for name, child in self.named_children():
-            if not any(child is module for module in above):
-                yield from child._tree(_join(prefix, name), above)
+        for keys, child in flat(self._attributes()):
+            if isinstance(child, Module) and not any(child is module for module in above):
+                yield from child._tree((*path, keys), above)
 
-    def _named_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """All paths to all parameters and buffers, also the second path to a shared one."""
-        for prefix, module in self._tree(""):
-            for name, value in _flat(module._attributes()):
-                if isinstance(value, Tensor) and (isinstance(value, Parameter) or value.is_leaf):
-                    yield _join(prefix, name), value
+    def _tensors(self) -> Iterator[tuple[Path, Tensor]]:
+        """All paths to all tensors, also those that are no state."""
+        for path, module in self._tree(()):
+            for keys, value in flat(module._attributes()):
+                if isinstance(value, Tensor):
+                    yield (*path, keys), value
+
+    def _named_state(self) -> Iterator[tuple[str, Parameter | Buffer]]:
+        """All names of all parameters and buffers, also the second name of a shared one."""
+        known: dict[str, tuple[Tensor, Path]] = {}
+        for path, tensor in self._tensors():
+            if isinstance(tensor, STATE):
+                name = dotted(path)
+                namesake, other = known.setdefault(name, (tensor, path))
+                if namesake is not tensor:
+                    raise ValueError(
+                        f"[{type(self).__name__}] two tensors would be {name!r} in a state_dict: "
+                        f"{written(other)} and {written(path)}; name one of them otherwise"
+                    )
+                yield name, tensor
 
     # State ---------------------------------------------------------------------------------------
 
+    def _saved(self) -> Iterator[tuple[str, Parameter | Buffer]]:
+        """What is in a state_dict."""
+        for name, tensor in self._named_state():
+            if isinstance(tensor, Parameter) or tensor.persistent:
+                yield name, tensor
+
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Host copies of all parameters and buffers, with PyTorch's names, shapes and dtypes."""
+        """Host copies of all parameters and buffers, with PyTorch's names, shapes and dtypes.
+
+        Buffers with `persistent=False` are left out. ValueError when two different tensors have
+        the same name.
+        """
         return {
             name: np.array(backend.to_numpy(tensor.data), order="C")
-            for name, tensor in self._named_tensors()
+            for name, tensor in self._saved()
         }
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> Mismatch:
@@ -134,27 +191,31 @@ class Module:
         unexpected or of another shape is one ValueError that lists all of it, and nothing is
         changed; without, what fits is loaded. Returns what did not fit.
         """
-        own = dict(self._named_tensors())
-        arrays = {name: _host_array(state[name]) for name in own if name in state}
-        fitting = {
-            name: array.astype(own[name].dtype)
-            for name, array in arrays.items()
-            if array is not None and array.shape == own[name].shape
-        }
-        mismatch = Mismatch(
-            tuple(f"{name} {own[name].shape}" for name in own if name not in state),
-            tuple(str(name) for name in state if name not in own),
-            tuple(
-                f"{name}: expected {own[name].shape}, got {_describe(state[name])}"
-                for name in arrays
-                if name not in fitting
-            ),
-        )
+        if not isinstance(state, Mapping):
+            raise TypeError(
+                f"[{type(self).__name__}] expected a state_dict, a mapping from names to arrays, "
+                f"got {type(state).__name__}"
+            )
+        own = dict(self._saved())
+        fitting, mismatch = fit(own, state, self._unexpected)
         if strict and any(mismatch):
-            raise ValueError(_report(type(self).__name__, mismatch))
-        for name, array in fitting.items():
-            own[name].assign_(backend.to_device(array, own[name].device))
+            raise ValueError(report(type(self).__name__, mismatch))
+        loaded = {n: backend.to_device(array, own[n].device) for n, array in fitting.items()}
+        for name, array in loaded.items():
+            own[name].assign_(array)
         return mismatch
+
+    def _unexpected(self, name: object) -> str:
+        """What a report says of a name in a state that this Module's state has not."""
+        for path, tensor in self._tensors():
+            if dotted(path) == name and isinstance(tensor, Buffer):
+                return f"{name} (a Buffer with persistent=False, which is not saved)"
+            if dotted(path) == name:
+                return (
+                    f"{name} (a plain Tensor here, which is no state: make it a buffer with "
+                    f"{written(path)} = nn.Buffer(...))"
+                )
+        return str(name)
 
     # Changing ------------------------------------------------------------------------------------
 
@@ -171,10 +232,11 @@ class Module:
     def to(self, device: str) -> Self:
         """Move all parameters, their gradients and all buffers to `device` ("cpu", "cuda").
 
-        The Parameter objects stay the same ones, so an optimizer that holds them keeps working.
+        The Parameter objects stay the same ones, so an optimizer that holds them keeps working. A
+        plain Tensor among the attributes stays where it is.
         """
         device = backend.normalize_device(device)
-        tensors = [tensor for _, tensor in _once(self._named_tensors()) if tensor.device != device]
+        tensors = [tensor for _, tensor in once(self._named_state()) if tensor.device != device]
         # All copies are made before the first swap: running out of memory leaves the model whole.
         arrays = [backend.to_device(tensor.data, device) for tensor in tensors]
         grads = [None if tensor.grad is None else tensor.grad.to(device) for tensor in tensors]
@@ -222,9 +284,9 @@ class Sequential(Module):
                 )
         self.layers = layers
 
-    def _attributes(self) -> Mapping[str, object]:
-        others = {name: value for name, value in vars(self).items() if name != "layers"}
-        return {str(position): layer for position, layer in enumerate(self.layers)} | others
+    def _attributes(self) -> Iterable[tuple[object, object]]:
+        yield from enumerate(self.layers)
+        yield from ((name, value) for name, value in vars(self).items() if name != "layers")
 
     def forward(self, x: Any) -> Any:
         for layer, together in _steps(self.layers):
@@ -264,48 +326,3 @@ def _own(layer: Module, name: str) -> Any:
     """An attribute that the layer's class defines itself; None when `forward` was replaced."""
     defined = name in vars(type(layer)) and "forward" not in vars(layer)
     return getattr(layer, name) if defined else None
-
-
-def _flat(attributes: Mapping[Any, object]) -> Iterator[tuple[str, object]]:
-    """Named values of a mapping, with those of its lists, tuples and dicts under dotted names."""
-    for name, value in attributes.items():
-        if isinstance(value, Mapping):
-            yield from ((_join(str(name), inner), item) for inner, item in _flat(value))
-        elif isinstance(value, list | tuple):
-            inside = _flat(dict(enumerate(value)))
-            yield from ((_join(str(name), inner), item) for inner, item in inside)
-        else:
-            yield str(name), value
-
-
-def _once(named: Iterator[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
-    seen: set[int] = set()
-    for name, tensor in named:
-        if id(tensor) not in seen:
-            seen.add(id(tensor))
-            yield name, tensor
-
-
-def _join(prefix: str, name: str) -> str:
-    return f"{prefix}.{name}" if prefix else name
-
-
-def _host_array(value: Any) -> np.ndarray | None:
-    """A value of a state_dict as a NumPy array, or None when it is not made of numbers."""
-    if isinstance(value, Tensor) or backend.is_cuda(value):
-        return Tensor(value).numpy()
-    # A parameter of PyTorch refuses to become an array until it is detached.
-    array = np.asarray(value.detach() if hasattr(value, "detach") else value)
-    return None if array.dtype.kind in "OSUMm" else array
-
-
-def _describe(value: Any) -> str:
-    array = _host_array(value)
-    return f"an object of type {type(value).__name__}" if array is None else str(array.shape)
-
-
-def _report(owner: str, mismatch: Mismatch) -> str:
-    lines = [f"[{owner}] the state_dict does not fit, nothing was loaded"]
-    for title, entries in zip(("missing", "unexpected", "mis-shaped"), mismatch, strict=True):
-        lines += [f"  {title}: " + "; ".join(entries)] if entries else []
-    return "\n".join(lines)

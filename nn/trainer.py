@@ -23,6 +23,7 @@ from .history import EpochRecord, History
 from .meter import Meter, Reading
 from .module import Module
 from .optim_base import Optimizer
+from .state import become
 from .steps import Gather, Loss
 
 
@@ -255,16 +256,13 @@ class Trainer:
                 module.training = training
 
     def _weights(self) -> dict[str, Any]:
-        """Copies of all parameters and buffers, on their own device."""
-        return {name: tensor.data.copy() for name, tensor in self._tensors()}
+        """Copies of all parameters and saved buffers, on their own device."""
+        return {name: tensor.data.copy() for name, tensor in self.model._saved()}
 
     def _restore(self, weights: dict[str, Any]) -> None:
-        for name, tensor in self._tensors():
-            tensor.assign_(weights[name])
-
-    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
-        yield from self.model.named_parameters()
-        yield from self.model.named_buffers()
+        for name, tensor in self.model._saved():
+            if name in weights:  # a layer may have made one at its first batch
+                become(tensor, Tensor(weights[name]))
 
     def _tell(self, method: str, *arguments: Any) -> None:
         for callback in self.callbacks:

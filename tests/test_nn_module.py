@@ -21,7 +21,7 @@ class Net(nn.Module):
         self.scale = nn.Parameter(Tensor.ones(2))
         self.blocks = [nn.Linear(2, 2), (nn.ReLU(), nn.Linear(2, 2, bias=False))]
         self.heads = {"a": nn.Linear(2, 1), "b": nn.Linear(2, 1)}
-        self.mean = Tensor([0.5, 0.5])
+        self.mean = nn.Buffer([0.5, 0.5])
         self.name, self.nothing = "net", None
 
     def forward(self, x: Tensor) -> Tensor:
