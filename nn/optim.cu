@@ -241,13 +241,13 @@ extern "C" __global__ void __launch_bounds__(256)
 
 // norm = sqrt(sum of the partials); factor = min(1, limit / (norm + 1e-6)). One block.
 extern "C" __global__ void __launch_bounds__(256)
-    clip_factor(const double* partials, long long count, double limit, T* norm, double* factor) {
+    clip_factor(const double* partials, long long count, double limit, A* norm, double* factor) {
     double sum = 0;
     for (long long i = threadIdx.x; i < count; i += blockDim.x) sum += partials[i];
     sum = block_sum(sum);
     if (threadIdx.x == 0) {
         const double root = sqrt(sum), share = limit / (root + 1e-6);
-        norm[0] = (T)(A)root;
+        norm[0] = (A)root;
         factor[0] = share > 1 ? 1.0 : share;  // NaN stays NaN, as in PyTorch
     }
 }

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NoReturn
+
+import numpy as np
 
 from tinygrad_cupy import backend
+from tinygrad_cupy.parallel import spans
 from tinygrad_cupy.tensor import Tensor
 
 from . import checks, optim_cuda
-from .optim_base import Optimizer, State, parameter_list
-from .optim_kernels import adam_update, momentum_update, sgd_update
+from .optim_base import Optimizer, State
+from .optim_checks import check_grad, parameter_list
+from .optim_kernels import BLOCK, adam_update, momentum_update, sgd_update
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "State", "clip_grad_norm"]
 
@@ -23,11 +27,14 @@ __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "State", "clip_grad_norm"]
 class SGD(Optimizer):
     """Stochastic gradient descent with momentum (Sutskever et al., 2013, as PyTorch writes it).
 
-    g = grad + weight_decay * p; b = momentum * b + (1 - dampening) * g, b = g at the first step;
-    p -= lr * b, or with `nesterov` p -= lr * (g + momentum * b). Without momentum p -= lr * g.
+    g = grad + weight_decay * p; b = momentum * b + (1 - dampening) * g, b = g at the first step
+    with momentum; p -= lr * b, or with `nesterov` p -= lr * (g + momentum * b). Without momentum
+    p -= lr * g, and b stays what it is.
     """
 
     hyperparameters = ("lr", "momentum", "dampening", "weight_decay", "nesterov")
+    momentum, dampening, nesterov = 0.0, 0.0, False
+    buffered = ("momentum_buffer",)
 
     def __init__(
         self,
@@ -39,24 +46,46 @@ class SGD(Optimizer):
         nesterov: bool = False,
     ) -> None:
         super().__init__(params, lr)
-        self.momentum = checks.number(self, "momentum", momentum, least=0)
-        self.dampening = checks.number(self, "dampening", dampening, least=0)
-        self.weight_decay = checks.number(self, "weight_decay", weight_decay, least=0)
+        self.momentum = momentum
+        self.dampening = dampening
+        self.weight_decay = weight_decay
         self.nesterov = nesterov
-        if nesterov and (momentum == 0 or dampening != 0):
-            raise ValueError(
-                f"[SGD] nesterov needs a momentum above 0 and a dampening of 0, got momentum "
-                f"{momentum} and dampening {dampening}"
-            )
-        self.slots = ("momentum_buffer",) if momentum else ()
+        if nesterov and momentum == 0:
+            self._refuse_nesterov(dampening)
+
+    def check(self, name: str, value: Any) -> Any:
+        if name == "nesterov":
+            if not isinstance(value, bool | np.bool_):
+                raise ValueError(f"[{checks.name_of(self)}] nesterov must be a bool, got {value!r}")
+            if value and self.dampening:
+                self._refuse_nesterov(self.dampening)
+            return bool(value)
+        number = checks.number(self, name, value, least=0)
+        if name == "dampening" and number and self.nesterov:
+            self._refuse_nesterov(number)
+        return number
+
+    def _refuse_nesterov(self, dampening: float) -> NoReturn:
+        raise ValueError(
+            f"[{checks.name_of(self)}] nesterov needs a momentum above 0 and a dampening of 0, got "
+            f"momentum {self.momentum} and dampening {dampening}"
+        )
+
+    @property
+    def slots(self) -> tuple[str, ...]:  # type: ignore[override]
+        return self.buffered if self.momentum else ()
 
     @property
     def kernel(self) -> str:  # type: ignore[override]
-        return "momentum_step" if self.slots else "sgd_step"
+        return "momentum_step" if self.momentum else "sgd_step"
 
-    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        super().load_state_dict(saved)
-        self.slots = ("momentum_buffer",) if self.momentum else ()  # momentum came with the state
+    def slots_at(self, values: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        return self.buffered if values.get("momentum", self.momentum) else (), self.buffered
+
+    def _first_numbers(self) -> list[float]:
+        """Without dampening: momentum that is given later begins with the gradient as it is."""
+        lr, momentum, _, weight_decay, nesterov = self._numbers()
+        return [lr, momentum, 0.0, weight_decay, nesterov]
 
     def coefficients(self, step: int) -> tuple[float, ...]:
         return self.lr, 1.0 if step == 1 else 1.0 - self.dampening
@@ -93,10 +122,25 @@ class Adam(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(params, lr)
-        self.beta1 = checks.number(self, "betas[0]", betas[0], least=0, below=1)
-        self.beta2 = checks.number(self, "betas[1]", betas[1], least=0, below=1)
-        self.eps = checks.number(self, "eps", eps, least=0)
-        self.weight_decay = checks.number(self, "weight_decay", weight_decay, least=0)
+        self.betas = betas
+        self.eps = eps
+        self.weight_decay = weight_decay
+
+    @property
+    def betas(self) -> tuple[float, float]:
+        """Both rates at which the moments forget, beta1 and beta2."""
+        return self.beta1, self.beta2
+
+    @betas.setter
+    def betas(self, betas: tuple[float, float]) -> None:
+        both = [
+            checks.number(self, f"betas[{i}]", beta, least=0, below=1)
+            for i, beta in enumerate(betas)
+        ]
+        self.beta1, self.beta2 = both
+
+    def check(self, name: str, value: Any) -> Any:
+        return checks.number(self, name, value, 0, 1 if name in ("beta1", "beta2") else math.inf)
 
     def _numbers(self) -> list[float]:
         return [*super()._numbers(), float(self.decoupled)]
@@ -120,6 +164,7 @@ class AdamW(Adam):
     """
 
     decoupled = True
+    kind = "AdamW"
 
     def __init__(
         self,
@@ -136,16 +181,25 @@ def clip_grad_norm(params: Iterable[Tensor], max_norm: float) -> Tensor:
     """Scale all gradients by one factor so that their joint 2-norm is at most `max_norm`.
 
     Returns the norm before clipping, a Tensor on the parameters' device: nothing waits for the GPU.
+    It is summed up in float64 and given in float32 (in float64 where a gradient is).
     The factor is min(1, max_norm / (norm + 1e-6)), as in PyTorch. Pascanu et al., "On the
     difficulty of training recurrent neural networks" (2012). Parameters without a gradient are
-    skipped.
+    skipped. A NaN among the gradients makes norm and gradients NaN; an infinite one an infinite
+    norm, itself NaN, and every finite one 0.
+
+    ValueError, and nothing is changed, for a gradient that is not of its parameter's shape, dtype
+    and device, and for gradients on several devices.
     """
     limit = checks.positive("clip_grad_norm", "max_norm", max_norm)
     listed = parameter_list("clip_grad_norm", params)
-    clipped = [param for param in listed if param.grad is not None]
+    clipped, grads = [], []
+    for position, param in enumerate(listed):
+        if param.grad is not None:
+            check_grad("clip_grad_norm", position, param.data, param.grad.data)
+            clipped.append(param)
+            grads.append(param.grad.data)
     if not clipped:
         return Tensor(0.0, device=listed[0].device)
-    grads = [param.grad.data for param in clipped if param.grad is not None]
     norm, scaled = optim_cuda.clip(grads, limit) if optim_cuda.alike(grads) else _clip(grads, limit)
     for param, grad in zip(clipped, scaled, strict=True):
         # New memory: after backward(create_graph=True) other tensors may share the old one.
@@ -155,7 +209,39 @@ def clip_grad_norm(params: Iterable[Tensor], max_norm: float) -> Tensor:
 
 def _clip(grads: list[Any], limit: float) -> tuple[Any, list[Any]]:
     """The norm of the gradients, and the gradients scaled down."""
+    devices = {backend.device_of(grad) for grad in grads}
+    if len(devices) > 1:
+        raise ValueError(
+            "[clip_grad_norm] expected all gradients on one device, got "
+            f"{' and '.join(sorted(devices))}"
+        )
     xp = backend.array_module(grads[0])
-    norm = xp.sqrt(sum(xp.square(grad).sum() for grad in grads))
-    factor = xp.minimum(limit / (norm + 1e-6), 1)
-    return xp.asarray(norm), [grad * factor for grad in grads]
+    with np.errstate(over="ignore", invalid="ignore"):
+        norm = xp.sqrt(sum(_sum_of_squares(xp, grad) for grad in grads))
+        largest: Any = 1.0
+        if xp is np and not 1e-140 < norm < math.inf:  # squares of float64 left its range
+            largest = max(float(np.abs(grad).max(initial=0)) for grad in grads)
+            if 0 < largest < math.inf:
+                squares = (np.square(grad / largest, dtype=np.float64).sum() for grad in grads)
+                norm = np.sqrt(sum(squares)) * largest
+        factor = xp.minimum(limit / (norm + 1e-6), 1)
+        scaled = [_times(xp, grad, factor) for grad in grads]
+        wide = any(grad.dtype == np.float64 for grad in grads)
+        norm = xp.asarray(norm, np.float64 if wide else np.float32)
+    return norm, scaled
+
+
+def _sum_of_squares(xp: Any, grad: Any) -> Any:
+    """In float64, on the CPU over pieces that stay in the cache."""
+    if xp is not np:
+        return xp.square(grad.astype(np.float64)).sum()
+    flat = grad.reshape(-1)
+    pieces = (flat[span].astype(np.float64) for span in spans(flat.size, BLOCK))
+    return sum((float(np.square(piece, out=piece).sum()) for piece in pieces), 0.0)
+
+
+def _times(xp: Any, grad: Any, factor: Any) -> Any:
+    """``grad * factor``, of 16-bit floats computed in float32."""
+    if grad.dtype.itemsize == 2:
+        return (grad.astype(np.float32) * factor.astype(np.float32)).astype(grad.dtype)
+    return grad * factor.astype(grad.dtype)

@@ -12,9 +12,10 @@ from tinygrad_cupy.tensor import Tensor
 from tinygrad_cupy.tracing import active, first_made, observe
 
 from . import checks
+from .optim_checks import check_grad, parameter_list, together
 from .optim_cuda import DeviceMemory, Row, prepare
+from .optim_state import State, read_state
 
-State = dict[str, Any]
 CPU = "cpu"
 
 
@@ -24,7 +25,18 @@ class _Placed(NamedTuple):
     source: Any
     device: str
     array: Any  # `source`, or a copy of it in C order
+    slots: tuple[str, ...]
     state: tuple[Any, ...]
+
+
+class _Stepping(NamedTuple):
+    """A parameter that is about to be stepped; everything about it is checked."""
+
+    position: int
+    param: Tensor
+    grad: Any
+    placed: _Placed | None  # None: `update` does it
+    begins: bool  # whether its state is new
 
 
 class Optimizer:
@@ -35,51 +47,78 @@ class Optimizer:
     one parameter (`update`). Parameters without a gradient, and frozen ones, are left alone and
     their step count stands still.
 
+    Hyperparameters are attributes that may be set at any time; `check` refuses what they cannot
+    be. A schedule sets `lr` before each step, also to 0.
+
     On a GPU, `kernel` (of optim.cu) steps all parameters in one launch. Hyperparameters and step
     counts are then in device memory too, where a captured step reads and moves them: setting a
     hyperparameter writes it there, and `steps` reads the counts back.
+
+    `copy.deepcopy` and pickle take everything along, the parameters as well: copied together with
+    its model, `copy.deepcopy((model, optimizer))`, an optimizer steps the copy.
     """
 
     slots: tuple[str, ...] = ()
     hyperparameters: tuple[str, ...] = ("lr",)
     kernel: str | None = None  # None: `update` steps one parameter after the other there as well
+    kind: str = "Optimizer"  # whose state_dicts are taken; a class with a rule of its own has one
+
+    lr: float
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        if {"update", "coefficients"} & set(vars(cls)) and "kernel" not in vars(cls):
+        own = vars(cls)
+        if {"update", "coefficients"} & set(own) and "kernel" not in own:
             cls.kernel = None  # an inherited kernel would know nothing of these
+        if {"update", "coefficients", "slots", "hyperparameters"} & set(own) and "kind" not in own:
+            cls.kind = cls.__name__
 
     def __init__(self, params: Iterable[Tensor], lr: float) -> None:
         self.params = parameter_list(self, params)
+        for position, param in enumerate(self.params):
+            if not param.is_leaf:
+                raise ValueError(
+                    f"[{checks.name_of(self)}] parameter {position} was computed from other "
+                    "tensors, and never gets a .grad: give what it was computed from"
+                )
         self.state: list[State] = [{} for _ in self.params]
         self._counts = [0] * len(self.params)
         self._counted_on = [CPU] * len(self.params)  # where a parameter's count is kept now
         self._memory: dict[str, DeviceMemory] = {}
         self._placed: list[_Placed | None] = [None] * len(self.params)
-        self._lr = checks.positive(self, "lr", lr)
+        self.lr = checks.positive(self, "lr", lr)
         if self.kernel is not None:
             prepare([param.data for param in self.params])
 
     def __setattr__(self, name: str, value: Any) -> None:
-        hyper = name in self.hyperparameters
-        if hyper and active.run is not None and (name in vars(self) or f"_{name}" in vars(self)):
+        if name not in self.hyperparameters:
+            super().__setattr__(name, value)
+            return
+        if active.run is not None and (name in vars(self) or f"_{name}" in vars(self)):
+            self._refuse_in_run(name)
+        super().__setattr__(name, self.check(name, value))
+        for memory in self._memory.values():
+            memory.write(self._numbers())
+
+    def _refuse_in_run(self, name: str) -> None:
+        if active.run is not None:
             active.run.refuse(
                 f"{name} of {type(self).__name__} is set, which every replay would set again",
                 "set it before the call",
             )
-        super().__setattr__(name, value)
-        if hyper:
-            for memory in self._memory.values():
-                memory.write(self._numbers())
 
-    @property
-    def lr(self) -> float:
-        """The learning rate; a schedule sets it before each step, also to 0."""
-        return self._lr
+    def __getstate__(self) -> dict[str, Any]:
+        count = len(self.params)
+        here = {"_counts": self.steps, "_counted_on": [CPU] * count}
+        return vars(self) | here | {"_memory": {}, "_placed": [None] * count}
 
-    @lr.setter
-    def lr(self, lr: float) -> None:
-        self._lr = checks.number(self, "lr", lr, least=0)
+    def check(self, name: str, value: Any) -> Any:
+        """`value` as the hyperparameter `name` holds it, or a ValueError that names both."""
+        return checks.number(self, name, value, least=0) if name == "lr" else value
+
+    def slots_at(self, values: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The slots that a state with these hyperparameters must have, and those that it may."""
+        return self.slots, ()
 
     @property
     def steps(self) -> list[int]:
@@ -100,42 +139,66 @@ class Optimizer:
         raise NotImplementedError
 
     def step(self) -> None:
-        """Update every parameter that has a gradient."""
-        kernel = self.kernel
+        """Update every parameter that has a gradient.
+
+        ValueError, and nothing is changed, when a gradient is not of its parameter's shape, dtype
+        and device, or a parameter has another shape or dtype than the state that it left behind.
+        """
+        kernel = self.kernel or ""
         observe(self, "slots")
-        rows: dict[str, list[Row]] = {}
+        rows: dict[tuple[str, bool], list[Row]] = {}
         copies: list[_Placed] = []
-        for position, param in enumerate(self.params):
-            found = param.grad
-            if found is None or not param.requires_grad:
-                continue
-            placed = None if kernel is None else self._place(position, param)
+        for position, param, grad, placed, begins in self._checked():
             if placed is None:
-                self._step_one(position, param, found.data)
+                self._step_one(position, param, grad, begins)
             else:
-                grad = _laid_out(found.data, placed.array)
-                row = Row((placed.array, grad, *placed.state), position)
-                rows.setdefault(placed.device, []).append(row)
+                row = Row((placed.array, _laid_out(grad), *placed.state), position)
+                rows.setdefault((placed.device, begins), []).append(row)
                 if placed.array is not param.data:
                     placed.array[...] = param.data
                     copies.append(placed)
             param.bump_version()
-        for device, listed in rows.items():
-            self._memory[device].step(kernel or "", listed)
+        for (device, begins), listed in rows.items():
+            memory = self._memory[device]
+            if begins:
+                memory.write(self._first_numbers())
+            memory.step(kernel, listed)
+            if begins:
+                memory.write(self._numbers())
         for placed in copies:
             placed.source[...] = placed.array
 
-    def _step_one(self, position: int, param: Tensor, grad: Any) -> None:
+    def _checked(self) -> list[_Stepping]:
+        """Those that have a gradient. Raises before anything is written."""
+        kernel, slots = self.kernel, self.slots
+        found: list[_Stepping] = []
+        for position, param in enumerate(self.params):
+            grad = param.grad
+            if grad is None or not param.requires_grad:
+                continue
+            array = grad.data
+            check_grad(self, position, param.data, array)
+            placed, begins = None, False
+            if kernel is not None:
+                placed, begins = self._place(position, param, slots)
+            if placed is None:
+                self._refuse_counting(param)
+                begins = self._state_on(param, position, slots)
+            found.append(_Stepping(position, param, array, placed, begins))
+        return found
+
+    def _refuse_counting(self, param: Tensor) -> None:
         if active.run is not None and backend.is_cuda(param.data):
             active.run.refuse(
                 f"{checks.name_of(self)} counts its steps on the host, where a replay would not",
                 "call step() outside of the function",
             )
+
+    def _step_one(self, position: int, param: Tensor, grad: Any, begins: bool) -> None:
         self._count_on(CPU, position)
-        state = self._state_on(param, position)
         self._counts[position] += 1
-        coefficients = self.coefficients(self._counts[position])
-        self.update(param.data, grad, state, coefficients)
+        coefficients = self.coefficients(1 if begins else self._counts[position])
+        self.update(param.data, grad, self.state[position], coefficients)
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
@@ -145,13 +208,22 @@ class Optimizer:
     def _numbers(self) -> list[float]:
         return [float(getattr(self, name)) for name in self.hyperparameters]
 
-    def _place(self, position: int, param: Tensor) -> _Placed | None:
-        """Where a kernel finds a parameter and its state, or None for one on the CPU."""
+    def _first_numbers(self) -> list[float]:
+        """The `_numbers` of a step at which a state begins, where the count does not say so."""
+        return self._numbers()
+
+    def _place(
+        self, position: int, param: Tensor, slots: tuple[str, ...]
+    ) -> tuple[_Placed | None, bool]:
+        """Where a kernel finds a parameter and its state, or None for one on the CPU.
+
+        And whether the state is new.
+        """
         known = self._placed[position]
-        if known is not None and known.source is param.data:
-            return known
+        if known is not None and known.source is param.data and known.slots is slots:
+            return known, False
         if not backend.is_cuda(param.data):
-            return None
+            return None, False
         device = param.device
         if device not in self._memory:
             first_made(f"the memory of {checks.name_of(self)} on {device}")
@@ -159,13 +231,15 @@ class Optimizer:
             for other, one in enumerate(self.params):  # all now: later may be inside a capture
                 if one.requires_grad and one.device == device:
                     self._count_on(device, other)
-                    self._state_on(one, other)
+                    if self.state[other] or not self._counts[other]:  # not one that begins late
+                        self._state_on(one, other, slots)
         self._count_on(device, position)
-        state = self._state_on(param, position)
+        begins = self._state_on(param, position, slots)
         array = param.data if param.data.flags.c_contiguous else param.data.copy(order="C")
-        placed = _Placed(param.data, device, array, tuple(state[slot] for slot in self.slots))
+        state = tuple(self.state[position][slot] for slot in slots)
+        placed = _Placed(param.data, device, array, slots, state)
         self._placed[position] = placed
-        return placed
+        return placed, begins
 
     def _count_on(self, device: str, position: int) -> None:
         """Keep a parameter's step count on `device` from now on."""
@@ -178,72 +252,60 @@ class Optimizer:
         if device != CPU:
             self._memory[device].set_count(position, self._counts[position])
 
-    def _state_on(self, param: Tensor, position: int) -> State:
-        """The state of a parameter, begun at its first step, on the device that it is on now."""
-        state = self.state[position]
-        for slot in self.slots:
-            if slot not in state:
+    def _state_on(self, param: Tensor, position: int, slots: tuple[str, ...]) -> bool:
+        """Have a parameter's state where the parameter is now; whether it begins here."""
+        state, data = self.state[position], param.data
+        begins = False
+        for slot in slots:
+            array = state.get(slot)
+            if array is None:
                 first_made(f"{slot} of {checks.name_of(self)} for parameter {position}")
-                with backend.on_device_of(param.data):
-                    module = backend.array_module(param.data)
-                    state[slot] = module.zeros(param.data.shape, param.data.dtype)
-            elif backend.device_of(state[slot]) != param.device:
-                state[slot] = backend.to_device(state[slot], param.device)
-        return state
+                with backend.on_device_of(data):
+                    state[slot] = backend.array_module(data).zeros(data.shape, data.dtype)
+                begins = True
+            elif array.shape != data.shape or array.dtype != data.dtype:
+                raise ValueError(
+                    f"[{checks.name_of(self)}] {slot} of parameter {position}: expected shape "
+                    f"{data.shape} and dtype {data.dtype}, the parameter's, got {array.shape} and "
+                    f"{array.dtype}: a parameter that changes needs a new optimizer"
+                )
+            elif not together(array, data):
+                state[slot] = backend.to_device(array, param.device)
+        return begins
+
+    # --- saving and loading ---------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Host copies of everything that a later step depends on but the parameters.
 
-        The hyperparameters by name, "steps" (one count per parameter) and "POSITION.SLOT" arrays.
+        The hyperparameters by name, "kind" (the optimizer's, in ASCII codes), "steps" (one count
+        per parameter) and "POSITION.SLOT" arrays, empty ones where a slot has not begun.
         """
         result = {name: np.asarray(getattr(self, name)) for name in self.hyperparameters}
+        result["kind"] = np.frombuffer(self.kind.encode(), np.uint8).copy()
         steps = self.steps
         result["steps"] = np.array(steps, np.int64)
         for position, state in enumerate(self.state):
             if steps[position]:  # before its first step a state is zeros, or not there at all
-                for slot, array in state.items():
-                    result[f"{position}.{slot}"] = np.array(backend.to_numpy(array), order="C")
+                for slot in dict.fromkeys((*state, *self.slots)):
+                    array = backend.to_numpy(state.get(slot, np.empty(0, np.float32)))
+                    result[f"{position}.{slot}"] = np.array(array, order="C")
         return result
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Continue exactly where the optimizer that gave `saved` stood.
 
-        ValueError, and nothing is changed, when `saved` is another optimizer's or of other
-        parameters.
+        ValueError, and nothing is changed, when `saved` is another optimizer's, of other parameters
+        or damaged. A state of before 0.2 has no "kind": Adam's and AdamW's are not told apart then.
         """
-        name = checks.name_of(self)
-        steps = [int(count) for count in np.asarray(saved.get("steps", ())).ravel()]
-        if len(steps) != len(self.params):
-            raise ValueError(
-                f"[{name}] expected the state of {len(self.params)} parameters, got {len(steps)}"
-            )
-        keys = [
-            {slot: f"{position}.{slot}" for slot in self.slots if steps[position]}
-            for position in range(len(steps))
-        ]
-        wanted = {key for one in keys for key in one.values()} | {*self.hyperparameters, "steps"}
-        missing, unexpected = sorted(wanted - set(saved)), sorted(set(saved) - wanted)
-        if missing or unexpected:
-            raise ValueError(
-                f"[{name}] the state does not fit: missing {', '.join(missing) or 'nothing'}; "
-                f"unexpected {', '.join(unexpected) or 'nothing'}"
-            )
-        loaded = [
-            {slot: self._loaded(saved[key], key, param) for slot, key in one.items()}
-            for one, param in zip(keys, self.params, strict=True)
-        ]
+        steps, values, loaded = read_state(self, saved)
+        self._refuse_in_run("every hyperparameter")
         for position, state in enumerate(loaded):
             self._set_state(position, state, steps[position])
-        for name in self.hyperparameters:
-            setattr(self, name, np.asarray(saved[name]).item())
-
-    def _loaded(self, value: Any, key: str, param: Tensor) -> Any:
-        array = np.array(value, dtype=param.dtype, order="C")
-        if array.shape != param.shape:
-            raise ValueError(
-                f"[{checks.name_of(self)}] {key}: expected shape {param.shape}, got {array.shape}"
-            )
-        return backend.to_device(array, param.device)
+        for name, value in values.items():
+            super().__setattr__(name, value)  # they were checked together
+        for memory in self._memory.values():
+            memory.write(self._numbers())
 
     def _set_state(self, position: int, loaded: State, steps: int) -> None:
         """Take over a state; on a GPU into the arrays that are there, which a graph may hold."""
@@ -266,31 +328,6 @@ class Optimizer:
         return f"{checks.name_of(self)}({len(self.params)} parameters, {values})"
 
 
-def _laid_out(grad: Any, array: Any) -> Any:
-    """A gradient as a kernel reads it: the dtype and shape of the parameter's array, C order."""
-    if grad.dtype == array.dtype and grad.shape == array.shape and grad.flags.c_contiguous:
-        return grad
-    xp = backend.array_module(array)
-    return xp.ascontiguousarray(xp.broadcast_to(grad, array.shape), dtype=array.dtype)
-
-
-def parameter_list(owner: object, params: Iterable[Tensor]) -> list[Tensor]:
-    """`params` as a list of distinct leaf Tensors, or an error that names the owner."""
-    name = checks.name_of(owner)
-    if isinstance(params, Tensor):
-        raise TypeError(f"[{name}] expected an iterable of Tensors, got one Tensor: pass [tensor]")
-    listed = list(params)
-    if not listed:
-        raise ValueError(f"[{name}] expected at least one parameter, got none")
-    first_at: dict[int, int] = {}
-    for position, param in enumerate(listed):
-        if not isinstance(param, Tensor):
-            raise TypeError(
-                f"[{name}] expected Tensors, got {type(param).__name__} at position {position}"
-            )
-        if id(param) in first_at:
-            raise ValueError(
-                f"[{name}] parameter {position} was given before, at position {first_at[id(param)]}"
-            )
-        first_at[id(param)] = position
-    return listed
+def _laid_out(grad: Any) -> Any:
+    """A gradient as a kernel reads it, in C order."""
+    return grad if grad.flags.c_contiguous else backend.array_module(grad).ascontiguousarray(grad)

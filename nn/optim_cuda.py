@@ -142,7 +142,7 @@ def alike(arrays: Sequence[Array]) -> bool:
 def clip(grads: Sequence[Array], limit: float) -> tuple[Array, list[Array]]:
     """The joint 2-norm of the gradients, and the gradients times min(1, limit / (norm + 1e-6)).
 
-    Summed in float64 and in a fixed order.
+    Summed in float64 and in a fixed order; the norm of 16-bit floats is float32.
     """
     xp = backend.import_cupy()
     with backend.on_device_of(grads[0]):
@@ -163,7 +163,8 @@ def _clip_factor(rows: Sequence[Row], limit: float) -> tuple[Array, Array]:
     dtype = rows[0].arrays[0].dtype
     tables = list(_tables(rows))
     partials = xp.empty(max(sum(blocks for *_, blocks in tables), 1), np.float64)
-    norm, factor = xp.empty((), dtype), xp.empty((), np.float64)
+    wide = np.float64 if dtype == np.float64 else np.float32  # ACC of optim.cu
+    norm, factor = xp.empty((), wide), xp.empty((), np.float64)
     first = 0
     for capacity, table, count, blocks in tables:
         if blocks:

@@ -8,7 +8,7 @@ Python's lock to and fro eats it up.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,13 +22,22 @@ BLOCK = 1 << 16
 
 
 def _in_blocks(block: Callable[..., None], grad: Any, *written: Any) -> None:
-    """Call `block` on matching flat pieces of the arrays; it writes all of them but `grad`."""
-    if not all(array.flags.c_contiguous for array in written):
-        block(grad, *written)
-        return
-    flat = [array.reshape(-1) for array in (np.ascontiguousarray(grad), *written)]
-    for span in spans(flat[0].size, BLOCK):
-        block(*[array[span] for array in flat])
+    """Call `block` on matching flat pieces of the arrays; it writes all of them but `grad`.
+
+    16-bit floats are computed in float32 and rounded when they are stored, as on a GPU.
+    """
+    pieces: Iterable[Sequence[Any]] = [(grad, *written)]
+    if all(array.flags.c_contiguous for array in written):
+        flat = [array.reshape(-1) for array in (np.ascontiguousarray(grad), *written)]
+        pieces = ([array[span] for array in flat] for span in spans(flat[0].size, BLOCK))
+    for piece in pieces:
+        if piece[1].dtype.itemsize > 2:
+            block(*piece)
+            continue
+        wide = [array.astype(np.float32) for array in piece]
+        block(*wide)
+        for array, result in zip(piece[1:], wide[1:], strict=True):
+            array[...] = result
 
 
 def _decayed(grad: Any, weight_decay: float, param: Any) -> Any:

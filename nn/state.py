@@ -178,22 +178,37 @@ def fit(
 
     `unexpected` says what a reader is told of a name that is not among `own`.
     """
-    arrays = {name: host_array(state[name]) for name in own if name in state}
-    fitting = {
-        name: array.astype(own[name].dtype)
-        for name, array in arrays.items()
-        if array is not None and array.shape == own[name].shape
-    }
+    fitting: dict[str, np.ndarray] = {}
+    misshaped = []
+    for name in own:
+        if name in state:
+            value, shape, dtype = state[name], own[name].shape, own[name].dtype
+            array = host_array(value)
+            if array is None or array.shape != shape:
+                misshaped.append(f"{name}: expected {shape}, got {describe(value)}")
+            elif (converted := _converted(array, dtype)) is None:
+                misshaped.append(f"{name}: expected numbers that {dtype} holds, got others")
+            else:
+                fitting[name] = converted
     mismatch = Mismatch(
         tuple(f"{name} {own[name].shape}" for name in own if name not in state),
         tuple(unexpected(name) for name in state if name not in own),
-        tuple(
-            f"{name}: expected {own[name].shape}, got {describe(state[name])}"
-            for name in arrays
-            if name not in fitting
-        ),
+        tuple(misshaped),
     )
     return fitting, mismatch
+
+
+def _converted(array: np.ndarray, dtype: Any) -> np.ndarray | None:
+    """An array in another dtype, or None where that would turn numbers into quite different ones.
+
+    Rounding is none of it; 0.5 as an integer is, and what becomes infinite.
+    """
+    if array.dtype == dtype:
+        return array
+    with np.errstate(over="ignore", invalid="ignore"):
+        result = array.astype(dtype)
+        fits = np.isfinite(result) == np.isfinite(array) if is_float(dtype) else result == array
+    return result if fits.all() else None
 
 
 def report(owner: str, mismatch: Mismatch) -> str:

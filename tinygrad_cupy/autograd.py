@@ -91,6 +91,9 @@ class Version:
         self.count = 0
         self.home = active.run
 
+    def __reduce__(self) -> Any:
+        return Version, ()  # a copied array begins anew
+
 
 class TensorBase:
     """What the engine needs to know of a tensor: its array, its place in the graph, its gradient.
@@ -146,6 +149,12 @@ class TensorBase:
         if not self.requires_grad:
             return None
         return self if self._node is None else self._node
+
+
+_OF_A_NODE = {
+    *("xp", "needs", "edges", "inputs", "gates", "gated"),
+    *("_saved", "_watched", "_kind"),
+}
 
 
 class Op:
@@ -207,6 +216,10 @@ class Op:
             raise TypeError(f"[{cls.__name__}] saves {unknown}, but forward takes {names}")
         cls._slots = tuple(names.index(name) if name in names else -1 for name in cls.saves)
         cls._readers = cls.read_for or (None,) * len(cls.saves)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle takes along: not what makes a node of it."""
+        return {name: x for name, x in self.__dict__.items() if name not in _OF_A_NODE}
 
     def forward(self, *inputs: Any) -> Array:
         raise NotImplementedError

@@ -7,7 +7,9 @@ graph, and redoes what the function did to Python objects: gradients set, versio
 
 from __future__ import annotations
 
+import copy as copying
 import functools
+import sys
 import threading
 import types
 import warnings
@@ -93,6 +95,17 @@ class Jitted(Generic[P, R]):
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         return self if instance is None else types.MethodType(self, instance)
+
+    def __copy__(self) -> Jitted[P, R]:
+        """The same function, nothing of it captured."""
+        return Jitted(self.function)
+
+    def __deepcopy__(self, memo: Any) -> Jitted[P, R]:
+        """A copy of the function, nothing of it captured: a method of a copied object is its."""
+        return Jitted(copying.deepcopy(self.function, memo))
+
+    def __reduce__(self) -> Any:
+        return _by_name(self) or (Jitted, (self.function,))
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         if active.run is not None:  # inside another jitted function, which captures this one's work
@@ -233,7 +246,7 @@ class _Stepped:
     """`jit(steps=K)`: K slices per launch; what remains runs one slice per launch."""
 
     def __init__(self, function: Callable[..., Any], steps: int) -> None:
-        self.steps, self.name = steps, _name(function)
+        self.function, self.steps, self.name = function, steps, _name(function)
         self._many = Jitted(
             functools.update_wrapper(functools.partial(_slice_by_slice, function), function)
         )
@@ -241,6 +254,15 @@ class _Stepped:
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         return self if instance is None else types.MethodType(self, instance)
+
+    def __copy__(self) -> _Stepped:
+        return _Stepped(self.function, self.steps)
+
+    def __deepcopy__(self, memo: Any) -> _Stepped:
+        return _Stepped(copying.deepcopy(self.function, memo), self.steps)
+
+    def __reduce__(self) -> Any:
+        return _by_name(self) or (_Stepped, (self.function, self.steps))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         leaves: list[Any] = []
@@ -273,6 +295,14 @@ class _Stepped:
     def forget(self) -> None:
         """Drop all captures, and their memory as far as no result uses it."""
         self._many.forget()
+
+
+def _by_name(jitted: Any) -> str | None:
+    """The name by which pickle finds a decorated function in its module again, if it does."""
+    found: Any = sys.modules.get(str(getattr(jitted, "__module__", "")))
+    for part in str(getattr(jitted, "__qualname__", "")).split("."):
+        found = getattr(found, part, None)
+    return str(jitted.__qualname__) if found is jitted else None
 
 
 def _slice_by_slice(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

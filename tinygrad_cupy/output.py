@@ -74,5 +74,11 @@ class Output(Tensor):
             return f"Tensor(of call {self._made} of {self._clock.name}, overwritten)"  # type: ignore[union-attr]
         return super().__repr__()
 
+    def __copy__(self) -> Tensor:
+        return Tensor(self)
+
+    def __deepcopy__(self, memo: Any) -> Tensor:
+        return self if self.stale else Tensor(self)  # who keeps a stale one can still be copied
+
     def __reduce_ex__(self, protocol: Any) -> Any:
         return Tensor, (self.data.copy(),)

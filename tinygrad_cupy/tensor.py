@@ -212,6 +212,28 @@ class Tensor(
                 ".detach() first, or .numpy() for a host copy"
             )
 
+    # --- copying --------------------------------------------------------------------------------
+
+    def __copy__(self) -> Tensor:
+        """`copy.copy`: another tensor on the same memory, at the same place in the graph."""
+        attributes, slots = super().__getstate__()  # type: ignore[misc]
+        result = object.__new__(type(self))
+        for name, value in ((attributes or {}) | slots).items():
+            setattr(result, name, value)
+        return result
+
+    def __getstate__(self) -> Any:
+        """What `copy.deepcopy` and pickle take along: the values and the gradient, not the graph.
+
+        A leaf stays what it is; the copy of a result is a leaf that wants no gradient. Tensors on
+        one memory have copies on one memory.
+        """
+        attributes, slots = super().__getstate__()  # type: ignore[misc]
+        leaf = self._node is None
+        lost = getattr(self._grad, "stale", False)  # left by a jitted function and written over
+        changed = {"_node": None, "requires_grad": self.requires_grad and leaf}
+        return attributes, slots | changed | ({"_grad": None} if lost else {})
+
     # --- gradients ------------------------------------------------------------------------------
 
     def backward(
