@@ -12,7 +12,7 @@ from tinygrad_cupy.tensor import Tensor
 from tinygrad_cupy.tracing import active, first_made, observe
 
 from . import checks
-from .optim_checks import check_grad, parameter_list, together
+from .optim_checks import check_grad, on_cpu, parameter_list, together
 from .optim_cuda import DeviceMemory, Row, prepare
 from .optim_state import State, read_state
 
@@ -29,14 +29,9 @@ class _Placed(NamedTuple):
     state: tuple[Any, ...]
 
 
-class _Stepping(NamedTuple):
-    """A parameter that is about to be stepped; everything about it is checked."""
-
-    position: int
-    param: Tensor
-    grad: Any
-    placed: _Placed | None  # None: `update` does it
-    begins: bool  # whether its state is new
+# Position, parameter, gradient's array, where a kernel finds them (None: `update` does it), and
+# whether the state begins here.
+_Stepping = tuple[int, Tensor, Any, _Placed | None, bool]
 
 
 class Optimizer:
@@ -176,15 +171,16 @@ class Optimizer:
             grad = param.grad
             if grad is None or not param.requires_grad:
                 continue
-            array = grad.data
-            check_grad(self, position, param.data, array)
+            array, data = grad.data, param.data
+            if array.shape != data.shape or array.dtype != data.dtype or not on_cpu(array, data):
+                check_grad(self, position, data, array)
             placed, begins = None, False
             if kernel is not None:
                 placed, begins = self._place(position, param, slots)
             if placed is None:
                 self._refuse_counting(param)
                 begins = self._state_on(param, position, slots)
-            found.append(_Stepping(position, param, array, placed, begins))
+            found.append((position, param, array, placed, begins))
         return found
 
     def _refuse_counting(self, param: Tensor) -> None:
@@ -269,7 +265,7 @@ class Optimizer:
                     f"{data.shape} and dtype {data.dtype}, the parameter's, got {array.shape} and "
                     f"{array.dtype}: a parameter that changes needs a new optimizer"
                 )
-            elif not together(array, data):
+            elif not (on_cpu(array, data) or together(array, data)):
                 state[slot] = backend.to_device(array, param.device)
         return begins
 

@@ -13,9 +13,16 @@ from tinygrad_cupy.tensor import Tensor
 from . import checks
 
 
+def on_cpu(one: Any, other: Any) -> bool:
+    """Whether both are NumPy's own arrays."""
+    return type(one) is np.ndarray is type(other)
+
+
 def together(one: Any, other: Any) -> bool:
     """Whether two arrays are on one device."""
-    if type(one) is type(other) and (type(one) is np.ndarray or backend.cuda_count() == 1):
+    if on_cpu(one, other):
+        return True
+    if backend.is_cuda(one) and backend.is_cuda(other) and backend.cuda_count() == 1:
         return True
     return backend.device_of(one) == backend.device_of(other)
 

@@ -1,7 +1,7 @@
 """Learning-rate schedules: `schedule(step)` is the learning rate of the step, counted from 0.
 
 A schedule is any callable from a step to a rate; it holds no state, so that resuming needs only the
-step. After its last step a schedule stays at its last value.
+step. After its last step a schedule stays at its last value; a step below 0 is a ValueError.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ class Constant:
         self.lr = checks.positive(self, "lr", lr)
 
     def __call__(self, step: int) -> float:
+        _check_step(self, step)
         return self.lr
 
 
@@ -41,6 +42,7 @@ class Cosine:
             raise ValueError(f"[Cosine] warmup must be below steps, got {warmup} of {steps} steps")
 
     def __call__(self, step: int) -> float:
+        _check_step(self, step)
         if step < self.warmup:
             return self.lr * (step + 1) / (self.warmup + 1)
         share = (step - self.warmup) / (self.steps - self.warmup)
@@ -52,7 +54,9 @@ class OneCycle:
 
     The rise takes the first `rise` (0.3) of the `steps`; both ways follow half a cosine, or a
     straight line with anneal="linear". The step that reaches each end is that of PyTorch's
-    OneCycleLR. Smith and Topin, "Super-convergence" (2017).
+    OneCycleLR. With rise=1 there is no way down: the last step has `max_lr`. Of two or three steps
+    one has `max_lr`, and a single step has it too. `div_factor` is at least 1, and the end is not
+    above the peak. Smith and Topin, "Super-convergence" (2017).
     """
 
     def __init__(
@@ -67,20 +71,36 @@ class OneCycle:
         self.max_lr = checks.positive(self, "max_lr", max_lr)
         self.steps = checks.integer(self, "steps", steps)
         self.rise = checks.fraction(self, "rise", rise)
-        self.first_lr = self.max_lr / checks.positive(self, "div_factor", div_factor)
+        self.first_lr = self.max_lr / checks.number(self, "div_factor", div_factor, least=1)
         divisor = checks.positive(self, "final_div_factor", final_div_factor)
         self.last_lr = self.first_lr / divisor
+        if self.last_lr > self.max_lr:
+            raise ValueError(
+                f"[OneCycle] div_factor * final_div_factor must be at least 1, or the end is above "
+                f"max_lr, got {div_factor} and {final_div_factor}"
+            )
+        self._peak = self._peak_step()
         self._between = {"cos": _cosine, "linear": _linear}[
             checks.choice(self, "anneal", anneal, ("cos", "linear"))
         ]
 
     def __call__(self, step: int) -> float:
-        peak = self.rise * self.steps - 1
-        if step < peak:
-            return self._between(self.first_lr, self.max_lr, step / peak)
-        peak = max(peak, 0)
-        share = (step - peak) / (self.steps - 1 - peak) if self.steps - 1 > peak else 1.0
-        return self._between(self.max_lr, self.last_lr, share)
+        _check_step(self, step)
+        if step < self._peak:
+            return self._between(self.first_lr, self.max_lr, step / self._peak)
+        way = self.steps - 1 - self._peak
+        return self._between(self.max_lr, self.last_lr, (step - self._peak) / way if way else 0.0)
+
+    def _peak_step(self) -> float:
+        """Where the rise ends; within few steps a whole one, or none of them would be there."""
+        last = self.steps - 1
+        peak = min(max(self.rise * self.steps - 1, 0.0), last)
+        return peak if self.steps > 3 or peak in (0, last) else last - 1.0
+
+
+def _check_step(schedule: object, step: int) -> None:
+    if not step >= 0:  # also where it is NaN
+        raise ValueError(f"[{checks.name_of(schedule)}] expected a step of at least 0, got {step}")
 
 
 def _cosine(start: float, end: float, share: float) -> float:

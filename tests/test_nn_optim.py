@@ -175,8 +175,9 @@ def test_state_that_does_not_fit_is_named_and_changes_nothing() -> None:
         (stepped((2,), (2,)).state_dict(), "[Adam] expected the state of 1 parameters, got 2"),
         ({}, "[Adam] expected the state of 1 parameters, got 0"),
         (stepped((3,)).state_dict(), "[Adam] 0.exp_avg: expected shape (2,), got (3,)"),
+        (momentum.state_dict(), "[Adam] expected the state of Adam, got that of SGD"),
         (
-            momentum.state_dict(),
+            {key: x for key, x in momentum.state_dict().items() if key != "kind"},
             "[Adam] the state does not fit: missing 0.exp_avg, 0.exp_avg_sq, beta1, beta2, eps; "
             "unexpected 0.momentum_buffer, dampening, momentum, nesterov",
         ),

@@ -41,11 +41,45 @@ def test_one_cycle_rises_to_the_peak_and_falls_to_the_end(anneal: str) -> None:
     assert rates[29:] == sorted(rates[29:], reverse=True)
 
 
-@pytest.mark.parametrize("rise", [0.0, 0.3, 1.0])
-@pytest.mark.parametrize("steps", [1, 2, 3, 10])
-def test_one_cycle_of_few_steps_is_finite(steps: int, rise: float) -> None:
-    schedule = schedules.OneCycle(0.1, steps, rise)
-    assert all(0 < schedule(step) <= 0.1 for step in range(steps + 2))
+@pytest.mark.parametrize("anneal", ["cos", "linear"])
+@pytest.mark.parametrize("rise", [0.0, 0.3, 0.5, 0.75, 0.9, 1.0])
+@pytest.mark.parametrize("steps", [1, 2, 3, 10, 40])
+def test_one_cycle_has_one_peak_and_the_right_ends(steps: int, rise: float, anneal: str) -> None:
+    schedule = schedules.OneCycle(0.1, steps, rise, anneal=anneal)
+    rates = [schedule(step) for step in range(steps)]
+    top = rates.index(max(rates))
+    assert rates == sorted(rates[:top]) + sorted(rates[top:], reverse=True)
+    whole = steps <= 3 or rise in (0, 1) or rise * steps % 1 == 0
+    assert rates[top] == (pytest.approx(0.1) if whole else pytest.approx(0.1, rel=0.05))
+    only_up = rise == 1 or steps == 1
+    assert rates[-1] == schedule(10 * steps) == pytest.approx(0.1 if only_up else 4e-7)
+    assert rates[0] == pytest.approx(0.1 if rise * steps <= 1 or top == 0 else 0.004)
+
+
+def test_one_cycle_that_only_rises_ends_at_its_peak() -> None:
+    schedule = schedules.OneCycle(0.1, 10, rise=1.0, anneal="linear")
+    rates = [schedule(step) for step in range(12)]
+    np.testing.assert_allclose(rates[:10], np.linspace(0.004, 0.1, 10))
+    assert rates[9:] == [0.1, 0.1, 0.1]
+
+
+@pytest.mark.parametrize("warmup", [0, 1, 8, 9])
+def test_cosine_reaches_its_peak_after_any_warm_up(warmup: int) -> None:
+    rates = [schedules.Cosine(0.1, 10, warmup, final_lr=0.01)(step) for step in range(11)]
+    assert max(rates) == rates[warmup] == pytest.approx(0.1)
+    assert rates[: warmup + 1] == sorted(rates[: warmup + 1])
+    assert rates[warmup:] == sorted(rates[warmup:], reverse=True)
+    assert rates[10] == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(
+    "schedule", [schedules.Constant(1.0), schedules.Cosine(1.0, 5), schedules.OneCycle(1.0, 5)]
+)
+@pytest.mark.parametrize("step", [-1, float("nan")])
+def test_a_step_before_the_first_is_refused(schedule: Any, step: Any) -> None:
+    name = type(schedule).__name__
+    with pytest.raises(ValueError, match=re.escape(f"[{name}] expected a step of at least 0, got")):
+        schedule(step)
 
 
 @pytest.mark.parametrize(
@@ -56,6 +90,15 @@ def test_one_cycle_of_few_steps_is_finite(steps: int, rise: float) -> None:
         (
             lambda: schedules.Cosine(0.1, 5, warmup=5),
             "[Cosine] warmup must be below steps, got 5 of 5 steps",
+        ),
+        (
+            lambda: schedules.OneCycle(0.1, 5, div_factor=0.5),
+            "[OneCycle] div_factor must be a number of at least 1, got 0.5",
+        ),
+        (
+            lambda: schedules.OneCycle(0.1, 5, div_factor=2, final_div_factor=0.25),
+            "[OneCycle] div_factor * final_div_factor must be at least 1, or the end is above "
+            "max_lr, got 2 and 0.25",
         ),
         (
             lambda: schedules.OneCycle(0.1, 5, rise=30),
