@@ -58,6 +58,118 @@ def test_sgd(
     compare(optim.SGD, torch.optim.SGD, options, seed, device)
 
 
+# Adam divides by sqrt(v). Where v forgets faster than m (beta1 > sqrt(beta2), as random betas often
+# do), a large m over a small v makes steps of a thousand times the learning rate, a gradient that
+# cancels against the decay becomes the divisor, and a rounding of 1e-16 grows within 20 steps to
+# 1e-9 and beyond: at lr 0.293, betas (0.75, 1e-5), eps 1e-8 and decay 0.3, seed 290 leaves ours
+# further from the exact result than PyTorch's, seed 694 PyTorch's further than ours. No fixed
+# distance between the two holds there, and neither is at fault. What holds everywhere: an optimizer
+# whose operations are rounded stays about where rounded operations lead the exact recurrence.
+
+EPSILON = float(np.finfo(np.float64).eps)
+RUNS = 8
+
+
+def exact_adam(
+    start: np.ndarray,
+    grads: np.ndarray,
+    rates: list[float],
+    options: dict[str, Any],
+    decoupled: bool,
+    rounding: np.random.Generator | None = None,
+    lost: float = 0.0,
+) -> np.ndarray:
+    """Adam's recurrence in extended precision: (steps, RUNS, n), every run the same.
+
+    ``grads`` is (steps, n), NaN where a step is skipped. With ``rounding``, each operation is off
+    by up to one unit of float64, in every run by another, and beta1 by ``lost``.
+    """
+    wide = np.longdouble
+
+    def off(x: Any, by: float = EPSILON) -> Any:
+        if rounding is None:
+            return x
+        return x * (1 + by * rounding.uniform(-1, 1, (RUNS, len(start))).astype(wide))
+
+    one, two = map(wide, options["betas"])
+    eps, decay = wide(options["eps"]), wide(options["weight_decay"])
+    p = np.tile(start.astype(wide), (RUNS, 1))
+    m, v, t = np.zeros_like(p), np.zeros_like(p), np.zeros(len(start), int)
+    result = []
+    for grad, lr in zip(grads.astype(wide), map(wide, rates), strict=True):
+        stepped = ~np.isnan(grad)
+        t = t + stepped
+        before, g = (p, m, v), np.where(stepped, grad, 0)
+        if decoupled:
+            p = off(p * off(1 - off(lr * decay)))
+        else:
+            g = off(g + off(decay * p))
+        m = off(off(one * m) + off(off(1 - one) * g)) + (off(m, lost) - m)
+        v = off(off(two * v) + off(off(1 - two) * off(g * g)))
+        corrections = [off(1 - off(beta ** np.maximum(t, 1))) for beta in (one, two)]
+        divisor = off(off(np.sqrt(off(v / corrections[1]))) + eps)
+        p = off(p - off(off(lr * off(m / corrections[0])) / divisor))
+        p, m, v = (np.where(stepped, *pair) for pair in zip((p, m, v), before, strict=True))
+        result.append(p)
+    return np.array(result)
+
+
+def adam_steps(
+    name: str, start: np.ndarray, grads: np.ndarray, rates: list[float], options: Any, device: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ours and PyTorch's parameters after each step, (steps, n)."""
+    ends = np.cumsum([int(np.prod(shape)) for shape in SHAPES])[:-1]
+
+    def split(flat: np.ndarray) -> list[np.ndarray]:
+        return [part.reshape(s) for part, s in zip(np.split(flat, ends), SHAPES, strict=True)]
+
+    params = [nn.Parameter(array.copy(), device=device) for array in split(start)]
+    torch_params = [torch.nn.Parameter(torch.tensor(array)) for array in split(start)]
+    optimizer = getattr(optim, name)(params, **options)
+    torch_optimizer = getattr(torch.optim, name)(torch_params, **options)
+    ours, theirs = [], []
+    for row, lr in zip(grads, rates, strict=True):
+        optimizer.lr = torch_optimizer.param_groups[0]["lr"] = lr
+        for param, torch_param, grad in zip(params, torch_params, split(row), strict=True):
+            skipped = bool(np.isnan(grad).any())
+            param.grad = None if skipped else Tensor(grad.copy(), device=device)
+            torch_param.grad = None if skipped else torch.tensor(grad)
+        optimizer.step()
+        torch_optimizer.step()
+        ours.append(np.concatenate([p.numpy().ravel() for p in params]))
+        theirs.append(np.concatenate([p.detach().numpy().ravel() for p in torch_params]))
+    return np.array(ours), np.array(theirs)
+
+
+def check_adam(name: str, options: dict[str, Any], seed: int, device: str) -> None:
+    """Random gradients for 20 steps, some missing, the learning rate changed half-way."""
+    rng = np.random.default_rng(seed)
+    start = np.concatenate([rng.standard_normal(shape).ravel() for shape in SHAPES])
+    rates = [options["lr"] / (1 if step < STEPS // 2 else 3) for step in range(STEPS)]
+    grads = np.concatenate(
+        [
+            rng.standard_normal((STEPS, int(np.prod(shape))))
+            * 10.0 ** rng.integers(-4, 2, (STEPS, 1))
+            * np.where(rng.random((STEPS, 1)) < 0.1, np.nan, 1.0)
+            for shape in SHAPES
+        ],
+        axis=1,
+    )
+    arguments = (start, grads, rates, options, name == "AdamW")
+    exact = exact_adam(*arguments)[:, 0]
+    both = adam_steps(name, start, grads, rates, options, device)
+    # PyTorch keeps 1 - (1 - beta1) of m.
+    for who, found, lost in zip(("ours", "PyTorch's"), both, (0.0, EPSILON), strict=True):
+        rounded = exact_adam(*arguments, np.random.default_rng(0), lost)
+        spread = np.abs(rounded - exact[:, None]).max(axis=1)
+        # 16 times the widest of 8 runs: all 8 are that narrow by chance once in 1e10 elements.
+        bound = 16 * spread + 16 * EPSILON * np.abs(exact)
+        excess = np.abs(found - exact) / bound
+        assert excess.max() <= 1, (who, np.unravel_index(excess.argmax(), excess.shape), options)
+        if options["betas"][1] >= 0.9:  # where no rounding grows the bound is a narrow one
+            assert (bound <= 1e-11 * (np.abs(exact) + 1)).all(), options
+
+
 @pytest.mark.parametrize("name", ["Adam", "AdamW"])
 @given(
     RATE,
@@ -76,13 +188,19 @@ def test_adam(
     seed: int,
 ) -> None:
     options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": decay}
-    compare(getattr(optim, name), getattr(torch.optim, name), options, seed, device)
+    check_adam(name, options, seed, device)
+
+
+@pytest.mark.parametrize("seed", [290, 694])
+def test_adam_whose_steps_multiply_roundings(device: str, seed: int) -> None:
+    options = {"lr": 0.293, "betas": (0.75, 1e-5), "eps": 1e-8, "weight_decay": 0.3}
+    check_adam("Adam", options, seed, device)
 
 
 def test_adam_without_memory_forgets_large_gradients(device: str) -> None:
     """Of an average that keeps nothing, nothing of the gradient before may be left."""
     options: dict[str, Any] = {"lr": 0.25, "betas": (0.0, 0.0), "eps": 1e-8, "weight_decay": 0.0}
-    compare(optim.Adam, torch.optim.Adam, options, 227, device)
+    check_adam("Adam", options, 227, device)
 
 
 @pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW"])

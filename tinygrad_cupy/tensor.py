@@ -307,11 +307,12 @@ class Tensor(
         value: Any,
         dtype: Any = None,
         device: str | None = None,
-        requires_grad: bool = False,
+        requires_grad: bool | None = None,
     ) -> Tensor:
-        """Every element ``value``."""
+        """Every element ``value``. Like all that make tensors, of a subclass it makes one of it."""
         chosen = _python_dtype(value) if dtype is None else resolve_dtype(dtype)
-        return _made(full(_shape(shape), value, chosen, device or default_device()), requires_grad)
+        array = full(_shape(shape), value, chosen, device or default_device())
+        return _made(cls, array, requires_grad)
 
     @classmethod
     def zeros(cls, *shape: Any, dtype: Any = "float32", **options: Any) -> Tensor:
@@ -331,13 +332,14 @@ class Tensor(
         step: Any = 1,
         dtype: Any = None,
         device: str | None = None,
-        requires_grad: bool = False,
+        requires_grad: bool | None = None,
     ) -> Tensor:
         """start, start + step, … below stop (NumPy's arange)."""
         start, stop = (0, start) if stop is None else (start, stop)
         values = np.arange(start, stop, step)
         chosen = np.float32 if values.dtype.kind == "f" else np.int64
-        return cls(values, dtype or chosen, device or default_device(), requires_grad)
+        array = _as_array(values, dtype or chosen, device or default_device())
+        return _made(cls, array, requires_grad)
 
     @classmethod
     def eye(cls, size: int, dtype: Any = "float32", **options: Any) -> Tensor:
@@ -374,9 +376,12 @@ def _shape(*shape: Any) -> tuple[int, ...]:
     return tuple(int(n) for n in shape)
 
 
-def _made(array: Array, requires_grad: bool) -> Tensor:
+def _made(cls: type[Tensor], array: Array, requires_grad: bool | None) -> Tensor:
+    """A tensor of class ``cls``, which decides on ``requires_grad`` where nothing was said."""
+    if cls is not Tensor:
+        return cls(array) if requires_grad is None else cls(array, requires_grad=requires_grad)
     tensor = Tensor._wrap(array)
-    tensor.requires_grad = _may_require(array, requires_grad)
+    tensor.requires_grad = _may_require(array, bool(requires_grad))
     return tensor
 
 
