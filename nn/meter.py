@@ -62,7 +62,9 @@ class Meter:
         self.values: Any = None  # (steps, 2): loss, right answers
 
     def add(self, scored: Tensor, count: int) -> None:
-        """Note the `score` of a step of `count` predictions."""
+        """Note the `score` of a step of `count` predictions. ValueError beyond the last step."""
+        if len(self.counts) == self.steps:
+            raise ValueError(f"[Meter] expected {self.steps} steps, as len(loader) says, got more")
         if self.values is None:
             self.values = backend.full((self.steps, 2), 0.0, np.float32, scored.device)
         copy(scored.data, self.values[len(self.counts)])
@@ -77,7 +79,11 @@ class Meter:
         return float(self.values[len(self.counts) - 1, 0])
 
     def read(self) -> Reading:
-        """What was added so far; one host read."""
+        """What was added so far; one host read. ValueError when nothing was."""
+        if not self.counts:
+            raise ValueError(
+                "[Meter] expected at least one step, got none: the loader gave nothing"
+            )
         losses, right = backend.to_numpy(self.values[: len(self.counts)]).astype(np.float64).T
         return Reading(
             float(np.average(losses, weights=self.counts)),

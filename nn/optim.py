@@ -17,9 +17,10 @@ from tinygrad_cupy.parallel import spans
 from tinygrad_cupy.tensor import Tensor
 
 from . import checks, optim_cuda
-from .optim_base import Optimizer, State
+from .optim_base import Optimizer
 from .optim_checks import check_grad, parameter_list
 from .optim_kernels import BLOCK, adam_update, momentum_update, sgd_update
+from .optim_state import State
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "State", "clip_grad_norm"]
 

@@ -80,6 +80,6 @@ def adam(
 def _run(name: str, sizes: ctypes.Structure, grad: Any, *written: Any) -> None:
     grad = plain(np.asarray(grad, np.float32))
     if any(array.size != grad.size for array in written):  # it is the kernel's number of elements
-        sizes = ", ".join(str(array.size) for array in written)
-        raise ValueError(f"[{name}] expected arrays of {grad.size} elements, as grad, got {sizes}")
+        others = ", ".join(str(array.size) for array in written)
+        raise ValueError(f"[{name}] expected arrays of {grad.size} elements, as grad, got {others}")
     _file.run(name, sizes, grad.size, (grad, *written), least=LEAST)

@@ -17,7 +17,7 @@ from tinygrad_cupy import autograd, backend
 from tinygrad_cupy.jit import jit as captured
 from tinygrad_cupy.tensor import Tensor
 
-from . import steps
+from . import checks, steps
 from .callbacks import Callback, Step, StopTraining
 from .history import EpochRecord, History
 from .meter import Meter, Reading
@@ -228,6 +228,7 @@ class Trainer:
         `data` is a loader (its labels are ignored) or a Tensor (N, ...) on the model's device,
         which is worked through `batch_size` examples at a time.
         """
+        batch_size = checks.integer(self, "batch_size", batch_size)
         items: Iterable[tuple[Gather, Item]]
         if isinstance(data, Tensor):
             ends = range(batch_size, len(data) + batch_size, batch_size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,25 @@ import pytest
 DOCS = Path(__file__).parent.parent / "docs"
 
 
-def test_the_examples_of_jit(capsys: pytest.CaptureFixture[str]) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "jit.md").read_text("utf-8"), re.DOTALL)
+def run(page: str) -> None:
+    """The examples of a page, one after the other; those in a list are indented."""
+    text = (DOCS / page).read_text("utf-8")
     names: dict[str, object] = {}
-    for block in blocks:
-        exec(block, names)
+    for block in re.findall(r"^( *)```python\n(.*?)^\1```", text, re.DOTALL | re.MULTILINE):
+        exec(textwrap.dedent(block[1]), names)
+
+
+def test_the_examples_of_jit(capsys: pytest.CaptureFixture[str]) -> None:
+    run("jit.md")
     *losses, last = capsys.readouterr().out.split()
     assert float(losses[-1]) < float(losses[0])
+    assert last == "True"
+
+
+def test_the_examples_of_modules(capsys: pytest.CaptureFixture[str]) -> None:
+    run("modules.md")
+    names, last = capsys.readouterr().out.splitlines()
+    assert names == "['layer.bias', 'layer.weight', 'mean', 'scale']"
     assert last == "True"
 
 

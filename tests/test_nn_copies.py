@@ -52,7 +52,7 @@ class Net(nn.Module):
         self.frozen = nn.Parameter([1.0], requires_grad=False)
         self.table = nn.Buffer([1.0, 2.0], persistent=False)
         self.fast = tg.jit(self.forward)
-        self.steps = tg.jit(triple, steps=3)
+        self.steps: Any = tg.jit(triple, steps=3)
         self.double = double
         self.square = Square()
 
@@ -60,7 +60,8 @@ class Net(nn.Module):
         self.input = x
         self.hidden = self.layer(x)
         self.loss = self.square(self.hidden).sum()
-        return self.hidden
+        result: Tensor = self.hidden
+        return result
 
 
 def trained(device: str) -> tuple[Net, nn.optim.Optimizer]:
@@ -156,7 +157,7 @@ def test_shallow_copies_share(device: str) -> None:
     assert other.grad is weight.grad
     result = weight * 3
     copy.copy(result).sum().backward()
-    assert weight.grad.tolist() == [4, 4]  # type: ignore[union-attr]
+    assert weight.grad.tolist() == [4, 4]
     loss = (weight * weight).sum()
     other.assign_(0.0)
     with pytest.raises(RuntimeError, match="in place"):
@@ -194,13 +195,13 @@ def test_results_that_were_written_over_do_not_keep_a_module_from_being_copied(p
     @tg.jit
     def step(x: Tensor) -> Tensor:
         net.zero_grad()
-        loss = net(x).sum()
+        loss: Tensor = net(x).sum()
         loss.backward()
         return loss
 
     x = Tensor([[1.0]])
     step(x), step(x)
-    net.last = step(x)  # type: ignore[attr-defined]
+    net.last = step(x)
     kept = net.weight.grad
     fresh = copy.deepcopy(net)
     assert type(fresh.last) is type(fresh.weight.grad) is Tensor  # type: ignore[attr-defined]

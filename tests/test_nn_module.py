@@ -64,7 +64,7 @@ def test_walking_finds_parameters_buffers_and_children_in_every_container() -> N
 
 def test_tensors_with_a_graph_are_not_buffers() -> None:
     net = Net()
-    net.cached = net(Tensor.ones(4, 3))  # type: ignore[attr-defined]
+    net.cached = net(Tensor.ones(4, 3))
     assert "cached" not in net.state_dict()
 
 
@@ -79,8 +79,8 @@ def test_shared_parameters_and_modules_come_once() -> None:
 
 def test_a_child_that_points_back_at_its_parent_ends_no_walk() -> None:
     parent, child = nn.Module(), nn.Linear(1, 1)
-    parent.child = child  # type: ignore[attr-defined]
-    child.parent = parent  # type: ignore[attr-defined]
+    parent.child = child
+    child.parent = parent
     assert list(parent.state_dict()) == ["child.weight", "child.bias"]
 
 

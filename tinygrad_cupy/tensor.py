@@ -216,7 +216,8 @@ class Tensor(
 
     def __copy__(self) -> Tensor:
         """`copy.copy`: another tensor on the same memory, at the same place in the graph."""
-        attributes, slots = super().__getstate__()  # type: ignore[misc]
+        state: Any = super().__getstate__()
+        attributes, slots = state
         result = object.__new__(type(self))
         for name, value in ((attributes or {}) | slots).items():
             setattr(result, name, value)
@@ -228,7 +229,8 @@ class Tensor(
         A leaf stays what it is; the copy of a result is a leaf that wants no gradient. Tensors on
         one memory have copies on one memory.
         """
-        attributes, slots = super().__getstate__()  # type: ignore[misc]
+        state: Any = super().__getstate__()
+        attributes, slots = state
         leaf = self._node is None
         lost = getattr(self._grad, "stale", False)  # left by a jitted function and written over
         changed = {"_node": None, "requires_grad": self.requires_grad and leaf}
