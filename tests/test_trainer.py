@@ -1,6 +1,8 @@
 """The Trainer: what it learns, what it watches, how it stops, which weights it leaves."""
 
+import re
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -320,3 +322,32 @@ def test_nothing_to_evaluate_or_predict() -> None:
         make("cpu").evaluate(Empty("cpu"))
     with pytest.raises(ValueError, match=r"\[Trainer\] nothing to predict: the data is empty"):
         make("cpu").predict(Tensor(np.zeros((0, FEATURES), np.float32)))
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (0, "[Meter] expected at least one step, got none: the loader gave nothing"),
+        (3, "[Meter] expected 2 steps, as len(loader) says, got more"),
+    ],
+)
+def test_a_loader_that_is_not_as_long_as_it_says_is_named(given: int, text: str) -> None:
+    class Short(list[Any]):
+        def __len__(self) -> int:
+            return 2
+
+    batch = (Tensor(np.ones((3, 2), np.float32)), Tensor(np.zeros(3, np.int64)))
+    model = nn.Sequential(nn.Linear(2, 2))
+    trainer = nn.Trainer(model, nn.optim.SGD(model.parameters()))
+    with pytest.raises(ValueError, match=re.escape(text)):
+        trainer.fit(Short([batch] * given), epochs=1)
+    with pytest.raises(ValueError, match=re.escape(text)):
+        trainer.evaluate(Short([batch] * given))
+
+
+def test_predicting_no_example_at_a_time_is_refused() -> None:
+    model = nn.Sequential(nn.Linear(2, 2))
+    trainer = nn.Trainer(model, nn.optim.SGD(model.parameters()))
+    text = r"\[Trainer\] batch_size must be an integer of at least 1, got 0"
+    with pytest.raises(ValueError, match=text):
+        trainer.predict(Tensor(np.ones((2, 2), np.float32)), batch_size=0)
