@@ -151,12 +151,6 @@ class TensorBase:
         return self if self._node is None else self._node
 
 
-_OF_A_NODE = {
-    *("xp", "needs", "edges", "inputs", "gates", "gated"),
-    *("_saved", "_watched", "_kind"),
-}
-
-
 class Op:
     """One operation and, once recorded, one node of the graph.
 
@@ -219,7 +213,8 @@ class Op:
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy or a pickle takes along: not what makes a node of it."""
-        return {name: x for name, x in self.__dict__.items() if name not in _OF_A_NODE}
+        engine = ("xp", "needs", "edges", "inputs", "gates", "gated", "_saved", "_watched", "_kind")
+        return {name: x for name, x in self.__dict__.items() if name not in engine}
 
     def forward(self, *inputs: Any) -> Array:
         raise NotImplementedError
