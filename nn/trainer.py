@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
-from tinygrad_cupy import autograd, backend
+from tinygrad_cupy import backend, no_grad
 from tinygrad_cupy.jit import jit as captured
 from tinygrad_cupy.tensor import Tensor
 
@@ -250,7 +250,7 @@ class Trainer:
         modes = [(module, module.training) for _, module in self.model.named_modules()]
         self.model.eval()
         try:
-            with autograd.no_grad():
+            with no_grad():
                 yield
         finally:
             for module, training in modes:  # one by one: some may be frozen

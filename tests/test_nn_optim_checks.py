@@ -92,7 +92,7 @@ def test_a_step_writes_nothing_behind_its_parameter(name: str) -> None:
     optimizer = MAKERS[name]([p])
     optimizer.step()
     for size in (2, 6):
-        p.replace_data(memory[:size])  # its gradient and moments stay behind
+        p.data = memory[:size]  # its gradient and moments stay behind
         with raises(ValueError, "the gradient of parameter 0: expected shape"):
             optimizer.step()
         p._grad = Tensor(np.ones(size, np.float32))
