@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tinygrad_cupy import backend
-from tinygrad_cupy.parallel import spans
+from tinygrad_cupy.parallel import spans, workspace
 from tinygrad_cupy.tensor import Tensor
 
 from . import checks, optim_cuda
@@ -182,7 +182,7 @@ def clip_grad_norm(params: Iterable[Tensor], max_norm: float) -> Tensor:
     """Scale all gradients by one factor so that their joint 2-norm is at most `max_norm`.
 
     Returns the norm before clipping, a Tensor on the parameters' device: nothing waits for the GPU.
-    It is summed up in float64 and given in float32 (in float64 where a gradient is).
+    It is float32 (float64 where a gradient is), and no square leaves the range on the way.
     The factor is min(1, max_norm / (norm + 1e-6)), as in PyTorch. Pascanu et al., "On the
     difficulty of training recurrent neural networks" (2012). Parameters without a gradient are
     skipped. A NaN among the gradients makes norm and gradients NaN; an infinite one an infinite
@@ -233,12 +233,27 @@ def _clip(grads: list[Any], limit: float) -> tuple[Any, list[Any]]:
 
 
 def _sum_of_squares(xp: Any, grad: Any) -> Any:
-    """In float64, on the CPU over pieces that stay in the cache."""
+    """In float64, on the CPU over pieces that stay in the cache.
+
+    There the squares of float32 are float32, in half the time, where none of them matters that
+    leaves its range.
+    """
     if xp is not np:
         return xp.square(grad.astype(np.float64)).sum()
     flat = grad.reshape(-1)
-    pieces = (flat[span].astype(np.float64) for span in spans(flat.size, BLOCK))
-    return sum((float(np.square(piece, out=piece).sum()) for piece in pieces), 0.0)
+    if grad.dtype == np.float32:
+        total = _sum_in_pieces(flat, np.float32)
+        if 1e-25 < total < math.inf:
+            return total
+    return _sum_in_pieces(flat, np.float64)
+
+
+def _sum_in_pieces(flat: Any, dtype: Any) -> float:
+    total = 0.0
+    for span in spans(flat.size, BLOCK):
+        squares = workspace("clipped gradient", flat[span].shape, dtype)
+        total += float(np.square(flat[span], out=squares, dtype=dtype).sum())
+    return total
 
 
 def _times(xp: Any, grad: Any, factor: Any) -> Any:
