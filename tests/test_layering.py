@@ -10,6 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # A part may import itself and what stands on a lower floor. "__init__" is `import tinygrad_cupy`.
 FLOORS = {
+    "mode": 0,
     "tracing": 0,
     "parallel": 0,
     "cache": 0,
@@ -20,7 +21,8 @@ FLOORS = {
     "blaslt": 3,
     "graph": 3,
     "blas": 4,
-    "autograd": 4,
+    "autograd": 3,
+    "array_rules": 4,
     "walk": 5,
     "fused": 6,
     "ops": 7,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .autograd import Op, is_grad_enabled, no_grad
+from .autograd import Op
 from .backend import cuda_available, default_device, set_default_device
 from .blas import get_precision, set_precision
 from .fused import FusedOp
 from .gradcheck import gradcheck
 from .jit import jit
+from .mode import is_grad_enabled, no_grad
 from .ops.elementwise import where
 from .ops.random import manual_seed
 from .ops.shape import concat, stack

@@ -16,67 +16,20 @@ differentiated.
 from __future__ import annotations
 
 import inspect
-import threading
 from collections.abc import Sequence
-from contextlib import ContextDecorator
-from types import TracebackType
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 from .backend import Array, cuda_count, device_of, home_of, may_share_memory
+from .mode import mode
 from .tracing import active
 
 if TYPE_CHECKING:
     from .tensor import Tensor
 
 Edge = Any  # an Op (the node that made the input), a leaf TensorBase, or None: no gradient
-
-
-class _Mode(threading.local):
-    recording = True
-
-
-_mode = _Mode()
-
-
-class set_grad_enabled(ContextDecorator):
-    """Context or decorator: record a graph inside it, or not. Per thread."""
-
-    def __init__(self, enabled: bool) -> None:
-        self.enabled = enabled
-        self.previous: list[bool] = []  # a stack: one instance may be entered again inside itself
-
-    def _recreate_cm(self) -> set_grad_enabled:
-        return set_grad_enabled(self.enabled)  # threads in one decorated function share no stack
-
-    def __enter__(self) -> None:
-        self.previous.append(_mode.recording)
-        _mode.recording = self.enabled
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        _mode.recording = self.previous.pop()
-
-
-class no_grad(set_grad_enabled):
-    """Context or decorator under which no graph is recorded. Per thread.
-
-    >>> with no_grad():
-    ...     y = x * 2       # y.requires_grad is False
-    """
-
-    def __init__(self) -> None:
-        super().__init__(False)
-
-
-def is_grad_enabled() -> bool:
-    """Whether operations of this thread are being recorded."""
-    return _mode.recording
 
 
 class Version:
@@ -107,8 +60,16 @@ class TensorBase:
     requires_grad: bool
     _grad: Tensor | None
     _fleeting: ClassVar[bool] = False  # whether the memory is written again behind its back
+    _handed: ClassVar[Any]  # the class of what a user's rule is handed, see `array_rules`
     _node: Op | None
     _version: Version
+
+    def __init_subclass__(cls) -> None:
+        """An error about a method's arguments names Tensor, not the mixin of its family."""
+        super().__init_subclass__()
+        for name, method in vars(cls).items():
+            if cls.__name__.endswith("Mixin") and isinstance(method, FunctionType):
+                method.__module__, method.__qualname__ = f"{__package__}.tensor", f"Tensor.{name}"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -140,15 +101,62 @@ class TensorBase:
 
     @grad.setter
     def grad(self, grad: Tensor | None) -> None:
+        if grad is not None:
+            self._expect_gradient(grad)
+        self._set_grad(grad)
+
+    def _set_grad(self, grad: Tensor | None) -> None:
         if active.run is not None:
             active.run.sets_grad(self)
         self._grad = grad
+
+    def _expect_gradient(self, grad: Any) -> None:
+        """Raise unless ``grad`` is a tensor of this one's shape, dtype and device."""
+        if not isinstance(grad, TensorBase):
+            raise TypeError(f"[grad] expected a Tensor or None, got {type(grad).__name__}")
+        if not fits(grad.data, self.data):
+            raise ValueError(
+                f"[grad] expected {facts_of(self.data)}, as the tensor has, got "
+                f"{facts_of(grad.data)}"
+            )
 
     def _edge(self) -> Edge:
         """Where a gradient of this tensor goes: its node, itself when it is a leaf, or nowhere."""
         if not self.requires_grad:
             return None
         return self if self._node is None else self._node
+
+
+def fits(array: Array, other: Array) -> bool:
+    """Whether both arrays have one shape, dtype and device."""
+    return bool(
+        array.shape == other.shape
+        and array.dtype == other.dtype
+        and device_of(array) == device_of(other)
+    )
+
+
+def facts_of(array: Array) -> str:
+    """Shape, dtype and device of an array, for an error."""
+    return f"shape {tuple(array.shape)}, dtype {array.dtype} on {device_of(array)}"
+
+
+class Rule:
+    """The backward rule that a walk is at: its node, and the gradient that it is handed."""
+
+    __slots__ = ("grad", "node", "outer")
+
+    node: Op
+    grad: Tensor
+
+    def __init__(self, outer: Rule | None) -> None:
+        self.outer = outer  # the rule that this walk was begun in
+
+    def hands(self, array: Array) -> bool:
+        """Whether ``array`` is memory of what the rule, or one around it, was handed."""
+        saved = [value for value, _, version, _ in self.node._saved or () if version is not None]
+        handed = any(may_share_memory(array, one) for one in (self.grad.data, *saved))
+        return handed or (self.outer is not None and self.outer.hands(array))
 
 
 class Op:
@@ -180,6 +188,11 @@ class Op:
     for each input whether its gradient is wanted (``None`` may be returned where it is not).
     ``self.gates`` says that the first gradient must be gated, ``self.gated`` that ``grad`` is so.
     What ``forward`` decided for ``backward`` (a mask, an argmax) is kept as attributes.
+
+    ``backward`` is differentiated in its turn where higher derivatives are wanted. One that works
+    on arrays can not be, and raises then. So does one where ``forward`` keeps floating-point
+    values as attributes, for they may depend on its inputs: what backward reads of those belongs
+    into ``saves``. ``constants`` names those that do not depend on them (a mask that is drawn).
     """
 
     saves: ClassVar[tuple[str, ...]] = ()
@@ -191,6 +204,10 @@ class Op:
     wants_gated: bool = False
     gates: bool = False
     gated: bool = False
+    constants: ClassVar[tuple[str, ...]] = ()
+    _reads_attributes: ClassVar[bool] = True  # whether backward may, beside what is saved
+    _foreign: ClassVar[bool] = False  # whether it is an operation of a user's
+    _given: set[str]  # of a user's: attributes from before forward
     _slots: ClassVar[tuple[int, ...]] = ()  # of each saved name: its input's position, -1 for y
     _readers: ClassVar[tuple[int | None, ...]] = ()  # `read_for`, one for each saved name
 
@@ -210,6 +227,7 @@ class Op:
             raise TypeError(f"[{cls.__name__}] saves {unknown}, but forward takes {names}")
         cls._slots = tuple(names.index(name) if name in names else -1 for name in cls.saves)
         cls._readers = cls.read_for or (None,) * len(cls.saves)
+        cls._foreign = cls.__module__.partition(".")[0] != __package__
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy or a pickle takes along: not what makes a node of it."""
@@ -231,6 +249,8 @@ class Op:
         if active.run is not None:
             active.run.uses(tensors)
         self.xp, device = home_of(first.data)
+        if self._foreign:
+            self._given = set(self.__dict__)  # what forward adds may depend on the inputs
         try:
             with device:
                 array = self.forward(*[x.data if isinstance(x, TensorBase) else x for x in inputs])
@@ -239,7 +259,7 @@ class Op:
             raise
         shares = self.view and may_share_memory(array, first.data)
         result = first._alias(array) if shares else first._wrap(array)
-        if _mode.recording and self.differentiable:
+        if mode.recording and self.differentiable:
             self._record(inputs, result)
         return result
 

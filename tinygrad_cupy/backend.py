@@ -74,6 +74,21 @@ def is_cuda(array: Array) -> bool:
     return kind == "cupy" or hasattr(array, "__cuda_array_interface__")
 
 
+def plain_array(array: Array) -> Array:
+    """``array``, of a subclass of NumPy's (a memmap, a matrix) the same memory as a plain one.
+
+    Raises ``TypeError`` for a masked array that masks something, which would be forgotten.
+    """
+    if type(array) is np.ndarray or is_cuda(array):
+        return array
+    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+        raise TypeError(
+            f"[Tensor] expected an array without masked elements, got {np.ma.count_masked(array)} "
+            "of them: say what stands there with .filled(value)"
+        )
+    return np.asarray(array)
+
+
 def array_module(array: Array) -> Any:
     """``numpy`` or ``cupy``, whichever ``array`` belongs to."""
     return import_cupy() if is_cuda(array) else np

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
+from .array_rules import note_read
 from .autograd import Op, TensorBase
 from .backend import Array
 from .walk import grad_of
@@ -18,8 +19,11 @@ class FusedOp(Op):
 
     While no graph of the backward is wanted, `backward_arrays` runs on arrays. When it is, the
     reference, written in Tensor operations, is differentiated instead. The reference gets every
-    input and may use what ``forward`` decided (kept as attributes), and changes nothing.
+    input and may use what ``forward`` decided (kept as attributes), and changes nothing. Without
+    one the gradient cannot be differentiated again, and raises.
     """
+
+    _reads_attributes = False
 
     def __init_subclass__(cls) -> None:
         names = [name for name in inspect.signature(cls.forward).parameters if name != "self"]
@@ -33,8 +37,9 @@ class FusedOp(Op):
         raise NotImplementedError
 
     def _run_backward(self, grad: Tensor, create_graph: bool) -> Any:
-        if create_graph:
+        if create_graph and type(self).reference is not FusedOp.reference:
             return super()._run_backward(grad, create_graph)
+        note_read("backward_arrays")
         self._check_saved()
         found = self.backward_arrays(grad.data, *[value for value, *_ in self._saved or ()])
         return [None if array is None else grad._wrap(array) for array in found]

@@ -19,11 +19,12 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 import numpy as np
 
-from .autograd import TensorBase, is_grad_enabled
+from .autograd import TensorBase
 from .backend import Array, array_module, default_device, import_cupy, on_device_of
 from .blas import get_precision
 from .captured import Captured, array_of
 from .graph import CaptureError, Pool, Turn, copy, device_number
+from .mode import is_grad_enabled
 from .nested import Structure, flatten, rebuild
 from .ops import random
 from .recording import FITS, OUTDATED, Guards, Recording, kind_of, place_of

@@ -8,7 +8,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from . import walk
-from .autograd import Op, TensorBase, Version
+from .array_rules import HandedMixin
+from .autograd import Op, TensorBase, Version, fits
 from .backend import (
     Array,
     default_device,
@@ -16,6 +17,7 @@ from .backend import (
     full,
     is_cuda,
     normalize_device,
+    plain_array,
     to_device,
     to_numpy,
 )
@@ -296,7 +298,14 @@ class Tensor(
             active.run.writes(self)
 
     def replace_data(self, array: Array) -> None:
-        """Give this tensor another array (of another device, say); it stays the same object."""
+        """Give this tensor another array (of another device, say); it stays the same object.
+
+        A gradient that is not of the new array's shape, dtype and device is forgotten.
+        """
+        array = _as_array(array, None, None)
+        _may_require(array, self.requires_grad)
+        if self._grad is not None and not fits(self._grad.data, array):
+            self.grad = None
         self.data = array
         self.bump_version()
 
@@ -364,6 +373,15 @@ class Tensor(
         return cls(drawn, dtype, **options)
 
 
+class Handed(HandedMixin, Tensor):
+    """A tensor in a rule of the user's."""
+
+    __slots__ = ()
+
+
+Tensor._handed = Handed
+
+
 class Clone(Op):
     def forward(self, x: Array) -> Array:
         return x.copy()
@@ -410,6 +428,7 @@ def _as_array(data: Any, dtype: Any, device: str | None) -> Array:
     if isinstance(data, TensorBase):
         data = data.data.copy() if data._fleeting else data.data
     if is_cuda(data) or isinstance(data, np.ndarray):
+        data = plain_array(data)
         _expect_numbers(data.dtype)
         if not data.dtype.isnative:  # a file's byte order, which BLAS and CuPy do not take
             data = data.astype(data.dtype.newbyteorder("="))

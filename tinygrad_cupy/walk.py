@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .autograd import Edge, TensorBase, set_grad_enabled
-from .backend import array_module, device_of
+from .array_rules import input_gradients
+from .autograd import Edge, Rule, TensorBase, facts_of
+from .backend import array_module, device_of, plain_array
+from .mode import mode, set_grad_enabled
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -66,43 +68,52 @@ def _walk(
         known = pending.get(id(edge))
         pending[id(edge)] = (grad, gated) if known is None else (known[0] + grad, False)
 
-    with set_grad_enabled(create_graph):
-        for edge, seed in zip(edges, seeds, strict=True):
-            add(edge, seed)
-        while order:
-            node = order.pop()
-            found = pending.pop(id(node), None)
-            if found is None or (wanted is not None and id(node) not in wanted):
-                continue
-            grad, gated = found
-            is_leaf = isinstance(node, TensorBase)
-            if is_leaf if targets is None else id(node) in targets:
-                arrived[id(node)] = (node, grad)
-            if is_leaf:
-                continue
-            node.needs = tuple(
-                [e is not None and (wanted is None or id(e) in wanted) for e in node.edges]
-            )
-            if not any(node.needs):
-                continue
-            node.gated = gated
-            # Nobody but the ReLU itself sees a gated gradient.
-            gates = node.gates = (
-                node.can_gate
-                and not create_graph
-                and getattr(node.edges[0], "wants_gated", False)
-                and (targets is None or id(node.edges[0]) not in targets)
-            )
-            by_input = node._input_gradients(grad, create_graph)
-            for i, (edge, by_x) in enumerate(zip(node.edges, by_input, strict=True)):
-                if by_x is not None:
-                    add(edge, by_x, gates and i == 0)
-            if not retain_graph:
-                node._release()
+    outer = mode.rule
+    rule = mode.rule = Rule(outer)
+    try:
+        with set_grad_enabled(create_graph):
+            for edge, seed in zip(edges, seeds, strict=True):
+                add(edge, seed)
+            while order:
+                node = order.pop()
+                found = pending.pop(id(node), None)
+                if found is None or (wanted is not None and id(node) not in wanted):
+                    continue
+                grad, gated = found
+                is_leaf = isinstance(node, TensorBase)
+                if is_leaf if targets is None else id(node) in targets:
+                    arrived[id(node)] = (node, grad)
+                if is_leaf:
+                    continue
+                node.needs = tuple(
+                    [e is not None and (wanted is None or id(e) in wanted) for e in node.edges]
+                )
+                if not any(node.needs):
+                    continue
+                node.gated = gated
+                # Nobody but the ReLU itself sees a gated gradient.
+                gates = node.gates = (
+                    node.can_gate
+                    and not create_graph
+                    and getattr(node.edges[0], "wants_gated", False)
+                    and (targets is None or id(node.edges[0]) not in targets)
+                )
+                rule.node, rule.grad = node, grad
+                if create_graph and node._foreign:
+                    by_input = input_gradients(node, grad)
+                else:
+                    by_input = node._input_gradients(grad, create_graph)
+                for i, (edge, by_x) in enumerate(zip(node.edges, by_input, strict=True)):
+                    if by_x is not None:
+                        add(edge, by_x, gates and i == 0)
+                if not retain_graph:
+                    node._release()
+    finally:
+        mode.rule = outer
     return arrived
 
 
-def _seed(output: TensorBase, grad: Any, caller: str) -> Tensor:
+def _seed(output: TensorBase, grad: Any, caller: str, create_graph: bool) -> Tensor:
     """The gradient that the walk starts with at ``output``."""
     if not output.requires_grad:
         raise RuntimeError(
@@ -119,7 +130,9 @@ def _seed(output: TensorBase, grad: Any, caller: str) -> Tensor:
         return output._wrap(one)
     if not hasattr(grad, "shape"):  # a number or a list
         grad = array_module(output.data).asarray(grad, output.data.dtype)
-    seed: Tensor = grad if isinstance(grad, TensorBase) else output._wrap(grad)  # type: ignore[assignment]
+    if not isinstance(grad, TensorBase):  # a copy: a graph of the gradients would keep it
+        grad = output._wrap(plain_array(grad).copy() if create_graph else plain_array(grad))
+    seed: Tensor = grad  # type: ignore[assignment]
     if device_of(seed.data) != device_of(output.data):
         raise ValueError(
             f"[{caller}] expected a gradient on {device_of(output.data)}, where the tensor is, got "
@@ -136,7 +149,7 @@ def backward(
     output: TensorBase, grad: Any, create_graph: bool = False, retain_graph: bool | None = None
 ) -> None:
     """Add the gradient of ``output`` to ``.grad`` of every leaf it depends on."""
-    seed = _seed(output, grad, "backward")
+    seed = _seed(output, grad, "backward", create_graph)
     retain = create_graph if retain_graph is None else retain_graph
     owned = {id(seed.data)}
     arrived = _walk([output], [seed], None, create_graph, retain)
@@ -145,10 +158,15 @@ def backward(
             # .grad must be memory of its own: rules may hand one array to several inputs.
             shared = found.data.base is not None or id(found.data) in owned
             known = leaf.grad
-            if known is not None:
-                leaf.grad = known + found
-            else:
-                leaf.grad = found.clone() if shared else found
+            if known is None:
+                leaf._set_grad(found.clone() if shared else found)
+            elif known.data.shape == found.data.shape:
+                leaf._set_grad(known + found)
+            else:  # .data was given another array
+                raise ValueError(
+                    f"[backward] expected a .grad of {facts_of(found.data)} to add to, as the leaf "
+                    f"has, got {facts_of(known.data)}; forget it with zero_grad()"
+                )
             owned.add(id(found.data))
 
 
@@ -166,7 +184,9 @@ def grad_of(
         raise ValueError(
             f"[grad] expected {len(outputs)} grad_outputs, one per output, got {len(given)}"
         )
-    seeds = [_seed(output, g, "grad") for output, g in zip(outputs, given, strict=True)]
+    seeds = [
+        _seed(output, g, "grad", create_graph) for output, g in zip(outputs, given, strict=True)
+    ]
     for i, x in enumerate(inputs):
         if not x.requires_grad:
             raise RuntimeError(f"[grad] input {i} (shape {x.shape}) does not require a gradient")

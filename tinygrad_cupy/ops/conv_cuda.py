@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import blas
-from ..autograd import is_grad_enabled
 from ..backend import Array, CudaFile, import_cupy, int32s, int64s, null
+from ..mode import is_grad_enabled
 from . import block_kernels, conv_kernels
 from .conv_kernels import Geometry, Shape
 from .conv_plans import (

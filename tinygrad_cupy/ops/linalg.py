@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from .. import blas
-from ..autograd import Op, TensorBase, is_grad_enabled
+from ..autograd import Op, TensorBase
 from ..backend import Array, is_cuda
+from ..mode import is_grad_enabled
 from . import narrow_cuda, sums_cuda
 from .elementwise import in_one_dtype
 from .functions import ReluGate
