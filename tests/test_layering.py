@@ -23,6 +23,7 @@ FLOORS = {
     "blas": 4,
     "autograd": 3,
     "array_rules": 4,
+    "hints": 4,
     "walk": 5,
     "fused": 6,
     "ops": 7,

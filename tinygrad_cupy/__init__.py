@@ -10,6 +10,7 @@ from .backend import cuda_available, default_device, set_default_device
 from .blas import get_precision, set_precision
 from .fused import FusedOp
 from .gradcheck import gradcheck
+from .hints import FUNCTIONS
 from .jit import jit
 from .mode import is_grad_enabled, no_grad
 from .ops.elementwise import where
@@ -50,4 +51,5 @@ def __getattr__(name: str) -> Any:
     """Load ``nn`` and ``datasets`` on first use: the engine alone imports fast."""
     if name in ("nn", "datasets"):
         return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    hint = f": use {FUNCTIONS[name]}" if name in FUNCTIONS else ""
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")

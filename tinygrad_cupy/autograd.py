@@ -103,9 +103,12 @@ class TensorBase:
     def grad(self, grad: Tensor | None) -> None:
         if grad is not None:
             self._expect_gradient(grad)
-        self._set_grad(grad)
+        if active.run is not None:
+            active.run.sets_grad(self)
+        self._grad = grad
 
-    def _set_grad(self, grad: Tensor | None) -> None:
+    def _set_grad(self, grad: Tensor) -> None:
+        """Set a gradient that is known to fit."""
         if active.run is not None:
             active.run.sets_grad(self)
         self._grad = grad

@@ -21,19 +21,20 @@ from .backend import (
     to_device,
     to_numpy,
 )
+from .hints import HintMixin, hinting
 from .ops import random
 from .ops.conv import ConvMixin
 from .ops.conv_block import ConvBlockMixin
 from .ops.dropout import DropoutMixin
 from .ops.elementwise import ElementwiseMixin, is_float, resolve_dtype
 from .ops.functions import FunctionMixin
+from .ops.inplace import InplaceMixin
 from .ops.linalg import LinalgMixin
 from .ops.loss import LossMixin
 from .ops.norm import NormMixin
 from .ops.pool import PoolMixin
 from .ops.reduce import ReduceMixin
 from .ops.shape import ShapeMixin
-from .tracing import active
 
 
 class Transfer(Op):
@@ -50,6 +51,7 @@ class Transfer(Op):
         return grad.to(self.source)
 
 
+@hinting
 class Tensor(
     ElementwiseMixin,
     FunctionMixin,
@@ -62,6 +64,8 @@ class Tensor(
     NormMixin,
     LossMixin,
     DropoutMixin,
+    InplaceMixin,
+    HintMixin,
 ):
     """An n-dimensional array that records what is computed from it, so it can be differentiated.
 
@@ -82,8 +86,6 @@ class Tensor(
     """
 
     __slots__ = ()
-    __array_ufunc__ = None  # so that ndarray * tensor asks the tensor
-    __array_priority__ = 1000
 
     def __init__(
         self,
@@ -265,37 +267,6 @@ class Tensor(
             raise RuntimeError("[requires_grad_] only a leaf can be changed; use .detach() first")
         self.requires_grad = _may_require(self.data, requires_grad)
         return self
-
-    # --- writing in place -----------------------------------------------------------------------
-
-    def assign_(self, values: Any) -> Tensor:
-        """Write ``values`` (a tensor, array or number that broadcasts) into self's own memory.
-
-        Raises when a graph that still needs the old values is used afterwards.
-        """
-        if self.requires_grad and self._node is not None:
-            raise RuntimeError("[assign_] only a leaf can be written; use .detach() first")
-        array = values.data if isinstance(values, TensorBase) else values
-        if not is_cuda(array) and np.ndim(array) > 0:
-            array = np.asarray(array)
-        if hasattr(array, "ndim") and not isinstance(array, np.generic):
-            array = to_device(array, self.device)
-        shape = tuple(getattr(array, "shape", ()))
-        try:
-            fits = np.broadcast_shapes(shape, self.shape) == self.shape
-        except ValueError:
-            fits = False
-        if not fits:
-            raise ValueError(f"[assign_] expected values of shape {self.shape}, got {shape}")
-        self.data[...] = array
-        self.bump_version()
-        return self
-
-    def bump_version(self) -> None:
-        """Say that ``.data`` was written in place, so that stale graphs are noticed."""
-        self._version.count += 1
-        if active.run is not None:
-            active.run.writes(self)
 
     def replace_data(self, array: Array) -> None:
         """Give this tensor another array (of another device, say); it stays the same object.

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..autograd import Op, TensorBase
-from ..backend import Array, array_module, device_of
+from ..backend import Array, array_module, device_of, plain_array
+from ..mode import mode
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -222,8 +223,11 @@ class ElementwiseMixin(TensorBase):
 
     __slots__ = ()
 
-    def _operand(self, other: Any) -> Any:
-        """``other`` ready to meet this tensor: a tensor, or a Python scalar, or NotImplemented."""
+    def _operand(self, other: Any, kept: bool = False) -> Any:
+        """``other`` ready to meet this tensor: a tensor, or a Python scalar, or NotImplemented.
+
+        An array that is ``kept`` for a backward is copied: its owner may write into it before.
+        """
         if isinstance(other, TensorBase):
             return other
         if isinstance(other, np.generic):
@@ -231,13 +235,15 @@ class ElementwiseMixin(TensorBase):
         if isinstance(other, bool | int | float):
             return other
         if hasattr(other, "__array_interface__") or hasattr(other, "__cuda_array_interface__"):
-            if other.dtype.kind == "c":
-                raise TypeError(f"[Tensor] expected numbers or booleans, got dtype {other.dtype}")
-            return self._wrap(other)
+            array = plain_array(other)
+            if array.dtype.kind not in "biuf" and not is_float(array.dtype):
+                raise TypeError(f"[Tensor] expected numbers or booleans, got dtype {array.dtype}")
+            kept = kept and self.requires_grad and mode.recording
+            return self._wrap(array.copy() if kept else array)
         return NotImplemented
 
     def _binary(self, op: Any, other: Any, swapped: bool = False) -> Any:
-        other = self._operand(other)
+        other = self._operand(other, kept=bool(getattr(op, "saves", ())))
         if other is NotImplemented:
             return NotImplemented
         mine: Any = self
@@ -318,7 +324,7 @@ class ElementwiseMixin(TensorBase):
 
     def where(self, condition: Any, other: Any) -> Tensor:
         """Elements of self where ``condition`` holds, of ``other`` elsewhere; all broadcast."""
-        mask = _mask(condition, self)
+        mask = _mask(condition, self, other)
         return self._method("where", lambda: Where(mask).watch(condition), other)
 
     def maximum(self, other: Any) -> Tensor:
@@ -362,11 +368,18 @@ def resolve_dtype(dtype: Any) -> np.dtype[Any]:
     return resolved
 
 
-def _mask(condition: Any, x: TensorBase) -> Array:
-    """The condition as a boolean array on the device of ``x``."""
+def _mask(condition: Any, x: TensorBase, other: Any = None) -> Array:
+    """The condition as a boolean array on the device of ``x``.
+
+    A copy of an array where a gradient will be wanted, of x or of the ``other`` side.
+    """
     array = condition.data if isinstance(condition, TensorBase) else condition
     if isinstance(array, bool | list):
         array = array_module(x.data).asarray(array)
+    if not isinstance(condition, TensorBase):
+        wanted = x.requires_grad or (isinstance(other, TensorBase) and other.requires_grad)
+        array = plain_array(array)
+        array = array.copy() if wanted and mode.recording else array
     if array.dtype != bool:
         raise TypeError(f"[where] expected a boolean condition, got dtype {array.dtype}")
     if device_of(array) != device_of(x.data):

@@ -113,7 +113,7 @@ class LinalgMixin(TensorBase):
     def matmul(self, other: Any) -> Tensor:
         """Matrix product, NumPy's rules: 1-D operands are vectors, leading axes broadcast."""
         a: Any = self
-        given, other = other, a._operand(other)
+        given, other = other, a._operand(other, kept=True)
         if not isinstance(other, TensorBase):
             raise TypeError(f"[matmul] expected a tensor or an array, got {type(given).__name__}")
         b: Any = other
@@ -142,7 +142,12 @@ class LinalgMixin(TensorBase):
         return self.matmul(other)
 
     def __rmatmul__(self, other: Any) -> Tensor:
-        return self._wrap(np.asarray(other) if isinstance(other, list) else other).matmul(self)
+        array = np.asarray(other) if isinstance(other, list) else other
+        left: Any = self
+        left = left._operand(array, kept=True)
+        if not isinstance(left, TensorBase):
+            return NotImplemented
+        return left.matmul(self)  # type: ignore[attr-defined, no-any-return]
 
     def linear(self, weight: Tensor, bias: Tensor | None = None, relu: bool = False) -> Tensor:
         """self @ weight.T + bias for self (..., I), weight (O, I) and bias (O,): (..., O).

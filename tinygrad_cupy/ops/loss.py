@@ -17,6 +17,7 @@ from ..backend import (
     int32s,
     int64s,
     is_cuda,
+    plain_array,
 )
 from ..fused import FusedOp
 from ..tracing import use
@@ -210,6 +211,7 @@ class LossMixin(TensorBase):
             use(target)
         labels = target.data if isinstance(target, TensorBase) else target
         labels = array_module(logits.data).asarray(labels) if isinstance(labels, list) else labels
+        labels = plain_array(labels)
         if reduction not in REDUCTIONS:
             raise ValueError(f"[cross_entropy] expected reduction in {REDUCTIONS}, got {reduction}")
         if not 0 <= label_smoothing <= 1:

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..autograd import Op, TensorBase
-from ..backend import Array, Elementwise, Kernel, device_of, import_cupy, to_device
+from ..backend import (
+    Array,
+    Elementwise,
+    Kernel,
+    device_of,
+    import_cupy,
+    plain_array,
+    to_device,
+)
+from ..hints import name_ours
+from ..mode import mode
 from .elementwise import in_one_dtype, is_float
 from .reduce import Axis, normalize_axis
 
@@ -274,34 +285,61 @@ class ShapeMixin(TensorBase):
     def __getitem__(self, key: Any) -> Tensor:
         """NumPy's indexing: ints, slices, None, ..., integer arrays, boolean masks; tensors too."""
         keys = key if isinstance(key, tuple) else (key,)
-        arrays = tuple(self._index_part(k) for k in keys)
+        place = array_key(self, keys, kept=self.requires_grad and mode.recording)
         try:
-            return Index(arrays).watch(*keys)(self)
+            return Index(place).watch(*keys)(self)
         except IndexError as error:
-            said = str(error)  # NumPy starts it with a small letter, CuPy with a capital
-            raise IndexError(
-                f"[index] {said[:1].lower()}{said[1:]} (tensor of shape {self.shape})"
-            ) from error
-
-    def _index_part(self, key: Any) -> Any:
-        if isinstance(key, TensorBase):
-            key = key.data
-        if isinstance(key, list | tuple | range):  # NumPy takes any sequence inside of a key
-            key = np.asarray(key) if len(key) else np.zeros(0, np.int64)
-        if isinstance(key, float) or (hasattr(key, "dtype") and key.dtype.kind not in "iub"):
-            raise IndexError(f"[index] expected integers or booleans, got {key!r}")
-        return to_device(key, device_of(self.data)) if hasattr(key, "ndim") else key
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        raise TypeError(
-            "[index] a tensor's elements cannot be assigned: build the result with tg.where, "
-            "tg.concat or arithmetic, or write into .data, which the graph does not see"
-        )
+            raise index_error(self, error) from error
 
     def __len__(self) -> int:
         if not self.shape:
             raise TypeError("[len] a tensor without axes has no length")
         return self.shape[0]
+
+
+def array_key(x: TensorBase, keys: tuple[Any, ...], kept: bool = False) -> tuple[Any, ...]:
+    """``keys`` as NumPy or CuPy takes them, arrays among them on the device of ``x``.
+
+    With ``kept``, what the caller may write into while a graph needs it is copied. (Tensors have a
+    version, which tells.)
+    """
+    return tuple([_key_part(x, key, kept) for key in keys])
+
+
+def _key_part(x: TensorBase, key: Any, kept: bool) -> Any:
+    if isinstance(key, slice):
+        return _whole_slice(key) if kept else key
+    if key is None or key is Ellipsis or isinstance(key, int):
+        return key
+    if isinstance(key, np.integer):
+        return int(key)
+    kept = kept and not isinstance(key, TensorBase)
+    if isinstance(key, TensorBase):
+        key = key.data
+    if isinstance(key, list | tuple | range):  # NumPy takes any sequence inside of a key
+        key = np.asarray(key) if len(key) else np.zeros(0, np.int64)
+    if isinstance(key, float) or (hasattr(key, "dtype") and key.dtype.kind not in "iub"):
+        raise IndexError(f"[index] expected integers or booleans, got {key!r}")
+    if not hasattr(key, "ndim"):
+        return key
+    found = to_device(plain_array(key), device_of(x.data))
+    return found.copy() if kept else found
+
+
+def _whole_slice(key: slice) -> slice:
+    """The slice with Python's integers, for an array of one element may stand for one."""
+    parts = (key.start, key.stop, key.step)
+    if all(part is None or type(part) is int for part in parts):
+        return key
+    return slice(*[None if part is None else operator.index(part) for part in parts])
+
+
+def index_error(x: TensorBase, error: IndexError) -> IndexError:
+    """The error of a key that does not fit, with the tensor's shape."""
+    said = str(error)  # NumPy starts it with a small letter, CuPy with a capital
+    if said.startswith("[index]"):
+        return error
+    return IndexError(f"[index] {said[:1].lower()}{said[1:]} (tensor of shape {x.shape})")
 
 
 def _sequence(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -310,6 +348,7 @@ def _sequence(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(arguments[0]) if one else arguments
 
 
+@name_ours
 def concat(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
     """Tensors joined along an existing axis; all other sizes must agree."""
     tensors = list(tensors)
@@ -323,6 +362,7 @@ def concat(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
     return Concat(place)(*in_one_dtype(*tensors))
 
 
+@name_ours
 def stack(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
     """Tensors of one shape joined along a new axis at position ``axis`` of the result."""
     tensors = list(tensors)
