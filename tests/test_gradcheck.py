@@ -30,8 +30,22 @@ class WrongFirst(Op):
         return grad * x * x * factor
 
 
-class WrongSecond(Op):
-    """x³ whose derivative is right but cut off from x."""
+class WrongSecond(FusedOp):
+    """x³ whose derivative is right but its own is not: the reference has a slope that is fixed."""
+
+    def forward(self, x: Any) -> Any:
+        self.slope = 3 * x**2
+        return x**3
+
+    def reference(self, x: Tensor) -> Tensor:
+        return x * self.slope
+
+    def backward_arrays(self, grad: Any, x: Any) -> Any:
+        return (3 * grad * x * x,)
+
+
+class OnArrays(Op):
+    """x³ with a backward that works on arrays."""
 
     saves = ("x",)
 
@@ -39,7 +53,7 @@ class WrongSecond(Op):
         return x**3
 
     def backward(self, grad: Tensor, x: Tensor) -> Tensor:
-        return grad * (x * x * 3).detach()
+        return Tensor(grad.data * x.data**2 * 3)
 
 
 class WrongKernel(FusedOp):
@@ -85,6 +99,14 @@ def test_finds_a_wrong_second_derivative() -> None:
     assert tg.gradcheck(lambda x: WrongSecond()(x), [leaf(1.0, 2.0)], order=1)
     with pytest.raises(AssertionError, match=r"^\[gradcheck\] order 2, create_graph=False"):
         tg.gradcheck(lambda x: WrongSecond()(x), [leaf(1.0, 2.0)], order=2)
+
+
+def test_asks_for_second_derivatives_unless_told_otherwise() -> None:
+    with pytest.raises(AssertionError, match=r"^\[gradcheck\] order 2"):
+        tg.gradcheck(lambda x: WrongSecond()(x), [leaf(1.0, 2.0)])
+    with pytest.raises(RuntimeError, match=r"^\[OnArrays\] its backward works on arrays \(.data\)"):
+        tg.gradcheck(lambda x: OnArrays()(x) + x * x, [leaf(1.0, 2.0)])
+    assert tg.gradcheck(lambda x: OnArrays()(x) + x * x, [leaf(1.0, 2.0)], order=1)
 
 
 def test_finds_a_wrong_kernel() -> None:

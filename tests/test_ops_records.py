@@ -15,11 +15,13 @@ import tinygrad_cupy as tg
 from ops_samples import SAMPLES
 from sampling import Sample, options_on, tensors_of
 from tinygrad_cupy import FusedOp, Op, Tensor
+from tinygrad_cupy.array_rules import ArrayRule
 from tinygrad_cupy.fused import Alias
 from tinygrad_cupy.tensor import Transfer
 
 PLUMBING = {
     FusedOp: "a base class",
+    ArrayRule: "raises behind a rule that works on arrays; test_array_rules.py",
     Alias: "what a FusedOp gives its reference; test_fused.py",
     Transfer: "moves between devices, which takes two; test_cpu_gpu.py",
 }
@@ -57,7 +59,7 @@ def public_names() -> set[str]:
     }
     conversions = {"__bool__", "__float__", "__int__"}
     comparisons = {"__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"}
-    named = {name for name in dir(Tensor) if not name.startswith("_")}
+    named = {n for n in dir(Tensor) if not n.startswith("_") and hasattr(Tensor, n)}
     return (named - NOT_OPERATIONS) | SPECIAL | (operators - conversions) | comparisons
 
 

@@ -246,17 +246,6 @@ def test_it_is_not_iterated_over() -> None:
 
 
 @on_device
-def test_elements_are_not_assigned() -> None:
-    x = Tensor([1.0, 2.0])
-    with pytest.raises(TypeError) as raised:
-        x[0] = 5.0
-    assert str(raised.value) == (
-        "[index] a tensor's elements cannot be assigned: build the result with tg.where, "
-        "tg.concat or arithmetic, or write into .data, which the graph does not see"
-    )
-
-
-@on_device
 def test_attributes_are_fixed() -> None:
     with pytest.raises(AttributeError):
         Tensor([1.0]).gard = 2  # type: ignore[attr-defined]

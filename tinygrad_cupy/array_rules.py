@@ -30,7 +30,7 @@ class _Watch(threading.local):
 
 
 _watch = _Watch()
-_array: Any = TensorBase.data  # the slot itself
+_array: Any = vars(TensorBase)["data"]  # the slot itself
 
 
 class HandedMixin(TensorBase):

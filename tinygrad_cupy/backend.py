@@ -83,7 +83,7 @@ def plain_array(array: Array) -> Array:
         return array
     if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
         raise TypeError(
-            f"[Tensor] expected an array without masked elements, got {np.ma.count_masked(array)} "
+            f"[Tensor] expected an array without masked elements, got {np.ma.getmask(array).sum()} "
             "of them: say what stands there with .filled(value)"
         )
     return np.asarray(array)

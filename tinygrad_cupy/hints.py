@@ -200,8 +200,8 @@ def _no_array(name: str) -> TypeError:
     ours = _ours(name)
     use = f"use {ours}, or" if ours else "no operation of tensors does it;"
     return TypeError(
-        f"[numpy.{name}] expected arrays, got a Tensor: {use} take the values out of the graph with "
-        ".detach().numpy()"
+        f"[numpy.{name}] expected arrays, got a Tensor: {use} take the values out of the graph "
+        "with .detach().numpy()"
     )
 
 

@@ -132,7 +132,7 @@ def _seed(output: TensorBase, grad: Any, caller: str, create_graph: bool) -> Ten
         grad = array_module(output.data).asarray(grad, output.data.dtype)
     if not isinstance(grad, TensorBase):  # a copy: a graph of the gradients would keep it
         grad = output._wrap(plain_array(grad).copy() if create_graph else plain_array(grad))
-    seed: Tensor = grad  # type: ignore[assignment]
+    seed: Tensor = grad
     if device_of(seed.data) != device_of(output.data):
         raise ValueError(
             f"[{caller}] expected a gradient on {device_of(output.data)}, where the tensor is, got "

@@ -92,7 +92,7 @@ class InplaceMixin(TensorBase):
     def __itruediv__(self, other: Any) -> Self:
         return self._update("/", operator.truediv, other)
 
-    def __ipow__(self, other: Any) -> Self:  # type: ignore[misc]
+    def __ipow__(self, other: Any) -> Self:
         return self._update("**", operator.pow, other)
 
     def __imatmul__(self, other: Any) -> Self:
