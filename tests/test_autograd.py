@@ -100,6 +100,67 @@ def test_comparisons_and_positions_are_not_recorded() -> None:
     assert not x.argmax().requires_grad
 
 
+# --- gradients that are set -----------------------------------------------------------------------
+
+
+def test_a_gradient_that_does_not_fit_is_refused() -> None:
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    where = tg.default_device()
+    for wrong, came in (
+        (Tensor([1.0]), "shape (1,), dtype float32"),
+        (Tensor([[1.0, 2.0]]), "shape (1, 2), dtype float32"),
+        (Tensor([1.0, 2.0], dtype="float64"), "shape (2,), dtype float64"),
+        (Tensor([1, 2]), "shape (2,), dtype int64"),
+    ):
+        with pytest.raises(ValueError, match="as the tensor has") as raised:
+            x.grad = wrong
+        assert str(raised.value) == (
+            f"[grad] expected shape (2,), dtype float32 on {where}, as the tensor has, got {came} "
+            f"on {where}"
+        )
+    with pytest.raises(TypeError) as raised_type:
+        x.grad = x.numpy()
+    assert str(raised_type.value) == "[grad] expected a Tensor or None, got ndarray"
+    assert x.grad is None
+    x.grad = Tensor([3.0, 4.0])
+    (x * 2).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [5.0, 6.0]
+
+
+@pytest.mark.gpu
+def test_a_gradient_on_another_device_is_refused() -> None:
+    x = Tensor([1.0], device="cuda", requires_grad=True)
+    with pytest.raises(ValueError, match=r"on cuda:0, as the tensor has, got .* on cpu$"):
+        x.grad = Tensor([1.0], device="cpu")
+
+
+def test_another_array_forgets_a_gradient_that_does_not_fit_it() -> None:
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    x.grad = Tensor([3.0, 4.0])
+    x.replace_data(x.data * 2)
+    assert x.grad is not None
+    x.replace_data(x.data[:1])
+    assert x.grad is None
+    x.grad = Tensor([3.0])
+    x.replace_data(x.data.astype("float64"))
+    assert x.grad is None
+    with pytest.raises(TypeError, match="only floating-point tensors have gradients"):
+        x.replace_data(x.data.astype("int64"))
+
+
+def test_a_gradient_of_an_earlier_shape_is_not_added_to() -> None:
+    x = Tensor([1.0], requires_grad=True)
+    x.grad = Tensor([3.0])
+    x.data = Tensor([1.0, 2.0]).data
+    with pytest.raises(ValueError, match=r"^\[backward\] expected a \.grad of shape \(2,\), "):
+        (x * 2).sum().backward()
+    x.zero_grad()
+    (x * 2).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [2.0, 2.0]
+
+
 # --- operations of the user's own ---------------------------------------------------------------
 
 

@@ -234,18 +234,14 @@ def test_read_only_memory() -> None:
     array.flags.writeable = False
     x = Tensor(array, device="cpu")
     for write in (lambda: operator.iadd(x, 1), lambda: x.assign_(1), lambda: x.__setitem__(0, 1)):
-        with pytest.raises(
-            ValueError, match=r"the memory of this tensor of shape \(2,\) is read"
-        ):
+        with pytest.raises(ValueError, match=r"the memory of this tensor of shape \(2,\) is read"):
             write()
 
 
 @pytest.mark.gpu
 def test_another_device() -> None:
     x, y = Tensor([1.0], device="cuda"), Tensor([1.0], device="cpu")
-    with pytest.raises(
-        ValueError, match=r"^\[Add\] expected all inputs on one device, got cpu"
-    ):
+    with pytest.raises(ValueError, match=r"^\[Add\] expected all inputs on one device, got cpu"):
         x += y
     with pytest.raises(ValueError, match=r"^\[index\] expected values on cuda:0, .* got cpu"):
         x[0] = y

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -372,3 +373,53 @@ def test_operands_that_do_not_fit(call: Callable[[], Tensor], text: str) -> None
     with pytest.raises((TypeError, ValueError)) as raised:
         call()
     assert str(raised.value).startswith(text)
+
+
+# --- subclasses of arrays -------------------------------------------------------------------------
+
+
+class Marked(np.ndarray):
+    """A subclass of somebody's."""
+
+
+SUBCLASSES = {
+    "memmap": lambda a, path: np.memmap(path, a.dtype, "w+", shape=a.shape),
+    "matrix": lambda a, path: np.matrix(a),
+    "recarray": lambda a, path: a.view(np.recarray),
+    "masked array": lambda a, path: np.ma.array(a),
+    "a user's": lambda a, path: a.view(Marked),
+}
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass")
+@pytest.mark.parametrize("name", list(SUBCLASSES))
+def test_subclasses_of_arrays_become_plain_ones(name: str, tmp_path: Path) -> None:
+    values = np.array([[1.0, 2.0], [3.0, 4.0]], np.float32)
+    array = SUBCLASSES[name](values, tmp_path / "memory")
+    array[...] = values
+    x, y = Tensor(array, requires_grad=True), Tensor(array)
+    assert type(x.data) is np.ndarray
+    assert np.shares_memory(x.data, array)
+    for z in (x + y, x * array, array * x, x @ array, array @ x, x.where(array > 1, 0)):
+        assert type(z) is Tensor
+        assert type(z.data) is np.ndarray
+        z.sum().backward()
+    x.grad = None
+    (x * array).backward(array)
+    assert x.grad is not None
+    np.testing.assert_array_equal(x.grad.numpy(), values * values)
+    assert type(x[np.array([0, 1]).view(Marked)].data) is np.ndarray
+    x.detach().assign_(array)
+    y[0] = array[1]
+    assert x[0].tolist() == [3.0, 4.0]
+
+
+def test_a_masked_array_that_masks_something_is_refused() -> None:
+    array = np.ma.array([1.0, 2.0], mask=[False, True])
+    for make in (lambda: Tensor(array), lambda: Tensor([1.0, 2.0]) * array):
+        with pytest.raises(TypeError) as raised:
+            make()
+        assert str(raised.value) == (
+            "[Tensor] expected an array without masked elements, got 1 of them: say what stands "
+            "there with .filled(value)"
+        )

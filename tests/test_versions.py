@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 import tinygrad_cupy as tg
 from tinygrad_cupy import Tensor, nn
-from tinygrad_cupy.backend import to_numpy
+from tinygrad_cupy.backend import to_device, to_numpy
+from tinygrad_cupy.ops.shape import array_key
 
 pytestmark = pytest.mark.usefixtures("device")
 
@@ -236,3 +239,77 @@ def test_replace_data_swaps_the_storage() -> None:
     assert w.data is other
     with pytest.raises(RuntimeError, match="written in place"):
         y.backward()
+
+
+# --- arrays that are refilled ---------------------------------------------------------------------
+
+
+def refilled(array: Any) -> None:
+    """What the owner of a NumPy or CuPy array does for the next batch."""
+    array[...] = array[..., ::-1].copy()
+
+
+WITH_ARRAYS: dict[str, tuple[Any, Any]] = {
+    "rows": (np.array([0, 1]), lambda x, a: x[a]),
+    "rows and a slice": (np.array([0, 1]), lambda x, a: x[a, :1]),
+    "rows of a tuple": (np.array([0, 0, 1]), lambda x, a: x[(a,)]),
+    "rows as a memmap": (np.array([0, 1]), lambda x, a: x[a.view(np.memmap) if _host(a) else a]),
+    "boolean rows": (np.array([True, False, False, True, False]), lambda x, a: x[a]),
+    "where": (np.array([True, False]), lambda x, a: x.where(a, 0)),
+    "where, of the other": (np.array([True, False]), lambda x, a: tg.where(a, 0, x)),
+    "where, without x": (
+        np.array([True, False]),
+        lambda x, a: Tensor.zeros(5, 2, dtype="float64").where(a, x),
+    ),
+    "product": (np.array([2.0, 3.0]), lambda x, a: x * a),
+    "product from the left": (np.array([2.0, 3.0]), lambda x, a: a * x),
+    "quotient": (np.array([2.0, 3.0]), lambda x, a: x / a),
+    "quotient from the left": (np.array([2.0, 3.0]), lambda x, a: a / x),
+    "power": (np.array([2.0, 3.0]), lambda x, a: x**a),
+    "matrix product": (np.array([[2.0, 3.0]]), lambda x, a: x @ a.T),
+    "matrix product from the left": (np.ones((1, 5)) * np.arange(5), lambda x, a: a @ x),
+    "maximum": (np.array([2.0, 3.0]), lambda x, a: x.maximum(a)),
+    "classes": (np.array([0, 1, 1, 0, 1]), lambda x, a: x.cross_entropy(a)),
+}
+
+
+def _host(array: Any) -> bool:
+    return isinstance(array, np.ndarray)
+
+
+@pytest.mark.parametrize("name", list(WITH_ARRAYS))
+def test_an_array_may_be_refilled_before_backward(name: str, device: str) -> None:
+    values, call = WITH_ARRAYS[name]
+    found = []
+    for refills in (False, True):
+        array = to_device(values.copy(), device)
+        x = Tensor(to_device(np.arange(1.0, 11).reshape(5, 2), device), requires_grad=True)
+        y = call(x, array)
+        if refills:
+            refilled(array)
+        y.sum().backward()
+        assert x.grad is not None
+        found.append(x.grad.tolist())
+    assert found[0] == found[1]
+
+
+def test_an_array_of_one_element_in_a_slice_may_be_refilled() -> None:
+    x, stop = leaf(1.0, 2.0, 3.0), np.array(1)
+    y = x[:stop]
+    stop[...] = 3
+    y.sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [1.0, 0.0, 0.0]
+
+
+def test_the_gradient_that_a_backward_starts_with_may_be_refilled(device: str) -> None:
+    x, seed = leaf(1.0, 2.0), to_device(np.array([1.0, 10.0]), device)
+    first = tg.grad(x * x * x, x, seed, create_graph=True)
+    refilled(seed)
+    assert tg.grad(first.sum(), x).tolist() == [6.0, 120.0]
+
+
+def test_keys_are_not_copied_where_no_gradient_is_wanted(device: str) -> None:
+    rows = to_device(np.array([1, 0]), device)
+    assert array_key(Tensor([1.0, 2.0]), (rows,), kept=False)[0] is rows
+    assert array_key(Tensor([1.0, 2.0]), (rows,), kept=True)[0] is not rows

@@ -67,9 +67,10 @@ class TensorBase:
     def __init_subclass__(cls) -> None:
         """An error about a method's arguments names Tensor, not the mixin of its family."""
         super().__init_subclass__()
-        for name, method in vars(cls).items():
+        for method in vars(cls).values():
             if cls.__name__.endswith("Mixin") and isinstance(method, FunctionType):
-                method.__module__, method.__qualname__ = f"{__package__}.tensor", f"Tensor.{name}"
+                method.__module__ = f"{__package__}.tensor"
+                method.__qualname__ = f"Tensor.{method.__name__}"
 
     @property
     def shape(self) -> tuple[int, ...]:

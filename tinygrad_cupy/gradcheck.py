@@ -47,10 +47,10 @@ def gradcheck(
         of the random directions.
 
     Returns True. Raises ``AssertionError`` that says which order failed and shows both numbers,
-    ``TypeError`` for inputs that are not float64, and ``RuntimeError`` by name where an operation of
-    yours has a backward that works on arrays, which has no second derivative (``order=1`` checks
-    it). Only differences find what a rule reads past the tensors that it is handed: a module's
-    global, say. (After HIPS autograd's ``check_grads``.)
+    ``TypeError`` for inputs that are not float64, and ``RuntimeError`` that names an operation of
+    yours whose backward works on arrays: it has no second derivative, and ``order=1`` checks the
+    first. Only differences find what a rule reads from elsewhere than the tensors that it is handed
+    and its own attributes. (After HIPS autograd's ``check_grads``.)
     """
     if not any(x.requires_grad for x in inputs):
         raise ValueError("[gradcheck] expected at least one input with requires_grad=True")
