@@ -119,7 +119,7 @@ def test_a_gradient_that_does_not_fit_is_refused() -> None:
             f"on {where}"
         )
     with pytest.raises(TypeError) as raised_type:
-        x.grad = x.numpy()
+        x.grad = x.numpy()  # type: ignore[assignment]
     assert str(raised_type.value) == "[grad] expected a Tensor or None, got ndarray"
     assert x.grad is None
     x.grad = Tensor([3.0, 4.0])

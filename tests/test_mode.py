@@ -117,11 +117,11 @@ def test_coroutines_hold_it_by_themselves() -> None:
             seen.append(("loud", recording()))
             await asyncio.sleep(0)
 
-    async def both() -> list[Any]:
+    async def both() -> Any:
         return await asyncio.gather(quiet(), loud(), quiet())
 
     assert inspect.iscoroutinefunction(quiet)
-    assert asyncio.run(both()) == [False, None, False]
+    assert list(asyncio.run(both())) == [False, None, False]
     assert set(seen) == {("quiet", False), ("loud", True)}
     assert recording()
 
@@ -155,7 +155,7 @@ def test_asynchronous_generators_hold_it_in_their_body() -> None:
 
 @pytest.mark.parametrize("first", [0, 1])
 def test_contexts_that_overlap_end_in_any_order(first: int) -> None:
-    def body() -> Iterator[None]:
+    def body() -> Generator[None, None, None]:
         with tg.no_grad():
             yield
 

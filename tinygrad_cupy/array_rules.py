@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from .autograd import Edge, Op, TensorBase
+from .autograd import PACKAGE, Edge, Op, TensorBase
 from .backend import Array, is_cuda
 from .mode import mode
 
@@ -69,7 +69,7 @@ class HandedMixin(TensorBase):
 
     def _note(self, reader: Any) -> None:
         name = reader.f_code.co_name
-        if reader.f_globals.get("__name__", "").partition(".")[0] != __package__:
+        if reader.f_globals.get("__name__", "").partition(".")[0] != PACKAGE:
             note_read(".data")
         elif name in _LEAVING:
             note_read("Tensor(…)" if name == "_as_array" else f".{name}()")

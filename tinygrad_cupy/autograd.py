@@ -29,6 +29,7 @@ from .tracing import active
 if TYPE_CHECKING:
     from .tensor import Tensor
 
+PACKAGE = __name__.partition(".")[0]
 Edge = Any  # an Op (the node that made the input), a leaf TensorBase, or None: no gradient
 
 
@@ -69,7 +70,7 @@ class TensorBase:
         super().__init_subclass__()
         for method in vars(cls).values():
             if cls.__name__.endswith("Mixin") and isinstance(method, FunctionType):
-                method.__module__ = f"{__package__}.tensor"
+                method.__module__ = f"{PACKAGE}.tensor"
                 method.__qualname__ = f"Tensor.{method.__name__}"
 
     @property
@@ -231,7 +232,7 @@ class Op:
             raise TypeError(f"[{cls.__name__}] saves {unknown}, but forward takes {names}")
         cls._slots = tuple(names.index(name) if name in names else -1 for name in cls.saves)
         cls._readers = cls.read_for or (None,) * len(cls.saves)
-        cls._foreign = cls.__module__.partition(".")[0] != __package__
+        cls._foreign = cls.__module__.partition(".")[0] != PACKAGE
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy or a pickle takes along: not what makes a node of it."""

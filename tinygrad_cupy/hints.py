@@ -56,7 +56,6 @@ _METHODS_OF_NUMPY = {
     "absolute": "abs()",
     "amax": "max()",
     "amin": "min()",
-    "copy": "clone()",
     "dot": "matmul(y)",
     "expand_dims": "unsqueeze(axis)",
     "ravel": "flatten()",

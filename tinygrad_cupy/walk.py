@@ -160,7 +160,7 @@ def backward(
             known = leaf.grad
             if known is None:
                 leaf._set_grad(found.clone() if shared else found)
-            elif known.data.shape == found.data.shape:
+            elif known.data.shape == found.data.shape and known.data.dtype == found.data.dtype:
                 leaf._set_grad(known + found)
             else:  # .data was given another array
                 raise ValueError(
