@@ -33,6 +33,11 @@ def test_the_examples_of_modules(capsys: pytest.CaptureFixture[str]) -> None:
     assert last == "True"
 
 
+def test_the_example_of_writing_in_place(capsys: pytest.CaptureFixture[str]) -> None:
+    run("in-place.md")
+    assert capsys.readouterr().out == "[ 1.  -2.   0.5]\n"
+
+
 def test_links_lead_somewhere() -> None:
     for page in DOCS.glob("*.md"):
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text("utf-8")):
