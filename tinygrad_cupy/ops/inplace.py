@@ -138,9 +138,10 @@ class InplaceMixin(TensorBase):
         except IndexError as error:
             raise index_error(self, error) from error
         except ValueError as error:
+            shape = tuple(getattr(values, "shape", ()))
             raise ValueError(
-                f"[index] values of shape {tuple(np.shape(values))} do not broadcast to the place, "
-                f"of shape {tuple(array[place].shape)}"
+                f"[index] values of shape {shape} do not broadcast to the place, of shape "
+                f"{tuple(array[place].shape)}"
             ) from error
 
     def assign_(self, values: Any) -> Self:
@@ -152,7 +153,7 @@ class InplaceMixin(TensorBase):
             raise RuntimeError("[assign_] only a leaf can be written; use .detach() first")
         array = _expect_writable("assign_", self)
         found = self._values("assign_", values, move=True)
-        shape = tuple(np.shape(found))
+        shape = tuple(getattr(found, "shape", ()))
         try:
             fitting = np.broadcast_shapes(shape, self.shape) == self.shape
         except ValueError:
