@@ -81,6 +81,9 @@ class Optimizer:
         self._counted_on = [CPU] * len(self.params)  # where a parameter's count is kept now
         self._memory: dict[str, DeviceMemory] = {}
         self._placed: list[_Placed | None] = [None] * len(self.params)
+        # State arrays that are there and hold nothing yet, by position: whether the step count says
+        # so as well (it is 0).
+        self._blank: dict[int, bool] = {}
         self.lr = checks.positive(self, "lr", lr)
         if self.kernel is not None:
             prepare([param.data for param in self.params])
@@ -227,10 +230,12 @@ class Optimizer:
             for other, one in enumerate(self.params):  # all now: later may be inside a capture
                 if one.requires_grad and one.device == device:
                     self._count_on(device, other)
-                    if self.state[other] or not self._counts[other]:  # not one that begins late
+                    if self.state[other]:
                         self._state_on(one, other, slots)
+                    elif slots and not self._counts[other]:  # not one that begins late
+                        self._blank[other] = self._state_on(one, other, slots)
         self._count_on(device, position)
-        begins = self._state_on(param, position, slots)
+        begins = self._begin(param, position, slots)
         array = param.data if param.data.flags.c_contiguous else param.data.copy(order="C")
         state = tuple(self.state[position][slot] for slot in slots)
         placed = _Placed(param.data, device, array, slots, state)
@@ -247,6 +252,17 @@ class Optimizer:
         self._counted_on[position] = device
         if device != CPU:
             self._memory[device].set_count(position, self._counts[position])
+
+    def _begin(self, param: Tensor, position: int, slots: tuple[str, ...]) -> bool:
+        """`_state_on`; arrays that were there but held nothing begin here, or are given up."""
+        counted = self._blank.pop(position, None)
+        if counted is not None and not slots:
+            self.state[position] = {}  # stepped without them, they would be taken for begun
+        begins = self._state_on(param, position, slots)
+        if counted is False and slots:
+            first_made(f"the state of {checks.name_of(self)} for parameter {position}")
+            begins = True
+        return begins
 
     def _state_on(self, param: Tensor, position: int, slots: tuple[str, ...]) -> bool:
         """Have a parameter's state where the parameter is now; whether it begins here."""
@@ -306,11 +322,14 @@ class Optimizer:
     def _set_state(self, position: int, loaded: State, steps: int) -> None:
         """Take over a state; on a GPU into the arrays that are there, which a graph may hold."""
         known, self.state[position] = self.state[position], loaded
+        self._blank.pop(position, None)
         for slot, array in known.items():
             if not backend.is_cuda(array) or (
                 slot in loaded and backend.device_of(loaded[slot]) != backend.device_of(array)
             ):
                 continue
+            if slot not in loaded:
+                self._blank[position] = steps == 0
             with backend.on_device_of(array):
                 array[...] = loaded.get(slot, 0)
             loaded[slot] = array

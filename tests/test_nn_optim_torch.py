@@ -99,6 +99,33 @@ def test_what_is_set_later_is_followed(
             np.testing.assert_allclose(param.numpy(), expected, rtol=1e-10, atol=1e-12)
 
 
+def test_momentum_begins_where_a_parameter_was_first_stepped_without(
+    device: str, rng: np.random.Generator
+) -> None:
+    """The second has no gradient until momentum is off, and a state is loaded at every place."""
+    for loaded_at in range(5):
+        start = [rng.standard_normal(3) for _ in range(2)]
+        params = [nn.Parameter(array, device=device) for array in start]
+        torch_params = [torch.nn.Parameter(torch.tensor(array)) for array in start]
+        options = {"lr": 0.1, "momentum": 0.9, "dampening": 0.4}
+        optimizer = optim.SGD(params, **options)
+        torch_optimizer = torch.optim.SGD(torch_params, **options)
+        for step, momentum in enumerate((0.9, 0.0, 0.0, 0.7, 0.7)):
+            optimizer.momentum = torch_optimizer.param_groups[0]["momentum"] = momentum
+            if step == loaded_at:
+                optimizer.load_state_dict(optimizer.state_dict())
+            for position, (param, torch_param) in enumerate(zip(params, torch_params, strict=True)):
+                grad = rng.standard_normal(3)
+                skipped = position == 1 and step == 0
+                param.grad = None if skipped else Tensor(grad, device=device)
+                torch_param.grad = None if skipped else torch.tensor(grad)
+            optimizer.step()
+            torch_optimizer.step()
+        for param, torch_param in zip(params, torch_params, strict=True):
+            expected = torch_param.detach().numpy()
+            np.testing.assert_allclose(param.numpy(), expected, rtol=1e-10, atol=1e-12)
+
+
 # Adam divides by sqrt(v). Where v forgets faster than m (beta1 > sqrt(beta2), as random betas often
 # do), a large m over a small v makes steps of a thousand times the learning rate, a gradient that
 # cancels against the decay becomes the divisor, and a rounding of 1e-16 grows within 20 steps to
