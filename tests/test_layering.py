@@ -18,6 +18,7 @@ FLOORS = {
     "native": 1,
     "cubins": 1,
     "backend": 2,
+    "dtypes": 3,
     "blaslt": 3,
     "graph": 3,
     "blas": 4,

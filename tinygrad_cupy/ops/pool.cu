@@ -116,22 +116,31 @@ __device__ void each_window(const Shape& s, const Place& place, Visit visit) {
 }
 
 // y, winner = the maximum of each window and the tap where it was first; NaN is larger than all.
+// The tap lies in the image, even where all of the window is -inf.
 extern "C" __global__ void __launch_bounds__(256)
     max_pool(const T* x, T* y, Code* winner, Index count, const __grid_constant__ Shape s) {
     const Place place(s.channels, s.out_height, s.out_width);
     if (place.element >= count) return;
     Sums best;
     Pack<Code> taps;
+    bool found = false;
+#pragma unroll
+    for (int k = 0; k < WIDTH; ++k) {
+        best.at[k] = (A)-__int_as_float(0x7f800000);
+        taps.at[k] = 0;
+    }
     each_tap(s, place, [&](int tap, Index element, bool inside) {
-        Pack<T> values;
-        if (inside) values = load(x, element);
+        if (!inside) return;
+        const Pack<T> values = load(x, element);
 #pragma unroll
         for (int k = 0; k < WIDTH; ++k) {
-            const A value = inside ? (A)values.at[k] : (A)-__int_as_float(0x7f800000);
-            const bool better = tap == 0 || value > best.at[k];
-            if (better) taps.at[k] = (Code)tap;
-            if (better || value != value) best.at[k] = value;
+            const A value = (A)values.at[k];
+            const bool first_nan = value != value && best.at[k] == best.at[k];
+            if (found && !(value > best.at[k]) && !first_nan) continue;
+            best.at[k] = value;
+            taps.at[k] = (Code)tap;
         }
+        found = true;
     });
     store(y, place.element, best.rounded());
     store(winner, place.element, taps);

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..backend import Array, array_module
+from ..dtypes import is_float, through_single
 from ..parallel import by_parts
-from .elementwise import is_float
 from .masking import keep_where
 from .sums import FEW
 from .windows import Pair, Windows
@@ -37,14 +37,38 @@ def _empty_like(x: Array, size: Shape, dtype: Any) -> Array:
     return xp.empty((n, c, *size), dtype)
 
 
+def _least(dtype: Any) -> float:
+    """What no element of ``dtype`` is smaller than."""
+    if is_float(dtype):
+        return -np.inf
+    return False if dtype.kind == "b" else int(np.iinfo(dtype).min)
+
+
+def _first_taps(xp: Any, windows: Windows, out: Pair) -> Array:
+    """(OH, OW): the first tap of each window that lies in the image; 0 where it has none there."""
+    places = []
+    for size, stride, padding, dilation, kernel in zip(
+        out, windows.stride, windows.padding, windows.dilation, windows.kernel, strict=True
+    ):
+        above = padding - xp.arange(size) * stride  # rows of padding that the window begins with
+        first = -(-above.clip(0) // dilation)
+        places.append(xp.where(first < kernel, first, 0))
+    return places[0][:, None] * windows.kernel[1] + places[1]
+
+
+@through_single
 def max_pool(x: Array, windows: Windows) -> tuple[Array, Array]:
-    """The largest element of each window of x, and the number of the first tap that had it."""
+    """The largest element of each window of x, and the number of the first tap that had it.
+
+    NaN is larger than all. The tap lies in the image, even where all of the window is -∞.
+    """
     xp = array_module(x)
     out = windows.output_size("max_pool2d", x.shape[2:])
-    padded = _pad(x, windows, -np.inf if is_float(x.dtype) else np.iinfo(x.dtype).min)
+    padded = _pad(x, windows, _least(x.dtype))
     best = _empty_like(x, out, x.dtype)
     # One byte an element, unless windows are huge.
     winners = xp.empty_like(best, np.uint8 if windows.taps <= 256 else np.int32)
+    first = 0 if windows.padding == (0, 0) else _first_taps(xp, windows, out)
 
     def task(part: slice) -> None:
         top, winner = best[part], winners[part]
@@ -52,14 +76,26 @@ def max_pool(x: Array, windows: Windows) -> tuple[Array, Array]:
             tap = padded[part, :, vertical, horizontal]
             if k == 0:
                 top[...] = tap
-                winner[...] = 0
+                winner[...] = first
                 continue
             better = tap > top
             xp.maximum(winner, better * winner.dtype.type(k), out=winner)
             xp.maximum(top, tap, out=top)
+        if is_float(x.dtype):
+            _find_nan(padded[part], windows, top, winner)
 
     by_parts(xp, task, x.shape[0])
     return best, winners
+
+
+def _find_nan(padded: Array, windows: Windows, top: Array, winner: Array) -> None:
+    """Of each window whose maximum is NaN, let the first NaN be the winner."""
+    nan = top != top
+    if not nan.any():
+        return
+    for k, vertical, horizontal in reversed(list(windows.each_tap(top.shape[2:]))):
+        tap = padded[:, :, vertical, horizontal]
+        winner[nan & (tap != tap)] = k
 
 
 def max_scatter(grad: Array, winner: Array, windows: Windows, size: Pair) -> Array:
