@@ -31,7 +31,7 @@ def forward(
     if relu:
         xp.maximum(y, y.dtype.type(0), out=y)
     if relu and code is not None:
-        code[~(y > 0)] = SHUT
+        code[y <= 0] = SHUT
     return y, code
 
 
@@ -63,7 +63,7 @@ def backward(
     if code is not None:
         g = spread(grad, code, geometry.windows.output_size("conv2d", x.shape[2:]))
     elif relu and y is not None:
-        g = keep_where(grad, y > 0)
+        g = keep_where(grad, ~(y <= 0))
     return (
         conv_input(g, w, geometry, x.shape) if needs[0] else None,
         conv_weight(x, g, geometry, w.shape) if needs[1] else None,

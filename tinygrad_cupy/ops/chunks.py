@@ -67,7 +67,7 @@ def relu_chunk(y: Array, code: Array | None) -> None:
     """max(y, 0) in place; where that is shut, the code says so."""
     np.maximum(y, y.dtype.type(0), out=y)
     if code is not None:
-        shut = np.logical_not(y > 0).view(np.uint8)
+        shut = (y <= 0).view(np.uint8)
         shut *= np.uint8(SHUT)
         np.maximum(code, shut, out=code)
 
@@ -83,6 +83,6 @@ def open_chunk(grad: Array, gate: Array | None, code: Array | None, out: Array) 
         out[:, 2 * height :] = 0
         out[:, :, 2 * width :] = 0
     elif gate is not None:
-        keep_where(given, seen_last(gate) > 0, out)
+        keep_where(given, ~(seen_last(gate) <= 0), out)
     else:
         out[...] = given

@@ -246,7 +246,7 @@ extern "C" __global__ void __launch_bounds__(ALL_THREADS, BLOCKS)
                         if (!isnan(best[k]) && !(value <= best[k])) best[k] = value, from[k] = i;
                     }
                     best[k] += k ? add.y : add.x;
-                    if (RELU && !(best[k] > 0)) from[k] = 4;
+                    if (RELU && best[k] <= 0) from[k] = 4;
                 }
                 const int window = window_of(tile * BM + warp_m * MT * 16 + g);
                 if (4 * window < pixels) {

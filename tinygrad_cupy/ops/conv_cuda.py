@@ -335,7 +335,9 @@ def _sizes(x_shape: Shape, windows: Windows) -> tuple[int, ...]:
 def _opened(grad: Array, y: Array, code: Array | None, size: Pair) -> Array:
     """The gradient of the convolution's own output (N, O, OH, OW) from that of ReLU or the pool."""
     if grad.dtype != FLOAT:
-        return keep_where(grad, y > 0) if code is None else block_kernels.spread(grad, code, size)
+        return (
+            keep_where(grad, ~(y <= 0)) if code is None else block_kernels.spread(grad, code, size)
+        )
     n, channels = grad.shape[:2]
     out = empty_last((n, channels, *size), FLOAT)
     if out.size == 0:

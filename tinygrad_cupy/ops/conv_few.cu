@@ -91,7 +91,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
                 for (int p = 1; p < 4; ++p)
                     if (!isnan(best[o]) && !(acc[p][o] <= best[o]))
                         best[o] = acc[p][o], winner[o] = p;
-                if (RELU && !(best[o] > 0)) winner[o] = 4;
+                if (RELU && best[o] <= 0) winner[o] = 4;
             }
             const size_t at = (size_t)place * OUTPUTS + 4 * o4;
             if (OUTPUTS % 4 == 0) {
@@ -161,7 +161,7 @@ __device__ __forceinline__ void add_strip(float (*acc)[OV], const float* image, 
                 alignas(16) float open[OV];
                 load_outputs(open, y + at, output);
 #pragma unroll
-                for (int o = 0; o < OV; ++o) g[p][o] = open[o] > 0 ? g[p][o] : 0;
+                for (int o = 0; o < OV; ++o) g[p][o] = open[o] <= 0 ? 0 : g[p][o];
             }
         } else {
 #pragma unroll

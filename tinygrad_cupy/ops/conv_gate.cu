@@ -10,9 +10,10 @@ extern "C" __global__ void gate_relu(const float* __restrict__ grad, const float
     if (i + 4 <= count) {
         const float4 g = *(const float4*)(grad + i), v = *(const float4*)(y + i);
         *(float4*)(out + i) =
-            make_float4(v.x > 0 ? g.x : 0, v.y > 0 ? g.y : 0, v.z > 0 ? g.z : 0, v.w > 0 ? g.w : 0);
+            make_float4(v.x <= 0 ? 0 : g.x, v.y <= 0 ? 0 : g.y,
+                        v.z <= 0 ? 0 : g.z, v.w <= 0 ? 0 : g.w);
     } else {
-        for (long long k = i; k < count; ++k) out[k] = y[k] > 0 ? grad[k] : 0;
+        for (long long k = i; k < count; ++k) out[k] = y[k] <= 0 ? 0 : grad[k];
     }
 }
 

@@ -47,7 +47,7 @@ INLINE void pooled_row(
       float top = larger(a, b), bottom = larger(c, d), most = larger(top, bottom);
       float place = bottom > top ? (d > c ? 3 : 2) : (b > a ? 1 : 0);
       y[p * channels + o] = relu ? relu_of(most) : most;
-      if (relu) place = most > 0 ? place : SHUT;
+      if (relu) place = most <= 0 ? SHUT : place;
       places[o] = place;
     }
     for (Int o = 0; o < channels; o++) code[p * channels + o] = (uint8_t)(int32_t)places[o];
@@ -89,7 +89,7 @@ static void open_pooled(
     for (Int x = 0; x < out_width; x++) memset(out + x * pitch, 0, channels * sizeof(float));
 }
 
-/* The same for ReLU alone, which is open where its result was above 0, or for neither (gate 0). */
+/* The same for ReLU alone, which is shut where its result was 0, or for neither (gate 0). */
 static void open_gated(
     const float *restrict grad, const float *restrict gate, Int height, Int width, Int channels,
     float *restrict out, Int pitch, Int line)
@@ -98,7 +98,7 @@ static void open_gated(
     for (Int x = 0; x < width; x++, grad += channels) {
       float *at = out + x * pitch;
       if (gate) {
-        for (Int o = 0; o < channels; o++) at[o] = gate[o] > 0 ? grad[o] : 0;
+        for (Int o = 0; o < channels; o++) at[o] = gate[o] <= 0 ? 0 : grad[o];
         gate += channels;
       } else {
         memcpy(at, grad, channels * sizeof(float));

@@ -153,7 +153,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         for (int i = threadIdx.x; i < count * OUTPUTS; i += THREADS) {
             const i64 place = base * OUTPUTS + i;
             float value = grad[place];
-            if (y && !(y[place] > 0)) value = 0;
+            if (y && y[place] <= 0) value = 0;
             ((float*)given)[i / OUTPUTS * PITCH * 4 + i % OUTPUTS] = value;
         }
         __syncthreads();

@@ -284,7 +284,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
                 if (value > best.at[k]) winner.at[k] = (u8)p;
                 if (value > best.at[k] || value != value) best.at[k] = value;  // NaN stays
             }
-            if (RELU && !(best.at[k] > 0)) winner.at[k] = SHUT;
+            if (RELU && best.at[k] <= 0) winner.at[k] = SHUT;
             best.at[k] = open(best.at[k]);
         }
         store(y + i * channels + place.channel, best);
@@ -375,7 +375,7 @@ extern "C" __global__ void __launch_bounds__(SUMMERS, 1)
                     for (int q = 1; q < 4; ++q) value = p == q ? pixels[i][q].at[k] : value;
                     counts = counts && p != SHUT;
 #elif RELU
-                    if (!(made[i].at[k] > 0)) gate = 0;
+                    if (made[i].at[k] <= 0) gate = 0;
 #endif
                     gate = counts ? gate : (T)0;
                     value = counts ? value : mean.at[k];
@@ -415,7 +415,7 @@ struct Slope {
 
     __device__ T operator()(T g, T x, int k) const {
         const T slope = gain.at[k] * (g - mean_g.at[k] - (x - mean.at[k]) * tilt.at[k]);
-        return !gate_input || x > 0 ? slope : (T)0;
+        return gate_input && x <= 0 ? (T)0 : slope;
     }
 };
 
@@ -485,7 +485,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
             if (at >= rows) break;
 #pragma unroll
             for (int k = 0; k < WIDTH; ++k) {
-                const T passed = !RELU || gate[i].at[k] > 0 ? g[i].at[k] : (T)0;
+                const T passed = RELU && gate[i].at[k] <= 0 ? (T)0 : g[i].at[k];
                 values[i].at[k] = by_x(passed, values[i].at[k], k);
             }
             store(dx + at * channels + place.channel, values[i]);

@@ -163,7 +163,7 @@ def backward(
     slope = -scale * by_weight / count
     factors = (scale * weight, slope, by_bias / count + slope * rest)
     dx = np.moveaxis(gradient.applied(*[v.astype(x.dtype) for v in factors]), -1, 1)
-    return keep_where(dx, x > 0) if gate_input else dx, *gradients
+    return keep_where(dx, ~(x <= 0)) if gate_input else dx, *gradients
 
 
 class _Gradient:

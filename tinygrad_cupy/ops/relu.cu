@@ -25,7 +25,7 @@ struct alignas(16) Pack {
 
 __device__ T positive_part(T x) { return (A)x < (A)0 ? (T)0.0f : x; }  // NaN stays
 
-__device__ T passed(T grad, T y) { return (A)y > (A)0 ? grad : (T)0.0f; }
+__device__ T passed(T grad, T y) { return (A)y <= (A)0 ? (T)0.0f : grad; }  // also of NaN
 
 // y = max(x, 0)
 extern "C" __global__ void __launch_bounds__(256) relu(const T* x, T* y, i64 count) {
@@ -40,7 +40,7 @@ extern "C" __global__ void __launch_bounds__(256) relu(const T* x, T* y, i64 cou
     }
 }
 
-// out = grad where y > 0, else 0
+// out = 0 where y <= 0, else grad
 extern "C" __global__ void __launch_bounds__(256)
     gate(const T* grad, const T* y, T* out, i64 count) {
     const i64 first = ((i64)blockIdx.x * blockDim.x + threadIdx.x) * WIDTH;

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import Array, CudaFile, Elementwise, Kernel, array_module
+from ..dtypes import quietly
 from ..parallel import by_parts
 from .masking import keep_where
 
@@ -21,7 +22,7 @@ _TYPES: dict[str, tuple[tuple[str, ...], int]] = {  # and how many elements a th
     "float16": (("TYPE=__half", "ACC=float", "HALF"), 8),
     "bfloat16": (("TYPE=__nv_bfloat16", "ACC=float", "BFLOAT"), 8),
 }
-_gate_strided = Elementwise("T grad, T y", "T out", "out = y > T(0) ? grad : T(0)", "relu_gate")
+_gate_strided = Elementwise("T grad, T y", "T out", "out = y <= T(0) ? T(0) : grad", "relu_gate")
 
 
 @functools.cache
@@ -42,7 +43,7 @@ def _gate_cpu(grad: Array, y: Array) -> Array:
     out = np.empty_like(y)
 
     def task(part: slice) -> None:
-        keep_where(grad[part], y[part] > 0, out[part])
+        keep_where(grad[part], ~quietly(np.less_equal, y[part], y.dtype.type(0)), out[part])
 
     return _split(task, y, out)
 
@@ -91,4 +92,4 @@ def _launch(name: str, last: bool, *inputs: Array) -> Array:
 
 
 relu = Kernel(cpu=_relu_cpu, cuda=_relu_cuda)  # x → max(x, 0)
-gate = Kernel(cpu=_gate_cpu, cuda=_gate_cuda)  # (grad, y) → grad where y > 0, else 0
+gate = Kernel(cpu=_gate_cpu, cuda=_gate_cuda)  # (grad, y) → 0 where y ≤ 0, else grad

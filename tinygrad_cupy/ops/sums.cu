@@ -31,7 +31,7 @@ extern "C" __global__ void __launch_bounds__(256)
             const i64 place = row * columns + column;
             T value = grad[place];
             if (y) {
-                if (!(y[place] > 0)) value = 0;
+                if (y[place] <= 0) value = 0;
                 gated[place] = value;
             }
             sum += value;
