@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..autograd import Op, TensorBase
-from ..backend import Array
+from ..backend import Array, Elementwise, Kernel
+from ..dtypes import is_float, quietly
 from . import sums
 from .elementwise import as_float, in_single
 
@@ -119,12 +121,39 @@ class Extremum(Op):
         self.name, self.axes = name, axes
 
     def forward(self, x: Array) -> Array:
-        return getattr(x, self.name)(axis=self.axes, keepdims=True)
+        extremum = functools.partial(getattr(self.xp, self.name), axis=self.axes, keepdims=True)
+        return quietly(extremum, x)
 
     def backward(self, grad: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        hits = x.data == y.data
-        share = hits / hits.sum(axis=self.axes, keepdims=True).clip(1)  # NaN equals nothing
+        hits = (x.data == y.data) | (x.data != x.data)  # where there is NaN, it is the extremum
+        share = hits / hits.sum(axis=self.axes, keepdims=True)
         return grad * grad._wrap(share.astype(grad.dtype))
+
+
+def _position_cpu(x: Array, name: str, axis: int | None) -> Array:
+    return getattr(x, name)(axis=axis)
+
+
+def _position_cuda(x: Array, name: str, axis: int | None) -> Array:
+    """CuPy finds one NaN or another: integers in the floats' order have no such doubts."""
+    if is_float(x.dtype):
+        limits = np.iinfo(np.int64)
+        x = _ordered(x, np.int64(limits.max if name == "argmax" else limits.min))
+    return _position_cpu(x, name, axis)
+
+
+_ordered = Elementwise(
+    "T x, int64 of_nan",
+    "int64 key",
+    """
+    const double value = (double)(x);
+    const long long bits = __double_as_longlong(value), size = bits & 0x7fffffffffffffffLL;
+    key = value != value ? of_nan : bits < 0 ? -size : size;
+    """,
+    "ordered_as_integers",
+)
+# (x, "argmax" or "argmin", axis) → where NaN or else the extremum is first
+_position = Kernel(cpu=_position_cpu, cuda=_position_cuda)
 
 
 class ArgExtremum(Op):
@@ -136,7 +165,7 @@ class ArgExtremum(Op):
         self.name, self.axis, self.keepdims = name, axis, keepdims
 
     def forward(self, x: Array) -> Array:
-        found = self.xp.asarray(getattr(x, self.name)(axis=self.axis))
+        found = self.xp.asarray(_position(x, self.name, self.axis))
         if not self.keepdims:
             return found
         axes = range(x.ndim) if self.axis is None else [self.axis]
@@ -160,7 +189,11 @@ class LogSumExp(Op):
             return xp.log(total) + top
 
     def backward(self, grad: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        return grad * (x - y).exp()
+        # Where y is infinite, the elements that are as infinite share the gradient.
+        there = (x.data == y.data) & self.xp.isinf(y.data)
+        share = there / self.xp.maximum(there.sum(axis=self.axes, keepdims=True), 1)
+        softmax = (x.where(~there, 0) - y.where(y.data != -math.inf, 0)).exp().where(~there, 0)
+        return grad * (softmax + grad._wrap(share.astype(grad.dtype)))
 
 
 class LogSoftmax(Op):
@@ -246,8 +279,14 @@ class ReduceMixin(TensorBase):
         return in_single(as_float(self), spread)
 
     def std(self, axis: Axis = None, correction: int = 0, keepdims: bool = False) -> Tensor:
-        """Square root of `var`."""
-        return self.var(axis, correction, keepdims).sqrt()
+        """Square root of `var`; where that is 0 the gradient is 0, a subgradient, as in PyTorch."""
+
+        def root(x: Tensor) -> Tensor:
+            variance = x.var(axis, correction, keepdims)
+            flat = (variance == 0).data
+            return variance.where(~flat, 1).sqrt().where(~flat, 0)
+
+        return in_single(as_float(self), root)
 
     def max(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
         """Largest element along ``axis``; equal ones share the gradient equally."""
