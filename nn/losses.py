@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tinygrad_cupy.ops.elementwise import in_single
 from tinygrad_cupy.tensor import Tensor
 
 from . import checks
@@ -46,6 +47,9 @@ class MSELoss(Module):
                 f"[MSELoss] expected a target of shape {output.shape}, got {target.shape}"
             )
         difference = output - target
+        return in_single(difference, self._of_difference)
+
+    def _of_difference(self, difference: Tensor) -> Tensor:
         squares = difference * difference
         if self.reduction == "none":
             return squares

@@ -65,7 +65,7 @@ FUNCTIONS = [
     _function("sigmoid", functions.Sigmoid),
     _function("softplus", functions.Softplus, torch=lambda t, x: t.nn.functional.softplus(x)),
     _function("relu", (functions.Relu, functions.ReluGate), nonzero, kinks=True),
-    _function("silu", functions.Sigmoid, torch=lambda t, x: t.nn.functional.silu(x)),
+    _function("silu", functions.Silu, torch=lambda t, x: t.nn.functional.silu(x)),
 ]
 
 
@@ -116,7 +116,7 @@ ACTIVATIONS = [
         call=method("gelu"),
         cases=_gelu_case,
         torch=lambda t, x, approximate: t.nn.functional.gelu(x, approximate=approximate),
-        ops=(functions.Erf, functions.Tanh),
+        ops=(functions.Gelu, functions.GeluTanh, functions.Erf, functions.Tanh),
         covers=("gelu",),
         errors=(
             Error(

@@ -12,6 +12,7 @@ import numpy as np
 
 from . import blaslt
 from .backend import Array, array_module, is_cuda
+from .dtypes import common_dtype, is_narrow, through_single
 from .install import how_to_install
 from .parallel import by_parts, is_working, spans
 
@@ -67,13 +68,16 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
     result being rounded once; those of integers and booleans in int64, which the result is then of.
     Sums of more than `LONG` terms are put together from shorter ones in float64.
     """
-    kind = a.dtype if a.dtype == b.dtype else np.result_type(a.dtype, b.dtype)
+    kind = a.dtype if a.dtype == b.dtype else common_dtype(a.dtype, b.dtype)
     if kind.kind in "biu":
         wide = np.int64 if out is None else out.dtype
         a, b = a.astype(wide, copy=False), b.astype(wide, copy=False)
     elif a.shape[-1] > LONG and kind.itemsize < 8:
         return _long(a, b, kind, out)
-    return _matmul_cuda(a, b, out) if is_cuda(a) else _matmul_cpu(a, b, out)
+    if is_cuda(a):
+        return _matmul_cuda(a, b, out)
+    narrow = a.dtype.itemsize == 2 or b.dtype.itemsize == 2
+    return (_matmul_narrow if narrow else _matmul_cpu)(a, b, out)
 
 
 def _long(a: Array, b: Array, dtype: Any, out: Array | None) -> Array:
@@ -91,9 +95,11 @@ def _long(a: Array, b: Array, dtype: Any, out: Array | None) -> Array:
 def linear(x: Array, weight: Array, bias: Array | None = None, relu: bool = False) -> Array:
     """x @ weight.T + bias, then max(·, 0) if ``relu``: x (N, I), weight (O, I), bias (O,).
 
-    All of one dtype. Raises as `matmul`.
+    All of one dtype.
     """
     xp = array_module(x)
+    if xp is np and is_narrow(x.dtype):
+        return _linear_narrow(x, weight, bias, relu)
     if xp is not np and x.shape[1] <= LONG:
         vector = bias if bias is None else xp.ascontiguousarray(bias)
         found = blaslt.product(x, weight.T, None, _precision, vector, relu)
@@ -105,9 +111,14 @@ def linear(x: Array, weight: Array, bias: Array | None = None, relu: bool = Fals
     return xp.maximum(y, y.dtype.type(0), out=y) if relu else y
 
 
+@through_single
+def _linear_narrow(x: Array, weight: Array, bias: Array | None, relu: bool) -> Array:
+    return linear(x, weight, bias, relu)
+
+
 def _matmul_cuda(a: Array, b: Array, out: Array | None) -> Array:
     if a.dtype != b.dtype:
-        common = np.result_type(a.dtype, b.dtype)
+        common = common_dtype(a.dtype, b.dtype)
         a, b = a.astype(common, copy=False), b.astype(common, copy=False)
     if min(a.ndim, b.ndim) >= 2 and (out is None or out.dtype == a.dtype):
         found = blaslt.product(a, b, out, _precision)
@@ -122,19 +133,24 @@ def _matmul_cuda(a: Array, b: Array, out: Array | None) -> Array:
         ) from error
 
 
+def _matmul_narrow(a: Array, b: Array, out: Array | None) -> Array:
+    """`_matmul_cpu` of 16-bit numbers: NumPy has no product for bfloat16, and a slow one else."""
+    dtype = common_dtype(a.dtype, b.dtype)
+    if not is_narrow(dtype):
+        return _matmul_cpu(a.astype(dtype, copy=False), b.astype(dtype, copy=False), out)
+    product = _matmul_cpu(a.astype(np.float32), b.astype(np.float32), None)
+    if out is None:
+        return product.astype(dtype)
+    out[...] = product
+    return out
+
+
 def _matmul_cpu(a: Array, b: Array, out: Array | None) -> Array:
     """A large product is split by rows or columns over our own threads.
 
     BLAS would use its own, and those go on spinning for a while when they are done, which takes
     the cores from whatever runs next.
     """
-    if a.dtype.itemsize == 2 or b.dtype.itemsize == 2:  # NumPy has no product for them
-        dtype = np.result_type(a.dtype, b.dtype) if out is None else out.dtype
-        y = matmul(a.astype(np.float32), b.astype(np.float32))
-        if out is None:
-            return y.astype(dtype, copy=False)
-        out[...] = y
-        return out
     if is_working() or a.ndim != 2 or b.ndim != 2 or a.size * b.shape[1] < LARGE:
         return np.matmul(a, b, out=out)
     y = np.empty((len(a), b.shape[1]), np.result_type(a, b)) if out is None else out

@@ -21,12 +21,13 @@ from .backend import (
     to_device,
     to_numpy,
 )
+from .dtypes import is_float
 from .hints import HintMixin, hinting
 from .ops import random
 from .ops.conv import ConvMixin
 from .ops.conv_block import ConvBlockMixin
 from .ops.dropout import DropoutMixin
-from .ops.elementwise import ElementwiseMixin, is_float, resolve_dtype
+from .ops.elementwise import ElementwiseMixin, resolve_dtype
 from .ops.functions import FunctionMixin
 from .ops.inplace import InplaceMixin
 from .ops.linalg import LinalgMixin

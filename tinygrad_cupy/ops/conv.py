@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..autograd import Op, TensorBase
 from ..backend import Array, Kernel
+from ..dtypes import through_single
 from . import conv_cpu, conv_cuda
 from .conv_kernels import Geometry, Shape, add_windows, padded_images
 from .elementwise import in_one_dtype
@@ -21,9 +22,9 @@ from .windows import Pair, Windows, expect_images, pair
 if TYPE_CHECKING:
     from ..tensor import Tensor
 
-conv_forward = Kernel(cpu=conv_cpu.forward, cuda=conv_cuda.forward)
-conv_input = Kernel(cpu=conv_cpu.input_gradient, cuda=conv_cuda.input_gradient)
-conv_weight = Kernel(cpu=conv_cpu.weight_gradient, cuda=conv_cuda.weight_gradient)
+conv_forward = Kernel(cpu=through_single(conv_cpu.forward), cuda=conv_cuda.forward)
+conv_input = Kernel(cpu=through_single(conv_cpu.input_gradient), cuda=conv_cuda.input_gradient)
+conv_weight = Kernel(cpu=through_single(conv_cpu.weight_gradient), cuda=conv_cuda.weight_gradient)
 
 
 class Conv2d(Op):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..autograd import TensorBase
 from ..backend import Array, Kernel
+from ..dtypes import through_single
 from ..fused import FusedOp
 from . import conv_cpu, conv_cuda
 from .block_kernels import POOL, SHUT
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
     from ..tensor import Tensor
 
 # (x, w, bias, geometry, relu, pool) → (y, code), see `block_kernels`.
-block_forward = Kernel(cpu=conv_cpu.block_forward, cuda=conv_cuda.block_forward)
+block_forward = Kernel(cpu=through_single(conv_cpu.block_forward), cuda=conv_cuda.block_forward)
 # (grad, x, w, y, code, geometry, relu, pool, needs) → gradients by x, w and bias, None where not
 # needed. y is None when there is a code: nothing of it would be read.
-block_backward = Kernel(cpu=conv_cpu.block_backward, cuda=conv_cuda.block_backward)
+block_backward = Kernel(cpu=through_single(conv_cpu.block_backward), cuda=conv_cuda.block_backward)
 
 
 class ConvBlock(FusedOp):

@@ -16,6 +16,7 @@ import numpy as np
 
 from .. import blas
 from ..backend import Array, array_module
+from ..dtypes import is_narrow
 from ..parallel import by_parts, spans, workspace
 from .layout import scratch_last
 from .windows import Pair, Windows
@@ -111,7 +112,8 @@ def conv_weight(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array
     o, c, kh, kw = w_shape
 
     def task(part: slice) -> Array:
-        total = xp.zeros((groups, c * kh * kw, o // groups), x.dtype)
+        dtype = np.float32 if is_narrow(x.dtype) else x.dtype
+        total = xp.zeros((groups, c * kh * kw, o // groups), dtype)
         windows, grad = windows_of(x[part], geometry, out_size), scratch_last(g[part], "grad")
         for chunk in _chunks(windows):
             rows = window_rows(windows[chunk], groups)  # (G, P, K)
@@ -120,7 +122,8 @@ def conv_weight(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array
 
     parts = by_parts(xp, task, x.shape[0])
     matrix = sum(parts[1:], parts[0])  # in a fixed order: the same bits in every run
-    return matrix.reshape(groups, kh, kw, c, o // groups).transpose(0, 4, 3, 1, 2).reshape(w_shape)
+    by_output = matrix.reshape(groups, kh, kw, c, o // groups).transpose(0, 4, 3, 1, 2)
+    return by_output.reshape(w_shape).astype(x.dtype, copy=False)
 
 
 def images_at_once(x: Array, kernel: Pair, out_size: Shape) -> int:
@@ -225,11 +228,10 @@ def add_windows(rows: Array, windows: Windows, dx: Array) -> None:
     """col2im: dx (n, H, W, C) = the sum over taps of rows (n, OH, OW, G, KH, KW, C/G)."""
     n, oh, ow, groups, kh, kw, c = rows.shape
     size = dx.shape[1:3]
-    target = dx
-    if windows.padding != (0, 0):
-        target = _empty(
-            array_module(dx), "input", (n, *windows.padded_size(size), dx.shape[3]), dx.dtype
-        )
+    target, dtype = dx, np.float32 if is_narrow(dx.dtype) else dx.dtype
+    if windows.padding != (0, 0) or dtype != dx.dtype:
+        shape = (n, *windows.padded_size(size), dx.shape[3])
+        target = _empty(array_module(dx), "input", shape, dtype)
     target[...] = 0
     by_tap = rows.reshape(n, oh, ow, groups, kh * kw, c)
     split = target.reshape(*target.shape[:3], groups, c)

@@ -1,7 +1,8 @@
 """Operations applied element by element: arithmetic, functions, activations, comparisons.
 
 Binary operations broadcast as NumPy's do. A Python or NumPy scalar takes the tensor's dtype; only
-a float meeting an integer tensor turns it into float32.
+a float meeting an integer tensor turns it into float32. With float16 and bfloat16 tensors, sums,
+products and powers by a scalar are computed in float32 and rounded once.
 """
 
 from __future__ import annotations
@@ -10,20 +11,25 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import ml_dtypes
 import numpy as np
 
 from ..autograd import Op, TensorBase
 from ..backend import Array, array_module, device_of, plain_array
+from ..dtypes import (
+    choose,
+    common_dtype,
+    expect_fitting,
+    is_float,
+    is_narrow,
+    narrow_scalar,
+    quietly,
+    rounded_once,
+)
 from ..mode import mode
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
-
-
-def is_float(dtype: Any) -> bool:
-    """Whether ``dtype`` is a floating-point type; bfloat16, which NumPy calls void-like, is one."""
-    known: np.dtype[Any] = dtype if isinstance(dtype, np.dtype) else np.dtype(dtype)
-    return known.kind == "f" or known.name == "bfloat16"
 
 
 def as_float(x: TensorBase) -> Tensor:
@@ -37,15 +43,26 @@ def in_one_dtype(*tensors: Tensor) -> tuple[Tensor, ...]:
     dtypes = [t.data.dtype for t in tensors]
     if len(set(dtypes)) == 1:
         return tensors
-    dtype = np.result_type(*dtypes)
+    dtype = common_dtype(*dtypes)
     return tuple([t.astype(dtype) for t in tensors])
 
 
 def in_single(x: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
-    """``compute(x)``, in float32 and cast back where x has two bytes: its sums would overflow."""
-    if x.data.dtype.itemsize > 2:
+    """``compute(x)``, in float32 and cast back where x is of float16 or bfloat16.
+
+    What is computed on the way would overflow there, and be rounded at every step.
+    """
+    if not is_narrow(x.data.dtype):
         return compute(x)
     return compute(x.astype(np.float32)).astype(x.data.dtype)
+
+
+def single(x: Tensor) -> Tensor:
+    """``x``, in float32 where it has 16 bits: a rule of several steps is rounded at its end."""
+    return x.astype(np.float32) if is_narrow(x.data.dtype) else x
+
+
+NUMBERS = (bool, int, float, np.float32)  # what an operation takes beside a tensor
 
 
 # --- arithmetic ---------------------------------------------------------------------------------
@@ -55,7 +72,7 @@ class Add(Op):
     broadcasts = True
 
     def forward(self, a: Array, b: Array) -> Array:
-        return self.xp.add(a, b)
+        return rounded_once(self.xp.add, a, b)
 
     def backward(self, grad: Tensor) -> tuple[Tensor, Tensor]:
         return grad, grad
@@ -65,7 +82,7 @@ class Sub(Op):
     broadcasts = True
 
     def forward(self, a: Array, b: Array) -> Array:
-        return self.xp.subtract(a, b)
+        return rounded_once(self.xp.subtract, a, b)
 
     def backward(self, grad: Tensor) -> tuple[Tensor, Tensor | None]:
         return grad, -grad if self.needs[1] else None
@@ -77,10 +94,15 @@ class Mul(Op):
     read_for = (1, 0)
 
     def forward(self, a: Array, b: Array) -> Array:
-        return self.xp.multiply(a, b)
+        return rounded_once(self.xp.multiply, a, b)
 
     def backward(self, grad: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        if grad.data.dtype.itemsize == 2 and self._stretched(grad.data.shape):
+            grad = single(grad)  # rounded when it has been summed, not before
         return grad * b if self.needs[0] else None, grad * a if self.needs[1] else None
+
+    def _stretched(self, shape: tuple[int, ...]) -> bool:
+        return any(known is not None and known[0] != shape for known in self.inputs)
 
 
 class Div(Op):
@@ -89,11 +111,11 @@ class Div(Op):
     read_for = (1, None)
 
     def forward(self, a: Array, b: Array) -> Array:
-        return self.xp.true_divide(a, b)
+        return rounded_once(self.xp.true_divide, a, b)
 
-    def backward(self, grad: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor | None]:
-        over_b = grad / b
-        return over_b, -(over_b * (a / b)) if self.needs[1] else None
+    def backward(self, grad: Tensor, a: Any, b: Any) -> tuple[Tensor, Tensor | None]:
+        over_b = single(grad) / b
+        return over_b, -(over_b * (a / single(b))) if self.needs[1] else None
 
 
 class Pow(Op):
@@ -104,29 +126,36 @@ class Pow(Op):
     read_for = (None, None, 1)
 
     def forward(self, a: Array, b: Array) -> Array:
-        if type(b) in (int, float) and b in (1, 2):  # exact on every device; CUDA's pow is not
+        if type(b) in (int, float, np.float32) and b in (1, 2):  # exact; CUDA's pow is not
             return a * a if b == 2 else a.copy()
+        if type(b) is np.float32 or type(a) is np.float32:
+            return rounded_once(self.xp.power, a, b)
         return a**b  # NumPy takes roots faster through the operator than by power()
 
     def backward(
         self, grad: Tensor, a: Any, b: Any, y: Tensor
     ) -> tuple[Tensor | None, Tensor | None]:
+        grad = single(grad)
+        a, b = (v if isinstance(v, NUMBERS) else single(v) for v in (a, b))
         return (
             self._by_base(grad, a, b) if self.needs[0] else None,
             self._by_exponent(grad, a, b, y) if self.needs[1] else None,
         )
 
     def _by_base(self, grad: Tensor, a: Any, b: Any) -> Any:
-        if isinstance(b, bool | int | float):
-            return grad * (b * a ** (b - 1)) if b != 0 else grad * 0
-        flat = (b == 0).data  # 0 · 0**-1 would be NaN
+        if isinstance(b, NUMBERS):
+            if b == 0:
+                return grad.where(self.xp.zeros((), bool), 0)  # a product would make NaN of ∞
+            return grad * (b * a ** (b - 1))
+        # Only there is b · a**(b - 1) of the form 0 · ∞; elsewhere b = 0 has a slope by b.
+        flat = (b == 0).data & (a == 0).data
         exponent = b.where(~flat, 1)
         return (grad * exponent * a ** (exponent - 1)).where(~flat, 0)
 
     def _by_exponent(self, grad: Tensor, a: Any, b: Tensor, y: Tensor) -> Any:
-        if isinstance(a, bool | int | float):
+        if isinstance(a, NUMBERS):
             if a == 0:
-                return grad * 0
+                return (grad * -math.inf).where(~(b >= 0).data, 0)
             return grad * y * (math.log(a) if a > 0 else math.nan)
         flat = (a == 0).data & (b >= 0).data
         return (grad * y * a.where(~flat, 1).log()).where(~flat, 0)
@@ -141,7 +170,7 @@ class Where(Op):
         self.condition = condition
 
     def forward(self, a: Array, b: Array) -> Array:
-        return self.xp.where(self.condition, a, b)
+        return choose(self.condition, a, b)
 
     def backward(self, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
         keep = self.condition
@@ -152,39 +181,57 @@ class Where(Op):
 
 
 class Maximum(Op):
-    """The larger of a and b; where they are equal, each gets half of the gradient."""
+    """The larger of a and b; where they are equal, each gets half of the gradient.
+
+    Where one of them is NaN, so is the result, and both get the gradient, as in PyTorch.
+    """
 
     broadcasts = True
 
     def forward(self, a: Array, b: Array) -> Array:
-        # The share of a, one byte an element: 2 where a is larger, 1 at a tie, 0 where b is.
-        self.share = (a > b).astype(np.int8) + (a >= b)
-        return self.xp.maximum(a, b)
+        self.order = quietly(_order, a, b)
+        return quietly(self.xp.maximum, a, b)
 
     def backward(self, grad: Tensor) -> tuple[Tensor, Tensor]:
-        half = (grad * 0.5).where(self.share == 1, 0)  # a product would make NaN of an infinity
-        return grad.where(self.share == 2, half), grad.where(self.share == 0, half)
+        half = (grad * 0.5).where(self.order == EQUAL, 0)  # a product would make NaN of ∞
+        return grad.where(self.order % 2 == 0, half), grad.where(self.order < ABOVE, half)
 
 
 class Minimum(Maximum):
     """The smaller of a and b; where they are equal, each gets half of the gradient."""
 
     def forward(self, a: Array, b: Array) -> Array:
-        self.share = (a < b).astype(np.int8) + (a <= b)
-        return self.xp.minimum(a, b)
+        self.order = quietly(_order, a, b)
+        return quietly(self.xp.minimum, a, b)
+
+    def backward(self, grad: Tensor) -> tuple[Tensor, Tensor]:
+        above, below = super().backward(grad)
+        return below, above
+
+
+ABOVE, EQUAL = 2, 3
+
+
+def _order(a: Array, b: Array) -> Array:
+    """How a lies to b, one byte an element: 1 below, 2 above, 3 equal, 0 where one is NaN."""
+    return (a <= b).astype(np.int8) + (a >= b) * np.int8(ABOVE)
 
 
 class Clip(Op):
-    """x limited to [low, high]; the gradient passes where low ≤ x ≤ high."""
+    """x limited to [low, high]; the gradient passes but where x lies outside."""
 
-    def __init__(self, low: float | None, high: float | None) -> None:
+    def __init__(self, low: Any, high: Any) -> None:
         self.low, self.high = low, high
 
     def forward(self, x: Array) -> Array:
-        low = -math.inf if self.low is None else self.low
-        high = math.inf if self.high is None else self.high
-        self.inside = (x >= low) & (x <= high)
-        return self.xp.clip(x, self.low, self.high)
+        xp = self.xp
+        if is_narrow(x.dtype):  # NumPy's clip widens bfloat16
+            y = x if self.low is None else quietly(xp.maximum, x, self.low)
+            y = y if self.high is None else quietly(xp.minimum, y, self.high)
+        else:
+            y = xp.clip(x, self.low, self.high)
+        self.inside = (y == x) | (x != x)
+        return y
 
     def backward(self, grad: Tensor) -> Tensor:
         return grad.where(self.inside, 0)
@@ -212,7 +259,25 @@ class Compare(Op):
         self.name = name
 
     def forward(self, a: Array, b: Array) -> Array:
-        return getattr(self.xp, self.name)(a, b)
+        return quietly(getattr(self.xp, self.name), a, b)
+
+
+ROUNDED = (Add, Sub, Mul, Div, Pow)  # what computes; the others only choose and compare
+
+
+def _beside_scalar(x: Tensor, scalar: Any, op: Any, name: str) -> tuple[Tensor, Any]:
+    """``x``, of integers, booleans or 16-bit floats, and a Python scalar as ``op`` takes them."""
+    dtype = x.data.dtype
+    if is_float(dtype):
+        return x, np.float32(scalar) if op in ROUNDED else narrow_scalar(scalar, dtype)
+    if isinstance(scalar, float) or op is Div:
+        return as_float(x), scalar
+    if op is Pow and scalar < 0:
+        raise ValueError(
+            f"[{name}] expected an exponent ≥ 0 for a tensor of dtype {dtype}, got {scalar}"
+        )
+    expect_fitting(scalar, dtype, name)
+    return x, scalar
 
 
 # --- the methods --------------------------------------------------------------------------------
@@ -234,6 +299,8 @@ class ElementwiseMixin(TensorBase):
             other = other.item()
         if isinstance(other, bool | int | float):
             return other
+        if isinstance(other, np.floating):  # longdouble, which no Python number can hold
+            return float(other)
         if hasattr(other, "__array_interface__") or hasattr(other, "__cuda_array_interface__"):
             array = plain_array(other)
             if array.dtype.kind not in "biuf" and not is_float(array.dtype):
@@ -242,19 +309,20 @@ class ElementwiseMixin(TensorBase):
             return self._wrap(array.copy() if kept else array)
         return NotImplemented
 
-    def _binary(self, op: Any, other: Any, swapped: bool = False) -> Any:
+    def _binary(self, op: Any, other: Any, swapped: bool = False, name: str = "") -> Any:
         other = self._operand(other, kept=bool(getattr(op, "saves", ())))
         if other is NotImplemented:
             return NotImplemented
         mine: Any = self
-        if isinstance(other, float) or op is Div:
-            mine = as_float(self)
-        if isinstance(other, TensorBase) and op is Div:
-            other = as_float(other)
+        if isinstance(other, TensorBase):
+            if op is Div:
+                mine, other = as_float(self), as_float(other)
+        elif self.data.dtype.kind != "f" or self.data.dtype.itemsize == 2:
+            mine, other = _beside_scalar(mine, other, op, name or op.__name__)
         return op()(other, mine) if swapped else op()(mine, other)
 
     def _method(self, name: str, op: Any, other: Any) -> Tensor:
-        result = self._binary(op, other)
+        result = self._binary(op, other, name=name)
         if result is NotImplemented:
             raise TypeError(
                 f"[{name}] expected a tensor, an array or a number, got {type(other).__name__}"
@@ -265,6 +333,8 @@ class ElementwiseMixin(TensorBase):
         other = self._operand(other)
         if other is NotImplemented:
             return NotImplemented
+        if not isinstance(other, TensorBase) and is_narrow(self.data.dtype):
+            other = narrow_scalar(other, self.data.dtype)
         return Compare(name)(self, other)
 
     def __add__(self, other: Any) -> Tensor:
@@ -323,7 +393,11 @@ class ElementwiseMixin(TensorBase):
     __hash__ = object.__hash__  # identity: == gives a tensor
 
     def where(self, condition: Any, other: Any) -> Tensor:
-        """Elements of self where ``condition`` holds, of ``other`` elsewhere; all broadcast."""
+        """Elements of self where ``condition`` holds, of ``other`` elsewhere; all broadcast.
+
+        What is not chosen gets a gradient of 0, which a slope of ∞ in front turns into NaN, as in
+        PyTorch: put a harmless value there first, ``x.where(x > 0, 1).sqrt().where(x > 0, 0)``.
+        """
         mask = _mask(condition, self, other)
         return self._method("where", lambda: Where(mask).watch(condition), other)
 
@@ -339,9 +413,9 @@ class ElementwiseMixin(TensorBase):
         """Elements limited to [low, high]; None leaves that side open."""
         if low is None and high is None:
             raise ValueError("[clip] expected a lower or an upper limit, got neither")
-        limits = [v.item() if isinstance(v, np.generic) else v for v in (low, high)]
+        limits: list[Any] = [v.item() if isinstance(v, np.generic) else v for v in (low, high)]
         x: Any = as_float(self) if any(isinstance(v, float) for v in limits) else self
-        return Clip(*limits)(x)
+        return Clip(*_limits(limits[0], limits[1], x.data.dtype))(x)
 
     def astype(self, dtype: Any) -> Tensor:
         """A copy in another dtype (itself when it has it already); gradients are cast back.
@@ -354,17 +428,27 @@ class ElementwiseMixin(TensorBase):
         return Cast(wanted)(self if is_float(wanted) else self._wrap(self.data))
 
 
+def _limits(low: Any, high: Any, dtype: Any) -> tuple[Any, Any]:
+    """The limits of a `Clip` as ``dtype`` holds them."""
+    if is_narrow(dtype):
+        return (
+            None if low is None else narrow_scalar(low, dtype),
+            None if high is None else narrow_scalar(high, dtype),
+        )
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype)
+        low = None if low is None or low <= info.min else low
+        high = None if high is None or high >= info.max else high
+        for limit in (low, high):
+            expect_fitting(0 if limit is None else limit, dtype, "clip")
+    return low, high
+
+
 def resolve_dtype(dtype: Any) -> np.dtype[Any]:
-    """A dtype from a name or type; "bfloat16" needs ml_dtypes."""
+    """A dtype from a name or type."""
     if isinstance(dtype, np.dtype):
         return dtype
-    if dtype == "bfloat16":
-        try:
-            import ml_dtypes
-        except ImportError as error:
-            raise RuntimeError("[dtype] bfloat16 needs ml_dtypes: pip install ml_dtypes") from error
-        dtype = ml_dtypes.bfloat16
-    resolved: np.dtype[Any] = np.dtype(dtype)
+    resolved: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
     return resolved
 
 

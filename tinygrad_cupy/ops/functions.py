@@ -5,13 +5,18 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..autograd import Op, TensorBase
 from ..backend import Array, special_functions
 from . import relu_kernels
-from .elementwise import as_float
+from .elementwise import as_float, in_single, where
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
+
+
+FAR = 1e3  # beyond ±FAR the functions here are as at ±∞, in every dtype
 
 
 # --- functions ----------------------------------------------------------------------------------
@@ -104,6 +109,7 @@ class Erf(Op):
         return special_functions(x).erf(x)
 
     def backward(self, grad: Tensor, x: Tensor) -> Tensor:
+        x = x.clip(-FAR, FAR)  # at ±∞ the next derivative would be ∞ · 0
         return grad * (-(x * x)).exp() * (2 / math.sqrt(math.pi))
 
 
@@ -136,10 +142,43 @@ class Softplus(Op):
     saves = ("x",)
 
     def forward(self, x: Array) -> Array:
-        return self.xp.logaddexp(x, x.dtype.type(0))
+        with np.errstate(invalid="ignore"):  # NumPy warns of NaN, here alone
+            return self.xp.logaddexp(x, x.dtype.type(0))
 
     def backward(self, grad: Tensor, x: Tensor) -> Tensor:
         return grad * x.sigmoid()
+
+
+class Silu(Op):
+    """x · sigmoid(x): 0 at -∞, with all derivatives."""
+
+    saves = ("x",)
+
+    def forward(self, x: Array) -> Array:
+        return self.xp.maximum(x, -FAR) * special_functions(x).expit(x)
+
+    def backward(self, grad: Tensor, x: Tensor) -> Tensor:
+        x = x.clip(-FAR, FAR)
+        y = x.sigmoid()
+        return grad * (y * (x * (1 - y) + 1))
+
+
+class Gelu(Op):
+    """x · Φ(x), Φ the normal distribution function: 0 at -∞, with all derivatives."""
+
+    saves = ("x",)
+
+    def forward(self, x: Array) -> Array:
+        y = special_functions(x).erf(x * math.sqrt(0.5))
+        y += 1
+        y *= 0.5
+        y *= self.xp.maximum(x, -FAR)
+        return y
+
+    def backward(self, grad: Tensor, x: Tensor) -> Tensor:
+        x = x.clip(-FAR, FAR)
+        density = (x * x * -0.5).exp() * (1 / math.sqrt(2 * math.pi))
+        return grad * (((x * math.sqrt(0.5)).erf() + 1) * 0.5 + x * density)
 
 
 class Relu(Op):
@@ -167,6 +206,28 @@ class ReluGate(Op):
         return ReluGate(self.y).watch_with(self)(grad)
 
 
+class GeluTanh(Op):
+    """`Gelu` with Φ(x) ≈ (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2."""
+
+    saves = ("x",)
+    scale, cubic = math.sqrt(2 / math.pi), 0.044715
+
+    def forward(self, x: Array) -> Array:
+        near = self.xp.clip(x, -FAR, FAR)
+        y = self.xp.tanh((near + near * near * near * self.cubic) * self.scale)
+        y += 1
+        y *= 0.5
+        y *= self.xp.maximum(x, -FAR)
+        return y
+
+    def backward(self, grad: Tensor, x: Tensor) -> Tensor:
+        x = x.clip(-FAR, FAR)
+        square = x * x
+        y = ((x * square * self.cubic + x) * self.scale).tanh()
+        slope = (square * (3 * self.cubic) + 1) * (self.scale * 0.5)
+        return grad * ((y + 1) * 0.5 + x * (1 - y * y) * slope)
+
+
 # --- the methods --------------------------------------------------------------------------------
 
 
@@ -181,7 +242,7 @@ class FunctionMixin(TensorBase):
 
     def expm1(self) -> Tensor:
         """eˣ - 1, elementwise, exact near 0."""
-        return Expm1()(as_float(self))
+        return in_single(as_float(self), Expm1())
 
     def log(self) -> Tensor:
         """Natural logarithm, elementwise."""
@@ -211,15 +272,15 @@ class FunctionMixin(TensorBase):
 
     def erf(self) -> Tensor:
         """The error function 2/√π ∫₀ˣ exp(-t²) dt, elementwise."""
-        return Erf()(as_float(self))
+        return in_single(as_float(self), Erf())
 
     def tanh(self) -> Tensor:
         """Hyperbolic tangent, elementwise."""
-        return Tanh()(as_float(self))
+        return in_single(as_float(self), Tanh())
 
     def sigmoid(self) -> Tensor:
         """1 / (1 + e⁻ˣ), elementwise."""
-        return Sigmoid()(as_float(self))
+        return in_single(as_float(self), Sigmoid())
 
     def softplus(self) -> Tensor:
         """log(1 + eˣ), elementwise, without overflow."""
@@ -236,23 +297,23 @@ class FunctionMixin(TensorBase):
 
     def elu(self, alpha: float = 1.0) -> Tensor:
         """x where x > 0, else alpha · (eˣ - 1) (Clevert et al. 2016)."""
-        x = as_float(self)
-        negative = x.where(x <= 0, 0)  # exp of a large positive x would overflow
-        return x.where(x > 0, negative.expm1() * alpha)
+
+        def compute(x: Tensor) -> Tensor:
+            positive = x > 0
+            negative = where(positive, 0, x)  # exp of a large positive x would overflow
+            return x.where(positive, negative.expm1() * alpha)
+
+        return in_single(as_float(self), compute)
 
     def silu(self) -> Tensor:
         """x · sigmoid(x) (Elfwing et al. 2018), also called swish."""
-        x = as_float(self)
-        return x * x.sigmoid()
+        return in_single(as_float(self), Silu())
 
     def gelu(self, approximate: str = "none") -> Tensor:
         """x · Φ(x), Φ the normal distribution function (Hendrycks & Gimpel 2016).
 
         ``approximate="tanh"`` takes 0.5 x (1 + tanh(√(2/π) (x + 0.044715 x³))) instead.
         """
-        x = as_float(self)
-        if approximate == "none":
-            return x * ((x * math.sqrt(0.5)).erf() + 1) * 0.5
-        if approximate == "tanh":
-            return x * (((x + x * x * x * 0.044715) * math.sqrt(2 / math.pi)).tanh() + 1) * 0.5
-        raise ValueError(f'[gelu] expected approximate "none" or "tanh", got {approximate!r}')
+        if approximate not in ("none", "tanh"):
+            raise ValueError(f'[gelu] expected approximate "none" or "tanh", got {approximate!r}')
+        return in_single(as_float(self), Gelu() if approximate == "none" else GeluTanh())

@@ -11,7 +11,7 @@ from ..autograd import Op, TensorBase
 from ..backend import Array, is_cuda
 from ..mode import is_grad_enabled
 from . import narrow_cuda, sums_cuda
-from .elementwise import in_one_dtype
+from .elementwise import in_one_dtype, single
 from .functions import ReluGate
 from .shape import Permute
 
@@ -35,6 +35,8 @@ class MatMul(Op):
         return blas.matmul(a, b)
 
     def backward(self, grad: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        if grad.data.dtype.itemsize == 2 and len(grad.shape) > 2:
+            grad = single(grad)  # it may be summed over leading axes, and is rounded after that
         return (
             MatMul()(grad, _swap(b)) if self.needs[0] else None,  # (..., M, K)
             MatMul()(_swap(a), grad) if self.needs[1] else None,  # (..., K, N)

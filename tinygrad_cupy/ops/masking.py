@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import Array, Kernel, array_module
+from ..backend import Array, Kernel
+from ..dtypes import choose
 
 
 def _keep_cpu(values: Array, keep: Array, out: Array | None = None) -> Array:
@@ -22,7 +23,7 @@ def _keep_cpu(values: Array, keep: Array, out: Array | None = None) -> Array:
 
 
 def _keep_cuda(values: Array, keep: Array, out: Array | None = None) -> Array:
-    kept = array_module(values).where(keep, values, values.dtype.type(0))
+    kept = choose(keep, values, values.dtype.type(0))
     if out is None:
         return kept
     out[...] = kept

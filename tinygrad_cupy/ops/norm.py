@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..autograd import TensorBase
 from ..backend import Array, Kernel, is_cuda
+from ..dtypes import common_dtype
 from ..fused import FusedOp
 from . import norm_cuda, norm_kernels
 from .block_kernels import POOL, SHUT
@@ -101,13 +100,20 @@ class NormMixin(TensorBase):
         if pool:
             expect_images("batch_norm", self)
             POOL.output_size("max_pool2d", x.shape[2:])
+        dtypes = {as_float(x).dtype, weight.dtype, bias.dtype}
+        dtype = common_dtype(*dtypes) if len(dtypes) > 1 else dtypes.pop()
         if not training:
             column = (1, -1, *[1] * (len(x.shape) - 2))
-            scale = weight / (running_var + eps).sqrt()
-            centred = x - running_mean.reshape(*column)  # first, or far from zero digits are lost
-            y = centred * scale.reshape(*column) + bias.reshape(*column)
-            y = y.relu() if relu else y
-            return y.max_pool2d(2) if pool else y  # type: ignore[no-any-return]
+
+            def moved_and_scaled(x: Tensor) -> Tensor:
+                mean, var = (t.astype(x.dtype) for t in (running_mean, running_var))
+                scale = weight / (var + eps).sqrt()
+                centred = x - mean.reshape(*column)  # first, or far from zero digits are lost
+                y = centred * scale.reshape(*column) + bias.reshape(*column)
+                y = y.relu() if relu else y
+                return y.max_pool2d(2) if pool else y
+
+            return in_single(x.astype(dtype), moved_and_scaled)
         count = x.data.size // max(x.shape[1], 1)
         if count < 2:
             raise ValueError(
@@ -126,8 +132,6 @@ class NormMixin(TensorBase):
                 op.watch(y)  # backward reads it
             return y
 
-        dtypes = {as_float(x).dtype, weight.dtype, bias.dtype}
-        dtype = np.result_type(*dtypes) if len(dtypes) > 1 else dtypes.pop()
         y = in_single(x.astype(dtype), normalized)
         for tensor in moved:
             tensor.bump_version()

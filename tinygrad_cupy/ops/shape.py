@@ -19,9 +19,10 @@ from ..backend import (
     plain_array,
     to_device,
 )
+from ..dtypes import is_float
 from ..hints import name_ours
 from ..mode import mode
-from .elementwise import in_one_dtype, is_float
+from .elementwise import in_one_dtype
 from .reduce import Axis, normalize_axis
 
 if TYPE_CHECKING:

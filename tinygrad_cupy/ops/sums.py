@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from ..backend import Array, Elementwise, Kernel, Reduction, array_module
+from ..dtypes import is_float
 from . import sums_cuda
-from .elementwise import is_float
 
 Axes = tuple[int, ...]
 
