@@ -279,17 +279,8 @@ def test_prepared_kernels_run(tmp_path: Path) -> None:
             file.kernel("fill", ("VALUE=wrong",))
 
 
-def test_bfloat16_without_ml_dtypes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
-    with pytest.raises(RuntimeError) as raised:
-        tg.Tensor([1.0]).astype("bfloat16")
-    assert str(raised.value) == "[dtype] bfloat16 needs ml_dtypes: pip install ml_dtypes"
-
-
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_narrow_types_store_and_convert(dtype: str, device: str) -> None:
-    if dtype == "bfloat16":
-        pytest.importorskip("ml_dtypes", reason="needs ml_dtypes: pip install ml_dtypes")
     x = tg.Tensor([1.0, 2.5], requires_grad=True)
     narrow = x.astype(dtype)
     assert narrow.dtype.name == dtype

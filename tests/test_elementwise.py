@@ -86,6 +86,50 @@ def test_powers_of_zero() -> None:
     assert tg.grad(0**x, x).item() == 0.0
 
 
+def second_derivatives(a: Tensor, b: Tensor) -> list[list[float]]:
+    """∂²y/∂a², ∂²y/∂a∂b, ∂²y/∂b∂a and ∂²y/∂b² of y = aᵇ."""
+    by_a, by_b = tg.grad((a**b).sum(), [a, b], create_graph=True)
+    found = [tg.grad(first.sum(), [a, b], retain_graph=True) for first in (by_a, by_b)]
+    return [x.tolist() for pair in found for x in pair]
+
+
+def test_second_derivatives_of_powers() -> None:
+    a = [2.0, 2.0, 2.0, 0.5, 0.5, 3.0, 1.0]
+    b = [0.0, 1.0, 2.0, 0.0, -1.0, 0.5, 0.0]
+    found = second_derivatives(leaf(*a), leaf(*b))
+    x, n = np.array(a), np.array(b)
+    mixed = x ** (n - 1) * (1 + n * np.log(x))
+    expected = [n * (n - 1) * x ** (n - 2), mixed, mixed, x**n * np.log(x) ** 2]
+    np.testing.assert_allclose(found, expected, rtol=1e-14)
+    assert found[1][0] == found[2][0] == 0.5
+
+
+def test_second_derivatives_of_powers_of_zero() -> None:
+    """The limits for exponents above 1; at 0 ** 0 it is the constant 1 that is differentiated."""
+    found = second_derivatives(leaf(0.0, 0.0, 0.0, 0.0), leaf(2.0, 3.0, 2.5, 0.0))
+    assert found == [[2.0, 0.0, 0.0, 0.0], [0.0] * 4, [0.0] * 4, [0.0] * 4]
+    for exponent, slope, second in ((0, 0, 0), (1, 1, 0), (2, 0, 2), (3, 0, 0)):
+        for b in (exponent, float(exponent), Tensor([float(exponent)], dtype="float64")):
+            x = leaf(0.0)
+            first = tg.grad((x**b).sum(), x, create_graph=True)
+            assert first.tolist() == [slope]
+            if first.requires_grad:  # not that of x**0
+                assert tg.grad(first.sum(), x).tolist() == [second]
+
+
+def test_second_derivatives_of_negative_bases() -> None:
+    a = leaf(-2.0, -2.0, -0.5, -3.0)
+    b = Tensor([3.0, 2.0, -1.0, 0.0], dtype="float64")
+    first = tg.grad((a**b).sum(), a, create_graph=True)
+    np.testing.assert_allclose(first.numpy(), [12.0, -4.0, -4.0, 0.0])
+    np.testing.assert_allclose(tg.grad(first.sum(), a).numpy(), [-12.0, 2.0, -16.0, 0.0])
+
+
+def test_powers_of_the_number_zero() -> None:
+    b = leaf(2.0, 0.5, 0.0)
+    assert tg.grad((0.0**b).sum(), b).tolist() == [0.0, 0.0, 0.0]
+
+
 def test_negative_bases() -> None:
     a = leaf(-2.0)
     assert (a**3).item() == -8.0

@@ -23,9 +23,9 @@ from ..backend import (
     plain_array,
     to_device,
 )
+from ..dtypes import is_float
 from ..mode import mode
 from ..tracing import active, use
-from .elementwise import is_float
 from .shape import array_key, index_error
 
 if TYPE_CHECKING:
