@@ -3,7 +3,7 @@
 //
 // Macros: CHANNELS OUTPUTS KH KW SH SW PADH PADW DH DW as in conv_tiles.cu; RELU BIAS POOL for
 // few_forward; OV (output channels of a thread) and GRAD for few_weight, which stands in its place
-// where OV is given. GRAD: 0 the gradient of y as it is, 1 where y > 0, 2 of a 2 x 2 max-pool, to
+// where OV is given. GRAD: 0 the gradient of y as it is, 1 but where y <= 0, 2 a 2 x 2 max-pool, to
 // be put where `code` says.
 
 typedef unsigned int u32;
