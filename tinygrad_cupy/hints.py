@@ -78,6 +78,9 @@ _OPERATORS = {
 }
 
 
+_COMPARISONS = {np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal}
+
+
 class Elsewhere:
     """A name that is not ours: reading it raises ``AttributeError`` with what is."""
 
@@ -165,6 +168,8 @@ class HintMixin(TensorBase):
             first, second = inputs
             if isinstance(first, TensorBase):
                 return getattr(first, names[0])(second)
+            if ufunc in _COMPARISONS and not np.ndim(first):
+                first = first[()]  # NumPy made an array of a scalar that was compared
             return getattr(second, names[1])(first)
         raise _no_array(ufunc.__name__)
 
