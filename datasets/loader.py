@@ -87,7 +87,7 @@ class DataLoader:
         self.seed = seed
         self._iterations = 0
         self._images = backend.to_device(np.ascontiguousarray(dataset.images), self.device)
-        self._labels = backend.to_device(dataset.labels, self.device)
+        self._labels = backend.to_device(np.ascontiguousarray(dataset.labels), self.device)
 
     def __len__(self) -> int:
         """The number of batches."""

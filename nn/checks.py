@@ -12,6 +12,7 @@ from typing import TypeGuard
 
 import numpy as np
 
+from tinygrad_cupy.ops.windows import MOST
 from tinygrad_cupy.tensor import Tensor
 
 Pair = int | tuple[int, int]
@@ -23,23 +24,33 @@ def name_of(owner: object) -> str:
 
 
 def integer(owner: object, argument: str, value: object, least: int = 1) -> int:
-    """`value` as an int of at least `least`, or a ValueError that names owner and argument."""
+    """`value` as an int from `least` to MOST, or a ValueError that names owner and argument."""
     if not _is_whole(value) or value < least:
         raise ValueError(
             f"[{name_of(owner)}] {argument} must be an integer of at least {least}, got {value!r}"
         )
+    _expect_at_most(owner, argument, value, int(value))
     return int(value)
 
 
 def pair(owner: object, argument: str, value: object, least: int = 1) -> tuple[int, int]:
-    """One integer, or two for (height, width), as a pair of ints of at least `least`."""
+    """One integer, or two for (height, width), as a pair of ints from `least` to MOST."""
     both = value if isinstance(value, tuple | list) else (value, value)
     if len(both) != 2 or not all(_is_whole(one) and one >= least for one in both):
         raise ValueError(
             f"[{name_of(owner)}] {argument} must be an integer of at least {least} or a pair of "
             f"them (height, width), got {value!r}"
         )
+    _expect_at_most(owner, argument, value, *both)
     return int(both[0]), int(both[1])
+
+
+def _expect_at_most(owner: object, argument: str, value: object, *numbers: int) -> None:
+    if max(numbers) > MOST:
+        raise ValueError(
+            f"[{name_of(owner)}] {argument} must be at most {MOST}, the largest size that is "
+            f"computed with, got {value!r}"
+        )
 
 
 def number(

@@ -12,6 +12,7 @@ from typing import Any
 from tinygrad_cupy import backend
 from tinygrad_cupy.ops import random
 
+from . import checks
 from .module import Parameter
 
 
@@ -44,12 +45,16 @@ def kaiming_uniform(
 
 
 def weight_and_bias(
-    weight_shape: tuple[int, ...], outputs: int, bias: bool
+    owner: object, weight_shape: tuple[int, ...], outputs: int, bias: bool
 ) -> tuple[Parameter, Parameter | None]:
     """Weight and bias (or None) of a Linear or a convolution, as PyTorch starts them.
 
+    MemoryError that names the layer where the weight is larger than all memory.
+
     Both are drawn from U(-b, b), b = 1 / sqrt(fan_in): see `reset_parameters` of torch.nn.Linear.
     """
+    name, device = checks.name_of(owner), backend.default_device()
+    backend.expect_memory(name, weight_shape, 4, device != "cpu")
     weight = Parameter(kaiming_uniform(weight_shape))
     if not bias:
         return weight, None

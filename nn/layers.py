@@ -28,7 +28,7 @@ class Linear(Module):
         self.in_features = checks.integer(self, "in_features", in_features)
         self.out_features = checks.integer(self, "out_features", out_features)
         shape = (self.out_features, self.in_features)
-        self.weight, self.bias = init.weight_and_bias(shape, self.out_features, bias)
+        self.weight, self.bias = init.weight_and_bias(self, shape, self.out_features, bias)
 
     def forward(self, x: Tensor, relu: bool = False) -> Tensor:
         checks.input_size(self, x, -1, self.in_features, "input features")
@@ -70,7 +70,7 @@ class Conv2d(Module):
         self.groups = checks.integer(self, "groups", groups)
         checks.groups_divide(self, self.groups, self.in_channels, self.out_channels)
         shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
-        self.weight, self.bias = init.weight_and_bias(shape, self.out_channels, bias)
+        self.weight, self.bias = init.weight_and_bias(self, shape, self.out_channels, bias)
 
     def forward(self, x: Tensor, relu: bool = False, pool: bool = False) -> Tensor:
         checks.input_axes(self, x, "N, C, H, W")
@@ -128,7 +128,7 @@ class ConvTranspose2d(Module):
         self.groups = checks.integer(self, "groups", groups)
         checks.groups_divide(self, self.groups, self.in_channels, self.out_channels)
         shape = (self.in_channels, self.out_channels // self.groups, *self.kernel_size)
-        self.weight, self.bias = init.weight_and_bias(shape, self.out_channels, bias)
+        self.weight, self.bias = init.weight_and_bias(self, shape, self.out_channels, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         checks.input_axes(self, x, "N, C, H, W")

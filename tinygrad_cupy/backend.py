@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib.util
+import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,6 +23,7 @@ from .cubins import cubin
 from .install import how_to_install
 from .tracing import refuse_read, refuse_upload
 
+MOST_BYTES = 1 << 47  # of an array: what addresses are made for
 Array = Any  # numpy.ndarray or cupy.ndarray: CuPy carries no types
 
 
@@ -172,6 +174,35 @@ def may_share_memory(a: Array, b: Array) -> bool:
     return np.may_share_memory(a, b)
 
 
+def strides_of(array: Array) -> tuple[int, ...]:
+    """The strides of ``array`` in bytes, 0 for an axis of one element.
+
+    What NumPy and CuPy call the stride of such an axis may be any number, so no address, no layout
+    and no size may be derived from it. Whoever reads strides reads them here.
+    """
+    shape, strides = array.shape, array.strides
+    if 1 not in shape:
+        return strides  # type: ignore[no-any-return]
+    return tuple([0 if n == 1 else s for n, s in zip(shape, strides, strict=True)])
+
+
+def one_stride(shape: tuple[int, ...], strides: tuple[int, ...]) -> int | None:
+    """The stride that counts through axes of this shape and `strides_of` in C order, if one does.
+
+    0 where they have one element together.
+    """
+    step, count = 0, 1  # of the axes from the last one on
+    for n, stride in zip(reversed(shape), reversed(strides), strict=True):
+        if n == 1:
+            continue
+        if count == 1:
+            step = stride
+        elif stride != step * count:
+            return None
+        count *= n
+    return step
+
+
 def to_device(array: Array, device: str) -> Array:
     """``array`` itself when it is on ``device`` already, else a copy there."""
     device = normalize_device(device)
@@ -209,6 +240,38 @@ def full(shape: tuple[int, ...], value: Any, dtype: Any, device: str) -> Array:
     cupy = import_cupy()
     with cupy.cuda.Device(int(device.removeprefix("cuda:"))):
         return cupy.full(shape, value, dtype)
+
+
+@functools.cache
+def memory_size() -> int:
+    """Bytes of memory that a CPU array can have at most: all of the machine's, swap included."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        sizes = {
+            name: int(rest.split()[0]) << 10 for name, _, rest in (x.partition(":") for x in lines)
+        }
+        swap = sizes["SwapTotal"]
+        most = sizes["MemTotal"] + swap
+    except (OSError, LookupError, ValueError):  # no Linux
+        return MOST_BYTES
+    try:  # of a container
+        return min(most, int(Path("/sys/fs/cgroup/memory.max").read_text()) + swap)
+    except (OSError, ValueError):  # none, or "max"
+        return most
+
+
+def expect_memory(op: str, shape: tuple[int, ...], itemsize: int, on_gpu: bool = False) -> None:
+    """Raise ``MemoryError`` naming ``op`` where no memory holds an array of this shape.
+
+    A GPU's own allocator knows what it has; here it is only kept from what overflows.
+    """
+    size = math.prod(shape) * itemsize
+    most = MOST_BYTES if on_gpu else memory_size()
+    if size > most:
+        raise MemoryError(
+            f"[{op}] expected an array of at most {most} bytes, all the memory there is, got shape "
+            f"{shape} of {size} bytes"
+        )
 
 
 def synchronize() -> None:

@@ -11,7 +11,6 @@ asked for yᵀ = bᵀ aᵀ: its first operand is b, its second a, and its rows a
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 import threading
 import weakref
@@ -19,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .backend import Array, import_cupy
+from .backend import Array, import_cupy, one_stride, strides_of
 
 WORKSPACE = 32 << 20  # bytes that an algorithm may ask for
 ALIGNED = 16  # bytes, the widest load of a kernel; memory that is less aligned has plans of its own
@@ -90,29 +89,19 @@ def _matrix(array: Array, lead: tuple[int, ...]) -> _Matrix | None:
     """How ``array`` lies when it is broadcast to leading axes ``lead``; None: too irregularly."""
     *_, rows, columns = array.shape
     size = array.dtype.itemsize
-    *outer, down, right = (stride // size for stride in array.strides)
+    strides = strides_of(array)
+    *outer, down, right = (stride // size for stride in strides)
     if (columns == 1 or right == 1) and (rows == 1 or down >= columns):
         by_columns, leading = False, columns if rows == 1 else down
     elif (rows == 1 or down == 1) and (columns == 1 or right >= rows):
         by_columns, leading = True, rows if columns == 1 else right
     else:
         return None
-    step = _step(array.shape[:-2], outer, lead)
-    if step is None or any(stride % size for stride in array.strides):
+    missing = len(lead) - len(outer)
+    step = one_stride(lead, (*(0,) * missing, *outer))  # 0 along what is broadcast
+    if step is None or step < 0 or any(stride % size for stride in strides):
         return None
     return _Matrix(rows, columns, by_columns, leading, step)
-
-
-def _step(shape: tuple[int, ...], strides: list[int], lead: tuple[int, ...]) -> int | None:
-    """The one stride that counts through all leading axes, broadcast to ``lead``, if there is."""
-    missing = len(lead) - len(shape)
-    strides = [0] * missing + [0 if n == 1 else s for n, s in zip(shape, strides, strict=True)]
-    axes = [(n, stride) for n, stride in zip(lead, strides, strict=True) if n > 1]
-    for (_, outer), (n, inner) in itertools.pairwise(axes):
-        if outer != n * inner:
-            return None
-    step = axes[-1][1] if axes else 0
-    return step if step >= 0 else None
 
 
 class _Plan:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -14,6 +14,7 @@ from .backend import (
     Array,
     default_device,
     device_of,
+    expect_memory,
     full,
     is_cuda,
     normalize_device,
@@ -293,19 +294,17 @@ class Tensor(
         requires_grad: bool | None = None,
     ) -> Tensor:
         """Every element ``value``. Like all that make tensors, of a subclass it makes one of it."""
-        chosen = _python_dtype(value) if dtype is None else resolve_dtype(dtype)
-        array = full(_shape(shape), value, chosen, device or default_device())
-        return _made(cls, array, requires_grad)
+        return _filled(cls, "full", (shape,), value, dtype, device, requires_grad)
 
     @classmethod
     def zeros(cls, *shape: Any, dtype: Any = "float32", **options: Any) -> Tensor:
         """Every element 0. Options: device, requires_grad."""
-        return cls.full(_shape(*shape), 0, dtype, **options)
+        return _filled(cls, "zeros", shape, 0, dtype, **options)
 
     @classmethod
     def ones(cls, *shape: Any, dtype: Any = "float32", **options: Any) -> Tensor:
         """Every element 1. Options: device, requires_grad."""
-        return cls.full(_shape(*shape), 1, dtype, **options)
+        return _filled(cls, "ones", shape, 1, dtype, **options)
 
     @classmethod
     def arange(
@@ -319,7 +318,12 @@ class Tensor(
     ) -> Tensor:
         """start, start + step, … below stop (NumPy's arange)."""
         start, stop = (0, start) if stop is None else (start, stop)
-        values = np.arange(start, stop, step)
+        try:
+            values = np.arange(start, stop, step)
+        except (ArithmeticError, MemoryError, ValueError) as error:
+            raise ValueError(
+                f"[arange] cannot count from {start} to {stop} by {step}: {error}"
+            ) from error
         chosen = np.float32 if values.dtype.kind == "f" else np.int64
         array = _as_array(values, dtype or chosen, device or default_device())
         return _made(cls, array, requires_grad)
@@ -328,20 +332,26 @@ class Tensor(
     def eye(cls, size: int, dtype: Any = "float32", **options: Any) -> Tensor:
         """The identity matrix (size, size). Options: device, requires_grad."""
         device = options.pop("device", None) or default_device()
+        (size,) = _shape("eye", size)
+        expect_memory("eye", (size, size), 8, device != "cpu")
         return cls(np.eye(size), dtype, device, **options)
 
     @classmethod
     def rand(cls, *shape: Any, dtype: Any = "float32", **options: Any) -> Tensor:
         """Uniform in [0, 1), from stream 0 (`manual_seed`). Options: device, requires_grad."""
         device = options.pop("device", None) or default_device()
-        drawn = random.uniform(_shape(*shape), random.STREAM_WEIGHTS, device)
+        sizes = _shape("rand", *shape)
+        expect_memory("rand", sizes, 8, device != "cpu")  # a word for each
+        drawn = random.uniform(sizes, random.STREAM_WEIGHTS, device)
         return cls(drawn, dtype, **options)
 
     @classmethod
     def randn(cls, *shape: Any, dtype: Any = "float32", **options: Any) -> Tensor:
         """Standard normal, from stream 0 (`manual_seed`). Options: device, requires_grad."""
         device = options.pop("device", None) or default_device()
-        drawn = random.normal(_shape(*shape), random.STREAM_WEIGHTS, device)
+        sizes = _shape("randn", *shape)
+        expect_memory("randn", sizes, 8, device != "cpu")  # a word for each
+        drawn = random.normal(sizes, random.STREAM_WEIGHTS, device)
         return cls(drawn, dtype, **options)
 
 
@@ -362,10 +372,29 @@ class Clone(Op):
         return grad
 
 
-def _shape(*shape: Any) -> tuple[int, ...]:
-    if len(shape) == 1 and not isinstance(shape[0], int | np.integer):
-        shape = tuple(shape[0])
-    return tuple(int(n) for n in shape)
+def _shape(op: str, *shape: Any) -> tuple[int, ...]:
+    """The sizes of axes, given one by one or as a sequence, or ValueError that names ``op``."""
+    one = len(shape) == 1 and isinstance(shape[0], Iterable)
+    sizes = tuple(shape[0]) if one else shape
+    for n in sizes:
+        if not isinstance(n, int | np.integer) or isinstance(n, bool) or n < 0:
+            raise ValueError(f"[{op}] expected a shape of integers ≥ 0, got {sizes}")
+    return tuple([int(n) for n in sizes])
+
+
+def _filled(
+    cls: type[Tensor],
+    op: str,
+    shape: tuple[Any, ...],
+    value: Any,
+    dtype: Any,
+    device: str | None = None,
+    requires_grad: bool | None = None,
+) -> Tensor:
+    sizes, device = _shape(op, *shape), device or default_device()
+    chosen = _python_dtype(value) if dtype is None else resolve_dtype(dtype)
+    expect_memory(op, sizes, chosen.itemsize, device != "cpu")
+    return _made(cls, full(sizes, value, chosen, device), requires_grad)
 
 
 def _made(cls: type[Tensor], array: Array, requires_grad: bool | None) -> Tensor:

@@ -17,7 +17,7 @@ from ..dtypes import through_single
 from . import conv_cpu, conv_cuda
 from .conv_kernels import Geometry, Shape, add_windows, padded_images
 from .elementwise import in_one_dtype
-from .windows import Pair, Windows, expect_images, pair
+from .windows import Pair, Windows, expect_images, pair, whole
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -171,14 +171,15 @@ class ConvMixin(TensorBase):
         bring to H.
         """
         x, weight = _same_dtype("conv_transpose2d", self, weight)
-        if groups < 1 or x.shape[1] != weight.shape[0] or weight.shape[0] % groups:
+        groups = whole(groups, "conv_transpose2d", "groups", 1)
+        if x.shape[1] != weight.shape[0] or weight.shape[0] % groups:
             raise ValueError(
                 f"[conv_transpose2d] expected {weight.shape[0]} input channels, divisible by "
                 f"groups={groups}, for weight {weight.shape}, got {x.shape[1]} (input shape "
                 f"{x.shape})"
             )
         windows = Windows.parse("conv_transpose2d", weight.shape[2:], stride, padding, dilation)
-        extra = pair(output_padding, "[conv_transpose2d] output_padding", 0)
+        extra = pair(output_padding, "conv_transpose2d", "output_padding", 0)
         steps = zip(extra, windows.stride, windows.dilation, strict=True)
         if any(e >= max(s, d) for e, s, d in steps):
             raise ValueError(
@@ -202,7 +203,9 @@ class ConvMixin(TensorBase):
                 f"[conv_transpose2d] padding {windows.padding} leaves nothing of input {x.shape}"
             )
         channels = weight.shape[1] * groups
-        op = ConvInput(Geometry(windows, groups), (x.shape[0], channels, *size))
+        shape = (x.shape[0], channels, *size)
+        windows = windows.fitted("conv_transpose2d", shape, x.data, 0)
+        op = ConvInput(Geometry(windows, groups), shape)
         y = op(x, weight)
         for b in _bias("conv_transpose2d", bias, channels, x):
             y = y + b.reshape(-1, 1, 1)
@@ -217,7 +220,9 @@ class ConvMixin(TensorBase):
     ) -> Tensor:
         """im2col: the windows of self (N, C, H, W) as columns, (N, C · KH · KW, OH · OW)."""
         expect_images("unfold", self)
-        return Unfold(Windows.parse("unfold", kernel_size, stride, padding, dilation))(self)
+        windows = Windows.parse("unfold", kernel_size, stride, padding, dilation)
+        x = self.data
+        return Unfold(windows.fitted("unfold", x.shape, x, x.shape[1] * windows.taps))(self)
 
     def fold(
         self,
@@ -229,14 +234,15 @@ class ConvMixin(TensorBase):
     ) -> Tensor:
         """col2im, the adjoint of `unfold`: (N, C · KH · KW, L) → (N, C, *output_size)."""
         windows = Windows.parse("fold", kernel_size, stride, padding, dilation)
-        size = pair(output_size, "[fold] output_size", 1)
+        size = pair(output_size, "fold", "output_size", 1)
         out = windows.output_size("fold", size)
         shape = self.shape
         if len(shape) != 3 or shape[1] % windows.taps or shape[2] != out[0] * out[1]:
             raise ValueError(
                 f"[fold] expected shape (N, C · {windows.taps}, {out[0] * out[1]}), got {shape}"
             )
-        return Fold(windows, size)(self)
+        images = (shape[0], shape[1] // windows.taps, *size)
+        return Fold(windows.fitted("fold", images, self.data, 0), size)(self)
 
 
 def conv_inputs(
@@ -244,6 +250,7 @@ def conv_inputs(
 ) -> tuple[Geometry, tuple[Tensor, ...]]:
     """Geometry and inputs of `conv2d`, the inputs in one dtype and checked to fit each other."""
     x, weight = _same_dtype("conv2d", x, weight)
+    groups = whole(groups, "conv2d", "groups", 1)
     if x.shape[1] != weight.shape[1] * groups or weight.shape[0] % groups:
         raise ValueError(
             f"[conv2d] expected {weight.shape[1] * groups} input channels and output channels "
@@ -251,6 +258,7 @@ def conv_inputs(
             f"channels (input shape {x.shape})"
         )
     windows = Windows.parse("conv2d", weight.shape[2:], stride, padding, dilation)
+    windows = windows.fitted("conv2d", x.shape, x.data, weight.shape[0])
     return Geometry(windows, groups), (x, weight, *_bias("conv2d", bias, weight.shape[0], x))
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from .. import blas
-from ..backend import Array
+from ..backend import Array, strides_of
 from ..parallel import workspace
 from .conv_kernels import Geometry, Shape
 from .windows import Windows
@@ -66,7 +66,7 @@ class Beside:
         self.wide[:, :, :left] = 0
         self.wide[:, :, left + w :] = 0
         self.images = self.wide[:, :, left : left + w]
-        sn, sh, sw, sc = self.wide.strides
+        sn, sh, sw, sc = strides_of(self.wide)
         self.neighbours = np.lib.stride_tricks.as_strided(
             self.wide[:, :, max(0, columns[0]) :],
             (count, h, width, len(columns), c),

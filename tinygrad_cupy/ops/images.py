@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ctypes
 
-from ..backend import Array
+from ..backend import Array, one_stride, strides_of
 from ..native import plain
 from .layout import seen_last
+
+FLOAT = 4  # bytes
 
 
 class Images(ctypes.Structure):
@@ -22,20 +24,35 @@ class Images(ctypes.Structure):
 
 def images_of(x: Array) -> tuple[Images, Array]:
     """Of x (N, C, …) float32; and the array that must live as long: x, or a contiguous copy."""
-    if not _regular(x):
+    steps = _steps(x)
+    if steps is None:
         x = plain(x)
-    steps = [s // x.itemsize for s in x.strides]
-    by_channel = steps[1] if x.shape[1] > 1 else 1  # of one channel a stride says nothing
-    return Images(x.ctypes.data, steps[0], steps[-1] if x.ndim > 2 else x.shape[1], by_channel), x
+        steps = _steps(x) or (0, 0, 0)
+    return Images(x.ctypes.data, *steps), x
 
 
-def _regular(x: Array) -> bool:
-    """Whether floats lie at multiples of their size, and an image's pixels equally far apart."""
-    inner = range(2, x.ndim - 1)
+def _steps(x: Array) -> tuple[int, int, int] | None:
+    """From image to image, pixel to pixel and channel to channel, in floats.
+
+    None where there are no such steps: floats beside multiples of their size, or an image's pixels
+    not equally far apart.
+    """
+    shape, strides = x.shape, strides_of(x)
+    if not x.size:
+        return 0, 0, 0  # nothing is read
+    by_image, by_channel = strides[:2]
+    by_pixel = one_stride(shape[2:], strides[2:])
+    if by_pixel is None or not x.flags.aligned:
+        return None
+    if by_image % FLOAT or by_pixel % FLOAT or by_channel % FLOAT:
+        return None
+    # Of one channel, or one pixel, the step that makes the image a single run of floats.
+    channels = shape[1]
+    one_pixel = x.size == len(x) * channels
     return (
-        x.flags.aligned
-        and not any(s % x.itemsize for s in x.strides)
-        and all(x.strides[i] == x.strides[i + 1] * x.shape[i + 1] for i in inner)
+        by_image // FLOAT,
+        channels if one_pixel else by_pixel // FLOAT,
+        1 if channels == 1 else by_channel // FLOAT,
     )
 
 

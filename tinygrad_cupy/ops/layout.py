@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from ..backend import Array, import_cupy, is_cuda
+from ..backend import Array, import_cupy, is_cuda, strides_of
 from ..parallel import workspace
 
 ALIGNED = 16  # bytes, the widest load of a kernel
@@ -22,6 +22,12 @@ APART = 512  # bytes, as what the memory pool gives
 def seen_last(x: Array) -> Array:
     """x (N, C, …) as a view (N, …, C)."""
     return x.transpose(0, *range(2, x.ndim), 1)
+
+
+def lies_last(x: Array) -> bool:
+    """Whether the channels of x (N, C, H, W) lie closer together in memory than its pixels do."""
+    _, by_channel, *by_pixel = map(abs, strides_of(x))
+    return 0 < by_channel <= min(filter(None, by_pixel), default=0)
 
 
 def scratch_last(x: Array, name: str) -> Array:

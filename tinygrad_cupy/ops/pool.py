@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..autograd import Op, TensorBase
-from ..backend import Array, Kernel, array_module
+from ..backend import Array, Kernel, array_module, expect_memory, is_cuda
 from . import pool_cuda, pool_kernels
 from .elementwise import as_float, in_single
 from .windows import Pair, Windows, expect_images, pair
@@ -136,7 +136,8 @@ class PoolMixin(TensorBase):
                 f"[{op}] expected padding of at most half the kernel {windows.kernel}, got "
                 f"{windows.padding}"
             )
-        return windows
+        x = self.data
+        return windows.fitted(op, x.shape, x, x.shape[1])
 
     def adaptive_avg_pool2d(self, output_size: int | Pair) -> Tensor:
         """Means over a grid of output_size windows that cover self (N, C, H, W).
@@ -146,11 +147,14 @@ class PoolMixin(TensorBase):
         for each direction, in float64: `set_precision` is for other products.
         """
         expect_images("adaptive_avg_pool2d", self)
-        out = pair(output_size, "[adaptive_avg_pool2d] output_size", 1)
+        out = pair(output_size, "adaptive_avg_pool2d", "output_size", 1)
         x: Any = as_float(self)
         (n, c, h, w), (oh, ow) = x.shape, out
         if h and w and h % oh == 0 and w % ow == 0:
             return x.reshape(n, c, oh, h // oh, ow, w // ow).mean((3, 5))  # type: ignore[no-any-return]
+        on_gpu = is_cuda(x.data)
+        for shape in ((*x.shape[:2], *out), *zip(out, x.shape[2:], strict=True)):
+            expect_memory("adaptive_avg_pool2d", shape, 8, on_gpu)
         rows, columns = (
             x._wrap(_averaging(array_module(x.data), n, o, np.float64))
             for n, o in zip(x.shape[2:], out, strict=True)

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..backend import Array, CudaFile, import_cupy
 from . import pool_kernels
+from .layout import lies_last
 from .sums import FEW
 from .windows import Pair, Windows
 
@@ -28,10 +29,6 @@ _SHAPE = np.dtype([("numbers", np.int32, 13)])
 def _types(dtype: Any) -> tuple[str, ...] | None:
     """The macros of a dtype that the kernels are for, else None."""
     return _TYPES.get(dtype.name)
-
-
-def _channels_last(x: Array) -> bool:
-    return bool(x.strides[1] <= x.strides[3])
 
 
 def _contiguous(x: Array, last: bool) -> Array:
@@ -76,7 +73,7 @@ def max_pool(x: Array, windows: Windows) -> tuple[Array, Array]:
     if _types(x.dtype) is None:
         return pool_kernels.max_pool(x, windows)
     n, c, h, w = x.shape
-    out, last = windows.output_size("max_pool2d", (h, w)), _channels_last(x)
+    out, last = windows.output_size("max_pool2d", (h, w)), lies_last(x)
     y = _empty(n, c, out, x.dtype, last)
     code = np.dtype(np.uint8 if windows.taps <= 256 else np.int32)
     winner = _empty(n, c, out, code, last)
@@ -89,7 +86,7 @@ def max_scatter(grad: Array, winner: Array, windows: Windows, size: Pair) -> Arr
     if _types(grad.dtype) is None or winner.dtype not in _CODES:
         return pool_kernels.max_scatter(grad, winner, windows, size)
     n, c, *out = grad.shape
-    last = _channels_last(winner)
+    last = lies_last(winner)
     dx = _empty(n, c, size, grad.dtype, last)
     arrays = [_contiguous(grad, last), _contiguous(winner, last), dx]
     _launch("max_scatter", arrays, windows, size, (out[0], out[1]), last, winner.dtype)
@@ -101,7 +98,7 @@ def max_gather(x: Array, winner: Array, windows: Windows) -> Array:
     if _types(x.dtype) is None or winner.dtype not in _CODES:
         return pool_kernels.max_gather(x, winner, windows)
     n, c, *out = winner.shape
-    last = _channels_last(winner)
+    last = lies_last(winner)
     y = _empty(n, c, (out[0], out[1]), x.dtype, last)
     arrays = [_contiguous(x, last), _contiguous(winner, last), y]
     size = (x.shape[2], x.shape[3])
@@ -114,7 +111,7 @@ def sum_pool(x: Array, windows: Windows) -> Array:
     if _types(x.dtype) is None:
         return pool_kernels.sum_pool(x, windows)
     n, c, h, w = x.shape
-    out, last = windows.output_size("avg_pool2d", (h, w)), _channels_last(x)
+    out, last = windows.output_size("avg_pool2d", (h, w)), lies_last(x)
     y = _empty(n, c, out, x.dtype, last)
     _launch("sum_pool", [_contiguous(x, last), y], windows, (h, w), out, last, np.dtype(np.uint8))
     return _logical(y, last)
@@ -125,7 +122,7 @@ def spread(grad: Array, windows: Windows, size: Pair) -> Array:
     if _types(grad.dtype) is None:
         return pool_kernels.spread(grad, windows, size)
     n, c, *out = grad.shape
-    last = _channels_last(grad)
+    last = lies_last(grad)
     dx = _empty(n, c, size, grad.dtype, last)
     arrays = [_contiguous(grad, last), dx]
     _launch("spread", arrays, windows, size, (out[0], out[1]), last, np.dtype(np.uint8))

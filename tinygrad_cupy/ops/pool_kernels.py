@@ -13,6 +13,7 @@ import numpy as np
 from ..backend import Array, array_module
 from ..dtypes import is_float, through_single
 from ..parallel import by_parts
+from .layout import lies_last
 from .masking import keep_where
 from .sums import FEW
 from .windows import Pair, Windows
@@ -32,7 +33,7 @@ def _empty_like(x: Array, size: Shape, dtype: Any) -> Array:
     """An unset array (N, C, *size), N, H, W, C in memory where x is."""
     xp = array_module(x)
     n, c = x.shape[:2]
-    if x.strides[1] <= x.strides[3]:
+    if lies_last(x):
         return xp.empty((n, *size, c), dtype).transpose(0, 3, 1, 2)
     return xp.empty((n, c, *size), dtype)
 

@@ -245,7 +245,7 @@ class ShapeMixin(TensorBase):
     def pad(self, width: Any, value: float = 0.0) -> Tensor:
         """Elements of ``value`` added around; ``width`` is ((before, after), …), one per axis."""
         try:
-            pairs = tuple((int(low), int(high)) for low, high in width)
+            pairs = tuple((operator.index(low), operator.index(high)) for low, high in width)
         except (TypeError, ValueError):
             pairs = ((-1, -1),)
         if len(pairs) != len(self.shape) or any(n < 0 for pair in pairs for n in pair):

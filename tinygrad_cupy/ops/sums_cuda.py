@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from ..backend import Array, CudaFile, import_cupy, int32s, int64s, null
+from ..backend import Array, CudaFile, import_cupy, int32s, int64s, null, strides_of
 from .layout import contiguous
 from .tickets import ticket_of
 
@@ -52,7 +52,7 @@ def outer_sum(x: Array, axes: tuple[int, ...]) -> Array | None:
 
 def _depth(x: Array, axis: int, summed: bool) -> float:
     """A stride, the larger the further out; one element has none, and is out if it is summed."""
-    return float(x.strides[axis]) if x.shape[axis] > 1 else math.inf if summed else 0.0
+    return float(strides_of(x)[axis]) if x.shape[axis] > 1 else math.inf if summed else 0.0
 
 
 def _sums(grad: Array, y: Array | None, gated: Array, rows: int, columns: int) -> Array:

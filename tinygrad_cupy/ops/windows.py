@@ -13,20 +13,34 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..autograd import TensorBase
-from ..backend import Array, array_module
+from ..backend import Array, array_module, expect_memory, is_cuda, strides_of
 
 Pair = tuple[int, int]
+MOST = 2**31 - 1  # of a size or a stride: kernels on a GPU count them in ints
 _WHOLE = (int, np.integer)
 
 
-def pair(value: Any, name: str, least: int) -> Pair:
-    """``value`` as (vertical, horizontal), an integer standing for both, each ≥ ``least``."""
-    both = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+def whole(value: Any, op: str, name: str, least: int) -> int:
+    """``value``, from ``least`` to `MOST`, or a ``ValueError`` naming operation and argument."""
+    if _is_whole(value, least):
+        return int(value)
+    raise ValueError(f"[{op}] {name}: expected an integer from {least} to {MOST}, got {value!r}")
+
+
+def pair(value: Any, op: str, name: str, least: int) -> Pair:
+    """``value`` as (vertical, horizontal), an integer standing for both, each as in `whole`."""
+    both = value if isinstance(value, (tuple, list)) else (value, value)
     if len(both) == 2:
         a, b = both
-        if isinstance(a, _WHOLE) and isinstance(b, _WHOLE) and a >= least and b >= least:
+        if _is_whole(a, least) and _is_whole(b, least):
             return int(a), int(b)
-    raise ValueError(f"{name}: expected an integer ≥ {least} or two of them, got {value!r}")
+    raise ValueError(
+        f"[{op}] {name}: expected an integer from {least} to {MOST} or two of them, got {value!r}"
+    )
+
+
+def _is_whole(value: Any, least: int) -> bool:
+    return isinstance(value, _WHOLE) and type(value) is not bool and least <= value <= MOST
 
 
 def expect_images(op: str, x: TensorBase) -> None:
@@ -47,11 +61,40 @@ class Windows(NamedTuple):
     def parse(cls, op: str, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Windows:
         """From integers or pairs; an error names the operation and the argument."""
         return cls(
-            pair(kernel, f"[{op}] kernel_size", 1),
-            pair(stride, f"[{op}] stride", 1),
-            pair(padding, f"[{op}] padding", 0),
-            pair(dilation, f"[{op}] dilation", 1),
+            pair(kernel, op, "kernel_size", 1),
+            pair(stride, op, "stride", 1),
+            pair(padding, op, "padding", 0),
+            pair(dilation, op, "dilation", 1),
         )
+
+    def fitted(self, op: str, shape: tuple[int, ...], array: Array, outputs: int) -> Windows:
+        """The same windows of images of this shape (N, C, H, W), no number beyond H and W padded.
+
+        A stride that leads outside may be any that does, and the dilation of one tap is any: so
+        whatever kernels multiply is the size of an array that fits in memory, that of the padded
+        images or that of a result (N, ``outputs``, OH, OW) like ``array``. Raises ``ValueError``
+        where the kernel does not fit in the images, ``MemoryError`` where such an array is too
+        large.
+        """
+        return self._fitted(op, shape, outputs, array.itemsize, is_cuda(array))
+
+    @functools.lru_cache(4096)  # noqa: B019 - a few numbers each
+    def _fitted(
+        self, op: str, shape: tuple[int, ...], outputs: int, itemsize: int, on_gpu: bool
+    ) -> Windows:
+        n, channels, *size = shape
+        out = self.output_size(op, tuple(size))
+        padded = self.padded_size((size[0], size[1]))
+        if max(padded) > MOST:
+            raise ValueError(
+                f"[{op}] expected at most {MOST} rows and columns with their padding, got an input "
+                f"of {tuple(size)} padded by {self.padding}"
+            )
+        for image in ((channels, *padded), (outputs, *out)):
+            expect_memory(op, (max(n, 1), *image), itemsize, on_gpu)
+        dilation = [1 if k == 1 else d for k, d in zip(self.kernel, self.dilation, strict=True)]
+        stride = [min(s, side) for s, side in zip(self.stride, padded, strict=True)]
+        return self._replace(stride=(stride[0], stride[1]), dilation=(dilation[0], dilation[1]))
 
     @property
     def taps(self) -> int:
@@ -105,7 +148,7 @@ class Windows(NamedTuple):
 
     def view(self, x: Array, out: Pair) -> Array:
         """All windows of x (N, H, W, C), padded already: (N, OH, OW, KH, KW, C), not a copy."""
-        n, h, w, c = x.strides
+        n, h, w, c = strides_of(x)
         (sh, sw), (dh, dw) = self.stride, self.dilation
         return array_module(x).lib.stride_tricks.as_strided(
             x,
