@@ -194,14 +194,39 @@ CONVOLUTIONS = [
                 "[conv2d] stride: expected an integer from 1 to 2147483647 or two of them, got 0",
             ),
             Error(
+                lambda: _image(1, 1, 5, 5).conv2d(_image(1, 1, 3, 3), stride=2**64),
+                ValueError,
+                "[conv2d] stride: expected an integer from 1 to 2147483647 "
+                "or two of them, got 18446744073709551616",
+            ),
+            Error(
+                lambda: _image(1, 1, 5, 5).conv2d(_image(1, 1, 3, 3), dilation=True),
+                ValueError,
+                "[conv2d] dilation: expected an integer from 1 to 2147483647 "
+                "or two of them, got True",
+            ),
+            Error(
+                lambda: _image(1, 1, 5, 5).conv2d(_image(1, 1, 3, 3), groups=2**31),
+                ValueError,
+                "[conv2d] groups: expected an integer from 1 to 2147483647, got 2147483648",
+            ),
+            Error(
+                lambda: _image(1, 1, 5, 5).conv2d(_image(1, 1, 3, 3), padding=2**31 - 1),
+                ValueError,
+                "[conv2d] expected at most 2147483647 rows and columns with their padding, got an "
+                "input of (5, 5) padded by (2147483647, 2147483647)",
+            ),
+            Error(
                 lambda: _image(1, 1, 5, 5).conv2d(_image(1, 1, 3, 3), padding=(1, -1)),
                 ValueError,
-                "[conv2d] padding: expected an integer from 0 to 2147483647 or two of them, got (1, -1)",
+                "[conv2d] padding: expected an integer from 0 to 2147483647 "
+                "or two of them, got (1, -1)",
             ),
             Error(
                 lambda: _image(1, 1, 5, 5).conv2d(_image(1, 1, 3, 3), dilation=THREE),
                 ValueError,
-                "[conv2d] dilation: expected an integer from 1 to 2147483647 or two of them, got (1, 2, 3)",
+                "[conv2d] dilation: expected an integer from 1 to 2147483647 "
+                "or two of them, got (1, 2, 3)",
             ),
         ),
     ),
@@ -257,6 +282,22 @@ CONVOLUTIONS = [
                 "(1, 1), got (1, 1)",
             ),
             Error(
+                lambda: _image(1, 1, 1, 1).conv_transpose2d(
+                    _image(1, 1, 1, 1), stride=2**62, output_padding=2**61
+                ),
+                ValueError,
+                "[conv_transpose2d] stride: expected an integer from 1 to 2147483647 "
+                "or two of them, got 4611686018427387904",
+            ),
+            Error(
+                lambda: _image(1, 1, 5, 5).conv_transpose2d(
+                    _image(1, 1, 3, 3), stride=2**30, dilation=2**30
+                ),
+                ValueError,
+                "[conv_transpose2d] expected at most 2147483647 rows and columns with their "
+                "padding, got an input of (6442450945, 6442450945) padded by (0, 0)",
+            ),
+            Error(
                 lambda: _image(1, 1, 1, 1).conv_transpose2d(_image(1, 1, 2, 2), padding=1),
                 ValueError,
                 "[conv_transpose2d] padding (1, 1) leaves nothing of input (1, 1, 1, 1)",
@@ -305,7 +346,8 @@ CONVOLUTIONS = [
             Error(
                 lambda: _image(1, 9, 5).fold(0, 3),
                 ValueError,
-                "[fold] output_size: expected an integer from 1 to 2147483647 or two of them, got 0",
+                "[fold] output_size: expected an integer from 1 to 2147483647 "
+                "or two of them, got 0",
             ),
         ),
     ),
@@ -371,12 +413,20 @@ POOLING = [
             Error(
                 lambda: _image(1, 1, 2, 2).max_pool2d(0),
                 ValueError,
-                "[max_pool2d] kernel_size: expected an integer from 1 to 2147483647 or two of them, got 0",
+                "[max_pool2d] kernel_size: expected an integer from 1 to 2147483647 "
+                "or two of them, got 0",
+            ),
+            Error(
+                lambda: _image(1, 1, 2, 2).max_pool2d(2**31 - 1, padding=2**30 - 1),
+                ValueError,
+                "[max_pool2d] expected at most 2147483647 rows and columns with their padding, got "
+                "an input of (2, 2) padded by (1073741823, 1073741823)",
             ),
             Error(
                 lambda: _image(1, 1, 2, 2).max_pool2d(2, stride=HALF),
                 ValueError,
-                "[max_pool2d] stride: expected an integer from 1 to 2147483647 or two of them, got 2.5",
+                "[max_pool2d] stride: expected an integer from 1 to 2147483647 "
+                "or two of them, got 2.5",
             ),
         ),
     ),
@@ -407,7 +457,8 @@ POOLING = [
             Error(
                 lambda: _image(1, 1, 2, 2).adaptive_avg_pool2d(0),
                 ValueError,
-                "[adaptive_avg_pool2d] output_size: expected an integer from 1 to 2147483647 or two of them, got 0",
+                "[adaptive_avg_pool2d] output_size: expected an integer from 1 to 2147483647 "
+                "or two of them, got 0",
             ),
         ),
     ),

@@ -1,0 +1,67 @@
+"""Tests under AddressSanitizer and UndefinedBehaviorSanitizer, which watch the C files:
+
+    python tests/sanitize_cpu.py [PYTEST ARGUMENTS]
+
+The C files are compiled with `-fsanitize=address,undefined` by the machine's compiler, into a cache
+folder of this run's own, and the compiler's libasan is loaded in front of everything. NumPy's
+memory is watched with it, so that a step beyond an array shows. The first report ends the run.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parent
+FILES = ("strides", "native", "sizes", "conv", "norm")
+FLAGS = "-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g"
+
+
+def library(compiler: str) -> str | None:
+    """The path of the compiler's libasan, or None where it has none."""
+    asked = [compiler, "-print-file-name=libasan.so"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    path = os.path.realpath(done.stdout.strip())
+    return path if done.returncode == 0 and os.path.isfile(path) else None
+
+
+def environment(folder: Path) -> dict[str, str] | None:
+    """What a process needs for its C files to be watched; None where the compiler cannot."""
+    compiler = shutil.which(os.environ.get("TINYGRAD_CUPY_CC") or "cc")
+    runtime = None if compiler is None else library(compiler)
+    if compiler is None or runtime is None:
+        return None
+    wrapper = folder / "cc"
+    wrapper.write_text(f'#!/bin/sh\nexec "{compiler}" "$@" {FLAGS}\n')
+    wrapper.chmod(0o755)
+    return {
+        **os.environ,
+        "TINYGRAD_CUPY_CC": str(wrapper),
+        "TINYGRAD_CUPY_DEVICE": "cpu",
+        "XDG_CACHE_HOME": str(folder / "cache"),
+        "LD_PRELOAD": runtime,
+        "PYTHONMALLOC": "malloc",
+        # Python itself leaves memory behind when it ends; a refused allocation is an exception.
+        "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1",
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+    }
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        given = environment(Path(folder))
+        if given is None:
+            print("sanitize_cpu.py: the C compiler has no AddressSanitizer", file=sys.stderr)
+            return 1
+        files = [str(TESTS / f"test_{name}.py") for name in FILES]
+        arguments = ["-m", "not gpu and not slow", "-q", "-p", "no:xdist", "-p", "no:cacheprovider"]
+        command = [sys.executable, "-m", "pytest", *arguments, *(sys.argv[1:] or files)]
+        return subprocess.run(command, env=given, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
