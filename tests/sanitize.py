@@ -29,6 +29,8 @@ FILES = (
     "sums_cuda",
     "loss",
     "random",
+    "strides",
+    "sizes",
 )
 
 

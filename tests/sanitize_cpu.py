@@ -51,15 +51,20 @@ def environment(folder: Path) -> dict[str, str] | None:
     }
 
 
+def arguments(*others: str) -> list[str]:
+    """pytest's: which tests, where no others are named."""
+    files = [str(TESTS / f"test_{name}.py") for name in FILES]
+    options = ["-m", "not gpu and not slow", "-q", "-p", "no:xdist", "-p", "no:cacheprovider"]
+    return [*options, *(others or files)]
+
+
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         given = environment(Path(folder))
         if given is None:
             print("sanitize_cpu.py: the C compiler has no AddressSanitizer", file=sys.stderr)
             return 1
-        files = [str(TESTS / f"test_{name}.py") for name in FILES]
-        arguments = ["-m", "not gpu and not slow", "-q", "-p", "no:xdist", "-p", "no:cacheprovider"]
-        command = [sys.executable, "-m", "pytest", *arguments, *(sys.argv[1:] or files)]
+        command = [sys.executable, "-m", "pytest", *arguments(*sys.argv[1:])]
         return subprocess.run(command, env=given, check=False).returncode
 
 

@@ -104,7 +104,7 @@ def test_operations(sample: Sample, device: str, data: st.DataObject) -> None:
 
 @pytest.mark.slow
 @every
-@settings(max_examples=150)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_operations_long(sample: Sample, device: str, data: st.DataObject) -> None:
     check(sample, data, device)
