@@ -16,9 +16,11 @@ import tinygrad_cupy as tg
 from disguises import disguised, stretched
 from ops_samples import SAMPLES
 from sampling import Case, Options, Sample, options_on
-from tinygrad_cupy import Tensor, nn
+from tinygrad_cupy import Tensor, blaslt, nn
 from tinygrad_cupy.backend import one_stride, strides_of, to_device
-from tinygrad_cupy.nn import optim
+from tinygrad_cupy.datasets import ArrayDataset, DataLoader
+from tinygrad_cupy.nn import meter, optim
+from tinygrad_cupy.ops.layout import lies_last
 
 # Sums over memory in another order round elsewhere.
 ROUNDING = {"float16": 2e-3, "float32": 1e-6, "float64": 2e-15}
@@ -221,6 +223,41 @@ def test_strides_of_one_element_are_none() -> None:
     assert one_stride((3, 1, 8), strides_of(a[:, None, ::-1, 0])) is None
     assert one_stride((3, 1), strides_of(a[:, 7:, 0])) == 160
     assert one_stride((1, 1), (0, 0)) == one_stride((), ()) == 0
+
+
+def test_which_way_images_lie() -> None:
+    rows = np.zeros((2, 4, 5, 3), np.float32)
+    assert lies_last(rows.transpose(0, 3, 1, 2))
+    assert lies_last(rows.transpose(0, 3, 1, 2)[..., ::-1])
+    assert not lies_last(rows)
+    one_channel, one_pixel = rows[..., :1].transpose(0, 3, 1, 2), rows[:, :, :1, :1]
+    for either in (one_channel, one_pixel, rows[:, :0]):
+        assert not lies_last(either)
+        assert not lies_last(junk_behind_one_element(either))
+
+
+@pytest.mark.parametrize("shape", [(1, 4), (4, 1), (1, 1), (2, 1, 3), (1, 3, 1), (5, 1, 2, 3)])
+def test_how_matrices_lie_for_cublaslt(shape: tuple[int, ...]) -> None:
+    plain = np.zeros(shape, np.float32)
+    lead = shape[:-2]
+    expected = blaslt._matrix(plain, lead)
+    assert expected is not None
+    assert blaslt._matrix(junk_behind_one_element(plain), lead) == expected
+
+
+def test_batches(device: str, rng: np.random.Generator) -> None:
+    images, labels = rng.integers(0, 256, (7, 1, 3, 5), np.uint8), rng.integers(0, 3, 7)
+    found = []
+    for lay in (lambda x: disguised(x, rng), lambda x: x):
+        data = ArrayDataset(lay(images), lay(labels), ("a", "b", "c"), "made up")
+        loader = DataLoader(data, 3, device=device)
+        rows = Tensor(lay(to_device(np.array([6, 0, 3]), device)))
+        logits = Tensor(lay(to_device(np.eye(3, dtype=np.float32), device)))
+        x, y = loader.batch(rows)
+        scored = meter.score(logits.sum(), logits, Tensor(lay(y.data)))
+        found.append((x, y, scored))
+    for one, other in zip(*found, strict=True):
+        same(one, other)
 
 
 def test_strides_are_read_in_one_place() -> None:
