@@ -148,8 +148,8 @@ def test_a_stride_that_leads_outside_is_any_that_does() -> None:
     found = image().conv2d(weight, stride=(MOST, 2), dilation=MOST)
     np.testing.assert_array_equal(found.numpy(), image().conv2d(weight, stride=(4, 2)).numpy())
     windows = Windows((1, 3), (MOST, 2), (0, 1), (MOST, 2))
-    x = np.zeros((1, 2, 5, 6), np.float32)
-    assert windows.fitted("op", x.shape, x, 1) == Windows((1, 3), (5, 2), (0, 1), (1, 2))
+    array = np.zeros((1, 2, 5, 6), np.float32)
+    assert windows.fitted("op", array.shape, array, 1) == Windows((1, 3), (5, 2), (0, 1), (1, 2))
 
 
 @pytest.mark.parametrize("shape", [(-1,), (2.5,), (True,), ("3",), (None,), ([2, -1],)], ids=str)

@@ -40,7 +40,9 @@ def pair(value: Any, op: str, name: str, least: int) -> Pair:
 
 
 def _is_whole(value: Any, least: int) -> bool:
-    return isinstance(value, _WHOLE) and type(value) is not bool and least <= value <= MOST
+    if not isinstance(value, _WHOLE) or type(value) is bool:
+        return False
+    return bool(least <= value <= MOST)
 
 
 def expect_images(op: str, x: TensorBase) -> None:
