@@ -237,8 +237,9 @@ class Optimizer:
         self._count_on(device, position)
         begins = self._begin(param, position, slots)
         array = param.data if param.data.flags.c_contiguous else param.data.copy(order="C")
-        state = tuple(self.state[position][slot] for slot in slots)
-        placed = _Placed(param.data, device, array, slots, state)
+        state = self.state[position]
+        state.update({slot: _laid_out(state[slot]) for slot in slots})
+        placed = _Placed(param.data, device, array, slots, tuple(state[slot] for slot in slots))
         self._placed[position] = placed
         return placed, begins
 
@@ -343,6 +344,6 @@ class Optimizer:
         return f"{checks.name_of(self)}({len(self.params)} parameters, {values})"
 
 
-def _laid_out(grad: Any) -> Any:
-    """A gradient as a kernel reads it, in C order."""
-    return grad if grad.flags.c_contiguous else backend.array_module(grad).ascontiguousarray(grad)
+def _laid_out(array: Any) -> Any:
+    """A gradient or a state as a kernel reads it, in C order."""
+    return array if array.flags.c_contiguous else array.copy(order="C")

@@ -142,16 +142,19 @@ SHAPES = [
 ]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("name", MAKERS)
 def test_optimizers(name: str, dtype: str, device: str, rng: np.random.Generator) -> None:
     for shape in SHAPES:
-        values = to_device(rng.standard_normal(shape).astype(dtype), device)
+        values = to_device(np.asarray(rng.standard_normal(shape), dtype), device)
         params = [nn.Parameter(disguised(values, rng)), nn.Parameter(values.copy())]
         memory = params[0].data
+        zeros = to_device(np.zeros(shape, dtype), device)
         optimizers = [MAKERS[name]([param]) for param in params]
+        for optimizer, lay in zip(optimizers, lays(rng), strict=True):
+            optimizer.state[0].update({s: lay(zeros.copy()) for s in optimizer.slots})
         for step in range(3):
-            grad = to_device(rng.standard_normal(shape).astype(dtype), device)
+            grad = to_device(np.asarray(rng.standard_normal(shape), dtype), device)
             if step == 2 and len(shape) and values.size:
                 grad = stretched(grad, 0)
             given = [grad if step == 2 else disguised(grad, rng), grad.copy(order="C")]
@@ -160,6 +163,19 @@ def test_optimizers(name: str, dtype: str, device: str, rng: np.random.Generator
                 optimizer.step()
         assert params[0].data is memory
         same(params[0], params[1], rounding=10)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_running_statistics(dtype: str, device: str, rng: np.random.Generator) -> None:
+    x = Tensor(rng.standard_normal((4, 3, 2, 5)).astype(dtype), device=device)
+    found = []
+    for lay in lays(rng):
+        layer = nn.BatchNorm2d(3)
+        for tensor in (layer.weight, layer.bias, layer.running_mean, layer.running_var):
+            tensor.replace_data(lay(tensor.data.astype(dtype)))
+        found.append([layer(x), layer(x), layer.running_mean, layer.running_var])
+    for one, other in zip(*found, strict=True):
+        same(one, other)
 
 
 def test_clipping(device: str, rng: np.random.Generator) -> None:
