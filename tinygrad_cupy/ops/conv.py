@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..autograd import Op, TensorBase
-from ..backend import Array, Kernel
+from ..backend import Array, Kernel, expect_memory, is_cuda
 from ..dtypes import through_single
 from . import conv_cpu, conv_cuda
 from .conv_kernels import Geometry, Shape, add_windows, padded_images
@@ -205,6 +205,7 @@ class ConvMixin(TensorBase):
         channels = weight.shape[1] * groups
         shape = (x.shape[0], channels, *size)
         windows = windows.fitted("conv_transpose2d", shape, x.data, 0)
+        expect_memory("conv_transpose2d", shape, x.data.itemsize, is_cuda(x.data))
         op = ConvInput(Geometry(windows, groups), shape)
         y = op(x, weight)
         for b in _bias("conv_transpose2d", bias, channels, x):
@@ -242,7 +243,9 @@ class ConvMixin(TensorBase):
                 f"[fold] expected shape (N, C · {windows.taps}, {out[0] * out[1]}), got {shape}"
             )
         images = (shape[0], shape[1] // windows.taps, *size)
-        return Fold(windows.fitted("fold", images, self.data, 0), size)(self)
+        windows = windows.fitted("fold", images, self.data, 0)
+        expect_memory("fold", images, self.data.itemsize, is_cuda(self.data))
+        return Fold(windows, size)(self)
 
 
 def conv_inputs(

@@ -73,10 +73,10 @@ class Windows(NamedTuple):
         """The same windows of images of this shape (N, C, H, W), no number beyond H and W padded.
 
         A stride that leads outside may be any that does, and the dilation of one tap is any: so
-        whatever kernels multiply is the size of an array that fits in memory, that of the padded
-        images or that of a result (N, ``outputs``, OH, OW) like ``array``. Raises ``ValueError``
-        where the kernel does not fit in the images, ``MemoryError`` where such an array is too
-        large.
+        whatever kernels multiply is the size of an array that fits in memory, that of a padded
+        image or that of a result (N, ``outputs``, OH, OW), of ``array``'s dtype. Raises
+        ``ValueError`` where the kernel does not fit in the images, ``MemoryError`` where such an
+        array is too large.
         """
         return self._fitted(op, shape, outputs, array.itemsize, is_cuda(array))
 
@@ -92,8 +92,8 @@ class Windows(NamedTuple):
                 f"[{op}] expected at most {MOST} rows and columns with their padding, got an input "
                 f"of {tuple(size)} padded by {self.padding}"
             )
-        for image in ((channels, *padded), (outputs, *out)):
-            expect_memory(op, (max(n, 1), *image), itemsize, on_gpu)
+        for images in ((1, channels, *padded), (max(n, 1), outputs, *out)):
+            expect_memory(op, images, itemsize, on_gpu)
         dilation = [1 if k == 1 else d for k, d in zip(self.kernel, self.dilation, strict=True)]
         stride = [min(s, side) for s, side in zip(self.stride, padded, strict=True)]
         return self._replace(stride=(stride[0], stride[1]), dilation=(dilation[0], dilation[1]))
