@@ -282,7 +282,7 @@ def test_batches(device: str, rng: np.random.Generator) -> None:
 
 
 def test_strides_are_read_in_one_place() -> None:
-    """All others compare them with strides that they know, or tell arrays apart by them."""
+    """Others compare them as a whole, or (inplace.py) ask axes of several elements alone."""
     root = Path(__file__).resolve().parent.parent
     readers = {
         path.name
@@ -290,4 +290,4 @@ def test_strides_are_read_in_one_place() -> None:
         for path in (root / folder).glob("*.py")
         if re.search(r"\.strides\b", path.read_text())
     }
-    assert readers == {"backend.py", "layout.py", "blaslt.py", "jit.py"}
+    assert readers == {"backend.py", "layout.py", "blaslt.py", "jit.py", "inplace.py"}
