@@ -29,9 +29,11 @@ def whole(value: Any, op: str, name: str, least: int) -> int:
 
 def pair(value: Any, op: str, name: str, least: int) -> Pair:
     """``value`` as (vertical, horizontal), an integer standing for both, each as in `whole`."""
-    both = value if isinstance(value, (tuple, list)) else (value, value)
+    both: Any = value if isinstance(value, (tuple, list)) else (value, value)
     if len(both) == 2:
         a, b = both
+        if type(a) is int is type(b) and least <= a <= MOST and least <= b <= MOST:
+            return a, b
         if _is_whole(a, least) and _is_whole(b, least):
             return int(a), int(b)
     raise ValueError(
