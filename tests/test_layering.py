@@ -15,6 +15,7 @@ FLOORS = {
     "parallel": 0,
     "cache": 0,
     "install": 0,
+    "printing": 0,
     "native": 1,
     "cubins": 1,
     "backend": 2,
