@@ -4,10 +4,12 @@ import difflib
 import warnings
 from pathlib import Path
 
+from tinygrad_cupy.printing import printable
+
 from .dataset import ArrayDataset, DataError
 from .download import DownloadError, UnreachableError
 from .mnist_files import cached_mnist, find_mnist, mnist, mnist_cache, places, read_mnist
-from .png import image_folder
+from .png import read_folder
 from .uci_digits import digits
 
 NAMES = ("auto", "mnist", "digits")
@@ -29,7 +31,7 @@ def load(name_or_folder: str | Path, data_dir: str | Path | None = None) -> Load
         where anything else stands in the way (mirrors that serve something else, a disk that is
         full, damaged files in the cache), it warns (FallbackWarning).
         Damaged files outside the cache are an error, not a reason for the digits.
-    a folder (a Path is always one): see image_folder().
+    a folder (a Path is always one): see image_folder(); the sentence says what in it was skipped.
 
     Raises DataError for a name that is none of these, and what those functions raise.
     """
@@ -47,7 +49,8 @@ def load(name_or_folder: str | Path, data_dir: str | Path | None = None) -> Load
             f"[dataset] expected {', '.join(NAMES)} or a folder that exists, "
             f"got {name_or_folder!r}{hint}"
         )
-    return (*image_folder(folder), f"The class folders in {folder}, as asked.")
+    train, test, notes = read_folder(folder)
+    return train, test, " ".join([f"The class folders in {printable(folder)}, as asked.", *notes])
 
 
 def _load_auto(data_dir: str | Path | None) -> Loaded:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tinygrad_cupy.printing import printable
+
 # The high word of a Philox key keeps independent uses of one seed apart. The engine's global
 # streams are numbered from 0; these are far away, so that a split never shifts or repeats them.
 SPLIT_KEY = 1 << 32
@@ -17,7 +19,13 @@ LOADER_KEY = (1 << 32) + 1
 
 
 class DataError(ValueError):
-    """Data that cannot be used; the text names the file or argument, what was due, what came."""
+    """Data that cannot be used; the text names the file or argument, what was due, what came.
+
+    The names are somebody else's: characters that do not print are shown as their escapes.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(printable(text))
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,7 @@ as a big-endian uint32. See http://yann.lecun.com/exdb/mnist/ (LeCun, Cortes, Bu
 
 import gzip
 import hashlib
+import io
 import struct
 import zlib
 from pathlib import Path
@@ -14,7 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .dataset import DataError
+from .files import read_file
 
+MAX_BYTES = 1 << 28  # five times MNIST
 UINT8_CODE = 8
 GZIP_MAGIC = b"\x1f\x8b"
 
@@ -23,11 +26,11 @@ def read_idx(path: Path, axes: int, sha256: str | None = None) -> npt.NDArray[np
     """Read the uint8 array with `axes` axes in an IDX file, gzipped or plain (told by its bytes).
 
     `sha256`, where given, is the hash of the decompressed file. Raises DataError when the file
-    cannot be read, is no intact gzip, says it holds something else, is too short or too long, or
-    has another hash.
+    cannot be read, is no intact gzip, says it holds something else, is too short or too long
+    (decompressed, `MAX_BYTES` at most), or has another hash.
     """
     try:
-        stored = path.read_bytes()
+        stored = read_file(path, MAX_BYTES)
     except OSError as error:
         raise DataError(f"[{path}] cannot be read: {error.strerror}") from error
     content = decompress(stored, path)
@@ -42,11 +45,15 @@ def decompress(stored: bytes, path: Path) -> bytes:
     if not stored.startswith(GZIP_MAGIC):
         return stored
     try:
-        return gzip.decompress(stored)
+        with gzip.GzipFile(fileobj=io.BytesIO(stored)) as file:
+            content = file.read(MAX_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(
             f"[{path}] expected an intact gzip file, got a corrupt one ({error})"
         ) from error
+    if len(content) > MAX_BYTES:
+        raise DataError(f"[{path}] expected at most {MAX_BYTES:,} bytes decompressed, got more")
+    return content
 
 
 def parse_idx(content: bytes, axes: int, path: Path) -> npt.NDArray[np.uint8]:

@@ -5,15 +5,16 @@ whoever changes one picture gets the new one, whoever copies the folder need not
 """
 
 import contextlib
+import errno
 import hashlib
+import io
+import math
 import os
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,11 +22,17 @@ from PIL import Image
 
 from tinygrad_cupy.cache import cache_dir, write_atomically
 from tinygrad_cupy.parallel import thread_count
+from tinygrad_cupy.printing import printable
 
 from .dataset import ArrayDataset, DataError
+from .files import kind_of, open_file, read_file
+from .picture import MAX_BYTES, SUFFIXES, PictureError, no_pillow_warnings, read_gray, scaled
 
 PARTS = ("train", "test")
-CACHE_VERSION = 1  # counts up when the same files would be decoded to other pixels
+CACHE_VERSION = 2  # counts up when the same files would be decoded to other pixels
+CACHE_ROOM = 4096  # bytes of a cached file beside its pixels
+DIGEST = hashlib.sha256().digest_size
+SHOWN = 5  # names in a sentence
 CHUNK = 64  # pictures per task: one task each would cost more than decoding a small picture
 
 Images = npt.NDArray[np.uint8]
@@ -37,57 +44,62 @@ def image_folder(path: str | Path, image_size: int = 28) -> tuple[ArrayDataset, 
     """Read class folders as (train, test), uint8 (N, 1, image_size, image_size).
 
     path: a folder with train/CLASS/ and test/CLASS/, the same classes in both; any names, sorted.
-        Files of any format that pillow opens count, other files and hidden ones do not.
+        Files with the endings of `picture.FORMATS` count; other files, hidden ones, and what is no
+        regular file do not.
     image_size: side of the square that every picture is scaled to (bicubic; proportions change
-        where it was no square). Pictures become grayscale; transparent parts become white.
+        where it was no square). Pictures become grayscale, upright and on white; 16 and 32 bits are
+        scaled by the range of their type, floats from 0..1.
 
     Raises DataError when a folder is missing or empty, when train and test have other classes, or
-    when a picture cannot be decoded.
+    when a picture cannot be decoded or is larger than `picture` allows.
     """
-    root = Path(path)
+    train, test, _ = read_folder(Path(path), image_size)
+    return train, test
+
+
+def read_folder(root: Path, image_size: int = 28) -> tuple[ArrayDataset, ArrayDataset, list[str]]:
+    """(train, test) of `image_folder`, and sentences on what somebody may not have expected."""
     if image_size < 1:
         raise DataError(f"[image_folder] expected image_size of at least 1, got {image_size}")
     classes = _classes(root)
-    files = {part: _picture_files(root / part, classes) for part in PARTS}
+    skipped: list[str] = []
+    files = {part: _picture_files(root, part, classes, skipped) for part in PARTS}
     labels = {
         part: np.repeat(np.arange(len(classes)), [len(group) for group in files[part]])
         for part in PARTS
     }
     paths = [path for part in PARTS for group in files[part] for path in group]
     cached = cache_dir() / "folders" / f"{_content_key(root, paths, image_size)}.npz"
-    shape = (len(paths), 1, image_size, image_size)
-    images = _read_cache(cached, shape)
+    images = _read_cache(cached, (len(paths), 1, image_size, image_size))
     if images is None:
-        images = np.stack(_in_parallel(lambda path: decode(path, image_size), paths))[:, None]
+        with no_pillow_warnings():
+            images = np.stack(_in_parallel(lambda path: decode(path, image_size), paths))[:, None]
         _write_cache(cached, images)
-    cut = len(labels["train"])
-    return (
-        ArrayDataset(images[:cut], labels["train"], classes, root.resolve().name),
-        ArrayDataset(images[cut:], labels["test"], classes, root.resolve().name),
-    )
+    black = [paths[i] for i in np.flatnonzero(~images.any(axis=(1, 2, 3)))]
+    dim = [_inside(root, path) for path in black if _holds_light(path)]
+    notes = [f"Skipped what is no picture: {_listed(skipped)}."] if skipped else []
+    if dim:
+        notes.append(f"So dark for their type that they are read as black: {_listed(dim)}.")
+    cut, name = len(labels["train"]), root.resolve().name
+    train = ArrayDataset(images[:cut], labels["train"], classes, name)
+    return train, ArrayDataset(images[cut:], labels["test"], classes, name), notes
 
 
 def decode(path: Path, image_size: int) -> Images:
     """One picture as grayscale (image_size, image_size); raises DataError naming the file."""
     try:
-        with Image.open(path) as image:
-            gray = grayscale(image)
-    except Exception as error:  # pillow's decoders let many kinds through, struct.error for one
+        return scaled(read_file(path, MAX_BYTES), image_size)
+    except OSError as error:
+        raise DataError(f"[{path}] cannot be read: {error.strerror}") from error
+    except PictureError as error:
         raise DataError(f"[{path}] cannot be read as a picture: {error}") from error
-    if gray.size != (image_size, image_size):
-        gray = gray.resize((image_size, image_size), Image.Resampling.BICUBIC)
-    return np.asarray(gray)
 
 
-def grayscale(image: Image.Image) -> Image.Image:
-    """The picture in mode "L", 0..255: 16 bits are scaled, transparent parts become white."""
-    if image.mode.startswith("I"):
-        values = np.asarray(image)  # pillow itself would cut 16 bits off at 255
-        return Image.fromarray((values >> 8).clip(0, 255).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("L")
+def _holds_light(path: Path) -> bool:
+    """Whether a picture that is read as black holds anything but zeros."""
+    with no_pillow_warnings(), contextlib.suppress(OSError, PictureError):
+        return bool(np.asarray(read_gray(read_file(path, MAX_BYTES))[0]).any())
+    return False  # it was changed since
 
 
 def write_png_folders(
@@ -142,17 +154,41 @@ def _classes(root: Path) -> tuple[str, ...]:
     return tuple(sorted(names["train"]))
 
 
-def _picture_files(folder: Path, classes: Iterable[str]) -> list[list[Path]]:
-    """The sorted pictures of each class."""
-    # Only what can be opened, so not PDF, which pillow writes but does not read.
-    known = {end for end, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+def _picture_files(
+    root: Path, part: str, classes: Iterable[str], skipped: list[str]
+) -> list[list[Path]]:
+    """The sorted pictures of each class; what else is there is added to `skipped`, in words."""
     groups = []
     for name in classes:
-        entries = _visible(folder / name)
-        groups.append(sorted(path for path in entries if path.suffix.lower() in known))
-        if not groups[-1]:
-            raise DataError(f"[{folder / name}] expected at least one picture, got none")
+        folder, pictures = root / part / name, []
+        for path in sorted(_visible(folder)):
+            kind = _kind(path)
+            if kind == "file" and path.suffix.lower() in SUFFIXES:
+                pictures.append(path)
+            else:
+                skipped.append(_inside(root, path) + ("" if kind == "file" else f" ({kind})"))
+        if not pictures:
+            raise DataError(f"[{folder}] expected at least one picture, got none")
+        groups.append(pictures)
     return groups
+
+
+def _kind(path: Path) -> str:
+    try:
+        return kind_of(path.stat().st_mode)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP):
+            return "link to nothing"
+        raise DataError(f"[{path}] cannot be read: {error.strerror}") from error
+
+
+def _inside(root: Path, path: Path) -> str:
+    return printable(path.relative_to(root).as_posix())
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
 
 
 def _visible(folder: Path) -> list[Path]:
@@ -167,7 +203,8 @@ def _content_key(root: Path, paths: list[Path], image_size: int) -> str:
 
     def digest(path: Path) -> bytes:
         try:
-            return hashlib.sha256(path.read_bytes()).digest()
+            with open_file(path, MAX_BYTES) as file:
+                return hashlib.file_digest(file, "sha256").digest()
         except OSError as error:
             raise DataError(f"[{path}] cannot be read: {error.strerror}") from error
 
@@ -179,19 +216,36 @@ def _content_key(root: Path, paths: list[Path], image_size: int) -> str:
 
 
 def _read_cache(path: Path, shape: tuple[int, ...]) -> Images | None:
-    """The images kept under this name, or None when there are none or they are damaged."""
+    """The images kept under this name, or None when there are none or they are damaged.
+
+    Nothing is believed before the file's last bytes were found to be the hash of the others.
+    """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+        content = read_file(path, math.prod(shape) + CACHE_ROOM)
+        if content[-DIGEST:] != _cache_digest(path, content[:-DIGEST]):
+            return None
+        with np.load(io.BytesIO(content[:-DIGEST]), allow_pickle=False) as stored:
             images: Images = stored["images"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+    except Exception:  # a file that somebody else wrote, hash and all, raises whatever it likes
         return None
     return images if images.dtype == np.uint8 and images.shape == shape else None
 
 
 def _write_cache(path: Path, images: Images) -> None:
+    def write(file: BinaryIO) -> None:
+        packed = io.BytesIO()
+        np.savez(packed, images=images)
+        file.write(packed.getbuffer())
+        file.write(_cache_digest(path, packed.getbuffer()))
+
     # A full or read-only cache costs time at the next start, nothing else.
     with contextlib.suppress(OSError):
-        write_atomically(path, lambda file: np.savez(file, images=images))
+        write_atomically(path, write)
+
+
+def _cache_digest(path: Path, content: bytes | memoryview) -> bytes:
+    """Of the name too: one data set's images are not another's."""
+    return hashlib.sha256(path.stem.encode() + content).digest()
 
 
 def _check_writable(dataset: ArrayDataset) -> None:

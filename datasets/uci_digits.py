@@ -49,7 +49,7 @@ def read_sheet() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     folder = Path(__file__).parent
     rows = (folder / "digits-labels.txt").read_text(encoding="ascii").split()
     labels = np.array([int(label) for label in "".join(rows)], dtype=np.int64)
-    with Image.open(folder / "digits.png") as image:
+    with Image.open(folder / "digits.png", formats=("PNG",)) as image:
         sheet = np.asarray(image)
     down, across = sheet.shape[0] // TILE, sheet.shape[1] // TILE
     tiles = sheet.reshape(down, TILE, across, TILE).transpose(0, 2, 1, 3)  # (down, across, 8, 8)

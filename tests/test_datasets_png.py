@@ -2,13 +2,21 @@
 
 import os
 import re
+import socket
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tinygrad_cupy.datasets import ArrayDataset, DataError, image_folder, png, write_png_folders
+from tinygrad_cupy.datasets import (
+    ArrayDataset,
+    DataError,
+    image_folder,
+    load,
+    png,
+    write_png_folders,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -149,10 +157,38 @@ def test_a_picture_that_cannot_be_decoded(folder: Path, damage: str) -> None:
     fails(folder, f"[{path}] cannot be read as a picture: ")
 
 
-def test_a_picture_that_is_a_folder(folder: Path) -> None:
-    path = folder / "train" / "b" / "album.png"
-    path.mkdir()
-    fails(folder, f"[{path}] cannot be read: Is a directory")
+def test_what_is_no_picture_is_skipped_with_a_word(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, place = image_folder(folder), folder / "train" / "a"
+    (place / "album.png").mkdir()
+    (place / "loop.png").symlink_to("loop.png")
+    (place / "gone.png").symlink_to("nowhere")
+    (place / "not\x1b[31m.txt").write_bytes(b"x")
+    os.mkfifo(place / "pipe.png")
+    monkeypatch.chdir(place)  # a socket's path may have 107 bytes
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("talk.png")
+        train, _, reason = load(folder)
+    np.testing.assert_array_equal(train.images, before[0].images)
+    assert reason == (
+        f"The class folders in {folder}, as asked. Skipped what is no picture: "
+        "train/a/album.png (folder), train/a/gone.png (link to nothing), "
+        "train/a/loop.png (link to nothing), train/a/not\\x1b[31m.txt, train/a/pipe.png (FIFO) "
+        "and 1 more."
+    )
+
+
+def test_what_is_too_dark_for_its_type_is_read_as_black_with_a_word(folder: Path) -> None:
+    Image.new("L", (28, 28), 0).save(folder / "test" / "a" / "night.png")
+    dim = np.full((28, 28), 100, np.uint16)
+    Image.fromarray(dim).save(folder / "test" / "b" / "dim.png")
+    for _ in range(2):  # from the cache as well
+        _, test, reason = load(folder)
+        assert reason.endswith(
+            "So dark for their type that they are read as black: test/b/dim.png."
+        )
+    assert (~test.images.any(axis=(1, 2, 3))).sum() == 2
 
 
 def test_a_folder_that_cannot_be_listed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,8 +21,8 @@ from tinygrad_cupy.nn import metrics as scores
 from tinygrad_cupy.nn.trainer import DivergedError
 
 from .errors import CommandError
-from .picture_input import Framing
-from .settings import TrainSettings
+from .picture_input import FRAMED, SCALED, Framing
+from .settings import DATASETS, TrainSettings
 
 EVALUATION_BATCH = 256  # whatever the training batch is: evaluation does not depend on it
 
@@ -82,6 +82,13 @@ class Run:
         seconds = [record.seconds for record in self.history]
         return float(np.median(seconds)) if seconds else None
 
+    @property
+    def framing(self) -> Framing | None:
+        """How the digit sets are drawn; None for a folder, whose pictures are only scaled."""
+        if self.settings.dataset not in DATASETS:
+            return None
+        return Framing.of(self.data.train.images)
+
     @cached_property
     def metrics(self) -> dict[str, Any]:
         """What metrics.json holds; a figure that does not exist is None.
@@ -89,7 +96,8 @@ class Run:
         `seconds_per_epoch` and `images_per_second` are of training alone (median over the epochs),
         `train_seconds` is the wall time of all epochs with their validation.
         """
-        settings, history, images = self.settings, self.history, self.data.train.images
+        settings, history = self.settings, self.history
+        images, framing = self.data.train.images, self.framing
         rates = [record.images_per_second for record in history]
         figures = {
             "dataset": self.data.name,
@@ -116,7 +124,8 @@ class Run:
             "classes": list(self.data.classes),
             "per_class": self._per_class(),
             "image_shape": list(images.shape[1:]),
-            "framing": Framing.of(images).as_dict(),
+            "pictures": FRAMED if framing else SCALED,
+            "framing": framing.as_dict() if framing else None,
             "versions": versions(),
         }
         return {name: _finite(figure) for name, figure in figures.items()}

@@ -1,24 +1,32 @@
 """Any picture file as the kind of image that a model was trained on.
 
-What kind that is, is measured on the training images: whether they are drawings (one plain
-background), light or dark ink, how large and where the ink stands in the frame. A picture of
-another size is cropped to its ink, scaled to that size and put in that place; for MNIST this is
-what its authors did: 20 pixels, the centre of mass in the middle.
+A model of a folder of pictures is given what the folder's reader made of them: the whole picture,
+scaled. The digit sets were framed by their authors, and so is what their models are asked. How, is
+measured on the training images: whether they are drawings (one plain background), light or dark
+ink, how large and where the ink stands in the frame. A picture of another size is cropped to its
+ink, scaled to that size and put in that place; for MNIST this is what its authors did: 20 pixels,
+the centre of mass in the middle.
 
 Arrays here are float32 in [0, 1], (H, W): H rows, W columns.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
+
+from tinygrad_cupy.datasets.files import read_file
+from tinygrad_cupy.datasets.picture import MAX_BYTES, gray_and_opacity, read_gray, scaled
 
 from .errors import CommandError
 
+FRAMED, SCALED = "framed", "scaled"  # what metrics.json says of a run's pictures
+MOST_PIXELS = 1 << 23  # larger pictures are made smaller before their ink is looked for
 SAMPLE = 500  # training images that are looked at
 INK = 0.3  # of the full contrast: this far from the background is ink
 PAPER = 0.15  # of the full contrast: this near to the background is background
@@ -62,18 +70,27 @@ class Framing:
         return asdict(self)
 
 
-def read_picture(path: Path, framing: Framing, size: int) -> tuple[np.ndarray, bool]:
+def read_picture(path: Path, framing: Framing | None, size: int) -> tuple[np.ndarray, bool]:
     """The picture as (size, size), like the training images, and whether it was inverted.
 
-    Raises `CommandError` naming the file when it is missing or is no picture.
+    Without a framing it is scaled as a whole, as `image_folder` does. Raises `CommandError` naming
+    the file when it is missing or is no picture.
     """
     try:
-        with Image.open(path) as picture:
-            image = to_gray(ImageOps.exif_transpose(picture))
+        content = read_file(path, MAX_BYTES)
+        if framing is None:
+            return scaled(content, size).astype(np.float32) / 255, False
+        image = _on_paper(*read_gray(content))
     except FileNotFoundError:
         raise CommandError(f"there is no picture {str(path)!r}") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except OSError as error:
+        raise CommandError(f"cannot read {str(path)!r}: {error.strerror}") from error
+    except ValueError as error:  # a PictureError, or a path that no system has
         raise CommandError(f"cannot read {str(path)!r} as a picture: {error}") from error
+    return _framed(image, framing, size)
+
+
+def _framed(image: np.ndarray, framing: Framing, size: int) -> tuple[np.ndarray, bool]:
     if not framing.drawn:
         return _resize(image, size, size), False
     ink, background = _ink_and_background(image)
@@ -86,19 +103,26 @@ def read_picture(path: Path, framing: Framing, size: int) -> tuple[np.ndarray, b
 
 def to_gray(picture: Image.Image) -> np.ndarray:
     """Gray values of a picture of any mode; transparent parts become the paper."""
-    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
-        values = np.asarray(picture, dtype=np.float32)
-        # Nothing in the file says where white is: 8 and 16 bit are the customary ranges.
-        top = next((top for top in (1.0, 255.0, 65535.0) if values.max() <= top), values.max())
-        return np.clip(values / top, 0, 1)
-    if not picture.has_transparency_data:
-        return np.asarray(picture.convert("L"), dtype=np.float32) / 255
-    gray, alpha = np.asarray(picture.convert("LA"), dtype=np.float32).transpose(2, 0, 1) / 255
+    return _on_paper(*gray_and_opacity(picture))
+
+
+def _on_paper(gray: Image.Image, opacity: Image.Image | None) -> np.ndarray:
+    factor = math.ceil(math.sqrt(gray.width * gray.height / MOST_PIXELS))
+    values = _unit(gray.reduce(factor))
+    if opacity is None:
+        return values
+    alpha = _unit(opacity.reduce(factor))
     # Light ink on nothing was drawn for a dark page, dark ink for a light one.
-    ink = np.average(gray, weights=alpha) if alpha.any() else 0.0
+    ink = np.average(values, weights=alpha) if alpha.any() else 0.0
     paper = np.float32(ink < 0.5)
-    composed: np.ndarray = gray * alpha + paper * (1 - alpha)
+    composed: np.ndarray = values * alpha + paper * (1 - alpha)
     return composed
+
+
+def _unit(image: Image.Image) -> np.ndarray:
+    """(H, W) from 0 to 1 of a picture of mode "L" (to 255) or "F" (to 1)."""
+    values = np.asarray(image, dtype=np.float32)
+    return values / 255 if image.mode == "L" else values
 
 
 def _ink_and_background(image: np.ndarray) -> tuple[np.ndarray, float]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -14,11 +14,16 @@ from rich.table import Table
 from rich.text import Text
 
 from tinygrad_cupy import Tensor, no_grad
-from tinygrad_cupy.nn import Module, models
+from tinygrad_cupy.datasets.picture import no_pillow_warnings
+from tinygrad_cupy.nn import Module
+from tinygrad_cupy.printing import printable
 
-from . import run_folder
 from .errors import CommandError
-from .picture_input import Framing, read_picture
+from .picture_input import read_picture
+from .run_folder import WEIGHTS
+from .stored_run import Description, load_run
+
+BATCH = 64  # pictures that the model is given at a time
 
 
 @dataclass(frozen=True)
@@ -33,12 +38,35 @@ class Guess:
     inverted: bool
 
 
+@dataclass(frozen=True)
+class Failure:
+    """A picture that has no answer, and why."""
+
+    image: str
+    error: str
+
+
 def predict(run: Path, images: Sequence[Path], as_json: bool) -> None:
-    """Print a row per picture, or with `as_json` a list of objects with the fields of `Guess`."""
-    guesses = guess(run, images)
+    """Print a row per picture, or with `as_json` a list of objects: fields of `Guess` or `Failure`.
+
+    Raises `CommandError` at the end when pictures had no answer: of one its own error, of several
+    their number, after a line on stderr for each.
+    """
+    answers = guess(run, images)
     if as_json:
-        print(json.dumps([asdict(one) for one in guesses], indent=2, ensure_ascii=False))
-        return
+        print(json.dumps([asdict(answer) for answer in answers], indent=2))
+    elif guesses := [answer for answer in answers if isinstance(answer, Guess)]:
+        Console().print(_table(guesses))
+    failures = [answer.error for answer in answers if isinstance(answer, Failure)]
+    if len(failures) == 1:
+        raise CommandError(failures[0])
+    for text in failures:
+        print(f"error: {text}", file=sys.stderr)
+    if failures:
+        raise CommandError(f"{len(failures)} of {len(answers)} pictures have no answer")
+
+
+def _table(guesses: Sequence[Guess]) -> Table:
     digits = all(one.label.isdecimal() and len(one.label) == 1 for one in guesses)
     table = Table()
     for name in ("image", "digit" if digits else "class", "probability", "runner-up"):
@@ -46,53 +74,67 @@ def predict(run: Path, images: Sequence[Path], as_json: bool) -> None:
     for one in guesses:
         runner_up = f"{one.runner_up} ({one.runner_up_probability:.1%})"
         cells = (one.image, one.label, f"{one.probability:.1%}", runner_up)
-        table.add_row(*map(Text, cells))  # a file name is no markup
-    Console().print(table)
+        table.add_row(*(Text(printable(cell)) for cell in cells))  # a file name is no markup
+    return table
 
 
-def guess(run: Path, images: Sequence[Path]) -> list[Guess]:
-    """The model in folder `run` applied to picture files, on the CPU.
+def guess(run: Path, images: Sequence[Path]) -> list[Guess | Failure]:
+    """The model in folder `run` applied to picture files, on the CPU; an answer for each.
 
-    Raises `CommandError` for a folder that is no run and for a file that is no picture.
+    Raises `CommandError` for a folder that is no run.
     """
-    metrics, state = run_folder.read_run(run)
-    model, framing, size = _load(run, metrics, state)
-    classes = metrics["classes"]
-    pictures = [read_picture(path, framing, size) for path in images]
-    channels = metrics["image_shape"][0]
-    x = np.stack([np.repeat(image[None], channels, axis=0) for image, _ in pictures])
+    description, model = load_run(run)
+    answers: list[Guess | Failure] = []
+    with no_pillow_warnings(), np.errstate(all="ignore"):
+        for start in range(0, len(images), BATCH):
+            answers += _answers(run, description, model, images[start : start + BATCH])
+    return answers
+
+
+def _answers(
+    run: Path, description: Description, model: Module, images: Sequence[Path]
+) -> Iterator[Guess | Failure]:
+    side, failures, pictures, inverted = description.side, {}, [], []
+    for index, path in enumerate(images):
+        try:
+            picture, turned = read_picture(path, description.framing, side)
+        except CommandError as error:
+            failures[index] = Failure(str(path), str(error))
+        else:
+            pictures.append(np.repeat(picture[None], description.channels, axis=0))
+            inverted.append(turned)
+    probabilities = iter(_probabilities(model, pictures))
+    turns = iter(inverted)
+    for index, path in enumerate(images):
+        if index in failures:
+            yield failures[index]
+        else:
+            yield _answer(run, description, path, next(probabilities), next(turns))
+
+
+def _probabilities(model: Module, pictures: Sequence[np.ndarray]) -> np.ndarray:
+    """(N, C, H, W) as a list -> (N, classes)."""
+    if not pictures:
+        return np.empty((0, 0))
     with no_grad():
-        probabilities = model(Tensor(x, dtype="float32", device="cpu")).softmax(axis=1).numpy()
-    result = []
-    for path, (_, inverted), row in zip(images, pictures, probabilities, strict=True):
-        best, second = np.argsort(-row, kind="stable")[:2]
-        result.append(
-            Guess(
-                image=str(path),
-                label=classes[best],
-                probability=float(row[best]),
-                runner_up=classes[second],
-                runner_up_probability=float(row[second]),
-                inverted=inverted,
-            )
+        found: np.ndarray = (
+            model(Tensor(np.stack(pictures), dtype="float32", device="cpu")).softmax(axis=1).numpy()
         )
-    return result
+    return found
 
 
-def _load(
-    run: Path, metrics: dict[str, Any], state: dict[str, np.ndarray]
-) -> tuple[Module, Framing, int]:
-    """The trained model in evaluation mode, and what its pictures look like."""
-    try:
-        channels, size, _ = metrics["image_shape"]
-        model = models.build(metrics["model"], len(metrics["classes"]), channels, size)
-        framing = Framing(**metrics["framing"])
-    except (KeyError, TypeError, ValueError) as error:
-        path = run / run_folder.METRICS
-        raise CommandError(f"{str(path)!r} does not describe a model: {error}") from error
-    try:
-        model.load_state_dict(state)
-    except ValueError as error:
-        path = run / run_folder.WEIGHTS
-        raise CommandError(f"{str(path)!r} does not fit {metrics['model']!r}: {error}") from error
-    return model.to("cpu").eval(), framing, size
+def _answer(
+    run: Path, description: Description, path: Path, row: np.ndarray, inverted: bool
+) -> Guess | Failure:
+    if not np.isfinite(row).all():
+        weights = str(run / WEIGHTS)
+        return Failure(str(path), f"the numbers in {weights!r} are too large to read {str(path)!r}")
+    best, second = np.argsort(-row, kind="stable")[:2]
+    return Guess(
+        image=str(path),
+        label=description.classes[best],
+        probability=float(row[best]),
+        runner_up=description.classes[second],
+        runner_up_probability=float(row[second]),
+        inverted=inverted,
+    )

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import CommandError, near
+from .errors import CommandError
 
 METRICS = "metrics.json"
 WEIGHTS = "model.safetensors"
@@ -145,31 +145,3 @@ def write_weights(path: Path, state: dict[str, np.ndarray]) -> None:
 
     # Not save_file: its file could be read by its owner alone.
     path.write_bytes(save({name: np.ascontiguousarray(array) for name, array in state.items()}))
-
-
-def read_run(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The metrics and the weights of a run folder.
-
-    Raises `CommandError` naming the folder or file that is missing or cannot be read.
-    """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    if not folder.is_dir():
-        siblings = [path.name for path in folder.parent.glob("*") if path.is_dir()]
-        hint = near(folder.name, siblings)
-        raise CommandError(f"there is no run folder {str(folder)!r}{hint}")
-    if (folder / SWEEP_TABLE).exists():
-        inside = sorted(path.name for path in folder.glob("batch-*"))
-        raise CommandError(f"{str(folder)!r} is a sweep; choose a run in it: {', '.join(inside)}")
-    for name in (METRICS, WEIGHTS):
-        if not (folder / name).is_file():
-            raise CommandError(f"{str(folder)!r} is no run folder: it has no {name}")
-    try:
-        metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CommandError(f"cannot read {str(folder / METRICS)!r}: {error}") from error
-    try:
-        return metrics, load_file(folder / WEIGHTS)
-    except (OSError, SafetensorError) as error:
-        raise CommandError(f"cannot read {str(folder / WEIGHTS)!r}: {error}") from error

@@ -1,0 +1,191 @@
+"""A run folder as `predict` uses it: every figure and weight is checked before it is used.
+
+Neither file is trusted: what metrics.json says may not cost memory or time beyond what a run of
+this program can need, and weights are finite numbers of the model's own names, shapes and types.
+"""
+
+from __future__ import annotations
+
+import json
+import reprlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinygrad_cupy.datasets.files import read_file
+from tinygrad_cupy.nn import Module, models
+from tinygrad_cupy.printing import printable
+
+from .errors import CommandError, near
+from .picture_input import FRAMED, SCALED, Framing
+from .run_folder import METRICS, SWEEP_TABLE, WEIGHTS
+from .settings import DATASETS
+
+MAX_METRICS = 1 << 24  # bytes
+MAX_WEIGHTS = 1 << 28
+MAX_CHANNELS, MAX_SIDE, MAX_NAME = 4, 128, 255
+MAX_OUTPUTS = 1 << 25  # classes x H x W: bounds what the last layer takes
+
+
+@dataclass(frozen=True)
+class Description:
+    """What metrics.json says of a model; without a framing its pictures are only scaled."""
+
+    model: str
+    classes: tuple[str, ...]
+    channels: int
+    side: int
+    framing: Framing | None
+
+
+def load_run(folder: Path) -> tuple[Description, Module]:
+    """The trained model of a run folder, on the CPU and in evaluation mode.
+
+    Raises `CommandError` naming the folder or file that is missing, cannot be read or is not what
+    a run writes.
+    """
+    if not folder.is_dir():
+        siblings = [path.name for path in folder.parent.glob("*") if path.is_dir()]
+        hint = near(folder.name, siblings)
+        raise CommandError(f"there is no run folder {str(folder)!r}{hint}")
+    if (folder / SWEEP_TABLE).exists():
+        inside = sorted(path.name for path in folder.glob("batch-*"))
+        raise CommandError(f"{str(folder)!r} is a sweep; choose a run in it: {', '.join(inside)}")
+    for name in (METRICS, WEIGHTS):
+        if not (folder / name).exists():
+            raise CommandError(f"{str(folder)!r} is no run folder: it has no {name}")
+    description = read_description(folder / METRICS)
+    return description, _load_weights(folder / WEIGHTS, description)
+
+
+def read_description(path: Path) -> Description:
+    """The checked contents of a metrics.json. Raises `CommandError` naming the file."""
+    try:
+        metrics = json.loads(read_file(path, MAX_METRICS).decode("utf-8"))
+    except OSError as error:
+        raise CommandError(f"cannot read {str(path)!r}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise CommandError(f"cannot read {str(path)!r}: {error}") from error
+    try:
+        return _description(metrics)
+    except ValueError as error:
+        raise CommandError(f"{str(path)!r} does not describe a model: {error}") from error
+
+
+def _description(metrics: Any) -> Description:
+    """Raises ValueError."""
+    _expect(isinstance(metrics, dict), "an object", metrics)
+    model = _field(metrics, "model", lambda value: isinstance(value, str), "a name")
+    if model not in models.NAMES:
+        raise ValueError(f"unknown model {reprlib.repr(model)}{near(model, models.NAMES)}")
+    classes = _field(metrics, "classes", _are_classes, "two or more different names")
+    shape = _field(
+        metrics,
+        "image_shape",
+        lambda value: _are_integers(value, (MAX_CHANNELS, MAX_SIDE, MAX_SIDE)),
+        f"[channels to {MAX_CHANNELS}, side to {MAX_SIDE}, side]",
+    )
+    _expect(shape[1] == shape[2], "image_shape of squares", shape)
+    outputs = len(classes) * shape[1] * shape[2]
+    _expect(outputs <= MAX_OUTPUTS, f"classes x pixels of at most {MAX_OUTPUTS:,}", outputs)
+    return Description(model, tuple(classes), shape[0], shape[1], _framing(metrics, shape[1]))
+
+
+def _framing(metrics: dict[str, Any], side: int) -> Framing | None:
+    default = _old_pictures(metrics)
+    kinds = (FRAMED, SCALED)
+    metrics = {"pictures": default, **metrics}
+    if _field(metrics, "pictures", lambda value: value in kinds, f"one of {kinds}") == SCALED:
+        return None
+    names = [field.name for field in fields(Framing)]
+    found = _field(
+        metrics,
+        "framing",
+        lambda value: isinstance(value, dict) and sorted(value) == sorted(names),
+        f"an object of {', '.join(names)}",
+    )
+    framing = Framing(**found)
+    for name, value in asdict(framing).items():
+        if name == "box":
+            _expect(_are_integers([value], (side,)), f"a framing's box from 1 to {side}", value)
+        else:
+            _expect(isinstance(value, bool), f"a framing's {name} as true or false", value)
+    return framing
+
+
+def _old_pictures(metrics: dict[str, Any]) -> str:
+    """Of a run from before metrics.json said so: only what was no folder was framed."""
+    folder = str(metrics.get("dataset_reason")).startswith("The class folders in")
+    return SCALED if folder or metrics.get("dataset") not in DATASETS else FRAMED
+
+
+def _field(metrics: dict[str, Any], name: str, fits: Callable[[Any], bool], expected: str) -> Any:
+    if name not in metrics:
+        raise ValueError(f"it has no {name}")
+    _expect(fits(metrics[name]), f"{name} as {expected}", metrics[name])
+    return metrics[name]
+
+
+def _expect(fits: bool, expected: str, found: Any) -> None:
+    if not fits:
+        raise ValueError(f"expected {expected}, got {reprlib.repr(found)}")
+
+
+def _are_integers(values: Any, most: tuple[int, ...]) -> bool:
+    return (
+        isinstance(values, list)
+        and len(values) == len(most)
+        and all(type(value) is int for value in values)
+        and all(1 <= value <= limit for value, limit in zip(values, most, strict=True))
+    )
+
+
+def _are_classes(values: Any) -> bool:
+    return (
+        isinstance(values, list)
+        and len(values) >= 2
+        and all(isinstance(name, str) and 1 <= len(name) <= MAX_NAME for name in values)
+        and len(set(values)) == len(values)
+    )
+
+
+def _load_weights(path: Path, description: Description) -> Module:
+    from safetensors.numpy import load
+
+    try:
+        content = read_file(path, MAX_WEIGHTS)
+    except OSError as error:
+        raise CommandError(f"cannot read {str(path)!r}: {error.strerror}") from error
+    try:
+        state = load(content)
+    except Exception as error:  # SafetensorError, and KeyError for a dtype that NumPy has not
+        raise CommandError(f"cannot read {str(path)!r}: {error}") from error
+    try:
+        model = models.build(
+            description.model, len(description.classes), description.channels, description.side
+        )
+        _check_state(state, model.state_dict())
+        model.load_state_dict(state)
+    except ValueError as error:
+        text = f"{str(path)!r} does not fit {description.model!r}: {error}"
+        raise CommandError(text) from error
+    return model.to("cpu").eval()
+
+
+def _check_state(state: dict[str, np.ndarray], own: dict[str, np.ndarray]) -> None:
+    """Raise ValueError unless these are the model's names, shapes and dtypes, and finite."""
+    for kind, names in (
+        ("missing", own.keys() - state.keys()),
+        ("unexpected", state.keys() - own.keys()),
+    ):
+        if names:
+            raise ValueError(f"{kind} {printable(reprlib.repr(sorted(names)))}")
+    for name, array in state.items():
+        expected = f"{own[name].dtype} {own[name].shape}"
+        if (found := f"{array.dtype} {array.shape}") != expected:
+            raise ValueError(f"expected {name} as {expected}, got {found}")
+        if not np.isfinite(array).all():
+            raise ValueError(f"expected finite numbers in {name}, got NaN or infinity")
