@@ -37,7 +37,7 @@ MAX_BYTES = 1 << 27  # of a file
 MAX_PIXELS = 1 << 25  # of a picture, and of all that are decoded at a time: 20 bytes each at most
 MAX_SIDE = 65_535
 MAX_BANDS = 6  # of a TIFF file, each of which may have strips of its own
-MAX_SCANS = 100  # of a JPEG file; each goes over the whole picture, in no bytes to speak of
+MAX_SCANS = 50  # of a JPEG file; each goes over the whole picture, in no bytes to speak of
 
 _BITS, _WHITE_IS_ZERO, _SAMPLE_FORMAT, _ORIENTATION = 258, 262, 339, 0x0112  # TIFF's tags
 _TILE_WIDTH, _TILE_LENGTH = 322, 323

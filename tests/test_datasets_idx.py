@@ -1,6 +1,7 @@
 """MNIST's IDX files: read right, and every damage named."""
 
 import gzip
+import os
 import re
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from idx_files import expect_files, idx_bytes, isolate, small_mnist, write_gzipped
 from tinygrad_cupy import datasets
-from tinygrad_cupy.datasets import DataError, mnist_files
+from tinygrad_cupy.datasets import DataError, idx, mnist_files
 from tinygrad_cupy.datasets.idx import read_idx
 
 TRAIN_IMAGES = "train-images-idx3-ubyte"
@@ -102,6 +103,30 @@ def test_corrupt_gzip(tmp_path: Path, rng: np.random.Generator, damage: str) -> 
     path = tmp_path / "damaged.gz"
     path.write_bytes(packed)
     assert error_of(path).startswith("expected an intact gzip file, got a corrupt one (")
+
+
+def test_what_is_much_larger_than_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(idx, "MAX_BYTES", 1000)
+    path = tmp_path / "bomb.gz"
+    path.write_bytes(gzip.compress(bytes(1001)))
+    assert error_of(path) == "expected at most 1,000 bytes decompressed, got more"
+    path.write_bytes(gzip.compress(idx_bytes(np.zeros((9, 8, 7)))))
+    assert read_idx(path, 3).shape == (9, 8, 7)
+    path.write_bytes(bytes(1001))
+    assert error_of(path) == "cannot be read: expected at most 1,000 bytes, got 1,001"
+
+
+def test_members_of_a_gzip_file_are_one_after_another(tmp_path: Path) -> None:
+    path, content = tmp_path / "two.gz", idx_bytes(np.arange(24).reshape(2, 3, 4))
+    path.write_bytes(gzip.compress(content[:20]) + gzip.compress(content[20:]))
+    np.testing.assert_array_equal(read_idx(path, 3), np.arange(24).reshape(2, 3, 4))
+    path.write_bytes(path.read_bytes() + b"and more")
+    assert error_of(path).startswith("expected an intact gzip file, got a corrupt one (")
+
+
+def test_a_fifo_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert error_of(tmp_path / "pipe") == "cannot be read: expected a regular file, got a FIFO"
 
 
 def test_another_checksum(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """Class folders of pictures: read, cached, written."""
 
+import io
 import os
 import re
 import socket
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -251,6 +253,47 @@ def test_a_damaged_cache_is_built_again(folder: Path, tmp_path: Path, damage: st
     np.testing.assert_array_equal(first[0].images, image_folder(folder)[0].images)
     with np.load(kept) as stored:
         assert stored["images"].shape == (10, 1, 28, 28)
+
+
+def test_no_byte_of_a_cached_file_is_believed_unchecked(
+    folder: Path, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    images = np.concatenate([part.images for part in image_folder(folder)])
+    (kept,) = cache_files(tmp_path)
+    good = kept.read_bytes()
+    np.testing.assert_array_equal(png._read_cache(kept, images.shape), images)
+    places = [*range(300), *range(len(good) - 300, len(good)), *rng.integers(len(good), size=99)]
+    for position in places:
+        content = bytearray(good)
+        content[position] ^= 1 << rng.integers(8)
+        kept.write_bytes(content)
+        assert png._read_cache(kept, images.shape) is None
+    kept.write_bytes(good)
+    other = kept.rename(kept.with_name("0" * 64 + ".npz"))  # of another data set
+    assert png._read_cache(other, images.shape) is None
+
+
+@pytest.mark.parametrize("kind", ["pickle", "shape", "no array", "npy", "large"])
+def test_a_cached_file_with_a_hash_of_something_else(tmp_path: Path, kind: str) -> None:
+    path, shape, packed = tmp_path / "x.npz", (2, 1, 3, 3), io.BytesIO()
+    if kind == "pickle":
+        np.savez(packed, images=np.array([{}], dtype=object), allow_pickle=True)
+    elif kind == "shape":
+        head = b"{'descr': '|u1', 'fortran_order': False, 'shape': (1000000000000,), }\n"
+        with zipfile.ZipFile(packed, "w") as archive:
+            archive.writestr(
+                "images.npy", b"\x93NUMPY\1\0" + len(head).to_bytes(2, "little") + head
+            )
+    elif kind == "no array":
+        with zipfile.ZipFile(packed, "w") as archive:
+            archive.writestr("images", b"x" * 99)
+    elif kind == "npy":
+        np.save(packed, np.zeros(shape, np.uint8))
+    else:
+        packed.write(bytes(100_000))
+    content = packed.getvalue()
+    path.write_bytes(content + png._cache_digest(path, content))
+    assert png._read_cache(path, shape) is None
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(
