@@ -226,9 +226,9 @@ def _read_cache(path: Path, shape: tuple[int, ...]) -> Images | None:
             return None
         with np.load(io.BytesIO(content[:-DIGEST]), allow_pickle=False) as stored:
             images: Images = stored["images"]
+        return images if images.dtype == np.uint8 and images.shape == shape else None
     except Exception:  # a file that somebody else wrote, hash and all, raises whatever it likes
         return None
-    return images if images.dtype == np.uint8 and images.shape == shape else None
 
 
 def _write_cache(path: Path, images: Images) -> None:
