@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 _KINDS = {
     stat.S_IFDIR: "folder",
@@ -25,7 +25,7 @@ def kind_of(mode: int) -> str:
 
 
 @contextmanager
-def open_file(path: Path, most: int) -> Iterator[BinaryIO]:
+def open_file(path: Path, most: int) -> Iterator[io.BufferedReader]:
     """Open a regular file of at most `most` bytes for reading.
 
     Never waits for a FIFO or a device. Raises OSError, whose strerror says what is wrong.

@@ -13,12 +13,13 @@ import logging
 import threading
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 # What is opened, and under which names it counts as a picture in a folder.
 FORMATS = {
@@ -150,7 +151,7 @@ def _deep_gray(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     return Image.fromarray(gray), alpha
 
 
-def _range(image: Image.Image, tags: dict[int, object]) -> tuple[int, bool]:
+def _range(image: Image.Image, tags: Mapping[int, Any]) -> tuple[int, bool]:
     """The largest value that the file's type holds, 1 for floats, and whether it has a sign."""
     if image.mode == "F":
         return 1, True
@@ -160,7 +161,7 @@ def _range(image: Image.Image, tags: dict[int, object]) -> tuple[int, bool]:
     return (1 << bits - (kind == _SIGNED)) - 1, kind == _SIGNED
 
 
-def _check_size(image: Image.Image) -> None:
+def _check_size(image: ImageFile.ImageFile) -> None:
     tags = getattr(image, "tag_v2", {})
     tile = tags.get(_TILE_WIDTH, 1), tags.get(_TILE_LENGTH, 1)
     for width, height in (image.size, tile):

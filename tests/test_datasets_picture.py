@@ -9,7 +9,7 @@ import sys
 import threading
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def packed(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def tiff(values: np.ndarray, order: str = "<", **tags: int) -> bytes:
+def tiff(values: np.ndarray, order: Literal["<", ">"] = "<", **tags: int) -> bytes:
     """An uncompressed TIFF file of one strip, from the description of the format."""
     height, width = values.shape
     kind = {"u": 1, "i": 2, "f": 3}[values.dtype.kind]
