@@ -171,8 +171,9 @@ def _check_size(image: ImageFile.ImageFile) -> None:
                 f"got {width:,} x {height:,}"
             )
     if len(image.tile) > 1:  # a TIFF file may name one strip a thousand times
-        areas = [(right - left) * (low - high) for _, (left, high, right, low), *_ in image.tile]
-        if sum(areas) > MAX_BANDS * image.width * image.height:
+        parts = [tile.extents for tile in image.tile if tile.extents]
+        area = sum((right - left) * (low - high) for left, high, right, low in parts)
+        if area > MAX_BANDS * image.width * image.height:
             raise PictureError("expected parts that cover the picture once, got more of them")
 
 

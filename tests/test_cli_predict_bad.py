@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from command_runs import failed, metrics_of, run, skip_drawing, train_quietly
 from tinygrad_cupy import Tensor, nn
+from tinygrad_cupy.cli import main
 from tinygrad_cupy.command.errors import CommandError
 from tinygrad_cupy.command.picture_input import Framing
 from tinygrad_cupy.command.stored_run import Description, load_run, read_description
@@ -115,6 +116,19 @@ def test_names_are_printed_without_control_characters(
     (answer,) = json.loads(run(capsys, "predict", stored, evil, "--json").out)
     assert answer["image"] == str(evil)
     assert answer["label"].startswith("\x1b[2J")
+
+
+def test_libraries_say_nothing_of_their_own(
+    capfd: pytest.CaptureFixture[str], stored: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "damaged.tiff"
+    Image.linear_gradient("L").save(path, compression="tiff_lzw")
+    content = bytearray(path.read_bytes())
+    content[20:200] = bytes(180)
+    path.write_bytes(content)
+    assert main(["predict", str(stored), str(path)]) == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line == f"error: cannot read {str(path)!r} as a picture: decoder error -2"
 
 
 SHAPES = {

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -85,10 +87,28 @@ def guess(run: Path, images: Sequence[Path]) -> list[Guess | Failure]:
     """
     description, model = load_run(run)
     answers: list[Guess | Failure] = []
-    with no_pillow_warnings(), np.errstate(all="ignore"):
+    with _silent_libraries(), no_pillow_warnings(), np.errstate(all="ignore"):
         for start in range(0, len(images), BATCH):
             answers += _answers(run, description, model, images[start : start + BATCH])
     return answers
+
+
+@contextmanager
+def _silent_libraries() -> Iterator[None]:
+    """Libtiff writes what it thinks of damaged files to stderr itself, past Python."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is none
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _answers(
