@@ -20,7 +20,7 @@ def damaged(rng: Rng, content: bytes, others: Sequence[bytes]) -> bytes:
     """`content` damaged in one to four places; `others` lend pieces."""
     changed = bytearray(content)
     for _ in range(rng.integers(1, 5)):
-        _damage(rng, changed, others[rng.integers(len(others))])
+        _damage(rng, changed, others[int(rng.integers(len(others)))])
     if changed.startswith(b"\x89PNG") and rng.random() < 0.5:
         return with_png_checksums(bytes(changed))  # or nothing behind them would ever be reached
     return bytes(changed)
@@ -39,8 +39,8 @@ def _damage(rng: Rng, content: bytearray, other: bytes) -> None:
     elif kind == 2:
         width = int(rng.choice([1, 2, 4, 8]))
         number = int(rng.choice(NUMBERS)) & ((1 << 8 * width) - 1)
-        order = "little" if rng.random() < 0.5 else "big"
-        content[at : at + width] = number.to_bytes(width, order)
+        ends = number.to_bytes(width, "little"), number.to_bytes(width, "big")
+        content[at : at + width] = ends[int(rng.integers(2))]
     elif kind == 3:
         del content[at:]
     elif kind == 4:

@@ -88,10 +88,10 @@ def _one_child(name: str, seed: int, first: int, end: int, report: Report) -> in
     words = [sys.executable, "-m", "fuzz", "--child", name, *map(str, (seed, first, end))]
     folder = Path(__file__).resolve().parent.parent
     with subprocess.Popen(words, stdout=subprocess.PIPE, cwd=folder, env=environment) as child:
-        case = None
+        case: int | None = None
         for line in _lines(child):
             found = json.loads(line)
-            case = found["case"]
+            case = int(found["case"])
             if (result := found.get("result")) is None:
                 continue
             report.slowest = max(report.slowest, found["seconds"])
