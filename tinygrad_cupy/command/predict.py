@@ -87,9 +87,8 @@ def guess(run: Path, images: Sequence[Path]) -> list[Guess | Failure]:
     """
     description, model = load_run(run)
     answers: list[Guess | Failure] = []
-    with _silent_libraries(), no_pillow_warnings(), np.errstate(all="ignore"):
-        for start in range(0, len(images), BATCH):
-            answers += _answers(run, description, model, images[start : start + BATCH])
+    for start in range(0, len(images), BATCH):
+        answers += _answers(run, description, model, images[start : start + BATCH])
     return answers
 
 
@@ -114,37 +113,42 @@ def _silent_libraries() -> Iterator[None]:
 def _answers(
     run: Path, description: Description, model: Module, images: Sequence[Path]
 ) -> Iterator[Guess | Failure]:
-    side, failures, pictures, inverted = description.side, {}, [], []
-    for index, path in enumerate(images):
-        try:
-            picture, turned = read_picture(path, description.framing, side)
-        except CommandError as error:
-            failures[index] = Failure(str(path), str(error))
+    found = _read(description, images)
+    pictures = [one[0] for one in found if not isinstance(one, Failure)]
+    rows = iter(_probabilities(model, pictures, description.channels))
+    for path, one in zip(images, found, strict=True):
+        if isinstance(one, Failure):
+            yield one
         else:
-            pictures.append(np.repeat(picture[None], description.channels, axis=0))
-            inverted.append(turned)
-    probabilities = iter(_probabilities(model, pictures))
-    turns = iter(inverted)
-    for index, path in enumerate(images):
-        if index in failures:
-            yield failures[index]
-        else:
-            yield _answer(run, description, path, next(probabilities), next(turns))
+            yield _answer(run, description, path, next(rows), inverted=one[1])
 
 
-def _probabilities(model: Module, pictures: Sequence[np.ndarray]) -> np.ndarray:
-    """(N, C, H, W) as a list -> (N, classes)."""
-    if not pictures:
-        return np.empty((0, 0))
-    with no_grad():
-        found: np.ndarray = (
-            model(Tensor(np.stack(pictures), dtype="float32", device="cpu")).softmax(axis=1).numpy()
-        )
+def _read(
+    description: Description, images: Sequence[Path]
+) -> list[tuple[np.ndarray, bool] | Failure]:
+    """Of each file its picture (H, W) and whether it was inverted, or why there is none."""
+    found: list[tuple[np.ndarray, bool] | Failure] = []
+    with _silent_libraries(), no_pillow_warnings():
+        for path in images:
+            try:
+                found.append(read_picture(path, description.framing, description.side))
+            except CommandError as error:
+                found.append(Failure(str(path), str(error)))
     return found
 
 
+def _probabilities(model: Module, pictures: Sequence[np.ndarray], channels: int) -> np.ndarray:
+    """N pictures (H, W) -> (N, classes)."""
+    if not pictures:
+        return np.empty((0, 0))
+    x = np.repeat(np.stack(pictures)[:, None], channels, axis=1)  # (N, C, H, W)
+    with no_grad(), np.errstate(all="ignore"):
+        rows: np.ndarray = model(Tensor(x, dtype="float32", device="cpu")).softmax(axis=1).numpy()
+    return rows
+
+
 def _answer(
-    run: Path, description: Description, path: Path, row: np.ndarray, inverted: bool
+    run: Path, description: Description, path: Path, row: np.ndarray, *, inverted: bool
 ) -> Guess | Failure:
     if not np.isfinite(row).all():
         weights = str(run / WEIGHTS)

@@ -52,7 +52,7 @@ def load_run(folder: Path) -> tuple[Description, Module]:
         hint = near(folder.name, siblings)
         raise CommandError(f"there is no run folder {str(folder)!r}{hint}")
     if (folder / SWEEP_TABLE).exists():
-        inside = sorted(path.name for path in folder.glob("batch-*"))
+        inside = sorted(printable(path.name) for path in folder.glob("batch-*"))
         raise CommandError(f"{str(folder)!r} is a sweep; choose a run in it: {', '.join(inside)}")
     for name in (METRICS, WEIGHTS):
         if not (folder / name).exists():
