@@ -40,7 +40,10 @@ def open_file(path: Path, most: int) -> Iterator[io.BufferedReader]:
 def read_file(path: Path, most: int) -> bytes:
     """The bytes of a regular file, at most `most`. Raises OSError, see `open_file`."""
     with open_file(path, most) as file:
-        content = file.read(most + 1)  # a file of /proc, or one that grows, says less than it holds
+        said = os.fstat(file.fileno()).st_size
+        content = file.read(said + 1)
+        if len(content) > said:  # a file of /proc, or one that grows
+            content += file.read(most + 1 - len(content))
     if len(content) > most:
         raise _too_large(path, most, f"{len(content):,} or more")
     return content
