@@ -254,7 +254,7 @@ FIELDS: dict[str, tuple[dict[str, Any], str]] = {
     "no square": ({"image_shape": [1, 28, 29]}, "expected image_shape of squares, got [1, 28, 29]"),
     "many": (
         {"classes": [str(n) for n in range(3000)], "image_shape": [1, 128, 128]},
-        "expected classes x pixels of at most 33,554,432, got 49152000",
+        "expected classes x pixels of at most 8,388,608, got 49152000",
     ),
     "small images": (
         {"image_shape": [1, 1, 1], "pictures": "scaled"}, "images of 1x1 pixels are too small"

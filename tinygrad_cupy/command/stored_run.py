@@ -27,7 +27,7 @@ from .settings import DATASETS
 MAX_METRICS = 1 << 24  # bytes
 MAX_WEIGHTS = 1 << 28
 MAX_CHANNELS, MAX_SIDE, MAX_NAME = 4, 128, 255
-MAX_OUTPUTS = 1 << 25  # classes x H x W: bounds what the last layer takes
+MAX_OUTPUTS = 1 << 23  # classes x H x W: bounds what the last layer takes
 
 
 @dataclass(frozen=True)
