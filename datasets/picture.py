@@ -21,6 +21,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from tinygrad_cupy.printing import printable
+
 # What is opened, and under which names it counts as a picture in a folder.
 FORMATS = {
     "PNG": (".png", ".apng"),
@@ -97,7 +99,7 @@ def read_gray(content: bytes) -> tuple[Image.Image, Image.Image | None]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise PictureError(f"expected at most {MAX_PIXELS:,} pixels, got more") from None
     except Exception as error:  # pillow's decoders let many kinds through, struct.error for one
-        raise PictureError(str(error) or type(error).__name__) from error
+        raise PictureError(printable(error) or type(error).__name__) from error
     if turn is not None:
         gray, alpha = gray.transpose(turn), alpha and alpha.transpose(turn)
     return gray, alpha

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import struct
 import zlib
@@ -100,7 +101,7 @@ def _make_strange(rng: Rng, value: Any) -> None:
         elif kind == 1 and isinstance(value, list):
             value += value[: int(2 ** rng.uniform(0, 14))]
         elif kind == 2:
-            value[key] = value[keys[rng.integers(len(keys))]]
+            value[key] = copy.deepcopy(value[keys[rng.integers(len(keys))]])
         else:
-            value[key] = STRANGE[rng.integers(len(STRANGE))]
+            value[key] = copy.deepcopy(STRANGE[rng.integers(len(STRANGE))])
         return

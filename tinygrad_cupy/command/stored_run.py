@@ -68,7 +68,7 @@ def read_description(path: Path) -> Description:
     except OSError as error:
         raise CommandError(f"cannot read {str(path)!r}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise CommandError(f"cannot read {str(path)!r}: {error}") from error
+        raise CommandError(f"cannot read {str(path)!r}: {printable(error)}") from error
     try:
         return _description(metrics)
     except ValueError as error:
@@ -162,7 +162,7 @@ def _load_weights(path: Path, description: Description) -> Module:
     try:
         state = load(content)
     except Exception as error:  # SafetensorError, and KeyError for a dtype that NumPy has not
-        raise CommandError(f"cannot read {str(path)!r}: {error}") from error
+        raise CommandError(f"cannot read {str(path)!r}: {printable(error)}") from error
     try:
         model = models.build(
             description.model, len(description.classes), description.channels, description.side
