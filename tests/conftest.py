@@ -81,11 +81,9 @@ def rng() -> np.random.Generator:
 
 
 @pytest.fixture
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    cache.usable_folder.cache_clear()
-    yield cache.cache_dir()
-    cache.usable_folder.cache_clear()
+    return cache.cache_dir()
 
 
 @pytest.fixture(scope="session")

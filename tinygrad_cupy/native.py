@@ -9,69 +9,61 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import hashlib
 import os
-import shutil
-import subprocess
-import tempfile
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .cache import usable_folder, write_atomically
+from .cache import say_once
+from .compiling import Compilation, compiler
 from .parallel import alone, parts_of, thread_count, workspace
 
 POINTER = ctypes.c_void_p
 
-FLAGS = (
-    *("-std=gnu11", "-O3", "-march=native", "-fPIC", "-shared", "-pthread"),
-    *("-fno-math-errno", "-fno-trapping-math"),  # or conditions are not made into vectors
-)
 _HEADER = Path(__file__).with_name("native.h")
-_lock = threading.Lock()
-
-
-@functools.cache
-def compiler() -> str | None:
-    """The path of the C compiler to use, if any; RuntimeError if the one named is not there."""
-    wanted = os.environ.get("TINYGRAD_CUPY_CC")
-    if wanted == "" or (wanted is None and os.name != "posix"):
-        return None
-    found = shutil.which(wanted or "cc")
-    if found is None and wanted:
-        raise RuntimeError(f"[TINYGRAD_CUPY_CC] expected a C compiler, found no {wanted!r}")
-    return found
 
 
 class CFile:
     """The functions of ``.c`` files, which are compiled as one: what they share comes first.
 
-    In front of them stands ``native.h``.
+    In front of them stands ``native.h``. ``library`` is the compiled files; None without a
+    compiler, or where it cannot compile them or takes too long, which is said: NumPy then does
+    their work in this process to its end, so that a run has the same bits throughout. A compiler
+    that was asked for by name and fails is a RuntimeError with what it said.
     """
+
+    library: ctypes.CDLL | None
 
     def __init__(self, beside: str, *names: str) -> None:
         self.paths = [Path(beside).with_name(name) for name in names]
+        self._compilations: dict[int, Compilation] = {}  # by process: a fork begins anew
 
-    @functools.cached_property
-    def library(self) -> ctypes.CDLL | None:
-        """The compiled files; None without a compiler, or where it cannot compile them.
+    def __getattr__(self, name: str) -> Any:
+        # Once. `functools.cached_property` holds a lock meanwhile, in Python 3.11, and a process
+        # forked by another thread would wait for it for ever.
+        if name != "library":
+            raise AttributeError(f"[CFile] there is no attribute {name!r}")
+        self.library = self._wanted()
+        return self.library
 
-        A compiler that was asked for by name and fails is a RuntimeError with what it said.
-        """
-        with _lock:
-            if compiler() is None:
-                return None
-            try:
-                sources = [path.read_text() for path in (_HEADER, *self.paths)]
-                return ctypes.CDLL(str(_compiled(*sources)))
-            except (OSError, subprocess.SubprocessError) as error:
-                if os.environ.get("TINYGRAD_CUPY_CC"):
-                    said = getattr(error, "stderr", None) or error
-                    raise RuntimeError(f"{compiler()} cannot compile {self}: {said}") from error
-                return None
+    def _wanted(self) -> ctypes.CDLL | None:
+        if compiler() is None:
+            return None
+        new = Compilation(str(self), [_HEADER, *self.paths])
+        compilation = self._compilations.setdefault(os.getpid(), new)
+        compilation.begin()
+        if not compilation.wait():
+            return None
+        if compilation.error is not None:
+            if os.environ.get("TINYGRAD_CUPY_CC"):
+                raise RuntimeError(
+                    f"[TINYGRAD_CUPY_CC] {compiler()} cannot compile {self}: {compilation.error}"
+                )
+            reason = str(compilation.error).partition("\n")[0]
+            say_once(f"[native] {compiler()} cannot compile {self}, NumPy does its work: {reason}")
+        return compilation.library
 
     def __repr__(self) -> str:
         return " and ".join(path.name for path in self.paths)
@@ -103,11 +95,16 @@ class CFile:
         addresses = (POINTER * len(passed))(*passed)
         share = Share(count, parts[0].stop, len(parts))
         pitch = -(-scratch // 16) * 16
+        pool = _threads()
         with alone() as is_alone:
-            threads = min(thread_count(), len(parts)) if is_alone else 1
+            threads = min(thread_count(), len(parts)) if is_alone and pool else 1
             place = workspace("native", (threads, pitch), np.float32)
             task = getattr(self.library, f"{name}_task")
-            _threads().threads_run(task, addresses, share, _passed(place), pitch, threads)
+            if pool is None:
+                share.step = 1
+                task(addresses, ctypes.byref(share), POINTER(_passed(place)))
+            else:
+                pool.threads_run(task, addresses, share, _passed(place), pitch, threads)
 
 
 class Share(ctypes.Structure):
@@ -118,8 +115,10 @@ class Share(ctypes.Structure):
 
 @functools.cache
 def _threads() -> Any:
-    """The functions of threads.c; who has compiled another file can compile this one."""
+    """The functions of threads.c; without them one thread does everything."""
     library: Any = CFile(__file__, "threads.c").library
+    if library is None:
+        return None
     given = [POINTER, POINTER, Share, POINTER, ctypes.c_int64, ctypes.c_int64]
     library.threads_run.argtypes, library.threads_run.restype = given, None
     if hasattr(os, "register_at_fork"):
@@ -137,26 +136,3 @@ def _passed(value: Any) -> int | None:
 def plain(x: np.ndarray) -> np.ndarray:
     """x in C order at an address that is a multiple of its items' size, as C takes it."""
     return np.require(x, requirements=["C", "A"])
-
-
-def _compiled(*sources: str) -> Path:
-    """The library of these sources in the cache folder, made if it is not there yet.
-
-    Its name comes from the sources, the flags, and what the compiler says of itself and of the
-    processor: a cache folder may be shared by machines of several kinds.
-    """
-    code = "".join(sources).encode()
-    command = [str(compiler()), *FLAGS]
-    target = _run([*command, "-dM", "-E", "-x", "c", os.devnull])  # all of its predefined macros
-    name = hashlib.sha256(b"\0".join([" ".join(command).encode(), target, code])).hexdigest()[:32]
-    path = usable_folder("native") / f"{name}.so"
-    if not path.exists():
-        with tempfile.TemporaryDirectory() as folder:
-            unfinished = Path(folder) / path.name
-            _run([*command, "-x", "c", "-", "-o", str(unfinished)], code)
-            write_atomically(path, lambda file: file.write(unfinished.read_bytes()))
-    return path
-
-
-def _run(command: list[str], text: bytes = b"") -> bytes:
-    return subprocess.run(command, input=text, capture_output=True, check=True, timeout=120).stdout

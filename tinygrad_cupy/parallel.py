@@ -3,17 +3,24 @@
 NumPy releases the interpreter lock in copies, ufuncs and matrix products, so plain Python threads
 do run side by side. A batch cut into chunks that fit in the cache gains more that way than one
 product that BLAS spreads over threads by itself.
+
+Ctrl-C raises `KeyboardInterrupt` between any two steps of the main thread, also between taking a
+lock and the ``try`` that would give it back. So who deals out work holds no lock: his turn is over
+when his frame has ended, however that came, and who comes next clears up.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import math
 import os
+import queue
+import re
+import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from _thread import allocate_lock, start_new_thread
+from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,11 +30,10 @@ PARTS = 16  # into how many a batch is cut
 
 T = TypeVar("T")
 _workspace = threading.local()
-_region = threading.Lock()  # held while items are dealt out
 
 
 class _State(threading.local):
-    working = False  # whether this thread is at work on an item
+    work: FrameType | None = None  # in which this thread is at work on items, or was cut short
 
 
 _state = _State()
@@ -38,28 +44,119 @@ def thread_count() -> int:
     """CPU threads to use: ``$TINYGRAD_CUPY_THREADS``, else the cores this process may run on."""
     wanted = os.environ.get("TINYGRAD_CUPY_THREADS")
     if wanted:
-        if not wanted.isdigit() or int(wanted) < 1:
+        count = int(wanted) if re.fullmatch("[0-9]{1,9}", wanted) else 0
+        if count < 1:
             raise ValueError(f"[TINYGRAD_CUPY_THREADS] expected a whole number ≥ 1, got {wanted!r}")
-        return int(wanted)
+        return count
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
+def _is_running(frame: FrameType) -> bool:
+    """Whether a call has not ended yet; one that has lets go of its variables."""
+    try:
+        frame.clear()
+    except RuntimeError:
+        return True
+    return False
+
+
+# --- threads ------------------------------------------------------------------------------------
+
+
+class Flag:
+    """Raised once, by `hoist`.
+
+    Whoever waits for it may be interrupted anywhere, which can leave a `threading.Event` locked.
+    """
+
+    def __init__(self) -> None:
+        self.is_up = False
+        self._lock = allocate_lock()
+        self._lock.acquire()
+
+    def hoist(self) -> None:
+        self.is_up = True
+        self._lock.release()
+
+    def wait(self, seconds: float = 1.0) -> bool:
+        """Whether it is up, within so many seconds."""
+        if not self.is_up and self._lock.acquire(timeout=seconds):
+            self._lock.release()  # for others that wait
+        return self.is_up
+
+
+class _Share:
+    """What one of the threads does; only whoever claims it first does it."""
+
+    def __init__(self, task: Callable[[], None]) -> None:
+        self.task: Callable[[], None] | None = task
+        self.error: BaseException | None = None
+        self.claimed = allocate_lock()
+        self.done = Flag()
+
+    def run(self) -> None:
+        if not self.claimed.acquire(blocking=False):
+            return
+        try:
+            assert self.task is not None
+            self.task()
+        except BaseException as error:
+            self.error = error
+        finally:
+            self.task = None
+            self.done.hoist()
+
+    def give_up(self) -> None:
+        """See to it that nobody is at it when this returns."""
+        if self.claimed.acquire(blocking=False):
+            self.done.hoist()
+        self.wait()
+
+    def wait(self) -> None:
+        while not self.done.is_up:
+            self.done.wait()
+
+
+class _Pool:
+    """Threads that do shares, started when they are first wanted.
+
+    An executor of `concurrent.futures` would not do: who is interrupted while he hands out work, or
+    waits for it, may leave its locks locked.
+    """
+
+    def __init__(self) -> None:
+        self.shares: queue.SimpleQueue[_Share | None] = queue.SimpleQueue()
+        self.started = 0
+
+    def give(self, shares: list[_Share]) -> None:
+        """Have the shares done; here and now where the system has no thread for them."""
+        while self.started < len(shares):
+            try:
+                start_new_thread(_serve, (self.shares,))
+            except RuntimeError:
+                break
+            self.started += 1
+        for share in shares:
+            self.shares.put(share) if self.started else share.run()
+
+    def shutdown(self) -> None:
+        """Let the threads end."""
+        while self.started:
+            self.shares.put(None)
+            self.started -= 1
+
+
+def _serve(shares: queue.SimpleQueue[_Share | None]) -> None:
+    while (share := shares.get()) is not None:
+        share.run()
+        del share  # or its results would live until the next
+
+
 @functools.cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(thread_count() - 1, thread_name_prefix="tinygrad_cupy")
-
-
-def _forget_threads() -> None:
-    """In a forked child the pool's threads do not exist: waiting for them would never end."""
-    global _region
-    _pool.cache_clear()
-    _region = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_threads)
+def _pool() -> _Pool:
+    return _Pool()
 
 
 @functools.cache
@@ -67,16 +164,108 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController().select(user_api="blas")
 
 
-@contextlib.contextmanager
-def alone() -> Iterator[bool]:
-    """Whether no thread deals out work already; if so, none begins to until the end of this."""
-    region = _region
-    taken = region.acquire(blocking=False)
-    try:
-        yield taken
-    finally:
-        if taken:
-            region.release()
+# --- whose turn it is ---------------------------------------------------------------------------
+
+
+class _Turn:
+    """Of one call, by its frame, to deal out work. The turn after it is its attribute ``next``."""
+
+    def __init__(self, frame: FrameType | None) -> None:
+        self.frame = frame
+
+    def is_over(self) -> bool:
+        return self.frame is None or not _is_running(self.frame)
+
+
+class _Region:
+    """A context in which one call at a time deals out work; who finds another there gets False.
+
+    Turns follow each other in a chain, and ``last`` is its end or shortly before it. To add oneself
+    to the end is one step, which only one of several threads can do.
+    """
+
+    def __init__(self) -> None:
+        self.last = _Turn(None)
+        self.shares: list[_Share] = []  # that may not be done yet
+        self.limits: list[tuple[Any, int]] = []  # BLAS libraries and how many threads they had
+
+    def __enter__(self) -> bool:
+        last = self._end()
+        if not last.is_over():
+            return False
+        turn = _Turn(sys._getframe(1))
+        if last.__dict__.setdefault("next", turn) is not turn:
+            return False
+        self.last = turn
+        self.clear_up()  # after a call that was cut short
+        return True
+
+    def __exit__(self, *_: object) -> None:
+        last = self._end()
+        if last.frame is sys._getframe(1):
+            self.clear_up()
+            last.frame = None
+
+    def _end(self) -> _Turn:
+        last = self.last
+        while (later := last.__dict__.get("next")) is not None:
+            last = later
+        return last
+
+    def locked(self) -> bool:
+        """Whether somebody deals out work."""
+        return not self._end().is_over()
+
+    def hold_blas(self) -> None:
+        """Let BLAS use one thread until this turn is cleared up."""
+        for library in _blas().lib_controllers:
+            count = library.num_threads
+            if count:  # else it does not say
+                self.limits.append((library, count))
+                library.set_num_threads(1)
+
+    def clear_up(self) -> None:
+        """Wait until no other thread is at work, and give BLAS its threads again.
+
+        A Ctrl-C meanwhile is raised at the end: nothing may still write when this returns.
+        """
+        interrupt = None
+        while self.shares:
+            try:
+                self.shares[-1].give_up()
+                self.shares.pop()
+            except BaseException as error:
+                interrupt = error
+        while self.limits:
+            library, count = self.limits[-1]
+            library.set_num_threads(count)
+            self.limits.pop()
+        if interrupt is not None:
+            raise interrupt
+
+
+_region = _Region()
+
+
+def alone() -> _Region:
+    """A context: whether no call deals out work already; if so, none begins to until its end."""
+    return _region
+
+
+def _forget_threads() -> None:
+    """In a forked child the threads do not exist: waiting for them would never end."""
+    global _region
+    before, _region = _region, _Region()
+    _pool.cache_clear()
+    before.shares.clear()
+    before.clear_up()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads)
+
+
+# --- work ---------------------------------------------------------------------------------------
 
 
 def parallel_map(function: Callable[[T], Any], items: Sequence[T]) -> list[Any]:
@@ -96,30 +285,50 @@ def parallel_map(function: Callable[[T], Any], items: Sequence[T]) -> list[Any]:
 def _dealt_out(function: Callable[[T], Any], items: Sequence[T]) -> list[Any]:
     workers = min(thread_count(), len(items))
     results: list[Any] = [None] * len(items)
+    interrupted = False
 
     def work(worker: int) -> None:
-        _state.working = True
+        _state.work = sys._getframe()
         try:
             for i in range(worker, len(items), workers):
+                if interrupted:
+                    return
                 results[i] = function(items[i])
         finally:
-            _state.working = False
+            _state.work = None
 
-    with _blas().limit(limits=1):
-        others = [_pool().submit(work, worker) for worker in range(1, workers)]
+    shares = [_Share(functools.partial(work, worker)) for worker in range(1, workers)]
+    _region.shares.extend(shares)
+    _region.hold_blas()
+    errors: list[BaseException | None] = []
+    try:
+        _pool().give(shares)
         try:
             work(0)
-        finally:
-            for other in others:
-                other.exception()  # wait: nothing may still write when this returns
-        for other in others:
-            other.result()
+        except Exception as error:  # raised when the others have done their share
+            errors.append(error)
+        for share in shares:
+            share.wait()
+    except BaseException:
+        interrupted = True
+        raise
+    finally:
+        _region.clear_up()
+    errors += [share.error for share in shares]
+    try:
+        for found in errors:
+            if found is not None:
+                raise found
+    finally:
+        errors.clear()  # or each would hold this frame, which holds it
+        shares.clear()
     return results
 
 
 def is_working() -> bool:
     """Whether this thread is at work on an item of `parallel_map`, so splitting gains nothing."""
-    return _state.working
+    work = _state.work
+    return work is not None and _is_running(work)
 
 
 def by_parts(xp: Any, task: Callable[[slice], Any], count: int, least: int = 1) -> list[Any]:
