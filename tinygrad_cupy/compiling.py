@@ -25,7 +25,7 @@ from _thread import allocate_lock
 from collections.abc import Callable, Sequence
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from .cache import (
     in_memory,

@@ -209,7 +209,7 @@ class _Region:
     def _end(self) -> _Turn:
         last = self.last
         while (later := last.__dict__.get("next")) is not None:
-            last = later
+            self.last = last = later
         return last
 
     def locked(self) -> bool:
