@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,46 @@ def test_what_is_compiled_is_kept() -> None:
     ]
     assert len({first, *(cubin(nvrtc, *other) for other in others)}) == 4
     assert not nvrtc.alive
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda data: b"", lambda data: data[:9], lambda data: data[:9] + bytes(len(data) - 9)],
+    ids=["empty", "half", "zeros at the end"],
+)
+def test_what_is_damaged_is_compiled_again(damage: Callable[[bytes], bytes]) -> None:
+    nvrtc = Compiler()
+    path = cubin(nvrtc, "sm_90a", "code", ())
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    assert cubin(nvrtc, "sm_90a", "code", ()).read_bytes() == whole
+    assert cubin(nvrtc, "sm_90a", "code", ()) == path
+    assert nvrtc.compiled == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="asks for POSIX permissions")
+def test_a_cache_of_another_user_is_done_without(
+    own_cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    planted, me = cubin(Compiler(), "sm_90a", "code", ()), os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: me + 1)
+    nvrtc = Compiler()
+    assert cubin(nvrtc, "sm_90a", "code", ()) != planted
+    assert nvrtc.compiled == 1
+    (said,) = caplog.messages
+    assert said.startswith(f"[cache] compiled code cannot be kept in {own_cache / 'cuda'}, and is ")
+
+
+def test_where_there_is_no_place_at_all(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> tuple[int, str]:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.mkstemp", full)
+    if hasattr(os, "memfd_create"):
+        assert cubin(Compiler(), "sm_90a", "code", ()).read_bytes().startswith(b"code")
+        monkeypatch.delattr(os, "memfd_create")
+    with pytest.raises(RuntimeError, match=r"^\[cuda\] there is no place for compiled kernels: "):
+        cubin(Compiler(), "sm_90a", "code", ())
 
 
 def test_what_cannot_be_compiled_says_why_and_leaves_nothing(own_cache: Path) -> None:

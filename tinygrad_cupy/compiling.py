@@ -55,6 +55,10 @@ class CompileError(RuntimeError):
     """What the compiler said, or what is wrong with what it made."""
 
 
+class EndedError(CompileError):
+    """It was ended, for another try would end no better."""
+
+
 @functools.cache
 def compiler() -> str | None:
     """The C compiler to use, with its options, as a shell takes them; None where there is none.
@@ -113,7 +117,7 @@ class Compilation:
                 continue
             Compilation.waited_in_vain = True
             say_once(
-                f"[native] {compiler()} keeps us waiting for longer than "
+                f"[native] {compiler()} is not done after "
                 f"{PATIENCE if waited < AT_WORK else AT_WORK:g} seconds: in this process NumPy "
                 "does what C would ($TINYGRAD_CUPY_CC names another compiler, or none if empty)"
             )
@@ -122,7 +126,7 @@ class Compilation:
 
     def _is_at_work(self) -> bool:
         compiler, age = self._compiler, time.monotonic() - self._since
-        return compiler is None or age < 0.5 or _cpu_seconds(compiler.pid) > 0.05 * age
+        return compiler is None or age < 0.5 or _cpu_seconds(compiler.pid) > 0.02 * age
 
     def _run(self) -> None:
         if not self._claimed.acquire(blocking=False):
@@ -183,6 +187,8 @@ class Compilation:
                 path = self._folder / "library.so"
                 self._said([*command, "-x", "c", "-", "-o", str(path)], code)
                 return path.read_bytes()
+            except EndedError:
+                raise
             except OSError as error:
                 failure = CompileError(f"it made no library: {error}")
             except CompileError as error:
@@ -198,7 +204,7 @@ class Compilation:
         with _file(given) as source, _file() as out, _file() as err:
             with _starting:
                 if _ending:
-                    raise CompileError("the program ends")
+                    raise EndedError("the program ends")
                 self._since = time.monotonic()
                 self._compiler = process = subprocess.Popen(
                     command, stdin=source, stdout=out, stderr=err, env=environment,
@@ -243,6 +249,10 @@ def _end_all() -> None:
     global _ending
     with _starting:
         _ending = True
+    _end_running()
+
+
+def _end_running() -> None:
     for compilation in tuple(_running):
         if compilation.process_id == os.getpid():  # not those of the parent of a fork
             compilation._end()
@@ -274,16 +284,16 @@ def _file(content: bytes = b"") -> IO[bytes]:
 
 
 def _watch(process: subprocess.Popen[bytes], *printed: IO[bytes]) -> None:
-    """Wait for the end of a compiler that neither hangs nor prints for ever; else CompileError."""
+    """Wait for the end of a compiler that neither hangs nor prints for ever; else EndedError."""
     deadline = time.monotonic() + TIMEOUT
     while True:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=0.05)
             return
         if time.monotonic() > deadline:
-            raise CompileError(f"it was not done after {TIMEOUT:g} seconds")
+            raise EndedError(f"it was not done after {TIMEOUT:g} seconds")
         if any(os.fstat(file.fileno()).st_size > MOST_SAID for file in printed):
-            raise CompileError(f"it printed more than {MOST_SAID} bytes")
+            raise EndedError(f"it printed more than {MOST_SAID} bytes")
 
 
 def _cpu_seconds(session: int) -> float:

@@ -130,8 +130,8 @@ def _is_refusal(error: BaseException) -> bool:
 def _no_garbage_collection() -> Iterator[None]:
     """Collected objects of others could call what a capture does not allow."""
     collecting = gc.isenabled()
-    gc.disable()
     try:
+        gc.disable()  # in here: Ctrl-C may come as soon as it returns
         yield
     finally:
         if collecting:

@@ -174,7 +174,8 @@ class _Turn:
         self.frame = frame
 
     def is_over(self) -> bool:
-        return self.frame is None or not _is_running(self.frame)
+        frame = self.frame
+        return frame is None or not _is_running(frame)
 
 
 class _Region:
@@ -197,13 +198,15 @@ class _Region:
         if last.__dict__.setdefault("next", turn) is not turn:
             return False
         self.last = turn
-        self.clear_up()  # after a call that was cut short
+        if self.shares or self.limits:  # of a call that was cut short
+            self.clear_up()
         return True
 
     def __exit__(self, *_: object) -> None:
         last = self._end()
         if last.frame is sys._getframe(1):
-            self.clear_up()
+            if self.shares or self.limits:
+                self.clear_up()
             last.frame = None
 
     def _end(self) -> _Turn:
@@ -256,9 +259,8 @@ def _forget_threads() -> None:
     """In a forked child the threads do not exist: waiting for them would never end."""
     global _region
     before, _region = _region, _Region()
+    _region.limits = before.limits  # BLAS gets its threads again when it is used next
     _pool.cache_clear()
-    before.shares.clear()
-    before.clear_up()
 
 
 if hasattr(os, "register_at_fork"):
