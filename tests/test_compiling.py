@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import shlex
 import shutil
@@ -296,19 +297,19 @@ def test_a_program_that_ends_takes_its_compiler_along(source: Path, own_cache: P
     subprocess.run([sys.executable, "-c", script], env=environment, check=True)
     assert time.monotonic() - begun < 30
     for pid in map(int, pids.read_text().split()):
-        wait_until(lambda pid=pid: not _is_alive(pid))
+        wait_until(functools.partial(_has_ended, pid))
     assert [path for path in own_cache.rglob(".*") if path.name.startswith(".making")] == []
 
 
-def _is_alive(pid: int) -> bool:
+def _has_ended(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
-        return False
+        return True
     try:  # one that has ended may wait for somebody to ask how
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:
-        return False
+        return True
 
 
 def test_an_interrupt_while_a_library_is_compiled_costs_nothing(
@@ -340,7 +341,7 @@ def test_one_thread_does_everything_where_the_others_cannot_be_compiled(
 ) -> None:
     x = Tensor(rng.standard_normal((40, 3, 9, 9), np.float32), requires_grad=True)
     w = Tensor(rng.standard_normal((4, 3, 3, 3), np.float32), requires_grad=True)
-    results = []
+    results: list[list[bytes]] = []
     for _ in range(2):
         y = x.conv2d(w, padding=1)
         x.grad = w.grad = None

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from .cache import say_once
-from .compiling import Compilation, compiler
+from .compiling import Compilation
+from .compiling import compiler as compiler  # for those who ask whether there is one
 from .parallel import alone, parts_of, thread_count, workspace
 
 POINTER = ctypes.c_void_p
