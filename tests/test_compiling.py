@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinygrad_cupy import Tensor, cache, compiling, native
+from tinygrad_cupy import Tensor, cache, compiling, loading, native
 from tinygrad_cupy.ops import conv_native
 
 pytestmark = pytest.mark.skipif(
@@ -107,10 +107,10 @@ def test_the_header_tells_what_the_loader_would_stumble_over(source: Path, own_c
     assert new(source).size("one") == 1
     (path,) = (own_cache / "native").iterdir()
     data = path.read_bytes()
-    compiling.check_library(data)
+    loading.check_library(data)
     for cut in (64, len(data) // 2, len(data) - 1):
         with pytest.raises(OSError, match="it is cut short"):
-            compiling.check_library(data[:cut])
+            loading.check_library(data[:cut])
     for other in (
         b"",
         b"\x7fELF",
@@ -119,7 +119,7 @@ def test_the_header_tells_what_the_loader_would_stumble_over(source: Path, own_c
         data[:18] + b"\1\2" + data[20:],
     ):
         with pytest.raises(OSError, match="it is no library for this machine"):
-            compiling.check_library(other)
+            loading.check_library(other)
 
 
 def test_a_library_that_was_loaded_does_not_change_with_its_file(
@@ -399,7 +399,7 @@ def test_first_runs_at_once_and_killed_ones_leave_a_cache_that_works(
     folder = own_cache / "native"
     assert len(list(folder.iterdir())) == 1
     for _ in range(30):
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)  # it need not be there yet
         process = begin()
         time.sleep(float(rng.uniform(0.3, 1.5)))
         process.kill()

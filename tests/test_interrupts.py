@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinygrad_cupy import Tensor, parallel
+from tinygrad_cupy import Tensor, parallel, pool
 from tinygrad_cupy.nn import models, optim
 
 
@@ -86,6 +86,17 @@ def test_an_interrupt_while_a_context_is_entered_or_left() -> None:
         step += 1
     assert step > 20
     enter()
+
+
+def test_a_share_that_is_given_up_is_not_done_any_more() -> None:
+    done: list[str] = []
+    given_up, taken = (pool.Share(functools.partial(done.append, name)) for name in "ab")
+    taken.run()
+    for _ in range(2):  # again, after an interrupt
+        given_up.give_up()
+        taken.give_up()
+    given_up.run()
+    assert done == ["b"]
 
 
 def test_a_region_is_one_callers_at_a_time() -> None:

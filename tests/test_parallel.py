@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import gc
 import os
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 
 import numpy as np
@@ -64,6 +67,31 @@ def test_an_error_is_raised_after_all_have_stopped(bad: int) -> None:
         parallel.parallel_map(work, [0, 1])
     assert done == [1 - bad]
     assert parallel.parallel_map(lambda i: i, [1, 2]) == [1, 2]  # and the next call works
+
+
+def test_an_error_holds_nothing_once_it_is_dropped() -> None:
+    class Large:
+        pass
+
+    item = Large()
+    reference = weakref.ref(item)
+
+    def work(i: int, item: Large = item) -> None:
+        if i:
+            raise ValueError(i)
+
+    gc.disable()
+    try:
+        for items in ([0, 1], [1]):
+            with contextlib.suppress(ValueError):
+                parallel.parallel_map(work, items)
+        del work, item
+        deadline = time.monotonic() + 10
+        while reference() is not None and time.monotonic() < deadline:
+            time.sleep(0.01)  # the worker lets go of it a moment later
+        assert reference() is None
+    finally:
+        gc.enable()
 
 
 def test_a_call_from_inside_runs_serially() -> None:

@@ -15,9 +15,7 @@ import os
 import shlex
 import shutil
 import signal
-import struct
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -27,17 +25,9 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import IO
 
-from .cache import (
-    in_memory,
-    keep,
-    kept,
-    on_disk,
-    private_folder,
-    remove,
-    say_once,
-    temporary_folder,
-)
-from .parallel import Flag
+from .cache import keep, kept, private_folder, remove, say_once, temporary_folder
+from .loading import load
+from .pool import Flag
 
 PATIENCE = 2.0  # seconds that a compiler is waited for
 AT_WORK = 15.0  # and one that uses the processor meanwhile
@@ -305,60 +295,3 @@ def _cpu_seconds(session: int) -> float:
             if int(fields[3]) == session:
                 ticks += sum(map(int, fields[11:15]))  # its own and its children's
     return ticks / os.sysconf("SC_CLK_TCK") if ticks else 0.0
-
-
-# --- libraries ----------------------------------------------------------------------------------
-
-
-def load(name: str, data: bytes, mark: str) -> ctypes.CDLL:
-    """The library that these bytes are, and no other that lies under the same name meanwhile.
-
-    It must have the symbol ``mark``. Raises ``OSError``.
-    """
-    check_library(data)
-    failure = OSError("there is no place to load it from")
-    for place in (in_memory, on_disk):
-        try:
-            library = ctypes.CDLL(str(place(name, data)))
-        except OSError as error:
-            failure = error
-            continue
-        if hasattr(library, mark):
-            return library
-        failure = OSError("it is the library of other sources")
-    raise failure
-
-
-def check_library(data: bytes) -> None:
-    """Raise ``OSError`` for an ELF file of another machine, and for one that is cut short.
-
-    The system's loader would believe its header, and the process end with a bus error.
-    """
-    if sys.platform != "linux":
-        return
-    try:
-        with open("/proc/self/exe", "rb") as file:
-            own = file.read(20)
-    except OSError:
-        own = data[:20]
-    if data[:4] != b"\x7fELF" or data[4:6] != own[4:6] or data[18:20] != own[18:20]:
-        raise OSError("it is no library for this machine")
-    order = "<" if data[5] == 1 else ">"
-    wide = data[4] == 2
-    try:
-        at, sections = struct.unpack_from(
-            order + ("2Q" if wide else "2I"), data, 32 if wide else 28
-        )
-        sizes = struct.unpack_from(order + "4H", data, 54 if wide else 42)
-        ends = [sections + sizes[2] * sizes[3], at + sizes[0] * sizes[1]]
-        for segment in range(at, ends[1], sizes[0] or 1):
-            offset, size = (
-                struct.unpack_from(order + "8xQ16xQ", data, segment)
-                if wide
-                else struct.unpack_from(order + "4xI8xI", data, segment)
-            )
-            ends.append(offset + size)
-    except struct.error:
-        ends = [len(data) + 1]
-    if max(ends) > len(data):
-        raise OSError("it is cut short")

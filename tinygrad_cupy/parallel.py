@@ -14,17 +14,17 @@ from __future__ import annotations
 import functools
 import math
 import os
-import queue
 import re
 import sys
 import threading
-from _thread import allocate_lock, start_new_thread
 from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, TypeVar
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
+
+from .pool import Pool, Share
 
 PARTS = 16  # into how many a batch is cut
 
@@ -62,101 +62,9 @@ def _is_running(frame: FrameType) -> bool:
     return False
 
 
-# --- threads ------------------------------------------------------------------------------------
-
-
-class Flag:
-    """Raised once, by `hoist`.
-
-    Whoever waits for it may be interrupted anywhere, which can leave a `threading.Event` locked.
-    """
-
-    def __init__(self) -> None:
-        self.is_up = False
-        self._lock = allocate_lock()
-        self._lock.acquire()
-
-    def hoist(self) -> None:
-        self.is_up = True
-        self._lock.release()
-
-    def wait(self, seconds: float = 1.0) -> bool:
-        """Whether it is up, within so many seconds."""
-        if not self.is_up and self._lock.acquire(timeout=seconds):
-            self._lock.release()  # for others that wait
-        return self.is_up
-
-
-class _Share:
-    """What one of the threads does; only whoever claims it first does it."""
-
-    def __init__(self, task: Callable[[], None]) -> None:
-        self.task: Callable[[], None] | None = task
-        self.error: BaseException | None = None
-        self.claimed = allocate_lock()
-        self.done = Flag()
-
-    def run(self) -> None:
-        if not self.claimed.acquire(blocking=False):
-            return
-        try:
-            assert self.task is not None
-            self.task()
-        except BaseException as error:
-            self.error = error
-        finally:
-            self.task = None
-            self.done.hoist()
-
-    def give_up(self) -> None:
-        """See to it that nobody is at it when this returns."""
-        if self.claimed.acquire(blocking=False):
-            self.done.hoist()
-        self.wait()
-
-    def wait(self) -> None:
-        while not self.done.is_up:
-            self.done.wait()
-
-
-class _Pool:
-    """Threads that do shares, started when they are first wanted.
-
-    An executor of `concurrent.futures` would not do: who is interrupted while he hands out work, or
-    waits for it, may leave its locks locked.
-    """
-
-    def __init__(self) -> None:
-        self.shares: queue.SimpleQueue[_Share | None] = queue.SimpleQueue()
-        self.started = 0
-
-    def give(self, shares: list[_Share]) -> None:
-        """Have the shares done; here and now where the system has no thread for them."""
-        while self.started < len(shares):
-            try:
-                start_new_thread(_serve, (self.shares,))
-            except RuntimeError:
-                break
-            self.started += 1
-        for share in shares:
-            self.shares.put(share) if self.started else share.run()
-
-    def shutdown(self) -> None:
-        """Let the threads end."""
-        while self.started:
-            self.shares.put(None)
-            self.started -= 1
-
-
-def _serve(shares: queue.SimpleQueue[_Share | None]) -> None:
-    while (share := shares.get()) is not None:
-        share.run()
-        del share  # or its results would live until the next
-
-
 @functools.cache
-def _pool() -> _Pool:
-    return _Pool()
+def _pool() -> Pool:
+    return Pool()
 
 
 @functools.cache
@@ -187,7 +95,7 @@ class _Region:
 
     def __init__(self) -> None:
         self.last = _Turn(None)
-        self.shares: list[_Share] = []  # that may not be done yet
+        self.shares: list[Share] = []  # that may not be done yet
         self.limits: list[tuple[Any, int]] = []  # BLAS libraries and how many threads they had
 
     def __enter__(self) -> bool:
@@ -299,7 +207,7 @@ def _dealt_out(function: Callable[[T], Any], items: Sequence[T]) -> list[Any]:
         finally:
             _state.work = None
 
-    shares = [_Share(functools.partial(work, worker)) for worker in range(1, workers)]
+    shares = [Share(functools.partial(work, worker)) for worker in range(1, workers)]
     _region.shares.extend(shares)
     _region.hold_blas()
     errors: list[BaseException | None] = []
@@ -311,19 +219,19 @@ def _dealt_out(function: Callable[[T], Any], items: Sequence[T]) -> list[Any]:
             errors.append(error)
         for share in shares:
             share.wait()
+            errors.append(share.error)
+            share.error = None  # or it would hold this frame, which holds it
     except BaseException:
         interrupted = True
         raise
     finally:
         _region.clear_up()
-    errors += [share.error for share in shares]
+    first = next((error for error in errors if error is not None), None)
     try:
-        for found in errors:
-            if found is not None:
-                raise found
+        if first is not None:
+            raise first
     finally:
-        errors.clear()  # or each would hold this frame, which holds it
-        shares.clear()
+        del first, errors
     return results
 
 
