@@ -29,7 +29,7 @@ def test_relu_and_gate(shape: tuple[int, ...], last: tuple[bool, bool], dtype: A
     y = relu_kernels.relu(on_gpu(x, last[0]))
     np.testing.assert_array_equal(y.get(), np.maximum(x, 0))
     gated = relu_kernels.gate(on_gpu(grad, last[1]), y)
-    np.testing.assert_array_equal(gated.get(), np.where(x > 0, grad, np.zeros((), dtype)))
+    np.testing.assert_array_equal(gated.get(), np.where(x <= 0, np.zeros((), dtype), grad))
 
 
 def test_views() -> None:
