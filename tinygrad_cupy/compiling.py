@@ -101,9 +101,11 @@ class Compilation:
         """Whether it is over; False after a word, and for good, if that takes too long."""
         begun = time.monotonic()
         patience = HOPELESS if Compilation.waited_in_vain else PATIENCE
+        idle = 0  # how often it was found so: it may end while it is looked at
         while not self._over.wait(0.1):
             waited = time.monotonic() - begun
-            if waited < patience or (waited < AT_WORK and self._is_at_work()):
+            idle = 0 if waited < patience or self._is_at_work() else idle + 1
+            if waited < AT_WORK and idle < 3:
                 continue
             Compilation.waited_in_vain = True
             say_once(
