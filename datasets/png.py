@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from tinygrad_cupy.cache import cache_dir, write_atomically
+from tinygrad_cupy.cache import private_folder, write_atomically
 from tinygrad_cupy.parallel import thread_count
 from tinygrad_cupy.printing import printable
 
@@ -69,12 +69,13 @@ def read_folder(root: Path, image_size: int = 28) -> tuple[ArrayDataset, ArrayDa
         for part in PARTS
     }
     paths = [path for part in PARTS for group in files[part] for path in group]
-    cached = cache_dir() / "folders" / f"{_content_key(root, paths, image_size)}.npz"
-    images = _read_cache(cached, (len(paths), 1, image_size, image_size))
+    kept = _kept(f"{_content_key(root, paths, image_size)}.npz")
+    images = _read_cache(kept, (len(paths), 1, image_size, image_size)) if kept else None
     if images is None:
         with no_pillow_warnings():
             images = np.stack(_in_parallel(lambda path: decode(path, image_size), paths))[:, None]
-        _write_cache(cached, images)
+        if kept:
+            _write_cache(kept, images)
     black = [paths[i] for i in np.flatnonzero(~images.any(axis=(1, 2, 3)))]
     dim = [_inside(root, path) for path in black if _holds_light(path)]
     notes = [f"Skipped what is no picture: {_listed(skipped)}."] if skipped else []
@@ -213,6 +214,14 @@ def _content_key(root: Path, paths: list[Path], image_size: int) -> str:
         name = path.relative_to(root).as_posix()
         whole.update(f"{name}\n".encode(errors="surrogateescape") + content)
     return whole.hexdigest()
+
+
+def _kept(name: str) -> Path | None:
+    """The file of this name in the cache; None where the cache cannot be used or trusted."""
+    try:
+        return private_folder("folders") / name
+    except OSError:
+        return None
 
 
 def _read_cache(path: Path, shape: tuple[int, ...]) -> Images | None:

@@ -304,6 +304,20 @@ def test_a_cache_that_cannot_be_written_is_no_error(
     assert len(image_folder(folder)[0]) == 6
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs owners and modes")
+def test_a_cache_that_others_can_write_to(folder: Path, tmp_path: Path) -> None:
+    """An own one is tightened; in one that anybody may rename, nothing is believed or kept."""
+    image_folder(folder)
+    (kept,) = cache_files(tmp_path)
+    kept.parent.chmod(0o777)
+    image_folder(folder)
+    assert kept.parent.stat().st_mode & 0o022 == 0
+    (tmp_path / "cache").chmod(0o777)
+    kept.unlink()
+    image_folder(folder)
+    assert cache_files(tmp_path) == []
+
+
 # --- writing ------------------------------------------------------------------------------------
 
 
