@@ -17,6 +17,7 @@ FLOORS = {
     "parallel": 1,
     "loading": 1,
     "install": 0,
+    "folders": 0,
     "printing": 0,
     "compiling": 2,
     "cubins": 1,

@@ -19,9 +19,13 @@ class UsageError(CommandError):
 
 
 class Interrupted(CommandError):
-    """Ctrl-C; the text says what was kept."""
+    """Ctrl-C, or the signal `number`; the text says what was kept."""
 
     exit_code = 130
+
+    def __init__(self, text: str, number: int = 0) -> None:
+        super().__init__(text)
+        self.number = number
 
 
 def near(word: str, choices: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ import importlib.metadata
 import math
 import platform
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -167,10 +167,24 @@ def build_model(settings: TrainSettings, data: Data) -> Module:
     return models.build(settings.model, len(data.classes), channels, size)
 
 
+def untrained_state(settings: TrainSettings, data: Data) -> dict[str, np.ndarray]:
+    """The weights before training, from the CPU: as large as those after it."""
+    before = backend.default_device()
+    backend.set_default_device("cpu")
+    try:
+        return build_model(settings, data).state_dict()
+    finally:
+        backend.set_default_device(before)
+
+
 def execute(
-    settings: TrainSettings, data: Data, device: str, callbacks: Sequence[Callback] = ()
+    settings: TrainSettings,
+    data: Data,
+    device: str,
+    callbacks: Sequence[Callback] = (),
+    trained: Callable[[Module, History], None] | None = None,
 ) -> Run:
-    """Train and test one model.
+    """Train and test one model; `trained` is called in between.
 
     A loss that is not finite and a callback that stops the run are results, not errors: the run
     holds the last good weights. Running out of memory raises `CommandError`, naming the batch size.
@@ -182,7 +196,7 @@ def execute(
         # or in the engine's threads.
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
-            return _execute(settings, data, device, callbacks)
+            return _execute(settings, data, device, callbacks, trained)
     except Exception as error:
         if not _is_out_of_memory(error):
             raise
@@ -195,7 +209,11 @@ def execute(
 
 
 def _execute(
-    settings: TrainSettings, data: Data, device: str, callbacks: Sequence[Callback]
+    settings: TrainSettings,
+    data: Data,
+    device: str,
+    callbacks: Sequence[Callback],
+    trained: Callable[[Module, History], None] | None,
 ) -> Run:
     model = build_model(settings, data)
     optimizer = settings.make_optimizer(model, data.train)
@@ -210,6 +228,8 @@ def _execute(
     except DivergedError as error:
         problem = error
     history = trainer.history
+    if trained is not None:
+        trained(model, history)
     if history.kept_epoch:
         val_accuracy = history[history.kept_epoch - 1].val_accuracy or 0.0
     else:

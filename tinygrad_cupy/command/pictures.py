@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from tinygrad_cupy.nn import History
+from tinygrad_cupy.printing import printable
 
 BLUE, ORANGE, GREEN, PURPLE, YELLOW, SKY, VERMILLION, BLACK = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#F0E442", "#56B4E9", "#D55E00", "#222222",
@@ -174,8 +175,8 @@ def _style(axes: Axes, x: str, y: str) -> None:
 
 
 def _plain(text: str) -> str:
-    """Class names are names: a dollar sign starts no formula."""
-    return text.replace("$", r"\$")
+    """Class names are names: a dollar sign starts no formula, and all stands on one line."""
+    return printable(text).replace("$", r"\$")
 
 
 def _save(figure: Figure, path: Path) -> None:

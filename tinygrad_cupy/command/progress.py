@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from types import FrameType
-from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tinygrad_cupy.nn import Callback, EpochRecord, History, Step, StopTraining, Trainer
+
+from .signals import Stop
 
 REFRESH_SECONDS = 0.1
 INTERRUPTED = "interrupted"  # History.stopped after Ctrl-C
@@ -82,25 +80,15 @@ class ProgressBar(Callback):
         self.console.print(line, highlight=False, soft_wrap=True)
 
 
-class CtrlC(Callback):
+class CtrlC(Callback, Stop):
     """``with CtrlC() as ctrl_c``: the first Ctrl-C is noted, the second one drops everything.
 
     As a callback it ends training after the step under way; what comes after training, which takes
-    seconds, is finished. `asked` says whether Ctrl-C came.
+    seconds, is finished. `asked` says whether Ctrl-C came, or SIGTERM or SIGHUP: the number.
     """
 
     def __init__(self) -> None:
-        self.asked = False
-        self.before: Any = None
-
-    def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            self.before = signal.signal(signal.SIGINT, self._handle)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self.before is not None:
-            signal.signal(signal.SIGINT, self.before)
+        super().__init__(patient=True)
 
     def on_step_end(self, trainer: Trainer, step: Step) -> None:
         if self.asked:
@@ -109,11 +97,6 @@ class CtrlC(Callback):
     def on_epoch_end(self, trainer: Trainer, record: EpochRecord) -> None:
         if self.asked:
             raise StopTraining(INTERRUPTED)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
 
 
 def _figures(loss: float, accuracy: float) -> str:

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import math
+import re
+import shlex
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from tinygrad_cupy.printing import printable
+
 from . import run_folder
 from .experiment import Run
+from .settings import TrainSettings
 
 
-def run_name(run: Run) -> str:
+def run_name(settings: TrainSettings) -> str:
     """The folder of one batch size inside the study's."""
-    return f"batch-{run.settings.batch_size}"
+    return f"batch-{settings.batch_size}"
 
 
 def report(runs: Sequence[Run]) -> str:
     """The whole report; `runs` are in ascending order of the batch size, at least one."""
     first = runs[0]
-    title = f"# What the batch size changes: {first.settings.model} on {first.data.name}"
+    title = f"# What the batch size changes: {first.settings.model} on {_name(first.data.name)}"
     parts = [
         title,
         _setup(runs),
@@ -58,7 +63,7 @@ def _setup(runs: Sequence[Run]) -> str:
         f"{runs[0].device}. Images: {len(data.train):,} for training, {len(data.val):,} for "
         f"validation, {len(data.test):,} for the test. Each batch size was trained once: another "
         "seed would move every figure a little.\n\n"
-        f"Data: {data.reason} Versions: {versions}."
+        f"Data: {_name(data.reason)} Versions: {versions}."
     )  # fmt: skip
 
 
@@ -68,7 +73,7 @@ def _command(runs: Sequence[Run]) -> str:
     words = [
         "tinygrad-cupy sweep",
         f"--batch-sizes {','.join(str(run.settings.batch_size) for run in runs)}",
-        f"--dataset {settings.dataset} --model {settings.model}",
+        f"--dataset {shlex.quote(printable(settings.dataset))} --model {settings.model}",
         f"--epochs {settings.epochs_for(runs[0].data.train)}",
         f"--patience {settings.patience}" if settings.patience else "",
         f"--optimizer {settings.optimizer} --lr {runs[0].learning_rate:g}",
@@ -87,7 +92,7 @@ def _table(runs: Sequence[Run]) -> str:
         metrics = run.metrics
         rate, seconds = metrics["images_per_second"], run.seconds_per_epoch
         lines.append(
-            f"| [{run.settings.batch_size}]({run_name(run)}/{run_folder.CURVES}) "
+            f"| [{run.settings.batch_size}]({run_name(run.settings)}/{run_folder.CURVES}) "
             f"| {run.test.accuracy:.2%} | {run.test.loss:.4f} "
             f"| {_figure(seconds, '.2f')} | {_figure(rate, ',.0f')} "
             f"| {len(run.history)} | {run.history.kept_epoch} | {run.history.seconds:.1f} s |"
@@ -189,16 +194,16 @@ def _confusions(runs: Sequence[Run]) -> list[str]:
     if not total.any():
         return ["Mistakes: none, at any batch size."]
     truth, guess = np.unravel_index(int(total.argmax()), total.shape)
-    classes = runs[0].data.classes
+    taken, given = (_name(runs[0].data.classes[index]) for index in (truth, guess))
     return [
-        f"Mistakes: the most frequent one over all batch sizes is to take {classes[truth]} for "
-        f"{classes[guess]}, {int(total.max())} of "
+        f"Mistakes: the most frequent one over all batch sizes is to take {taken} for "
+        f"{given}, {int(total.max())} of "
         f"{int(sum(run.confusion[truth].sum() for run in runs))} times."
     ]
 
 
 def _confusion(run: Run) -> str:
-    name = run_name(run)
+    name = run_name(run.settings)
     return (
         f"### Batch size {run.settings.batch_size}\n\n"
         f"![Confusion matrix at batch size {run.settings.batch_size}]"
@@ -216,6 +221,11 @@ def _standard_error(run: Run) -> float:
 def _extremes(runs: Sequence[Run], key: Callable[[Run], float]) -> tuple[Run, Run]:
     """The runs with the largest and the smallest value."""
     return max(runs, key=key), min(runs, key=key)
+
+
+def _name(text: str) -> str:
+    """Of somebody else's choosing: neither control characters nor Markdown."""
+    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", printable(text))
 
 
 def _figure(value: float | None, form: str) -> str:

@@ -1,23 +1,23 @@
-"""Folders that the command writes: never half written, never over somebody else's files.
+"""The folders of runs: what they hold, which of them may be written, and how they are read.
 
-Files are written into a hidden folder inside the destination and moved to their names at the end,
-so an interrupted or failed run leaves what was there before.
+`tinygrad_cupy.folders` is how they are written: by one process at a time, and never seen half.
 """
 
 from __future__ import annotations
 
-import fnmatch
+import csv
+import io
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from tinygrad_cupy.folders import Claim, FolderBusyError, entries, unused
+from tinygrad_cupy.nn import History
+from tinygrad_cupy.printing import printable
 
 from .errors import CommandError
 
@@ -32,116 +32,127 @@ SWEEP_REPORT = "report.md"
 SWEEP_CURVES = "validation_curves.png"
 SWEEP_SUMMARY = "summary.png"
 
-# The files that --overwrite may replace; anything else belongs to somebody.
 RUN_FILES = (METRICS, WEIGHTS, HISTORY, CURVES, CONFUSION, MISTAKES)
 SWEEP_FILES = (SWEEP_TABLE, SWEEP_REPORT, SWEEP_CURVES, SWEEP_SUMMARY)
-OURS = (*RUN_FILES, *SWEEP_FILES, *(f"batch-*/{name}" for name in RUN_FILES))
-STAGING = ".writing-"
+RUN_IN_SWEEP = re.compile(r"batch-\d+")
 
 
-def default_folder(name: str) -> Path:
-    """A folder in runs/ that does not exist yet, named by the time."""
-    stem = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{name}"
-    return unused(Path("runs") / stem)
+class TakenError(CommandError):
+    """The folder holds something, or another process is writing to it."""
 
 
-def unused(folder: Path) -> Path:
-    """`folder`, or the first of `folder`-2, -3, … that does not exist."""
-    number, candidate = 1, folder
-    while candidate.exists():
-        number += 1
-        candidate = folder.with_name(f"{folder.name}-{number}")
-    return candidate
+def claim(out: Path | None, name: str, overwrite: bool) -> Claim:
+    """The folder `out` for this process alone; without `out` a new one in runs/.
 
-
-def contents(folder: Path) -> list[str]:
-    """All files in `folder`, as names relative to it; empty when there is no folder.
-
-    An empty folder inside counts as an entry (it is not ours), our own staging folder does not.
+    It must be new or empty, or with `overwrite` hold nothing but a run or a sweep. Raises
+    `CommandError` otherwise, and where it cannot be written.
     """
-    entries = []
-    for path in sorted(folder.rglob("*")) if folder.is_dir() else []:
-        relative = path.relative_to(folder)
-        if relative.parts[0].startswith(STAGING):
+    if out is not None:
+        return _claim(out, overwrite)
+    stem = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{name}"
+    while True:
+        try:
+            return _claim(unused(Path("runs") / stem), overwrite=False)
+        except TakenError:  # by another process, in this second
             continue
-        if not path.is_dir() or not any(path.iterdir()):
-            entries.append(relative.as_posix())
-    return entries
+
+
+def _claim(folder: Path, overwrite: bool) -> Claim:
+    try:
+        check_free(folder, overwrite)  # before anything is made in a folder of somebody else
+        held = Claim(folder, is_run_entry, last=(METRICS, SWEEP_TABLE), precious=WEIGHTS)
+        try:
+            check_free(folder, overwrite)  # what another process has finished since
+        except BaseException:
+            held.close()
+            raise
+    except FolderBusyError as error:
+        raise TakenError(
+            f"--out: another run is writing to {str(folder)!r}; choose another folder"
+        ) from error
+    except OSError as error:
+        raise CommandError(
+            f"--out: cannot write to {str(folder)!r}: {error.strerror or error}"
+        ) from error
+    return held
 
 
 def check_free(folder: Path, overwrite: bool) -> None:
-    """Raise `CommandError` unless a run may be written to `folder`.
-
-    It may when the folder is new or empty, or with `overwrite` when all that it holds is a run.
-    """
+    """Raise `CommandError` unless a run may be written to `folder`; see `claim`."""
     if folder.exists() and not folder.is_dir():
         raise CommandError(f"--out: {str(folder)!r} is a file, not a folder")
-    entries = contents(folder)
-    foreign = [entry for entry in entries if not any(fnmatch.fnmatch(entry, o) for o in OURS)]
-    if foreign and overwrite:
-        more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
+    names = entries(folder)
+    others = foreign(folder)
+    if others and overwrite:
+        more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+        shown = ", ".join(printable(name) for name in others[:3])
         raise CommandError(
             f"--out: {str(folder)!r} holds files that are not a run's "
-            f"({', '.join(foreign[:3])}{more}); --overwrite replaces nothing but runs"
+            f"({shown}{more}); --overwrite replaces nothing but runs"
         )
-    if entries and not overwrite:
-        raise CommandError(
+    if names and not overwrite:
+        raise TakenError(
             f"--out: {str(folder)!r} is not empty; choose another folder"
-            + ("" if foreign else ", or replace that run with --overwrite")
+            + ("" if others else ", or replace that run with --overwrite")
         )
-    _check_writable(folder)
 
 
-def _check_writable(folder: Path) -> None:
-    """Better before a run of minutes than after it."""
-    existed = folder.exists()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise CommandError(f"--out: cannot write to {str(folder)!r}: {error.strerror}") from error
-    finally:
-        if not existed and folder.exists():
-            folder.rmdir()
+def holds_run(folder: Path) -> bool:
+    """Whether something stands in `folder`."""
+    return bool(entries(folder))
 
 
-@contextmanager
-def staged(folder: Path) -> Iterator[Path]:
-    """A temporary folder whose files replace those of `folder` when the block ends well.
+def foreign(folder: Path) -> list[str]:
+    """What `folder` holds that no run or sweep leaves, as names relative to it.
 
-    Files of an older run that the new one does not have are removed. After an error nothing has
-    changed.
+    That is everything where neither weights nor a sweep's table are there: other programs write
+    a report.md or a metrics.json too.
     """
-    existed = folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=STAGING, dir=folder))
-    try:
-        yield staging
-        new = contents(staging)
-        for name in new:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(staging / name, folder / name)
-        for name in set(contents(folder)) - set(new):
-            if any(fnmatch.fnmatch(name, pattern) for pattern in OURS):
-                (folder / name).unlink()
-        for left in folder.glob("batch-*"):
-            if not any(left.iterdir()):
-                left.rmdir()
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        if not existed and not any(folder.iterdir()):
-            folder.rmdir()
+    names = entries(folder)
+    if not any(name in (WEIGHTS, SWEEP_TABLE) or RUN_IN_SWEEP.fullmatch(name) for name in names):
+        return names
+    found = []
+    for name in names:
+        path = folder / name
+        if not is_run_entry(path):
+            inside = entries(path) if path.is_dir() and not path.is_symlink() else []
+            strange = [one for one in inside if not (path / one).is_file() or one not in RUN_FILES]
+            found += [f"{name}/{one}" for one in strange] or [name]
+    return found
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Indented JSON in UTF-8."""
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+def is_run_entry(path: Path) -> bool:
+    """Whether a run or a sweep leaves such a file or folder in its own."""
+    if path.name in RUN_FILES or path.name in SWEEP_FILES:
+        return path.is_file()
+    if not RUN_IN_SWEEP.fullmatch(path.name) or path.is_symlink() or not path.is_dir():
+        return False
+    inside = entries(path)
+    return WEIGHTS in inside and all(
+        name in RUN_FILES and (path / name).is_file() for name in inside
+    )
 
 
-def write_weights(path: Path, state: dict[str, np.ndarray]) -> None:
+def json_bytes(value: Any) -> bytes:
+    """Indented JSON in UTF-8; in ASCII where a name in it is no text."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        text = json.dumps(value, indent=2)
+    return f"{text}\n".encode()
+
+
+def weights_bytes(state: dict[str, np.ndarray]) -> bytes:
     """A model's state_dict as safetensors."""
     from safetensors.numpy import save
 
-    # Not save_file: its file could be read by its owner alone.
-    path.write_bytes(save({name: np.ascontiguousarray(array) for name, array in state.items()}))
+    return save({name: np.ascontiguousarray(array) for name, array in state.items()})
+
+
+def history_bytes(history: History) -> bytes:
+    """CSV, a row per finished epoch; a figure that does not exist is an empty cell."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(History.columns())
+    for record in history:
+        writer.writerow([getattr(record, name) for name in History.columns()])
+    return text.getvalue().encode()

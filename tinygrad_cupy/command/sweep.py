@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,14 +11,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from tinygrad_cupy.folders import Claim
 from tinygrad_cupy.nn import Callback
+from tinygrad_cupy.printing import printable
 
-from . import experiment, run_folder
+from . import experiment, report, run_folder, terminal
 from .errors import CommandError, Interrupted, UsageError
 from .experiment import Data, Run
+from .keeping import Drawing, Keeper
 from .progress import INTERRUPTED, CtrlC, ProgressBar
 from .settings import TrainSettings
-from .train import announce, write_run
+from .train import announce, check_shown, tell_recovered
 
 COLUMNS = (
     "batch_size", "test_accuracy", "test_loss", "val_accuracy", "seconds_per_epoch",
@@ -48,57 +52,139 @@ def sweep(
 ) -> None:
     """Run all batch sizes and write the study's folder.
 
-    A size whose loss is not finite takes part with the weights it kept, and ends the command in an
-    error after the report is written. After Ctrl-C the report holds the sizes that had finished.
+    Each run is written when it has ended. A size whose loss is not finite takes part with the
+    weights it kept, and ends the command in an error after the report is written. After Ctrl-C or
+    an error the report holds the sizes that had finished.
     """
     console = Console(quiet=quiet)
-    folder = out or run_folder.default_folder(f"sweep-{settings.model}")
-    run_folder.check_free(folder, overwrite)
-    device = settings.resolve_device()
-    data = experiment.load_data(settings)
-    each = [replace(settings, batch_size=size) for size in batch_sizes]
-    for one in each:
-        one.check_batch(data.train, "--batch-sizes")
-    announce(console, settings, data, device)
-    with CtrlC() as ctrl_c:
-        runs, ending = _run_each(each, data, device, console, ctrl_c)
-        if not runs:
-            raise ending or Interrupted("no batch size had finished, nothing was written")
-        if ending and run_folder.contents(folder):
-            folder = run_folder.unused(folder.with_name(f"{folder.name}-unfinished"))
-        with run_folder.staged(folder) as staging:
-            write_sweep(staging, runs)
-    console.print(table(runs))
-    console.print(f"report: {folder / run_folder.SWEEP_REPORT}", highlight=False, markup=False)
+    with run_folder.claim(out, f"sweep-{settings.model}", overwrite) as claim:
+        tell_recovered(claim)
+        device = settings.resolve_device()
+        data = experiment.load_data(settings)
+        each = [replace(settings, batch_size=size) for size in batch_sizes]
+        for one in each:
+            one.check_batch(data.train, "--batch-sizes")
+        announce(console, settings, data, device)
+        study = Study(claim, data, device, console)
+        with CtrlC() as ctrl_c:
+            ending = study.run_each(each, ctrl_c)
+            if not study.runs:
+                text = "no batch size had finished, nothing was written"
+                raise ending or Interrupted(text, ctrl_c.asked)
+            folder = study.put_in_place(ending, ctrl_c)
+            drawing = Drawing(folder)
+            try:
+                draw_sweep(drawing, study.runs)
+            except KeyboardInterrupt as error:
+                text = f"while pictures were drawn; {study.where(folder)}"
+                raise Interrupted(text, ctrl_c.asked) from error
+    console.print(table(study.runs))
+    path = printable(folder / run_folder.SWEEP_REPORT)
+    console.print(f"report: {path}", highlight=False, markup=False, soft_wrap=True)
     if quiet:
-        print(folder)
+        terminal.print_path(folder)
     if ending:
-        sizes = ", ".join(str(run.settings.batch_size) for run in runs)
-        raise type(ending)(f"{ending}; the report on batch size {sizes} is in {folder}")
+        told = filter(None, (str(ending), drawing.problem(), study.where(folder)))
+        ending.args = ("; ".join(told),)
+        raise ending
+    check_shown(study.where(folder), drawing)
 
 
-def _run_each(
-    each: Sequence[TrainSettings], data: Data, device: str, console: Console, ctrl_c: CtrlC
-) -> tuple[list[Run], CommandError | None]:
-    """The runs that ended by themselves, and the error to end with once they are written."""
-    runs: list[Run] = []
-    ending: CommandError | None = None
-    for settings in each:
-        console.print(f"\nbatch size {settings.batch_size}", style="bold", highlight=False)
-        callbacks: list[Callback] = [ctrl_c] if console.quiet else [ProgressBar(console), ctrl_c]
-        try:
-            run = experiment.execute(settings, data, device, callbacks)
-        except CommandError as error:  # out of memory: larger batches would be as well
-            return runs, error
-        if run.history.stopped != INTERRUPTED:
-            runs.append(run)
+class Study:
+    """The runs of a sweep that ended by themselves, each written when it had ended.
+
+    They go to their places in the claimed folder at once, or where another study stands there, all
+    together at the end.
+    """
+
+    def __init__(self, claim: Claim, data: Data, device: str, console: Console) -> None:
+        self.claim, self.data, self.device, self.console = claim, data, device, console
+        self.replacing = run_folder.holds_run(claim.folder)
+        self.runs: list[Run] = []
+
+    def where(self, folder: Path) -> str:
+        """What of the study is in `folder`."""
+        sizes = ", ".join(str(run.settings.batch_size) for run in self.runs)
+        return f"the report on batch size {sizes} is in {folder}"
+
+    def run_each(self, each: Sequence[TrainSettings], ctrl_c: CtrlC) -> CommandError | None:
+        """Run them all; returns the error to end with once the report is written."""
+        ending: CommandError | None = None
+        for settings in each:
+            try:
+                run = self._run(settings, ctrl_c)
+            except KeyboardInterrupt:
+                if not self.runs:
+                    raise
+                break
+            except Exception as error:  # out of memory: larger batches would be as well
+                if not self.runs:
+                    raise
+                told = str(error) if isinstance(error, CommandError) else repr(error)
+                return CommandError(told)
+            if ctrl_c.asked:
+                break
+            if run.problem and not ending:
+                ending = CommandError(
+                    f"batch size {settings.batch_size}: {run.problem} "
+                    f"(--lr was {run.learning_rate:g})"
+                )
         if ctrl_c.asked:
-            return runs, Interrupted("some batch sizes are missing") if runs else None
-        if run.problem and not ending:
-            ending = CommandError(
-                f"batch size {settings.batch_size}: {run.problem} (--lr was {run.learning_rate:g})"
-            )
-    return runs, ending
+            return Interrupted("some batch sizes are missing", ctrl_c.asked) if self.runs else None
+        return ending
+
+    def put_in_place(self, ending: CommandError | None, ctrl_c: CtrlC) -> Path:
+        """Write table and report, and return the folder that the study is in.
+
+        Beside the one that was asked for where an `ending` would replace a whole study.
+        """
+        claim = self.claim
+        ctrl_c.busy = True
+        try:
+            claim.write(run_folder.SWEEP_REPORT, report.report(self.runs).encode())
+            claim.write(run_folder.SWEEP_TABLE, table_bytes(self.runs))
+            if not self.replacing:
+                claim.commit_part(run_folder.SWEEP_REPORT)
+                claim.commit_part(run_folder.SWEEP_TABLE)
+                return claim.folder
+            return self._replace(ending)
+        except OSError as error:
+            kept = self._replace(error) if self.replacing else claim.folder
+            runs = ", ".join(str(kept / report.run_name(run.settings)) for run in self.runs)
+            raise CommandError(
+                f"cannot write the report to {str(claim.folder)!r}: {error.strerror or error}; "
+                f"the runs are in {runs}"
+            ) from error
+        finally:
+            ctrl_c.busy = False
+
+    def _replace(self, ending: Exception | None) -> Path:
+        if ending is not None:
+            return self.claim.commit_beside("-unfinished")
+        if run_folder.foreign(self.claim.folder):
+            return self.claim.commit_beside("-new")
+        return self.claim.commit()
+
+    def _run(self, settings: TrainSettings, ctrl_c: CtrlC) -> Run:
+        self.console.print(f"\nbatch size {settings.batch_size}", style="bold", highlight=False)
+        keeper = Keeper(self.claim, report.run_name(settings))
+        bar: list[Callback] = [] if self.console.quiet else [ProgressBar(self.console)]
+        try:
+            run = keeper.execute(settings, self.data, self.device, [*bar, ctrl_c])
+            if run.history.stopped != INTERRUPTED:
+                if not self.replacing:
+                    self._put_run_in_place(keeper, run)
+                self.runs.append(run)
+            return run
+        finally:
+            if not self.runs or self.runs[-1].settings is not settings:
+                keeper.drop()
+
+    def _put_run_in_place(self, keeper: Keeper, run: Run) -> None:
+        try:
+            self.claim.commit_part(keeper.inside)
+        except OSError as error:
+            raise keeper.rescue(run, error) from error
 
 
 def row(run: Run) -> dict[str, object]:
@@ -125,34 +211,38 @@ def table(runs: Sequence[Run]) -> Table:
     return result
 
 
-def write_sweep(folder: Path, runs: Sequence[Run]) -> None:
-    """A run folder per batch size, the table, the pictures and the report."""
-    from . import pictures, report
+def table_bytes(runs: Sequence[Run]) -> bytes:
+    """The study as CSV, a row per batch size."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, COLUMNS)
+    writer.writeheader()
+    writer.writerows(row(run) for run in runs)
+    return text.getvalue().encode()
 
+
+def draw_sweep(drawing: Drawing, runs: Sequence[Run]) -> None:
+    """The pictures of the study and of each run."""
+    title = f"{runs[0].settings.model} on {runs[0].data.name}"
+    drawing.draw(
+        run_folder.SWEEP_CURVES,
+        lambda pictures, part: pictures.draw_overlaid(
+            part,
+            {f"batch {run.settings.batch_size}": run.history for run in runs},
+            f"Validation of {title}, by batch size",
+        ),
+    )
+    drawing.draw(
+        run_folder.SWEEP_SUMMARY,
+        lambda pictures, part: pictures.draw_by_batch_size(
+            part,
+            [run.settings.batch_size for run in runs],
+            {
+                "test accuracy (%)": [100 * run.test.accuracy for run in runs],
+                "seconds per epoch": [run.seconds_per_epoch for run in runs],
+                "epochs until it stopped": [float(len(run.history)) for run in runs],
+            },
+            f"What the batch size changes: {title}",
+        ),
+    )
     for run in runs:
-        inside = folder / report.run_name(run)
-        inside.mkdir()
-        write_run(inside, run)
-    rows = [row(run) for run in runs]
-    with (folder / run_folder.SWEEP_TABLE).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
-    first = runs[0]
-    title = f"{first.settings.model} on {first.data.name}"
-    pictures.draw_overlaid(
-        folder / run_folder.SWEEP_CURVES,
-        {f"batch {run.settings.batch_size}": run.history for run in runs},
-        f"Validation of {title}, by batch size",
-    )
-    pictures.draw_by_batch_size(
-        folder / run_folder.SWEEP_SUMMARY,
-        [run.settings.batch_size for run in runs],
-        {
-            "test accuracy (%)": [100 * run.test.accuracy for run in runs],
-            "seconds per epoch": [run.seconds_per_epoch for run in runs],
-            "epochs until it stopped": [float(len(run.history)) for run in runs],
-        },
-        f"What the batch size changes: {title}",
-    )
-    (folder / run_folder.SWEEP_REPORT).write_text(report.report(runs), encoding="utf-8")
+        drawing.run(run, report.run_name(run.settings))

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import csv
+import sys
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tinygrad_cupy.folders import Claim
 from tinygrad_cupy.nn import Callback, History
+from tinygrad_cupy.printing import printable
 
-from . import experiment, run_folder
+from . import experiment, run_folder, terminal
 from .errors import CommandError, Interrupted
 from .experiment import Data, Run
+from .keeping import Drawing, Keeper
 from .progress import CtrlC, ProgressBar
 from .settings import TrainSettings
 
@@ -22,27 +25,40 @@ def train(settings: TrainSettings, out: Path | None, overwrite: bool, quiet: boo
     """Train, test and write the run folder; with `quiet` its path is all that is printed.
 
     A run that was cut short (Ctrl-C, a loss that is not finite) is written as well, but beside
-    `out` when a run stands there; it ends in `Interrupted` or `CommandError`.
+    `out` when a run stands there; it ends in `Interrupted` or `CommandError`. So does a run whose
+    pictures could not be drawn, or whose figures could not be printed.
     """
     console = Console(quiet=quiet)
-    folder = out or run_folder.default_folder(settings.model)
-    run_folder.check_free(folder, overwrite)
-    device = settings.resolve_device()
-    data = experiment.load_data(settings)
-    settings.check_batch(data.train)
-    announce(console, settings, data, device)
-    with CtrlC() as ctrl_c:
-        callbacks: list[Callback] = [ctrl_c] if quiet else [ProgressBar(console), ctrl_c]
-        run = experiment.execute(settings, data, device, callbacks)
-        if not run.complete and run_folder.contents(folder):
-            folder = run_folder.unused(folder.with_name(f"{folder.name}-{run.history.stopped}"))
-        with run_folder.staged(folder) as staging:
-            write_run(staging, run)
+    with run_folder.claim(out, settings.model, overwrite) as claim:
+        tell_recovered(claim)
+        device = settings.resolve_device()
+        data = experiment.load_data(settings)
+        settings.check_batch(data.train)
+        announce(console, settings, data, device)
+        with CtrlC() as ctrl_c:
+            callbacks: list[Callback] = [ctrl_c] if quiet else [ProgressBar(console), ctrl_c]
+            keeper = Keeper(claim)
+            run = keeper.execute(settings, data, device, callbacks)
+            folder = put_in_place(keeper, run, ctrl_c)
+            drawing = Drawing(folder)
+            try:
+                drawing.run(run)
+            except KeyboardInterrupt as error:
+                text = f"while pictures were drawn; the weights and figures are in {folder}"
+                raise Interrupted(text, ctrl_c.asked) from error
     console.print(summary(run, folder))
     if quiet:
-        print(folder)
+        terminal.print_path(folder)
     if ctrl_c.asked or not run.complete:
-        raise ended_early(run, folder)
+        raise ended_early(run, folder, ctrl_c.asked, drawing.problem())
+    check_shown(f"the run is in {folder}", drawing)
+
+
+def tell_recovered(claim: Claim) -> None:
+    """Say where a run is that was killed before it was put in place."""
+    if claim.recovered and sys.stderr is not None:
+        text = f"note: a run into {claim.folder} was killed; what it left is in {claim.recovered}"
+        print(printable(text), file=sys.stderr)
 
 
 def announce(console: Console, settings: TrainSettings, data: Data, device: str) -> None:
@@ -51,8 +67,10 @@ def announce(console: Console, settings: TrainSettings, data: Data, device: str)
     That an error led to other data goes to standard error, also where nothing else is printed.
     """
     if data.warning:
-        Console(stderr=True).print(f"warning: {data.warning}", style="bold red", markup=False)
-    console.print(f"dataset: {data.reason}", highlight=False, markup=False, soft_wrap=True)
+        warning = f"warning: {printable(data.warning)}"
+        Console(stderr=True).print(warning, style="bold red", markup=False)
+    reason = printable(data.reason)
+    console.print(f"dataset: {reason}", highlight=False, markup=False, soft_wrap=True)
     console.print(
         f"model:   {settings.model} on {device} · {len(data.train):,} training, "
         f"{len(data.val):,} validation, {len(data.test):,} test images",
@@ -60,7 +78,27 @@ def announce(console: Console, settings: TrainSettings, data: Data, device: str)
     )
 
 
-def ended_early(run: Run, folder: Path) -> CommandError:
+def put_in_place(keeper: Keeper, run: Run, ctrl_c: CtrlC) -> Path:
+    """Make what was written the run folder, and return it.
+
+    It goes beside the folder that was asked for where a run was cut short and another stands
+    there, or where somebody has put other files there meanwhile.
+    """
+    claim = keeper.claim
+    ctrl_c.busy = True  # a few renames
+    try:
+        if not run.complete and run_folder.holds_run(claim.folder):
+            return claim.commit_beside(f"-{run.history.stopped}")
+        if run_folder.foreign(claim.folder):
+            return claim.commit_beside("-new")
+        return claim.commit()
+    except OSError as error:
+        raise keeper.rescue(run, error) from error
+    finally:
+        ctrl_c.busy = False
+
+
+def ended_early(run: Run, folder: Path, number: int, missing: str) -> CommandError:
     """What a run that was cut short says: why, where, and which weights were kept."""
     history = run.history
     if history.kept_epoch:
@@ -69,10 +107,21 @@ def ended_early(run: Run, folder: Path) -> CommandError:
         kept = f"no epoch had finished: the untrained weights are in {folder}"
     else:
         kept = f"no epoch had finished: the weights of the last step are in {folder}"
+    if missing:
+        kept += f"; {missing}"
     if run.problem:
         return CommandError(f"{run.problem} (--lr was {run.learning_rate:g}); {kept}")
     epochs = "1 finished epoch" if len(history) == 1 else f"{len(history)} finished epochs"
-    return Interrupted(f"after {epochs}; {kept}")
+    return Interrupted(f"after {epochs}; {kept}", number)
+
+
+def check_shown(where: str, drawing: Drawing) -> None:
+    """Raise `CommandError`, saying `where` all else is, unless everything was drawn and printed."""
+    if drawing.missing:
+        error = next(iter(drawing.missing.values()))
+        raise CommandError(f"{drawing.problem()}; {where}") from error
+    if problem := terminal.output_problem():
+        raise CommandError(f"cannot write to standard output: {problem}; {where}")
 
 
 def summary(run: Run, folder: Path) -> Table:
@@ -91,7 +140,7 @@ def summary(run: Run, folder: Path) -> Table:
         ("training time", f"{run.history.seconds:.1f} s"),
         ("images per second", f"{metrics['images_per_second'] or 0:,.0f}"),
         ("parameters", f"{metrics['parameters']:,}"),
-        ("run folder", str(folder)),
+        ("run folder", printable(folder)),
     ):
         table.add_row(name, Text(value))
     return table
@@ -103,33 +152,3 @@ def _epochs(history: History) -> str:
         history.stopped, f", {history.stopped}"
     )
     return f"{len(history)}{reason}{kept}"
-
-
-def write_run(folder: Path, run: Run) -> None:
-    """All files of a run into `folder`, which exists."""
-    from . import pictures
-
-    name = f"{run.settings.model} on {run.data.name}"
-    title = f"{name}: {run.test.accuracy:.2%} of {len(run.data.test):,} test images right"
-    run_folder.write_weights(folder / run_folder.WEIGHTS, run.model.state_dict())
-    write_history(folder / run_folder.HISTORY, run.history)
-    pictures.draw_curves(folder / run_folder.CURVES, run.history, f"Training {name}")
-    pictures.draw_confusion(folder / run_folder.CONFUSION, run.confusion, run.data.classes, title)
-    pictures.draw_mistakes(
-        folder / run_folder.MISTAKES,
-        run.data.test.images,
-        run.test.labels,
-        run.test.probabilities,
-        run.data.classes,
-        f"Test images that {name} finds hardest",
-    )
-    run_folder.write_json(folder / run_folder.METRICS, run.metrics)
-
-
-def write_history(path: Path, history: History) -> None:
-    """A row per finished epoch; a figure that does not exist is an empty cell."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(History.columns())
-        for record in history:
-            writer.writerow([getattr(record, name) for name in History.columns()])

@@ -1,0 +1,192 @@
+"""How a run is kept: its weights once it is trained, then its figures, and at last its pictures.
+
+Nothing that goes wrong later takes away what came before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+
+from tinygrad_cupy.folders import STAGING, Claim
+from tinygrad_cupy.nn import Callback, History, Module
+
+from . import experiment, run_folder
+from .errors import CommandError
+from .experiment import Data, Run
+from .run_folder import HISTORY, METRICS, WEIGHTS
+from .settings import TrainSettings
+
+METRICS_BYTES = 1 << 16  # more than metrics.json takes beside its classes
+CLASS_BYTES = 256  # of it per class, its name apart
+EPOCH_BYTES = 256  # more than a row of history.csv takes
+EPOCHS_RESERVED = 10_000
+
+
+class Keeper:
+    """Writes one run into `claim`, in a sweep into its folder `inside`."""
+
+    def __init__(self, claim: Claim, inside: str = "") -> None:
+        self.claim, self.inside = claim, inside
+
+    def execute(
+        self, settings: TrainSettings, data: Data, device: str, callbacks: Sequence[Callback]
+    ) -> Run:
+        """Train and test, and write weights and figures, but do not put them in place yet.
+
+        The room on the disk is taken before. Raises `CommandError` where there is none, and
+        where something failed once the weights were there, saying where they are now.
+        """
+        try:
+            self._reserve(settings, data)
+        except OSError as error:
+            raise self._cannot_write(error) from error
+        try:
+            run = experiment.execute(settings, data, device, callbacks, self._trained)
+            figures = run_folder.json_bytes(run.metrics)
+        except Exception as error:
+            if not self._has(WEIGHTS):
+                raise
+            told = str(error) if isinstance(error, CommandError) else repr(error)
+            kept = self._put_untested_aside()
+            raise CommandError(f"{told}; the weights, not tested, are in {kept}") from error
+        try:
+            for name, data_of in (
+                (WEIGHTS, lambda: run_folder.weights_bytes(run.model.state_dict())),
+                (HISTORY, lambda: run_folder.history_bytes(run.history)),
+                (METRICS, lambda: figures),
+            ):
+                if not self._has(name):
+                    self.claim.write(self._path(name), data_of())
+        except OSError as error:
+            raise self.rescue(run, error) from error
+        return run
+
+    def drop(self) -> None:
+        """Remove what was written of this run of a sweep."""
+        shutil.rmtree(self.claim.new / self.inside, ignore_errors=True)
+
+    def rescue(self, run: Run, error: OSError) -> CommandError:
+        """Write the run to another disk; returns the error that says where, or that it is lost."""
+        told = str(self._cannot_write(error))
+        parents = []
+        with contextlib.suppress(OSError):
+            parents = [tempfile.gettempdir(), os.getcwd()]
+        for parent in parents:
+            folder = None
+            try:
+                folder = Path(tempfile.mkdtemp(prefix="tinygrad_cupy-run-", dir=parent))
+                (folder / WEIGHTS).write_bytes(run_folder.weights_bytes(run.model.state_dict()))
+                (folder / HISTORY).write_bytes(run_folder.history_bytes(run.history))
+                (folder / METRICS).write_bytes(run_folder.json_bytes(run.metrics))
+                return CommandError(f"{told}; the run is in {folder}")
+            except OSError:
+                if folder is not None:
+                    shutil.rmtree(folder, ignore_errors=True)
+        return CommandError(f"{told}; nor to {' or '.join(map(repr, parents))}: the run is lost")
+
+    def _reserve(self, settings: TrainSettings, data: Data) -> None:
+        weights = run_folder.weights_bytes(experiment.untrained_state(settings, data))
+        names = len(run_folder.json_bytes(data.classes))
+        epochs = min(settings.epochs_for(data.train), EPOCHS_RESERVED)
+        self.claim.reserve(self._path(WEIGHTS), len(weights))
+        self.claim.reserve(self._path(HISTORY), (1 + epochs) * EPOCH_BYTES)
+        self.claim.reserve(
+            self._path(METRICS), METRICS_BYTES + 8 * names + CLASS_BYTES * len(data.classes)
+        )
+
+    def _trained(self, model: Module, history: History) -> None:
+        with contextlib.suppress(OSError):  # tried again, and told, when the figures are there
+            weights = run_folder.weights_bytes(model.state_dict())
+            self.claim.write(self._path(WEIGHTS), weights)
+            self.claim.write(self._path(HISTORY), run_folder.history_bytes(history))
+
+    def _put_untested_aside(self) -> Path:
+        if self.inside or run_folder.holds_run(self.claim.folder):
+            return self.claim.commit_beside("-untested", self.inside)
+        return self.claim.commit()
+
+    def _path(self, name: str) -> str:
+        return f"{self.inside}/{name}" if self.inside else name
+
+    def _has(self, name: str) -> bool:
+        return (self.claim.new / self._path(name)).exists()
+
+    def _cannot_write(self, error: OSError) -> CommandError:
+        folder = str(self.claim.folder / self.inside)
+        return CommandError(f"--out: cannot write to {folder!r}: {error.strerror or error}")
+
+
+class Drawing:
+    """Draws pictures into `folder`; those that fail are `missing`, by name, with the reason."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.missing: dict[str, Exception] = {}
+
+    def draw(self, name: str, draw: Callable[[ModuleType, Path], None]) -> None:
+        """`draw(pictures, part)`; the part gets its name once it is whole."""
+        path = self.folder / name
+        part = path.with_name(f"{STAGING}-{path.name}")
+        try:
+            draw(_pictures(), part)
+            os.replace(part, path)
+        except Exception as error:  # whatever fonts, plotting settings and disks come up with
+            self.missing[name] = error
+        finally:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+
+    def run(self, run: Run, inside: str = "") -> None:
+        """The pictures of a run, in a sweep into its folder `inside`."""
+        start = f"{inside}/" if inside else ""
+        name = f"{run.settings.model} on {run.data.name}"
+        tested = f"{run.test.accuracy:.2%} of {len(run.data.test):,} test images right"
+        classes = run.data.classes
+        self.draw(
+            start + run_folder.CURVES,
+            lambda pictures, part: pictures.draw_curves(part, run.history, f"Training {name}"),
+        )
+        self.draw(
+            start + run_folder.CONFUSION,
+            lambda pictures, part: pictures.draw_confusion(
+                part, run.confusion, classes, f"{name}: {tested}"
+            ),
+        )
+        self.draw(
+            start + run_folder.MISTAKES,
+            lambda pictures, part: pictures.draw_mistakes(
+                part,
+                run.data.test.images,
+                run.test.labels,
+                run.test.probabilities,
+                classes,
+                f"Test images that {name} finds hardest",
+            ),
+        )
+
+    def problem(self) -> str:
+        """What is missing and why, or nothing."""
+        if not self.missing:
+            return ""
+        error = next(iter(self.missing.values()))
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else repr(error)
+        names = list(self.missing)
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        return f"{', '.join(names[:3])}{more} could not be drawn ({reason})"
+
+
+def _pictures() -> ModuleType:
+    """Imported without $MPLBACKEND, which may name none that exists: PNG files need no backend."""
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        from . import pictures
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    return pictures

@@ -1,0 +1,84 @@
+"""Ctrl-C, SIGTERM and SIGHUP: they end the command without a traceback and without leftovers."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from types import FrameType
+from typing import Any, Self
+
+WORDS = {
+    int(getattr(signal, name)): word
+    for name, word in (("SIGINT", "interrupted"), ("SIGTERM", "terminated"), ("SIGHUP", "hung up"))
+    if hasattr(signal, name)  # Windows has no SIGHUP
+}
+BOUNCE = 1.0  # seconds in which a signal repeated is the same one: what it started is ending
+
+
+class Stopped(KeyboardInterrupt):
+    """Raised wherever the program is; `number` is the signal's."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class Stop:
+    """``with Stop() as stop``: a signal raises `Stopped`, and `asked` is its number (else 0).
+
+    patient: the first signal is only noted, the next one raises.
+
+    While `busy` is set every signal is only noted. SIGHUP and SIGTERM that the parent process had
+    ignored (nohup) stay so. In threads other than the main one nothing happens: Python gives
+    signals to that one alone.
+    """
+
+    def __init__(self, patient: bool = False) -> None:
+        self.patient = patient
+        self.busy = False
+        self.asked = 0
+        self._raised_at = -BOUNCE
+        self._before: dict[int, Any] = {}
+        self._hook = sys.unraisablehook
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._hook, sys.unraisablehook = sys.unraisablehook, self._unraisable
+            for number in WORDS:
+                before = signal.getsignal(number)
+                if number == signal.SIGINT or before not in (signal.SIG_IGN, None):
+                    self._before[number] = before
+                    signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)
+        if self._before:
+            sys.unraisablehook = self._hook
+
+    def ignore_from_now(self) -> None:
+        """Leave no handler behind: signals are ignored until the process has ended."""
+        for number in self._before:
+            self._before[number] = signal.SIG_IGN
+            signal.signal(number, signal.SIG_IGN)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        first, self.asked = not self.asked, self.asked or number
+        now = time.monotonic()
+        if self.busy or (self.patient and first) or now - self._raised_at < BOUNCE:
+            return
+        self._raised_at = now
+        raise Stopped(number)
+
+    def _unraisable(self, problem: Any) -> None:
+        """Python drops what is raised in a destructor or a callback of its own: do it again."""
+        if not issubclass(problem.exc_type, Stopped):
+            return self._hook(problem)
+        self._raised_at = -BOUNCE
+        again = threading.Timer(0.05, signal.raise_signal, [self.asked])
+        again.daemon = True
+        again.start()
+        return None

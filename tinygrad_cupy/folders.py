@@ -1,0 +1,301 @@
+"""Folders that one process at a time fills, and that are never seen half full.
+
+    with Claim(folder, replaces, last=("metrics.json",)) as claim:
+        claim.write("model.safetensors", data)
+        claim.write("metrics.json", figures)
+        claim.commit()
+
+What is written lies hidden in the folder itself, so that the folder may be a mount point, a link
+or the working directory, and keeps its owner and rights:
+
+    .writing/lock    locked while its process lives; what lies beside a lock that nobody holds was
+                     left by one that was killed
+    .writing/new     is being written
+    .writing/whole   the same, complete: what stood in the folder goes to .writing/old
+    .writing/enters  the same, after that: it goes to its names in the folder
+
+A commit that is cut short between two renames is finished by whoever comes next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Self
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+STAGING = ".writing"
+ATTEMPTS = 1000  # others may remove what was just made, each of them once
+
+_open: list[Claim] = []
+
+
+class FolderBusyError(OSError):
+    """Another process is writing to the folder, or has just written to it."""
+
+
+def unused(folder: Path) -> Path:
+    """``folder``, or the first of ``folder``-2, -3, … that does not exist."""
+    number, candidate = 1, folder
+    while os.path.lexists(candidate):
+        number += 1
+        candidate = folder.with_name(f"{folder.name}-{number}")
+    return candidate
+
+
+def entries(folder: Path) -> list[str]:
+    """The names in ``folder``, sorted, without what is being written; none without a folder."""
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    return sorted(name for name in names if not name.startswith(STAGING))
+
+
+def release_all() -> None:
+    """Close every claim of this process that is open: for the end of a command."""
+    for claim in list(_open):
+        claim.close()
+
+
+class Claim:
+    """The right to write ``folder``, from its making until `close`.
+
+    folder: is made if need be, and removed again where nothing came of it.
+    replaces: whether `commit` may replace this entry of the folder. Others stay.
+    last: names that are moved into the folder after all others, and out of it before them.
+    precious: a file name. What a killed process left is deleted, unless it holds a file of this
+        name: then it is moved to ``recovered``, a new folder beside ``folder``.
+
+    Raises FolderBusyError where another process holds the folder, OSError where it cannot be made
+    or written.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        replaces: Callable[[Path], bool],
+        last: Sequence[str] = (),
+        precious: str | None = None,
+    ) -> None:
+        self.folder, self.replaces, self.last = folder, replaces, tuple(last)
+        self.staging = folder / STAGING
+        self.new, self._whole = self.staging / "new", self.staging / "whole"
+        self._enters, self._old = self.staging / "enters", self.staging / "old"
+        self.recovered: Path | None = None
+        self._lock: int | None = None
+        # Before anything is made, so that whatever interrupts finds what to undo.
+        self._made = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
+        _open.append(self)
+        try:
+            self._acquire()
+            self._finish_commit()
+            self._clear_leftovers(precious)
+            self.new.mkdir()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    # --- writing --------------------------------------------------------------------------------
+
+    def reserve(self, name: str, size: int) -> None:
+        """Take ``size`` bytes of the disk for the file ``name``, which `write` then fills."""
+        part = self._part(name)
+        part.parent.mkdir(parents=True, exist_ok=True)
+        _fill(part, bytes(size))
+
+    def write(self, name: str, data: bytes) -> None:
+        """The file ``name`` of the new content: there in one piece, or not at all."""
+        part = self._part(name)
+        part.parent.mkdir(parents=True, exist_ok=True)
+        _fill(part, data)
+        os.replace(part, self.new / name)
+
+    def commit(self) -> Path:
+        """Replace what stands in the folder by what was written; returns the folder.
+
+        On an OSError the new content is still there: where, says `holds`.
+        """
+        self._finish_new()
+        os.rename(self.new, self._whole)
+        self._finish_commit()
+        _sync_folder(self.folder)
+        return self.folder
+
+    def commit_beside(self, suffix: str, part: str = "") -> Path:
+        """Make what was written a new folder beside the claimed one, which stays as it is.
+
+        part: a folder of the new content, to be moved alone.
+        """
+        self._finish_new()
+        source = self.new / part
+        while True:
+            beside = unused(_beside(self.folder, suffix))
+            try:
+                os.rename(source, beside)
+                return beside
+            except OSError as error:
+                if error.errno == errno.EXDEV:  # the claimed folder is a mount point
+                    return Path(shutil.copytree(source, beside))
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                    raise
+
+    def commit_part(self, name: str) -> Path:
+        """Move the folder ``name`` of the new content into the claimed one, where it is free."""
+        _sync_folder(self.new / name)
+        os.rename(self.new / name, self.folder / name)
+        return self.folder / name
+
+    def holds(self) -> Path:
+        """Where the new content lies at present."""
+        places = (self._enters, self._whole, self.new)
+        return next((place for place in places if place.is_dir()), self.folder)
+
+    def close(self) -> None:
+        """Let go of the folder. What was written and not committed is removed."""
+        if self._lock is not None:
+            with contextlib.suppress(OSError):
+                self._finish_commit()
+            for path in (self.new, self._old):
+                shutil.rmtree(path, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                os.unlink(self.staging / "lock")
+            lock, self._lock = self._lock, None
+            os.close(lock)
+        for path in (self.staging, *self._made):
+            with contextlib.suppress(OSError):
+                path.rmdir()  # where something is in it, it stays
+        if self in _open:
+            _open.remove(self)
+
+    def _finish_new(self) -> None:
+        for part in list(self.new.rglob("*.part")):  # reserved, and not needed
+            part.unlink()
+        _sync_folder(self.new)
+
+    # --- taking hold ----------------------------------------------------------------------------
+
+    def _part(self, name: str) -> Path:
+        return self.new / f"{name}.part"
+
+    def _acquire(self) -> None:
+        for _ in range(ATTEMPTS):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            fresh = True
+            try:
+                self.staging.mkdir()
+            except FileExistsError:
+                fresh = False
+            except FileNotFoundError:  # another process made the folder, and has just removed it
+                continue
+            try:
+                self._lock = os.open(self.staging / "lock", os.O_RDWR | os.O_CREAT, 0o666)
+            except FileNotFoundError:
+                continue
+            if not _locked(self._lock, self.staging / "lock", fresh):
+                lock, self._lock = self._lock, None
+                os.close(lock)
+                raise FolderBusyError(errno.EBUSY, "another process is writing to it")
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(self._lock), os.stat(self.staging / "lock")):
+                    return
+            lock, self._lock = self._lock, None
+            os.close(lock)  # a file that its owner has removed since
+        raise FolderBusyError(errno.EBUSY, "other processes make and remove it all the time")
+
+    def _clear_leftovers(self, precious: str | None) -> None:
+        if precious is not None and any(self.new.rglob(precious)):
+            self.recovered = self.commit_beside("-recovered")
+        for name in os.listdir(self.folder):
+            if name.startswith(STAGING) and name != STAGING:
+                _remove(self.folder / name)
+        for name in os.listdir(self.staging):
+            if name != "lock":
+                _remove(self.staging / name)
+
+    def _finish_commit(self) -> None:
+        """From wherever it was cut short."""
+        if self._whole.is_dir():
+            self._old.mkdir(exist_ok=True)
+            for name in self._in_order(entries(self.folder))[::-1]:
+                if self.replaces(self.folder / name):
+                    os.replace(self.folder / name, self._old / name)
+            os.rename(self._whole, self._enters)
+        if self._enters.is_dir():
+            for name in self._in_order(os.listdir(self._enters)):
+                os.replace(self._enters / name, self.folder / name)
+            self._enters.rmdir()
+
+    def _in_order(self, names: Sequence[str]) -> list[str]:
+        return sorted(names, key=lambda name: (name in self.last, name))
+
+
+def _beside(folder: Path, suffix: str) -> Path:
+    if folder.name in ("", ".", ".."):  # its name is known to the system alone
+        folder = folder.resolve()
+    return folder.with_name(folder.name + suffix)
+
+
+def _locked(handle: int, path: Path, fresh: bool) -> bool:
+    """Whether this process now has the lock; it goes with the process, however that ends."""
+    if fcntl is None:
+        import msvcrt
+
+        try:
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+        except OSError:
+            return False
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        if not fresh:  # a disk without locks: nobody knows whether its owner lives
+            raise OSError(
+                error.errno, f"it cannot be locked, and {path.parent.name} may be in use"
+            ) from error
+    return True
+
+
+def _fill(path: Path, data: bytes) -> None:
+    """Write over what is there, so that space once taken is used again."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+    with open(handle, "r+b", buffering=0) as file:
+        view = memoryview(data)
+        while view:
+            view = view[file.write(view) :]
+        file.truncate(len(data))
+        os.fsync(handle)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring the names in ``folder`` to the disk, where the system can."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
