@@ -10,9 +10,10 @@ import hashlib
 import io
 import math
 import os
-import tempfile
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -21,6 +22,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from tinygrad_cupy.cache import private_folder, write_atomically
+from tinygrad_cupy.folders import Claim, FolderBusyError, entries
 from tinygrad_cupy.parallel import thread_count
 from tinygrad_cupy.printing import printable
 
@@ -33,6 +35,7 @@ CACHE_VERSION = 2  # counts up when the same files would be decoded to other pix
 CACHE_ROOM = 4096  # bytes of a cached file beside its pixels
 DIGEST = hashlib.sha256().digest_size
 SHOWN = 5  # names in a sentence
+WRITTEN = re.compile(r"[0-9]{5,}\.png")  # the names that write_png_folders gives
 CHUNK = 64  # pictures per task: one task each would cost more than decoding a small picture
 
 Images = npt.NDArray[np.uint8]
@@ -108,25 +111,25 @@ def write_png_folders(
 ) -> None:
     """Write out/train/CLASS/00000.png … and out/test/CLASS/…, grayscale, numbered by position.
 
-    Everything is written beside `out` and moved there at the end: on an error or Ctrl-C nothing
-    half-written stays. With `overwrite`, an existing folder is replaced, if it holds nothing but
-    train and test.
+    Everything is written to a hidden folder inside and moved to its place at the end: on an error
+    or Ctrl-C what was there before stays. With `overwrite`, what an earlier call wrote is replaced;
+    a folder that holds anything else is not.
 
-    Raises DataError when out is in the way, when images are not grayscale (C = 1), or when a
-    class name is no name for a folder.
+    Raises DataError when out is in the way or in use, when images are not grayscale (C = 1), or
+    when a class name is no name for a folder.
     """
-    target = Path(out).absolute()
+    target = Path(out)
     for dataset in (train, test):
         _check_writable(dataset)
-    _check_target(target, overwrite)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        prefix = f".{target.name}."
-        with tempfile.TemporaryDirectory(prefix=prefix, dir=target.parent) as temporary:
-            fresh = Path(temporary) / "new"  # not the folder itself: that one is private (0700)
+        _check_target(target, overwrite)
+        with Claim(target, lambda entry: entry.name in PARTS) as claim:
+            _check_target(target, overwrite)  # another process may have filled it since
             for part, dataset in zip(PARTS, (train, test), strict=True):
-                _write_part(fresh / part, dataset)
-            _swap(target, fresh, Path(temporary) / "old")
+                _write_part(claim.new / part, dataset)
+            claim.commit()
+    except FolderBusyError as error:
+        raise DataError(f"[{target}] cannot be written: {error.strerror}") from error
     except OSError as error:
         raise DataError(f"[{target}] cannot be written: {error}") from error
 
@@ -275,26 +278,24 @@ def _check_target(target: Path, overwrite: bool) -> None:
         return
     if not target.is_dir():
         raise DataError(f"[{target}] expected a folder to write into, got a file")
-    entries = {entry.name for entry in target.iterdir()}
-    if entries and not overwrite:
+    found = entries(target)
+    if found and not overwrite:
         raise DataError(f"[{target}] expected an empty folder (overwrite replaces it), got entries")
-    if foreign := sorted(entries - set(PARTS)):
+    if foreign := sorted(set(found) - set(PARTS)) or list(islice(_not_written(target), 3)):
         raise DataError(
-            f"[{target}] expected nothing but train and test in a folder to overwrite, "
-            f"got {', '.join(foreign[:3])}"
+            f"[{target}] expected nothing but train and test, as written before, in a folder to "
+            f"overwrite, got {', '.join(map(printable, foreign[:3]))}"
         )
 
 
-def _swap(target: Path, fresh: Path, old: Path) -> None:
-    """Move `fresh` to `target`, and what was there to `old`; on an error it comes back."""
-    if target.exists():
-        os.replace(target, old)
-    try:
-        os.replace(fresh, target)
-    except BaseException:
-        if old.exists():
-            os.replace(old, target)
-        raise
+def _not_written(target: Path) -> Iterator[str]:
+    """What is in train and test and was not written by `_write_part`: somebody's own pictures."""
+    for part in PARTS:
+        for path in sorted((target / part).glob("*")):
+            names = entries(path) if path.is_dir() and not path.is_symlink() else [""]
+            for name in names:
+                if not WRITTEN.fullmatch(name):
+                    yield (path / name).relative_to(target).as_posix()
 
 
 def _write_part(folder: Path, dataset: ArrayDataset) -> None:

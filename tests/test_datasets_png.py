@@ -339,7 +339,8 @@ def test_only_class_folders_are_overwritten(folder: Path, rng: np.random.Generat
     (folder / "thesis.tex").write_bytes(b"")
     data = random_data(rng, 2, ("x", "y"))
     text = (
-        f"[{folder}] expected nothing but train and test in a folder to overwrite, got thesis.tex"
+        f"[{folder}] expected nothing but train and test, as written before, in a folder to "
+        "overwrite, got thesis.tex"
     )
     with pytest.raises(DataError, match=re.escape(text)):
         write_png_folders(data, data, folder, overwrite=True)

@@ -92,6 +92,7 @@ class Claim:
         self._enters, self._old = self.staging / "enters", self.staging / "old"
         self.recovered: Path | None = None
         self._lock: int | None = None
+        self._moves: list[tuple[Path, Path]] = []
         # Before anything is made, so that whatever interrupts finds what to undo.
         self._made = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
         _open.append(self)
@@ -128,11 +129,18 @@ class Claim:
     def commit(self) -> Path:
         """Replace what stands in the folder by what was written; returns the folder.
 
-        On an OSError the new content is still there: where, says `holds`.
+        After an OSError what stood there is back.
         """
         self._finish_new()
-        os.rename(self.new, self._whole)
-        self._finish_commit()
+        self._moves.clear()
+        try:
+            self._move(self.new, self._whole)
+            self._finish_commit()
+        except OSError:
+            for source, target in reversed(self._moves):
+                with contextlib.suppress(OSError):
+                    os.replace(target, source)
+            raise
         _sync_folder(self.folder)
         return self.folder
 
@@ -159,11 +167,6 @@ class Claim:
         _sync_folder(self.new / name)
         os.rename(self.new / name, self.folder / name)
         return self.folder / name
-
-    def holds(self) -> Path:
-        """Where the new content lies at present."""
-        places = (self._enters, self._whole, self.new)
-        return next((place for place in places if place.is_dir()), self.folder)
 
     def close(self) -> None:
         """Let go of the folder. What was written and not committed is removed."""
@@ -233,12 +236,17 @@ class Claim:
             self._old.mkdir(exist_ok=True)
             for name in self._in_order(entries(self.folder))[::-1]:
                 if self.replaces(self.folder / name):
-                    os.replace(self.folder / name, self._old / name)
-            os.rename(self._whole, self._enters)
+                    self._move(self.folder / name, self._old / name)
+            self._move(self._whole, self._enters)
         if self._enters.is_dir():
             for name in self._in_order(os.listdir(self._enters)):
-                os.replace(self._enters / name, self.folder / name)
-            self._enters.rmdir()
+                self._move(self._enters / name, self.folder / name)
+            with contextlib.suppress(OSError):
+                self._enters.rmdir()
+
+    def _move(self, source: Path, target: Path) -> None:
+        os.replace(source, target)
+        self._moves.append((source, target))
 
     def _in_order(self, names: Sequence[str]) -> list[str]:
         return sorted(names, key=lambda name: (name in self.last, name))

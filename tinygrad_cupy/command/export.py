@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from rich.console import Console
 
 from tinygrad_cupy import datasets
+from tinygrad_cupy.printing import printable
 
-from .errors import check_choice
+from . import terminal
+from .errors import CommandError, check_choice
 from .settings import DATASETS
 
 
@@ -19,14 +22,19 @@ def export_png(
     check_choice("--dataset", dataset, DATASETS)
     console = Console(quiet=quiet, highlight=False)
     train, test, reason = datasets.load(dataset, data_dir)
-    console.print(f"dataset: {reason}", markup=False, soft_wrap=True)
-    with console.status(f"writing {len(train) + len(test):,} images"):
+    console.print(f"dataset: {printable(reason)}", markup=False, soft_wrap=True)
+    # The default spinner is drawn with letters that few encodings have.
+    with console.status(f"writing {len(train) + len(test):,} images", spinner="line"):
         datasets.write_png_folders(train, test, out, overwrite)
     if quiet:
-        print(out)
+        terminal.print_path(out)
     console.print(
         f"wrote {len(train):,} training and {len(test):,} test images; to train on them: "
-        f"tinygrad-cupy train --dataset {out}",
+        f"tinygrad-cupy train --dataset {shlex.quote(printable(out))}",
         markup=False,
         soft_wrap=True,
     )
+    if problem := terminal.output_problem():
+        raise CommandError(
+            f"cannot write to standard output: {problem}; the images are in {str(out)!r}"
+        )

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tinygrad_cupy import backend, datasets, native
+from tinygrad_cupy.printing import printable
 
 from .experiment import versions
 
@@ -21,7 +22,7 @@ def info() -> None:
     """Print versions, devices, the data cache and the linear algebra library with its threads."""
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in facts():
-        table.add_row(name, Text(value))
+        table.add_row(name, Text(printable(value)))
     Console().print(table)
 
 
