@@ -27,6 +27,7 @@ from command_runs import (
 from idx_files import isolate
 from tinygrad_cupy import datasets, nn
 from tinygrad_cupy.cli import main
+from tinygrad_cupy.command import run_folder
 from tinygrad_cupy.command.progress import ProgressBar
 from tinygrad_cupy.datasets import mnist_files
 from tinygrad_cupy.nn import optim
@@ -248,12 +249,70 @@ def test_a_run_that_fails_leaves_the_old_one(
     before = {path: path.read_bytes() for path in folder.iterdir()}
 
     def fail(*arguments: object) -> None:
-        raise OSError(28, "No space left on device")
+        raise RuntimeError("no more of this")
 
-    monkeypatch.setattr("tinygrad_cupy.command.pictures.draw_mistakes", fail)
+    monkeypatch.setattr(nn.Trainer, "fit", fail)
     line = failed(run(capsys, *TRAIN, "--epochs", "1", "--out", folder, "--overwrite"))
-    assert "No space left on device" in line
+    assert "no more of this" in line
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_second_run_into_the_folder_is_refused(capsys: Capture, tmp_path: Path) -> None:
+    for options in ((), ("--overwrite",)):
+        with run_folder.claim(tmp_path / "run", "small", overwrite=False):
+            line = failed(run(capsys, *TRAIN, "--out", tmp_path / "run", *options))
+        assert line == (
+            f"error: --out: another run is writing to {str(tmp_path / 'run')!r}; "
+            "choose another folder"
+        )
+
+
+def test_runs_that_start_in_the_same_second_get_folders_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    claims = [run_folder.claim(None, "small", overwrite=False) for _ in range(4)]
+    assert len({claim.folder for claim in claims}) == 4
+    for claim in claims:
+        claim.close()
+    assert files_of(tmp_path / "runs") == set()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("report.md",), ("metrics.json", "history.csv"), ("model.safetensors", "config.json"),
+        ("batch-32/model.safetensors", "batch-32/notes.txt"), ("batch-32/sub/model.safetensors",),
+    ],
+)  # fmt: skip
+def test_overwrite_takes_nothing_for_a_run_that_is_none(
+    capsys: Capture, tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("mine")
+    line = failed(run(capsys, *TRAIN, "--out", tmp_path, "--overwrite"))
+    assert line.startswith(f"error: --out: {str(tmp_path)!r} holds files that are not a run's (")
+    assert all((tmp_path / name).read_text() == "mine" for name in names)
+    assert not (tmp_path / ".writing").exists()
+
+
+def test_files_put_there_during_the_run_are_spared(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = train_quietly(tmp_path / "run")
+    before = metrics_of(folder)
+    evaluate = nn.Trainer.evaluate
+
+    def interfere(trainer: nn.Trainer, loader: Any) -> nn.Evaluation:
+        (folder / "notes.txt").write_text("mine")
+        return evaluate(trainer, loader)
+
+    monkeypatch.setattr(nn.Trainer, "evaluate", interfere)
+    train_quietly(folder, "--seed", "3", "--overwrite")
+    assert (folder / "notes.txt").read_text() == "mine"
+    assert metrics_of(folder) == before
+    assert metrics_of(tmp_path / "run-new")["seed"] == 3
 
 
 def test_a_file_in_the_way(capsys: Capture, tmp_path: Path) -> None:

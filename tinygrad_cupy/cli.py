@@ -35,8 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return _failed(error, stop, "--debug" in words)
             finally:
                 stop.busy = True
-                if arguments is None:  # the process ends here: nothing is left to interrupt
-                    stop.ignore_from_now()
+                stop.ignore_at_exit(now=arguments is None)
     except KeyboardInterrupt:  # before signals were looked after, or when they no longer were
         return Interrupted.exit_code
 

@@ -6,6 +6,7 @@ Nothing that goes wrong later takes away what came before.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import tempfile
@@ -183,6 +184,7 @@ class Drawing:
 
 def _pictures() -> ModuleType:
     """Imported without $MPLBACKEND, which may name none that exists: PNG files need no backend."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # where it keeps fonts is nobody's care
     backend = os.environ.pop("MPLBACKEND", None)
     try:
         from . import pictures

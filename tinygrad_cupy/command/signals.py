@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import signal
 import sys
 import threading
@@ -59,11 +60,15 @@ class Stop:
         if self._before:
             sys.unraisablehook = self._hook
 
-    def ignore_from_now(self) -> None:
-        """Leave no handler behind: signals are ignored until the process has ended."""
-        for number in self._before:
-            self._before[number] = signal.SIG_IGN
-            signal.signal(number, signal.SIG_IGN)
+    def ignore_at_exit(self, now: bool) -> None:
+        """Nothing is left to stop while the interpreter ends; `now`: nor from here to there."""
+        if not self._before:  # not the main thread
+            return
+        atexit.unregister(_ignore)
+        atexit.register(_ignore)
+        if now:
+            self._before = dict.fromkeys(self._before, signal.SIG_IGN)
+            _ignore()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         first, self.asked = not self.asked, self.asked or number
@@ -82,3 +87,8 @@ class Stop:
         again.daemon = True
         again.start()
         return None
+
+
+def _ignore() -> None:
+    for number in WORDS:
+        signal.signal(number, signal.SIG_IGN)
