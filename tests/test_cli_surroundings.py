@@ -400,3 +400,27 @@ def test_json_is_ascii(capsys: Capture, picture_of_a_run: tuple[str, str], tmp_p
     result = run(capsys, "predict", model, name, "--json")
     assert result.out.isascii()
     assert json.loads(result.out)[0]["image"] == str(name)
+
+
+@pytest.mark.usefixtures("handlers")
+def test_ctrl_c_while_options_are_read(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*arguments: object, **options: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("tinygrad_cupy.command.settings.TrainSettings", interrupt)
+    result = run(capsys, *ONE)
+    assert (result.code, result.err) == (130, "interrupted: nothing was written\n")
+
+
+@pytest.mark.usefixtures("handlers")
+def test_ctrl_c_that_a_library_catches(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def facts() -> list[tuple[str, str]]:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except BaseException:
+            return []
+        return []
+
+    monkeypatch.setattr("tinygrad_cupy.command.info.facts", facts)
+    result = run(capsys, "info")
+    assert (result.code, result.err) == (130, "interrupted: when all was done\n")

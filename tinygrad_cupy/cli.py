@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from tinygrad_cupy import folders
@@ -37,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 stop.busy = True
                 stop.ignore_at_exit(now=arguments is None)
     except KeyboardInterrupt:  # before signals were looked after, or when they no longer were
+        with suppress(OSError, ValueError):
+            return _fail("interrupted: nothing was written", Interrupted.exit_code)
         return Interrupted.exit_code
 
 
@@ -48,13 +51,15 @@ def _run(words: Sequence[str]) -> int:
     if callable(asked):
         asked()
         return 0
+    if asked == Interrupted.exit_code:  # how the parser reports Ctrl-C
+        raise KeyboardInterrupt
     return int(asked or 0)
 
 
 def _finished(code: int, stop: signals.Stop) -> int:
     problem = terminal.output_problem()
-    if stop.asked:  # while nothing could be stopped any more, or by a parser that took it for help
-        return 128 + stop.asked
+    if stop.asked:  # too late, or where a library caught it
+        return _fail(f"{signals.WORDS[stop.asked]}: when all was done", 128 + stop.asked)
     if problem is None:
         return code
     # A reader that has seen enough, such as `head`, need not be told.

@@ -21,6 +21,8 @@ from .experiment import versions
 def info() -> None:
     """Print versions, devices, the data cache and the linear algebra library with its threads."""
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column()
+    table.add_column(overflow="fold")  # a path that is cut off leads nowhere
     for name, value in facts():
         table.add_row(name, Text(printable(value)))
     Console().print(table)

@@ -83,10 +83,17 @@ class Stop:
         if not issubclass(problem.exc_type, Stopped):
             return self._hook(problem)
         self._raised_at = -BOUNCE
-        again = threading.Timer(0.05, signal.raise_signal, [self.asked])
+        again = threading.Timer(0.05, _raise_in_main_thread, [self.asked])
         again.daemon = True
         again.start()
         return None
+
+
+def _raise_in_main_thread(number: int) -> None:
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident or 0, number)  # wakes it up as well
+    else:
+        signal.raise_signal(number)
 
 
 def _ignore() -> None:

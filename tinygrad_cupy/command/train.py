@@ -129,6 +129,8 @@ def summary(run: Run, folder: Path) -> Table:
     metrics = run.metrics
     mistakes = run.confusion.sum() - run.confusion.trace()
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column()
+    table.add_column(overflow="fold")  # a path that is cut off leads nowhere
     for name, value in (
         (
             "test accuracy",
