@@ -9,7 +9,6 @@ import errno
 import hashlib
 import io
 import math
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor

@@ -140,7 +140,7 @@ def test_a_disk_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     def refuse(*arguments: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(folders.fcntl, "flock", refuse)
+    monkeypatch.setattr("fcntl.flock", refuse)
     assert contents(filled(tmp_path / "run", "old")) == OLD
     (tmp_path / "run" / STAGING).mkdir()
     with pytest.raises(OSError, match=r"cannot be locked, and \.writing may be in use"):

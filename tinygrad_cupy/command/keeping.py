@@ -57,13 +57,11 @@ class Keeper:
             kept = self._put_untested_aside()
             raise CommandError(f"{told}; the weights, not tested, are in {kept}") from error
         try:
-            for name, data_of in (
-                (WEIGHTS, lambda: run_folder.weights_bytes(run.model.state_dict())),
-                (HISTORY, lambda: run_folder.history_bytes(run.history)),
-                (METRICS, lambda: figures),
-            ):
-                if not self._has(name):
-                    self.claim.write(self._path(name), data_of())
+            if not self._has(WEIGHTS):
+                self._write(WEIGHTS, run_folder.weights_bytes(run.model.state_dict()))
+            if not self._has(HISTORY):
+                self._write(HISTORY, run_folder.history_bytes(run.history))
+            self._write(METRICS, figures)
         except OSError as error:
             raise self.rescue(run, error) from error
         return run
@@ -103,14 +101,16 @@ class Keeper:
 
     def _trained(self, model: Module, history: History) -> None:
         with contextlib.suppress(OSError):  # tried again, and told, when the figures are there
-            weights = run_folder.weights_bytes(model.state_dict())
-            self.claim.write(self._path(WEIGHTS), weights)
-            self.claim.write(self._path(HISTORY), run_folder.history_bytes(history))
+            self._write(WEIGHTS, run_folder.weights_bytes(model.state_dict()))
+            self._write(HISTORY, run_folder.history_bytes(history))
 
     def _put_untested_aside(self) -> Path:
         if self.inside or run_folder.holds_run(self.claim.folder):
             return self.claim.commit_beside("-untested", self.inside)
         return self.claim.commit()
+
+    def _write(self, name: str, data: bytes) -> None:
+        self.claim.write(self._path(name), data)
 
     def _path(self, name: str) -> str:
         return f"{self.inside}/{name}" if self.inside else name

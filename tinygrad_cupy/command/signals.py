@@ -81,12 +81,12 @@ class Stop:
     def _unraisable(self, problem: Any) -> None:
         """Python drops what is raised in a destructor or a callback of its own: do it again."""
         if not issubclass(problem.exc_type, Stopped):
-            return self._hook(problem)
+            self._hook(problem)
+            return
         self._raised_at = -BOUNCE
         again = threading.Timer(0.05, _raise_in_main_thread, [self.asked])
         again.daemon = True
         again.start()
-        return None
 
 
 def _raise_in_main_thread(number: int) -> None:

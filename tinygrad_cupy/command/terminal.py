@@ -147,7 +147,7 @@ def output_problem() -> str | None:
         return None
     sys.stdout.flush()
     problem = sys.stdout.problem
-    return problem and (problem.strerror or str(problem))
+    return None if problem is None else problem.strerror or str(problem)
 
 
 def reader_left() -> bool:
