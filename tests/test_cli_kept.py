@@ -105,7 +105,7 @@ def test_ctrl_c_twice_while_pictures_are_drawn(
 # --- weights and figures ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "history.csv", "metrics.json"])
+@pytest.mark.parametrize("name", ["model.safetensors", "metrics.json"])
 def test_a_disk_that_fills_up(
     capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
