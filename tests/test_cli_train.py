@@ -178,7 +178,7 @@ def test_it_says_the_data_first_and_ends_with_a_table(capsys: Capture, tmp_path:
     ]  # fmt: skip
     assert [line.split()[0] for line in lines[3:5]] == ["1", "2"]
     assert any(line.startswith("test accuracy ") for line in lines[5:])
-    assert lines[-1].startswith("run folder")
+    assert lines[-1].split(maxsplit=2) == ["run", "folder", str(tmp_path / "run")]
 
 
 def test_quiet_prints_the_folder_only(capsys: Capture, tmp_path: Path) -> None:

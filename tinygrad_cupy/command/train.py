@@ -46,7 +46,9 @@ def train(settings: TrainSettings, out: Path | None, overwrite: bool, quiet: boo
             except KeyboardInterrupt as error:
                 text = f"while pictures were drawn; the weights and figures are in {folder}"
                 raise Interrupted(text, ctrl_c.asked) from error
-    console.print(summary(run, folder))
+    console.print(summary(run))
+    path = f"run folder           {printable(folder)}"  # in a table it would be cut at the margin
+    console.print(path, highlight=False, markup=False, soft_wrap=True)
     if quiet:
         terminal.print_path(folder)
     if ctrl_c.asked or not run.complete:
@@ -124,13 +126,11 @@ def check_shown(where: str, drawing: Drawing) -> None:
         raise CommandError(f"cannot write to standard output: {problem}; {where}")
 
 
-def summary(run: Run, folder: Path) -> Table:
+def summary(run: Run) -> Table:
     """The short table at the end."""
     metrics = run.metrics
     mistakes = run.confusion.sum() - run.confusion.trace()
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    table.add_column()
-    table.add_column(overflow="fold")  # a path that is cut off leads nowhere
     for name, value in (
         (
             "test accuracy",
@@ -142,7 +142,6 @@ def summary(run: Run, folder: Path) -> Table:
         ("training time", f"{run.history.seconds:.1f} s"),
         ("images per second", f"{metrics['images_per_second'] or 0:,.0f}"),
         ("parameters", f"{metrics['parameters']:,}"),
-        ("run folder", printable(folder)),
     ):
         table.add_row(name, Text(value))
     return table
