@@ -107,7 +107,7 @@ def test_momentum_begins_where_a_parameter_was_first_stepped_without(
         start = [rng.standard_normal(3) for _ in range(2)]
         params = [nn.Parameter(array, device=device) for array in start]
         torch_params = [torch.nn.Parameter(torch.tensor(array)) for array in start]
-        options = {"lr": 0.1, "momentum": 0.9, "dampening": 0.4}
+        options: dict[str, Any] = {"lr": 0.1, "momentum": 0.9, "dampening": 0.4}
         optimizer = optim.SGD(params, **options)
         torch_optimizer = torch.optim.SGD(torch_params, **options)
         for step, momentum in enumerate((0.9, 0.0, 0.0, 0.7, 0.7)):
