@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,27 @@ class Kept(Op):
         return grad * Tensor(self.slope)
 
 
+class KeptUnderAKnownName(Kept):
+    def __init__(self) -> None:
+        self.slope: Any = None
+
+
+class KeptInside(Kept):
+    """In a container or an object that was there before forward."""
+
+    def __init__(self, held: Any) -> None:
+        self.held = held
+
+    def forward(self, x: Any) -> Any:
+        held = self.held if isinstance(self.held, dict) else vars(self.held)
+        held["x"] = [x]
+        return x**3
+
+    def backward(self, grad: Tensor) -> Tensor:
+        held = self.held if isinstance(self.held, dict) else vars(self.held)
+        return grad * Tensor(held["x"][0] ** 2 * 3)
+
+
 class WithoutReference(FusedOp):
     def forward(self, x: Any) -> Any:
         return x**3
@@ -101,7 +123,8 @@ RULES = [
     (Rewrapped, r"works on arrays (Tensor(…))"),
     (Unrecorded, r"works on arrays (no_grad)"),
     (OfItsOutput, r"works on arrays (.data)"),
-    (Kept, r"may read self.slope"),
+    (Kept, r"reads self.slope"),
+    (KeptUnderAKnownName, r"reads self.slope"),
     (WithoutReference, r"works on arrays (backward_arrays)"),
 ]
 
@@ -118,6 +141,17 @@ def test_a_second_derivative_raises(kind: type[Op], why: str) -> None:
         tg.grad((kind()(x) * x).sum(), x, create_graph=True).sum().backward()
 
 
+@pytest.mark.parametrize("held", [dict, SimpleNamespace])
+def test_what_forward_puts_into_an_attribute_is_noticed(held: Any) -> None:
+    x = leaf(1.0, 2.0)
+    first = tg.grad((KeptInside(held())(x) + x * x).sum(), x, create_graph=True)
+    assert first.tolist() == [5.0, 16.0]
+    with pytest.raises(
+        RuntimeError, match=r"^\[KeptInside\] its backward reads self.held, floating"
+    ):
+        tg.grad(first.sum(), x)
+
+
 def test_the_errors_say_what_to_give_instead() -> None:
     texts = []
     for kind in (OfArrays, Kept):
@@ -130,9 +164,9 @@ def test_the_errors_say_what_to_give_instead() -> None:
         "[OfArrays] its backward works on arrays (.data), so what it gives cannot be "
         "differentiated again: write backward in tensor operations, or make it a FusedOp, with a "
         "reference in them",
-        "[Kept] its backward may read self.slope, floating-point values that forward computed, so "
-        "what it gives cannot be differentiated again: name what backward reads in saves, or, "
-        "where it does not depend on the inputs, in constants",
+        "[Kept] its backward reads self.slope, floating-point values that forward computed, so what "
+        "it gives cannot be differentiated again: name what backward reads in saves, or, where it "
+        "does not depend on the inputs, in constants",
     ]
 
 
@@ -211,7 +245,40 @@ class Nested(Cubed):
         return grad * Product()(x, x) * 3
 
 
-@pytest.mark.parametrize("kind", [Rectified, Chosen, Dropped, Nested])
+class KeptForOthers(Cubed):
+    """Values that forward leaves and backward does not read, or leaves itself, lose no term."""
+
+    def __init__(self) -> None:
+        self.factors = [1.0, 3.0]
+
+    def forward(self, x: Any) -> Any:
+        self.largest, self.steps = float(abs(x).max()), {"square": x * x}
+        return x**3
+
+    def backward(self, grad: Tensor, x: Tensor) -> Tensor:
+        self.arrived = grad
+        return grad * x * x * self.factors[1]
+
+
+class OfAConstantArray(Op):
+    """x² · w: the values of a tensor without a gradient may be read."""
+
+    saves = ("x", "w")
+
+    def forward(this, x: Any, w: Any) -> Any:  # noqa: N805: whatever it calls itself
+        return x * x * w
+
+    def backward(self, grad: Tensor, x: Tensor, w: Tensor) -> Any:
+        assert w.numpy().sum() > 0
+        return grad * x * Tensor(w.data * 2), None
+
+
+def test_values_outside_of_the_graph_may_be_read() -> None:
+    w = Tensor([1.0, 2.0, 4.0], dtype="float64")
+    assert tg.gradcheck(lambda x: OfAConstantArray()(x, w), [leaf(-1.0, 2.0, 0.5)], order=3)
+
+
+@pytest.mark.parametrize("kind", [Rectified, Chosen, Dropped, Nested, KeptForOthers])
 def test_rules_in_tensors_are_differentiable(kind: type[Op]) -> None:
     assert tg.gradcheck(lambda x: kind()(x) * x, [leaf(-1.0, 2.0, 0.5)], order=3)
 

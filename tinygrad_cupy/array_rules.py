@@ -2,19 +2,23 @@
 
 What a rule does to arrays leaves no graph, and a second derivative would lack a term in silence.
 So where the gradients' own graph is wanted, a user's rule is handed tensors that notice when their
-values are read. If any are, what the rule gives is put behind a node that raises.
+values are read; so does the operation when the rule reads an attribute that `forward` left. If any
+are, what the rule gives is put behind a node that raises.
 """
 
 from __future__ import annotations
 
+import functools
 import sys
 import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from .autograd import PACKAGE, Edge, Op, TensorBase
+from .autograd import ENGINE, PACKAGE, Edge, Op, TensorBase
 from .backend import Array, is_cuda
 from .mode import mode
 
@@ -59,7 +63,8 @@ class HandedMixin(TensorBase):
     def data(self) -> Array:
         """The array itself."""
         array = _array.__get__(self)
-        if _watch.reads is not None and array.dtype.kind not in "biu":  # those have no derivative
+        # Integers have no derivative, and what is in no graph is a constant.
+        if _watch.reads is not None and self.requires_grad and array.dtype.kind not in "biu":
             self._note(sys._getframe(1))
         return array
 
@@ -73,7 +78,7 @@ class HandedMixin(TensorBase):
             note_read(".data")
         elif name in _LEAVING:
             note_read("Tensor(…)" if name == "_as_array" else f".{name}()")
-        elif self.requires_grad and not mode.recording:
+        elif not mode.recording:
             note_read("no_grad")
 
 
@@ -86,60 +91,97 @@ def note_read(how: str) -> None:
 def input_gradients(node: Op, grad: Tensor) -> list[Tensor | None]:
     """What the backward of ``node``, an operation of a user's, gives, with its graph."""
     node._kind = grad._handed
+    kept = node._reads_attributes and {key for key in vars(node) if _may_depend(node, key)}
     outer, _watch.reads = _watch.reads, set()
+    plain = type(node)
+    if kept:
+        node.__class__ = _noting(plain, frozenset(kept))
     try:
         found = node._input_gradients(grad._handed.around(grad), True)
-        reads = _watch.reads
+        text = _verdict(plain.__name__, _watch.reads)
     finally:
         _watch.reads = outer
-    text = _verdict(node, reads)
+        node.__class__ = plain
     sources = (*node.edges, grad._edge())
     return [None if g is None else _outside(g, text, sources) for g in found]
 
 
-def _verdict(node: Op, reads: set[str]) -> str | None:
+def _verdict(name: str, reads: set[str]) -> str | None:
     """Why the rule cannot be differentiated, and what to do; None where it can."""
-    name = type(node).__name__
-    if reads:
+    attributes = sorted(how for how in reads if how.startswith("self."))
+    arrays = sorted(reads.difference(attributes))
+    if arrays:
         return (
-            f"[{name}] its backward works on arrays ({', '.join(sorted(reads))}), so what it gives "
+            f"[{name}] its backward works on arrays ({', '.join(arrays)}), so what it gives "
             "cannot be differentiated again: write backward in tensor operations, or make it a "
             "FusedOp, with a reference in them"
         )
-    kept = [key for key, value in vars(node).items() if _may_depend(node, key, value)]
-    if node._reads_attributes and kept:
+    if attributes:
         return (
-            f"[{name}] its backward may read self.{kept[0]}, floating-point values that forward "
-            "computed, so what it gives cannot be differentiated again: name what backward reads "
-            "in saves, or, where it does not depend on the inputs, in constants"
+            f"[{name}] its backward reads {', '.join(attributes)}, floating-point values that "
+            "forward computed, so what it gives cannot be differentiated again: name what backward "
+            "reads in saves, or, where it does not depend on the inputs, in constants"
         )
     return None
 
 
-def _may_depend(node: Op, key: str, value: Any) -> bool:
-    """Whether an attribute is one that forward made of floating-point values."""
-    if key in node._given or key in node.constants or key in _ENGINE:
+@functools.cache
+def _noting(plain: type[Op], kept: frozenset[str]) -> type[Op]:
+    """The class of an operation while its rule runs: notes when one of ``kept`` is read."""
+
+    def getattribute(self: Op, name: str) -> Any:
+        for one in (name,) if name in kept else kept if name == "__dict__" else ():
+            note_read(f"self.{one}")
+        return super(noting, self).__getattribute__(name)
+
+    body = {"__slots__": (), "__module__": plain.__module__, "__getattribute__": getattribute}
+    noting = type(plain)(plain.__name__, (plain,), body)
+    return noting
+
+
+# --- attributes that forward left -----------------------------------------------------------------
+
+
+def _floats_of(node: Op) -> list[Any]:
+    """All floating-point values that the attributes of an operation are or hold."""
+    seen: set[int] = set()
+    return [
+        x for key, value in vars(node).items() if key not in ENGINE for x in _floats(value, seen)
+    ]
+
+
+Op._floats_of = _floats_of
+
+
+def _may_depend(node: Op, key: str) -> bool:
+    """Whether an attribute is or holds floating-point values that were not there before forward."""
+    if key in node.constants or key in ENGINE:
         return False
-    return any(_is_floating(x) for x in _flat(value))
+    given = {id(value) for value in node._given}
+    return any(id(value) not in given for value in _floats(vars(node)[key], set()))
 
 
-_ENGINE = {"xp", "needs", "edges", "inputs", "gates", "gated", "_saved", "_watched", "_kind"}
-
-
-def _flat(value: Any) -> Iterator[Any]:
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        for one in value:
-            yield from _flat(one)
-    else:
-        yield value
-
-
-def _is_floating(value: Any) -> bool:
+def _floats(value: Any, seen: set[int]) -> Iterator[Any]:
+    """Floating-point arrays, tensors and numbers in a value: itself, its items, its attributes."""
     if isinstance(value, TensorBase | np.ndarray | np.generic) or is_cuda(value):
-        return value.dtype.kind not in "biu"
-    return isinstance(value, float)
+        if value.dtype.kind not in "biu":
+            yield value
+    elif isinstance(value, float):
+        yield value
+    elif id(value) not in seen:
+        seen.add(id(value))
+        for one in _inside(value):
+            yield from _floats(one, seen)
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, Mapping):
+        return list(value.values())
+    if isinstance(value, list | tuple | set | frozenset | deque):
+        return list(value)
+    if callable(value) or isinstance(value, ModuleType | Op):  # a class, a function, a layer
+        return ()
+    return list(getattr(value, "__dict__", {}).values())
 
 
 class ArrayRule(Op):

@@ -132,6 +132,12 @@ class TensorBase:
         return self if self._node is None else self._node
 
 
+def names_of_inputs(cls: type[Op]) -> list[str]:
+    """What ``forward`` of an operation calls its inputs, whatever it calls the operation itself."""
+    names = list(inspect.signature(cls.forward).parameters)
+    return names if isinstance(inspect.getattr_static(cls, "forward"), staticmethod) else names[1:]
+
+
 def fits(array: Array, other: Array) -> bool:
     """Whether both arrays have one shape, dtype and device."""
     return bool(
@@ -144,6 +150,12 @@ def fits(array: Array, other: Array) -> bool:
 def facts_of(array: Array) -> str:
     """Shape, dtype and device of an array, for an error."""
     return f"shape {tuple(array.shape)}, dtype {array.dtype} on {device_of(array)}"
+
+
+# What makes a node of an operation, among its attributes.
+ENGINE = frozenset(
+    ("xp", "needs", "edges", "inputs", "gates", "gated", "_given", "_saved", "_watched", "_kind")
+)
 
 
 class Rule:
@@ -195,9 +207,10 @@ class Op:
     What ``forward`` decided for ``backward`` (a mask, an argmax) is kept as attributes.
 
     ``backward`` is differentiated in its turn where higher derivatives are wanted. One that works
-    on arrays can not be, and raises then. So does one where ``forward`` keeps floating-point
-    values as attributes, for they may depend on its inputs: what backward reads of those belongs
-    into ``saves``. ``constants`` names those that do not depend on them (a mask that is drawn).
+    on arrays can not be, and raises then. So does one that reads floating-point values which
+    ``forward`` kept as attributes, for they may depend on its inputs: what backward reads of those
+    belongs into ``saves``. ``constants`` names those that do not depend on them (a mask that is
+    drawn, a size as a float).
     """
 
     saves: ClassVar[tuple[str, ...]] = ()
@@ -212,7 +225,8 @@ class Op:
     constants: ClassVar[tuple[str, ...]] = ()
     _reads_attributes: ClassVar[bool] = True  # whether backward may, beside what is saved
     _foreign: ClassVar[bool] = False  # whether it is an operation of a user's
-    _given: set[str]  # of a user's: attributes from before forward
+    _floats_of: ClassVar[Any]  # what its attributes hold of floating-point values, `array_rules`
+    _given: list[Any]  # of a user's: those from before forward
     _slots: ClassVar[tuple[int, ...]] = ()  # of each saved name: its input's position, -1 for y
     _readers: ClassVar[tuple[int | None, ...]] = ()  # `read_for`, one for each saved name
 
@@ -226,7 +240,7 @@ class Op:
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        names = [name for name in inspect.signature(cls.forward).parameters if name != "self"]
+        names = names_of_inputs(cls)
         unknown = set(cls.saves) - {*names, "y"}
         if unknown:
             raise TypeError(f"[{cls.__name__}] saves {unknown}, but forward takes {names}")
@@ -236,8 +250,7 @@ class Op:
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy or a pickle takes along: not what makes a node of it."""
-        engine = ("xp", "needs", "edges", "inputs", "gates", "gated", "_saved", "_watched", "_kind")
-        return {name: x for name, x in self.__dict__.items() if name not in engine}
+        return {name: x for name, x in self.__dict__.items() if name not in ENGINE}
 
     def forward(self, *inputs: Any) -> Array:
         raise NotImplementedError
@@ -254,8 +267,8 @@ class Op:
         if active.run is not None:
             active.run.uses(tensors)
         self.xp, device = home_of(first.data)
-        if self._foreign:
-            self._given = set(self.__dict__)  # what forward adds may depend on the inputs
+        if self._foreign and mode.recording:
+            self._given = self._floats_of()  # what forward adds may depend on the inputs
         try:
             with device:
                 array = self.forward(*[x.data if isinstance(x, TensorBase) else x for x in inputs])

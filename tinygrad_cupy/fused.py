@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any
 
 from .array_rules import note_read
-from .autograd import Op, TensorBase
+from .autograd import Op, TensorBase, names_of_inputs
 from .backend import Array
 from .walk import grad_of
 
@@ -26,8 +25,7 @@ class FusedOp(Op):
     _reads_attributes = False
 
     def __init_subclass__(cls) -> None:
-        names = [name for name in inspect.signature(cls.forward).parameters if name != "self"]
-        cls.saves = tuple(names)
+        cls.saves = tuple(names_of_inputs(cls))
         super().__init_subclass__()
 
     def reference(self, *inputs: Any) -> Tensor:
