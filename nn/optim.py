@@ -7,7 +7,7 @@ the rest. Parameters and state are updated in place. Step for step they follow P
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -134,6 +134,8 @@ class Adam(Optimizer):
 
     @betas.setter
     def betas(self, betas: tuple[float, float]) -> None:
+        if not isinstance(betas, Sequence) or len(betas) != 2:
+            raise ValueError(f"[{checks.name_of(self)}] betas must be two numbers, got {betas!r}")
         both = [
             checks.number(self, f"betas[{i}]", beta, least=0, below=1)
             for i, beta in enumerate(betas)

@@ -129,12 +129,12 @@ class Optimizer:
         return list(self._counts)
 
     def coefficients(self, step: int) -> tuple[float, ...]:
-        """The numbers of one update that change from step to step, counted from 1."""
-        raise NotImplementedError
+        """The numbers of one update that change from step to step, counted from 1; none here."""
+        return ()
 
     def update(self, param: Any, grad: Any, state: State, coefficients: tuple[float, ...]) -> None:
         """Write the array `param` and the arrays in `state` in place."""
-        raise NotImplementedError
+        raise NotImplementedError(f"[{checks.name_of(self)}] defines no update()")
 
     def step(self) -> None:
         """Update every parameter that has a gradient.

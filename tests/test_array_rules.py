@@ -164,9 +164,9 @@ def test_the_errors_say_what_to_give_instead() -> None:
         "[OfArrays] its backward works on arrays (.data), so what it gives cannot be "
         "differentiated again: write backward in tensor operations, or make it a FusedOp, with a "
         "reference in them",
-        "[Kept] its backward reads self.slope, floating-point values that forward computed, so what "
-        "it gives cannot be differentiated again: name what backward reads in saves, or, where it "
-        "does not depend on the inputs, in constants",
+        "[Kept] its backward reads self.slope, floating-point values that forward computed, so "
+        "what it gives cannot be differentiated again: name what backward reads in saves, or, "
+        "where it does not depend on the inputs, in constants",
     ]
 
 
@@ -265,7 +265,7 @@ class OfAConstantArray(Op):
 
     saves = ("x", "w")
 
-    def forward(this, x: Any, w: Any) -> Any:  # noqa: N805: whatever it calls itself
+    def forward(this, x: Any, w: Any) -> Any:  # noqa: N805
         return x * x * w
 
     def backward(self, grad: Tensor, x: Tensor, w: Tensor) -> Any:

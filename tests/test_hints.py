@@ -85,7 +85,7 @@ def test_an_array_that_a_tensor_is_added_to() -> None:
         ("cuda", '.to("cuda")'),
         ("cat", "tg.concat(tensors, axis)"),
         ("numel", ".size"),
-        ("masked_fill", ".where(~mask, value)"),
+        ("masked_fill", ".where(mask == 0, value)"),
     ],
 )
 def test_names_of_pytorch(name: str, ours: str) -> None:

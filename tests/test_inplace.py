@@ -291,3 +291,52 @@ def test_a_rule_writes_into_what_it_made() -> None:
     op(x).sum().backward()
     assert x.grad is not None
     assert x.grad.tolist() == [2.0, 2.0]
+
+
+# --- arrays beside tensors ------------------------------------------------------------------------
+
+
+def test_one_element_is_a_view() -> None:
+    x = Tensor([1.0, 2.0, 3.0])
+    element = x[1]
+    element += 5
+    x[np.int64(2)].assign_(9)
+    assert x.tolist() == [1, 7, 9]
+    assert element.shape == ()
+    w = leaf(1.0, 2.0)
+    y = w[0] * w[1]
+    with tg.no_grad():
+        w[1].assign_(4)
+    with pytest.raises(RuntimeError, match=r"^\[Mul\] a value that its backward needs"):
+        y.backward()
+
+
+def test_the_array_of_a_leaf_takes_a_gradient() -> None:
+    if tg.default_device() != "cpu":
+        pytest.skip("CuPy's arrays take no tensors")
+    w = leaf(1.0, 2.0)
+    kept = w.data
+    (w * w).sum().backward()
+    w.data -= 0.25 * w.grad
+    assert w.data is kept
+    assert w.tolist() == [0.5, 1.0]
+    with tg.no_grad():
+        w.data *= w
+    assert w.data is kept
+    assert w.tolist() == [0.25, 1.0]
+
+
+def test_what_is_no_array_is_no_data() -> None:
+    x = leaf(1.0, 2.0)
+    x.data = x.detach()  # type: ignore[assignment]
+    for call in (lambda: x * x, lambda: x.exp()):
+        with pytest.raises(TypeError, match=r"^\[Tensor\] expected an array as the .data of a "):
+            call()
+
+
+def test_a_scalar_of_numpy_as_data() -> None:
+    x = Tensor(2.0)
+    x.data = np.float32(3)
+    assert (x * x).item() == 9
+    x += 1
+    assert x.tolist() == 4

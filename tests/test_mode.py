@@ -37,6 +37,20 @@ def test_it_holds_in_the_body_of_a_generator_and_not_between() -> None:
     assert counted.__name__ == "counted"
 
 
+def test_a_decorator_without_parentheses() -> None:
+    @tg.no_grad
+    def computed() -> bool:
+        return tg.is_grad_enabled()
+
+    @tg.no_grad
+    def yielded() -> Any:
+        yield tg.is_grad_enabled()
+
+    assert not computed()
+    assert list(yielded()) == [False]
+    assert tg.is_grad_enabled()
+
+
 def test_the_caller_may_hold_another() -> None:
     body = counted(2)
     with tg.no_grad():

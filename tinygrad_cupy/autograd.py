@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from .backend import Array, cuda_count, device_of, home_of, may_share_memory
+from .backend import Array, cuda_count, device_of, home_of, is_cuda, may_share_memory
 from .mode import mode
 from .tracing import active
 
@@ -299,7 +299,11 @@ class Op:
 
     def _check_devices(self, tensors: list[TensorBase]) -> None:
         kinds = {type(x.data) for x in tensors}
-        if len(kinds) == 1 and (np.ndarray in kinds or cuda_count() == 1):
+        if kinds == {np.ndarray}:
+            return
+        for x in tensors:
+            home_of(x.data)  # raises for what is no array
+        if len(kinds) == 1 and is_cuda(tensors[0].data) and cuda_count() == 1:
             return
         devices = {device_of(x.data) for x in tensors}
         if len(devices) > 1:

@@ -219,8 +219,15 @@ def to_device(array: Array, device: str) -> Array:
 
 
 def home_of(array: Array) -> tuple[Any, AbstractContextManager[Any]]:
-    """`array_module` and `on_device_of`."""
-    return (import_cupy(), array.device) if is_cuda(array) else (np, _NOWHERE_ELSE)
+    """`array_module` and `on_device_of`; TypeError for what is no array."""
+    if isinstance(array, (np.ndarray, np.generic)):
+        return np, _NOWHERE_ELSE
+    if not is_cuda(array):
+        raise TypeError(
+            f"[Tensor] expected an array as the .data of a tensor, got {type(array).__name__}, "
+            "which it was set to"
+        )
+    return import_cupy(), array.device
 
 
 def to_numpy(array: Array) -> np.ndarray:

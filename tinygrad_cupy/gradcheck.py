@@ -14,7 +14,7 @@ from .walk import grad
 
 def gradcheck(
     fn: Callable[..., Any],
-    inputs: Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor],
     order: int = 2,
     eps: float = 1e-6,
     rtol: float = 1e-4,
@@ -38,7 +38,7 @@ def gradcheck(
         takes the inputs and returns a tensor or a sequence of tensors. Random ones must repeat
         themselves: call `manual_seed` inside.
     inputs:
-        tensors; those with ``requires_grad`` are differentiated and must be float64.
+        a tensor or several; those with ``requires_grad`` are differentiated and must be float64.
     order:
         1 or more.
     eps:
@@ -52,6 +52,7 @@ def gradcheck(
     first. Only differences find what a rule reads from elsewhere than the tensors that it is handed
     and its own attributes. (After HIPS autograd's ``check_grads``.)
     """
+    inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     if not any(x.requires_grad for x in inputs):
         raise ValueError("[gradcheck] expected at least one input with requires_grad=True")
     for i, x in enumerate(inputs):

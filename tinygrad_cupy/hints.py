@@ -13,6 +13,7 @@ from typing import Any, NoReturn, TypeVar, cast
 import numpy as np
 
 from .autograd import TensorBase
+from .mode import mode
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -98,7 +99,8 @@ class _ArrayUfunc:
     """`HintMixin._ufunc` for NumPy, which asks the class; None for CuPy, which asks the tensor.
 
     NumPy then hands over what ``array * tensor`` and ``np.exp(tensor)`` ask for; CuPy's arrays
-    leave ``array * tensor`` to the tensor's own operator.
+    leave ``array * tensor`` to the tensor's own operator. ``array += tensor`` writes into NumPy's
+    array, unless the tensor is in a graph, which the result then continues.
     """
 
     def __get__(self, instance: object, owner: Any = None) -> Any:
@@ -140,7 +142,7 @@ class HintMixin(TensorBase):
     int = Elsewhere('.astype("int32")')
     is_cuda = Elsewhere(".device")
     long = Elsewhere('.astype("int64")')
-    masked_fill = Elsewhere(".where(~mask, value)")
+    masked_fill = Elsewhere(".where(mask == 0, value)")
     mm = Elsewhere("x @ y")
     mul_ = Elsewhere("x *= y, under no_grad() where x wants a gradient")
     ndimension = Elsewhere(".ndim")
@@ -162,10 +164,12 @@ class HintMixin(TensorBase):
 
     def _ufunc(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         names = _OPERATORS.get(ufunc)
-        written = options.pop("out", (None,))[0]  # of array += tensor, which gives a tensor
+        written = options.pop("out", (None,))[0]  # of array += tensor
         rebinds = written is None or written is inputs[0]
         if names and method == "__call__" and not options and rebinds:
             first, second = inputs
+            if written is not None and _is_constant(second):
+                return ufunc(first, second.data, out=first)
             if isinstance(first, TensorBase):
                 return getattr(first, names[0])(second)
             if ufunc in _COMPARISONS and not np.ndim(first):
@@ -180,6 +184,12 @@ class HintMixin(TensorBase):
             raise _no_array(func.__name__)
         # The others take a tensor by `__array__`, which has a say in it.
         return np.ndarray.__array_function__(np.empty(0), func, (), args, kwargs)
+
+
+def _is_constant(x: Any) -> bool:
+    """Whether a tensor may be added to an array in place: on the CPU, and in no graph."""
+    in_graph = mode.recording and x.requires_grad
+    return isinstance(x.data, np.ndarray) and not in_graph
 
 
 _FOREIGN = {name for name, value in vars(HintMixin).items() if isinstance(value, Elsewhere)}

@@ -80,7 +80,12 @@ class no_grad(set_grad_enabled):
 
     >>> with no_grad():
     ...     y = x * 2       # y.requires_grad is False
+
+    As a decorator it is written ``@no_grad()`` or ``@no_grad``.
     """
+
+    def __new__(cls, function: Any = None) -> Any:
+        return super().__new__(cls) if function is None else cls()(function)
 
     def __init__(self) -> None:
         super().__init__(False)

@@ -310,9 +310,10 @@ class ElementwiseMixin(TensorBase):
         return NotImplemented
 
     def _binary(self, op: Any, other: Any, swapped: bool = False, name: str = "") -> Any:
-        other = self._operand(other, kept=bool(getattr(op, "saves", ())))
-        if other is NotImplemented:
-            return NotImplemented
+        if not isinstance(other, TensorBase):
+            other = self._operand(other, kept=bool(getattr(op, "saves", ())))
+            if other is NotImplemented:
+                return NotImplemented
         mine: Any = self
         if isinstance(other, TensorBase):
             if op is Div:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -28,13 +28,12 @@ from ..mode import mode
 from ..tracing import active, use
 from .shape import array_key, index_error
 
-if TYPE_CHECKING:
-    pass
-
 
 def _expect_writable(name: str, tensor: TensorBase) -> Array:
     """The array of ``tensor``, which may be written; an error by ``name`` where it may not."""
     array = tensor.data
+    if isinstance(array, np.generic):  # .data was set to the result of NumPy's arithmetic
+        array = tensor.data = np.asarray(array)
     if mode.rule is not None and mode.rule.hands(array):
         raise RuntimeError(
             f"[{name}] the backward of {type(mode.rule.node).__name__} may not write into what it "

@@ -157,7 +157,9 @@ class Index(Op):
 
     def forward(self, x: Array) -> Array:
         self.source = tuple(x.shape)
-        return x[self.key]
+        found = x[self.key]
+        # NumPy copies a single element; like CuPy we give a view, which sees what is written.
+        return x[(*self.key, ...)] if isinstance(found, np.generic) else found
 
     def backward(self, grad: Tensor) -> Tensor:
         return Scatter(self.key, self.source).watch_with(self)(grad)
