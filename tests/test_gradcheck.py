@@ -89,6 +89,10 @@ def test_accepts_what_is_right_to_third_order() -> None:
     assert tg.gradcheck(fn, [leaf(0.3, 1.0), leaf(0.5, -2.0)], order=3)
 
 
+def test_one_input_may_stand_by_itself() -> None:
+    assert tg.gradcheck(lambda x: x.sin() * x, leaf(0.3, 1.0))
+
+
 def test_finds_a_wrong_first_derivative() -> None:
     with pytest.raises(AssertionError) as raised:
         tg.gradcheck(lambda x: WrongFirst()(x), [leaf(1.0, 2.0, 3.0)], order=1)

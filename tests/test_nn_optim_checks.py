@@ -227,6 +227,8 @@ NAN = float("nan")
         ("SGD", "nesterov", 1, "[SGD] nesterov must be a bool, got 1"),
         ("Adam", "beta1", 1.0, "[Adam] beta1 must be a number of at least 0 and below 1, got 1.0"),
         ("Adam", "betas", (0.9, 1), "[Adam] betas[1] must be a number of at least 0 and below 1, "),
+        ("Adam", "betas", (0.9,), "[Adam] betas must be two numbers, got (0.9,)"),
+        ("AdamW", "betas", 0.9, "[AdamW] betas must be two numbers, got 0.9"),
         ("AdamW", "beta2", -1, "[AdamW] beta2 must be a number of at least 0 and below 1, got -1"),
         ("Adam", "eps", -1e-8, "[Adam] eps must be a number of at least 0, got -1e-08"),
         ("AdamW", "weight_decay", NAN, "[AdamW] weight_decay must be a number of at least 0, got"),
@@ -240,6 +242,20 @@ def test_what_a_hyperparameter_cannot_be_is_refused_later_too(
     with raises(ValueError, text):
         setattr(optimizer, hyper, value)
     assert getattr(optimizer, hyper) == before
+
+
+def test_an_optimizer_needs_no_coefficients() -> None:
+    class OfSigns(optim.Optimizer):
+        def update(self, param: Any, grad: Any, state: Any, coefficients: Any) -> None:
+            param -= self.lr * np.sign(grad)
+
+    param = leaf(2, "cpu")
+    param.assign_(1)
+    param.grad = Tensor.full(2, 3.0, param.dtype, "cpu")
+    OfSigns([param], lr=0.25).step()
+    assert param.tolist() == [0.75, 0.75]
+    with pytest.raises(NotImplementedError, match=r"^\[Optimizer\] defines no update\(\)$"):
+        optim.Optimizer([param], lr=0.25).step()
 
 
 def test_nesterov_and_dampening_exclude_each_other() -> None:

@@ -13,7 +13,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -142,12 +142,17 @@ def _noting(plain: type[Op], kept: frozenset[str]) -> type[Op]:
 # --- attributes that forward left -----------------------------------------------------------------
 
 
+_HOLD_NONE = {int, bool, str, type(None), slice, np.dtype, FunctionType}  # at every call: quickly
+
+
 def _floats_of(node: Op) -> list[Any]:
     """All floating-point values that the attributes of an operation are or hold."""
+    found: list[Any] = []
     seen: set[int] = set()
-    return [
-        x for key, value in vars(node).items() if key not in ENGINE for x in _floats(value, seen)
-    ]
+    for key, value in node.__dict__.items():
+        if type(value) not in _HOLD_NONE and key not in ENGINE:
+            found += _floats(value, seen)
+    return found
 
 
 Op._floats_of = _floats_of

@@ -226,7 +226,7 @@ class Op:
     _reads_attributes: ClassVar[bool] = True  # whether backward may, beside what is saved
     _foreign: ClassVar[bool] = False  # whether it is an operation of a user's
     _floats_of: ClassVar[Any]  # what its attributes hold of floating-point values, `array_rules`
-    _given: list[Any]  # of a user's: those from before forward
+    _given: Sequence[Any] = ()  # of a user's: those from before forward
     _slots: ClassVar[tuple[int, ...]] = ()  # of each saved name: its input's position, -1 for y
     _readers: ClassVar[tuple[int | None, ...]] = ()  # `read_for`, one for each saved name
 
@@ -267,7 +267,7 @@ class Op:
         if active.run is not None:
             active.run.uses(tensors)
         self.xp, device = home_of(first.data)
-        if self._foreign and mode.recording:
+        if self._foreign and mode.recording and len(self.__dict__) > 1:  # more than xp
             self._given = self._floats_of()  # what forward adds may depend on the inputs
         try:
             with device:

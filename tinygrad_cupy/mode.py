@@ -19,11 +19,7 @@ class _Mode(threading.local):
         self.entered: list[_Entry] = []  # the contexts that hold, in order
 
 
-class _Entry:
-    """One entrance into a context."""
-
-    def __init__(self, before: bool) -> None:
-        self.before = before
+_Entry = list[bool]  # one entrance into a context: whether was recorded before
 
 
 mode = _Mode()
@@ -54,7 +50,7 @@ class set_grad_enabled(ContextDecorator):
         return super().__call__(func)
 
     def __enter__(self) -> None:
-        entry = _Entry(mode.recording)
+        entry = [mode.recording]
         self.entries.append(entry)
         mode.entered.append(entry)
         mode.recording = self.enabled
@@ -68,11 +64,13 @@ class set_grad_enabled(ContextDecorator):
         entry, entered = self.entries.pop(), mode.entered
         if entered and entered[-1] is entry:
             entered.pop()
-            mode.recording = entry.before
-        elif entry in entered:  # generators that hold one each may end in any order
-            place = entered.index(entry)
-            entered[place + 1].before = entry.before
-            del entered[place]
+            mode.recording = entry[0]
+            return
+        for place, other in enumerate(entered):  # generators that hold one each end in any order
+            if other is entry:
+                entered[place + 1][0] = entry[0]
+                del entered[place]
+                return
 
 
 class no_grad(set_grad_enabled):
@@ -85,7 +83,7 @@ class no_grad(set_grad_enabled):
     """
 
     def __new__(cls, function: Any = None) -> Any:
-        return super().__new__(cls) if function is None else cls()(function)
+        return object.__new__(cls) if function is None else cls()(function)
 
     def __init__(self) -> None:
         super().__init__(False)
