@@ -260,6 +260,43 @@ class KeptForOthers(Cubed):
         return grad * x * x * self.factors[1]
 
 
+class OfItsOwnKind(Cubed):
+    """x³, whose rule makes another operation of its class."""
+
+    def __init__(self, exponent: int = 3) -> None:
+        self.exponent = exponent
+
+    def forward(self, x: Any) -> Any:
+        self.largest = float(x.max())
+        return x**self.exponent
+
+    def backward(self, grad: Tensor, x: Tensor) -> Tensor:
+        if self.exponent == 1:
+            return grad
+        return grad * type(self)(self.exponent - 1)(x) * self.exponent
+
+
+class Named(Op):
+    def __init_subclass__(cls, name: str) -> None:
+        super().__init_subclass__()
+
+
+class KeptBySome(Named, name="kept"):
+    def forward(self, x: Any) -> Any:
+        self.slope = 3 * x**2
+        return x**3
+
+    def backward(self, grad: Tensor) -> Tensor:
+        return grad * Tensor(self.slope)
+
+
+def test_a_class_with_subclasses_of_its_own_ways() -> None:
+    x = leaf(1.0, 2.0)
+    first = tg.grad((KeptBySome()(x) + x * x).sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match=r"^\[KeptBySome\] its backward reads self.slope"):
+        tg.grad(first.sum(), x)
+
+
 class OfAConstantArray(Op):
     """x² · w: the values of a tensor without a gradient may be read."""
 
@@ -278,7 +315,7 @@ def test_values_outside_of_the_graph_may_be_read() -> None:
     assert tg.gradcheck(lambda x: OfAConstantArray()(x, w), [leaf(-1.0, 2.0, 0.5)], order=3)
 
 
-@pytest.mark.parametrize("kind", [Rectified, Chosen, Dropped, Nested, KeptForOthers])
+@pytest.mark.parametrize("kind", [Rectified, Chosen, Dropped, Nested, KeptForOthers, OfItsOwnKind])
 def test_rules_in_tensors_are_differentiable(kind: type[Op]) -> None:
     assert tg.gradcheck(lambda x: kind()(x) * x, [leaf(-1.0, 2.0, 0.5)], order=3)
 

@@ -38,16 +38,13 @@ def test_it_holds_in_the_body_of_a_generator_and_not_between() -> None:
 
 
 def test_a_decorator_without_parentheses() -> None:
-    @tg.no_grad
-    def computed() -> bool:
-        return tg.is_grad_enabled()
+    def yielded() -> Iterator[bool]:
+        yield recording()
 
-    @tg.no_grad
-    def yielded() -> Any:
-        yield tg.is_grad_enabled()
-
+    computed: Any = tg.no_grad(recording)
+    held: Any = tg.no_grad(yielded)
     assert not computed()
-    assert list(yielded()) == [False]
+    assert list(held()) == [False]
     assert tg.is_grad_enabled()
 
 

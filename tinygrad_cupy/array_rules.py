@@ -31,6 +31,7 @@ _LEAVING = {"numpy", "item", "tolist", "detach", "__array__", "__dlpack__", "_as
 
 class _Watch(threading.local):
     reads: set[str] | None = None  # how the rule in progress read values; None: none is watched
+    node: Op | None = None  # whose rule it is
 
 
 _watch = _Watch()
@@ -92,15 +93,18 @@ def input_gradients(node: Op, grad: Tensor) -> list[Tensor | None]:
     """What the backward of ``node``, an operation of a user's, gives, with its graph."""
     node._kind = grad._handed
     kept = node._reads_attributes and {key for key in vars(node) if _may_depend(node, key)}
-    outer, _watch.reads = _watch.reads, set()
+    outer = _watch.reads, _watch.node
+    _watch.reads, _watch.node = set(), node
     plain = type(node)
-    if kept:
-        node.__class__ = _noting(plain, frozenset(kept))
+    if kept and (noting := _noting(plain, frozenset(kept))):
+        node.__class__ = noting
+    elif kept:
+        _watch.reads.update(f"self.{key}" for key in kept)
     try:
         found = node._input_gradients(grad._handed.around(grad), True)
         text = _verdict(plain.__name__, _watch.reads)
     finally:
-        _watch.reads = outer
+        _watch.reads, _watch.node = outer
         node.__class__ = plain
     sources = (*node.edges, grad._edge())
     return [None if g is None else _outside(g, text, sources) for g in found]
@@ -126,16 +130,23 @@ def _verdict(name: str, reads: set[str]) -> str | None:
 
 
 @functools.cache
-def _noting(plain: type[Op], kept: frozenset[str]) -> type[Op]:
-    """The class of an operation while its rule runs: notes when one of ``kept`` is read."""
+def _noting(plain: Any, kept: frozenset[str]) -> type[Op] | None:
+    """The class of an operation while its rule runs: notes when one of ``kept`` is read.
+
+    None where the operation's class does not let itself be derived from just so.
+    """
 
     def getattribute(self: Op, name: str) -> Any:
-        for one in (name,) if name in kept else kept if name == "__dict__" else ():
-            note_read(f"self.{one}")
+        if _watch.node is self:
+            for one in (name,) if name in kept else kept if name == "__dict__" else ():
+                note_read(f"self.{one}")
         return super(noting, self).__getattribute__(name)
 
     body = {"__slots__": (), "__module__": plain.__module__, "__getattribute__": getattribute}
-    noting = type(plain)(plain.__name__, (plain,), body)
+    try:
+        noting: type[Op] = type(plain.__name__, (plain,), body)
+    except TypeError:  # its __init_subclass__ asks for arguments
+        return None
     return noting
 
 

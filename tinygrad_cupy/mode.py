@@ -85,7 +85,7 @@ class no_grad(set_grad_enabled):
     def __new__(cls, function: Any = None) -> Any:
         return object.__new__(cls) if function is None else cls()(function)
 
-    def __init__(self) -> None:
+    def __init__(self, function: Any = None) -> None:
         super().__init__(False)
 
 
