@@ -95,7 +95,7 @@ def input_gradients(node: Op, grad: Tensor) -> list[Tensor | None]:
     kept = node._reads_attributes and {key for key in vars(node) if _may_depend(node, key)}
     outer = _watch.reads, _watch.node
     _watch.reads, _watch.node = set(), node
-    plain = type(node)
+    plain: Any = type(node)
     if kept and (noting := _noting(plain, frozenset(kept))):
         node.__class__ = noting
     elif kept:
