@@ -329,3 +329,23 @@ def test_backward_and_grad_agree_on_a_mixed_derivative() -> None:
     expected = 2 * 1.5 * np.cos(0.75) - 1.5**2 * 0.5 * np.sin(0.75)
     assert y.grad is not None
     assert y.grad.item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_value_of_16_bits_that_is_used_often_has_its_gradient_rounded_once(dtype: str) -> None:
+    """Added up one by one, 1 + 1 + … stays at 2,048 in float16, and at 256 in bfloat16."""
+    x = Tensor([1.0, 2.0], dtype=dtype, requires_grad=True)
+    square = x * x
+    calls = [tg.concat([x] * 3000), tg.concat([square] * 3000)]
+    for y, expected in zip(calls, ([3000.0, 3000.0], [6000.0, 12000.0]), strict=True):
+        found = tg.grad(y.sum(), x, create_graph=True, retain_graph=True)
+        assert found.dtype == x.dtype
+        np.testing.assert_allclose(found.numpy().astype(float), expected, rtol=2.0**-8)
+    second = tg.grad(found.sum(), x)
+    assert second.dtype == x.dtype
+    np.testing.assert_allclose(second.numpy().astype(float), 6000.0, rtol=2.0**-8)
+    x.zero_grad()
+    tg.concat([square] * 3000).sum().backward()
+    assert x.grad is not None
+    assert x.grad.dtype == x.dtype
+    np.testing.assert_allclose(x.grad.numpy().astype(float), [6000.0, 12000.0], rtol=2.0**-8)

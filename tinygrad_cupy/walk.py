@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .array_rules import input_gradients
 from .autograd import Edge, Rule, TensorBase, facts_of
 from .backend import array_module, device_of, plain_array
@@ -62,11 +64,18 @@ def _walk(
     order = _topological(edges)
     wanted = None if targets is None else _leading_to(targets, order)
     pending: dict[int, tuple[Tensor, bool]] = {}  # gradients, and whether they are gated
+    narrow: dict[int, Any] = {}  # dtypes of 16 bits, of gradients that are added up in float32
     arrived: dict[int, tuple[Edge, Tensor]] = {}
 
     def add(edge: Edge, grad: Tensor, gated: bool = False) -> None:
         known = pending.get(id(edge))
-        pending[id(edge)] = (grad, gated) if known is None else (known[0] + grad, False)
+        if known is None:
+            pending[id(edge)] = (grad, gated)
+            return
+        if grad.data.dtype.itemsize == 2:  # rounded once, however many there are
+            narrow[id(edge)] = grad.data.dtype
+            grad = grad.astype(np.float32)
+        pending[id(edge)] = (known[0] + grad, False)
 
     outer = mode.rule
     rule = mode.rule = Rule(outer)
@@ -80,6 +89,8 @@ def _walk(
                 if found is None or (wanted is not None and id(node) not in wanted):
                     continue
                 grad, gated = found
+                if narrow and id(node) in narrow:
+                    grad = grad.astype(narrow[id(node)])
                 is_leaf = isinstance(node, TensorBase)
                 if is_leaf if targets is None else id(node) in targets:
                     arrived[id(node)] = (node, grad)
