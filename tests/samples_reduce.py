@@ -169,7 +169,7 @@ SAMPLES = [
         method("var"),
         _over_axis(normal, min_dims=1, min_side=2, correction=st.integers(0, 1)),
         _var,
-        (ops.Centre, ops.Sum),
+        (ops.Centre, ops.Mean),
         ("var",),
         errors=(_out_of_range(lambda x: x.var(2), "var"),),
     ),

@@ -148,6 +148,23 @@ def test_a_float32_mean_does_not_overflow(device: str) -> None:
     np.testing.assert_allclose(wide(x.mean()), 3e38, rtol=BOUND)
 
 
+def test_a_float32_variance_does_not_overflow(device: str) -> None:
+    x = placed(np.tile([1e18, -1e18], 5000), device)
+    np.testing.assert_allclose(wide(x.var()), 1e36, rtol=BOUND)
+    np.testing.assert_allclose(wide(x.var(correction=1)), 1e36 * (10_000 / 9_999), rtol=BOUND)
+
+
+@pytest.mark.parametrize("shape", [(400_000,), (4000, 100)])
+def test_a_long_sum_leaves_the_range_on_the_way_only(shape: Any, device: str) -> None:
+    values = np.full(shape, 3e38, np.float32)
+    values.reshape(-1, 100)[2000:] *= -1
+    x = placed(values, device)
+    assert wide(x.sum()) == 0
+    assert (wide(x.sum(axis=0)) == 0).all()
+    assert (wide(x.mean(axis=0)) == 0).all()
+    np.testing.assert_allclose(wide(x.abs().mean()), 3e38, rtol=BOUND)
+
+
 @pytest.mark.parametrize("dtype", ["bool", "int8", "uint8", "int16", "uint16", "int32", "uint32"])
 def test_integers_are_summed_in_64_bits(dtype: str, device: str) -> None:
     largest = 1 if dtype == "bool" else np.iinfo(dtype).max

@@ -50,7 +50,7 @@ class Target(NamedTuple):
         xp, rows = array_module(self.place), len(self.place)
         smooth = np.dtype(dtype).type(smoothing)
         q = xp.full((rows, classes), smooth / classes, dtype)
-        q[xp.arange(rows), self.place.clip(0)] += 1 - smooth
+        q[xp.arange(rows), xp.maximum(self.place, 0)] += 1 - smooth
         return q
 
 
@@ -71,11 +71,11 @@ def _forward_arrays(
     legal = (labels >= 0) & (labels < classes)
     place = xp.where(legal, labels.astype(np.int64), ILLEGAL)
     place = xp.where(counted, place, IGNORED).astype(np.int32)
-    divisor = counted.sum().clip(1) if reduction == "mean" else xp.ones(())
+    divisor = xp.maximum(counted.sum(), 1) if reduction == "mean" else xp.ones(())
     target = Target(place, divisor.astype(dtype))
     shifted, _, total = _softmax(logits)
     smooth = dtype.type(smoothing)
-    losses = xp.log(total)[:, 0] - (1 - smooth) * shifted[xp.arange(rows), place.clip(0)]
+    losses = xp.log(total)[:, 0] - (1 - smooth) * shifted[xp.arange(rows), xp.maximum(place, 0)]
     if smoothing:
         losses -= smooth * sums.mean(shifted, (1,))
     losses = xp.where(counted, losses * target.weight(dtype), dtype.type(0))

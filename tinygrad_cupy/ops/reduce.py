@@ -270,11 +270,15 @@ class ReduceMixin(TensorBase):
         the mean, however large that is beside the deviations.
         """
         axes = normalize_axis(axis, len(self.shape), "var")
-        divisor = max(self._count(axes) - correction, 0)
+        count = self._count(axes)
 
         def spread(x: Tensor) -> Tensor:
             centred = Centre(axes)(x)
-            return (centred * centred).sum(axes, keepdims) / divisor
+            squares = centred * centred
+            if correction >= count:  # 0 / 0, or infinite
+                return squares.sum(axes, keepdims) / 0
+            mean = squares.mean(axes, keepdims)  # finite where the sum may not be
+            return mean * (count / (count - correction)) if correction else mean
 
         return in_single(as_float(self), spread)
 

@@ -5,8 +5,8 @@ elements                added up in             error, of Σ|x|
 ======================  ======================  ==========================================
 bool, integers          int64                   none (beyond 64 bits it wraps around)
 float16, bfloat16       float64                 one rounding of the result
-float32                 float64                 one rounding, 6e-8; up to 16 terms are
-                                                added as they are, with less than 1e-6
+float32                 float64                 one rounding, 6e-8; on the CPU, runs of up to
+                                                16 terms are added as they are: less than 1e-6
 float64                 float64                 1e-16 a term at most
 ======================  ======================  ==========================================
 
@@ -30,6 +30,7 @@ Axes = tuple[int, ...]
 _add: Any = np.add.reduce  # without what ndarray.sum does around it
 
 LINE = 512  # elements that are added to as many others at a time, at most
+LARGE = 64 * LINE  # elements of which it pays to arrange them
 FEW = 16  # terms of float32 that are added as they are: 16 · 2⁻²⁴ < 1e-6
 
 
@@ -43,19 +44,44 @@ def count_of(x: Array, axes: Axes) -> int:
 
 def _total_cpu(x: Array, axes: Axes, keepdims: bool) -> Array:
     dtype = x.dtype
-    if not is_float(dtype):
-        return np.asarray(_add(x, axes, _of_integers(dtype), keepdims=keepdims))
+    if dtype.kind in "biu":
+        return np.asarray(_add(x, axes, _of_integers(dtype), None, keepdims))
     if dtype.itemsize == 4 and count_of(x, axes) <= FEW:
-        return np.asarray(_add(x, axes, keepdims=keepdims))
-    return np.asarray(_wide_total(x, axes, keepdims), dtype)
+        return np.asarray(_add(x, axes, None, None, keepdims))
+    if x.size >= LARGE:
+        return np.asarray(_sum_in_runs(x, axes, keepdims), dtype)
+    return np.asarray(_add(x, axes, np.float64, None, keepdims), dtype)
+
+
+def _sum_in_runs(x: np.ndarray, axes: Axes, keepdims: bool) -> Any:
+    """As `_wide_total`; of many float32, runs of `FEW` are added as they are, which takes half."""
+    width = x.size // max(count_of(x, axes), 1)
+    run = FEW * width * max(LINE // max(width, 1), 1)
+    if x.dtype != np.float32 or x.size < 4 * run or not _is_outer(x, axes):
+        return _wide_total(x, axes, keepdims)
+    runs = x.size // run
+    flat = x.reshape(-1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        lines = _add(flat[: runs * run].reshape(runs, FEW, -1), 1)
+        total = _add(lines, 0, np.float64).reshape(-1, width)
+    total = total[0] if len(total) == 1 else _add(total, 0)
+    if not np.isfinite(total).all():  # a run may leave the range where the sum does not
+        return _wide_total(x, axes, keepdims)
+    if runs * run < x.size:
+        total += _add(flat[runs * run :].reshape(-1, width), 0, np.float64)
+    return total.reshape(_kept(x.shape, axes) if keepdims else x.shape[len(axes) :])
+
+
+def _is_outer(x: np.ndarray, axes: Axes) -> bool:
+    """Whether ``axes`` are the first of a `LARGE` array that is stored in C order."""
+    return bool(axes == tuple(range(len(axes))) and x.flags.c_contiguous and x.size >= LARGE)
 
 
 def _wide_total(x: np.ndarray, axes: Axes, keepdims: bool) -> Any:
     """The sum in float64. NumPy adds row to row: short rows are taken many at a time."""
     width = x.size // max(count_of(x, axes), 1)
     rows = LINE // max(width, 1)
-    outer = axes == tuple(range(len(axes))) and x.flags.c_contiguous
-    if not outer or x.size < 64 * LINE or not 2 <= rows <= LINE // 2:
+    if not 2 <= rows <= LINE // 2 or not _is_outer(x, axes):
         return _add(x, axes, np.float64, keepdims=keepdims)
     lines = x.size // (rows * width)
     whole, rest = np.split(x.reshape(-1), [lines * rows * width])
@@ -98,11 +124,11 @@ def total(x: Array, axes: Axes, keepdims: bool = False) -> Array:
 # --- means --------------------------------------------------------------------------------------
 
 
-def _wide_mean(x: Array, axes: Axes, keepdims: bool) -> Array:
-    """The mean as float64."""
+def _wide_mean(x: Array, axes: Axes, keepdims: bool, exact: bool = True) -> Array:
+    """The mean as float64; not ``exact``, with the error of `total`."""
     xp = array_module(x)
     if xp is np:
-        found = _wide_total(x, axes, keepdims)
+        found = (_wide_total if exact else _sum_in_runs)(x, axes, keepdims)
     else:
         x = x.astype(np.float32) if x.dtype.kind == "V" else x
         found = x.sum(axes, np.float64, None, keepdims)
@@ -112,7 +138,7 @@ def _wide_mean(x: Array, axes: Axes, keepdims: bool) -> Array:
 def mean(x: Array, axes: Axes, keepdims: bool = False) -> Array:
     """The mean of x over ``axes``, in x's dtype, of integers float32; it is finite where x is."""
     dtype = x.dtype if is_float(x.dtype) else np.dtype(np.float32)
-    return array_module(x).asarray(_wide_mean(x, axes, keepdims), dtype)
+    return array_module(x).asarray(_wide_mean(x, axes, keepdims, exact=False), dtype)
 
 
 def _centred_cpu(x: Array, axes: Axes) -> Array:
