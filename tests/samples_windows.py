@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from sampling import Case, Draw, Error, Options, Sample, distinct, method, normal
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.ops import conv, conv_block, functions, pool
-from tinygrad_cupy.ops.linalg import MatMul
 
 Pair = tuple[int, int]
 
@@ -451,9 +450,15 @@ POOLING = [
         method("adaptive_avg_pool2d"),
         _adaptive_case,
         _functional("adaptive_avg_pool2d"),
-        (MatMul,),
+        (pool.Spans,),
         ("adaptive_avg_pool2d",),
         errors=(
+            Error(
+                lambda: _image(1, 1, 0, 2).adaptive_avg_pool2d(2),
+                ValueError,
+                "[adaptive_avg_pool2d] expected images of at least one pixel, got shape "
+                "(1, 1, 0, 2)",
+            ),
             Error(
                 lambda: _image(1, 1, 2, 2).adaptive_avg_pool2d(0),
                 ValueError,

@@ -253,6 +253,28 @@ def test_max_pool_of_integers(dtype: str) -> None:
 
 
 @every_dtype
+@pytest.mark.parametrize("bad", [NAN, INF, -INF])
+def test_windows_of_several_sizes_keep_what_is_not_finite(bad: float, dtype: str) -> None:
+    values = np.arange(25.0).reshape(1, 1, 5, 5)
+    values[0, 0, 0, 4] = bad
+    x = leaf(values, dtype)
+    y = x.adaptive_avg_pool2d((3, 2))
+    rows = [values[0, 0, a:b] for a, b in ((0, 2), (1, 4), (3, 5))]
+    expected = [[row[:, a:b].mean() for a, b in ((0, 3), (2, 5))] for row in rows]
+    np.testing.assert_allclose(read(y)[0, 0], expected, rtol=1e-2)
+    (found,) = tg.grad([y], [x], [leaf([[[[1.0, bad], [1.0, 1.0], [1.0, 1.0]]]], dtype).detach()])
+    inside = np.zeros((5, 5), bool)
+    inside[:2, 2:] = True
+    np.testing.assert_array_equal(np.isfinite(read(found)[0, 0]), ~inside)
+
+
+def test_pow_of_zero_by_nan_has_the_gradient_nan() -> None:
+    x = leaf([NAN, 1.0, 0.0])
+    found = tg.grad((0.0**x).sum(), x)
+    np.testing.assert_array_equal(read(found), [NAN, 0.0, 0.0])
+
+
+@every_dtype
 def test_std_of_what_does_not_vary_has_no_gradient(dtype: str) -> None:
     x = leaf([[3.0, 3.0, 3.0], [1.0, 2.0, 3.0]], dtype)
     y = x.std(axis=1)

@@ -135,8 +135,10 @@ class Pow(Op):
     def backward(
         self, grad: Tensor, a: Any, b: Any, y: Tensor
     ) -> tuple[Tensor | None, Tensor | None]:
-        grad = single(grad)
-        a, b = (v if isinstance(v, NUMBERS) else single(v) for v in (a, b))
+        if is_narrow(grad.data.dtype):  # y too: it was rounded, and its products may be summed
+            grad = single(grad)
+            a, b = (v if isinstance(v, NUMBERS) else single(v) for v in (a, b))
+            y = a**b if self.needs[1] else y
         return (
             self._by_base(grad, a, b) if self.needs[0] else None,
             self._by_exponent(grad, a, b, y) if self.needs[1] else None,
@@ -155,7 +157,8 @@ class Pow(Op):
     def _by_exponent(self, grad: Tensor, a: Any, b: Tensor, y: Tensor) -> Any:
         if isinstance(a, NUMBERS):
             if a == 0:
-                return (grad * -math.inf).where(~(b >= 0).data, 0)
+                steep = (grad * -math.inf).where(~(b >= 0).data, 0)
+                return steep.where((b == b).data, math.nan)
             return grad * y * (math.log(a) if a > 0 else math.nan)
         flat = (a == 0).data & (b >= 0).data
         return (grad * y * a.where(~flat, 1).log()).where(~flat, 0)
@@ -414,7 +417,7 @@ class ElementwiseMixin(TensorBase):
         """Elements limited to [low, high]; None leaves that side open."""
         if low is None and high is None:
             raise ValueError("[clip] expected a lower or an upper limit, got neither")
-        limits: list[Any] = [v.item() if isinstance(v, np.generic) else v for v in (low, high)]
+        limits: list[Any] = [None if v is None else self._operand(v) for v in (low, high)]
         x: Any = as_float(self) if any(isinstance(v, float) for v in limits) else self
         return Clip(*_limits(limits[0], limits[1], x.data.dtype))(x)
 

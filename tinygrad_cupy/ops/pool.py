@@ -95,6 +95,51 @@ class Spread(Op):
         return SumPool(self.windows)(grad)
 
 
+class Spans(Op):
+    """Sums over ``count`` spans that cover ``axis``: from ⌊i n / count⌋ up to ⌈(i + 1) n / count⌉.
+
+    The spans that hold a place are a span themselves, by the same formula: the adjoint is `Spans`
+    to n. No product with zeros: NaN and infinity stay in the spans that hold them.
+    """
+
+    def __init__(self, count: int, axis: int) -> None:
+        self.count, self.axis = count, axis
+
+    def forward(self, x: Array) -> Array:
+        xp, self.size = self.xp, x.shape[self.axis]
+        longest = -(-self.size // self.count) + 1  # at most
+        if self.count < longest:
+            return self._one_by_one(x)
+        start, stop = _spans(xp, self.size, self.count)
+        y: Array = xp.take(x, start, self.axis)
+        for k in range(1, longest):
+            tap = xp.take(x, xp.minimum(start + k, self.size - 1), self.axis)
+            y += xp.where(_along(start + k < stop, self.axis), tap, 0)
+        return y
+
+    def _one_by_one(self, x: Array) -> Array:
+        before = (slice(None),) * self.axis
+        y = self.xp.empty((*x.shape[: self.axis], self.count, *x.shape[self.axis + 1 :]), x.dtype)
+        for i in range(self.count):
+            stop = -(-(i + 1) * self.size // self.count)
+            y[(*before, i)] = x[(*before, slice(i * self.size // self.count, stop))].sum(self.axis)
+        return y
+
+    def backward(self, grad: Tensor) -> Tensor:
+        return Spans(self.size, self.axis)(grad)
+
+
+def _spans(xp: Any, size: int, count: int) -> tuple[Array, Array]:
+    """Where `count` spans of an axis of ``size`` start and stop."""
+    place = xp.arange(count)
+    return place * size // count, -(-(place + 1) * size // count)
+
+
+def _along(values: Array, axis: int) -> Array:
+    """Values for an axis of images (N, C, H, W), as they broadcast to those."""
+    return values[:, None] if axis == 2 else values
+
+
 class PoolMixin(TensorBase):
     """Pooling as methods."""
 
@@ -143,29 +188,22 @@ class PoolMixin(TensorBase):
         """Means over a grid of output_size windows that cover self (N, C, H, W).
 
         Window i spans pixels ⌊i · H / OH⌋ up to ⌈(i + 1) · H / OH⌉, as in PyTorch. Where all are
-        of one size they are added up as by `mean`; else taking means is two matrix products, one
-        for each direction, in float64: `set_precision` is for other products.
+        of one size they are added up as by `mean`; else one direction after the other, in float64.
         """
         expect_images("adaptive_avg_pool2d", self)
         out = pair(output_size, "adaptive_avg_pool2d", "output_size", 1)
         x: Any = as_float(self)
-        (n, c, h, w), (oh, ow) = x.shape, out
-        if h and w and h % oh == 0 and w % ow == 0:
+        (n, c, h, w), (oh, ow), dtype = x.shape, out, x.data.dtype
+        if h * w == 0:
+            raise ValueError(
+                f"[adaptive_avg_pool2d] expected images of at least one pixel, got shape {x.shape}"
+            )
+        if h % oh == 0 and w % ow == 0:
             return x.reshape(n, c, oh, h // oh, ow, w // ow).mean((3, 5))  # type: ignore[no-any-return]
-        on_gpu = is_cuda(x.data)
-        for shape in ((*x.shape[:2], *out), *zip(out, x.shape[2:], strict=True)):
-            expect_memory("adaptive_avg_pool2d", shape, 8, on_gpu)
-        rows, columns = (
-            x._wrap(_averaging(array_module(x.data), n, o, np.float64))
-            for n, o in zip(x.shape[2:], out, strict=True)
-        )
-        return (rows @ x.astype(np.float64) @ columns.T).astype(x.dtype)  # type: ignore[no-any-return]
-
-
-def _averaging(xp: Any, size: int, out: int, dtype: Any) -> Array:
-    """The matrix (out, size) that averages an axis of ``size`` down to ``out`` windows."""
-    start = xp.arange(out) * size // out
-    stop = -(-(xp.arange(out) + 1) * size // out)
-    place = xp.arange(size)
-    inside = (place >= start[:, None]) & (place < stop[:, None])
-    return (inside / inside.sum(axis=1, keepdims=True)).astype(dtype)
+        for shape in ((n, c, oh, w), (n, c, oh, ow)):
+            expect_memory("adaptive_avg_pool2d", shape, 8, is_cuda(x.data))
+        x = x.astype(np.float64)
+        for axis, count in ((2, oh), (3, ow)):
+            start, stop = _spans(array_module(x.data), x.shape[axis], count)
+            x = Spans(count, axis)(x) / x._wrap(_along(stop - start, axis))
+        return x.astype(dtype)  # type: ignore[no-any-return]
