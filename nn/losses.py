@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tinygrad_cupy.ops.elementwise import in_single
+from tinygrad_cupy.dtypes import common_dtype, is_narrow
+from tinygrad_cupy.ops.elementwise import as_float, single
 from tinygrad_cupy.tensor import Tensor
 
 from . import checks
@@ -35,7 +36,10 @@ class CrossEntropyLoss(Module):
 
 
 class MSELoss(Module):
-    """(output - target)^2 for two Tensors of one shape; `reduction` is "mean", "sum" or "none"."""
+    """(output - target)^2 for two Tensors of one shape; `reduction` is "mean", "sum" or "none".
+
+    Integers, whose differences and squares would not fit, are taken as float32.
+    """
 
     def __init__(self, reduction: str = "mean") -> None:
         self.reduction = checks.choice(self, "reduction", reduction, REDUCTIONS)
@@ -46,8 +50,9 @@ class MSELoss(Module):
             raise ValueError(
                 f"[MSELoss] expected a target of shape {output.shape}, got {target.shape}"
             )
-        difference = output - target
-        return in_single(difference, self._of_difference)
+        found = self._of_difference(single(as_float(output)) - single(as_float(target)))
+        dtype = common_dtype(output.dtype, target.dtype)
+        return found.astype(dtype) if is_narrow(dtype) else found
 
     def _of_difference(self, difference: Tensor) -> Tensor:
         squares = difference * difference

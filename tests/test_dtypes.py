@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import ml_dtypes
 import numpy as np
@@ -140,6 +140,65 @@ def test_a_gradient_of_a_stretched_input_is_rounded_after_its_sum() -> None:
     column = Tensor([[1.0]], dtype="float16", requires_grad=True)
     (found,) = tg.grad([rows @ column], [column], [Tensor.full((2, 1, 1), 200.0, dtype="float16")])
     assert found.tolist() == [[0.0]]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "int64"])
+def test_scalars_of_more_than_64_bits(dtype: str) -> None:
+    x = Tensor([-2.0, 3.0], device=tg.default_device()).astype(dtype)
+    low, high = (cast(float, np.longdouble(limit)) for limit in (0, 1))
+    for limited in (x.clip(low, high), x.clip(high=high)):
+        assert limited.dtype == (np.float32 if dtype == "int64" else x.dtype)
+        assert limited.numpy().max() == 1
+    if dtype != "int64":
+        assert (x < 10**20).numpy().all()
+        assert x.maximum(10**20).dtype == x.dtype
+
+
+def test_the_sign_of_booleans() -> None:
+    x = Tensor([True, False], device=tg.default_device())
+    assert x.sign().dtype == bool
+    assert x.sign().tolist() == [True, False]
+
+
+SEVERAL_STEPS: dict[str, Callable[..., Any]] = {
+    "layer_norm": lambda x, a, b: x.layer_norm(6, a, b),
+    "conv_transpose2d": lambda x, a, b: x.reshape(2, 2, 1, 6).conv_transpose2d(
+        a.reshape(2, 3, 1, 1), b[:3]
+    ),
+    "linear": lambda x, a, b: x.linear(x, b[:4]),
+    "mse": lambda x, a, b: nn.MSELoss("none")(x + 10, x * 0 + b),
+    "pow": lambda x, a, b: x.abs() ** a,
+}
+
+
+@pytest.mark.parametrize("name", SEVERAL_STEPS)
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_what_takes_several_steps_is_rounded_at_its_end(name: str, dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    values = [rng.standard_normal(shape) for shape in ((4, 6), (6,), (6,))]
+    given = [Tensor(v, dtype=dtype, device=tg.default_device()) for v in values]
+    found = SEVERAL_STEPS[name](*given)
+    if name == "mse":  # of a target and an output that are rounded already
+        output, target = given[0] + 10, given[0] * 0 + given[2]
+        exact = (output.astype("float64") - target.astype("float64")) ** 2
+    else:
+        exact = SEVERAL_STEPS[name](*[x.astype("float64") for x in given])
+    assert found.dtype == given[0].dtype
+    rounding = 2.0**-11 if dtype == "float16" else 2.0**-8
+    np.testing.assert_allclose(
+        found.numpy().astype(float), exact.numpy(), rtol=1.02 * rounding, atol=2.0**-24
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_the_gradient_of_a_stretched_exponent_is_rounded_after_its_sum(dtype: str) -> None:
+    base = Tensor(np.linspace(1, 3, 1000), dtype=dtype, device=tg.default_device())
+    exponent = Tensor([1.37], dtype=dtype, device=base.device).requires_grad_()
+    found = tg.grad((base**exponent).sum(), exponent)
+    wide = base.numpy().astype(float)
+    expected = (wide ** float(exponent.numpy()[0]) * np.log(wide)).sum()
+    rounding = 2.0**-11 if dtype == "float16" else 2.0**-8
+    np.testing.assert_allclose(found.numpy().astype(float), expected, rtol=1.02 * rounding)
 
 
 def test_bfloat16_promotes_as_float16_does() -> None:

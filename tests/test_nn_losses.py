@@ -50,3 +50,13 @@ def test_wrong_arguments_are_named() -> None:
         nn.MSELoss("average")
     with pytest.raises(ValueError, match=r"\[CrossEntropyLoss\] label_smoothing must be a number"):
         nn.CrossEntropyLoss(label_smoothing=2)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int64"])
+def test_mean_squared_error_of_integers_does_not_wrap_around(dtype: str, device: str) -> None:
+    low, high = (0, 250) if dtype == "uint8" else (-100, 100)
+    output, target = (Tensor([v, 1], dtype=dtype, device=device) for v in (low, high))
+    for reduction, expected in (("none", [(high - low) ** 2, 0]), ("sum", (high - low) ** 2)):
+        found = nn.MSELoss(reduction)(output, target)
+        assert found.dtype == np.float32
+        assert found.tolist() == expected

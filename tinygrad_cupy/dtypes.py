@@ -51,7 +51,7 @@ Body = TypeVar("Body", bound=Callable[..., Any])
 def narrow_scalar(scalar: Any, dtype: Any) -> Any:
     """A Python scalar rounded to ``dtype``, to an infinity where it is too large."""
     with np.errstate(over="ignore"):
-        return dtype.type(scalar)
+        return dtype.type(float(scalar))  # ml_dtypes takes no integers of more than 64 bits
 
 
 def expect_fitting(scalar: int, dtype: Any, name: str) -> None:

@@ -16,7 +16,7 @@ from ..backend import Array, Kernel, expect_memory, is_cuda
 from ..dtypes import through_single
 from . import conv_cpu, conv_cuda
 from .conv_kernels import Geometry, Shape, add_windows, padded_images
-from .elementwise import in_one_dtype
+from .elementwise import in_one_dtype, single
 from .windows import Pair, Windows, expect_images, pair, whole
 
 if TYPE_CHECKING:
@@ -203,14 +203,17 @@ class ConvMixin(TensorBase):
                 f"[conv_transpose2d] padding {windows.padding} leaves nothing of input {x.shape}"
             )
         channels = weight.shape[1] * groups
+        biases = _bias("conv_transpose2d", bias, channels, x)
+        dtype = x.data.dtype
+        if biases:  # 16 bits are rounded once, when the bias is in
+            x, weight = single(x), single(weight)
         shape = (x.shape[0], channels, *size)
         windows = windows.fitted("conv_transpose2d", shape, x.data, 0)
         expect_memory("conv_transpose2d", shape, x.data.itemsize, is_cuda(x.data))
-        op = ConvInput(Geometry(windows, groups), shape)
-        y = op(x, weight)
-        for b in _bias("conv_transpose2d", bias, channels, x):
+        y = ConvInput(Geometry(windows, groups), shape)(x, weight)
+        for b in biases:
             y = y + b.reshape(-1, 1, 1)
-        return y
+        return y.astype(dtype)
 
     def unfold(
         self,

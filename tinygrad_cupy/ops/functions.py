@@ -76,7 +76,7 @@ class Abs(Op):
 
 class Sign(Op):
     def forward(self, x: Array) -> Array:
-        return self.xp.sign(x)
+        return x.copy() if x.dtype == bool else self.xp.sign(x)
 
     def backward(self, grad: Tensor) -> Tensor:
         return grad._wrap(self.xp.zeros_like(grad.data))

@@ -159,9 +159,10 @@ class NormMixin(TensorBase):
 
         def normalized(x: Tensor) -> Tensor:
             centred = Centre(axes)(x)
-            return centred / ((centred * centred).mean(axes, keepdims=True) + eps).sqrt()
+            y = centred / ((centred * centred).mean(axes, keepdims=True) + eps).sqrt()
+            if weight is not None:
+                y = y * weight
+            return y if bias is None else y + bias
 
-        y = in_single(as_float(x), normalized)
-        if weight is not None:
-            y = y * weight
-        return y if bias is None else y + bias
+        given = [t.data.dtype for t in (weight, bias) if t is not None]
+        return in_single(x.astype(common_dtype(as_float(x).data.dtype, *given)), normalized)
