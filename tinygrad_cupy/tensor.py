@@ -249,6 +249,9 @@ class Tensor(
     ) -> None:
         """Add d self / d leaf to ``.grad`` of every leaf that self was computed from.
 
+        Gradients of 16 bits of a value that is used often are added up in float32; ``.grad`` itself
+        is of the leaf's dtype, to which what several passes add is rounded each time.
+
         grad:
             the gradient of what is computed from self, of self's shape; 1 for a single element.
         create_graph:
