@@ -298,6 +298,8 @@ def test_two_commits_are_compared_in_turns(module: Any) -> None:
     against, turns = module("against"), []
 
     class Process:
+        closed = 0
+
         def __init__(self, name: str, times: list[float], losses: list[float]) -> None:
             self.name, self.times, self.losses = name, iter(times), losses
 
@@ -313,14 +315,21 @@ def test_two_commits_are_compared_in_turns(module: Any) -> None:
                 return {"seconds": next(self.times)}
             return {"steps": 4}
 
-    workers = {
-        "before": Process("before", [1.0, 2.0, 4.0], [2.0, 1.0]),
-        "now": Process("now", [1.1, 2.0, 6.0], [2.0, 1.5]),
-    }
+        def close(self) -> None:
+            Process.closed += 1
+
+    def start() -> dict[str, Any]:
+        return {
+            "before": Process("before", [1.0, 2.0, 4.0], [2.0, 1.0]),
+            "now": Process("now", [1.1, 2.0, 6.0], [2.0, 1.5]),
+        }
+
     cell = module("cells").Cell("ours", "small", 32, "fp32")
-    row = against.compare(workers, cell, 3, 0.1)
-    assert turns == ["before", "now", "now", "before", "before", "now"]
+    row = against.compare(start, cell, 2, 3, 0.1)
+    assert turns == ["before", "now", "now", "before", "before", "now"] * 2
     assert (row["ratio"], row["us"], row["us_before"]) == (1.1, 2e6, 2e6)
+    assert row["ratio_of_shortest"] == 1.1
     assert not row["same_losses"]
+    assert Process.closed == 4
     with pytest.raises(SystemExit):
         against.parse(["nowhere"])
