@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import tinygrad_cupy as tg
 from command_runs import RUN_FILES, TRAIN, files_of, metrics_of, run, skip_drawing, train_quietly
 from tinygrad_cupy import nn
 from tinygrad_cupy.cli import main
@@ -218,7 +219,7 @@ def test_a_width_that_can_be_is_kept(capsys: Capture, monkeypatch: pytest.Monkey
 def test_class_names_of_every_kind(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    names = ("$x$", "a\nb", "red\x1b[31m", "und\udcff", "\u202eltr", "| *七* |")
+    names = ("$x$", "a\nb", "red\x1b[31m", "und\udcff", "\u202eltr", "| *七* |", "n" * 200)
     rng = np.random.default_rng(0)
     for part in ("train", "test"):
         for name in names:
@@ -412,6 +413,37 @@ def test_ctrl_c_while_options_are_read(capsys: Capture, monkeypatch: pytest.Monk
     monkeypatch.setattr("tinygrad_cupy.command.settings.TrainSettings", interrupt)
     result = run(capsys, *ONE)
     assert (result.code, result.err) == (130, "interrupted: nothing was written\n")
+
+
+@pytest.fixture
+def two_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    train, test = (part.take([0, 1]) for part in tg.datasets.digits())
+    monkeypatch.setattr("tinygrad_cupy.datasets.load", lambda *_: (train, test, "Two digits."))
+
+
+@pytest.mark.usefixtures("two_digits")
+def test_a_folder_of_pictures_that_is_called_like_a_data_set(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(capsys, "data", "png", "mnist").out.endswith("train --dataset ./mnist\n")
+
+
+@pytest.mark.usefixtures("handlers", "two_digits")
+@pytest.mark.parametrize("place", ["folders._sync_folder", "command.export.shlex.quote"])
+def test_ctrl_c_after_all_was_written(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str
+) -> None:
+    def interrupt(at: object) -> str:
+        if at == out or place.endswith("quote"):
+            signal.raise_signal(signal.SIGINT)
+        return ""
+
+    out = tmp_path / "out"
+    monkeypatch.setattr(f"tinygrad_cupy.{place}", interrupt)
+    result = run(capsys, "data", "png", out)
+    assert (result.code, result.err) == (130, f"interrupted: what was written is in {out}\n")
+    assert files_of(out) == {"train", "test"}
 
 
 @pytest.mark.usefixtures("handlers")

@@ -1,7 +1,7 @@
 """The entry point of the command `tinygrad-cupy`: its exit codes, and the one line of an error.
 
-What is imported before `main` begins is only what answers a signal; options and help are in
-tinygrad_cupy.command.options, the work in the modules beside it.
+What is imported before `main` begins is, beside the engine, only what answers a signal; options
+and help are in tinygrad_cupy.command.options, the work in the modules beside it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from tinygrad_cupy import folders
@@ -28,12 +29,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         words = list(sys.argv[1:] if arguments is None else arguments)
         with terminal.guarded(), signals.Stop() as stop:
+            folders.forget_placed()
             try:
                 return _finished(_run(words), stop)
             except BaseException as error:
                 stop.busy = True
-                folders.release_all()
-                return _failed(error, stop, "--debug" in words)
+                placed = folders.release_all()
+                return _failed(error, stop, placed, "--debug" in words)
             finally:
                 stop.busy = True
                 stop.ignore_at_exit(now=arguments is None)
@@ -67,11 +69,13 @@ def _finished(code: int, stop: signals.Stop) -> int:
     return _fail(told, code or 1)
 
 
-def _failed(error: BaseException, stop: signals.Stop, debug: bool) -> int:
+def _failed(error: BaseException, stop: signals.Stop, placed: Sequence[Path], debug: bool) -> int:
     number = getattr(error, "number", 0) or stop.asked
     if isinstance(error, Interrupted) or number or _is_abort(error):
         number = number or int(signal.SIGINT)
-        text = error if isinstance(error, Interrupted) else "nothing was written"
+        written = f"what was written is in {', '.join(map(str, placed))}"
+        text = str(error) if isinstance(error, Interrupted) else ""
+        text = text or (written if placed else "nothing was written")
         return _fail(f"{signals.WORDS[number]}: {text}", 128 + number)
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else 1

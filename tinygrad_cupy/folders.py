@@ -36,6 +36,7 @@ STAGING = ".writing"
 ATTEMPTS = 1000  # others may remove what was just made, each of them once
 
 _open: list[Claim] = []
+_placed: list[Path] = []
 
 
 class FolderBusyError(OSError):
@@ -60,10 +61,19 @@ def entries(folder: Path) -> list[str]:
     return sorted(name for name in names if not name.startswith(STAGING))
 
 
-def release_all() -> None:
-    """Close every claim of this process that is open: for the end of a command."""
+def forget_placed() -> None:
+    """Begin anew with what `release_all` returns: for the beginning of a command."""
+    _placed.clear()
+
+
+def release_all() -> list[Path]:
+    """Close every claim of this process that is open: for the end of a command.
+
+    Returns the folders that commits have put in their places.
+    """
     for claim in list(_open):
         claim.close()
+    return list(dict.fromkeys(_placed))
 
 
 class Claim:
@@ -141,6 +151,7 @@ class Claim:
                 with contextlib.suppress(OSError):
                     os.replace(target, source)
             raise
+        _placed.append(self.folder)
         _sync_folder(self.folder)
         return self.folder
 
@@ -149,6 +160,11 @@ class Claim:
 
         part: a folder of the new content, to be moved alone.
         """
+        beside = self._move_beside(suffix, part)
+        _placed.append(beside)
+        return beside
+
+    def _move_beside(self, suffix: str, part: str = "") -> Path:
         self._finish_new()
         source = self.new / part
         while True:
@@ -166,13 +182,15 @@ class Claim:
         """Move the folder ``name`` of the new content into the claimed one, where it is free."""
         _sync_folder(self.new / name)
         os.rename(self.new / name, self.folder / name)
+        _placed.append(self.folder)
         return self.folder / name
 
     def close(self) -> None:
         """Let go of the folder. What was written and not committed is removed."""
         if self._lock is not None:
             with contextlib.suppress(OSError):
-                self._finish_commit()
+                if self._finish_commit():
+                    _placed.append(self.folder)
             for path in (self.new, self._old):
                 shutil.rmtree(path, ignore_errors=True)
             with contextlib.suppress(OSError):
@@ -222,7 +240,7 @@ class Claim:
 
     def _clear_leftovers(self, precious: str | None) -> None:
         if precious is not None and any(self.new.rglob(precious)):
-            self.recovered = self.commit_beside("-recovered")
+            self.recovered = self._move_beside("-recovered")
         for name in os.listdir(self.folder):
             if name.startswith(STAGING) and name != STAGING:
                 _remove(self.folder / name)
@@ -230,19 +248,21 @@ class Claim:
             if name != "lock":
                 _remove(self.staging / name)
 
-    def _finish_commit(self) -> None:
-        """From wherever it was cut short."""
+    def _finish_commit(self) -> bool:
+        """From wherever it was cut short; whether anything was under way."""
         if self._whole.is_dir():
             self._old.mkdir(exist_ok=True)
             for name in self._in_order(entries(self.folder))[::-1]:
                 if self.replaces(self.folder / name):
                     self._move(self.folder / name, self._old / name)
             self._move(self._whole, self._enters)
-        if self._enters.is_dir():
+        entering = self._enters.is_dir()
+        if entering:
             for name in self._in_order(os.listdir(self._enters)):
                 self._move(self._enters / name, self.folder / name)
             with contextlib.suppress(OSError):
                 self._enters.rmdir()
+        return entering
 
     def _move(self, source: Path, target: Path) -> None:
         os.replace(source, target)

@@ -26,11 +26,14 @@ def export_png(
     # The default spinner is drawn with letters that few encodings have.
     with console.status(f"writing {len(train) + len(test):,} images", spinner="line"):
         datasets.write_png_folders(train, test, out, overwrite)
+    name = printable(out)
+    if name in DATASETS:  # `train` would take the data set of that name
+        name = f"./{name}"
     if quiet:
         terminal.print_path(out)
     console.print(
         f"wrote {len(train):,} training and {len(test):,} test images; to train on them: "
-        f"tinygrad-cupy train --dataset {shlex.quote(printable(out))}",
+        f"tinygrad-cupy train --dataset {shlex.quote(name)}",
         markup=False,
         soft_wrap=True,
     )
