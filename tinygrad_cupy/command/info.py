@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import threadpoolctl
@@ -35,10 +35,26 @@ def facts() -> Iterator[tuple[str, str]]:
     yield "default device", backend.default_device()
     yield "CUDA", _cuda()
     yield "BLAS", "; ".join(_blas()) or "none that can be asked"
-    yield "C compiler", native.compiler() or "none: NumPy does what C would"
+    yield "C compiler", _told(_compiler)
     yield "data cache", str(datasets.cache_dir())
+    yield "MNIST", _told(_mnist)
+
+
+def _told(fact: Callable[[], str]) -> str:
+    """A fact, or what stands in its way: that is wanted most in a bug report."""
+    try:
+        return fact()
+    except (RuntimeError, ValueError, OSError) as error:
+        return f"error: {error}"
+
+
+def _compiler() -> str:
+    return native.compiler() or "none: NumPy does what C would"
+
+
+def _mnist() -> str:
     mnist = datasets.find_mnist()
-    yield "MNIST", str(mnist) if mnist else "not here yet: downloaded by `train` when needed"
+    return str(mnist) if mnist else "not here yet: downloaded by `train` when needed"
 
 
 def _cuda() -> str:
