@@ -8,6 +8,7 @@ mirror answers next. Whatever goes wrong with one mirror, the next is asked.
 import concurrent.futures
 import http.client
 import re
+import ssl
 import threading
 import time
 import urllib.error
@@ -97,16 +98,17 @@ def _reachable(mirrors: Sequence[str], name: str) -> list[str]:
 
     answers = {mirror: _begin(ask, mirror) for mirror in mirrors}
     deadline = time.monotonic() + CONTACT_SECONDS
-    failures: dict[str, str] = {}
+    failures: dict[str, _MirrorError] = {}
     for mirror, answer in answers.items():
         try:
             _await(answer, deadline - time.monotonic(), CONTACT_SECONDS)
         except _MirrorError as error:
-            failures[mirror] = str(error)
+            failures[mirror] = error
     alive = [mirror for mirror in mirrors if mirror not in failures]
     if not alive:
         reasons = "; ".join(f"{_host(mirror)}: {failures[mirror]}" for mirror in mirrors)
-        raise UnreachableError(f"[{name}] no mirror can be reached ({reasons})")
+        kind = UnreachableError if all(map(_is_silence, failures.values())) else DownloadError
+        raise kind(f"[{name}] no mirror can be reached ({reasons})")
     return alive
 
 
@@ -263,6 +265,14 @@ def _length(response: http.client.HTTPResponse) -> int | None:
 def _range_start(response: http.client.HTTPResponse) -> int | None:
     found = re.match(r"bytes ([0-9]{1,18})-", response.headers.get("Content-Range", ""))
     return int(found[1]) if found else None
+
+
+def _is_silence(failure: _MirrorError) -> bool:
+    """Whether no network explains it; somebody who has no certificate, or no HTTP, is there."""
+    cause = failure.__cause__
+    if isinstance(cause, urllib.error.URLError):
+        cause = cause.reason if isinstance(cause.reason, BaseException) else cause
+    return isinstance(cause, OSError) and not isinstance(cause, ssl.SSLCertVerificationError)
 
 
 def _size(part: BinaryIO) -> int:

@@ -45,10 +45,10 @@ def own_part(path: Path) -> Iterator[BinaryIO]:
 
 def remove_abandoned(path: Path) -> None:
     """Remove the parts of `path` that no process works on."""
-    while (found := _abandoned(path)) is not None:
-        part, file = found
-        with file:
-            _remove(part)
+    for part in _parts(path):
+        if (file := _locked(part)) is not None:
+            with file:
+                _remove(part)
 
 
 def _new(path: Path) -> tuple[Path, BinaryIO]:
@@ -61,17 +61,21 @@ def _new(path: Path) -> tuple[Path, BinaryIO]:
 
 def _abandoned(path: Path) -> tuple[Path, BinaryIO] | None:
     """The longest part that no process holds, locked; None where there is none."""
-    if fcntl is None:
-        return None
-    found = [part for part in path.parent.glob("*.part") if part.name.startswith(f"{path.name}.")]
-    for part in sorted(found, key=_size, reverse=True):
-        if part.is_file() and (file := _locked(part)) is not None:
+    for part in sorted(_parts(path), key=_size, reverse=True):
+        if (file := _locked(part)) is not None:
             return part, file
     return None
 
 
+def _parts(path: Path) -> list[Path]:
+    found = [part for part in path.parent.glob("*.part") if part.name.startswith(f"{path.name}.")]
+    return [part for part in found if part.is_file()]
+
+
 def _locked(part: Path) -> BinaryIO | None:
     """The part, opened and locked; None where another process has it or has removed it."""
+    if fcntl is None:
+        return None
     try:
         file = os.fdopen(os.open(part, _FLAGS), "r+b")
     except OSError:

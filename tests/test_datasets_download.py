@@ -2,13 +2,16 @@
 
 import contextlib
 import gzip
+import http.client
 import os
 import re
 import socket
+import ssl
 import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -23,6 +26,7 @@ from idx_files import expect_files, isolate, small_mnist, write_gzipped
 from tinygrad_cupy import datasets
 from tinygrad_cupy.datasets import DataError, DownloadError, download, mnist_files
 from tinygrad_cupy.datasets.download import UnreachableError
+from tinygrad_cupy.datasets.part import remove_abandoned
 
 CONTENT = bytes(range(256)) * 400
 
@@ -497,3 +501,39 @@ def test_no_network_is_told_from_a_mirror_that_fails(tmp_path: Path, serve: Serv
     with pytest.raises(DownloadError) as caught:
         fetch(tmp_path, serve({}))
     assert not isinstance(caught.value, UnreachableError)
+
+
+@pytest.mark.parametrize(
+    ("error", "silent"),
+    [
+        (urllib.error.URLError(socket.gaierror(-2, "Name or service not known")), True),
+        (urllib.error.URLError(OSError("Tunnel connection failed: 403 Forbidden")), True),
+        (TimeoutError("timed out"), True),
+        (urllib.error.URLError(ssl.SSLCertVerificationError("self-signed certificate")), False),
+        (http.client.BadStatusLine("\x15\x03"), False),
+    ],
+)
+def test_somebody_else_in_place_of_all_mirrors_is_more_than_no_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, silent: bool
+) -> None:
+    def answer(*arguments: Any, **options: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(urllib.request, "urlopen", answer)
+    with pytest.raises(DownloadError, match="no mirror can be reached") as caught:
+        fetch(tmp_path, Mirror({}, url="http://a/"), Mirror({}, url="http://b/"))
+    assert isinstance(caught.value, UnreachableError) == silent
+
+
+@pytest.mark.skipif(os.name == "nt", reason="parts are locked by flock")
+def test_a_part_that_cannot_be_removed_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "f.x.part").write_bytes(b"x")
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    remove_abandoned(tmp_path / "f")
+    assert names(tmp_path) == ["f.x.part"]
