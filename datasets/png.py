@@ -135,17 +135,17 @@ def write_png_folders(
 
 def _classes(root: Path) -> tuple[str, ...]:
     """The class names, checked to be the same in train and test."""
-    if not root.is_dir():
+    if not _is_folder(root):
         raise DataError(f"[{root}] expected a folder with train and test in it, there is none")
     for part in PARTS:
-        if not (root / part).is_dir():
+        if not _is_folder(root / part):
             raise DataError(
                 f"[{root}] expected the folders train and test in it, {part} is not there"
             )
     names = {}
     for part in PARTS:
         folder = root / part
-        names[part] = {entry.name for entry in _visible(folder) if entry.is_dir()}
+        names[part] = {entry.name for entry in _visible(folder) if _is_folder(entry)}
         if not names[part]:
             raise DataError(f"[{folder}] expected a folder for each class, got none")
     for part, other in (PARTS, PARTS[::-1]):
@@ -182,6 +182,13 @@ def _kind(path: Path) -> str:
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ELOOP):
             return "link to nothing"
+        raise DataError(f"[{path}] cannot be read: {error.strerror}") from error
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:  # one of the folders that it is in cannot be entered
         raise DataError(f"[{path}] cannot be read: {error.strerror}") from error
 
 

@@ -201,6 +201,18 @@ def test_a_folder_that_cannot_be_listed(folder: Path, monkeypatch: pytest.Monkey
     fails(folder, f"[{folder / 'train'}] cannot be read: Permission denied")
 
 
+def test_a_folder_that_cannot_be_entered(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_dir = Path.is_dir
+
+    def refuse(path: Path) -> bool:
+        if path.name == "b":
+            raise PermissionError(13, "Permission denied", str(path))
+        return is_dir(path)
+
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    fails(folder, f"[{folder / 'train' / 'b'}] cannot be read: Permission denied")
+
+
 def test_an_image_size_below_1(folder: Path) -> None:
     text = r"\[image_folder\] expected image_size of at least 1, got 0"
     with pytest.raises(DataError, match=text):
