@@ -197,6 +197,14 @@ def test_findings_follow_from_the_figures() -> None:
     assert "take 0 for 1, 121 of 1500 times" in mistakes
 
 
+def test_the_command_gives_the_same_run_anywhere() -> None:
+    run = replace(made_up(32, 990, 1.0, 10), learning_rate=0.0012345678901)
+    assert run.settings.dataset == "auto"
+    text = report.report([run])
+    assert "--dataset 'made up' --model" in text
+    assert "--lr 0.0012345678901 --val-fraction 0.1 " in text
+
+
 def test_findings_do_not_claim_what_the_figures_do_not_show() -> None:
     runs = [made_up(32, 990, 1.0, 50, "finished"), made_up(64, 988, 1.01, 50)]
     accuracy, speed, epochs, *_ = report.findings(runs)

@@ -69,15 +69,16 @@ def _setup(runs: Sequence[Run]) -> str:
 
 def _command(runs: Sequence[Run]) -> str:
     """The command line that gives these figures, times apart, on any machine."""
-    settings = runs[0].settings
+    settings, data = runs[0].settings, runs[0].data
+    dataset = data.name if settings.dataset == "auto" else settings.dataset
     words = [
         "tinygrad-cupy sweep",
         f"--batch-sizes {','.join(str(run.settings.batch_size) for run in runs)}",
-        f"--dataset {shlex.quote(printable(settings.dataset))} --model {settings.model}",
-        f"--epochs {settings.epochs_for(runs[0].data.train)}",
+        f"--dataset {shlex.quote(printable(dataset))} --model {settings.model}",
+        f"--epochs {settings.epochs_for(data.train)}",
         f"--patience {settings.patience}" if settings.patience else "",
-        f"--optimizer {settings.optimizer} --lr {runs[0].learning_rate:g}",
-        f"--val-fraction {settings.val_fraction:g} --seed {settings.seed}",
+        f"--optimizer {settings.optimizer} --lr {runs[0].learning_rate!r}",
+        f"--val-fraction {settings.val_fraction!r} --seed {settings.seed}",
     ]
     return " ".join(filter(None, words))
 
