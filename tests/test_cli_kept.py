@@ -6,12 +6,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import matplotlib
+import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
 from command_runs import RUN_FILES, TRAIN, failed, files_of, metrics_of, run, skip_drawing
 from tinygrad_cupy import folders, nn
 from tinygrad_cupy.command import pictures, run_folder
+from tinygrad_cupy.command.keeping import Drawing
 
 Capture = pytest.CaptureFixture[str]
 ONE = (*TRAIN, "--epochs", "1", "--quiet")
@@ -89,6 +92,13 @@ def test_plotting_settings_of_the_user_cost_nothing(
     assert run(capsys, *ONE, "--out", tmp_path / "run").code == 0
     assert files_of(tmp_path / "run") == RUN_FILES
     assert os.environ["MPLBACKEND"] == "nonsense"
+    monkeypatch.undo()  # draw in earnest
+    monkeypatch.setitem(matplotlib.rcParams, "text.usetex", True)
+    monkeypatch.setenv("PATH", "")  # there is no LaTeX
+    drawing = Drawing(tmp_path)
+    drawing.draw("c.png", lambda own, part: own.draw_confusion(part, np.eye(2), ("a", "b"), "C"))
+    assert drawing.missing == {}
+    assert matplotlib.rcParams["text.usetex"]
 
 
 def test_ctrl_c_twice_while_pictures_are_drawn(
@@ -131,6 +141,20 @@ def test_every_disk_full(capsys: Capture, tmp_path: Path, monkeypatch: pytest.Mo
     line = failed(run(capsys, *ONE, "--out", tmp_path / "run"))
     assert line.startswith(f"error: --out: cannot write to {str(tmp_path / 'run')!r}: No space")
     assert line.endswith(f"or {os.getcwd()!r}: the run is lost")
+
+
+def test_a_full_disk_and_a_working_directory_that_is_gone(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    FillsUp(monkeypatch, tmp_path / "run")
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    failed(run(capsys, *ONE, "--out", tmp_path / "run"))
+    (kept,) = (tmp_path / "temporary").iterdir()
+    assert files_of(kept) == NUMBERS
 
 
 def test_no_room_is_known_before_training(

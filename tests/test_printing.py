@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tinygrad_cupy.printing import printable
+from tinygrad_cupy.printing import printable, shortened
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,9 @@ def test_what_does_not_print_is_escaped(name: object, shown: str) -> None:
     assert printable(name) == shown
     assert printable(name).isprintable()
     printable(name).encode()
+
+
+def test_long_names_are_cut_in_the_middle() -> None:
+    assert shortened("abcdefgh", 8) == "abcdefgh"
+    assert shortened("abcdefghi", 8) == "abcd…ghi"
+    assert shortened("abcdefghi", 7) == "abc…ghi"

@@ -11,3 +11,11 @@ def printable(text: object) -> str:
     return "".join(
         character if character.isprintable() else repr(character)[1:-1] for character in str(text)
     )
+
+
+def shortened(text: str, most: int) -> str:
+    """``text``, or its beginning and end where it is longer than ``most`` characters."""
+    if len(text) <= most:
+        return text
+    end = (most - 1) // 2
+    return f"{text[: most - 1 - end]}…{text[-end:]}"

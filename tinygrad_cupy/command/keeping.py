@@ -16,6 +16,7 @@ from types import ModuleType
 
 from tinygrad_cupy.folders import STAGING, Claim
 from tinygrad_cupy.nn import Callback, History, Module
+from tinygrad_cupy.printing import shortened
 
 from . import experiment, run_folder
 from .errors import CommandError
@@ -27,6 +28,7 @@ METRICS_BYTES = 1 << 16  # more than metrics.json takes beside its classes
 CLASS_BYTES = 256  # of it per class, its name apart
 EPOCH_BYTES = 256  # more than a row of history.csv takes
 EPOCHS_RESERVED = 10_000
+DATA_NAME = 16  # letters of it that a picture's title has room for
 
 
 class Keeper:
@@ -74,8 +76,9 @@ class Keeper:
         """Write the run to another disk; returns the error that says where, or that it is lost."""
         told = str(self._cannot_write(error))
         parents = []
-        with contextlib.suppress(OSError):
-            parents = [tempfile.gettempdir(), os.getcwd()]
+        for place in (tempfile.gettempdir, os.getcwd):
+            with contextlib.suppress(OSError):  # a working directory that is gone, for one
+                parents.append(place())
         for parent in parents:
             folder = None
             try:
@@ -135,7 +138,9 @@ class Drawing:
         path = self.folder / name
         part = path.with_name(f"{STAGING}-{path.name}")
         try:
-            draw(_pictures(), part)
+            pictures = _pictures()
+            with pictures.default_settings():
+                draw(pictures, part)
             os.replace(part, path)
         except Exception as error:  # whatever fonts, plotting settings and disks come up with
             self.missing[name] = error
@@ -146,7 +151,7 @@ class Drawing:
     def run(self, run: Run, inside: str = "") -> None:
         """The pictures of a run, in a sweep into its folder `inside`."""
         start = f"{inside}/" if inside else ""
-        name = f"{run.settings.model} on {run.data.name}"
+        name = f"{run.settings.model} on {shortened(run.data.name, DATA_NAME)}"
         tested = f"{run.test.accuracy:.2%} of {len(run.data.test):,} test images right"
         classes = run.data.classes
         self.draw(

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
@@ -18,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from tinygrad_cupy.nn import History
-from tinygrad_cupy.printing import printable
+from tinygrad_cupy.printing import printable, shortened
 
 BLUE, ORANGE, GREEN, PURPLE, YELLOW, SKY, VERMILLION, BLACK = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#F0E442", "#56B4E9", "#D55E00", "#222222",
@@ -29,7 +31,19 @@ BROWN = "#B04A00"  # vermillion, dark enough for small text
 RIGHT = LinearSegmentedColormap.from_list("right", ["#FFFFFF", "#9CC9E3"])
 WRONG = LinearSegmentedColormap.from_list("wrong", ["#FFFFFF", "#FBE3D0", "#D55E00"])
 MISTAKES_SHOWN = 25
-NUMBERS_UP_TO = 20  # classes; with more, the numbers of a confusion matrix cannot be read
+SHORT_NAME, LONG_NAME = 3, 16  # letters: from one on names take a line, from the other they are cut
+LONG_TITLE = 100
+MISTAKEN_NAME = 12  # letters that have room above one of the mistakes
+NUMBERS_UP_TO = 20  # classes; with more, the numbers of a confusion matrix cannot be read,
+NAMES_UP_TO = 150  # and with more than these, no names beside it either: it counts them from 0
+
+
+@contextmanager
+def default_settings() -> Iterator[None]:
+    """Matplotlib's own, whatever its user has set: LaTeX that is not there, white on white."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        yield
 
 
 def draw_curves(path: Path, history: History, title: str) -> None:
@@ -58,7 +72,9 @@ def draw_confusion(path: Path, matrix: np.ndarray, classes: Sequence[str], title
     good model would be invisible beside its many right answers.
     """
     count = len(classes)
-    side = min(max(5.5, 0.55 * count), 20.0)
+    names = [_plain(name, LONG_NAME) for name in classes]
+    longest = max(map(len, names))
+    side = min(max(5.5, 0.55 * count + 0.1 * longest), 20.0)
     figure = Figure(figsize=(side + 0.5, side), layout="constrained")
     axes = figure.subplots()
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
@@ -66,19 +82,18 @@ def draw_confusion(path: Path, matrix: np.ndarray, classes: Sequence[str], title
     wrong = np.where(diagonal, np.nan, shares)
     axes.imshow(np.where(diagonal, shares, np.nan), cmap=RIGHT, vmin=0, vmax=1)
     axes.imshow(wrong, cmap=WRONG, vmin=0, vmax=max(float(wrong[~diagonal].max(initial=0)), 0.02))
-    names = [_plain(name) for name in classes]
-    turn = 90 if max(map(len, names)) > 3 else 0
-    axes.set_xticks(range(count), names, rotation=turn)
-    axes.set_yticks(range(count), names)
-    axes.tick_params(length=0, labelsize=10 if count <= NUMBERS_UP_TO else 7)
     axes.spines[:].set_color("#CCCCCC")
-    axes.set_xticks(np.arange(count - 1) + 0.5, minor=True)
-    axes.set_yticks(np.arange(count - 1) + 0.5, minor=True)
-    axes.grid(which="minor", color="#EEEEEE", linewidth=0.8)
-    axes.tick_params(which="minor", length=0)
+    if count <= NAMES_UP_TO:
+        axes.set_xticks(range(count), names, rotation=90 if longest > SHORT_NAME else 0)
+        axes.set_yticks(range(count), names)
+        axes.tick_params(length=0, labelsize=10 if count <= NUMBERS_UP_TO else 7)
+        axes.set_xticks(np.arange(count - 1) + 0.5, minor=True)
+        axes.set_yticks(np.arange(count - 1) + 0.5, minor=True)
+        axes.grid(which="minor", color="#EEEEEE", linewidth=0.8)
+        axes.tick_params(which="minor", length=0)
     axes.set_xlabel("guess", fontsize=11)
     axes.set_ylabel("truth", fontsize=11)
-    axes.set_title(_plain(title), fontsize=12, pad=12)
+    figure.suptitle(_plain(title), fontsize=12)
     if count <= NUMBERS_UP_TO:
         for row, column in zip(*np.nonzero(matrix), strict=True):
             axes.text(column, row, f"{matrix[row, column]}", ha="center", va="center", fontsize=9)
@@ -100,17 +115,19 @@ def draw_mistakes(
     rows = math.ceil(len(worst) / columns)
     figure = Figure(figsize=(2 * columns + 0.4, 2.4 * rows + 0.7), layout="constrained")
     axes = figure.subplots()
-    axes.set_title(_plain(title), fontsize=12)
+    figure.suptitle(_plain(title), fontsize=12)
+    long = max(map(len, classes)) > SHORT_NAME
     for position, index in enumerate(worst):
         row, column = divmod(position, columns)
         left, top = 1.08 * column, 1.3 * row
         axes.imshow(_shown(images[index]), extent=(left, left + 1, top + 1, top))
         truth, guess = labels[index], probabilities[index].argmax()
+        names = (_plain(classes[one], MISTAKEN_NAME) for one in (truth, guess))
+        form = "truth {}\nguess {} ({:.0%})" if long else "truth {} · guess {}\n{:.0%} sure"
         axes.text(
             left + 0.5,
             top - 0.03,
-            f"truth {_plain(classes[truth])} · guess {_plain(classes[guess])}\n"
-            f"{probabilities[index, guess]:.0%} sure",
+            form.format(*names, probabilities[index, guess]),
             ha="center",
             va="bottom",
             fontsize=9,
@@ -174,12 +191,13 @@ def _style(axes: Axes, x: str, y: str) -> None:
     axes.set_axisbelow(True)
 
 
-def _plain(text: str) -> str:
+def _plain(text: str, most: int = LONG_TITLE) -> str:
     """Class names are names: a dollar sign starts no formula, and all stands on one line."""
-    return printable(text).replace("$", r"\$")
+    return shortened(printable(text), most).replace("$", r"\$")
 
 
 def _save(figure: Figure, path: Path) -> None:
-    with warnings.catch_warnings():  # a class name in a script that the font lacks is no disaster
+    with warnings.catch_warnings():
+        # A class name in a script that the font lacks is no disaster.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         figure.savefig(path, dpi=120)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import reprlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +14,12 @@ from rich.table import Table
 
 from tinygrad_cupy.folders import Claim
 from tinygrad_cupy.nn import Callback
-from tinygrad_cupy.printing import printable
+from tinygrad_cupy.printing import printable, shortened
 
 from . import experiment, report, run_folder, terminal
 from .errors import CommandError, Interrupted, UsageError
 from .experiment import Data, Run
-from .keeping import Drawing, Keeper
+from .keeping import DATA_NAME, Drawing, Keeper
 from .progress import INTERRUPTED, CtrlC, ProgressBar
 from .settings import TrainSettings
 from .train import announce, check_shown, tell_recovered
@@ -27,15 +28,18 @@ COLUMNS = (
     "batch_size", "test_accuracy", "test_loss", "val_accuracy", "seconds_per_epoch",
     "images_per_second", "epochs", "kept_epoch", "train_seconds", "stopped",
 )  # fmt: skip
+LONGEST_NUMBER = 18  # digits; Python refuses to read numbers of thousands
 
 
 def parse_batch_sizes(text: str) -> list[int]:
     """ "32,64,128" as numbers, ascending, each once. Raises `UsageError`."""
     sizes = set()
     for word in text.split(","):
-        if not word.strip().isdecimal():
+        word = word.strip()
+        if not word.isdecimal() or len(word) > LONGEST_NUMBER:
             raise UsageError(
-                f"--batch-sizes: expected numbers divided by commas, such as 32,64, got {text!r}"
+                f"--batch-sizes: expected numbers divided by commas, such as 32,64, "
+                f"got {reprlib.repr(text)}"
             )
         sizes.add(int(word))
     if min(sizes) < 1:
@@ -222,7 +226,7 @@ def table_bytes(runs: Sequence[Run]) -> bytes:
 
 def draw_sweep(drawing: Drawing, runs: Sequence[Run]) -> None:
     """The pictures of the study and of each run."""
-    title = f"{runs[0].settings.model} on {runs[0].data.name}"
+    title = f"{runs[0].settings.model} on {shortened(runs[0].data.name, DATA_NAME)}"
     drawing.draw(
         run_folder.SWEEP_CURVES,
         lambda pictures, part: pictures.draw_overlaid(
