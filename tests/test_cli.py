@@ -10,7 +10,7 @@ import pytest
 
 import tinygrad_cupy as tg
 from command_runs import TRAIN, failed, run
-from tinygrad_cupy import backend, cli
+from tinygrad_cupy import backend, cli, compiling
 from tinygrad_cupy.cli import main
 
 Capture = pytest.CaptureFixture[str]
@@ -45,6 +45,18 @@ def test_info_names_versions_devices_and_blas(capsys: Capture) -> None:
     for word in ("python", "numpy", np.__version__, "default device", "CUDA", "BLAS", "threads",
                  "C compiler", "data cache", "MNIST"):  # fmt: skip
         assert word in result.out
+
+
+def test_info_shows_what_is_wrong_and_the_rest(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("TINYGRAD_CUPY_CC", "no-such-compiler")
+    monkeypatch.setattr("tinygrad_cupy.native.compiler", compiling.compiler.__wrapped__)
+    result = run(capsys, "info")
+    assert result.code == 0
+    assert "error: [TINYGRAD_CUPY_CC] expected a C compiler, found no" in result.out
+    assert "MNIST" in result.out
 
 
 # --- usage errors: exit code 2 ------------------------------------------------------------------
@@ -109,7 +121,7 @@ def test_errors_of_the_parser_are_one_line_too(
     assert text in failed(run(capsys, *words), 2).lower()
 
 
-@pytest.mark.parametrize("sizes", ["32,x", "", "32;64", "-1", "32,0"])
+@pytest.mark.parametrize("sizes", ["32,x", "", "32;64", "-1", "32,0", "9" * 5000])
 def test_wrong_batch_sizes(capsys: Capture, sizes: str) -> None:
     line = failed(run(capsys, "sweep", "--batch-sizes", sizes), 2)
     assert line.startswith("error: --batch-sizes: expected ")
