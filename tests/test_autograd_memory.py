@@ -243,6 +243,7 @@ def test_a_peak_of_memory_is_two_layers_not_all() -> None:
 # --- depth --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_deep_chain_that_is_never_walked() -> None:
     y = Tensor([1.0], requires_grad=True)
     for _ in range(DEPTH):
@@ -262,6 +263,7 @@ def test_a_deep_chain_forward_and_backward() -> None:
     del y
 
 
+@pytest.mark.slow
 def test_a_deep_chain_twice_differentiated() -> None:
     x = Tensor([0.5], dtype="float64", requires_grad=True)
     y = x

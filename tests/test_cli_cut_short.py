@@ -83,6 +83,7 @@ def test_ctrl_c_keeps_the_finished_epochs(
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.mark.slow
 def test_the_weights_after_ctrl_c_are_those_of_the_last_epoch(
     capsys: Capture, tmp_path: Path, interrupt_at: type[InterruptAt]
 ) -> None:
@@ -171,6 +172,7 @@ def test_a_loss_that_turns_nan_leaves_the_last_good_weights(
     assert metrics_of(out)["stopped"] == "diverged"
 
 
+@pytest.mark.slow
 def test_nan_after_good_epochs(
     capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,6 +194,7 @@ def test_nan_after_good_epochs(
 # --- a run that is there already ----------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_that_is_cut_short_replaces_none(
     capsys: Capture, tmp_path: Path, interrupt_at: type[InterruptAt]
 ) -> None:

@@ -68,6 +68,7 @@ def test_a_picture_that_cannot_be_drawn(
     assert files_of(out) == RUN_FILES - {"mistakes.png"}
 
 
+@pytest.mark.slow
 def test_a_picture_is_whole_or_absent(
     capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,6 +86,7 @@ def test_a_picture_is_whole_or_absent(
     assert files_of(out / "batch-128") == RUN_FILES - {"curves.png"}
 
 
+@pytest.mark.slow
 def test_plotting_settings_of_the_user_cost_nothing(
     capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -188,6 +190,7 @@ def test_a_test_that_fails_leaves_the_weights(
 # --- sweeps -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_finished_run_of_a_sweep_is_there_at_once(
     capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,6 +209,7 @@ def test_a_finished_run_of_a_sweep_is_there_at_once(
     assert files_of(out / "batch-128") == RUN_FILES
 
 
+@pytest.mark.slow
 def test_a_report_that_cannot_be_written(
     capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

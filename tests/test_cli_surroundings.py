@@ -79,6 +79,7 @@ COMMANDS = ("train", "sweep", "predict", "json", "png", "info", "help")
 # --- outputs that fail --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_standard_output_that_takes_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path: Path,
@@ -156,6 +157,7 @@ def test_the_interpreter_ends_quietly_as_well() -> None:
 # --- encodings and widths -----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "encoding"),
     [(command, "ascii") for command in COMMANDS]
@@ -216,6 +218,7 @@ def test_a_width_that_can_be_is_kept(capsys: Capture, monkeypatch: pytest.Monkey
 # --- names --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_class_names_of_every_kind(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -281,6 +284,7 @@ def test_folders_that_cannot_be_made(
     assert files_of(tmp_path) == set()
 
 
+@pytest.mark.slow
 def test_a_working_directory_that_is_gone(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -305,6 +309,7 @@ def handlers() -> Iterator[None]:
     assert {number: signal.getsignal(number) for number in signals.WORDS} == before
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("handlers")
 @pytest.mark.parametrize("number", signals.WORDS)
 def test_signals_during_training_keep_the_finished_epochs(

@@ -96,6 +96,7 @@ def test_batch_sizes_are_sorted_and_each_once(text: str, sizes: list[int]) -> No
 # --- sweeps that are cut short ------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_the_finished_batch_sizes(
     capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,6 +120,7 @@ def test_ctrl_c_keeps_the_finished_batch_sizes(
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.slow
 def test_a_batch_size_that_diverges_is_reported(capsys: Capture, tmp_path: Path) -> None:
     out = tmp_path / "study"
     result = run(capsys, *SWEEP, "--batch-sizes", "128,256", "--lr", "1e30", "--out", out)
@@ -131,6 +133,7 @@ def test_a_batch_size_that_diverges_is_reported(capsys: Capture, tmp_path: Path)
     assert (out / "sweep.csv").read_text().count("diverged") == 2
 
 
+@pytest.mark.slow
 def test_running_out_of_memory_keeps_the_smaller_batch_sizes(
     capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -104,6 +104,7 @@ def test_the_same_seed_gives_the_same_bits(trained: Path, tmp_path: Path) -> Non
     assert (other / name).read_bytes() != (trained / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_no_jit_gives_the_same_bits(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,6 +123,7 @@ def test_no_jit_gives_the_same_bits(
     assert (other / name).read_bytes() == (trained / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_patience_keeps_the_best_weights(tmp_path: Path) -> None:
     """A rate so high that the validation loss soon rises."""
     folder = train_quietly(tmp_path / "run", "--epochs", "25", "--patience", "1", "--lr", "0.1")
@@ -133,6 +135,7 @@ def test_patience_keeps_the_best_weights(tmp_path: Path) -> None:
     assert losses.index(min(losses)) + 1 == metrics["kept_epoch"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_the_other_optimizers(tmp_path: Path, optimizer: str) -> None:
     metrics = metrics_of(train_quietly(tmp_path / "run", "--optimizer", optimizer))
@@ -140,6 +143,7 @@ def test_the_other_optimizers(tmp_path: Path, optimizer: str) -> None:
     assert metrics["test_loss"] < 2.3
 
 
+@pytest.mark.slow
 def test_class_folders_of_any_names(
     capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,6 +190,7 @@ def test_quiet_prints_the_folder_only(capsys: Capture, tmp_path: Path) -> None:
     assert (result.code, result.out, result.err) == (0, f"{tmp_path / 'run'}\n", "")
 
 
+@pytest.mark.slow
 def test_the_default_folder_is_new_every_time(
     capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -297,6 +302,7 @@ def test_overwrite_takes_nothing_for_a_run_that_is_none(
     assert not (tmp_path / ".writing").exists()
 
 
+@pytest.mark.slow
 def test_files_put_there_during_the_run_are_spared(
     capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
