@@ -304,9 +304,16 @@ def test_a_working_directory_that_is_gone(
 
 @pytest.fixture
 def handlers() -> Iterator[None]:
+    """What signals do at first, under nohup as well; in the end they do what they did before."""
     before = {number: signal.getsignal(number) for number in signals.WORDS}
+    for number in signals.WORDS:
+        interrupt = number == signal.SIGINT
+        signal.signal(number, signal.default_int_handler if interrupt else signal.SIG_DFL)
+    first = {number: signal.getsignal(number) for number in signals.WORDS}
     yield
-    assert {number: signal.getsignal(number) for number in signals.WORDS} == before
+    assert {number: signal.getsignal(number) for number in signals.WORDS} == first
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.slow

@@ -252,7 +252,8 @@ def test_a_compiler_that_hangs_is_not_waited_for_and_serves_the_next_process(
 ) -> None:
     monkeypatch.setattr(compiling, "PATIENCE", 0.6)
     go = source.with_name("go")
-    path = use(f"{MACROS}until [ -e {shlex.quote(str(go))} ]; do sleep 0.05; done\n{FORWARD}")
+    os.mkfifo(go)
+    path = use(f"{MACROS}read -r word <{shlex.quote(str(go))}\n{FORWARD}")
     file, other = new(source), new(source)
     begun = time.monotonic()
     assert file.library is None
@@ -262,7 +263,7 @@ def test_a_compiler_that_hangs_is_not_waited_for_and_serves_the_next_process(
         f"[native] {path} is not done after 0.6 seconds: in this process NumPy does what C would "
         "($TINYGRAD_CUPY_CC names another compiler, or none if empty)"
     ]
-    go.touch()
+    go.write_text("go\n")
     wait_until(lambda: list((own_cache / "native").glob("*.so")))
     assert file.library is None  # a run has the same bits throughout
     monkeypatch.setattr(compiling.Compilation, "waited_in_vain", False)  # the next process

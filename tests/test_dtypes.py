@@ -151,6 +151,9 @@ def test_scalars_of_more_than_64_bits(dtype: str) -> None:
         assert limited.numpy().max() == 1
     if dtype != "int64":
         assert (x < 10**20).numpy().all()
+        assert (x > -(10**400)).numpy().all()
+    if dtype in ("float32", "float64"):
+        assert (x * 10**20).dtype == (x - 10**20).dtype == x.dtype
         assert x.maximum(10**20).dtype == x.dtype
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -50,8 +51,12 @@ Body = TypeVar("Body", bound=Callable[..., Any])
 
 def narrow_scalar(scalar: Any, dtype: Any) -> Any:
     """A Python scalar rounded to ``dtype``, to an infinity where it is too large."""
+    try:
+        value = float(scalar)  # ml_dtypes takes no integers of more than 64 bits
+    except OverflowError:
+        value = math.inf if scalar > 0 else -math.inf
     with np.errstate(over="ignore"):
-        return dtype.type(float(scalar))  # ml_dtypes takes no integers of more than 64 bits
+        return dtype.type(value)
 
 
 def expect_fitting(scalar: int, dtype: Any, name: str) -> None:

@@ -265,6 +265,7 @@ class Compare(Op):
         return quietly(getattr(self.xp, self.name), a, b)
 
 
+LONG = 1 << 63
 ROUNDED = (Add, Sub, Mul, Div, Pow)  # what computes; the others only choose and compare
 
 
@@ -301,6 +302,8 @@ class ElementwiseMixin(TensorBase):
         if isinstance(other, np.generic):
             other = other.item()
         if isinstance(other, bool | int | float):
+            if type(other) is int and not -LONG <= other < LONG and is_float(self.data.dtype):
+                return narrow_scalar(other, np.dtype(np.float64)).item()  # CuPy takes no longer int
             return other
         if isinstance(other, np.floating):  # longdouble, which no Python number can hold
             return float(other)
