@@ -15,7 +15,7 @@ import types
 import warnings
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
 import numpy as np
 
@@ -117,8 +117,8 @@ class Jitted(Generic[P, R]):
         if device == "cpu":
             return self.function(*args, **kwargs)
         if device == "cpu beside cuda":
-            with Recording(self.name, leaves, on_gpu=False):
-                return self.function(*args, **kwargs)
+            recording = Recording(self.name, leaves, on_gpu=False)
+            return cast(R, recording.run(self.function, *args, **kwargs))
         with self._lock:
             self.calls += 1
             signature = (structure, tuple([_signature(x) for x in leaves]), *_circumstances())
@@ -179,8 +179,7 @@ class Jitted(Generic[P, R]):
                 stacklevel=3,
             )
         recording = Recording(self.name, leaves, on_gpu=True)
-        with recording:
-            result = self.function(*args, **kwargs)
+        result = recording.run(self.function, *args, **kwargs)
         results: list[Any] = []
         structure = self._structure(result, results, "results")
         for x in results:
@@ -200,11 +199,14 @@ class Jitted(Generic[P, R]):
         returned: list[Any] = []
 
         def body() -> None:
-            with recording:
+            try:
+                active.run = recording
                 inputs.extend(map(_input, leaves, arrays))
                 recording.inputs = {id(x) for x in inputs if isinstance(x, TensorBase)}
                 args, kwargs = rebuild(structure, inputs)
                 returned.append(self.function(*args, **kwargs))
+            finally:
+                active.run = None
 
         try:
             graph = pool.capture(body)

@@ -10,7 +10,7 @@ import sys
 import weakref
 from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -109,17 +109,16 @@ class Recording:
         self.copied: set[int] = set()  # versions of the arguments that captured inputs stand for
         self.inputs: set[int] = set()  # ids of the captured inputs that are tensors
 
-    def __enter__(self) -> Recording:
-        active.run = self
-        return self
+    def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """What ``function`` returns, this run being `active` while it does its work.
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        active.run = None
+        No context manager: `KeyboardInterrupt` may be raised at the first step of an ``__exit__``.
+        """
+        try:
+            active.run = self
+            return function(*args, **kwargs)
+        finally:
+            active.run = None
 
     # --- what the engine reports ----------------------------------------------------------------
 

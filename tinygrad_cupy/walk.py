@@ -10,7 +10,7 @@ import numpy as np
 from .array_rules import input_gradients
 from .autograd import Edge, Rule, TensorBase, facts_of
 from .backend import array_module, device_of, plain_array
-from .mode import mode, set_grad_enabled
+from .mode import mode
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -77,50 +77,51 @@ def _walk(
             grad = grad.astype(np.float32)
         pending[id(edge)] = (known[0] + grad, False)
 
-    outer = mode.rule
-    rule = mode.rule = Rule(outer)
+    outer, recording = mode.rule, mode.recording
+    rule = Rule(outer)
+    # Plain stores, for KeyboardInterrupt may be raised at the first step of an __exit__.
     try:
-        with set_grad_enabled(create_graph):
-            for edge, seed in zip(edges, seeds, strict=True):
-                add(edge, seed)
-            while order:
-                node = order.pop()
-                found = pending.pop(id(node), None)
-                if found is None or (wanted is not None and id(node) not in wanted):
-                    continue
-                grad, gated = found
-                if narrow and id(node) in narrow:
-                    grad = grad.astype(narrow[id(node)])
-                is_leaf = isinstance(node, TensorBase)
-                if is_leaf if targets is None else id(node) in targets:
-                    arrived[id(node)] = (node, grad)
-                if is_leaf:
-                    continue
-                node.needs = tuple(
-                    [e is not None and (wanted is None or id(e) in wanted) for e in node.edges]
-                )
-                if not any(node.needs):
-                    continue
-                node.gated = gated
-                # Nobody but the ReLU itself sees a gated gradient.
-                gates = node.gates = (
-                    node.can_gate
-                    and not create_graph
-                    and getattr(node.edges[0], "wants_gated", False)
-                    and (targets is None or id(node.edges[0]) not in targets)
-                )
-                rule.node, rule.grad = node, grad
-                if create_graph and node._foreign:
-                    by_input = input_gradients(node, grad)
-                else:
-                    by_input = node._input_gradients(grad, create_graph)
-                for i, (edge, by_x) in enumerate(zip(node.edges, by_input, strict=True)):
-                    if by_x is not None:
-                        add(edge, by_x, gates and i == 0)
-                if not retain_graph:
-                    node._release()
+        mode.rule, mode.recording = rule, create_graph
+        for edge, seed in zip(edges, seeds, strict=True):
+            add(edge, seed)
+        while order:
+            node = order.pop()
+            found = pending.pop(id(node), None)
+            if found is None or (wanted is not None and id(node) not in wanted):
+                continue
+            grad, gated = found
+            if narrow and id(node) in narrow:
+                grad = grad.astype(narrow[id(node)])
+            is_leaf = isinstance(node, TensorBase)
+            if is_leaf if targets is None else id(node) in targets:
+                arrived[id(node)] = (node, grad)
+            if is_leaf:
+                continue
+            node.needs = tuple(
+                [e is not None and (wanted is None or id(e) in wanted) for e in node.edges]
+            )
+            if not any(node.needs):
+                continue
+            node.gated = gated
+            # Nobody but the ReLU itself sees a gated gradient.
+            gates = node.gates = (
+                node.can_gate
+                and not create_graph
+                and getattr(node.edges[0], "wants_gated", False)
+                and (targets is None or id(node.edges[0]) not in targets)
+            )
+            rule.node, rule.grad = node, grad
+            if create_graph and node._foreign:
+                by_input = input_gradients(node, grad)
+            else:
+                by_input = node._input_gradients(grad, create_graph)
+            for i, (edge, by_x) in enumerate(zip(node.edges, by_input, strict=True)):
+                if by_x is not None:
+                    add(edge, by_x, gates and i == 0)
+            if not retain_graph:
+                node._release()
     finally:
-        mode.rule = outer
+        mode.rule, mode.recording = outer, recording
     return arrived
 
 
@@ -164,7 +165,9 @@ def backward(
     retain = create_graph if retain_graph is None else retain_graph
     owned = {id(seed.data)}
     arrived = _walk([output], [seed], None, create_graph, retain)
-    with set_grad_enabled(create_graph):
+    recording = mode.recording
+    try:
+        mode.recording = create_graph
         for leaf, found in arrived.values():
             # .grad must be memory of its own: rules may hand one array to several inputs.
             shared = found.data.base is not None or id(found.data) in owned
@@ -179,6 +182,8 @@ def backward(
                     f"has, got {facts_of(known.data)}; forget it with zero_grad()"
                 )
             owned.add(id(found.data))
+    finally:
+        mode.recording = recording
 
 
 def grad_of(
