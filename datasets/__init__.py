@@ -1,6 +1,6 @@
 """Datasets and the loader that feeds them to a model."""
 
-from tinygrad_cupy.cache import cache_dir
+from tinygrad_cupy.backend.cache import cache_dir
 
 from .catalog import FallbackWarning, load
 from .dataset import ArrayDataset, DataError

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 from urllib.parse import urlsplit
 
-from tinygrad_cupy.cache import write_atomically
+from tinygrad_cupy.backend.cache import write_atomically
 
 from .dataset import DataError
 from .part import own_part, remove_abandoned

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tinygrad_cupy import backend, tracing
+from tinygrad_cupy import backend, random
 from tinygrad_cupy.backend import Array
-from tinygrad_cupy.ops import random
+from tinygrad_cupy.backend import capture as tracing
 from tinygrad_cupy.tensor import Tensor
 
 from .dataset import LOADER_KEY, ArrayDataset, DataError, seeded_permutation

@@ -7,7 +7,7 @@ MNIST: 60,000 + 10,000 handwritten digits of 28 x 28 pixels, white on black (LeC
 import os
 from pathlib import Path
 
-from tinygrad_cupy.cache import cache_dir
+from tinygrad_cupy.backend.cache import cache_dir
 
 from .dataset import ArrayDataset, DataError
 from .download import Check, DownloadError, fetch

@@ -20,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from tinygrad_cupy.cache import private_folder, write_atomically
+from tinygrad_cupy.backend.cache import private_folder, write_atomically
+from tinygrad_cupy.backend.cpu_threads import thread_count
 from tinygrad_cupy.folders import Claim, FolderBusyError, entries
-from tinygrad_cupy.parallel import thread_count
 from tinygrad_cupy.printing import printable
 
 from .dataset import ArrayDataset, DataError

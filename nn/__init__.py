@@ -3,11 +3,21 @@
 from . import init, metrics, models, optim, schedules
 from .callbacks import Callback, Step, StopTraining
 from .history import EpochRecord, History
-from .layers import Conv2d, ConvTranspose2d, Dropout, Flatten, Linear
-from .layers_activation import (
+from .layers import (
     ELU,
     GELU,
+    AdaptiveAvgPool2d,
+    AvgPool2d,
+    BatchNorm1d,
+    BatchNorm2d,
+    Conv2d,
+    ConvTranspose2d,
+    Dropout,
+    Flatten,
+    LayerNorm,
     LeakyReLU,
+    Linear,
+    MaxPool2d,
     ReLU,
     Sigmoid,
     SiLU,
@@ -15,8 +25,6 @@ from .layers_activation import (
     Softplus,
     Tanh,
 )
-from .layers_norm import BatchNorm1d, BatchNorm2d, LayerNorm
-from .layers_pool import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
 from .losses import CrossEntropyLoss, MSELoss
 from .module import Buffer, Module, Parameter, Sequential
 from .trainer import DivergedError, Evaluation, Trainer

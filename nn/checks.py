@@ -12,7 +12,7 @@ from typing import TypeGuard
 
 import numpy as np
 
-from tinygrad_cupy.ops.windows import MOST
+from tinygrad_cupy.kernels.common.windows import MOST
 from tinygrad_cupy.tensor import Tensor
 
 Pair = int | tuple[int, int]

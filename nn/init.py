@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tinygrad_cupy import backend
-from tinygrad_cupy.ops import random
+from tinygrad_cupy import backend, random
 
 from . import checks
 from .module import Parameter

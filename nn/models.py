@@ -14,9 +14,9 @@ from collections.abc import Callable
 
 from . import checks
 from .layers import Conv2d, Dropout, Flatten, Linear
-from .layers_activation import ReLU
-from .layers_norm import BatchNorm2d
-from .layers_pool import MaxPool2d
+from .layers.activation import ReLU
+from .layers.norm import BatchNorm2d
+from .layers.pool import MaxPool2d
 from .module import Module, Sequential
 
 

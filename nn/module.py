@@ -15,8 +15,8 @@ from typing import Any, Self
 import numpy as np
 
 from tinygrad_cupy import backend
+from tinygrad_cupy.backend.capture import observe
 from tinygrad_cupy.tensor import Tensor
-from tinygrad_cupy.tracing import observe
 
 from .state import (
     STATE,

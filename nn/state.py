@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_cupy import backend, is_grad_enabled
-from tinygrad_cupy.dtypes import is_float
+from tinygrad_cupy.backend.capture import first_made, use
+from tinygrad_cupy.backend.dtypes import is_float
 from tinygrad_cupy.tensor import Tensor
-from tinygrad_cupy.tracing import first_made, use
 
 Keys = tuple[object, ...]
 Path = tuple[Keys, ...]

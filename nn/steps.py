@@ -13,7 +13,7 @@ from tinygrad_cupy.tensor import Tensor
 
 from .meter import score
 from .module import Module
-from .optim_base import Optimizer
+from .optim.optimizer import Optimizer
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # (logits, target) -> scalar
 Gather = Callable[..., tuple[Tensor, Tensor]] | None

@@ -22,7 +22,7 @@ from .callbacks import Callback, Step, StopTraining
 from .history import EpochRecord, History
 from .meter import Meter, Reading
 from .module import Module
-from .optim_base import Optimizer
+from .optim.optimizer import Optimizer
 from .state import become
 from .steps import Gather, Loss
 

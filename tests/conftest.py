@@ -23,7 +23,8 @@ import pytest
 
 import graph_stand_in
 import tinygrad_cupy as tg
-from tinygrad_cupy import backend, cache
+from tinygrad_cupy import backend
+from tinygrad_cupy.backend import cache
 
 for profile, examples in (("fast", 20), ("ci", 100)):
     hypothesis.settings.register_profile(

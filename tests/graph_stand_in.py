@@ -15,10 +15,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from tinygrad_cupy import Tensor, recording
+from tinygrad_cupy import Tensor, random
 from tinygrad_cupy.autograd import TensorBase
-from tinygrad_cupy.nested import flatten, rebuild
-from tinygrad_cupy.ops import random
+from tinygrad_cupy.jit import recording
+from tinygrad_cupy.pytree import flatten, rebuild
 
 
 class StandInGraph:
@@ -84,7 +84,7 @@ class StandInPool:
 
 def install(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make `jit` take NumPy arrays for those of a GPU."""
-    module = importlib.import_module("tinygrad_cupy.jit")  # tinygrad_cupy.jit is the function
+    module = importlib.import_module("tinygrad_cupy.jit.function")
     plain = recording.Recording
 
     def recording_without_device(

@@ -25,8 +25,8 @@ from sampling import (
     shapes,
 )
 from tinygrad_cupy import Tensor
-from tinygrad_cupy.ops import elementwise as ops
-from tinygrad_cupy.ops import functions
+from tinygrad_cupy.ops import arithmetic as ops
+from tinygrad_cupy.ops import unary as functions
 
 INTS = (*FLOATS, "int64")
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sampling import Case, Draw, Error, Sample, method, normal, shapes
 from tinygrad_cupy import Tensor
-from tinygrad_cupy.ops import linalg as ops
+from tinygrad_cupy.ops import matmul as ops
 
 SIDE = st.integers(1, 4)
 

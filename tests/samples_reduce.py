@@ -23,7 +23,7 @@ from sampling import (
 )
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.ops import reduce as ops
-from tinygrad_cupy.ops.functions import Sqrt
+from tinygrad_cupy.ops.unary import Sqrt
 
 
 def _over_axis(

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from sampling import Case, Draw, Error, Options, Sample, distinct, method, normal
 from tinygrad_cupy import Tensor
-from tinygrad_cupy.ops import conv, conv_block, functions, pool
+from tinygrad_cupy.ops import conv, pool
+from tinygrad_cupy.ops import conv_fused as conv_block
+from tinygrad_cupy.ops import unary as functions
 
 Pair = tuple[int, int]
 

@@ -14,16 +14,17 @@ import numpy as np
 import pytest
 
 import tinygrad_cupy as tg
-from tinygrad_cupy import backend, install
-from tinygrad_cupy.install import how_to_install
+from tinygrad_cupy import backend
+from tinygrad_cupy.backend import arrays, install
+from tinygrad_cupy.backend.install import how_to_install
 
 
 def fake_cupy(monkeypatch: pytest.MonkeyPatch, devices: int) -> None:
     """A machine with that many CUDA devices, as far as names of devices are concerned."""
     runtime = SimpleNamespace(getDeviceCount=lambda: devices)
     module = SimpleNamespace(cuda=SimpleNamespace(runtime=runtime))
-    monkeypatch.setattr(backend, "import_cupy", lambda: module)
-    monkeypatch.setattr(backend, "cuda_available", lambda: devices > 0)
+    monkeypatch.setattr(arrays, "import_cupy", lambda: module)
+    monkeypatch.setattr(arrays, "cuda_available", lambda: devices > 0)
 
 
 def test_names_of_devices(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,8 +54,8 @@ def test_a_name_that_is_no_device(name: str, hint: str) -> None:
 
 def test_cuda_without_cupy_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy", None)
-    monkeypatch.setattr(backend, "import_cupy", backend.import_cupy.__wrapped__)
-    monkeypatch.setattr(backend, "cuda_available", lambda: False)
+    monkeypatch.setattr(arrays, "import_cupy", backend.import_cupy.__wrapped__)
+    monkeypatch.setattr(arrays, "cuda_available", lambda: False)
     with pytest.raises(RuntimeError) as raised:
         tg.Tensor([1.0]).to("cuda")
     text = str(raised.value)
@@ -177,9 +178,9 @@ class Compiler:
         self.device = Device()  # the current one
         cuda = SimpleNamespace(Device=lambda: self.device)
         module = SimpleNamespace(cuda=cuda, RawModule=self.module)
-        monkeypatch.setattr(backend, "import_cupy", lambda: module)
+        monkeypatch.setattr(arrays, "import_cupy", lambda: module)
         self.pool = ThreadPoolExecutor(1, "compiler")
-        monkeypatch.setattr(backend, "_compilers", lambda: self.pool)
+        monkeypatch.setattr(arrays, "_compilers", lambda: self.pool)
 
     def module(self, code: str, options: tuple[str, ...]) -> SimpleNamespace:
         def compile_it() -> None:

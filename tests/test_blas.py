@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 import tinygrad_cupy as tg
 from sampling import draw_layout, lay_out
-from tinygrad_cupy import Tensor, blas, blaslt
-from tinygrad_cupy.backend import to_device, to_numpy
+from tinygrad_cupy import Tensor
+from tinygrad_cupy.backend import blas, to_device, to_numpy
+from tinygrad_cupy.backend import cublaslt as blaslt
 
 # Relative errors by norm.
 LIMITS = {"fp32": 1e-5, "tf32": 1e-3, "bf16": 1e-2}

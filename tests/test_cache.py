@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tinygrad_cupy import cache
+from tinygrad_cupy.backend import cache
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="asks for POSIX permissions")
 root_only = pytest.mark.skipif(
@@ -277,7 +277,7 @@ def test_what_killed_writers_left_is_cleared_some_time_later(own_cache: Path) ->
 def test_a_temporary_folder_goes_with_its_process_and_not_with_its_child() -> None:
     script = (
         "import os, sys\n"
-        "from tinygrad_cupy import cache\n"
+        "from tinygrad_cupy.backend import cache\n"
         "folder = cache.temporary_folder()\n"
         "if os.fork() == 0:\n"
         "    sys.exit()\n"

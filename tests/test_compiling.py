@@ -18,8 +18,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinygrad_cupy import Tensor, cache, compiling, loading, native
-from tinygrad_cupy.ops import conv_native
+from tinygrad_cupy import Tensor
+from tinygrad_cupy.backend import c_source as native
+from tinygrad_cupy.backend import cache, compiling, loading
+from tinygrad_cupy.kernels.conv import native as conv_native
 
 pytestmark = pytest.mark.skipif(
     os.name != "posix" or shutil.which("cc") is None, reason="needs a C compiler"
@@ -286,7 +288,7 @@ def test_a_compiler_that_is_at_work_is_waited_for(
 
 def test_a_program_that_ends_takes_its_compiler_along(source: Path, own_cache: Path) -> None:
     script = (
-        "from tinygrad_cupy import compiling, native\n"
+        "from tinygrad_cupy.backend import c_source as native, compiling\n"
         "compiling.PATIENCE = 0.2\n"
         f"assert native.CFile({str(source)!r}, 'one.c').library is None\n"
     )
@@ -380,7 +382,7 @@ def test_a_process_forked_while_another_thread_compiles(
 USE = (
     "import ctypes, sys\n"
     "from pathlib import Path\n"
-    "from tinygrad_cupy import compiling\n"
+    "from tinygrad_cupy.backend import compiling\n"
     "compiling.PATIENCE = compiling.AT_WORK = 60.0\n"
     "found = compiling.Compilation('one.c', [Path(sys.argv[1])])\n"
     "found.begin()\n"

@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 import tinygrad_cupy as tg
 from samples_windows import draw_windows
 from tinygrad_cupy import Tensor, backend
-from tinygrad_cupy.ops import conv, conv_cuda, conv_kernels
-from tinygrad_cupy.ops.conv_kernels import Geometry
-from tinygrad_cupy.ops.conv_plans import few_plan
-from tinygrad_cupy.ops.limits import Limits
-from tinygrad_cupy.ops.windows import Windows
+from tinygrad_cupy.backend.gpu import Limits
+from tinygrad_cupy.kernels.common.windows import Windows
+from tinygrad_cupy.kernels.conv import cuda as conv_cuda
+from tinygrad_cupy.kernels.conv import reference as conv_kernels
+from tinygrad_cupy.kernels.conv.plan import few_plan
+from tinygrad_cupy.kernels.conv.reference import Geometry
+from tinygrad_cupy.ops import conv
 
 Pair = tuple[int, int]
 

@@ -9,10 +9,15 @@ import numpy as np
 import pytest
 
 from gpu_memory import poison
-from tinygrad_cupy import backend, blas
-from tinygrad_cupy.ops import block_kernels, conv_cuda, conv_kernels, conv_plans, limits
-from tinygrad_cupy.ops.conv_kernels import Geometry
-from tinygrad_cupy.ops.windows import Windows
+from tinygrad_cupy import backend
+from tinygrad_cupy.backend import blas
+from tinygrad_cupy.backend import gpu as limits
+from tinygrad_cupy.kernels.common.windows import Windows
+from tinygrad_cupy.kernels.conv import cuda as conv_cuda
+from tinygrad_cupy.kernels.conv import fused_reference as block_kernels
+from tinygrad_cupy.kernels.conv import plan as conv_plans
+from tinygrad_cupy.kernels.conv import reference as conv_kernels
+from tinygrad_cupy.kernels.conv.reference import Geometry
 
 pytestmark = pytest.mark.gpu
 

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
-from tinygrad_cupy.ops import conv_cpu, conv_kernels, conv_rows
-from tinygrad_cupy.ops.conv_kernels import Geometry
-from tinygrad_cupy.ops.windows import Windows
+from tinygrad_cupy.kernels.common.windows import Windows
+from tinygrad_cupy.kernels.conv import cpu as conv_cpu
+from tinygrad_cupy.kernels.conv import reference as conv_kernels
+from tinygrad_cupy.kernels.conv import row_lowering as conv_rows
+from tinygrad_cupy.kernels.conv.reference import Geometry
 
 NEAR = 1e-5  # relative, by norm
 

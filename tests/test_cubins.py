@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tinygrad_cupy.cubins import cubin
+from tinygrad_cupy.backend.cubin import cubin
 
 
 class Compiler:

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 import tinygrad_cupy as tg
-from tinygrad_cupy import Tensor, backend
+from tinygrad_cupy import Tensor, backend, random
 from tinygrad_cupy.datasets import ArrayDataset, DataError, DataLoader
-from tinygrad_cupy.ops import random
 
 
 def sample(count: int = 10, channels: int = 1) -> ArrayDataset:

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 import tinygrad_cupy as tg
-from tinygrad_cupy import backend, datasets
+from tinygrad_cupy import backend, datasets, random
 from tinygrad_cupy.datasets import DataLoader
 from tinygrad_cupy.nn import models, optim
-from tinygrad_cupy.ops import random
 
 pytestmark = pytest.mark.gpu
 

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 import tinygrad_cupy as tg
 from ops_samples import BY_NAME
 from sampling import draw_layout, options_on, tensors_of
-from tinygrad_cupy import FusedOp, Tensor
+from tinygrad_cupy import FusedOp, Tensor, random
 from tinygrad_cupy.backend import to_device
-from tinygrad_cupy.ops import random
 
 pytestmark = pytest.mark.usefixtures("device")
 

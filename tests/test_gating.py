@@ -14,7 +14,8 @@ import pytest
 
 import tinygrad_cupy as tg
 from tinygrad_cupy import Tensor
-from tinygrad_cupy.ops import conv_block, norm
+from tinygrad_cupy.ops import conv_fused as conv_block
+from tinygrad_cupy.ops import norm
 
 Net = Callable[..., Any]
 

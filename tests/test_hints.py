@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import tinygrad_cupy as tg
-from tinygrad_cupy import Tensor, hints
+from tinygrad_cupy import Tensor
+from tinygrad_cupy.ops import hints
 
 NUMPY: list[tuple[str, Callable[[Any], Any]]] = [
     ("exp] expected arrays, got a Tensor: use x.exp(), or take", np.exp),

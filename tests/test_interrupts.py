@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinygrad_cupy import Tensor, parallel, pool
+from tinygrad_cupy import Tensor
+from tinygrad_cupy.backend import cpu_threads as parallel
+from tinygrad_cupy.backend import workers as pool
 from tinygrad_cupy.nn import models, optim
 
 
@@ -181,7 +183,8 @@ def test_training_goes_on_after_interrupts_at_random(
     count: int, library: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if library == "NumPy":
-        from tinygrad_cupy.ops import conv_native, norm_native
+        from tinygrad_cupy.kernels.conv import native as conv_native
+        from tinygrad_cupy.kernels.norm import native as norm_native
 
         monkeypatch.setattr(conv_native, "suits", lambda *_, **__: False)
         monkeypatch.setattr(norm_native, "suits", lambda *_: False)
@@ -222,9 +225,9 @@ def test_training_goes_on_after_interrupts_at_random(
 def test_a_program_interrupted_at_work_ends_at_once() -> None:
     script = (
         "import os, signal, threading, time\n"
-        "from tinygrad_cupy import parallel\n"
+        "from tinygrad_cupy.backend import cpu_threads\n"
         "threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
-        "parallel.parallel_map(lambda _: time.sleep(0.5), range(100))\n"
+        "cpu_threads.parallel_map(lambda _: time.sleep(0.5), range(100))\n"
     )
     begun = time.monotonic()
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

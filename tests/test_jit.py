@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 import tinygrad_cupy as tg
-from tinygrad_cupy import Tensor, tracing
+from tinygrad_cupy import Tensor
+from tinygrad_cupy.backend import capture as tracing
 
 # --- the decorator --------------------------------------------------------------------------------
 

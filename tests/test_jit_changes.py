@@ -10,7 +10,8 @@ import pytest
 import tinygrad_cupy as tg
 from graph_stand_in import StandInPool
 from jit_runs import State, values
-from tinygrad_cupy import Tensor, nn, tracing
+from tinygrad_cupy import Tensor, nn
+from tinygrad_cupy.backend import capture as tracing
 
 # --- what is captured anew ------------------------------------------------------------------------
 

@@ -11,9 +11,10 @@ import pytest
 
 import tinygrad_cupy as tg
 from jit_runs import batches, trained, training
-from tinygrad_cupy import Tensor, backend, blas, graph
+from tinygrad_cupy import Tensor, backend, random
+from tinygrad_cupy.backend import blas
+from tinygrad_cupy.backend import cuda_graph as graph
 from tinygrad_cupy.nn import models, optim
-from tinygrad_cupy.ops import random
 
 pytestmark = pytest.mark.gpu
 

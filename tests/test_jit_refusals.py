@@ -11,9 +11,10 @@ import pytest
 import tinygrad_cupy as tg
 from graph_stand_in import StandInPool
 from jit_runs import State, batches, training, values
-from tinygrad_cupy import Tensor, tracing
+from tinygrad_cupy import Tensor
+from tinygrad_cupy.backend import capture as tracing
+from tinygrad_cupy.jit.recording import Recording
 from tinygrad_cupy.nn import optim
-from tinygrad_cupy.recording import Recording
 
 # --- state that a replay would not move -----------------------------------------------------------
 

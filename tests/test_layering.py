@@ -1,4 +1,4 @@
-"""Imports run one way: `backend → blas → autograd → ops → tensor → jit → datasets → nn → cli`."""
+"""Imports run one way: `backend → {random, autograd} → kernels → ops → tensor → … → cli`."""
 
 import ast
 from collections.abc import Iterator
@@ -10,41 +10,23 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # A part may import itself and what stands on a lower floor. "__init__" is `import tinygrad_cupy`.
 FLOORS = {
-    "mode": 0,
-    "tracing": 0,
-    "pool": 0,
-    "cache": 0,
-    "parallel": 1,
-    "loading": 1,
-    "install": 0,
+    "backend": 0,
     "folders": 0,
     "printing": 0,
-    "compiling": 2,
-    "cubins": 1,
-    "native": 3,
-    "backend": 2,
-    "dtypes": 3,
-    "blaslt": 3,
-    "graph": 3,
-    "blas": 4,
-    "autograd": 3,
-    "array_rules": 4,
-    "hints": 4,
-    "walk": 5,
-    "fused": 6,
-    "ops": 7,
-    "tensor": 8,
-    "gradcheck": 9,
-    "nested": 9,
-    "output": 9,
-    "recording": 9,
-    "captured": 10,
-    "jit": 11,
-    "__init__": 12,
-    "datasets": 13,
-    "nn": 14,
-    "command": 15,
-    "cli": 16,
+    "tracing": 1,
+    "random": 1,
+    "autograd": 1,
+    "kernels": 2,
+    "ops": 3,
+    "tensor": 4,
+    "gradcheck": 5,
+    "pytree": 5,
+    "jit": 6,
+    "__init__": 7,
+    "datasets": 8,
+    "nn": 9,
+    "command": 10,
+    "cli": 11,
 }
 
 
@@ -119,21 +101,21 @@ def test_imports_run_down(module: str, path: Path) -> None:
     assert broken_arrows(source, module) == []
     others = {name.split(".")[0] for name in imports(source, module)}
     assert not others & {"nn", "datasets"}, "these are found in a checkout only"
-    if module != "tinygrad_cupy.backend":
-        assert not others & {"cupy", "cupyx"}, "only backend.py imports CuPy"
+    if part(module) != "backend":
+        assert not others & {"cupy", "cupyx"}, "only backend/ imports CuPy"
 
 
 @pytest.mark.parametrize(
     ("module", "line"),
     [
-        ("backend", "from tinygrad_cupy.ops import conv"),
-        ("autograd", "def f():\n    from tinygrad_cupy.tensor import Tensor"),
+        ("backend.arrays", "from tinygrad_cupy.ops import conv"),
+        ("autograd.op", "def f():\n    from tinygrad_cupy.tensor import Tensor"),
         ("ops.conv", "import tinygrad_cupy.tensor"),
         ("ops.conv", "from .. import tensor"),
         ("tensor", "from tinygrad_cupy import nn"),
         ("tensor", "from tinygrad_cupy import Tensor"),
         ("datasets.loader", "from tinygrad_cupy.nn.module import Module"),
-        ("jit", "from .nn import Module"),
+        ("jit.function", "from ..nn import Module"),
         ("nn.trainer", "from tinygrad_cupy.cli import main"),
     ],
 )
@@ -148,7 +130,7 @@ def test_an_arrow_that_runs_back_is_found(module: str, line: str) -> None:
         ("nn.trainer", "from tinygrad_cupy.datasets import DataLoader"),
         ("nn.trainer", "from .module import Module"),
         ("ops.conv", "from tinygrad_cupy.autograd import Op\nfrom .shape import pad"),
-        ("autograd", "if TYPE_CHECKING:\n    from tinygrad_cupy.tensor import Tensor"),
+        ("autograd.op", "if TYPE_CHECKING:\n    from tinygrad_cupy.tensor import Tensor"),
         ("__init__", "def __getattr__(name):\n    from tinygrad_cupy import nn"),
     ],
 )

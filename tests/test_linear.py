@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 
 import tinygrad_cupy as tg
 from gpu_memory import on_gpu, poison
-from tinygrad_cupy import Tensor, blas, nn
-from tinygrad_cupy.backend import array_module, to_device, to_numpy
-from tinygrad_cupy.ops import linalg, narrow_cuda, sums_cuda, tickets
+from tinygrad_cupy import Tensor, nn
+from tinygrad_cupy.backend import array_module, blas, to_device, to_numpy
+from tinygrad_cupy.backend import block_counter as tickets
+from tinygrad_cupy.kernels import matmul as narrow_cuda
+from tinygrad_cupy.kernels.common import sums_cuda
+from tinygrad_cupy.ops import matmul as linalg
 
 SIZES = [(1, 1, 1), (7, 3, 17), (129, 17, 3), (64, 64, 64), (5, 1, 300), (3000, 17, 10)]
 

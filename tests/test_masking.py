@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tinygrad_cupy import Tensor, backend
-from tinygrad_cupy.ops.masking import keep_where
+from tinygrad_cupy.kernels.common.select import keep_where
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int64"])

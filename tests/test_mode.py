@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import tinygrad_cupy as tg
-from tinygrad_cupy.mode import set_grad_enabled
+from tinygrad_cupy.autograd.mode import set_grad_enabled
 
 
 def recording() -> bool:

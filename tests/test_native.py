@@ -10,19 +10,17 @@ import numpy as np
 import pytest
 
 import tinygrad_cupy as tg
-from tinygrad_cupy import native
+from tinygrad_cupy.backend import c_source as native
+from tinygrad_cupy.kernels.common.images import images_of
+from tinygrad_cupy.kernels.common.windows import Windows
+from tinygrad_cupy.kernels.conv import fused_reference as block_kernels
+from tinygrad_cupy.kernels.conv import native as conv_native
+from tinygrad_cupy.kernels.conv import reference as conv_kernels
+from tinygrad_cupy.kernels.conv.reference import Geometry
+from tinygrad_cupy.kernels.dropout import native as dropout_native
+from tinygrad_cupy.kernels.norm import cpu as norm_kernels
+from tinygrad_cupy.kernels.norm import native as norm_native
 from tinygrad_cupy.nn import optim
-from tinygrad_cupy.ops import (
-    block_kernels,
-    conv_kernels,
-    conv_native,
-    dropout_native,
-    norm_kernels,
-    norm_native,
-)
-from tinygrad_cupy.ops.conv_kernels import Geometry
-from tinygrad_cupy.ops.images import images_of
-from tinygrad_cupy.ops.windows import Windows
 
 NEAR = 1e-5  # relative, by norm
 
@@ -171,15 +169,15 @@ def test_the_same_bits_with_any_number_of_threads(rng: np.random.Generator) -> N
 
 def test_without_a_compiler_numpy_does_it() -> None:
     script = (
-        "from tinygrad_cupy import native\n"
-        "from tinygrad_cupy.ops import conv_native\n"
+        "from tinygrad_cupy.backend import c_source as native\n"
+        "from tinygrad_cupy.kernels.conv import native as conv_native\n"
         "print(native.compiler(), conv_native._file.library)"
     )
     assert _run(script, TINYGRAD_CUPY_CC="").split() == ["None", "None"]
 
 
 def test_a_compiler_that_is_not_there_is_named() -> None:
-    script = "from tinygrad_cupy import native\nnative.compiler()"
+    script = "from tinygrad_cupy.backend import c_source\nc_source.compiler()"
     with pytest.raises(subprocess.CalledProcessError) as caught:
         _run(script, TINYGRAD_CUPY_CC="no-such-compiler")
     assert "expected a C compiler, found no 'no-such-compiler'" in caught.value.stderr

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from tinygrad_cupy import Tensor, backend, nn
-from tinygrad_cupy.nn import optim, optim_cuda
-from tinygrad_cupy.nn.optim_kernels import BLOCK
+from tinygrad_cupy.nn import optim
+from tinygrad_cupy.nn.optim import cuda as optim_cuda
+from tinygrad_cupy.nn.optim.update import BLOCK
 
 MAKERS: dict[str, Callable[[list[Tensor]], optim.Optimizer]] = {
     "SGD": lambda params: optim.SGD(params, lr=0.1, weight_decay=0.01),

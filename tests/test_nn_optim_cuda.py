@@ -11,7 +11,8 @@ import pytest
 import tinygrad_cupy as tg
 from gpu_memory import poison
 from tinygrad_cupy import Tensor, nn
-from tinygrad_cupy.nn import optim, optim_cuda
+from tinygrad_cupy.nn import optim
+from tinygrad_cupy.nn.optim import cuda as optim_cuda
 
 pytestmark = pytest.mark.gpu
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from gpu_memory import error, on_gpu, poison
-from tinygrad_cupy.ops import norm_cuda, norm_kernels
-from tinygrad_cupy.ops.norm_kernels import Running
+from tinygrad_cupy.kernels.norm import cpu as norm_kernels
+from tinygrad_cupy.kernels.norm import cuda as norm_cuda
+from tinygrad_cupy.kernels.norm.cpu import Running
 
 pytestmark = pytest.mark.gpu
 

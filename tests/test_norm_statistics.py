@@ -15,7 +15,7 @@ import pytest
 import tinygrad_cupy as tg
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.backend import to_device, to_numpy
-from tinygrad_cupy.ops import norm_native
+from tinygrad_cupy.kernels.norm import native as norm_native
 
 EPS = 1e-5
 SHAPE = (40, 4, 30, 20)

@@ -15,8 +15,8 @@ import tinygrad_cupy as tg
 from ops_samples import SAMPLES
 from sampling import Sample, options_on, tensors_of
 from tinygrad_cupy import FusedOp, Op, Tensor
-from tinygrad_cupy.array_rules import ArrayRule
-from tinygrad_cupy.fused import Alias
+from tinygrad_cupy.autograd.array_rules import ArrayRule
+from tinygrad_cupy.autograd.fused import Alias
 from tinygrad_cupy.tensor import Transfer
 
 PLUMBING = {

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from tinygrad_cupy import Tensor, parallel
+from tinygrad_cupy import Tensor
+from tinygrad_cupy.backend import cpu_threads as parallel
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 import tinygrad_cupy as tg
 from samples_windows import draw_windows
 from tinygrad_cupy import Tensor, backend
+from tinygrad_cupy.kernels.common.windows import Windows
 from tinygrad_cupy.ops import pool
-from tinygrad_cupy.ops.windows import Windows
 
 
 def tensor(values: np.ndarray, device: str, requires_grad: bool = False) -> Tensor:

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from gpu_memory import error, on_gpu, poison
-from tinygrad_cupy.ops import pool_cuda, pool_kernels
-from tinygrad_cupy.ops.windows import Windows
+from tinygrad_cupy.kernels.common.windows import Windows
+from tinygrad_cupy.kernels.pool import cuda as pool_cuda
+from tinygrad_cupy.kernels.pool import reference as pool_kernels
 
 pytestmark = pytest.mark.gpu
 

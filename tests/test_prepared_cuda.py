@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 import tinygrad_cupy as tg
-from tinygrad_cupy import Tensor, blas
-from tinygrad_cupy.backend import CudaFile
-from tinygrad_cupy.nn import models, optim, optim_cuda
-from tinygrad_cupy.ops import conv_cuda
+from tinygrad_cupy import Tensor
+from tinygrad_cupy.backend import CudaFile, blas
+from tinygrad_cupy.kernels.conv import cuda as conv_cuda
+from tinygrad_cupy.nn import models, optim
+from tinygrad_cupy.nn.optim import cuda as optim_cuda
 
 pytestmark = pytest.mark.gpu
 

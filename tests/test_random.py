@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 import tinygrad_cupy as tg
-from tinygrad_cupy import Tensor
+from tinygrad_cupy import Tensor, random
 from tinygrad_cupy.backend import to_numpy
-from tinygrad_cupy.ops import random
-from tinygrad_cupy.ops.limits import Limits
+from tinygrad_cupy.backend.gpu import Limits
 
 # The first words by (seed, stream), written down from np.random.Philox(key, counter=0).
 WORDS = {

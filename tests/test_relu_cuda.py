@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gpu_memory import on_gpu, poison
-from tinygrad_cupy.ops import relu_kernels
+from tinygrad_cupy.kernels import activation as relu_kernels
 
 pytestmark = pytest.mark.gpu
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from tinygrad_cupy import Tensor, backend, nn
-from tinygrad_cupy.ops.windows import MOST, Windows, whole
+from tinygrad_cupy.backend import arrays
+from tinygrad_cupy.kernels.common.windows import MOST, Windows, whole
 
 pytestmark = pytest.mark.usefixtures("device")
 
@@ -123,7 +124,7 @@ TOO_LARGE: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.parametrize("name", TOO_LARGE)
 def test_arrays_that_no_memory_holds(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend, "MOST_BYTES", 1 << 40)
+    monkeypatch.setattr(arrays, "MOST_BYTES", 1 << 40)
     backend.memory_size.cache_clear()
     try:
         most = 1 << 40 if backend.default_device() != "cpu" else backend.memory_size()

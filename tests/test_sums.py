@@ -14,7 +14,7 @@ import pytest
 import tinygrad_cupy as tg
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.backend import to_device, to_numpy
-from tinygrad_cupy.ops import conv_native
+from tinygrad_cupy.kernels.conv import native as conv_native
 
 BOUND = 1e-6
 ROUNDING = {"float16": 2.0**-11, "bfloat16": 2.0**-8}  # of a result, relative

@@ -12,7 +12,7 @@ import tinygrad_cupy as tg
 from gpu_memory import poison
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.backend import to_device, to_numpy
-from tinygrad_cupy.ops import sums_cuda
+from tinygrad_cupy.kernels.common import sums_cuda
 
 SHAPES = [(70, 3), (7, 17, 5, 9), (129, 8, 2, 1), (1, 64, 30, 31), (2, 100, 3), (64, 1, 1, 7)]
 

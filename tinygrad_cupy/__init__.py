@@ -6,18 +6,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from .autograd import Op
+from .autograd.backward import grad
+from .autograd.fused import FusedOp
+from .autograd.mode import is_grad_enabled, no_grad
 from .backend import cuda_available, default_device, set_default_device
-from .blas import get_precision, set_precision
-from .fused import FusedOp
+from .backend.blas import get_precision, set_precision
 from .gradcheck import gradcheck
-from .hints import FUNCTIONS
 from .jit import jit
-from .mode import is_grad_enabled, no_grad
-from .ops.elementwise import where
-from .ops.random import manual_seed
+from .ops.arithmetic import where
+from .ops.hints import FUNCTIONS
 from .ops.shape import concat, stack
+from .random import manual_seed
 from .tensor import Tensor
-from .walk import grad
 
 if TYPE_CHECKING:
     from . import datasets, nn

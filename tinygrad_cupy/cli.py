@@ -14,10 +14,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tinygrad_cupy import folders
-from tinygrad_cupy.command import signals, terminal
-from tinygrad_cupy.command.errors import CommandError, Interrupted
-from tinygrad_cupy.printing import printable
+from . import folders
+from .command import signals, terminal
+from .command.errors import CommandError, Interrupted
+from .printing import printable
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(words: Sequence[str]) -> int:
     """Parse the words, then do what they ask for outside of the parser, which hides some errors."""
-    from tinygrad_cupy.command.options import app
+    from .command.options import app
 
     asked = app(words, prog_name="tinygrad-cupy", standalone_mode=False)
     if callable(asked):

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from .autograd.backward import grad
 from .backend import to_device, to_numpy
 from .tensor import Tensor
-from .walk import grad
 
 
 def gradcheck(

@@ -7,9 +7,10 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from . import walk
-from .array_rules import HandedMixin
+from . import random
 from .autograd import Op, TensorBase, Version, fits
+from .autograd import backward as walk
+from .autograd.array_rules import HandedMixin
 from .backend import (
     Array,
     default_device,
@@ -22,21 +23,20 @@ from .backend import (
     to_device,
     to_numpy,
 )
-from .dtypes import is_float
-from .hints import HintMixin, hinting
-from .ops import random
+from .backend.dtypes import is_float
+from .ops.arithmetic import ElementwiseMixin, resolve_dtype
 from .ops.conv import ConvMixin
-from .ops.conv_block import ConvBlockMixin
+from .ops.conv_fused import ConvBlockMixin
 from .ops.dropout import DropoutMixin
-from .ops.elementwise import ElementwiseMixin, resolve_dtype
-from .ops.functions import FunctionMixin
+from .ops.hints import HintMixin, hinting
 from .ops.inplace import InplaceMixin
-from .ops.linalg import LinalgMixin
 from .ops.loss import LossMixin
+from .ops.matmul import LinalgMixin
 from .ops.norm import NormMixin
 from .ops.pool import PoolMixin
 from .ops.reduce import ReduceMixin
 from .ops.shape import ShapeMixin
+from .ops.unary import FunctionMixin
 
 
 class Transfer(Op):

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 import tinygrad_cupy as tg
-from tinygrad_cupy import backend, datasets
-from tinygrad_cupy.datasets import ArrayDataset, DataLoader
-from tinygrad_cupy.nn import Callback, Evaluation, History, Module, Trainer, models
-from tinygrad_cupy.nn import metrics as scores
-from tinygrad_cupy.nn.trainer import DivergedError
 
+from .. import backend, datasets
+from ..datasets import ArrayDataset, DataLoader
+from ..nn import Callback, Evaluation, History, Module, Trainer, models
+from ..nn import metrics as scores
+from ..nn.trainer import DivergedError
 from .errors import CommandError
 from .picture_input import FRAMED, SCALED, Framing
 from .settings import DATASETS, TrainSettings

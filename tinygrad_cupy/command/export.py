@@ -7,9 +7,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tinygrad_cupy import datasets
-from tinygrad_cupy.printing import printable
-
+from .. import datasets
+from ..printing import printable
 from . import terminal
 from .errors import CommandError, check_choice
 from .settings import DATASETS

@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tinygrad_cupy import backend, datasets, native
-from tinygrad_cupy.printing import printable
-
+from .. import backend, datasets
+from ..backend import c_source as native
+from ..printing import printable
 from .experiment import versions
 
 

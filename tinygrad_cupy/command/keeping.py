@@ -14,10 +14,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 
-from tinygrad_cupy.folders import STAGING, Claim
-from tinygrad_cupy.nn import Callback, History, Module
-from tinygrad_cupy.printing import shortened
-
+from ..folders import STAGING, Claim
+from ..nn import Callback, History, Module
+from ..printing import shortened
 from . import experiment, run_folder
 from .errors import CommandError
 from .experiment import Data, Run

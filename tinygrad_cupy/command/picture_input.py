@@ -20,9 +20,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tinygrad_cupy.datasets.files import read_file
-from tinygrad_cupy.datasets.picture import MAX_BYTES, gray_and_opacity, read_gray, scaled
-
+from ..datasets.files import read_file
+from ..datasets.picture import MAX_BYTES, gray_and_opacity, read_gray, scaled
 from .errors import CommandError
 
 FRAMED, SCALED = "framed", "scaled"  # what metrics.json says of a run's pictures

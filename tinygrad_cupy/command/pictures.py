@@ -19,8 +19,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from tinygrad_cupy.nn import History
-from tinygrad_cupy.printing import printable, shortened
+from ..nn import History
+from ..printing import printable, shortened
 
 BLUE, ORANGE, GREEN, PURPLE, YELLOW, SKY, VERMILLION, BLACK = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#F0E442", "#56B4E9", "#D55E00", "#222222",

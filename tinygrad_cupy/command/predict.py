@@ -15,11 +15,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tinygrad_cupy import Tensor, no_grad
-from tinygrad_cupy.datasets.picture import no_pillow_warnings
-from tinygrad_cupy.nn import Module
-from tinygrad_cupy.printing import printable
-
+from .. import Tensor, no_grad
+from ..datasets.picture import no_pillow_warnings
+from ..nn import Module
+from ..printing import printable
 from .errors import CommandError
 from .picture_input import read_picture
 from .run_folder import WEIGHTS

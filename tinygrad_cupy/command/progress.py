@@ -7,8 +7,7 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tinygrad_cupy.nn import Callback, EpochRecord, History, Step, StopTraining, Trainer
-
+from ..nn import Callback, EpochRecord, History, Step, StopTraining, Trainer
 from .signals import Stop
 
 REFRESH_SECONDS = 0.1

@@ -9,8 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tinygrad_cupy.printing import printable
-
+from ..printing import printable
 from . import run_folder
 from .experiment import Run
 from .settings import TrainSettings

@@ -15,10 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cupy.folders import Claim, FolderBusyError, entries, unused
-from tinygrad_cupy.nn import History
-from tinygrad_cupy.printing import printable
-
+from ..folders import Claim, FolderBusyError, entries, unused
+from ..nn import History
+from ..printing import printable
 from .errors import CommandError
 
 METRICS = "metrics.json"

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinygrad_cupy import backend
-from tinygrad_cupy.datasets import ArrayDataset
-from tinygrad_cupy.nn import Module, models, optim
-
+from .. import backend
+from ..datasets import ArrayDataset
+from ..nn import Module, models, optim
 from .errors import CommandError, UsageError, check_choice, near
 
 DATASETS = ("auto", "mnist", "digits")

@@ -15,10 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cupy.datasets.files import read_file
-from tinygrad_cupy.nn import Module, models
-from tinygrad_cupy.printing import printable
-
+from ..datasets.files import read_file
+from ..nn import Module, models
+from ..printing import printable
 from .errors import CommandError, near
 from .picture_input import FRAMED, SCALED, Framing
 from .run_folder import METRICS, SWEEP_TABLE, WEIGHTS

@@ -12,10 +12,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tinygrad_cupy.folders import Claim
-from tinygrad_cupy.nn import Callback
-from tinygrad_cupy.printing import printable, shortened
-
+from ..folders import Claim
+from ..nn import Callback
+from ..printing import printable, shortened
 from . import experiment, report, run_folder, terminal
 from .errors import CommandError, Interrupted, UsageError
 from .experiment import Data, Run

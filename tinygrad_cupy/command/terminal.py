@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO, cast
 
-from tinygrad_cupy.printing import printable
+from ..printing import printable
 
 # What takes the place of signs that the terminal's encoding lacks; letters become escapes.
 SUBSTITUTES = {

@@ -9,10 +9,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tinygrad_cupy.folders import Claim
-from tinygrad_cupy.nn import Callback, History
-from tinygrad_cupy.printing import printable
-
+from ..folders import Claim
+from ..nn import Callback, History
+from ..printing import printable
 from . import experiment, run_folder, terminal
 from .errors import CommandError, Interrupted
 from .experiment import Data, Run

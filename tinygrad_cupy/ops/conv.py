@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..autograd import Op, TensorBase
 from ..backend import Array, Kernel, expect_memory, is_cuda
-from ..dtypes import through_single
-from . import conv_cpu, conv_cuda
-from .conv_kernels import Geometry, Shape, add_windows, padded_images
-from .elementwise import in_one_dtype, single
-from .windows import Pair, Windows, expect_images, pair, whole
+from ..backend.dtypes import through_single
+from ..kernels.common.windows import Pair, Windows, expect_images, pair, whole
+from ..kernels.conv import cpu as conv_cpu
+from ..kernels.conv import cuda as conv_cuda
+from ..kernels.conv.reference import Geometry, Shape, add_windows, padded_images
+from .arithmetic import in_one_dtype, single
 
 if TYPE_CHECKING:
     from ..tensor import Tensor

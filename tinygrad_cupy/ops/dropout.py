@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import random
 from ..autograd import Op, TensorBase
 from ..backend import Array, Elementwise, Kernel, device_of, import_cupy, int32s, int64s
-from ..parallel import by_parts
-from . import dropout_native, random
-from .elementwise import as_float
-from .layout import contiguous, empty_last
-from .relu_kernels import PARALLEL_SIZE
+from ..backend.cpu_threads import by_parts
+from ..kernels.activation import PARALLEL_SIZE
+from ..kernels.common.layout import contiguous, empty_last
+from ..kernels.dropout import native as dropout_native
+from .arithmetic import as_float
 
 if TYPE_CHECKING:
     from ..tensor import Tensor

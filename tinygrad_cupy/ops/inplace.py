@@ -14,6 +14,7 @@ from typing import Any, Self
 import numpy as np
 
 from ..autograd import TensorBase
+from ..autograd.mode import mode
 from ..backend import (
     Array,
     device_of,
@@ -23,9 +24,8 @@ from ..backend import (
     plain_array,
     to_device,
 )
-from ..dtypes import is_float
-from ..mode import mode
-from ..tracing import active, use
+from ..backend.capture import active, use
+from ..backend.dtypes import is_float
 from .shape import array_key, index_error
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..autograd import TensorBase
+from ..autograd.fused import FusedOp
 from ..backend import (
     Array,
     CudaFile,
@@ -19,12 +20,11 @@ from ..backend import (
     is_cuda,
     plain_array,
 )
-from ..fused import FusedOp
-from ..tracing import use
-from . import sums
-from .elementwise import as_float, in_single
-from .layout import empties
-from .tickets import ticket_of
+from ..backend.block_counter import ticket_of
+from ..backend.capture import use
+from ..kernels.common import sums
+from ..kernels.common.layout import empties
+from .arithmetic import as_float, in_single
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -95,7 +95,7 @@ def _backward_arrays(logits: Array, grad: Array, target: Target, smoothing: floa
     return exp
 
 
-_kernels = CudaFile(__file__, "loss.cu")
+_kernels = CudaFile(__file__, "../kernels/loss.cu")
 
 THREADS = 256
 PLACE = np.dtype(np.int32)

@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..autograd import TensorBase
+from ..autograd.fused import FusedOp
 from ..backend import Array, Kernel, is_cuda
-from ..dtypes import common_dtype
-from ..fused import FusedOp
-from . import norm_cuda, norm_kernels
-from .block_kernels import POOL, SHUT
-from .elementwise import as_float, in_single
-from .functions import ReluGate
-from .norm_kernels import Running
+from ..backend.dtypes import common_dtype
+from ..kernels.common.windows import expect_images
+from ..kernels.conv.fused_reference import POOL, SHUT
+from ..kernels.norm import cpu as norm_kernels
+from ..kernels.norm import cuda as norm_cuda
+from ..kernels.norm.cpu import Running
+from .arithmetic import as_float, in_single
 from .pool import MaxGather
 from .reduce import Centre
-from .windows import expect_images
+from .unary import ReluGate
 
 if TYPE_CHECKING:
     from ..tensor import Tensor

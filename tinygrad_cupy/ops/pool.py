@@ -8,9 +8,10 @@ import numpy as np
 
 from ..autograd import Op, TensorBase
 from ..backend import Array, Kernel, array_module, expect_memory, is_cuda
-from . import pool_cuda, pool_kernels
-from .elementwise import as_float, in_single
-from .windows import Pair, Windows, expect_images, pair
+from ..kernels.common.windows import Pair, Windows, expect_images, pair
+from ..kernels.pool import cuda as pool_cuda
+from ..kernels.pool import reference as pool_kernels
+from .arithmetic import as_float, in_single
 
 if TYPE_CHECKING:
     from ..tensor import Tensor

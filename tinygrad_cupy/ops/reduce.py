@@ -13,9 +13,9 @@ import numpy as np
 
 from ..autograd import Op, TensorBase
 from ..backend import Array, Elementwise, Kernel
-from ..dtypes import is_float, quietly
-from . import sums
-from .elementwise import as_float, in_single
+from ..backend.dtypes import is_float, quietly
+from ..kernels.common import sums
+from .arithmetic import as_float, in_single
 
 if TYPE_CHECKING:
     from ..tensor import Tensor

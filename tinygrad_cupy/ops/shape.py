@@ -10,19 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..autograd import Op, TensorBase
-from ..backend import (
-    Array,
-    Elementwise,
-    Kernel,
-    device_of,
-    import_cupy,
-    plain_array,
-    to_device,
-)
-from ..dtypes import is_float
-from ..hints import name_ours
-from ..mode import mode
-from .elementwise import in_one_dtype
+from ..autograd.mode import mode
+from ..backend import Array, Elementwise, Kernel, device_of, import_cupy, plain_array, to_device
+from ..backend.dtypes import is_float
+from .arithmetic import in_one_dtype
+from .hints import name_ours
 from .reduce import Axis, normalize_axis
 
 if TYPE_CHECKING:

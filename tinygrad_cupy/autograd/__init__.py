@@ -1,0 +1,6 @@
+"""What a graph of operations is, and what can be done with one."""
+
+from .fused import FusedOp
+from .op import Op, TensorBase, Version, fits
+
+__all__ = ["FusedOp", "Op", "TensorBase", "Version", "fits"]

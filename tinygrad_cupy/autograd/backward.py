@@ -1,0 +1,258 @@
+"""The way back through a recorded graph: gradients, by `backward` and `grad`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..backend import array_module, device_of, plain_array
+from .array_rules import input_gradients
+from .mode import mode
+from .op import Edge, Rule, TensorBase, facts_of
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+
+
+def _topological(roots: Iterable[Edge]) -> list[Edge]:
+    """Nodes and leaves below ``roots``, inputs before outputs.
+
+    Iterative: graphs are deeper than Python's stack.
+    """
+    order: list[Edge] = []
+    seen: set[int] = set()
+    stack: list[tuple[Edge, bool]] = [(root, False) for root in roots if root is not None]
+    while stack:
+        edge, entered = stack.pop()
+        if entered:
+            order.append(edge)
+        elif id(edge) not in seen:
+            seen.add(id(edge))
+            if isinstance(edge, TensorBase):
+                order.append(edge)
+            else:
+                stack.append((edge, True))
+                stack += [(e, False) for e in edge.edges if e is not None and id(e) not in seen]
+    return order
+
+
+def _leading_to(targets: set[int], order: list[Edge]) -> set[int]:
+    """Ids of those in ``order`` that are a target or have one below them."""
+    wanted: set[int] = set()
+    for edge in order:
+        inside = not isinstance(edge, TensorBase) and any(id(e) in wanted for e in edge.edges)
+        if inside or id(edge) in targets:
+            wanted.add(id(edge))
+    return wanted
+
+
+def _walk(
+    roots: Sequence[TensorBase],
+    seeds: Sequence[Tensor],
+    targets: set[int] | None,
+    create_graph: bool,
+    retain_graph: bool,
+) -> dict[int, tuple[Edge, Tensor]]:
+    """Send ``seeds`` from ``roots`` down the graph; what arrived, by id of target or leaf.
+
+    With ``targets`` (ids of nodes and leaves) only what lies between the roots and a target
+    matters; without, every leaf is a target, and every node has one below it.
+    """
+    edges = [root._edge() for root in roots]
+    order = _topological(edges)
+    wanted = None if targets is None else _leading_to(targets, order)
+    pending: dict[int, tuple[Tensor, bool]] = {}  # gradients, and whether they are gated
+    narrow: dict[int, Any] = {}  # dtypes of 16 bits, of gradients that are added up in float32
+    arrived: dict[int, tuple[Edge, Tensor]] = {}
+
+    def add(edge: Edge, grad: Tensor, gated: bool = False) -> None:
+        known = pending.get(id(edge))
+        if known is None:
+            pending[id(edge)] = (grad, gated)
+            return
+        if grad.data.dtype.itemsize == 2:  # rounded once, however many there are
+            narrow[id(edge)] = grad.data.dtype
+            grad = grad.astype(np.float32)
+        pending[id(edge)] = (known[0] + grad, False)
+
+    outer, recording = mode.rule, mode.recording
+    rule = Rule(outer)
+    # Plain stores, for KeyboardInterrupt may be raised at the first step of an __exit__.
+    try:
+        mode.rule, mode.recording = rule, create_graph
+        for edge, seed in zip(edges, seeds, strict=True):
+            add(edge, seed)
+        while order:
+            node = order.pop()
+            found = pending.pop(id(node), None)
+            if found is None or (wanted is not None and id(node) not in wanted):
+                continue
+            grad, gated = found
+            if narrow and id(node) in narrow:
+                grad = grad.astype(narrow[id(node)])
+            is_leaf = isinstance(node, TensorBase)
+            if is_leaf if targets is None else id(node) in targets:
+                arrived[id(node)] = (node, grad)
+            if is_leaf:
+                continue
+            node.needs = tuple(
+                [e is not None and (wanted is None or id(e) in wanted) for e in node.edges]
+            )
+            if not any(node.needs):
+                continue
+            node.gated = gated
+            # Nobody but the ReLU itself sees a gated gradient.
+            gates = node.gates = (
+                node.can_gate
+                and not create_graph
+                and getattr(node.edges[0], "wants_gated", False)
+                and (targets is None or id(node.edges[0]) not in targets)
+            )
+            rule.node, rule.grad = node, grad
+            if create_graph and node._foreign:
+                by_input = input_gradients(node, grad)
+            else:
+                by_input = node._input_gradients(grad, create_graph)
+            for i, (edge, by_x) in enumerate(zip(node.edges, by_input, strict=True)):
+                if by_x is not None:
+                    add(edge, by_x, gates and i == 0)
+            if not retain_graph:
+                node._release()
+    finally:
+        mode.rule, mode.recording = outer, recording
+    return arrived
+
+
+def _seed(output: TensorBase, grad: Any, caller: str, create_graph: bool) -> Tensor:
+    """The gradient that the walk starts with at ``output``."""
+    if not output.requires_grad:
+        raise RuntimeError(
+            f"[{caller}] the tensor (shape {output.shape}) does not require a gradient: nothing "
+            "it was computed from has requires_grad=True"
+        )
+    if grad is None:
+        if output.data.size != 1:
+            raise RuntimeError(
+                f"[{caller}] only a tensor with one element has a gradient of its own; for shape "
+                f"{output.shape} pass the gradient of what is computed from it"
+            )
+        one = array_module(output.data).ones(output.data.shape, output.data.dtype)
+        return output._wrap(one)
+    if not hasattr(grad, "shape"):  # a number or a list
+        grad = array_module(output.data).asarray(grad, output.data.dtype)
+    if not isinstance(grad, TensorBase):  # a copy: a graph of the gradients would keep it
+        grad = output._wrap(plain_array(grad).copy() if create_graph else plain_array(grad))
+    seed: Tensor = grad
+    if device_of(seed.data) != device_of(output.data):
+        raise ValueError(
+            f"[{caller}] expected a gradient on {device_of(output.data)}, where the tensor is, got "
+            f"one on {device_of(seed.data)}"
+        )
+    if seed.shape != output.shape:
+        raise ValueError(
+            f"[{caller}] expected a gradient of shape {output.shape}, got {seed.shape}"
+        )
+    return seed if seed.data.dtype == output.data.dtype else seed.astype(output.data.dtype)
+
+
+def backward(
+    output: TensorBase, grad: Any, create_graph: bool = False, retain_graph: bool | None = None
+) -> None:
+    """Add the gradient of ``output`` to ``.grad`` of every leaf it depends on."""
+    seed = _seed(output, grad, "backward", create_graph)
+    retain = create_graph if retain_graph is None else retain_graph
+    owned = {id(seed.data)}
+    arrived = _walk([output], [seed], None, create_graph, retain)
+    recording = mode.recording
+    try:
+        mode.recording = create_graph
+        for leaf, found in arrived.values():
+            # .grad must be memory of its own: rules may hand one array to several inputs.
+            shared = found.data.base is not None or id(found.data) in owned
+            known = leaf.grad
+            if known is None:
+                leaf._set_grad(found.clone() if shared else found)
+            elif known.data.shape == found.data.shape and known.data.dtype == found.data.dtype:
+                leaf._set_grad(known + found)
+            else:  # .data was given another array
+                raise ValueError(
+                    f"[backward] expected a .grad of {facts_of(found.data)} to add to, as the leaf "
+                    f"has, got {facts_of(known.data)}; forget it with zero_grad()"
+                )
+            owned.add(id(found.data))
+    finally:
+        mode.recording = recording
+
+
+def grad_of(
+    outputs: Sequence[TensorBase],
+    inputs: Sequence[TensorBase],
+    grad_outputs: Sequence[Any] | None = None,
+    create_graph: bool = False,
+    retain_graph: bool | None = None,
+    allow_unused: bool = False,
+) -> list[Tensor]:
+    """Gradients of ``outputs`` with respect to ``inputs``, as a list; users call `grad`."""
+    given = grad_outputs if grad_outputs is not None else [None] * len(outputs)
+    if len(given) != len(outputs):
+        raise ValueError(
+            f"[grad] expected {len(outputs)} grad_outputs, one per output, got {len(given)}"
+        )
+    seeds = [
+        _seed(output, g, "grad", create_graph) for output, g in zip(outputs, given, strict=True)
+    ]
+    for i, x in enumerate(inputs):
+        if not x.requires_grad:
+            raise RuntimeError(f"[grad] input {i} (shape {x.shape}) does not require a gradient")
+    retain = create_graph if retain_graph is None else retain_graph
+    keys = [id(x._edge()) for x in inputs]
+    arrived = _walk(outputs, seeds, set(keys), create_graph, retain)
+    found: list[Any] = [arrived[key][1] if key in arrived else None for key in keys]
+    for i, x in enumerate(found):
+        if x is None and not allow_unused:
+            raise RuntimeError(
+                f"[grad] input {i} (shape {inputs[i].shape}) was not used to compute the outputs; "
+                "pass allow_unused=True to get None for it"
+            )
+    return found
+
+
+def grad(
+    outputs: Any,
+    inputs: Any,
+    grad_outputs: Any = None,
+    create_graph: bool = False,
+    retain_graph: bool | None = None,
+    allow_unused: bool = False,
+) -> Any:
+    """Gradients of ``outputs`` with respect to ``inputs``, returned instead of accumulated.
+
+    Parameters
+    ----------
+    outputs, inputs:
+        a tensor or a sequence of tensors; ``inputs`` may be leaves or intermediate results.
+    grad_outputs:
+        the gradient to start from, one per output (ones for outputs with a single element).
+    create_graph:
+        record the gradients' own graph, so that they can be differentiated again.
+    retain_graph:
+        keep the graph usable; defaults to ``create_graph``.
+    allow_unused:
+        give ``None`` for an input that the outputs do not depend on, instead of an error.
+
+    Returns a tensor when ``inputs`` is a tensor, else a list of tensors.
+
+    >>> x = Tensor(3.0, requires_grad=True)
+    >>> first = grad(x ** 3, x, create_graph=True)      # 3 x²
+    >>> grad(first, x).item()                           # 6 x
+    18.0
+    """
+    single = isinstance(inputs, TensorBase)
+    output_list = [outputs] if isinstance(outputs, TensorBase) else list(outputs)
+    input_list = [inputs] if single else list(inputs)
+    if grad_outputs is not None and isinstance(outputs, TensorBase):
+        grad_outputs = [grad_outputs]
+    found = grad_of(output_list, input_list, grad_outputs, create_graph, retain_graph, allow_unused)
+    return found[0] if single else found

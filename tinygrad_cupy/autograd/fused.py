@@ -1,0 +1,63 @@
+"""Operations with a kernel each way, and a reference that higher derivatives are taken of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..backend import Array
+from .array_rules import note_read
+from .backward import grad_of
+from .op import Op, TensorBase, names_of_inputs
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+
+
+class FusedOp(Op):
+    """An operation with one kernel forward and one backward, and a plain `reference` beside them.
+
+    While no graph of the backward is wanted, `backward_arrays` runs on arrays. When it is, the
+    reference, written in Tensor operations, is differentiated instead. The reference gets every
+    input and may use what ``forward`` decided (kept as attributes), and changes nothing. Without
+    one the gradient cannot be differentiated again, and raises.
+    """
+
+    _reads_attributes = False
+
+    def __init_subclass__(cls) -> None:
+        cls.saves = tuple(names_of_inputs(cls))
+        super().__init_subclass__()
+
+    def reference(self, *inputs: Any) -> Tensor:
+        raise NotImplementedError
+
+    def backward_arrays(self, grad: Array, *inputs: Any) -> Any:
+        raise NotImplementedError
+
+    def _run_backward(self, grad: Tensor, create_graph: bool) -> Any:
+        if create_graph and type(self).reference is not FusedOp.reference:
+            return super()._run_backward(grad, create_graph)
+        note_read("backward_arrays")
+        self._check_saved()
+        found = self.backward_arrays(grad.data, *[value for value, *_ in self._saved or ()])
+        return [None if array is None else grad._wrap(array) for array in found]
+
+    def backward(self, grad: Tensor, *inputs: Any) -> Any:
+        # Aliases, so that in f(x, g(x)) the path from g(x) to x is not followed here as well.
+        aliases = [Alias()(x) if isinstance(x, TensorBase) else x for x in inputs]
+        wanted = [alias for alias, need in zip(aliases, self.needs, strict=True) if need]
+        output = self.reference(*aliases)
+        found = iter(grad_of([output], wanted, [grad], create_graph=True, allow_unused=True))
+        return tuple(next(found) if need else None for need in self.needs)
+
+
+class Alias(Op):
+    """The same array as a new node of the graph: y = x."""
+
+    view = True
+
+    def forward(self, x: Array) -> Array:
+        return x
+
+    def backward(self, grad: Tensor) -> Tensor:
+        return grad

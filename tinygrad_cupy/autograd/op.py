@@ -1,0 +1,439 @@
+"""Operations, and the graph they are recorded in while the program runs.
+
+An operation is a class. Calling an instance on tensors computes the result and, where a gradient
+may be wanted, turns that instance into one node of the graph: it remembers where its inputs came
+from (its *edges*) and what its backward rule declared it would read (its *saved* values), nothing
+else. Backward rules, which `walk` runs, take and return tensors, so a gradient can itself be
+differentiated.
+
+    class Exp(Op):
+        saves = ("y",)                          # an input of forward by its name, or y: the output
+
+        def forward(self, x): return self.xp.exp(x)      # arrays in, array out
+        def backward(self, grad, y): return grad * y     # tensors in, tensors out
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+
+from ..backend import Array, cuda_count, device_of, home_of, is_cuda, may_share_memory
+from ..backend.capture import active
+from .mode import mode
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+
+PACKAGE = __name__.partition(".")[0]
+Edge = Any  # an Op (the node that made the input), a leaf TensorBase, or None: no gradient
+
+
+class Version:
+    """How often an array was written in place; shared by all tensors that view that array.
+
+    ``home`` is the run of a jitted function in which the array was made, or None.
+    """
+
+    __slots__ = ("__weakref__", "count", "home")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.home = active.run
+
+    def __reduce__(self) -> Any:
+        return Version, ()  # a copied array begins anew
+
+
+class TensorBase:
+    """What the engine needs to know of a tensor: its array, its place in the graph, its gradient.
+
+    The mixins of the operation families build on this; users see `tinygrad_cupy.Tensor`.
+    """
+
+    __slots__ = ("__weakref__", "_grad", "_node", "_version", "data", "requires_grad")
+
+    data: Array
+    requires_grad: bool
+    _grad: Tensor | None
+    _fleeting: ClassVar[bool] = False  # whether the memory is written again behind its back
+    _handed: ClassVar[Any]  # the class of what a user's rule is handed, see `array_rules`
+    _node: Op | None
+    _version: Version
+
+    def __init_subclass__(cls) -> None:
+        """An error about a method's arguments names Tensor, not the mixin of its family."""
+        super().__init_subclass__()
+        for method in vars(cls).values():
+            if cls.__name__.endswith("Mixin") and isinstance(method, FunctionType):
+                method.__module__ = f"{PACKAGE}.tensor"
+                method.__qualname__ = f"Tensor.{method.__name__}"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        shape: tuple[int, ...] = self.data.shape
+        return shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        dtype: np.dtype[Any] = self.data.dtype
+        return dtype
+
+    @classmethod
+    def _wrap(cls, array: Array) -> Tensor:
+        """A plain tensor around ``array``, outside the graph."""
+        raise NotImplementedError  # tensor.py has it: this file cannot name Tensor
+
+    def _alias(self, array: Array) -> Tensor:
+        """A plain tensor around ``array``, a view of this one's memory."""
+        tensor = self._wrap(array)
+        tensor._version = self._version
+        return tensor
+
+    @property
+    def grad(self) -> Tensor | None:
+        """What `backward` found, or None."""
+        if active.run is not None:
+            active.run.reads_grad(self)
+        return self._grad
+
+    @grad.setter
+    def grad(self, grad: Tensor | None) -> None:
+        if grad is not None:
+            self._expect_gradient(grad)
+        if active.run is not None:
+            active.run.sets_grad(self)
+        self._grad = grad
+
+    def _set_grad(self, grad: Tensor) -> None:
+        """Set a gradient that is known to fit."""
+        if active.run is not None:
+            active.run.sets_grad(self)
+        self._grad = grad
+
+    def _expect_gradient(self, grad: Any) -> None:
+        """Raise unless ``grad`` is a tensor of this one's shape, dtype and device."""
+        if not isinstance(grad, TensorBase):
+            raise TypeError(f"[grad] expected a Tensor or None, got {type(grad).__name__}")
+        if not fits(grad.data, self.data):
+            raise ValueError(
+                f"[grad] expected {facts_of(self.data)}, as the tensor has, got "
+                f"{facts_of(grad.data)}"
+            )
+
+    def _edge(self) -> Edge:
+        """Where a gradient of this tensor goes: its node, itself when it is a leaf, or nowhere."""
+        if not self.requires_grad:
+            return None
+        return self if self._node is None else self._node
+
+
+def names_of_inputs(cls: type[Op]) -> list[str]:
+    """What ``forward`` of an operation calls its inputs, whatever it calls the operation itself."""
+    names = list(inspect.signature(cls.forward).parameters)
+    return names if isinstance(inspect.getattr_static(cls, "forward"), staticmethod) else names[1:]
+
+
+def fits(array: Array, other: Array) -> bool:
+    """Whether both arrays have one shape, dtype and device."""
+    return bool(
+        array.shape == other.shape
+        and array.dtype == other.dtype
+        and device_of(array) == device_of(other)
+    )
+
+
+def facts_of(array: Array) -> str:
+    """Shape, dtype and device of an array, for an error."""
+    return f"shape {tuple(array.shape)}, dtype {array.dtype} on {device_of(array)}"
+
+
+# What makes a node of an operation, among its attributes.
+ENGINE = frozenset(
+    ("xp", "needs", "edges", "inputs", "gates", "gated", "_given", "_saved", "_watched", "_kind")
+)
+
+
+class Rule:
+    """The backward rule that a walk is at: its node, and the gradient that it is handed."""
+
+    __slots__ = ("grad", "node", "outer")
+
+    node: Op
+    grad: Tensor
+
+    def __init__(self, outer: Rule | None) -> None:
+        self.outer = outer  # the rule that this walk was begun in
+
+    def hands(self, array: Array) -> bool:
+        """Whether ``array`` is memory of what the rule, or one around it, was handed."""
+        saved = [value for value, _, version, _ in self.node._saved or () if version is not None]
+        handed = any(may_share_memory(array, one) for one in (self.grad.data, *saved))
+        return handed or (self.outer is not None and self.outer.hands(array))
+
+
+class Op:
+    """One operation and, once recorded, one node of the graph.
+
+    Subclasses set
+
+    ``saves``
+        names of what ``backward`` reads, in the order it takes them: arguments of ``forward``, or
+        ``"y"`` for the output. Only these are kept, and only these are checked for in-place writes.
+    ``read_for``
+        for each saved name that only one input's gradient reads, the position of that input (else
+        None). Where that gradient is not wanted, nothing is kept, and ``backward`` gets None.
+    ``broadcasts``
+        the inputs are broadcast against each other (and promoted to one dtype); the engine then
+        sums each gradient back to its input's shape and casts it to its input's dtype.
+    ``differentiable``
+        False for comparisons and the like: their results are never part of a graph.
+    ``view``
+        the output may share memory with the first input, and so shares its version counter.
+    ``can_gate``, ``wants_gated``
+        a ReLU's gradient is *gated*: zero where its output is not positive. Where backward would
+        gate what arrives before anything else, the operation ``wants_gated``; where backward can
+        gate the gradient of its first input by that input, and better than another pass over it, it
+        ``can_gate``. (Instances may decide.) The walk brings the two together, but not where the
+        gradient's own graph is wanted.
+
+    While running, ``self.xp`` is ``numpy`` or ``cupy`` and, in ``backward``, ``self.needs`` says
+    for each input whether its gradient is wanted (``None`` may be returned where it is not).
+    ``self.gates`` says that the first gradient must be gated, ``self.gated`` that ``grad`` is so.
+    What ``forward`` decided for ``backward`` (a mask, an argmax) is kept as attributes.
+
+    ``backward`` is differentiated in its turn where higher derivatives are wanted. One that works
+    on arrays can not be, and raises then. So does one that reads floating-point values which
+    ``forward`` kept as attributes, for they may depend on its inputs: what backward reads of those
+    belongs into ``saves``. ``constants`` names those that do not depend on them (a mask that is
+    drawn, a size as a float).
+    """
+
+    saves: ClassVar[tuple[str, ...]] = ()
+    read_for: ClassVar[tuple[int | None, ...]] = ()
+    broadcasts: ClassVar[bool] = False
+    differentiable: ClassVar[bool] = True
+    view: ClassVar[bool] = False
+    can_gate: bool = False
+    wants_gated: bool = False
+    gates: bool = False
+    gated: bool = False
+    constants: ClassVar[tuple[str, ...]] = ()
+    _reads_attributes: ClassVar[bool] = True  # whether backward may, beside what is saved
+    _foreign: ClassVar[bool] = False  # whether it is an operation of a user's
+    _floats_of: ClassVar[Any]  # what its attributes hold of floating-point values, `array_rules`
+    _given: Sequence[Any] = ()  # of a user's: those from before forward
+    _slots: ClassVar[tuple[int, ...]] = ()  # of each saved name: its input's position, -1 for y
+    _readers: ClassVar[tuple[int | None, ...]] = ()  # `read_for`, one for each saved name
+
+    xp: Any
+    needs: tuple[bool, ...]
+    edges: tuple[Edge, ...]
+    inputs: tuple[tuple[tuple[int, ...], Any] | None, ...]  # shape and dtype; None for a scalar
+    _saved: list[tuple[Any, Edge, Version | None, int]] | None
+    _watched: Sequence[tuple[Array, Version, int]] = ()
+    _kind: type[TensorBase]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        names = names_of_inputs(cls)
+        unknown = set(cls.saves) - {*names, "y"}
+        if unknown:
+            raise TypeError(f"[{cls.__name__}] saves {unknown}, but forward takes {names}")
+        cls._slots = tuple(names.index(name) if name in names else -1 for name in cls.saves)
+        cls._readers = cls.read_for or (None,) * len(cls.saves)
+        cls._foreign = cls.__module__.partition(".")[0] != PACKAGE
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle takes along: not what makes a node of it."""
+        return {name: x for name, x in self.__dict__.items() if name not in ENGINE}
+
+    def forward(self, *inputs: Any) -> Array:
+        raise NotImplementedError
+
+    def backward(self, grad: Tensor, *saved: Any) -> Any:
+        raise NotImplementedError
+
+    def __call__(self, *inputs: Any) -> Tensor:
+        """Compute the operation on tensors (and Python scalars); record it where wanted."""
+        tensors = [x for x in inputs if isinstance(x, TensorBase)]
+        first = tensors[0]
+        if len(tensors) > 1:
+            self._check_devices(tensors)
+        if active.run is not None:
+            active.run.uses(tensors)
+        self.xp, device = home_of(first.data)
+        if self._foreign and mode.recording and len(self.__dict__) > 1:  # more than xp
+            self._given = self._floats_of()  # what forward adds may depend on the inputs
+        try:
+            with device:
+                array = self.forward(*[x.data if isinstance(x, TensorBase) else x for x in inputs])
+        except ValueError as error:
+            self._blame_shapes(tensors, error)
+            raise
+        shares = self.view and may_share_memory(array, first.data)
+        result = first._alias(array) if shares else first._wrap(array)
+        if mode.recording and self.differentiable:
+            self._record(inputs, result)
+        return result
+
+    def watch_with(self, other: Op) -> Self:
+        """Watch what ``other`` watches: for an adjoint that is made with the same key or mask."""
+        self._watched = other._watched
+        return self
+
+    def watch(self, *values: Any) -> Self:
+        """Check in backward that no tensor among ``values`` (a key, a mask) was written since.
+
+        For what an operation is made with; its inputs are checked as ``saves`` says.
+        """
+        tensors = [x for x in values if isinstance(x, TensorBase)]
+        if active.run is not None:
+            active.run.uses(tensors)
+        self._watched = [(x.data, x._version, x._version.count) for x in tensors]
+        return self
+
+    def _check_devices(self, tensors: list[TensorBase]) -> None:
+        kinds = {type(x.data) for x in tensors}
+        if kinds == {np.ndarray}:
+            return
+        for x in tensors:
+            home_of(x.data)  # raises for what is no array
+        if len(kinds) == 1 and is_cuda(tensors[0].data) and cuda_count() == 1:
+            return
+        devices = {device_of(x.data) for x in tensors}
+        if len(devices) > 1:
+            raise ValueError(
+                f"[{type(self).__name__}] expected all inputs on one device, "
+                f"got {' and '.join(sorted(devices))}; move one with .to(device)"
+            )
+
+    def _blame_shapes(self, tensors: list[TensorBase], error: ValueError) -> None:
+        if self.broadcasts:
+            try:
+                np.broadcast_shapes(*[x.shape for x in tensors])
+            except ValueError:
+                shapes = " and ".join(str(x.shape) for x in tensors)
+                raise ValueError(
+                    f"[{type(self).__name__}] shapes {shapes} do not broadcast"
+                ) from error
+
+    # --- the graph ------------------------------------------------------------------------------
+
+    def _record(self, inputs: tuple[Any, ...], result: Tensor) -> None:
+        """Make this a node of the graph, if a gradient of an input may be wanted."""
+        edges: list[Edge] = []
+        known: list[Any] = []
+        wanted = False
+        for x in inputs:
+            if isinstance(x, TensorBase):
+                edges.append(x._edge())
+                known.append((x.data.shape, x.data.dtype))
+                wanted = wanted or x.requires_grad
+            else:
+                edges.append(None)
+                known.append(None)
+        if not wanted:
+            return
+        if "edges" in self.__dict__:
+            raise RuntimeError(
+                f"[{type(self).__name__}] this instance is a node of a graph already; make a new "
+                "one for every call"
+            )
+        self.edges, self.inputs = tuple(edges), tuple(known)
+        self._saved = []
+        for slot, reader in zip(self._slots, self._readers, strict=True):
+            if reader is not None and edges[reader] is None:
+                self._saved.append((None, None, None, 0))
+                continue
+            value = result if slot < 0 else inputs[slot]
+            if isinstance(value, TensorBase):
+                edge = None if slot < 0 else edges[slot]  # `self` is put in when y is read
+                self._saved.append((value.data, edge, value._version, value._version.count))
+            else:
+                self._saved.append((value, None, None, 0))
+        self._kind = type(result)
+        result._node = self
+        result.requires_grad = True
+
+    def _check_saved(self) -> None:
+        """Raise where the saved values are gone, or something that backward reads was written."""
+        if self._saved is None:
+            raise RuntimeError(
+                f"[{type(self).__name__}] this graph was already used by a backward pass, which "
+                "freed its saved values; pass retain_graph=True to the first pass to use it again"
+            )
+        for value, version, count in self._watched:
+            if version.count != count:
+                raise self._written(value)
+        for value, _, saved, count in self._saved:
+            if saved is not None and saved.count != count:
+                raise self._written(value)
+
+    def _written(self, value: Array) -> RuntimeError:
+        return RuntimeError(
+            f"[{type(self).__name__}] a value that its backward needs (shape "
+            f"{tuple(value.shape)}) was written in place after it was used"
+        )
+
+    def _read_saved(self, connected: bool) -> list[Any]:
+        """The saved values as tensors; ``connected`` to the graph where it will be extended."""
+        self._check_saved()
+        values = []
+        for slot, (value, kept, version, _) in zip(self._slots, self._saved or (), strict=True):
+            if version is None:
+                values.append(value)
+                continue
+            edge = self if slot < 0 else kept
+            tensor = self._kind._wrap(value)
+            tensor._version = version
+            if connected and edge is not None:
+                tensor._node, tensor.requires_grad = edge, True
+            values.append(tensor)
+        return values
+
+    def _run_backward(self, grad: Tensor, create_graph: bool) -> Any:
+        return self.backward(grad, *self._read_saved(create_graph))
+
+    def _input_gradients(self, grad: Tensor, create_graph: bool) -> list[Tensor | None]:
+        result = self._run_backward(grad, create_graph)
+        grads = result if isinstance(result, (tuple, list)) else (result,)
+        if len(grads) != len(self.edges):
+            raise RuntimeError(
+                f"[{type(self).__name__}] expected {len(self.edges)} gradients from backward, "
+                f"got {len(grads)}"
+            )
+        return [self._fit(grad, i) for i, grad in enumerate(grads)]
+
+    def _fit(self, grad: Tensor | None, index: int) -> Tensor | None:
+        """Check a gradient against its input; undo broadcasting and promotion where declared."""
+        expected = self.inputs[index]
+        if grad is None or expected is None or not self.needs[index]:
+            return None
+        shape, dtype = expected
+        if isinstance(grad, TensorBase) and grad.data.shape == shape and grad.data.dtype == dtype:
+            return grad
+        if not isinstance(grad, TensorBase):
+            raise TypeError(
+                f"[{type(self).__name__}] expected backward to give tensors, got "
+                f"{type(grad).__name__} for input {index}"
+            )
+        if self.broadcasts:
+            if grad.shape != shape:
+                grad = grad.sum_to(shape)
+            if grad.data.dtype != dtype:
+                grad = grad.astype(dtype)
+        if grad.shape != shape or grad.data.dtype != dtype:
+            raise RuntimeError(
+                f"[{type(self).__name__}] expected a gradient of shape {shape} and dtype {dtype} "
+                f"for input {index}, got shape {grad.shape} and dtype {grad.dtype}"
+            )
+        return grad
+
+    def _release(self) -> None:
+        """Let go of everything the backward rule read; edges stay, so that a reuse is noticed."""
+        self.__dict__ = {"edges": self.edges, "_saved": None}

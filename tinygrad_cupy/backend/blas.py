@@ -1,0 +1,164 @@
+"""Matrix products on either device.
+
+The one door to BLAS: everything that multiplies matrices comes through here, so that how a product
+is computed (its precision, its stream, its workspace) is decided in one place.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import cublaslt as blaslt
+from .arrays import Array, array_module, is_cuda
+from .cpu_threads import by_parts, is_working, spans
+from .dtypes import common_dtype, is_narrow, through_single
+from .install import how_to_install
+
+PRECISIONS = ("fp32", "tf32", "bf16")
+LARGE = 1 << 18  # multiplications; BLAS computes smaller products in one thread by itself
+LONG = 1 << 16  # terms that one float32 adds up at most
+PART = 1 << 24  # multiplications for which it pays to wake a thread
+
+_precision = "tf32"
+
+
+def set_precision(precision: str) -> None:
+    """How products of float32 are computed on a GPU: "fp32", "tf32" (the default) or "bf16".
+
+    It holds for matrix products and convolutions, forward and backward, in the whole process:
+
+    ======  =====================================================  ==============
+    name    factors are rounded to                                 relative error
+    ======  =====================================================  ==============
+    fp32    nothing: true float32 products                         about 1e-7
+    tf32    11 significant bits (TF32), on tensor cores            about 5e-4
+    bf16    8 significant bits (bfloat16), on tensor cores         about 4e-3
+    ======  =====================================================  ==============
+
+    They may be rounded, they need not be: what the memory holds up anyway is computed in true
+    float32 whatever is set. These are `linear` with at most 16 outputs (with its gradients of
+    order 1) and convolutions over few channels.
+
+    Sums are float32 in all three (those of more than 65,536 terms are put together from shorter
+    ones in float64), and tensors stay float32: parameters, gradients and optimizer state keep all
+    their digits. Other dtypes are not touched by it, and neither are the CPU and GPUs older than
+    Ampere (compute capability 8.0), where float32 products are always exact ones.
+
+    Raises ``ValueError`` for another name.
+
+    >>> tg.set_precision("fp32")        # compare with a CPU, say
+    """
+    global _precision
+    if precision not in PRECISIONS:
+        raise ValueError(f"[set_precision] expected one of {PRECISIONS}, got {precision!r}")
+    _precision = precision
+
+
+def get_precision() -> str:
+    """What `set_precision` set last: "fp32", "tf32" or "bf16"."""
+    return _precision
+
+
+def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
+    """a @ b over the last two axes, leading axes broadcast; into ``out`` when it is given.
+
+    Terms are added up in a type that is wide enough: those of float16 and bfloat16 in float32, the
+    result being rounded once; those of integers and booleans in int64, which the result is then of.
+    Sums of more than `LONG` terms are put together from shorter ones in float64.
+    """
+    kind = a.dtype if a.dtype == b.dtype else common_dtype(a.dtype, b.dtype)
+    if kind.kind in "biu":
+        wide = np.int64 if out is None else out.dtype
+        a, b = a.astype(wide, copy=False), b.astype(wide, copy=False)
+    elif a.shape[-1] > LONG and kind.itemsize < 8:
+        return _long(a, b, kind, out)
+    if is_cuda(a):
+        return _matmul_cuda(a, b, out)
+    narrow = a.dtype.itemsize == 2 or b.dtype.itemsize == 2
+    return (_matmul_narrow if narrow else _matmul_cpu)(a, b, out)
+
+
+def _long(a: Array, b: Array, dtype: Any, out: Array | None) -> Array:
+    """a @ b of so many terms that a float32 would not hold their sum exactly enough."""
+    total: Any = 0
+    for part in spans(a.shape[-1], LONG):
+        some = a[..., part].astype(np.float32), b[..., part, :].astype(np.float32)
+        total = total + matmul(*some).astype(np.float64)
+    if out is None:
+        return total.astype(dtype)
+    out[...] = total
+    return out
+
+
+def linear(x: Array, weight: Array, bias: Array | None = None, relu: bool = False) -> Array:
+    """x @ weight.T + bias, then max(·, 0) if ``relu``: x (N, I), weight (O, I), bias (O,).
+
+    All of one dtype.
+    """
+    xp = array_module(x)
+    if xp is np and is_narrow(x.dtype):
+        return _linear_narrow(x, weight, bias, relu)
+    if xp is not np and x.shape[1] <= LONG:
+        vector = bias if bias is None else xp.ascontiguousarray(bias)
+        found = blaslt.product(x, weight.T, None, _precision, vector, relu)
+        if found is not None:
+            return found
+    y = matmul(x, weight.T)  # (N, O)
+    if bias is not None:
+        y += bias
+    return xp.maximum(y, y.dtype.type(0), out=y) if relu else y
+
+
+@through_single
+def _linear_narrow(x: Array, weight: Array, bias: Array | None, relu: bool) -> Array:
+    return linear(x, weight, bias, relu)
+
+
+def _matmul_cuda(a: Array, b: Array, out: Array | None) -> Array:
+    if a.dtype != b.dtype:
+        common = common_dtype(a.dtype, b.dtype)
+        a, b = a.astype(common, copy=False), b.astype(common, copy=False)
+    if min(a.ndim, b.ndim) >= 2 and (out is None or out.dtype == a.dtype):
+        found = blaslt.product(a, b, out, _precision)
+        if found is not None:
+            return found
+    try:
+        return array_module(a).matmul(a, b, out=out)
+    except NotImplementedError as error:  # CuPy's, in a capture
+        raise NotImplementedError(
+            f"[matmul] a product in a captured function needs cuBLASLt ({blaslt.library()}): "
+            f"{how_to_install('cuda12', 'cuda13')}"
+        ) from error
+
+
+def _matmul_narrow(a: Array, b: Array, out: Array | None) -> Array:
+    """`_matmul_cpu` of 16-bit numbers: NumPy has no product for bfloat16, and a slow one else."""
+    dtype = common_dtype(a.dtype, b.dtype)
+    if not is_narrow(dtype):
+        return _matmul_cpu(a.astype(dtype, copy=False), b.astype(dtype, copy=False), out)
+    product = _matmul_cpu(a.astype(np.float32), b.astype(np.float32), None)
+    if out is None:
+        return product.astype(dtype)
+    out[...] = product
+    return out
+
+
+def _matmul_cpu(a: Array, b: Array, out: Array | None) -> Array:
+    """A large product is split by rows or columns over our own threads.
+
+    BLAS would use its own, and those go on spinning for a while when they are done, which takes
+    the cores from whatever runs next.
+    """
+    if is_working() or a.ndim != 2 or b.ndim != 2 or a.size * b.shape[1] < LARGE:
+        return np.matmul(a, b, out=out)
+    y = np.empty((len(a), b.shape[1]), np.result_type(a, b)) if out is None else out
+    longer = max(y.shape)
+    parts = max(1, a.size * b.shape[1] // PART)
+    least = max(64, -(-longer // (1 << parts.bit_length() - 1)))  # a power of two of them
+    if len(a) >= b.shape[1]:
+        by_parts(np, lambda part: np.matmul(a[part], b, out=y[part]), longer, least)
+    else:
+        by_parts(np, lambda part: np.matmul(a, b[:, part], out=y[:, part]), longer, least)
+    return y

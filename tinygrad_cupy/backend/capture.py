@@ -1,0 +1,98 @@
+"""What the engine tells a function that is running under `jit`.
+
+`active.run` is the run in progress in this thread, or None. The engine reports to it what a later
+replay depends on (tensors from outside, flags that were read) and what a replay has to redo
+(gradients set, tensors written), and asks it before it moves values between host and device.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+
+class Run(Protocol):
+    """A run of a function whose work is, or will be, captured."""
+
+    def uses(self, tensors: Sequence[Any]) -> None:
+        """An operation reads these tensors."""
+
+    def writes(self, tensor: Any) -> None:
+        """The memory of this tensor was written in place."""
+
+    def reads_grad(self, leaf: Any) -> None:
+        """``leaf.grad`` is about to be read."""
+
+    def sets_grad(self, leaf: Any) -> None:
+        """``leaf.grad`` is about to be set."""
+
+    def reads(self, owner: Any, name: str, value: Any) -> None:
+        """The run depends on an attribute, which was ``value``."""
+
+    def keeps(self, array: Any) -> None:
+        """The run uses this array's memory."""
+
+    def makes(self, what: str) -> None:
+        """State that lasts from call to call is about to be made."""
+
+    def refuse(self, what: str, remedy: str) -> None:
+        """Raise: this cannot be captured."""
+
+
+class _Active(threading.local):
+    run: Run | None = None
+
+
+active = _Active()
+
+
+def observe(owner: Any, *names: str) -> None:
+    """Say that what runs now depends on these attributes of ``owner``.
+
+    When one of them is another object or number at a later call, a jitted function is captured
+    anew. For values that a kernel is given by the host, such as an optimizer's ``beta1``.
+    """
+    if active.run is not None:
+        for name in names:
+            active.run.reads(owner, name, getattr(owner, name))
+
+
+def use(*tensors: Any) -> None:
+    """Say that what runs now reads these tensors, and does not pass them to an operation."""
+    if active.run is not None:
+        active.run.uses(tensors)
+
+
+def keep(*arrays: Any) -> None:
+    """Say that what runs now reads or writes the memory of these arrays, which no tensor holds."""
+    if active.run is not None:
+        for array in arrays:
+            active.run.keeps(array)
+
+
+def first_made(what: str) -> None:
+    """Say that ``what``, which lasts from call to call, is made now: an optimizer's moments, say.
+
+    A capture refuses: each of its replays would make it again.
+    """
+    if active.run is not None:
+        active.run.makes(what)
+
+
+def refuse_read() -> None:
+    """Called before values of a GPU are copied to the host."""
+    if active.run is not None:
+        active.run.refuse(
+            "values are read on the host",
+            "return the tensor from the function and read it there",
+        )
+
+
+def refuse_upload() -> None:
+    """Called before values of the host are copied to a GPU."""
+    if active.run is not None:
+        active.run.refuse(
+            "values of the host are copied to the GPU, which a replay would not do again",
+            "make the tensor outside and pass it as an argument",
+        )

@@ -1,0 +1,315 @@
+"""Matrix products on a GPU by cuBLASLt, which may be called while a CUDA graph is captured.
+
+CuPy refuses every cuBLAS call in a capture, so these go through nvmath-python's bindings. What
+cuBLASLt does for matrices of given shapes and strides is decided once (a `_Plan`) and kept; a call
+then costs a look-up, the output's memory and the launch.
+
+cuBLASLt's matrices are stored column by column. Ours, row by row, are their transposes, so it is
+asked for yᵀ = bᵀ aᵀ: its first operand is b, its second a, and its rows are our columns.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import threading
+import weakref
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .arrays import Array, import_cupy, one_stride, strides_of
+
+WORKSPACE = 32 << 20  # bytes that an algorithm may ask for
+ALIGNED = 16  # bytes, the widest load of a kernel; memory that is less aligned has plans of its own
+PLANS = 4096  # kept at most: then all are dropped
+
+DATA = {
+    "float16": "CUDA_R_16F",
+    "bfloat16": "CUDA_R_16BF",
+    "float32": "CUDA_R_32F",
+    "float64": "CUDA_R_64F",
+}
+FAST = {"tf32": "COMPUTE_32F_FAST_TF32", "bf16": "COMPUTE_32F_FAST_16BF"}  # of float32, on sm_80
+
+
+class _Library:
+    """cuBLASLt, and the enumerations that it is spoken to in."""
+
+    def __init__(self) -> None:
+        import nvmath
+        from nvmath.bindings import cublas, cublasLt
+
+        self.lt, self.cublas, self.data = cublasLt, cublas, nvmath.CudaDataType
+        cublasLt.get_version()  # loads it
+        self.attributes = {
+            "matmul_desc": cublasLt.MatmulDescAttribute,
+            "matrix_layout": cublasLt.MatrixLayoutAttribute,
+            "matmul_preference": cublasLt.MatmulPreferenceAttribute,
+        }
+        # alpha = 1 and beta = 0 are read from host memory, in the type that products are scaled in.
+        self.scales = {size: np.array([1, 0], f"f{size}") for size in (4, 8)}
+        self.handles: dict[int, int] = {}
+
+    def handle(self, device: int) -> int:
+        """The handle of a device, which must be the current one."""
+        if device not in self.handles:
+            self.handles[device] = self.lt.create()
+        return self.handles[device]
+
+    def set(self, kind: str, target: int, name: str, value: int) -> None:
+        """Set an attribute of a descriptor of that kind, in the type that the attribute has."""
+        attribute = self.attributes[kind][name]
+        dtype = getattr(self.lt, f"get_{kind}_attribute_dtype")(attribute)
+        buffer = np.array([value], dtype)
+        setter = getattr(self.lt, f"{kind}_set_attribute")
+        setter(target, int(attribute), buffer.ctypes.data, buffer.nbytes)
+
+
+@functools.cache
+def library() -> _Library | str:
+    """cuBLASLt, or why there is none."""
+    try:
+        return _Library()
+    except Exception as error:  # not installed, or none for this CUDA, which has errors of its own
+        return f"{type(error).__name__}: {error}"
+
+
+class _Matrix(NamedTuple):
+    """How the matrices (…, R, C) of an array lie in memory, counted in elements."""
+
+    rows: int
+    columns: int
+    by_columns: bool
+    leading: int  # from row to row, or from column to column
+    step: int  # from matrix to matrix; 0 where all are one
+
+
+def _matrix(array: Array, lead: tuple[int, ...]) -> _Matrix | None:
+    """How ``array`` lies when it is broadcast to leading axes ``lead``; None: too irregularly."""
+    *_, rows, columns = array.shape
+    size = array.dtype.itemsize
+    strides = strides_of(array)
+    *outer, down, right = (stride // size for stride in strides)
+    if (columns == 1 or right == 1) and (rows == 1 or down >= columns):
+        by_columns, leading = False, columns if rows == 1 else down
+    elif (rows == 1 or down == 1) and (columns == 1 or right >= rows):
+        by_columns, leading = True, rows if columns == 1 else right
+    else:
+        return None
+    missing = len(lead) - len(outer)
+    step = one_stride(lead, (*(0,) * missing, *outer))  # 0 along what is broadcast
+    if step is None or step < 0 or any(stride % size for stride in strides):
+        return None
+    return _Matrix(rows, columns, by_columns, leading, step)
+
+
+class _Plan:
+    """One kind of product: its operands' layouts, and the algorithm that cuBLASLt proposes."""
+
+    def __init__(
+        self,
+        dtype: Any,
+        compute: str,
+        matrices: tuple[_Matrix, _Matrix, _Matrix],
+        batch: int,
+        alignment: int,
+        bias: Array | None,
+        relu: bool,
+    ) -> None:
+        found = library()
+        assert not isinstance(found, str)
+        self.library, lt = found, found.lt
+        self.handle = found.handle(import_cupy().cuda.runtime.getDevice())
+        self.data = int(found.data[DATA[dtype.name]])
+        scales = found.scales[8 if compute == "COMPUTE_64F" else 4]
+        self.alpha, self.beta = scales.ctypes.data, scales.ctypes.data + scales.itemsize
+        scaled_in = found.data["CUDA_R_64F" if scales.itemsize == 8 else "CUDA_R_32F"]
+        compute_type = found.cublas.ComputeType[compute]
+        self.operation = self._owned("matmul_desc", int(compute_type), int(scaled_in))
+        a, b, y = matrices
+        turned = {False: found.cublas.Operation.N, True: found.cublas.Operation.T}
+        self._set("TRANSA", int(turned[b.by_columns]))
+        self._set("TRANSB", int(turned[a.by_columns]))
+        epilogue = "_".join(["RELU"] * relu + ["BIAS"] * (bias is not None)) or "DEFAULT"
+        self._set("EPILOGUE", int(lt.Epilogue[epilogue]))
+        self.lock = threading.Lock()  # held from setting the operation's bias to its launch
+        self.bias = 0
+        if bias is not None:
+            self._point_at(bias)
+        self.layouts = [self._layout(matrix, batch) for matrix in (b, a, y)]
+        self.choice = self._choose(alignment)
+        self.works = self.choice is not None
+        self.algorithm = self.choice.ptr if self.works else 0
+        self.workspace = int(self.choice.workspace_size) if self.works else 0
+
+    def _owned(self, kind: str, *arguments: int) -> int:
+        """A new descriptor that goes with this plan, but not while Python shuts down."""
+        made: int = getattr(self.library.lt, f"{kind}_create")(*arguments)
+        destroy = getattr(self.library.lt, f"{kind}_destroy")
+        weakref.finalize(self, destroy, made).atexit = False
+        return made
+
+    def _set(self, name: str, value: int) -> None:
+        self.library.set("matmul_desc", self.operation, name, value)
+
+    def _point_at(self, bias: Array) -> None:
+        if self.bias != bias.data.ptr:
+            self.bias = bias.data.ptr
+            self._set("BIAS_POINTER", self.bias)
+
+    def _layout(self, matrix: _Matrix, batch: int) -> int:
+        sides = matrix.rows, matrix.columns
+        stored = sides if matrix.by_columns else sides[::-1]
+        made = self._owned("matrix_layout", self.data, *stored, matrix.leading)
+        if batch > 1:
+            self.library.set("matrix_layout", made, "BATCH_COUNT", batch)
+            self.library.set("matrix_layout", made, "STRIDED_BATCH_OFFSET", matrix.step)
+        return made
+
+    def _choose(self, alignment: int) -> Any:
+        """What cuBLASLt expects to be the fastest; None where it has nothing at all."""
+        lt, kind = self.library.lt, "matmul_preference"
+        preference = lt.matmul_preference_create()
+        result, count = lt.MatmulHeuristicResult(1), np.zeros(1, np.int32)
+        b, a, y = self.layouts
+        try:
+            self.library.set(kind, preference, "MAX_WORKSPACE_BYTES", WORKSPACE)
+            for operand in "ABCD":
+                name = f"MIN_ALIGNMENT_{operand}_BYTES"
+                self.library.set(kind, preference, name, alignment)
+            lt.matmul_algo_get_heuristic(
+                *(self.handle, self.operation, b, a, y, y, preference),
+                *(1, result.ptr, count.ctypes.data),
+            )
+        except lt.cuBLASLtError:  # such a product is not supported
+            return None
+        finally:
+            lt.matmul_preference_destroy(preference)
+        return result if count[0] and int(result.state) == 0 else None
+
+    def __call__(self, a: Array, b: Array, y: Array, bias: Array | None) -> None:
+        """Write the product into y, on the current stream."""
+        cupy = import_cupy()
+        # The memory is free again when this returns: what gets it next comes later in the stream.
+        scratch = cupy.empty(self.workspace, np.uint8) if self.workspace else None
+        left, right, result = self.layouts
+        arguments = (
+            *(self.handle, self.operation, self.alpha),
+            *(b.data.ptr, left, a.data.ptr, right, self.beta),
+            *(y.data.ptr, result, y.data.ptr, result, self.algorithm),
+            *(0 if scratch is None else scratch.data.ptr, self.workspace),
+            cupy.cuda.get_current_stream().ptr,
+        )
+        if bias is None:
+            self.library.lt.matmul(*arguments)
+            return
+        with self.lock:
+            self._point_at(bias)
+            self.library.lt.matmul(*arguments)
+
+
+_plans: dict[Any, _Plan | str] = {}  # or what else to do, see `_make`
+
+
+def product(
+    a: Array,
+    b: Array,
+    out: Array | None,
+    precision: str,
+    bias: Array | None = None,
+    relu: bool = False,
+) -> Array | None:
+    """a @ b, plus ``bias`` (N,), then ReLU; into ``out``, which nothing else overlaps, or new.
+
+    a (…, M, K) and b (…, K, N), bias and out have one dtype and are on the current device. None
+    where cuBLASLt is missing or cannot do it.
+    """
+    y = out
+    if y is None:
+        lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2]) if a.ndim + b.ndim > 4 else ()
+        y = import_cupy().empty((*lead, a.shape[-2], b.shape[-1]), a.dtype)
+    bits = a.data.ptr | b.data.ptr | y.data.ptr | (0 if bias is None else bias.data.ptr)
+    aligned = bits % ALIGNED == 0
+    key = (
+        *(a.dtype.num, a.shape, a.strides, b.shape, b.strides, y.shape, y.strides),
+        *(precision, bias is None, relu, aligned, a.data.device_id),
+    )
+    plan = _plans.get(key)
+    if plan is None:
+        if len(_plans) >= PLANS:
+            _plans.clear()
+        plan = _plans[key] = _make(a, b, y, precision, bias, relu, aligned)
+    if isinstance(plan, _Plan):
+        plan(a, b, y, bias)
+    elif plan == "empty":
+        y.fill(0)
+    elif plan == "turn":
+        turned = product(b.swapaxes(-1, -2), a.swapaxes(-1, -2), y.swapaxes(-1, -2), precision)
+        return y if turned is not None else None
+    elif plan == "copy operands":
+        lead = y.shape[:-2]
+        return product(_regular(a, lead), _regular(b, lead), y, precision, bias, relu)
+    elif plan == "copy result":
+        made = product(a, b, None, precision, bias, relu)
+        if made is None:
+            return None
+        y[...] = made
+    else:
+        return None
+    return y
+
+
+def _make(
+    a: Array, b: Array, y: Array, precision: str, bias: Array | None, relu: bool, aligned: bool
+) -> _Plan | str:
+    """The plan of a product, or a word for what to do instead.
+
+    "empty": nothing is added up; "turn": compute yᵀ, for y is stored by columns; "copy operands"
+    or "copy result": their strides are none that cuBLASLt knows; "refuse": it cannot do this.
+    """
+    lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    if a.shape[-1] != b.shape[-2] or y.shape != (*lead, a.shape[-2], b.shape[-1]):
+        raise ValueError(f"[matmul] shapes {a.shape} and {b.shape} do not give {y.shape}")
+    if isinstance(library(), str) or a.dtype.name not in DATA:
+        return "refuse"
+    if 0 in y.shape or not a.shape[-1]:
+        return "refuse" if bias is not None else "empty"
+    left, right, result = (_matrix(x, lead) for x in (a, b, y))
+    if result is None:
+        return "copy result"
+    if result.by_columns:
+        return "copy result" if bias is not None or relu else "turn"
+    if left is None or right is None:
+        return "copy operands"
+    batch = math.prod(lead)
+    stacked = not left.by_columns and all(m.step == m.rows * m.leading for m in (left, result))
+    if batch > 1 and right.step == 0 and stacked:  # one b for all: the matrices of a are one
+        left, result = (m._replace(rows=batch * m.rows, step=0) for m in (left, result))
+        batch = 1
+    alignment = ALIGNED if aligned else a.dtype.itemsize
+    for compute in _compute_types(a, precision):
+        matrices = (left, right, result)
+        plan = _Plan(a.dtype, compute, matrices, batch, alignment, bias, relu)
+        if plan.works:
+            return plan
+    return "refuse"
+
+
+def _compute_types(array: Array, precision: str) -> list[str]:
+    """How cuBLASLt should multiply and add up, best first."""
+    if array.dtype == np.float64:
+        return ["COMPUTE_64F"]
+    fast = array.dtype == np.float32 and int(array.device.compute_capability) >= 80
+    return [FAST[precision], "COMPUTE_32F"] if fast and precision in FAST else ["COMPUTE_32F"]
+
+
+def _regular(array: Array, lead: tuple[int, ...]) -> Array:
+    """``array`` itself, or a copy of it that has a `_matrix`."""
+    if _matrix(array, lead) is not None:
+        return array
+    cupy = import_cupy()
+    copied = cupy.ascontiguousarray(array)
+    if _matrix(copied, lead) is None:
+        copied = cupy.ascontiguousarray(cupy.broadcast_to(array, (*lead, *array.shape[-2:])))
+    return copied

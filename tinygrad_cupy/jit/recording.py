@@ -1,0 +1,296 @@
+"""What one run of a jitted function depends on, and what it leaves behind.
+
+A `Recording` is the `Run` that the engine reports to. From it come the `Guards`, which tell
+whether a later call may reuse what this run captured, and the effects that a replay redoes.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..autograd import TensorBase, Version
+from ..backend import Array, device_of
+from ..backend.capture import active
+from ..tensor import Tensor
+
+FITS, DIFFERS, OUTDATED = "fits", "differs", "outdated"
+
+
+@dataclass
+class Guards:
+    """What a run depended on beside its arguments; owners are held weakly."""
+
+    tensors: list[tuple[Any, Array | None, bool]]  # tensor, its array if captured, requires_grad
+    attributes: list[tuple[Any, str, Any]]  # owner, name, value
+    grads: list[tuple[Any, Hashable]]  # leaf whose gradient was read, and `kind_of` what it was
+
+    def judge(self) -> str:
+        """`FITS`; `DIFFERS` when another variant is wanted now; `OUTDATED` when it never will."""
+        for reference, array, requires_grad in self.tensors:
+            tensor = reference()
+            if tensor is None or (array is not None and tensor.data is not array):
+                return OUTDATED
+            if tensor.requires_grad is not requires_grad:
+                return DIFFERS
+        for reference, name, value in self.attributes:
+            owner = reference()
+            if owner is None:
+                return OUTDATED
+            now = getattr(owner, name)
+            if now is not value and not _same_number(now, value):
+                return DIFFERS
+        for reference, kind in self.grads:
+            leaf = reference()
+            if leaf is None:
+                return OUTDATED
+            if kind_of(leaf._grad) != kind:
+                return DIFFERS
+        return FITS
+
+
+def kind_of(grad: Any) -> Hashable:
+    """Whether there is a gradient, and what a capture for it fits: its shape, dtype and device."""
+    return None if grad is None else (grad.shape, grad.data.dtype, device_of(grad.data))
+
+
+def _same_number(a: Any, b: Any) -> bool:
+    return type(a) is type(b) and isinstance(a, bool | int | float | str) and a == b
+
+
+@dataclass
+class LeafGrad:
+    """What happened to the gradient of a leaf from outside."""
+
+    leaf: TensorBase
+    before: Tensor | None
+    read_first: bool  # read before it was set: the run depends on what it was
+    entry: Tensor | None = None  # in a capture: memory that `before` is copied to for each replay
+
+
+class Sighting(NamedTuple):
+    """Where a capture first used a tensor from outside, or wrote one of its own in place."""
+
+    version: Any  # a weak reference
+    outside: bool
+    shape: tuple[int, ...]
+    place: str
+
+
+class Recording:
+    """A run in progress; a context.
+
+    A capture, unlike the eager first call, says with ``like`` where memory comes from that is
+    filled before each launch: for an array like the one it is given.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        arguments: Sequence[Any],
+        on_gpu: bool,
+        like: Callable[[Array], Array] | None = None,
+    ) -> None:
+        self.name, self.on_gpu, self.like = name, on_gpu, like
+        self.capturing = like is not None
+        self.own = {id(x._version): x for x in arguments if isinstance(x, TensorBase)}
+        self.tensors: dict[int, Any] = {}
+        self.attributes: dict[tuple[int, str], tuple[Any, str, Any]] = {}
+        self.grads: dict[int, LeafGrad] = {}
+        self.written: dict[int, tuple[Version, int]] = {}
+        self.arrays: list[Array] = []
+        self.sightings: dict[int, Sighting] = {}  # by version
+        self.copied: set[int] = set()  # versions of the arguments that captured inputs stand for
+        self.inputs: set[int] = set()  # ids of the captured inputs that are tensors
+
+    def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """What ``function`` returns, this run being `active` while it does its work.
+
+        No context manager: `KeyboardInterrupt` may be raised at the first step of an ``__exit__``.
+        """
+        try:
+            active.run = self
+            return function(*args, **kwargs)
+        finally:
+            active.run = None
+
+    # --- what the engine reports ----------------------------------------------------------------
+
+    def is_outside(self, tensor: Any) -> bool:
+        """Whether a tensor was made before this run and is no argument of it."""
+        if id(tensor._version) in self.copied:
+            self.refuse(
+                f"a tensor of shape {tensor.shape} is an argument and is used from outside as well",
+                "pass it or close over it, not both: a replay works on a copy of its arguments",
+            )
+        return tensor._version.home is not self and id(tensor._version) not in self.own
+
+    def uses(self, tensors: Sequence[Any]) -> None:
+        for tensor in tensors:
+            if self.on_gpu and isinstance(tensor.data, np.ndarray):
+                self.refuse(
+                    "a tensor on the CPU is used, which a replay would not compute again",
+                    'make it on the GPU outside, with .to("cuda"), or pass it as an argument',
+                )
+            if self.is_outside(tensor):
+                self.tensors[id(tensor)] = tensor
+                self._see(tensor, outside=True)
+
+    def writes(self, tensor: Any) -> None:
+        version = tensor._version
+        count = self.written.get(id(version), (version, 0))[1]
+        self.written[id(version)] = (version, count + 1)
+        self.uses([tensor])
+        if version.home is self:
+            self._see(tensor, outside=False)
+
+    def _see(self, tensor: Any, outside: bool) -> None:
+        version = tensor._version
+        if self.capturing and id(version) not in self.sightings:
+            place = _place(_outer_frames(sys._getframe()))
+            sighting = Sighting(weakref.ref(version), outside, tensor.shape, place)
+            self.sightings[id(version)] = sighting
+
+    def reads_grad(self, leaf: Any) -> None:
+        if id(leaf) in self.grads or not self._shows_grad(leaf):
+            return
+        grad = LeafGrad(leaf, leaf._grad, read_first=True)
+        self.grads[id(leaf)] = grad
+        if grad.before is None:
+            return
+        if self.like is not None:
+            grad.entry = leaf._grad = Tensor._wrap(self.like(grad.before.data))
+        else:
+            self.own[id(grad.before._version)] = grad.before
+
+    def sets_grad(self, leaf: Any) -> None:
+        if id(leaf) not in self.grads and self._shows_grad(leaf):
+            self.grads[id(leaf)] = LeafGrad(leaf, leaf._grad, read_first=False)
+
+    def _shows_grad(self, leaf: Any) -> bool:
+        """Whether the caller has this leaf, or in a capture the argument that it stands for."""
+        return id(leaf) in self.inputs or self.is_outside(leaf)
+
+    def reads(self, owner: Any, name: str, value: Any) -> None:
+        self.attributes.setdefault((id(owner), name), (owner, name, value))
+
+    def keeps(self, array: Any) -> None:
+        self.arrays.append(array)
+
+    def makes(self, what: str) -> None:
+        if self.capturing:
+            self.refuse(
+                f"{what} is first made while the function is captured, and every replay would "
+                "begin with it anew",
+                "make it before, in a step outside of the function; what a call does may depend on "
+                "its arguments, not on how many calls there were",
+            )
+
+    def refuse(self, what: str, remedy: str, place: str | None = None) -> None:
+        place = place or _place(_outer_frames(sys._getframe()))
+        raise RuntimeError(
+            f"[jit] {place}: {what}, inside {self.name}, a jitted function: {remedy}"
+        )
+
+    def has_written(self, tensor: Any) -> bool:
+        """Whether the memory of a tensor was written in place."""
+        return id(tensor._version) in self.written
+
+    # --- what came of it ------------------------------------------------------------------------
+
+    def forget_grads(self) -> None:
+        """Give every leaf the gradient that it had before."""
+        for grad in self.grads.values():
+            grad.leaf._grad = grad.before
+
+    def finish(self, left: Collection[Version] = ()) -> Guards:
+        """The guards of this run, which lets go of all tensors. Ones that die then were temporary.
+
+        Those that live on are expected to: when one dies, somebody has put another in its place.
+        A capture says what it has ``left`` for the caller; state that it would lose is refused.
+        """
+        seen = [
+            (weakref.ref(x), x.data if self.capturing else None, x.requires_grad)
+            for x in self.tensors.values()
+        ]
+        self.arrays += [x.data for x in self.tensors.values()] if self.capturing else []
+        owners = [(_reference(o), name, value) for o, name, value in self.attributes.values()]
+        grads = [
+            (weakref.ref(grad.leaf), kind_of(grad.before))
+            for grad in self.grads.values()
+            if grad.read_first and id(grad.leaf) not in self.inputs  # these are of the signature
+        ]
+        for collection in (self.tensors, self.attributes, self.grads, self.own, self.written):
+            collection.clear()
+        self.arrays = []  # the capture has them; tensors that it made name this as their home
+        self._refuse_lost_state(left)
+        return Guards(
+            [one for one in seen if one[0]() is not None],
+            [one for one in owners if one[0]() is not None],
+            [one for one in grads if one[0]() is not None],
+        )
+
+    def _refuse_lost_state(self, left: Collection[Version]) -> None:
+        """Of what a capture used and wrote, nothing may have been state of which replays know not.
+
+        A tensor from outside that is gone was replaced by another, which no replay would see. One
+        that was made and written in place, and lives on, is written on from there by later calls.
+        """
+        known = {id(version) for version in left}
+        for version, outside, shape, place in self.sightings.values():
+            there = version()
+            if outside and there is None:
+                self.refuse(
+                    f"a tensor of shape {shape} from outside is used and not there any more after "
+                    "the call, where every replay would use it again",
+                    "write what comes next into it, with .assign_(), or pass it as an argument",
+                    place,
+                )
+            if not outside and there is not None and id(there) not in known:
+                self.refuse(
+                    f"a tensor of shape {shape} is made, written in place and kept, where every "
+                    "replay would begin with it anew",
+                    "make it outside of the function",
+                    place,
+                )
+
+
+def _reference(owner: Any) -> Any:
+    """A weak reference, or for what has none (an object with slots) a strong one."""
+    try:
+        return weakref.ref(owner)
+    except TypeError:
+        return lambda: owner
+
+
+# --- where in the user's program ------------------------------------------------------------------
+
+
+def place_of(error: BaseException) -> str:
+    """FILE:LINE of the last frame outside of this package and CuPy that the error went through."""
+    frames = []
+    trace = error.__traceback__
+    while trace is not None:
+        frames.append((trace.tb_frame, trace.tb_lineno))
+        trace = trace.tb_next
+    return _place(reversed(frames))
+
+
+def _outer_frames(frame: FrameType | None) -> Iterator[tuple[FrameType, int]]:
+    while frame is not None:
+        yield frame, frame.f_lineno
+        frame = frame.f_back
+
+
+def _place(frames: Iterator[tuple[FrameType, int]]) -> str:
+    for frame, line in frames:
+        package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        if package not in ("tinygrad_cupy", "cupy", "cupyx", "contextlib", "functools"):
+            return f"{frame.f_code.co_filename}:{line}"
+    return "inside tinygrad_cupy"

@@ -1,0 +1,1 @@
+"""What operations compute, on arrays: kernels that know neither tensors nor graphs."""

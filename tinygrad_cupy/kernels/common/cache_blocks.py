@@ -1,0 +1,87 @@
+"""A few images at a time on the CPU: what is done to a chunk of a batch while it is in the cache.
+
+Chunks are laid out (n, …, C), channels last; ``top``, ``code`` and ``out`` are written in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ...backend import Array, blas
+from ...backend.cpu_threads import workspace
+from ..conv.fused_reference import POOL, SHUT
+from .layout import scratch_last, seen_last
+from .select import keep_where
+from .sums import FEW
+
+CHUNK_BYTES = 256 << 10  # of an array, where several are read and written side by side
+
+
+def chunks(part: slice, step: int) -> Iterator[slice]:
+    """``part`` cut into slices of ``step``."""
+    for start in range(part.start, part.stop, step):
+        yield slice(start, min(start + step, part.stop))
+
+
+def images_at_once(x: Array) -> int:
+    """How many images of x (N, …) make a chunk."""
+    return max(1, int(CHUNK_BYTES // max(x.nbytes // max(len(x), 1), 1)))
+
+
+def at(array: Array | None, chunk: slice) -> Array | None:
+    """The chunk of an array, if there is one."""
+    return None if array is None else array[chunk]
+
+
+def column_sums(rows: Array) -> Any:
+    """Sums of rows (…, C), as (C,) in float64: runs of FEW rows by BLAS, as that takes least."""
+    flat = rows.reshape(-1, rows.shape[-1])
+    runs = len(flat) // FEW
+    ones = np.ones((1, FEW), rows.dtype)
+    sums = blas.matmul(ones, flat[: runs * FEW].reshape(runs, FEW, flat.shape[1]))
+    rest = np.add.reduce(flat[runs * FEW :], 0, np.float64)
+    return np.add.reduce(sums, (0, 1), np.float64) + rest
+
+
+def pool_chunk(z: Array, top: Array, code: Array) -> None:
+    """The largest of each window of z (n, H, W, C), and the place of the first such element."""
+    out = (top.shape[1], top.shape[2])
+    a, b, c, d = (z[:, rows, columns] for _, rows, columns in POOL.each_tap(out))
+    bottom = workspace("bottom", top.shape, top.dtype)
+    np.maximum(a, b, out=top)
+    np.maximum(c, d, out=bottom)
+    right, lower_right, lower = b > a, d > c, bottom > top
+    np.maximum(top, bottom, out=top)
+    # right where the upper row has it, else 2 + lower_right: in bytes, which wrap around
+    np.subtract(lower_right.view(np.uint8), right.view(np.uint8), out=code)
+    code += np.uint8(2)
+    code *= lower.view(np.uint8)
+    code += right.view(np.uint8)
+
+
+def relu_chunk(y: Array, code: Array | None) -> None:
+    """max(y, 0) in place; where that is shut, the code says so."""
+    np.maximum(y, y.dtype.type(0), out=y)
+    if code is not None:
+        shut = (y <= 0).view(np.uint8)
+        shut *= np.uint8(SHUT)
+        np.maximum(code, shut, out=code)
+
+
+def open_chunk(grad: Array, gate: Array | None, code: Array | None, out: Array) -> None:
+    """out (n, …, C) = the gradient in front of ReLU or pool, from that behind it, (n, C, …)."""
+    given = scratch_last(grad, "grad")
+    if code is not None:
+        height, width = code.shape[2:]
+        places = seen_last(code)
+        for k, rows, columns in POOL.each_tap((height, width)):
+            keep_where(given, places == k, out[:, rows, columns])
+        out[:, 2 * height :] = 0
+        out[:, :, 2 * width :] = 0
+    elif gate is not None:
+        keep_where(given, ~(seen_last(gate) <= 0), out)
+    else:
+        out[...] = given

@@ -1,0 +1,231 @@
+"""Convolution on the CPU, with bias, ReLU and max-pool done while a chunk is in the cache.
+
+What `conv_native` suits goes through C, where the machine has a compiler. Through NumPy a batch is
+split over the threads, and each part worked off a few images at a time: products by rows
+(`conv_rows`) where that is faster, else by im2col (`conv_kernels`). What is pooled away is never
+written to memory, and a gradient is spread out again in the cache. Letters are explained in
+`windows`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ...backend import Array, blas
+from ...backend.cpu_threads import by_parts, workspace
+from ..common.cache_blocks import at, chunks, column_sums, open_chunk, pool_chunk, relu_chunk
+from ..common.layout import scratch_last
+from ..common.windows import Pair
+from . import fused_reference as block_kernels
+from . import native as conv_native
+from . import reference as conv_kernels
+from . import row_lowering as conv_rows
+from .fused_reference import POOL
+from .reference import Geometry, Shape
+
+Into = Callable[[Array, Array], None]  # convolves a chunk x (n, C, H, W) into out (n, OH, OW, O)
+
+
+def forward(x: Array, w: Array, bias: Array | None, geometry: Geometry) -> Array:
+    """y (N, O, OH, OW) from x (N, C, H, W), w (O, C/G, KH, KW) and bias (O,)."""
+    return block_forward(x, w, bias, geometry, relu=False, pool=False)[0]
+
+
+def input_gradient(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Array:
+    """Gradient by the input, (N, C, H, W), from g (N, O, OH, OW): a transposed convolution."""
+    back = conv_kernels.gathering(geometry, g.shape[2:], x_shape[2:])
+    if back is None:
+        return conv_kernels.conv_input(g, w, geometry, x_shape)
+    return forward(g, conv_kernels.turned(w), None, Geometry(back, 1))
+
+
+def weight_gradient(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
+    """Gradient by the weight, (O, C/G, KH, KW), from x (N, C, H, W) and g (N, O, OH, OW)."""
+    w = np.broadcast_to(g.dtype.type(0), w_shape)  # its shape alone matters
+    if conv_kernels.whole(geometry, x.shape, g.shape) and conv_native.suits(x, w, geometry):
+        return conv_native.backward(g, x, w, None, None, geometry, (False, True, False))[1]
+    if conv_rows.suits(geometry, x.shape, w_shape, g.shape[2:]):
+        return _rows_backward(g, None, None, x, w, geometry, g.shape[2:], (False, True, False))[1]
+    return conv_kernels.conv_weight(x, g, geometry, w_shape)
+
+
+def block_forward(
+    x: Array, w: Array, bias: Array | None, geometry: Geometry, relu: bool, pool: bool
+) -> tuple[Array, Array | None]:
+    """Convolution, then bias, ReLU and 2 × 2 max-pool where wanted: y and the pool's code."""
+    out_size = geometry.windows.output_size("conv2d", x.shape[2:])
+    size = POOL.output_size("max_pool2d", out_size) if pool else out_size
+    if conv_native.suits(x, w, geometry):
+        return conv_native.forward(x, w, bias, geometry, relu, pool)
+    y = np.empty((x.shape[0], *size, w.shape[0]), x.dtype)
+    code = np.empty(y.shape, np.uint8) if pool else None
+    by_rows = conv_rows.suits(geometry, x.shape, w.shape, out_size)
+    lowering = _ByRows if by_rows else _ByWindows
+    product = lowering(x, w, bias, geometry, out_size)
+
+    def task(part: slice) -> None:
+        into = product.of_part(part)
+        z = workspace("conv", (product.images, *out_size, len(w)), x.dtype) if pool else y
+        for chunk in chunks(part, product.images):
+            out = y[chunk]
+            if code is None:
+                into(x[chunk], out)
+            else:
+                conv = z[: len(out)]
+                into(x[chunk], conv)
+                pool_chunk(conv, out, code[chunk])
+            if relu:
+                relu_chunk(out, at(code, chunk))
+
+    by_parts(np, task, x.shape[0])
+    return y.transpose(0, 3, 1, 2), None if code is None else code.transpose(0, 3, 1, 2)
+
+
+def block_backward(
+    grad: Array,
+    x: Array,
+    w: Array,
+    y: Array | None,
+    code: Array | None,
+    geometry: Geometry,
+    relu: bool,
+    pool: bool,
+    needs: tuple[bool, ...],
+) -> tuple[Array | None, ...]:
+    """Gradients by x, w and bias of `block_forward`, as far as ``needs`` asks; y without a pool."""
+    gate = y if relu and not pool else None
+    if conv_native.suits(x, w, geometry, needs[0]):
+        return conv_native.backward(grad, x, w, gate, code, geometry, needs)
+    out_size = geometry.windows.output_size("conv2d", x.shape[2:])
+    if conv_rows.suits(geometry, x.shape, w.shape, out_size):
+        return _rows_backward(grad, gate, code, x, w, geometry, out_size, needs)
+    if geometry.groups == 1 and not needs[0]:
+        return _windows_backward(grad, gate, code, x, w, geometry)
+    return block_kernels.backward(grad, x, w, y, code, geometry, relu, pool, needs)
+
+
+# --- products of a chunk ------------------------------------------------------------------------
+
+
+class _ByRows:
+    """Products of chunks of ``images`` by rows."""
+
+    def __init__(
+        self, x: Array, w: Array, bias: Array | None, geometry: Geometry, out_size: Pair
+    ) -> None:
+        self.rows, self.columns = conv_rows.shifts(geometry.windows)
+        self.matrix = conv_rows.matrix_of(w)
+        self.start = w.dtype.type(0) if bias is None else bias
+        self.shape, self.out_size = (*x.shape[2:], x.shape[1]), out_size
+        image = x.shape[1] * x.shape[2] * out_size[1] * len(self.columns) * x.itemsize
+        self.images = max(1, conv_rows.CHUNK_BYTES // max(image, 1))
+
+    def of_part(self, part: slice) -> Into:
+        count = min(self.images, part.stop - part.start)
+        height, width = self.out_size
+        pixels = conv_rows.Beside(count, self.shape, self.columns, width, self.matrix.dtype)
+        product = conv_rows.Product(count, (self.shape[0], width), self.matrix, self.rows, height)
+
+        def into(x: Array, out: Array) -> None:
+            pixels.images[: len(x)] = x.transpose(0, 2, 3, 1)
+            product.into(out, pixels.laid_out(len(x)), self.start)
+
+        return into
+
+
+class _ByWindows:
+    """Products of chunks of ``images`` by im2col."""
+
+    def __init__(
+        self, x: Array, w: Array, bias: Array | None, geometry: Geometry, out_size: Pair
+    ) -> None:
+        self.geometry, self.out_size = geometry, out_size
+        self.matrix = conv_kernels.weight_matrix(w, geometry.groups)  # (G, K, O/G)
+        self.bias = None if bias is None else np.tile(bias, out_size[1])  # long runs: (OW · O,)
+        self.images = conv_kernels.images_at_once(x, geometry.windows.kernel, out_size)
+
+    def of_part(self, part: slice) -> Into:
+        def into(x: Array, out: Array) -> None:
+            windows = conv_kernels.windows_of(x, self.geometry, self.out_size)
+            rows = conv_kernels.window_rows(windows, self.geometry.groups)
+            conv_kernels.product(rows, self.matrix, out)
+            if self.bias is not None:
+                lines = out.reshape(-1, len(self.bias))
+                lines += self.bias
+
+        return into
+
+
+def _rows_backward(
+    grad: Array,
+    gate: Array | None,
+    code: Array | None,
+    x: Array,
+    w: Array,
+    geometry: Geometry,
+    out_size: Shape,
+    needs: tuple[bool, ...],
+) -> tuple[Array | None, ...]:
+    """Both products of the backward from one lay-out of the gradient, (n, OH, W, KW, O)."""
+    (n, c, h, width), (o, _, kh, kw) = x.shape, w.shape
+    rows, _ = conv_rows.shifts(geometry.windows)
+    back_rows, back_columns = conv_rows.shifts(geometry.windows.mirrored)
+    matrix = conv_rows.matrix_of(conv_kernels.turned(w))
+    dx = np.empty((n, h, width, c), x.dtype) if needs[0] else None
+    image = out_size[0] * width * kw * o * x.itemsize
+    images = max(1, conv_rows.CHUNK_BYTES // max(image, 1))
+
+    def task(part: slice) -> tuple[Array, Array]:
+        dw, db = np.zeros((kh * c, kw * o)), np.zeros(o)
+        count = min(images, part.stop - part.start)
+        gradient = conv_rows.Beside(count, (*out_size, o), back_columns, width, x.dtype)
+        seen = conv_rows.Above(count, (h, width, c), rows, out_size[0], x.dtype)
+        product = conv_rows.Product(count, (out_size[0], width), matrix, back_rows, h)
+        for chunk in chunks(part, images):
+            m = chunk.stop - chunk.start
+            open_chunk(grad[chunk], at(gate, chunk), at(code, chunk), gradient.images[:m])
+            pixels = gradient.laid_out(m)
+            if needs[2]:
+                db += column_sums(gradient.wide[:m])
+            if dx is not None:
+                product.into(dx[chunk], pixels, x.dtype.type(0))
+            if needs[1]:
+                dw += blas.matmul(seen.laid_out(scratch_last(x[chunk], "input")).T, pixels)
+        return dw, db
+
+    dw, db = _totals(by_parts(np, task, n), x.dtype)
+    turned = dw.reshape(kh, c, kw, o)[:, :, ::-1].transpose(3, 1, 0, 2)
+    return None if dx is None else dx.transpose(0, 3, 1, 2), turned, db
+
+
+def _windows_backward(
+    grad: Array, gate: Array | None, code: Array | None, x: Array, w: Array, geometry: Geometry
+) -> tuple[Array | None, ...]:
+    """Gradients by w and bias, by im2col: for images of few channels, which need none by x."""
+    o, c, kh, kw = w.shape
+    out_size = geometry.windows.output_size("conv2d", x.shape[2:])
+
+    def task(part: slice) -> tuple[Array, Array]:
+        dw, db = np.zeros((kh * kw * c, o)), np.zeros(o)
+        for chunk in chunks(part, images):
+            given = grad[chunk]
+            g = workspace("conv", (len(given), *out_size, o), x.dtype)
+            open_chunk(given, at(gate, chunk), at(code, chunk), g)
+            db += column_sums(g)
+            rows = conv_kernels.window_rows(
+                conv_kernels.windows_of(x[chunk], geometry, out_size), geometry.groups
+            )
+            dw += blas.matmul(rows[0].T, g.reshape(-1, o))
+        return dw, db
+
+    images = conv_kernels.images_at_once(x, geometry.windows.kernel, out_size)
+    dw, db = _totals(by_parts(np, task, len(x)), x.dtype)
+    return None, dw.reshape(kh, kw, c, o).transpose(3, 2, 0, 1), db
+
+
+def _totals(parts: list[tuple[Array, Array]], dtype: np.dtype) -> tuple[Array, Array]:
+    """Sums over the parts, in a fixed order: the same bits in every run."""
+    dw, db = (sum(some[1:], some[0]).astype(dtype) for some in zip(*parts, strict=True))
+    return dw, db

@@ -1,0 +1,346 @@
+"""Convolution on a GPU: which kernel does it, and with what tiles.
+
+Three families, all without a column matrix, for float32 arrays laid out N, H, W, C: products on
+tensor cores (`conv.cu`, `conv_weight.cu`), images with few channels (`conv_few.cu`), and what is
+neither (groups, strided input gradients, other dtypes) goes through `conv_kernels`' im2col, which
+is also the plain reference. Letters are explained in `windows`.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...autograd.mode import is_grad_enabled
+from ...backend import Array, CudaFile, blas, import_cupy, int32s, int64s, null
+from ...backend.gpu import Limits, limits_of
+from ..common.layout import contiguous, empties, empty_last, last
+from ..common.select import keep_where
+from ..common.windows import Pair, Windows
+from . import fused_reference as block_kernels
+from . import reference as conv_kernels
+from .plan import PRECISIONS, few_channels, few_plan, forward_plan, shape_defines, weight_plan
+from .reference import Geometry, Shape
+
+_by_warps = CudaFile(__file__, "tiles.cu", "implicit_gemm.cu", "mma.cu")
+_by_groups = CudaFile(__file__, "tiles.cu", "implicit_gemm.cu", "wgmma.cu", arch="sm_90a")
+_weight = CudaFile(__file__, "tiles.cu", "wgrad.cu")
+_few = CudaFile(__file__, "few_channels.cu")
+_sum = CudaFile(__file__, "wgrad_reduce.cu")
+_gate = CudaFile(__file__, "relu_pool_backward.cu")
+
+FLOAT, BYTE = np.dtype(np.float32), np.dtype(np.uint8)
+
+# --- what the engine calls ----------------------------------------------------------------------
+
+
+def forward(x: Array, w: Array, bias: Array | None, geometry: Geometry) -> Array:
+    """y (N, O, OH, OW) from x (N, C, H, W), w (O, C/G, KH, KW) and bias (O,)."""
+    return block_forward(x, w, bias, geometry, relu=False, pool=False)[0]
+
+
+def input_gradient(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Array:
+    """Gradient by the input, (N, C, H, W), from g (N, O, OH, OW): a transposed convolution."""
+    mirrored = conv_kernels.gathering(geometry, g.shape[2:], x_shape[2:])
+    if mirrored is not None and _suits(g, w, geometry._replace(windows=mirrored)):
+        found = _product(g, w, None, mirrored, x_shape[1], flip=True)
+        if found is not None:
+            return found[0]
+    return conv_kernels.conv_input(g, w, geometry, x_shape)
+
+
+def weight_gradient(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
+    """Gradient by the weight, (O, C/G, KH, KW), from x (N, C, H, W) and g (N, O, OH, OW)."""
+    if conv_kernels.whole(geometry, x.shape, g.shape) and _suits(x, g, geometry):
+        found = _weight_and_bias(x, g, geometry.windows, w_shape)
+        if found is not None:
+            return found[0]
+    return conv_kernels.conv_weight(x, g, geometry, w_shape)
+
+
+def block_forward(
+    x: Array, w: Array, bias: Array | None, geometry: Geometry, relu: bool, pool: bool
+) -> tuple[Array, Array | None]:
+    """Convolution, then bias, ReLU and 2 × 2 max-pool where wanted: y and the pool's code."""
+    if pool:  # an error where there is no window
+        size = geometry.windows.output_size("conv2d", x.shape[2:])
+        block_kernels.POOL.output_size("max_pool2d", size)
+    if _suits(x, w, geometry):
+        if is_grad_enabled():
+            how = (geometry, relu, pool, blas.get_precision(), limits_of(x))
+            _prepare_gradient(x.shape, w.shape, *how)
+        found = _product(x, w, bias, geometry.windows, w.shape[0], relu=relu, pool=pool)
+        if found is not None:
+            return found
+    return block_kernels.forward(x, w, bias, geometry, relu, pool)
+
+
+def block_backward(
+    grad: Array,
+    x: Array,
+    w: Array,
+    y: Array | None,
+    code: Array | None,
+    geometry: Geometry,
+    relu: bool,
+    pool: bool,
+    needs: tuple[bool, ...],
+) -> tuple[Array | None, Array | None, Array | None]:
+    """Gradients by x, w and bias of `block_forward`, each where ``needs`` asks for it.
+
+    Of y and code only one is read: the code where there was a pool.
+    """
+    windows, w_shape = geometry.windows, tuple(w.shape)
+    suits = _suits(x, grad, geometry)
+    wanted_bias = len(needs) > 2 and needs[2]
+    if suits and not needs[0] and few_channels(w_shape, windows):
+        return None, *_few_weight(x, grad, y if relu and not pool else None, code, windows, w_shape)
+    size = windows.output_size("conv2d", x.shape[2:])
+    g = _opened(grad, y, code, size) if relu or pool else grad
+    dx = input_gradient(g, w, geometry, tuple(x.shape)) if needs[0] else None
+    found = None
+    if suits and (needs[1] or wanted_bias):
+        found = _weight_and_bias(x, g, windows, w_shape)
+    if found is not None:
+        return dx, *found
+    dw = weight_gradient(x, g, geometry, w_shape) if needs[1] else None
+    return dx, dw, g.sum(axis=(0, 2, 3)) if wanted_bias else None
+
+
+def _suits(x: Array, other: Array, geometry: Geometry) -> bool:
+    """Whether the kernels of this file take it: float32, one group, sizes that an int holds.
+
+    ``other`` is the weight or a gradient: O or C is its second axis.
+    """
+    if x.dtype != FLOAT or other.dtype != FLOAT:
+        return False
+    return _fits(x.shape, other.shape, geometry) and limits_of(x).tensor_cores
+
+
+@functools.lru_cache(1024)
+def _fits(x_shape: Shape, other_shape: Shape, geometry: Geometry) -> bool:
+    if geometry.groups != 1 or 0 in x_shape or 0 in other_shape:
+        return False
+    n, channels, *size = x_shape
+    pixels = n * math.prod(geometry.windows.padded_size(tuple(size)))
+    return pixels * max(channels, other_shape[1]) < 2**31
+
+
+# --- launching ----------------------------------------------------------------------------------
+
+
+class _Launch(NamedTuple):
+    """A kernel that is ready for its arrays: all the rest follows from their shapes."""
+
+    file: CudaFile
+    name: str
+    grid: int | tuple[int, ...]
+    numbers: tuple[Any, ...]
+    defines: tuple[str, ...]
+    shared: int = 0
+    threads: int = 256
+
+    def __call__(self, *arrays: Any) -> None:
+        arguments = (*arrays, *self.numbers)
+        self.file.launch(self.name, self.grid, arguments, self.threads, self.shared, self.defines)
+
+
+def _product(
+    x: Array,
+    w: Array,
+    bias: Array | None,
+    windows: Windows,
+    outputs: int,
+    relu: bool = False,
+    pool: bool = False,
+    flip: bool = False,
+) -> tuple[Array, Array | None] | None:
+    """Windows of x times weights: y (N, O, OH, OW) and, with ``pool``, where its maxima were.
+
+    None where no tile fits in shared memory (very wide images, large kernels).
+    """
+    oh, ow = windows.output_size("conv2d", x.shape[2:])
+    out = (x.shape[0], outputs, oh // 2, ow // 2) if pool else (x.shape[0], outputs, oh, ow)
+    y = empty_last(out, FLOAT)
+    code = empty_last(out, BYTE) if pool else None
+    if y.size == 0:
+        return y, code
+    flags = (relu, bias is not None, pool, flip)
+    launch = _product_launch(x.shape, outputs, windows, flags, blas.get_precision(), limits_of(x))
+    if launch is None:
+        return None
+    launch(
+        *(last(x), contiguous(w), null() if bias is None else contiguous(bias)),
+        *(y, null() if code is None else code),
+    )
+    return y, code
+
+
+@functools.lru_cache(1024)
+def _prepare_gradient(
+    x_shape: Shape,
+    w_shape: Shape,
+    geometry: Geometry,
+    relu: bool,
+    pool: bool,
+    precision: str,
+    limits: Limits,
+) -> None:
+    """Have the kernels of `block_backward` compiled, while others of a first step are.
+
+    A guess: few channels are mostly those of the pictures, which want no gradient; and in front of
+    a batch norm no ReLU gates (see `Op`), so that another kernel may be wanted then.
+    """
+    windows = geometry.windows
+    oh, ow = size = windows.output_size("conv2d", x_shape[2:])
+    _sum.prepare()
+    if few_channels(w_shape, windows):
+        kind = 2 if pool else 1 if relu else 0
+        grads = x_shape[0] * w_shape[0] * (oh // 2 * (ow // 2) if pool else oh * ow)
+        launch = _few_weight_launch(x_shape, w_shape, windows, grads, kind, limits)
+        launch.file.prepare(launch.defines)
+        return
+    if relu or pool:
+        _gate.prepare()
+    launches = [_weight_launch(x_shape, w_shape, windows, precision, limits)]
+    mirrored = conv_kernels.gathering(geometry, size, x_shape[2:])
+    g_shape = (x_shape[0], w_shape[0], *size)
+    if mirrored is not None and _fits(g_shape, w_shape, geometry._replace(windows=mirrored)):
+        flags = (False, False, False, True)
+        launches += [_product_launch(g_shape, x_shape[1], mirrored, flags, precision, limits)]
+    for each in launches:
+        if each is not None:
+            each.file.prepare(each.defines)
+
+
+@functools.lru_cache(1024)
+def _product_launch(
+    x_shape: Shape,
+    outputs: int,
+    windows: Windows,
+    flags: tuple[bool, ...],
+    precision: str,
+    limits: Limits,
+) -> _Launch | None:
+    """`_product`'s, for ``flags`` (relu, bias, pool, flip)."""
+    names = ("RELU", "BIAS", "POOL", "FLIP")
+    macros = tuple(f"{name}={flag:d}" for name, flag in zip(names, flags, strict=True))
+    *_, pool, flip = flags
+    channels, sizes = x_shape[1], _sizes(x_shape, windows)
+    n, _, _, oh, ow = sizes
+    down, across = (oh // 2, ow // 2) if pool else (oh, ow)
+    if not flip and few_channels((outputs, channels, *windows.kernel), windows):
+        threads = n * down * (across if pool else -(-ow // 4)) * -(-outputs // 4)
+        blocks = min(_few.blocks(threads), 16 * limits.processors)
+        defines = (*shape_defines(channels, outputs, windows), *macros[:3])
+        return _Launch(_few, "few_forward", blocks, int32s(*sizes), defines)
+    number = PRECISIONS[precision]
+    plan = forward_plan(channels, outputs, windows, sizes, pool, number, limits)
+    if plan is None:
+        return None
+    pixels = n * down * across * (4 if pool else 1)
+    numbers = int32s(*sizes, pixels, plan.tiles, plan.capacity)
+    defines = (*plan.defines, *macros)
+    file = _by_groups if plan.groups else _by_warps
+    threads = 256 * plan.teams
+    return _Launch(file, "conv_forward", plan.grid, numbers, defines, plan.shared, threads)
+
+
+def _weight_and_bias(
+    x: Array, g: Array, windows: Windows, w_shape: Shape
+) -> tuple[Array, Array] | None:
+    """dw (O, C, KH, KW) and db (O,) from x and the gradient g of y; None where no tile fits."""
+    if few_channels(w_shape, windows):
+        return _few_weight(x, g, None, None, windows, w_shape)
+    launch = _weight_launch(x.shape, w_shape, windows, blas.get_precision(), limits_of(x))
+    if launch is None:
+        return None
+    sums = _Sums(w_shape, launch.grid)
+    launch(last(x), last(g), *sums.parts)
+    return sums.total()
+
+
+@functools.lru_cache(1024)
+def _weight_launch(
+    x_shape: Shape, w_shape: Shape, windows: Windows, precision: str, limits: Limits
+) -> _Launch | None:
+    n, _, _, oh, ow = sizes = _sizes(x_shape, windows)
+    number = PRECISIONS[precision]
+    plan = weight_plan(w_shape[1], w_shape[0], windows, sizes, number, limits)
+    if plan is None:
+        return None
+    numbers = int32s(*sizes, n * oh * ow, plan.tiles, plan.capacity)
+    return _Launch(_weight, "conv_weight", plan.grid, numbers, plan.defines, plan.shared)
+
+
+def _few_weight(
+    x: Array, g: Array, gate: Array | None, code: Array | None, windows: Windows, w_shape: Shape
+) -> tuple[Array, Array]:
+    """The same with few channels, where g may also be the gradient behind ReLU or the max-pool."""
+    kind = 2 if code is not None else 1 if gate is not None else 0
+    launch = _few_weight_launch(x.shape, w_shape, windows, g.size, kind, limits_of(x))
+    sums = _Sums(w_shape, launch.grid)
+    extra = [null() if array is None else last(array) for array in (gate, code)]
+    launch(last(x), last(g), *extra, *sums.parts)
+    return sums.total()
+
+
+@functools.lru_cache(1024)
+def _few_weight_launch(
+    x_shape: Shape, w_shape: Shape, windows: Windows, grads: int, kind: int, limits: Limits
+) -> _Launch:
+    outputs, channels = w_shape[:2]
+    plan = few_plan(w_shape, grads, kind == 2, limits)
+    shape = shape_defines(channels, outputs, windows)
+    defines = (*shape, *plan.defines, f"GRAD={kind}")
+    numbers = int32s(*_sizes(x_shape, windows))
+    return _Launch(_few, "few_weight", plan.grid, numbers, defines)
+
+
+class _Sums:
+    """What the blocks of a weight gradient found, each for itself: added up in a fixed order."""
+
+    def __init__(self, w_shape: Shape, grid: Any) -> None:
+        self.w_shape, self.blocks = w_shape, grid[0]
+        count = math.prod(w_shape)
+        both = import_cupy().empty(self.blocks * (count + w_shape[0]), FLOAT)
+        self.parts = (both, both.data + 4 * self.blocks * count)
+
+    def total(self) -> tuple[Array, Array]:
+        """dw (O, C, KH, KW) and db (O,)."""
+        outputs, channels, *kernel = self.w_shape
+        dw, db = empties((self.w_shape, FLOAT), ((outputs,), FLOAT))
+        numbers = int32s(self.blocks, outputs, math.prod(kernel), channels)
+        blocks = _sum.blocks(dw.size + outputs, 32)
+        _sum.launch("conv_weight_sum", blocks, (*self.parts, dw, db, *numbers))
+        return dw, db
+
+
+def _sizes(x_shape: Shape, windows: Windows) -> tuple[int, ...]:
+    """N, H, W, OH, OW."""
+    n, _, height, width = x_shape
+    return (n, height, width, *windows.output_size("conv2d", (height, width)))
+
+
+def _opened(grad: Array, y: Array, code: Array | None, size: Pair) -> Array:
+    """The gradient of the convolution's own output (N, O, OH, OW) from that of ReLU or the pool."""
+    if grad.dtype != FLOAT:
+        return (
+            keep_where(grad, ~(y <= 0)) if code is None else block_kernels.spread(grad, code, size)
+        )
+    n, channels = grad.shape[:2]
+    out = empty_last((n, channels, *size), FLOAT)
+    if out.size == 0:
+        return out
+    if code is None:
+        blocks = _gate.blocks(-(-out.size // 4))
+        _gate.launch("gate_relu", blocks, (last(grad), last(y), out, *int64s(out.size)))
+        return out
+    wide = 4 if channels % 4 == 0 else 1
+    threads = n * -(-size[0] // 2) * -(-size[1] // 2) * channels // wide
+    arguments = (last(grad), last(code), out, *int32s(n, *size, channels))
+    _gate.launch(f"gate_pool{wide}", _gate.blocks(threads), arguments)
+    return out

@@ -1,0 +1,248 @@
+"""Batch norm on NumPy arrays, with ReLU and a 2 × 2 max-pool behind it where asked for.
+
+float32 goes through `norm_native`, where the machine has a C compiler. Through NumPy it is done a
+few images at a time, twice over the batch each way: for its statistics, and with them. What the
+forward found of the batch goes to the backward as an array (4, C): mean, biased variance,
+1 / √(variance + eps), and what the mean lost when it was rounded to x's dtype. The last is made up
+for wherever the mean is used, in what is added to a channel as a whole: where the mean is large
+beside the deviation, its rounding is not small beside that.
+
+Everything is added up in float64.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ...backend import Array
+from ...backend.cpu_threads import by_parts, workspace
+from ..common.cache_blocks import (
+    at,
+    chunks,
+    column_sums,
+    images_at_once,
+    open_chunk,
+    pool_chunk,
+    relu_chunk,
+)
+from ..common.layout import scratch_last
+from ..common.select import keep_where
+from ..conv.fused_reference import POOL
+from . import native as norm_native
+
+
+class Running(NamedTuple):
+    """What moves with every batch, in place: mean and variance (C,), and a count of batches ()."""
+
+    mean: Array
+    var: Array
+    batches: Array | None
+    momentum: float
+
+
+class Result(NamedTuple):
+    """y, what the backward reads of it (y itself with ReLU alone), the pool's code, the batch."""
+
+    y: Array
+    gate: Array | None
+    code: Array | None
+    found: Array
+
+
+def forward(
+    x: Array, weight: Array, bias: Array, eps: float, running: Running, relu: bool, pool: bool
+) -> Result:
+    """(x - mean) / √(var + eps) · weight + bias, then ReLU, then the pool; moves ``running``."""
+    in_c = norm_native.suits(x)
+    mean, var = norm_native.moments(x) if in_c else _moments(x)
+    found = np.empty((4, x.shape[1]), x.dtype)
+    found[:3] = mean, var, 1 / np.sqrt(var + eps)
+    found[3] = mean - found[0]
+    gain = found[2] * weight
+    apply = norm_native.apply if in_c else _apply
+    y, code = apply(x, found[0], gain, bias - found[3] * gain, relu, pool)
+    move(running, found, x.size // x.shape[1])
+    result = np.moveaxis(y, -1, 1)
+    codes = None if code is None else np.moveaxis(code, -1, 1)
+    return Result(result, result if relu and not pool else None, codes, found)
+
+
+def _moments(x: Array) -> tuple[Array, Array]:
+    """As `norm_native.moments`, through NumPy.
+
+    Those of each chunk come from the chunk in the cache and are then put together (Chan et al.
+    1979), so that x is read once and nothing large is subtracted from something large.
+    """
+
+    def task(part: slice) -> list[tuple[int, Array, Array]]:
+        moments = []
+        for chunk in chunks(part, images_at_once(x)):
+            lines = _lines(scratch_last(x[chunk], "input"), width)
+            count = lines.size // channels
+            about = (_sums(lines, channels) / count).astype(x.dtype)
+            centred = workspace("norm", lines.shape, x.dtype)
+            np.subtract(lines, _along(about, width), out=centred)
+            rest = _sums(centred, channels) / count  # what the mean lost when it was rounded
+            np.multiply(centred, centred, out=centred)
+            squares = _sums(centred, channels) - count * rest**2
+            moments.append((count, about + rest, squares))
+        return moments
+
+    channels, width = x.shape[1], _width(x)
+    parts = [chunk for part in by_parts(np, task, len(x)) for chunk in part]
+    counts = np.array([count for count, _, _ in parts], np.float64)[:, None]
+    means, squares = (np.stack([part[i] for part in parts]) for i in (1, 2))
+    total = counts.sum()
+    mean = means[0] + (counts * (means - means[0])).sum(axis=0) / total
+    return mean, (squares + counts * (means - mean) ** 2).sum(axis=0) / total
+
+
+def _apply(
+    x: Array, mean: Array, scale: Array, shift: Array, relu: bool, pool: bool
+) -> tuple[Array, Array | None]:
+    """As `norm_native.apply`, through NumPy."""
+    mean, scale, shift = (_along(v, _width(x)) for v in (mean, scale, shift))
+    n, channels, *size = x.shape
+    out = POOL.output_size("max_pool2d", tuple(size)) if pool else size
+    y = np.empty((n, *out, channels), x.dtype)
+    code = np.empty(y.shape, np.uint8) if pool else None
+
+    def task(part: slice) -> None:
+        for chunk in chunks(part, images_at_once(x)):
+            given = scratch_last(x[chunk], "input")
+            place = y[chunk] if code is None else workspace("norm", given.shape, x.dtype)
+            lines = place.reshape(-1, len(mean))
+            np.subtract(given.reshape(lines.shape), mean, out=lines)
+            lines *= scale
+            lines += shift
+            if code is not None:
+                pool_chunk(place, y[chunk], code[chunk])
+            if relu:
+                relu_chunk(y[chunk], at(code, chunk))
+
+    by_parts(np, task, n)
+    return y, code
+
+
+def move(running: Running, found: Array, rows: int) -> None:
+    """running += momentum · (batch - running), in place; the batch's variance unbiased."""
+    unbiased = found[1] * found.dtype.type(rows / (rows - 1))
+    for kept, batch in ((running.mean, found[0]), (running.var, unbiased)):
+        kept += ((batch - kept) * kept.dtype.type(running.momentum)).astype(kept.dtype, copy=False)
+    if running.batches is not None:
+        running.batches[...] += running.batches.dtype.type(1)
+
+
+def backward(
+    grad: Array,
+    x: Array,
+    weight: Array,
+    found: Array,
+    gate: Array | None,
+    code: Array | None,
+    relu: bool,
+    needs_x: bool,
+    gate_input: bool = False,
+) -> tuple[Array | None, Array, Array]:
+    """Gradients by x (None where not needed), weight and bias. With x̂ the normalized input:
+
+    dx = weight / √(var + eps) · (g - mean(g) - x̂ · mean(g · x̂)), zero with ``gate_input`` where x
+    is not positive.
+    """
+    kind = norm_native.Gradient if norm_native.suits(x) else _Gradient
+    gradient = kind(grad, x, found[0], gate, code)
+    by_bias, by_scale = gradient.sums()
+    _, _, scale, rest = found.astype(np.float64)
+    by_weight = (by_scale - rest * by_bias) * scale
+    gradients = by_weight.astype(x.dtype), by_bias.astype(x.dtype)
+    if not needs_x:
+        return None, *gradients
+    count = x.size // x.shape[1]
+    slope = -scale * by_weight / count
+    factors = (scale * weight, slope, by_bias / count + slope * rest)
+    dx = np.moveaxis(gradient.applied(*[v.astype(x.dtype) for v in factors]), -1, 1)
+    return keep_where(dx, ~(x <= 0)) if gate_input else dx, *gradients
+
+
+class _Gradient:
+    """As `norm_native.Gradient`, through NumPy."""
+
+    def __init__(
+        self, grad: Array, x: Array, mean: Array, gate: Array | None, code: Array | None
+    ) -> None:
+        n, channels, *size = x.shape
+        self.grad, self.x, self.gate, self.code = grad, x, gate, code
+        self.width = _width(x)
+        self.mean = _along(mean, self.width)
+        self.dx = np.empty((n, *size, channels), x.dtype)  # at first: the gradient opened
+        self.opened = gate is not None or code is not None
+
+    def sums(self) -> tuple[Array, Array]:
+        """Of the gradient g and of g · (x - mean), for each channel, float64."""
+        x, channels = self.x, self.x.shape[1]
+
+        def sums(part: slice) -> tuple[Array, Array]:
+            by_bias, by_scale = np.zeros((2, channels))
+            for chunk in chunks(part, images_at_once(x)):
+                if self.opened:
+                    gate, code = at(self.gate, chunk), at(self.code, chunk)
+                    open_chunk(self.grad[chunk], gate, code, self.dx[chunk])
+                g = self._gradient(chunk)
+                product = self._centred(chunk)
+                product *= g
+                by_bias += _sums(g, channels)
+                by_scale += _sums(product, channels)
+            return by_bias, by_scale
+
+        parts = by_parts(np, sums, len(x))
+        by_bias, by_scale = (sum((part[i] for part in parts[1:]), parts[0][i]) for i in (0, 1))
+        return by_bias, by_scale
+
+    def applied(self, scale: Array, slope: Array, mean_g: Array) -> Array:
+        """dx (N, …, C) = scale · (g + slope · (x - mean) - mean_g)."""
+        scale, slope, mean_g = (_along(v, self.width) for v in (scale, slope, mean_g))
+
+        def apply(part: slice) -> None:
+            for chunk in chunks(part, images_at_once(self.x)):
+                centred = self._centred(chunk)
+                centred *= slope
+                centred += self._gradient(chunk)
+                centred -= mean_g
+                np.multiply(centred, scale, out=_lines(self.dx[chunk], self.width))
+
+        by_parts(np, apply, len(self.x))
+        return self.dx
+
+    def _gradient(self, chunk: slice) -> Array:
+        rows = self.dx[chunk] if self.opened else scratch_last(self.grad[chunk], "grad")
+        return _lines(rows, self.width)
+
+    def _centred(self, chunk: slice) -> Array:
+        rows = _lines(scratch_last(self.x[chunk], "input"), self.width)
+        out = workspace("norm", rows.shape, rows.dtype)
+        return np.subtract(rows, self.mean, out=out)
+
+
+# Channels side by side make short runs, so a line of an image, (W · C,), is one operand.
+
+
+def _width(x: Array) -> int:
+    """W of x (N, C, H, W), L of (N, C, L), else 1."""
+    return int(x.shape[-1]) if x.ndim > 2 else 1
+
+
+def _lines(images: Array, width: int) -> Array:
+    """(n, …, W, C) as (n · …, W · C)."""
+    return images.reshape(-1, width * images.shape[-1])
+
+
+def _along(channel: Array, width: int) -> Array:
+    """A value per channel, (C,), repeated for a line: (W · C,)."""
+    return np.tile(channel, width)
+
+
+def _sums(lines: Array, channels: int) -> Array:
+    """Sums of lines (P, W · C) for each channel, (C,) in float64."""
+    return column_sums(lines).reshape(-1, channels).sum(axis=0)

@@ -1,0 +1,156 @@
+"""Batch norm on a GPU (kernels in norm.cu): two launches forward, two backward."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...backend import Array, CudaFile, float64s, import_cupy, int32s, int64s, null
+from ...backend.block_counter import ticket_of
+from ..common.layout import empties, empty_last, last
+from .cpu import Result, Running, move
+
+_kernels = CudaFile(__file__, "batch_norm.cu")
+
+THREADS = 256  # of a block of normalize and slope
+SUMMERS = 512  # of a block of statistics and sums
+MOST_PARTIALS = 128  # blocks that sum: nearly one on each multiprocessor of the largest GPUs
+FULL = 528  # blocks that keep such a GPU busy: beyond, a thread takes up to ROWS_EACH rows
+ROWS_EACH = 4
+CODE, COUNT, SUM = np.dtype(np.uint8), np.dtype(np.int64), np.dtype(np.float64)
+
+Grid = tuple[int, int]
+
+
+class _Plan(NamedTuple):
+    """How threads lie on the rows (P, C) of one shape, and what the kernels are told of it.
+
+    With a pool, rows of the normalization and of the backward are windows.
+    """
+
+    defines: tuple[str, ...]
+    pooled: tuple[int, ...]  # shape of the result
+    sums_of_x: Grid
+    sums_of_grad: Grid
+    normalize: Grid
+    slope: Grid
+    rows: tuple[Any, ...]  # P
+    results: tuple[Any, ...]  # rows of the result
+    steps: tuple[Any, ...]  # of the gradient by x
+    across: tuple[Any, ...]  # C and the threads that lie across it
+    image: tuple[Any, ...]  # H and W, or 0
+
+
+@functools.lru_cache(1024)
+def _plan(shape: tuple[int, ...], dtype: Any, aligned: bool, relu: bool, pool: bool) -> _Plan:
+    n, channels, *size = shape
+    width = 4 if aligned and channels % 4 == 0 else 1  # channels of a thread
+    pieces = channels // width
+    lanes = min(32, 1 << (pieces - 1).bit_length())
+    tiles = -(-pieces // lanes)
+
+    def summing(rows: int, each: int) -> Grid:
+        return max(1, min(MOST_PARTIALS // tiles, -(-rows * lanes // (each * SUMMERS)))), tiles
+
+    def writing(rows: int) -> Grid:
+        each_one = -(-rows * lanes // THREADS)
+        return max(1, min(each_one, FULL // tiles), -(-each_one // ROWS_EACH)), tiles
+
+    rows = n * math.prod(size)
+    out = [side // 2 for side in size] if pool else size
+    results = n * math.prod(out)
+    steps = n * math.prod(-(-side // 2) for side in size) if pool else rows
+    name = "float" if dtype == np.float32 else "double"
+    return _Plan(
+        (f"TYPE={name}", f"WIDTH={width}", f"RELU={relu:d}", f"POOL={pool:d}"),
+        (n, channels, *out),
+        summing(rows, 8),  # as many rows as a thread loads at once
+        summing(results, 2 if pool else 4),
+        writing(results),
+        writing(steps),
+        int64s(rows),
+        int64s(results),
+        int64s(steps),
+        int32s(channels, lanes),
+        int32s(*size) if pool else int32s(0, 0),
+    )
+
+
+def forward(
+    x: Array, weight: Array, bias: Array, eps: float, running: Running, relu: bool, pool: bool
+) -> Result:
+    """(x - mean) / √(var + eps) · weight + bias, then ReLU, then the pool; moves ``running``."""
+    xp = import_cupy()
+    channels, dtype = x.shape[1], x.dtype
+    rows, weight, bias = last(x, 1), xp.ascontiguousarray(weight), xp.ascontiguousarray(bias)
+    plan = _plan(x.shape, dtype, _aligned(rows, weight, bias), relu, pool)
+    found = xp.empty((4, channels), dtype)
+    partials = xp.empty((plan.sums_of_x[0], channels, 2), SUM)
+    in_kernel = _moves_in_kernel(running, dtype)
+    moved = (running.mean, running.var) if in_kernel else (null(), null())
+    counted = running.batches if in_kernel and running.batches is not None else null()
+    sums = (partials, ticket_of(partials), found, *float64s(eps, running.momentum))
+    arguments: tuple[Any, ...] = (rows, *plan.rows, *plan.across, *sums, *moved, counted)
+    _kernels.launch("statistics", plan.sums_of_x, arguments, SUMMERS, defines=plan.defines)
+    if not in_kernel:
+        move(running, found, x.size // channels)
+    y = empty_last(plan.pooled, dtype)
+    code = empty_last(plan.pooled, CODE) if pool else None
+    arguments = (rows, *plan.results, *plan.across, found, weight, bias, y)
+    arguments += (code, *plan.image) if pool else ()
+    _kernels.launch("normalize", plan.normalize, arguments, THREADS, defines=plan.defines)
+    return Result(y, y if relu and not pool else None, code, found)
+
+
+def _aligned(*arrays: Array) -> bool:
+    """Whether kernels may read four elements at once."""
+    return all(array.data.ptr % 16 == 0 for array in arrays)
+
+
+def _moves_in_kernel(running: Running, dtype: Any) -> bool:
+    """Whether running statistics are laid out as the kernel writes them."""
+    kept = (running.mean, running.var)
+    simple = all(array.dtype == dtype and array.flags.c_contiguous for array in kept)
+    return simple and (running.batches is None or running.batches.dtype == COUNT)
+
+
+def backward(
+    grad: Array,
+    x: Array,
+    weight: Array,
+    found: Array,
+    gate: Array | None,
+    code: Array | None,
+    relu: bool,
+    needs_x: bool,
+    gate_input: bool = False,
+) -> tuple[Array | None, Array, Array]:
+    """Gradients by x (None where not needed), weight and bias.
+
+    With ``gate_input`` that by x is zero where x is not positive.
+    """
+    xp = import_cupy()
+    channels, dtype = x.shape[1], x.dtype
+    g, rows, weight = last(grad, 1), last(x, 1), xp.ascontiguousarray(weight)
+    plan = _plan(x.shape, dtype, _aligned(g, rows, weight), relu, code is not None)
+    made = gate if code is None else code
+    decision = null() if made is None else last(made, 1)
+
+    vector = ((channels,), dtype)
+    *by, factors = empties(vector, vector, ((3, channels), dtype))  # by weight and bias
+    partials = xp.empty((plan.sums_of_grad[0], channels, 2), SUM)
+    sums = (found, weight, partials, ticket_of(partials), *by, factors, *plan.rows, *plan.image)
+    arguments: tuple[Any, ...] = (g, rows, decision, *plan.results, *plan.across, *sums)
+    _kernels.launch("sums", plan.sums_of_grad, arguments, SUMMERS, defines=plan.defines)
+    if not needs_x:
+        return None, *by
+
+    dx = empty_last(x.shape, dtype)
+    gated = int32s(gate_input)
+    arguments = (g, rows, decision, *plan.steps, *plan.across, found, factors, dx, *gated)
+    arguments += plan.image if code is not None else ()
+    _kernels.launch("slope", plan.slope, arguments, THREADS, defines=plan.defines)
+    return dx, *by

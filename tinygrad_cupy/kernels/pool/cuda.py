@@ -1,0 +1,129 @@
+"""Pooling on a GPU (kernels in pool.cu): one launch for any geometry, in the input's layout."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from ...backend import Array, CudaFile, import_cupy
+from ..common.layout import lies_last
+from ..common.sums import FEW
+from ..common.windows import Pair, Windows
+from . import reference as pool_kernels
+
+_kernels = CudaFile(__file__, "pool.cu")
+
+_TYPES = {
+    "float32": ("TYPE=float", "ACC=float"),
+    "float64": ("TYPE=double", "ACC=double"),
+    "float16": ("TYPE=__half", "ACC=float", "HALF"),
+    "bfloat16": ("TYPE=__nv_bfloat16", "ACC=float", "BFLOAT"),
+}
+_CODES = {np.dtype(np.uint8): "CODE=unsigned char", np.dtype(np.int32): "CODE=int"}
+_SHAPE = np.dtype([("numbers", np.int32, 13)])
+
+
+@functools.cache
+def _types(dtype: Any) -> tuple[str, ...] | None:
+    """The macros of a dtype that the kernels are for, else None."""
+    return _TYPES.get(dtype.name)
+
+
+def _contiguous(x: Array, last: bool) -> Array:
+    """x (N, C, H, W) as (N, H, W, C), or as it is; copied only if it is not laid out so."""
+    return import_cupy().ascontiguousarray(x.transpose(0, 2, 3, 1) if last else x)
+
+
+def _empty(n: int, c: int, size: Pair, dtype: Any, last: bool) -> Array:
+    return import_cupy().empty((n, *size, c) if last else (n, c, *size), dtype)
+
+
+def _logical(x: Array, last: bool) -> Array:
+    """(N, H, W, C) behind the strides of (N, C, H, W)."""
+    return x.transpose(0, 3, 1, 2) if last else x
+
+
+def _launch(
+    name: str, arrays: list[Array], windows: Windows, size: Pair, out: Pair, last: bool, winner: Any
+) -> None:
+    """Run a kernel that writes all of ``arrays[-1]``, or the last two for ``max_pool``."""
+    written = arrays[-1]
+    if written.size == 0:
+        return
+    channels = written.shape[3] if last else 1
+    whole = channels % 4 == 0 and all(array.data.ptr % 16 == 0 for array in arrays)
+    width = 4 if whole else 1
+    index = "unsigned" if max(array.size for array in arrays) < 2**31 else "u64"
+    types = (*(_types(arrays[0].dtype) or ()), _CODES[winner])
+    if windows.taps > FEW and name != "max_pool":  # of so many a float's sum is not exact enough
+        types = tuple(["ACC=double" if macro == "ACC=float" else macro for macro in types])
+    steps = (*windows.kernel, *windows.stride, *windows.padding, *windows.dilation)
+    shape = np.array((channels, *size, *out, *steps), np.int32).view(_SHAPE)
+    count = np.uint32(written.size) if index == "unsigned" else np.uint64(written.size)
+    blocks = CudaFile.blocks(written.size // width)
+    _kernels.launch(
+        name, blocks, (*arrays, count, shape), defines=(*types, f"WIDTH={width}", f"INDEX={index}")
+    )
+
+
+def max_pool(x: Array, windows: Windows) -> tuple[Array, Array]:
+    """The largest element of each window of x, and the number of the first tap that had it."""
+    if _types(x.dtype) is None:
+        return pool_kernels.max_pool(x, windows)
+    n, c, h, w = x.shape
+    out, last = windows.output_size("max_pool2d", (h, w)), lies_last(x)
+    y = _empty(n, c, out, x.dtype, last)
+    code = np.dtype(np.uint8 if windows.taps <= 256 else np.int32)
+    winner = _empty(n, c, out, code, last)
+    _launch("max_pool", [_contiguous(x, last), y, winner], windows, (h, w), out, last, code)
+    return _logical(y, last), _logical(winner, last)
+
+
+def max_scatter(grad: Array, winner: Array, windows: Windows, size: Pair) -> Array:
+    """Each window's gradient put where its maximum was, (N, C, *size)."""
+    if _types(grad.dtype) is None or winner.dtype not in _CODES:
+        return pool_kernels.max_scatter(grad, winner, windows, size)
+    n, c, *out = grad.shape
+    last = lies_last(winner)
+    dx = _empty(n, c, size, grad.dtype, last)
+    arrays = [_contiguous(grad, last), _contiguous(winner, last), dx]
+    _launch("max_scatter", arrays, windows, size, (out[0], out[1]), last, winner.dtype)
+    return _logical(dx, last)
+
+
+def max_gather(x: Array, winner: Array, windows: Windows) -> Array:
+    """The element of each window at its winning tap; 0 where that lies in the padding."""
+    if _types(x.dtype) is None or winner.dtype not in _CODES:
+        return pool_kernels.max_gather(x, winner, windows)
+    n, c, *out = winner.shape
+    last = lies_last(winner)
+    y = _empty(n, c, (out[0], out[1]), x.dtype, last)
+    arrays = [_contiguous(x, last), _contiguous(winner, last), y]
+    size = (x.shape[2], x.shape[3])
+    _launch("max_gather", arrays, windows, size, (out[0], out[1]), last, winner.dtype)
+    return _logical(y, last)
+
+
+def sum_pool(x: Array, windows: Windows) -> Array:
+    """The sum of each window, the padding counting as zeros."""
+    if _types(x.dtype) is None:
+        return pool_kernels.sum_pool(x, windows)
+    n, c, h, w = x.shape
+    out, last = windows.output_size("avg_pool2d", (h, w)), lies_last(x)
+    y = _empty(n, c, out, x.dtype, last)
+    _launch("sum_pool", [_contiguous(x, last), y], windows, (h, w), out, last, np.dtype(np.uint8))
+    return _logical(y, last)
+
+
+def spread(grad: Array, windows: Windows, size: Pair) -> Array:
+    """Each window's gradient added to every pixel that it holds, (N, C, *size)."""
+    if _types(grad.dtype) is None:
+        return pool_kernels.spread(grad, windows, size)
+    n, c, *out = grad.shape
+    last = lies_last(grad)
+    dx = _empty(n, c, size, grad.dtype, last)
+    arrays = [_contiguous(grad, last), dx]
+    _launch("spread", arrays, windows, size, (out[0], out[1]), last, np.dtype(np.uint8))
+    return _logical(dx, last)

@@ -1,0 +1,159 @@
+"""Pooling on NumPy arrays; with CuPy arrays too, where `pool_cuda` has no kernel for a dtype.
+
+Every function walks over the KH · KW taps of a window, never over pixels or images: one tap is a
+strided slice of the whole (padded) input. Letters are explained in `windows`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...backend import Array, array_module
+from ...backend.cpu_threads import by_parts
+from ...backend.dtypes import is_float, through_single
+from ..common.layout import lies_last
+from ..common.select import keep_where
+from ..common.sums import FEW
+from ..common.windows import Pair, Windows
+
+Shape = tuple[int, ...]
+
+
+def _pad(x: Array, windows: Windows, value: float) -> Array:
+    """x (N, C, H, W) with ``value`` around, in the memory layout of x."""
+    if windows.padding == (0, 0):
+        return x
+    ph, pw = windows.padding
+    return array_module(x).pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)), constant_values=value)
+
+
+def _empty_like(x: Array, size: Shape, dtype: Any) -> Array:
+    """An unset array (N, C, *size), N, H, W, C in memory where x is."""
+    xp = array_module(x)
+    n, c = x.shape[:2]
+    if lies_last(x):
+        return xp.empty((n, *size, c), dtype).transpose(0, 3, 1, 2)
+    return xp.empty((n, c, *size), dtype)
+
+
+def _least(dtype: Any) -> float:
+    """What no element of ``dtype`` is smaller than."""
+    if is_float(dtype):
+        return -np.inf
+    return False if dtype.kind == "b" else int(np.iinfo(dtype).min)
+
+
+def _first_taps(xp: Any, windows: Windows, out: Pair) -> Array:
+    """(OH, OW): the first tap of each window that lies in the image; 0 where it has none there."""
+    places = []
+    for size, stride, padding, dilation, kernel in zip(
+        out, windows.stride, windows.padding, windows.dilation, windows.kernel, strict=True
+    ):
+        above = padding - xp.arange(size) * stride  # rows of padding that the window begins with
+        first = -(-above.clip(0) // dilation)
+        places.append(xp.where(first < kernel, first, 0))
+    return places[0][:, None] * windows.kernel[1] + places[1]
+
+
+@through_single
+def max_pool(x: Array, windows: Windows) -> tuple[Array, Array]:
+    """The largest element of each window of x, and the number of the first tap that had it.
+
+    NaN is larger than all. The tap lies in the image, even where all of the window is -∞.
+    """
+    xp = array_module(x)
+    out = windows.output_size("max_pool2d", x.shape[2:])
+    padded = _pad(x, windows, _least(x.dtype))
+    best = _empty_like(x, out, x.dtype)
+    # One byte an element, unless windows are huge.
+    winners = xp.empty_like(best, np.uint8 if windows.taps <= 256 else np.int32)
+    first = 0 if windows.padding == (0, 0) else _first_taps(xp, windows, out)
+
+    def task(part: slice) -> None:
+        top, winner = best[part], winners[part]
+        for k, vertical, horizontal in windows.each_tap(out):
+            tap = padded[part, :, vertical, horizontal]
+            if k == 0:
+                top[...] = tap
+                winner[...] = first
+                continue
+            better = tap > top
+            xp.maximum(winner, better * winner.dtype.type(k), out=winner)
+            xp.maximum(top, tap, out=top)
+        if is_float(x.dtype):
+            _find_nan(padded[part], windows, top, winner)
+
+    by_parts(xp, task, x.shape[0])
+    return best, winners
+
+
+def _find_nan(padded: Array, windows: Windows, top: Array, winner: Array) -> None:
+    """Of each window whose maximum is NaN, let the first NaN be the winner."""
+    nan = top != top
+    if not nan.any():
+        return
+    for k, vertical, horizontal in reversed(list(windows.each_tap(top.shape[2:]))):
+        tap = padded[:, :, vertical, horizontal]
+        winner[nan & (tap != tap)] = k
+
+
+def max_scatter(grad: Array, winner: Array, windows: Windows, size: Pair) -> Array:
+    """Each window's gradient put where its maximum was, (N, C, *size)."""
+    xp = array_module(grad)
+    disjoint = all(
+        s >= d * (k - 1) + 1
+        for s, d, k in zip(windows.stride, windows.dilation, windows.kernel, strict=True)
+    )
+    dtype = grad.dtype if disjoint else _wide(grad.dtype, windows)
+    padded = _empty_like(winner, windows.padded_size(size), dtype)
+
+    def task(part: slice) -> None:
+        padded[part] = 0
+        values = xp.empty_like(winner[part], grad.dtype)
+        values[...] = grad[part]  # one layout for all: a mixed one costs more at every tap
+        for k, vertical, horizontal in windows.each_tap((grad.shape[2], grad.shape[3])):
+            target = padded[part, :, vertical, horizontal]
+            hit = winner[part] == k
+            if disjoint:
+                keep_where(values, hit, target)
+            else:
+                target += keep_where(values, hit)
+
+    by_parts(xp, task, grad.shape[0])
+    return padded[:, :, *windows.inside(size)].astype(grad.dtype, copy=False)
+
+
+def max_gather(x: Array, winner: Array, windows: Windows) -> Array:
+    """The element of each window at its winning tap; 0 where that lies in the padding."""
+    padded = _pad(x, windows, 0)
+    y = array_module(x).zeros(winner.shape, x.dtype)
+    for k, vertical, horizontal in windows.each_tap((y.shape[2], y.shape[3])):
+        y += keep_where(padded[:, :, vertical, horizontal], winner == k)
+    return y
+
+
+def sum_pool(x: Array, windows: Windows) -> Array:
+    """The sum of each window, the padding counting as zeros."""
+    out = windows.output_size("avg_pool2d", x.shape[2:])
+    padded = _pad(x, windows, 0)
+    y = _empty_like(x, out, _wide(x.dtype, windows))
+    y[...] = 0
+    for _, vertical, horizontal in windows.each_tap(out):
+        y += padded[:, :, vertical, horizontal]
+    return y.astype(x.dtype, copy=False)
+
+
+def _wide(dtype: Any, windows: Windows) -> Any:
+    """What the elements of a window, or of windows that overlap, are added up in."""
+    return np.float64 if is_float(dtype) and (dtype.itemsize < 4 or windows.taps > FEW) else dtype
+
+
+def spread(grad: Array, windows: Windows, size: Pair) -> Array:
+    """Each window's gradient added to every pixel that it holds, (N, C, *size)."""
+    padded = _empty_like(grad, windows.padded_size(size), _wide(grad.dtype, windows))
+    padded[...] = 0
+    for _, vertical, horizontal in windows.each_tap((grad.shape[2], grad.shape[3])):
+        padded[:, :, vertical, horizontal] += grad
+    return padded[:, :, *windows.inside(size)].astype(grad.dtype, copy=False)

@@ -1,0 +1,172 @@
+"""Matrix products."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from ..autograd import Op, TensorBase
+from ..autograd.mode import is_grad_enabled
+from ..backend import Array, blas, is_cuda
+from ..kernels import matmul as narrow_cuda
+from ..kernels.common import sums_cuda
+from .arithmetic import in_one_dtype, single
+from .shape import Permute
+from .unary import ReluGate
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+
+
+def _swap(x: Tensor) -> Tensor:
+    """The last two axes exchanged."""
+    return x.permute(*range(len(x.shape) - 2), -1, -2)
+
+
+class MatMul(Op):
+    """(..., M, K) @ (..., K, N), leading axes broadcast."""
+
+    broadcasts = True
+    saves = ("a", "b")
+    read_for = (1, 0)
+
+    def forward(self, a: Array, b: Array) -> Array:
+        return blas.matmul(a, b)
+
+    def backward(self, grad: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        if grad.data.dtype.itemsize == 2 and len(grad.shape) > 2:
+            grad = single(grad)  # it may be summed over leading axes, and is rounded after that
+        return (
+            MatMul()(grad, _swap(b)) if self.needs[0] else None,  # (..., M, K)
+            MatMul()(_swap(a), grad) if self.needs[1] else None,  # (..., K, N)
+        )
+
+
+class Linear(Op):
+    """x @ weight.T + bias for x (N, I), weight (O, I), bias (O,)."""
+
+    saves: ClassVar[tuple[str, ...]] = ("x", "weight")
+    read_for: ClassVar[tuple[int | None, ...]] = (1, 0)
+    relu: ClassVar[bool] = False
+
+    def forward(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
+        if is_cuda(x) and narrow_cuda.suits(len(weight), x, weight):
+            return narrow_cuda.forward(x, weight, bias, self.relu)
+        return blas.linear(x, weight, bias, self.relu)  # (N, O)
+
+    def backward(
+        self, grad: Tensor, x: Tensor, weight: Tensor, y: Tensor | None = None
+    ) -> tuple[Tensor | None, ...]:
+        needs = (*self.needs, False)[:3]  # there may be no bias
+        found = _narrow_gradients(grad, x, weight, y, needs)
+        if found is None:
+            grad, total = _gate_and_sum(grad, y, needs[2])
+            found = (
+                MatMul()(grad, weight) if needs[0] else None,  # (N, I)
+                MatMul()(Permute((1, 0))(grad), x) if needs[1] else None,  # (O, I)
+                total,  # (O,)
+            )
+        return found[: len(self.needs)]
+
+
+class LinearRelu(Linear):
+    """max(x @ weight.T + bias, 0); the gradient where that is 0 is 0."""
+
+    saves = ("x", "weight", "y")
+    read_for = (1, 0, None)
+    relu = True
+
+
+def _narrow_gradients(
+    grad: Tensor, x: Tensor, weight: Tensor, y: Tensor | None, needs: tuple[bool, ...]
+) -> tuple[Tensor | None, ...] | None:
+    """All gradients of a layer with few outputs by one kernel on a GPU; None where it is not that.
+
+    Where a graph is recorded it would be missing from that.
+    """
+    if is_grad_enabled() or not is_cuda(grad.data) or not (needs[0] or needs[1]):
+        return None
+    read = x.data if needs[1] else None, weight.data if needs[0] else None
+    if not grad.data.size or not narrow_cuda.suits(grad.shape[1], *read):
+        return None
+    found = narrow_cuda.backward(grad.data, None if y is None else y.data, *read, needs)
+    return tuple(None if array is None else grad._wrap(array) for array in found)
+
+
+def _gate_and_sum(grad: Tensor, y: Tensor | None, summed: bool) -> tuple[Tensor, Tensor | None]:
+    """``grad`` (N, O) behind the ReLU that gave y, if any, and its sums (O,) where asked for.
+
+    On a GPU one kernel does both, where no graph is recorded that it would be missing from.
+    """
+    if summed and is_cuda(grad.data) and sums_cuda.suits(grad.data) and not is_grad_enabled():
+        gated, total = sums_cuda.gate_and_sum(grad.data, None if y is None else y.data)
+        return grad._wrap(gated), grad._wrap(total)
+    if y is not None:
+        grad = ReluGate(y.data).watch(y)(grad)
+    return grad, grad.sum(axis=0) if summed else None
+
+
+class LinalgMixin(TensorBase):
+    """Matrix products as methods and operators."""
+
+    __slots__ = ()
+
+    def matmul(self, other: Any) -> Tensor:
+        """Matrix product, NumPy's rules: 1-D operands are vectors, leading axes broadcast."""
+        a: Any = self
+        given, other = other, a._operand(other, kept=True)
+        if not isinstance(other, TensorBase):
+            raise TypeError(f"[matmul] expected a tensor or an array, got {type(given).__name__}")
+        b: Any = other
+        if not a.shape or not b.shape:
+            raise ValueError(f"[matmul] expected at least 1 axis each, got {a.shape} and {b.shape}")
+        drop: tuple[int, ...] = ()
+        if len(a.shape) == 1:
+            a, drop = a.unsqueeze(0), (*drop, -2)
+        if len(b.shape) == 1:
+            b, drop = b.unsqueeze(1), (*drop, -1)
+        if a.shape[-1] != b.shape[-2]:
+            raise ValueError(
+                f"[matmul] expected the last axis of {self.shape} to match "
+                f"the next-to-last of {tuple(other.shape)}"
+            )
+        try:
+            np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        except ValueError as error:
+            raise ValueError(
+                f"[matmul] leading axes of {self.shape} and {tuple(other.shape)} do not broadcast"
+            ) from error
+        product = MatMul()(a, b)
+        return product.squeeze(drop) if drop else product
+
+    def __matmul__(self, other: Any) -> Tensor:
+        return self.matmul(other)
+
+    def __rmatmul__(self, other: Any) -> Tensor:
+        array = np.asarray(other) if isinstance(other, list) else other
+        left: Any = self
+        left = left._operand(array, kept=True)
+        if not isinstance(left, TensorBase):
+            return NotImplemented
+        return left.matmul(self)  # type: ignore[attr-defined, no-any-return]
+
+    def linear(self, weight: Tensor, bias: Tensor | None = None, relu: bool = False) -> Tensor:
+        """self @ weight.T + bias for self (..., I), weight (O, I) and bias (O,): (..., O).
+
+        With ``relu``, `relu()` of that, computed in the same kernel on a GPU. The inputs are
+        promoted to one dtype; how float32 is multiplied on a GPU, `set_precision` says. Raises
+        ``ValueError`` when shapes do not fit.
+        """
+        x: Any = self
+        if len(weight.shape) != 2 or not x.shape or x.shape[-1] != weight.shape[1]:
+            raise ValueError(
+                f"[linear] expected input (..., I) and weight (O, I), got {x.shape} and "
+                f"{weight.shape}"
+            )
+        if bias is not None and bias.shape != weight.shape[:1]:
+            raise ValueError(f"[linear] expected bias {weight.shape[:1]}, got {bias.shape}")
+        rows = x if len(x.shape) == 2 else x.reshape(-1, x.shape[-1])
+        inputs = (rows, weight) if bias is None else (rows, weight, bias)
+        y = (LinearRelu if relu else Linear)()(*in_one_dtype(*inputs))
+        return y if len(x.shape) == 2 else y.reshape(*x.shape[:-1], weight.shape[0])

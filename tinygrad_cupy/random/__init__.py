@@ -1,0 +1,142 @@
+"""Random numbers that are the same on the CPU and the GPU.
+
+Counter-based Philox4x64-10 (Salmon et al. 2011). The key is seed + stream · 2⁶⁴, so that drawing
+from one stream never shifts another; each stream has a counter per device, which a draw of n words
+moves by ⌈n / 4⌉ blocks. On a GPU seed and counter live in device memory, where a captured program
+finds and moves them. A uniform number is (word >> 40) · 2⁻²⁴: 24 bits, all that a float32 in [0, 1)
+holds.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..backend import Array, CudaFile, array_module, import_cupy, normalize_device
+from ..backend.capture import keep
+from ..backend.gpu import limits_of
+
+STREAM_WEIGHTS, STREAM_SHUFFLES, STREAM_DROPOUT = 0, 1, 2
+
+kernels = CudaFile(__file__, "random.cu")
+TOGETHER = 6  # blocks of a kernel that draws on a multiprocessor, as random.cu says
+
+
+class Generator:
+    """The seed, and the streams' counters: of the CPU as numbers, of a GPU in its memory.
+
+    A state on a GPU is uint64 (3,): seed, counter, and the ticket by which a launch finds its last
+    block. It is written in place for ever: captured programs hold its address.
+    """
+
+    def __init__(self) -> None:
+        self.seed = 0
+        self.counters: dict[int, int] = {}  # by stream
+        self.states: dict[tuple[int, str], Array] = {}  # by stream and GPU
+
+    def state(self, stream: int, device: str) -> Array:
+        """The state of a stream on the current GPU."""
+        if (stream, device) not in self.states:
+            self.states[stream, device] = state = import_cupy().zeros(3, np.uint64)
+            _write(state, 0, self.seed)
+        keep(self.states[stream, device])
+        return self.states[stream, device]
+
+
+generator = Generator()
+
+
+def _write(state: Array, counter: int, seed: int) -> None:
+    with state.device:
+        state[0] = np.uint64(seed)
+        state[1] = np.uint64(counter)
+
+
+def manual_seed(seed: int) -> None:
+    """Start all random streams of all devices anew from ``seed``, 0 ≤ seed < 2⁶⁴."""
+    if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**64:
+        raise ValueError(f"[manual_seed] expected a whole number from 0 to 2**64 - 1, got {seed!r}")
+    generator.seed, generator.counters = int(seed), {}
+    for state in generator.states.values():
+        _write(state, 0, int(seed))
+
+
+def get_state() -> dict[str, Any]:
+    """Seed and counters of all streams, to give to `set_state` later."""
+    counters: dict[tuple[int, str], int] = {(s, "cpu"): n for s, n in generator.counters.items()}
+    counters |= {key: int(state[1]) for key, state in generator.states.items() if state[1]}
+    return {"seed": generator.seed, "counters": counters}
+
+
+def set_state(state: dict[str, Any]) -> None:
+    """Continue all streams from where `get_state` found them."""
+    manual_seed(state["seed"])
+    for (stream, device), count in state["counters"].items():
+        if device == "cpu":
+            generator.counters[stream] = count
+            continue
+        with import_cupy().cuda.Device(int(device.removeprefix("cuda:"))):
+            _write(generator.state(stream, device), count, generator.seed)
+
+
+def words(count: int, stream: int, device: str) -> Array:
+    """The next ``count`` 64-bit words of a stream, as uint64."""
+    device = normalize_device(device)
+    if device == "cpu":
+        return words_at(advance(count, stream), count, stream)
+    cupy = import_cupy()
+    with cupy.cuda.Device(int(device.removeprefix("cuda:"))):
+        out = cupy.empty(count, np.uint64)
+        arguments = (out, np.int64(count), generator.state(stream, device), np.uint64(stream))
+        kernels.launch("philox_words", walking(out), arguments)
+        return out
+
+
+def walking(array: Array) -> int:
+    """How many blocks take the elements of ``array`` four by four: as many as run at once."""
+    return min(kernels.blocks(-(-array.size // 4)), TOGETHER * limits_of(array).processors)
+
+
+def walking_images(x: Array) -> tuple[int, int]:
+    """The same for images x (N, C, H, W): blocks that go from image to image, and those of one."""
+    most = TOGETHER * limits_of(x).processors
+    tiles = min(kernels.blocks(math.prod(x.shape[1:]) // 4), most)
+    return min(len(x), most // tiles), tiles
+
+
+def advance(count: int, stream: int) -> int:
+    """Move the CPU's counter of a stream past ``count`` words; where it stood."""
+    counter = generator.counters.get(stream, 0)
+    generator.counters[stream] = counter + -(-count // 4)
+    return counter
+
+
+def words_at(counter: int, count: int, stream: int) -> np.ndarray:
+    """``count`` words of a stream on the CPU from a counter on, which stays."""
+    key = generator.seed + (stream << 64)
+    return np.random.Philox(key=key, counter=counter).random_raw(count)
+
+
+def uniform(shape: tuple[int, ...], stream: int, device: str) -> Array:
+    """float32 numbers in [0, 1): (word >> 40) · 2⁻²⁴, in C order of ``shape``."""
+    raw = words(math.prod(shape), stream, device)
+    raw >>= np.uint64(40)
+    out = raw.astype(np.float32)
+    out *= np.float32(2**-24)
+    return out.reshape(shape)
+
+
+def normal(shape: tuple[int, ...], stream: int, device: str) -> Array:
+    """float32 standard normal numbers (Box & Muller 1958), from two uniform ones each."""
+    pair = uniform((2, *shape), stream, device)
+    xp = array_module(pair)
+    radius = xp.sqrt(-2 * xp.log(1 - pair[0]))  # 1 - u is in (0, 1]
+    return radius * xp.cos(np.float32(2 * math.pi) * pair[1])
+
+
+def permutation(count: int, device: str) -> Array:
+    """A random order of 0 … count - 1 (int64): a stable argsort of words of the shuffle stream."""
+    raw = words(count, STREAM_SHUFFLES, device)
+    return raw.argsort(kind="stable").astype(np.int64, copy=False)
