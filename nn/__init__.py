@@ -19,6 +19,7 @@ from .layers import (
     Linear,
     MaxPool2d,
     ReLU,
+    Sequential,
     Sigmoid,
     SiLU,
     Softmax,
@@ -26,7 +27,7 @@ from .layers import (
     Tanh,
 )
 from .losses import CrossEntropyLoss, MSELoss
-from .module import Buffer, Module, Parameter, Sequential
+from .module import Buffer, Module, Parameter
 from .trainer import DivergedError, Evaluation, Trainer
 
 __all__ = [

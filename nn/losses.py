@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tinygrad_cupy.backend.dtypes import common_dtype, is_narrow
-from tinygrad_cupy.ops.arithmetic import as_float, single
+from tinygrad_cupy.ops.promotion import as_float, single
 from tinygrad_cupy.tensor import Tensor
 
 from . import checks

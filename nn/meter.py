@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_cupy import backend
-from tinygrad_cupy.backend.cuda_graph import copy
+from tinygrad_cupy.backend.devices import copy
 from tinygrad_cupy.tensor import Tensor
 
 

@@ -17,7 +17,8 @@ from .layers import Conv2d, Dropout, Flatten, Linear
 from .layers.activation import ReLU
 from .layers.norm import BatchNorm2d
 from .layers.pool import MaxPool2d
-from .module import Module, Sequential
+from .layers.sequential import Sequential
+from .module import Module
 
 
 def build(name: str, classes: int = 10, in_channels: int = 1, image_size: int = 28) -> Sequential:

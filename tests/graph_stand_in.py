@@ -7,7 +7,6 @@ test names what the function changes (`StandInPool.owners`), and that is put bac
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any, ClassVar
@@ -17,7 +16,7 @@ import pytest
 
 from tinygrad_cupy import Tensor, random
 from tinygrad_cupy.autograd import TensorBase
-from tinygrad_cupy.jit import recording
+from tinygrad_cupy.jit import function, recording, signature
 from tinygrad_cupy.pytree import flatten, rebuild
 
 
@@ -84,7 +83,6 @@ class StandInPool:
 
 def install(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make `jit` take NumPy arrays for those of a GPU."""
-    module = importlib.import_module("tinygrad_cupy.jit.function")
     plain = recording.Recording
 
     def recording_without_device(
@@ -92,13 +90,14 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
     ) -> recording.Recording:
         return plain(name, arguments, False, like)
 
-    monkeypatch.setattr(module, "Pool", StandInPool)
-    monkeypatch.setattr(module, "Turn", StandInTurn)
-    monkeypatch.setattr(module, "Recording", recording_without_device)
-    monkeypatch.setattr(module, "_make_random_states", lambda device: None)
-    monkeypatch.setattr(module, "device_number", lambda array: 0)
-    monkeypatch.setattr(module, "_default_number", lambda: 0)
-    monkeypatch.setattr(module, "_check_result", lambda result, name: None)
+    monkeypatch.setattr(function, "Pool", StandInPool)
+    monkeypatch.setattr(function, "Turn", StandInTurn)
+    monkeypatch.setattr(function, "Recording", recording_without_device)
+    monkeypatch.setattr(function, "_make_random_states", lambda device: None)
+    for module in (function, signature):
+        monkeypatch.setattr(module, "device_number", lambda array: 0)
+        monkeypatch.setattr(module, "default_number", lambda: 0)
+    monkeypatch.setattr(function, "_check_result", lambda result, name: None)
     monkeypatch.setattr(StandInPool, "owners", [])
 
 

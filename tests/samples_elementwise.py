@@ -25,6 +25,7 @@ from sampling import (
     shapes,
 )
 from tinygrad_cupy import Tensor
+from tinygrad_cupy.ops import activation, comparison
 from tinygrad_cupy.ops import arithmetic as ops
 from tinygrad_cupy.ops import unary as functions
 
@@ -61,11 +62,11 @@ FUNCTIONS = [
     _function("sin", functions.Sin),
     _function("cos", functions.Cos),
     _function("erf", functions.Erf),
-    _function("tanh", functions.Tanh),
-    _function("sigmoid", functions.Sigmoid),
-    _function("softplus", functions.Softplus, torch=lambda t, x: t.nn.functional.softplus(x)),
-    _function("relu", (functions.Relu, functions.ReluGate), nonzero, kinks=True),
-    _function("silu", functions.Silu, torch=lambda t, x: t.nn.functional.silu(x)),
+    _function("tanh", activation.Tanh),
+    _function("sigmoid", activation.Sigmoid),
+    _function("softplus", activation.Softplus, torch=lambda t, x: t.nn.functional.softplus(x)),
+    _function("relu", (activation.Relu, activation.ReluBackward), nonzero, kinks=True),
+    _function("silu", activation.Silu, torch=lambda t, x: t.nn.functional.silu(x)),
 ]
 
 
@@ -98,7 +99,7 @@ ACTIVATIONS = [
         call=method("leaky_relu"),
         cases=_leaky_case,
         torch=lambda t, x, negative_slope: t.nn.functional.leaky_relu(x, negative_slope),
-        ops=(ops.Where,),
+        ops=(comparison.Where,),
         covers=("leaky_relu",),
         kinks=True,
     ),
@@ -107,7 +108,7 @@ ACTIVATIONS = [
         call=method("elu"),
         cases=_elu_case,
         torch=lambda t, x, alpha: t.nn.functional.elu(x, alpha),
-        ops=(ops.Where,),
+        ops=(comparison.Where,),
         covers=("elu",),
         kinks=True,
     ),
@@ -116,7 +117,7 @@ ACTIVATIONS = [
         call=method("gelu"),
         cases=_gelu_case,
         torch=lambda t, x, approximate: t.nn.functional.gelu(x, approximate=approximate),
-        ops=(functions.Gelu, functions.GeluTanh, functions.Erf, functions.Tanh),
+        ops=(activation.Gelu, activation.GeluTanh, functions.Erf, activation.Tanh),
         covers=("gelu",),
         errors=(
             Error(
@@ -131,7 +132,7 @@ ACTIVATIONS = [
         call=method("clip"),
         cases=_clip_case,
         torch=lambda t, x, low, high: t.clip(x, low, high),
-        ops=(ops.Clip,),
+        ops=(comparison.Clip,),
         covers=("clip",),
         kinks=True,
         errors=(
@@ -213,7 +214,7 @@ ARITHMETIC = [
     ),
     _binary(
         "maximum",
-        ops.Maximum,
+        comparison.Maximum,
         lambda a, b: a.maximum(b),
         _two(_even, _odd),
         torch=lambda t, a, b: t.maximum(a, b),
@@ -230,7 +231,7 @@ ARITHMETIC = [
     ),
     _binary(
         "minimum",
-        ops.Minimum,
+        comparison.Minimum,
         lambda a, b: a.minimum(b),
         _two(_even, _odd),
         torch=lambda t, a, b: t.minimum(a, b),
@@ -255,7 +256,7 @@ ARITHMETIC = [
         call=lambda a, b, condition: tg.where(condition, a, b),
         cases=_where_case,
         torch=lambda t, a, b, condition: t.where(condition, a, b),
-        ops=(ops.Where,),
+        ops=(comparison.Where,),
         covers=("where", "tg.where"),
         dtypes=MOVED,
         errors=(
@@ -337,7 +338,7 @@ def _comparison(name: str, operator: Any) -> Sample:
         call=operator,
         cases=_two(_ties, _ties),
         torch=lambda _, a, b: operator(a, b),
-        ops=(ops.Compare,),
+        ops=(comparison.Compare,),
         covers=(f"__{name}__",),
         dtypes=MOVED,
         order=0,

@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 import tinygrad_cupy as tg
 from sampling import MOVED, Case, Draw, Error, Sample, draw_axis, method, normal, shapes
 from tinygrad_cupy import Tensor, tensor
+from tinygrad_cupy.ops import indexing
 from tinygrad_cupy.ops import shape as ops
 
 Shape = tuple[int, ...]
@@ -232,7 +233,7 @@ REARRANGED = [
         method("flip"),
         _case(lambda draw, shape: {"axis": draw_axis(draw, len(shape))}, min_dims=1),
         _flipped,
-        (ops.Index,),
+        (indexing.Index,),
         ("flip",),
         dtypes=MOVED,
     ),
@@ -325,7 +326,7 @@ JOINED = [
         method("split"),
         _split_case,
         _split,
-        (ops.Index,),
+        (indexing.Index,),
         ("split",),
         dtypes=MOVED,
         errors=(
@@ -392,7 +393,7 @@ INDEXED = [
         lambda x, key: x[key],
         _index_case,
         _taken,
-        (ops.Index, ops.Scatter),
+        (indexing.Index, indexing.Scatter),
         ("__getitem__",),
         dtypes=MOVED,
         errors=(

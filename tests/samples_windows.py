@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from sampling import Case, Draw, Error, Options, Sample, distinct, method, normal
 from tinygrad_cupy import Tensor
-from tinygrad_cupy.ops import conv, pool
+from tinygrad_cupy.ops import activation, conv, pool
 from tinygrad_cupy.ops import conv_fused as conv_block
-from tinygrad_cupy.ops import unary as functions
 
 Pair = tuple[int, int]
 
@@ -238,7 +237,7 @@ CONVOLUTIONS = [
         _conv2d_block,
         (
             *(conv_block.ConvBlock, conv.Conv2d, conv.ConvInput, conv.ConvWeight),
-            *(functions.ReluGate, pool.MaxGather, pool.MaxScatter),
+            *(activation.ReluBackward, pool.MaxGather, pool.MaxScatter),
         ),
         ("conv2d_block",),
         kinks=True,

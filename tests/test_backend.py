@@ -15,20 +15,20 @@ import pytest
 
 import tinygrad_cupy as tg
 from tinygrad_cupy import backend
-from tinygrad_cupy.backend import arrays, install
+from tinygrad_cupy.backend import cuda_source, devices, install
 from tinygrad_cupy.backend.install import how_to_install
 
 
-def fake_cupy(monkeypatch: pytest.MonkeyPatch, devices: int) -> None:
+def fake_cupy(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     """A machine with that many CUDA devices, as far as names of devices are concerned."""
-    runtime = SimpleNamespace(getDeviceCount=lambda: devices)
+    runtime = SimpleNamespace(getDeviceCount=lambda: count)
     module = SimpleNamespace(cuda=SimpleNamespace(runtime=runtime))
-    monkeypatch.setattr(arrays, "import_cupy", lambda: module)
-    monkeypatch.setattr(arrays, "cuda_available", lambda: devices > 0)
+    monkeypatch.setattr(devices, "import_cupy", lambda: module)
+    monkeypatch.setattr(devices, "cuda_available", lambda: count > 0)
 
 
 def test_names_of_devices(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_cupy(monkeypatch, devices=2)
+    fake_cupy(monkeypatch, count=2)
     names = ["cpu", "cuda", "cuda:0", "cuda:1"]
     full = ["cpu", "cuda:0", "cuda:0", "cuda:1"]
     assert [backend.normalize_device(name) for name in names] == full
@@ -54,8 +54,8 @@ def test_a_name_that_is_no_device(name: str, hint: str) -> None:
 
 def test_cuda_without_cupy_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy", None)
-    monkeypatch.setattr(arrays, "import_cupy", backend.import_cupy.__wrapped__)
-    monkeypatch.setattr(arrays, "cuda_available", lambda: False)
+    monkeypatch.setattr(devices, "import_cupy", backend.import_cupy.__wrapped__)
+    monkeypatch.setattr(devices, "cuda_available", lambda: False)
     with pytest.raises(RuntimeError) as raised:
         tg.Tensor([1.0]).to("cuda")
     text = str(raised.value)
@@ -84,14 +84,14 @@ def test_the_name_of_the_package_is_advised_where_an_index_has_it(
 
 
 def test_cuda_without_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_cupy(monkeypatch, devices=0)
+    fake_cupy(monkeypatch, count=0)
     with pytest.raises(RuntimeError) as raised:
         tg.set_default_device("cuda")
     assert str(raised.value) == "[device] 'cuda' was asked for, but CuPy sees no CUDA device"
 
 
 def test_a_device_beyond_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_cupy(monkeypatch, devices=2)
+    fake_cupy(monkeypatch, count=2)
     with pytest.raises(ValueError, match=r"^\[device\]") as raised:
         backend.normalize_device("cuda:2")
     assert str(raised.value) == "[device] 'cuda:2' was asked for, but there are 2 CUDA devices"
@@ -100,11 +100,11 @@ def test_a_device_beyond_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_default_device(monkeypatch: pytest.MonkeyPatch) -> None:
     tg.set_default_device(None)
     monkeypatch.delenv("TINYGRAD_CUPY_DEVICE", raising=False)
-    fake_cupy(monkeypatch, devices=1)
+    fake_cupy(monkeypatch, count=1)
     assert tg.default_device() == "cuda:0"
-    fake_cupy(monkeypatch, devices=0)
+    fake_cupy(monkeypatch, count=0)
     assert tg.default_device() == "cpu"
-    fake_cupy(monkeypatch, devices=1)
+    fake_cupy(monkeypatch, count=1)
     monkeypatch.setenv("TINYGRAD_CUPY_DEVICE", "cpu")
     assert tg.default_device() == "cpu"
     monkeypatch.setenv("TINYGRAD_CUPY_DEVICE", "tpu")
@@ -178,9 +178,9 @@ class Compiler:
         self.device = Device()  # the current one
         cuda = SimpleNamespace(Device=lambda: self.device)
         module = SimpleNamespace(cuda=cuda, RawModule=self.module)
-        monkeypatch.setattr(arrays, "import_cupy", lambda: module)
+        monkeypatch.setattr(cuda_source, "import_cupy", lambda: module)
         self.pool = ThreadPoolExecutor(1, "compiler")
-        monkeypatch.setattr(arrays, "_compilers", lambda: self.pool)
+        monkeypatch.setattr(cuda_source, "_compilers", lambda: self.pool)
 
     def module(self, code: str, options: tuple[str, ...]) -> SimpleNamespace:
         def compile_it() -> None:

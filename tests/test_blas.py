@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 import tinygrad_cupy as tg
 from sampling import draw_layout, lay_out
 from tinygrad_cupy import Tensor
-from tinygrad_cupy.backend import blas, to_device, to_numpy
-from tinygrad_cupy.backend import cublaslt as blaslt
+from tinygrad_cupy.backend import blas, cublaslt, to_device, to_numpy
 
 # Relative errors by norm.
 LIMITS = {"fp32": 1e-5, "tf32": 1e-3, "bf16": 1e-2}
@@ -81,7 +80,7 @@ def test_a_matrix_describes_the_memory(data: st.DataObject) -> None:
     shape = (*(data.draw(st.sampled_from([1, n])) for n in kept), data.draw(side), data.draw(side))
     array = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
     array = lay_out(array, draw_layout(data.draw, array.ndim, broadcast=True))
-    found = blaslt._matrix(array, lead)
+    found = cublaslt._matrix(array, lead)
     if found is None:
         assert not array.flags.c_contiguous or len(shape) > 2
         return
@@ -98,9 +97,9 @@ def test_a_matrix_describes_the_memory(data: st.DataObject) -> None:
 def test_plain_and_transposed_matrices_need_no_copy() -> None:
     x = np.zeros((2, 5, 7, 3), np.float32)
     for array in (x, x.swapaxes(2, 3), x[:, :, 2:6], x[..., 1:], x[0], x[:, 1], x[:, :1, :, :]):
-        assert blaslt._matrix(array, array.shape[:-2]) is not None
+        assert cublaslt._matrix(array, array.shape[:-2]) is not None
     for array in (x[..., ::2], x[:, :, ::-1], x.swapaxes(0, 1), x[:, 1:]):
-        assert blaslt._matrix(array, array.shape[:-2]) is None
+        assert cublaslt._matrix(array, array.shape[:-2]) is None
 
 
 # --- on a GPU -----------------------------------------------------------------------------------
@@ -126,9 +125,9 @@ def test_products_of_float32(
 
 @pytest.mark.gpu
 def test_cublaslt_is_what_computes() -> None:
-    assert not isinstance(blaslt.library(), str), blaslt.library()
+    assert not isinstance(cublaslt.library(), str), cublaslt.library()
     a = to_device(np.ones((3, 4), np.float32), "cuda:0")
-    assert blaslt.product(a, a.T, None, "tf32") is not None
+    assert cublaslt.product(a, a.T, None, "tf32") is not None
 
 
 @pytest.mark.gpu

@@ -19,8 +19,7 @@ import numpy as np
 import pytest
 
 from tinygrad_cupy import Tensor
-from tinygrad_cupy.backend import c_source as native
-from tinygrad_cupy.backend import cache, compiling, loading
+from tinygrad_cupy.backend import c_source, cache, compiling, loading
 from tinygrad_cupy.kernels.conv import native as conv_native
 
 pytestmark = pytest.mark.skipif(
@@ -61,15 +60,15 @@ def use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> UseCompiler:
         path = tmp_path / "compiler"
         path.write_text(f"#!/bin/sh\n{script}")
         path.chmod(0o755)
-        for module in (compiling, native):
+        for module in (compiling, c_source):
             monkeypatch.setattr(module, "compiler", lambda: str(path))
         return str(path)
 
     return use
 
 
-def new(source: Path) -> native.CFile:
-    return native.CFile(str(source), source.name)
+def new(source: Path) -> c_source.CFile:
+    return c_source.CFile(str(source), source.name)
 
 
 def wait_until(is_so: Callable[[], object]) -> None:
@@ -288,9 +287,9 @@ def test_a_compiler_that_is_at_work_is_waited_for(
 
 def test_a_program_that_ends_takes_its_compiler_along(source: Path, own_cache: Path) -> None:
     script = (
-        "from tinygrad_cupy.backend import c_source as native, compiling\n"
+        "from tinygrad_cupy.backend import c_source, compiling\n"
         "compiling.PATIENCE = 0.2\n"
-        f"assert native.CFile({str(source)!r}, 'one.c').library is None\n"
+        f"assert c_source.CFile({str(source)!r}, 'one.c').library is None\n"
     )
     path, pids = source.with_name("compiler"), source.with_name("pids")
     path.write_text(f"#!/bin/sh\n{MACROS}sleep 60 &\necho $$ $! > {shlex.quote(str(pids))}\nwait\n")
@@ -338,7 +337,7 @@ def test_an_interrupt_while_a_library_is_compiled_costs_nothing(
 # --- without threads, in forked children, at once -------------------------------------------------
 
 
-@pytest.mark.skipif(native.compiler() is None, reason="needs a C compiler")
+@pytest.mark.skipif(c_source.compiler() is None, reason="needs a C compiler")
 def test_one_thread_does_everything_where_the_others_cannot_be_compiled(
     rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -352,7 +351,7 @@ def test_one_thread_does_everything_where_the_others_cannot_be_compiled(
         assert x.grad is not None
         assert w.grad is not None
         results.append([y.numpy().tobytes(), x.grad.numpy().tobytes(), w.grad.numpy().tobytes()])
-        monkeypatch.setattr(native, "_threads", lambda: None)
+        monkeypatch.setattr(c_source, "_threads", lambda: None)
     assert conv_native._file.library is not None
     assert results[0] == results[1]
 

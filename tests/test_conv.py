@@ -14,11 +14,10 @@ import tinygrad_cupy as tg
 from samples_windows import draw_windows
 from tinygrad_cupy import Tensor, backend
 from tinygrad_cupy.backend.gpu import Limits
-from tinygrad_cupy.kernels.common.windows import Windows
+from tinygrad_cupy.kernels.common.windows import Geometry, Windows
 from tinygrad_cupy.kernels.conv import cuda as conv_cuda
 from tinygrad_cupy.kernels.conv import reference as conv_kernels
 from tinygrad_cupy.kernels.conv.plan import few_plan
-from tinygrad_cupy.kernels.conv.reference import Geometry
 from tinygrad_cupy.ops import conv
 
 Pair = tuple[int, int]
@@ -91,7 +90,7 @@ def test_the_three_kernels_are_partials_of_one_form(device: str, data: st.DataOb
     c, o = data.draw(st.sampled_from([1, 3, 8])), data.draw(st.integers(1, 3))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     batch = data.draw(st.integers(1, 3))
-    geometry = conv_kernels.Geometry(windows, groups)
+    geometry = Geometry(windows, groups)
     x = tensor(rng.standard_normal((batch, groups * c, *size)), device)
     w = tensor(rng.standard_normal((groups * o, c, *kernel)), device)
     y = conv.Conv2d(geometry)(x, w)
@@ -224,8 +223,8 @@ def test_fewer_gradients_than_windows_go_through_the_reference(rng: np.random.Ge
     geometry = Geometry(Windows.parse("test", 3, 1, (0, 1), 2), 1)
     x = rng.standard_normal((2, 3, 9, 8), np.float32)
     g = rng.standard_normal((2, 5, 4, 6), np.float32)
-    found = conv_cuda.weight_gradient(x, g, geometry, (5, 3, 3, 3))
-    np.testing.assert_array_equal(found, conv_kernels.conv_weight(x, g, geometry, (5, 3, 3, 3)))
+    found = conv_cuda.wgrad(x, g, geometry, (5, 3, 3, 3))
+    np.testing.assert_array_equal(found, conv_kernels.wgrad(x, g, geometry, (5, 3, 3, 3)))
 
 
 @pytest.mark.parametrize("shape", [(8, 1, 3, 3), (32, 1, 5, 5), (17, 3, 3, 3), (6, 4, 4, 2)])

@@ -12,12 +12,13 @@ from gpu_memory import poison
 from tinygrad_cupy import backend
 from tinygrad_cupy.backend import blas
 from tinygrad_cupy.backend import gpu as limits
-from tinygrad_cupy.kernels.common.windows import Windows
+from tinygrad_cupy.kernels.common.pool2x2 import spread
+from tinygrad_cupy.kernels.common.windows import Geometry, Windows
+from tinygrad_cupy.kernels.conv import Epilogue
 from tinygrad_cupy.kernels.conv import cuda as conv_cuda
 from tinygrad_cupy.kernels.conv import fused_reference as block_kernels
 from tinygrad_cupy.kernels.conv import plan as conv_plans
 from tinygrad_cupy.kernels.conv import reference as conv_kernels
-from tinygrad_cupy.kernels.conv.reference import Geometry
 
 pytestmark = pytest.mark.gpu
 
@@ -109,13 +110,13 @@ def test_forward_and_both_gradients(
     blas.set_precision(precision)
     bound = BOUNDS[precision]
     x, w, bias, geometry = problem(rng, size, "NHWC" if size[0] % 2 else "NCHW")
-    y = conv_cuda.forward(x, w, bias, geometry)
-    assert error(y, in_double(conv_kernels.conv_forward, x, w, bias, geometry)) < bound
+    y = conv_cuda.fprop(x, w, bias, geometry)
+    assert error(y, in_double(conv_kernels.fprop, x, w, bias, geometry)) < bound
     g = backend.import_cupy().asarray(rng.standard_normal(y.shape).astype(np.float32))
-    dx = conv_cuda.input_gradient(g, w, geometry, x.shape)
-    assert error(dx, in_double(conv_kernels.conv_input, g, w, geometry, x.shape)) < bound
-    dw = conv_cuda.weight_gradient(x, g, geometry, w.shape)
-    assert error(dw, in_double(conv_kernels.conv_weight, x, g, geometry, w.shape)) < bound
+    dx = conv_cuda.dgrad(g, w, geometry, x.shape)
+    assert error(dx, in_double(conv_kernels.dgrad, g, w, geometry, x.shape)) < bound
+    dw = conv_cuda.wgrad(x, g, geometry, w.shape)
+    assert error(dw, in_double(conv_kernels.wgrad, x, g, geometry, w.shape)) < bound
 
 
 @pytest.mark.usefixtures("_products")
@@ -127,25 +128,27 @@ def test_block(rng: np.random.Generator, size: tuple[Any, ...], pool: bool, prec
     blas.set_precision(precision)
     bound = BOUNDS[precision]
     x, w, bias, geometry = problem(rng, size, "NHWC")
-    y, code = conv_cuda.block_forward(x, w, bias, geometry, True, pool)
-    expected, _ = in_double(block_kernels.forward, x, w, bias, geometry, True, pool)
-    unshut, _ = in_double(block_kernels.forward, x, w, bias, geometry, False, pool)
+    y, code = conv_cuda.fused_forward(x, w, bias, geometry, Epilogue(True, pool))
+    expected, _ = in_double(block_kernels.forward, x, w, bias, geometry, Epilogue(True, pool))
+    unshut, _ = in_double(block_kernels.forward, x, w, bias, geometry, Epilogue(False, pool))
     assert error(y, expected, unshut) < bound  # ReLU may have left little of it
     assert not pool or (code is not None and int(code.max()) <= 4)
     if code is not None:  # the code is right where the maximum is taken and where ReLU shuts
-        plain = conv_cuda.forward(x, w, bias, geometry)
+        plain = conv_cuda.fprop(x, w, bias, geometry)
         assert bool(((y > 0) == (code < 4)).all())
-        gathered = block_kernels.spread(y, code, plain.shape[2:])
+        gathered = spread(y, code, plain.shape[2:])
         kept = gathered != 0
         np.testing.assert_allclose(gathered[kept].get(), plain[kept].get(), 1e-5, 1e-6)
     g = backend.import_cupy().asarray(rng.standard_normal(y.shape).astype(np.float32))
     wanted = (True, True, True)
-    found = conv_cuda.block_backward(g, x, w, y, code, geometry, True, pool, wanted)
-    reference = in_double(block_kernels.backward, g, x, w, y, code, geometry, True, pool, wanted)
+    found = conv_cuda.fused_backward(g, x, w, y, code, geometry, Epilogue(True, pool), wanted)
+    reference = in_double(
+        block_kernels.backward, g, x, w, y, code, geometry, Epilogue(True, pool), wanted
+    )
     for one, other in zip(found, reference, strict=True):
         assert error(one, other) < bound
-    _, dw, db = conv_cuda.block_backward(
-        g, x, w, y, code, geometry, True, pool, (False, True, True)
+    _, dw, db = conv_cuda.fused_backward(
+        g, x, w, y, code, geometry, Epilogue(True, pool), (False, True, True)
     )
     assert error(dw, reference[1]) < bound
     assert error(db, reference[2]) < bound
@@ -168,7 +171,7 @@ def test_every_way_to_cut_a_product(
     blas.set_precision(precision)
     x, w, bias, geometry = problem(rng, (7, 32, 17, 15, 40, 3, 1, 1, 1), "NHWC")
     g = backend.import_cupy().asarray(rng.standard_normal((7, 40, 17, 15)).astype(np.float32))
-    forward = (x, w, bias, geometry, False, pool)
+    forward = (x, w, bias, geometry, Epilogue(False, pool))
     backward = (g, w, geometry, x.shape)
     found: list[conv_plans.Plan] = []
 
@@ -180,12 +183,12 @@ def test_every_way_to_cut_a_product(
     monkeypatch.setattr(conv_cuda, "forward_plan", some)
     monkeypatch.setattr(conv_cuda, "_prepare_gradient", lambda *how: None)  # it would take a plan
     if flip:
-        expected = in_double(conv_kernels.conv_input, *backward)
+        expected = in_double(conv_kernels.dgrad, *backward)
     else:
         expected = in_double(block_kernels.forward, *forward)[0]
     while True:
         conv_cuda._product_launch.cache_clear()
-        y = conv_cuda.input_gradient(*backward) if flip else conv_cuda.block_forward(*forward)[0]
+        y = conv_cuda.dgrad(*backward) if flip else conv_cuda.fused_forward(*forward)[0]
         assert error(y, expected) < BOUNDS[precision]
         if not found:
             break
@@ -207,12 +210,10 @@ def test_every_way_to_cut_a_weight_gradient(
         return found.pop()
 
     monkeypatch.setattr(conv_cuda, "weight_plan", some)
-    expected = in_double(conv_kernels.conv_weight, x, g, geometry, w.shape)
+    expected = in_double(conv_kernels.wgrad, x, g, geometry, w.shape)
     while True:
         conv_cuda._weight_launch.cache_clear()
-        assert (
-            error(conv_cuda.weight_gradient(x, g, geometry, w.shape), expected) < BOUNDS[precision]
-        )
+        assert error(conv_cuda.wgrad(x, g, geometry, w.shape), expected) < BOUNDS[precision]
         if not found:
             break
     conv_cuda._weight_launch.cache_clear()
@@ -220,14 +221,14 @@ def test_every_way_to_cut_a_weight_gradient(
 
 def test_the_same_bits_every_time(rng: np.random.Generator) -> None:
     x, w, bias, geometry = problem(rng, SIZES[5], "NHWC")
-    y, code = conv_cuda.block_forward(x, w, bias, geometry, True, True)
+    y, code = conv_cuda.fused_forward(x, w, bias, geometry, Epilogue(True, True))
     g = backend.import_cupy().asarray(rng.standard_normal(y.shape).astype(np.float32))
-    first: Any = conv_cuda.block_backward(
-        g, x, w, y, code, geometry, True, True, (True, True, True)
+    first: Any = conv_cuda.fused_backward(
+        g, x, w, y, code, geometry, Epilogue(True, True), (True, True, True)
     )
     for _ in range(5):
-        again: Any = conv_cuda.block_backward(
-            g, x, w, y, code, geometry, True, True, (True, True, True)
+        again: Any = conv_cuda.fused_backward(
+            g, x, w, y, code, geometry, Epilogue(True, True), (True, True, True)
         )
         for one, other in zip(first, again, strict=True):
             np.testing.assert_array_equal(one.get(), other.get())
@@ -236,7 +237,7 @@ def test_the_same_bits_every_time(rng: np.random.Generator) -> None:
 def test_nan_reaches_the_output_and_takes_the_gradient(rng: np.random.Generator) -> None:
     x, w, bias, geometry = problem(rng, SIZES[4], "NHWC")
     x[0, 3, 5, 6] = np.nan
-    y, code = conv_cuda.block_forward(x, w, bias, geometry, True, True)
+    y, code = conv_cuda.fused_forward(x, w, bias, geometry, Epilogue(True, True))
     assert bool(backend.import_cupy().isnan(y[0, :, 2, 2]).all())
     assert code is not None
     assert not bool((code[0, :, 2, 2] == 4).any())
@@ -255,6 +256,6 @@ def test_a_gradient_of_fewer_pixels_than_windows(
     memory = cupy.full(4 * count, np.nan, np.float32)
     memory[:count] = cupy.asarray(rng.standard_normal(count, np.float32))
     g = memory[:count].reshape(2, 4, 6, o).transpose(0, 3, 1, 2)
-    found = conv_cuda.weight_gradient(x, g, geometry, (o, c, 3, 3))
-    expected = in_double(conv_kernels.conv_weight, x, g, geometry, (o, c, 3, 3))
+    found = conv_cuda.wgrad(x, g, geometry, (o, c, 3, 3))
+    expected = in_double(conv_kernels.wgrad, x, g, geometry, (o, c, 3, 3))
     assert error(found, expected) < 1e-3

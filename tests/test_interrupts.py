@@ -17,8 +17,7 @@ import numpy as np
 import pytest
 
 from tinygrad_cupy import Tensor
-from tinygrad_cupy.backend import cpu_threads as parallel
-from tinygrad_cupy.backend import workers as pool
+from tinygrad_cupy.backend import cpu_threads, workers
 from tinygrad_cupy.nn import models, optim
 
 
@@ -26,20 +25,20 @@ from tinygrad_cupy.nn import models, optim
 def _two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("TINYGRAD_CUPY_THREADS", "2")
     monkeypatch.setattr(
-        parallel, "thread_count", functools.cache(parallel.thread_count.__wrapped__)
+        cpu_threads, "thread_count", functools.cache(cpu_threads.thread_count.__wrapped__)
     )
-    monkeypatch.setattr(parallel, "_pool", functools.cache(parallel._pool.__wrapped__))
+    monkeypatch.setattr(cpu_threads, "_pool", functools.cache(cpu_threads._pool.__wrapped__))
     yield
-    parallel._pool().shutdown()
+    cpu_threads._pool().shutdown()
 
 
 def interrupted_at(step: int, call: Callable[[], object]) -> bool:
-    """Raise KeyboardInterrupt before the bytecode of that number in parallel.py; whether it has."""
+    """Raise KeyboardInterrupt before bytecode number ``step`` of cpu_threads.py; whether so."""
     left = step
 
     def trace(frame: FrameType, event: str, argument: Any) -> Any:
         nonlocal left
-        if frame.f_code.co_filename != parallel.__file__:
+        if frame.f_code.co_filename != cpu_threads.__file__:
             return None
         frame.f_trace_opcodes = True
         if event == "opcode":
@@ -60,18 +59,18 @@ def interrupted_at(step: int, call: Callable[[], object]) -> bool:
 
 
 def assert_as_before(blas: list[int]) -> None:
-    assert not parallel._region.locked()
-    assert not parallel.is_working()
-    threads = parallel.parallel_map(lambda _: threading.get_ident(), range(4))
+    assert not cpu_threads._region.locked()
+    assert not cpu_threads.is_working()
+    threads = cpu_threads.parallel_map(lambda _: threading.get_ident(), range(4))
     assert len(set(threads)) == 2
-    assert [library.num_threads for library in parallel._blas().lib_controllers] == blas
+    assert [library.num_threads for library in cpu_threads._blas().lib_controllers] == blas
 
 
 def test_an_interrupt_between_any_two_steps_leaves_nothing_locked() -> None:
-    parallel.parallel_map(abs, range(4))
-    blas = [library.num_threads for library in parallel._blas().lib_controllers]
+    cpu_threads.parallel_map(abs, range(4))
+    blas = [library.num_threads for library in cpu_threads._blas().lib_controllers]
     step = 0
-    while interrupted_at(step, lambda: parallel.parallel_map(abs, range(4))):
+    while interrupted_at(step, lambda: cpu_threads.parallel_map(abs, range(4))):
         assert_as_before(blas)
         step += 1
     assert step > 100  # it was looked at at all
@@ -79,12 +78,12 @@ def test_an_interrupt_between_any_two_steps_leaves_nothing_locked() -> None:
 
 def test_an_interrupt_while_a_context_is_entered_or_left() -> None:
     def enter() -> None:
-        with parallel.alone() as is_alone:
+        with cpu_threads.alone() as is_alone:
             assert is_alone
 
     step = 0
     while interrupted_at(step, enter):
-        assert not parallel._region.locked()
+        assert not cpu_threads._region.locked()
         step += 1
     assert step > 20
     enter()
@@ -92,7 +91,7 @@ def test_an_interrupt_while_a_context_is_entered_or_left() -> None:
 
 def test_a_share_that_is_given_up_is_not_done_any_more() -> None:
     done: list[str] = []
-    given_up, taken = (pool.Share(functools.partial(done.append, name)) for name in "ab")
+    given_up, taken = (workers.Share(functools.partial(done.append, name)) for name in "ab")
     taken.run()
     for _ in range(2):  # again, after an interrupt
         given_up.give_up()
@@ -102,13 +101,13 @@ def test_a_share_that_is_given_up_is_not_done_any_more() -> None:
 
 
 def test_a_region_is_one_callers_at_a_time() -> None:
-    with parallel.alone() as outer:
+    with cpu_threads.alone() as outer:
         assert outer
-        assert parallel._region.locked()
+        assert cpu_threads._region.locked()
         inside: list[bool] = []
 
         def enter() -> None:
-            with parallel.alone() as is_alone:
+            with cpu_threads.alone() as is_alone:
                 inside.append(is_alone)
 
         enter()
@@ -116,7 +115,7 @@ def test_a_region_is_one_callers_at_a_time() -> None:
         other.start()
         other.join()
         assert inside == [False, False]
-    assert not parallel._region.locked()
+    assert not cpu_threads._region.locked()
 
 
 def test_no_two_threads_take_the_turn_of_a_call_that_was_cut_short() -> None:
@@ -126,7 +125,7 @@ def test_no_two_threads_take_the_turn_of_a_call_that_was_cut_short() -> None:
     def work() -> None:
         nonlocal inside
         for _ in range(300):
-            with parallel.alone() as is_alone:
+            with cpu_threads.alone() as is_alone:
                 if is_alone:
                     inside += 1
                     at_once.append(inside)
@@ -134,11 +133,11 @@ def test_no_two_threads_take_the_turn_of_a_call_that_was_cut_short() -> None:
                     inside -= 1
 
     def cut_short() -> None:
-        turn = parallel._region
+        turn = cpu_threads._region
         turn.__enter__()  # and never left
 
     cut_short()
-    assert not parallel._region.locked()
+    assert not cpu_threads._region.locked()
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -163,14 +162,14 @@ def test_workers_are_waited_for_also_at_the_second_interrupt() -> None:
     before = signal.signal(signal.SIGALRM, interrupt)
     signal.setitimer(signal.ITIMER_REAL, 0.05, 0.02)  # again and again
     try:
-        parallel.parallel_map(item, [0, 1, 2, 3])
+        cpu_threads.parallel_map(item, [0, 1, 2, 3])
     except KeyboardInterrupt:
         done.append("interrupted")
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert done == [1, "interrupted"]  # which was at work; 3 is not begun any more
-    assert not parallel._region.locked()
+    assert not cpu_threads._region.locked()
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timers")
@@ -202,7 +201,7 @@ def test_training_goes_on_after_interrupts_at_random(
         raise KeyboardInterrupt
 
     step()
-    blas = [found.num_threads for found in parallel._blas().lib_controllers]
+    blas = [found.num_threads for found in cpu_threads._blas().lib_controllers]
     before = signal.signal(signal.SIGALRM, interrupt)
     draw = random.Random(int(rng.integers(1 << 32)))
     try:
@@ -215,7 +214,7 @@ def test_training_goes_on_after_interrupts_at_random(
                 pass
             finally:
                 signal.setitimer(signal.ITIMER_REAL, 0)
-            assert not parallel._region.locked()
+            assert not cpu_threads._region.locked()
     finally:
         signal.signal(signal.SIGALRM, before)
     assert_as_before(blas)

@@ -11,7 +11,7 @@ import pytest
 
 import tinygrad_cupy as tg
 from tinygrad_cupy import Tensor
-from tinygrad_cupy.backend import capture as tracing
+from tinygrad_cupy.backend import capture
 
 # --- the decorator --------------------------------------------------------------------------------
 
@@ -162,7 +162,7 @@ def test_a_number_that_is_observed_and_changes_leaves_no_heap_of_variants(place:
 
     @tg.jit
     def scale(x: Tensor) -> Tensor:
-        tracing.observe(named, "factor")
+        capture.observe(named, "factor")
         return x * named.factor
 
     for i in range(100):

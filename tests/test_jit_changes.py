@@ -11,7 +11,7 @@ import tinygrad_cupy as tg
 from graph_stand_in import StandInPool
 from jit_runs import State, values
 from tinygrad_cupy import Tensor, nn
-from tinygrad_cupy.backend import capture as tracing
+from tinygrad_cupy.backend import capture
 
 # --- what is captured anew ------------------------------------------------------------------------
 
@@ -128,7 +128,7 @@ def test_an_observed_number_is_noticed(place: str) -> None:
         factor = 2.0
 
         def __call__(self, x: Tensor) -> Tensor:
-            tracing.observe(self, "factor")
+            capture.observe(self, "factor")
             return x * self.factor
 
     scale = Scale()

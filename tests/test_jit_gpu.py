@@ -12,8 +12,7 @@ import pytest
 import tinygrad_cupy as tg
 from jit_runs import batches, trained, training
 from tinygrad_cupy import Tensor, backend, random
-from tinygrad_cupy.backend import blas
-from tinygrad_cupy.backend import cuda_graph as graph
+from tinygrad_cupy.backend import blas, devices
 from tinygrad_cupy.nn import models, optim
 
 pytestmark = pytest.mark.gpu
@@ -160,10 +159,10 @@ def test_an_upload_by_cupy_itself_is_noticed_in_the_capture(values: Any) -> None
 
 def test_a_copy_never_writes_beyond_its_target() -> None:
     memory = cupy().zeros(8, np.float32)
-    graph.copy(cupy().arange(4, dtype=np.float64), memory[:4])
+    devices.copy(cupy().arange(4, dtype=np.float64), memory[:4])
     assert memory.tolist() == [0, 1, 2, 3, 0, 0, 0, 0]
     with pytest.raises(ValueError, match=r"(?i)shape|broadcast"):
-        graph.copy(cupy().ones(6, np.float32), memory[:4])
+        devices.copy(cupy().ones(6, np.float32), memory[:4])
     assert memory.tolist() == [0, 1, 2, 3, 0, 0, 0, 0]
 
 

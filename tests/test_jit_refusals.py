@@ -12,7 +12,7 @@ import tinygrad_cupy as tg
 from graph_stand_in import StandInPool
 from jit_runs import State, batches, training, values
 from tinygrad_cupy import Tensor
-from tinygrad_cupy.backend import capture as tracing
+from tinygrad_cupy.backend import capture
 from tinygrad_cupy.jit.recording import Recording
 from tinygrad_cupy.nn import optim
 
@@ -205,8 +205,8 @@ def test_a_number_that_changes_in_each_call_is_warned_of(place: str) -> None:
 def test_errors_name_the_line() -> None:
     text = rf"\[jit\] {__file__}:\d+: values are read .* inside step"
     with pytest.raises(RuntimeError, match=text):
-        Recording("step", (), on_gpu=True).run(lambda: tracing.refuse_read())
-    tracing.refuse_read()
+        Recording("step", (), on_gpu=True).run(lambda: capture.refuse_read())
+    capture.refuse_read()
 
 
 def test_an_exception_leaves_a_usable_program(place: str) -> None:

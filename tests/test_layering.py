@@ -91,6 +91,20 @@ def broken_arrows(source: str, module: str) -> list[str]:
     ]
 
 
+def strangers(source: str, module: str) -> list[str]:
+    """What a kernel may not import: graphs, rules, and kernels of another family but ``common``."""
+    below = ("backend", "random")
+    mine = module.split(".")[2]
+    found = []
+    for name in imports(source, module):
+        parts = name.split(".")
+        if parts[0] != "tinygrad_cupy" or part(name) in below:
+            continue
+        if part(name) != "kernels" or (mine != "__init__" and parts[2] not in (mine, "common")):
+            found.append(f"{module} imports {name}")
+    return found
+
+
 def test_every_part_has_a_floor() -> None:
     assert {module.split(".")[1] for module, _ in sources()} <= set(FLOORS)
 
@@ -101,6 +115,8 @@ def test_imports_run_down(module: str, path: Path) -> None:
     assert broken_arrows(source, module) == []
     others = {name.split(".")[0] for name in imports(source, module)}
     assert not others & {"nn", "datasets"}, "these are found in a checkout only"
+    if part(module) == "kernels":
+        assert strangers(source, module) == []
     if part(module) != "backend":
         assert not others & {"cupy", "cupyx"}, "only backend/ imports CuPy"
 
@@ -121,6 +137,20 @@ def test_imports_run_down(module: str, path: Path) -> None:
 )
 def test_an_arrow_that_runs_back_is_found(module: str, line: str) -> None:
     assert broken_arrows(line, f"tinygrad_cupy.{module}")
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("conv.cuda", "from ...autograd.mode import mode"),
+        ("conv.cuda", "from ..pool import reference"),
+        ("common.layout", "from ..conv.plan import Plan"),
+        ("loss", "from .reduce import arg_extremum"),
+        ("loss", "from ..ops.axes import Axis"),
+    ],
+)
+def test_a_kernel_that_looks_up_or_aside_is_found(module: str, line: str) -> None:
+    assert strangers(line, f"tinygrad_cupy.kernels.{module}")
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 import tinygrad_cupy as tg
 from gpu_memory import on_gpu, poison
 from tinygrad_cupy import Tensor, nn
-from tinygrad_cupy.backend import array_module, blas, to_device, to_numpy
-from tinygrad_cupy.backend import block_counter as tickets
+from tinygrad_cupy.backend import array_module, blas, block_counter, to_device, to_numpy
 from tinygrad_cupy.kernels import matmul as narrow_cuda
 from tinygrad_cupy.kernels.common import sums_cuda
 from tinygrad_cupy.ops import matmul as linalg
@@ -112,7 +111,7 @@ def test_plans_for_few_outputs_leave_nothing_out(rows: int, columns: int) -> Non
     assert narrow_cuda.THREADS % quads == each % narrow_cuda.CHUNK == 0
     assert across * quads * 4 >= columns + 1  # and the bias
     assert across < 1 << 31
-    assert parts == 1 or across <= tickets.MOST
+    assert parts == 1 or across <= block_counter.MOST
     assert parts < 1 << 16
 
 

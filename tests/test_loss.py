@@ -9,7 +9,8 @@ import pytest
 
 import tinygrad_cupy as tg
 from tinygrad_cupy import Tensor, backend
-from tinygrad_cupy.ops import loss
+from tinygrad_cupy.kernels import loss as loss_kernels
+from tinygrad_cupy.ops.loss import REDUCTIONS
 
 
 def logits(device: str, *rows: list[float]) -> Tensor:
@@ -140,7 +141,7 @@ def test_integer_logits_are_taken_in_float32(device: str) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("reduction", loss.REDUCTIONS)
+@pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("classes", [1, 2, 3, 10, 17, 33, 300])
 @pytest.mark.parametrize("rows", [1, 7, 129, 20_000])
@@ -156,21 +157,21 @@ def test_kernels_and_arrays_agree(
         labels[77] = 254 if classes <= 254 else ignore  # no class
     how = (0.1 if rows % 2 else 0.0, ignore, reduction)
     with np.errstate(invalid="ignore"):
-        expected, target = loss._forward_arrays(logits, labels, *how)
+        expected, target = loss_kernels._forward_arrays(logits, labels, *how)
         grad = rng.standard_normal(expected.shape).astype(dtype)
-        gradient = loss._backward_arrays(logits, np.asarray(grad, dtype), target, how[0])
+        gradient = loss_kernels._backward_arrays(logits, np.asarray(grad, dtype), target, how[0])
     tolerance = {"float32": 2e-5, "float64": 1e-12}[dtype]
     on_gpu = [backend.to_device(np.asarray(x), "cuda:0") for x in (logits, labels, grad)]
     first = None
     for _ in range(3):
         poison = backend.full((4 * logits.size + 100,), np.nan, dtype, "cuda:0")
         del poison  # the outputs get this memory
-        found, placed = loss._forward_cuda(on_gpu[0], on_gpu[1], *how)
+        found, placed = loss_kernels._forward_cuda(on_gpu[0], on_gpu[1], *how)
         assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
         np.testing.assert_array_equal(backend.to_numpy(placed.place), target.place)
         assert placed.divisor.item() == target.divisor
         np.testing.assert_allclose(backend.to_numpy(found), expected, rtol=tolerance, atol=1e-5)
-        back = backend.to_numpy(loss._backward_cuda(on_gpu[0], on_gpu[2], placed, how[0]))
+        back = backend.to_numpy(loss_kernels._backward_cuda(on_gpu[0], on_gpu[2], placed, how[0]))
         np.testing.assert_allclose(back, gradient, rtol=10 * tolerance, atol=tolerance)
         results = backend.to_numpy(found), back
         first = first or results

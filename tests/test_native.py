@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 import tinygrad_cupy as tg
-from tinygrad_cupy.backend import c_source as native
+from tinygrad_cupy.backend import c_source
 from tinygrad_cupy.kernels.common.images import images_of
-from tinygrad_cupy.kernels.common.windows import Windows
+from tinygrad_cupy.kernels.common.windows import Geometry, Windows
+from tinygrad_cupy.kernels.conv import Epilogue
 from tinygrad_cupy.kernels.conv import fused_reference as block_kernels
 from tinygrad_cupy.kernels.conv import native as conv_native
 from tinygrad_cupy.kernels.conv import reference as conv_kernels
-from tinygrad_cupy.kernels.conv.reference import Geometry
 from tinygrad_cupy.kernels.dropout import native as dropout_native
 from tinygrad_cupy.kernels.norm import cpu as norm_kernels
 from tinygrad_cupy.kernels.norm import native as norm_native
@@ -24,7 +24,7 @@ from tinygrad_cupy.nn import optim
 
 NEAR = 1e-5  # relative, by norm
 
-needs_compiler = pytest.mark.skipif(native.compiler() is None, reason="needs a C compiler")
+needs_compiler = pytest.mark.skipif(c_source.compiler() is None, reason="needs a C compiler")
 
 
 def near(found: np.ndarray | None, expected: np.ndarray, terms: float = 0.0) -> bool:
@@ -68,8 +68,8 @@ def test_a_convolution_is_that_of_the_plain_kernels(
     x = images(rng, (n, c, 13, 17), last)
     w = rng.standard_normal((o, c, *kernel), np.float32)
     bias = rng.standard_normal(o, np.float32)
-    y, code = conv_native.forward(x, w, bias, geometry, relu, pool)
-    expected, places = block_kernels.forward(x, w, bias, geometry, relu, pool)
+    y, code = conv_native.forward(x, w, bias, geometry, Epilogue(relu, pool))
+    expected, places = block_kernels.forward(x, w, bias, geometry, Epilogue(relu, pool))
     assert near(y, expected)
     if code is not None and places is not None:
         assert (code != places).mean() < 1e-3  # maxima that differ in the last bits
@@ -77,7 +77,7 @@ def test_a_convolution_is_that_of_the_plain_kernels(
     needs = (conv_native.suits(x, w, geometry, needs_x=True), True, True)
     gate = y if relu and not pool else None
     found = conv_native.backward(grad, x, w, gate, code, geometry, needs)
-    expected = block_kernels.backward(grad, x, w, y, code, geometry, relu, pool, needs)
+    expected = block_kernels.backward(grad, x, w, y, code, geometry, Epilogue(relu, pool), needs)
     terms = float(np.linalg.norm(grad))
     for a, b in zip(found, expected, strict=True):
         assert a is None if b is None else near(a, b, terms)
@@ -118,14 +118,14 @@ def test_batch_norm_is_that_of_the_plain_kernels(
     (found, moved), (expected, moved_plainly) = results
     # At 50 ± 3 a float32 input itself is exact to 1e-6 of a standard deviation.
     np.testing.assert_allclose(found.y, expected.y, rtol=0, atol=2e-5)
-    np.testing.assert_allclose(found.found, expected.found, rtol=1e-5)
+    np.testing.assert_allclose(found.stats, expected.stats, rtol=1e-5)
     np.testing.assert_allclose(moved.mean, moved_plainly.mean, rtol=1e-6)
     np.testing.assert_allclose(moved.var, moved_plainly.var, rtol=1e-5)
     grad = images(rng, found.y.shape, last)
     gradients: list[tuple[np.ndarray, ...]] = []
     factors = rng.standard_normal((3, shape[1]), np.float32)
     for kind in (norm_native.Gradient, norm_kernels._Gradient):
-        gradient = kind(grad, x, found.found[0], found.gate, found.code)
+        gradient = kind(grad, x, found.stats[0], found.relu_y, found.argmax)
         gradients.append((*gradient.sums(), gradient.applied(*factors)))
     for a, b in zip(*gradients, strict=True):
         assert near(a, b, 10 * float(np.linalg.norm(grad)))
@@ -149,7 +149,7 @@ def test_nothing_beyond_the_outputs_is_written(rng: np.random.Generator) -> None
     assert np.isnan(y[:100]).all()
     assert np.isnan(y[-100:]).all()
     found = inner.reshape(n, h, w, o).transpose(0, 3, 1, 2)
-    assert near(found, conv_kernels.conv_forward(x, weight, None, geometry))
+    assert near(found, conv_kernels.fprop(x, weight, None, geometry))
 
 
 @needs_compiler
@@ -169,9 +169,9 @@ def test_the_same_bits_with_any_number_of_threads(rng: np.random.Generator) -> N
 
 def test_without_a_compiler_numpy_does_it() -> None:
     script = (
-        "from tinygrad_cupy.backend import c_source as native\n"
+        "from tinygrad_cupy.backend import c_source\n"
         "from tinygrad_cupy.kernels.conv import native as conv_native\n"
-        "print(native.compiler(), conv_native._file.library)"
+        "print(c_source.compiler(), conv_native._file.library)"
     )
     assert _run(script, TINYGRAD_CUPY_CC="").split() == ["None", "None"]
 
@@ -190,15 +190,15 @@ def test_a_file_is_compiled_once(
     monkeypatch.delenv("TINYGRAD_CUPY_CC", raising=False)
     (tmp_path / "one.c").write_text("long long one(void) { return 1; }\n")
     for _ in range(2):
-        file = native.CFile(str(tmp_path / "x.py"), "one.c")
+        file = c_source.CFile(str(tmp_path / "x.py"), "one.c")
         assert isinstance(file.library, ctypes.CDLL)
         assert file.size("one") == 1
     assert len(list((own_cache / "native").iterdir())) == 1
     (tmp_path / "one.c").write_text("this is not C\n")
-    assert native.CFile(str(tmp_path / "x.py"), "one.c").library is None
+    assert c_source.CFile(str(tmp_path / "x.py"), "one.c").library is None
     monkeypatch.setenv("TINYGRAD_CUPY_CC", "cc")
     with pytest.raises(RuntimeError, match=r"cannot compile one\.c: .*error"):
-        _ = native.CFile(str(tmp_path / "x.py"), "one.c").library
+        _ = c_source.CFile(str(tmp_path / "x.py"), "one.c").library
 
 
 def _run(script: str, **environment: str) -> str:
@@ -227,8 +227,10 @@ def test_floats_at_odd_addresses(rng: np.random.Generator) -> None:
     bias = rng.standard_normal(4, np.float32)
     geometry = Geometry(Windows((3, 3), (1, 1), (1, 1), (1, 1)), 1)
     odd_x, odd_w, odd_bias = map(_misaligned, (x, w, bias))
-    y, _ = conv_native.forward(odd_x, odd_w, odd_bias, geometry, True, False)
-    np.testing.assert_array_equal(y, conv_native.forward(x, w, bias, geometry, True, False)[0])
+    y, _ = conv_native.forward(odd_x, odd_w, odd_bias, geometry, Epilogue(relu=True))
+    np.testing.assert_array_equal(
+        y, conv_native.forward(x, w, bias, geometry, Epilogue(relu=True))[0]
+    )
     for one, other in zip(norm_native.moments(_misaligned(x)), norm_native.moments(x), strict=True):
         np.testing.assert_array_equal(one, other)
     mask = rng.random(x.shape) < 0.5

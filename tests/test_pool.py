@@ -81,11 +81,11 @@ def test_max_gather_and_scatter_are_adjoint(device: str, data: st.DataObject) ->
     y = op(x)
     rng = np.random.default_rng(0)
     g, v = tensor(rng.standard_normal(y.shape), device), tensor(normal(rng, x.shape), device)
-    scatter = pool.MaxScatter(windows, op.winner, op.size)(g)
-    gather = pool.MaxGather(windows, op.winner, op.size)(v)
+    scatter = pool.MaxScatter(windows, op.argmax, op.size)(g)
+    gather = pool.MaxGather(windows, op.argmax, op.size)(v)
     assert dot(scatter, v) == pytest.approx(dot(g, gather), abs=1e-11)
     reached = np.isfinite(y.numpy())
-    own = pool.MaxGather(windows, op.winner, op.size)(x).numpy()
+    own = pool.MaxGather(windows, op.argmax, op.size)(x).numpy()
     np.testing.assert_array_equal(own[reached], y.numpy()[reached])
 
 

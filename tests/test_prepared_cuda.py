@@ -46,7 +46,7 @@ def test_a_step_launches_what_was_prepared(
     net: str, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tg.set_precision(precision)
-    conv_cuda._prepare_gradient.cache_clear()
+    conv_cuda._prepare_backward.cache_clear()
     prepared = watch(monkeypatch, "prepare")
     model = models.build(net)
     model.to("cuda:0")

@@ -28,7 +28,7 @@ def test_relu_and_gate(shape: tuple[int, ...], last: tuple[bool, bool], dtype: A
         x.flat[1], x.flat[5], grad.flat[2], grad.flat[3] = np.nan, np.inf, np.inf, np.nan
     y = relu_kernels.relu(on_gpu(x, last[0]))
     np.testing.assert_array_equal(y.get(), np.maximum(x, 0))
-    gated = relu_kernels.gate(on_gpu(grad, last[1]), y)
+    gated = relu_kernels.relu_backward(on_gpu(grad, last[1]), y)
     np.testing.assert_array_equal(gated.get(), np.where(x <= 0, np.zeros((), dtype), grad))
 
 
@@ -38,4 +38,6 @@ def test_views() -> None:
         x = on_gpu(memory)[part]
         y = relu_kernels.relu(x)
         np.testing.assert_array_equal(y.get(), np.maximum(memory[part], 0))
-        np.testing.assert_array_equal(relu_kernels.gate(x, y).get(), np.maximum(memory[part], 0))
+        np.testing.assert_array_equal(
+            relu_kernels.relu_backward(x, y).get(), np.maximum(memory[part], 0)
+        )

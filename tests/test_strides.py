@@ -17,8 +17,7 @@ from disguises import disguised, stretched
 from ops_samples import SAMPLES
 from sampling import Case, Options, Sample, options_on
 from tinygrad_cupy import Tensor, nn
-from tinygrad_cupy.backend import cublaslt as blaslt
-from tinygrad_cupy.backend import one_stride, strides_of, to_device
+from tinygrad_cupy.backend import cublaslt, one_stride, strides_of, to_device
 from tinygrad_cupy.datasets import ArrayDataset, DataLoader
 from tinygrad_cupy.kernels.common.layout import lies_last
 from tinygrad_cupy.nn import meter, optim
@@ -262,9 +261,9 @@ def test_which_way_images_lie() -> None:
 def test_how_matrices_lie_for_cublaslt(shape: tuple[int, ...]) -> None:
     plain = np.zeros(shape, np.float32)
     lead = shape[:-2]
-    expected = blaslt._matrix(plain, lead)
+    expected = cublaslt._matrix(plain, lead)
     assert expected is not None
-    assert blaslt._matrix(junk_behind_one_element(plain), lead) == expected
+    assert cublaslt._matrix(junk_behind_one_element(plain), lead) == expected
 
 
 def test_batches(device: str, rng: np.random.Generator) -> None:
@@ -291,4 +290,4 @@ def test_strides_are_read_in_one_place() -> None:
         for path in (root / folder).rglob("*.py")
         if re.search(r"\.strides\b", path.read_text())
     }
-    assert readers == {"arrays.py", "layout.py", "cublaslt.py", "function.py", "inplace.py"}
+    assert readers == {"arrays.py", "layout.py", "cublaslt.py", "signature.py", "inplace.py"}

@@ -10,7 +10,7 @@ import pytest
 import tinygrad_cupy as tg
 from tinygrad_cupy import Tensor, nn
 from tinygrad_cupy.backend import to_device, to_numpy
-from tinygrad_cupy.ops.shape import array_key
+from tinygrad_cupy.ops.indexing import array_key
 
 pytestmark = pytest.mark.usefixtures("device")
 
@@ -188,7 +188,7 @@ def test_relu_notices_a_write_at_every_order() -> None:
     y = x.relu()
     (first,) = tg.grad([y], [x], [v], create_graph=True)
     y.detach().assign_([-1.0, 5.0])
-    with pytest.raises(RuntimeError, match=r"^\[ReluGate\] .* written in place"):
+    with pytest.raises(RuntimeError, match=r"^\[ReluBackward\] .* written in place"):
         tg.grad(first.sum(), v)
 
 

@@ -13,7 +13,7 @@ from .backend import cuda_available, default_device, set_default_device
 from .backend.blas import get_precision, set_precision
 from .gradcheck import gradcheck
 from .jit import jit
-from .ops.arithmetic import where
+from .ops.comparison import where
 from .ops.hints import FUNCTIONS
 from .ops.shape import concat, stack
 from .random import manual_seed

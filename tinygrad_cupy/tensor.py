@@ -23,8 +23,9 @@ from .backend import (
     to_device,
     to_numpy,
 )
-from .backend.dtypes import is_float
-from .ops.arithmetic import ElementwiseMixin, resolve_dtype
+from .backend.dtypes import is_float, resolve_dtype
+from .ops.activation import ActivationMixin
+from .ops.comparison import ComparisonMixin
 from .ops.conv import ConvMixin
 from .ops.conv_fused import ConvBlockMixin
 from .ops.dropout import DropoutMixin
@@ -36,7 +37,8 @@ from .ops.norm import NormMixin
 from .ops.pool import PoolMixin
 from .ops.reduce import ReduceMixin
 from .ops.shape import ShapeMixin
-from .ops.unary import FunctionMixin
+from .ops.softmax import SoftmaxMixin
+from .ops.unary import UnaryMixin
 
 
 class Transfer(Op):
@@ -55,9 +57,11 @@ class Transfer(Op):
 
 @hinting
 class Tensor(
-    ElementwiseMixin,
-    FunctionMixin,
+    ComparisonMixin,
+    UnaryMixin,
+    ActivationMixin,
     ReduceMixin,
+    SoftmaxMixin,
     ShapeMixin,
     LinalgMixin,
     ConvMixin,

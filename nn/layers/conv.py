@@ -1,4 +1,4 @@
-"""Layers with weights, and Dropout and Flatten. The math is the Tensor method of the same name.
+"""Convolution layers. The math is the Tensor method of the same name.
 
 Letters in shapes: N batch, C input channels, O output channels, H height, W width, KH x KW the
 kernel, g groups.
@@ -6,35 +6,10 @@ kernel, g groups.
 
 from __future__ import annotations
 
-from tinygrad_cupy.backend.capture import observe
 from tinygrad_cupy.nn import checks, init
 from tinygrad_cupy.nn.checks import Pair
 from tinygrad_cupy.nn.module import Module
 from tinygrad_cupy.tensor import Tensor
-
-
-class Linear(Module):
-    """y = x @ weight.T + bias over the last axis: (..., in_features) -> (..., out_features).
-
-    `weight` (out_features, in_features) and `bias` (out_features,) start from
-    U(-b, b), b = 1 / sqrt(in_features). `bias=False` leaves the bias out. Called with `relu`, ReLU
-    is applied as well, in the same kernel.
-    """
-
-    fuses = ("relu",)
-
-    def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
-        self.in_features = checks.integer(self, "in_features", in_features)
-        self.out_features = checks.integer(self, "out_features", out_features)
-        shape = (self.out_features, self.in_features)
-        self.weight, self.bias = init.weight_and_bias(self, shape, self.out_features, bias)
-
-    def forward(self, x: Tensor, relu: bool = False) -> Tensor:
-        checks.input_size(self, x, -1, self.in_features, "input features")
-        return x.linear(self.weight, self.bias, relu)
-
-    def extra_repr(self) -> str:
-        return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
 
 
 class Conv2d(Module):
@@ -152,37 +127,6 @@ class ConvTranspose2d(Module):
             groups=(self.groups, 1),
             bias=(self.bias is not None, True),
         )
-
-
-class Dropout(Module):
-    """While training, each value is zeroed with probability `p` and the rest scaled by 1 / (1 - p).
-
-    In evaluation the input passes unchanged. Masks come from random stream 2. Default p = 0.5.
-    Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting" (2014).
-    """
-
-    def __init__(self, p: float = 0.5) -> None:
-        self.p = checks.fraction(self, "p", p)
-
-    def forward(self, x: Tensor) -> Tensor:
-        observe(self, "p")
-        return x.dropout(self.p, self.training)
-
-    def extra_repr(self) -> str:
-        return f"p={self.p}"
-
-
-class Flatten(Module):
-    """Axes `start_axis` to `end_axis` become one: by default (N, C, H, W) -> (N, C * H * W)."""
-
-    def __init__(self, start_axis: int = 1, end_axis: int = -1) -> None:
-        self.start_axis, self.end_axis = start_axis, end_axis
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.flatten(self.start_axis, self.end_axis)
-
-    def extra_repr(self) -> str:
-        return f"start_axis={self.start_axis}, end_axis={self.end_axis}"
 
 
 def _not_default(**values: tuple[object, object]) -> str:

@@ -1,7 +1,13 @@
-"""Optimizers: SGD, Adam, AdamW, and gradient clipping."""
+"""Optimizers: SGD, Adam, AdamW, and gradient clipping.
 
-from .adam import SGD, Adam, AdamW, clip_grad_norm
+An optimizer is the initial value of its state and the update of one parameter; the base class does
+the rest. Parameters and state are updated in place. Step for step they follow PyTorch's formulas.
+"""
+
+from .adam import Adam, AdamW
+from .clip import clip_grad_norm
 from .optimizer import Optimizer
+from .sgd import SGD
 from .state import State
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "State", "clip_grad_norm"]

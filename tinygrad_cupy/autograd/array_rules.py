@@ -20,7 +20,8 @@ import numpy as np
 
 from ..backend import Array, is_cuda
 from .mode import mode
-from .op import ENGINE, PACKAGE, Edge, Op, TensorBase
+from .op import ENGINE, Op
+from .tensor_base import PACKAGE, Edge, TensorBase
 
 if TYPE_CHECKING:
     from ..tensor import Tensor

@@ -10,7 +10,8 @@ import numpy as np
 from ..backend import array_module, device_of, plain_array
 from .array_rules import input_gradients
 from .mode import mode
-from .op import Edge, Rule, TensorBase, facts_of
+from .op import Rule
+from .tensor_base import Edge, TensorBase, facts_of
 
 if TYPE_CHECKING:
     from ..tensor import Tensor

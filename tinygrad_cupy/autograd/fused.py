@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from ..backend import Array
 from .array_rules import note_read
 from .backward import grad_of
-from .op import Op, TensorBase, names_of_inputs
+from .op import Op, names_of_inputs
+from .tensor_base import TensorBase
 
 if TYPE_CHECKING:
     from ..tensor import Tensor

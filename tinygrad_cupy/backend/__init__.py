@@ -2,38 +2,34 @@
 
 from .arrays import (
     Array,
-    CudaFile,
-    Elementwise,
-    Kernel,
-    Reduction,
     array_module,
     cuda_available,
     cuda_count,
-    default_device,
-    device_names,
-    device_of,
     expect_memory,
-    float64s,
-    full,
-    home_of,
     import_cupy,
-    int32s,
-    int64s,
     is_cuda,
     may_share_memory,
     memory_size,
-    normalize_device,
-    null,
-    on_device_of,
     one_stride,
     plain_array,
-    set_default_device,
     special_functions,
     strides_of,
+)
+from .cuda_source import CudaFile, float64s, int32s, int64s, null
+from .devices import (
+    default_device,
+    device_names,
+    device_of,
+    full,
+    home_of,
+    normalize_device,
+    on_device_of,
+    set_default_device,
     synchronize,
     to_device,
     to_numpy,
 )
+from .kernel import Elementwise, Kernel, Reduction, kernel
 
 __all__ = [
     "Array",
@@ -55,6 +51,7 @@ __all__ = [
     "int32s",
     "int64s",
     "is_cuda",
+    "kernel",
     "may_share_memory",
     "memory_size",
     "normalize_device",

@@ -274,3 +274,6 @@ def workspace(name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
 def spans(count: int, step: int) -> list[slice]:
     """``count`` items cut into slices of ``step`` (the last may be shorter)."""
     return [slice(start, min(start + step, count)) for start in range(0, count, step)]
+
+
+PARALLEL_SIZE = 1 << 17  # elements; below this, handing work to another thread costs more

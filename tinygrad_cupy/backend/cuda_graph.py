@@ -13,8 +13,6 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
-
 from .arrays import Array, import_cupy
 from .capture import refuse_upload
 
@@ -145,18 +143,3 @@ def _refuse_record(event: Any = None) -> Any:
     the event in vain.
     """
     refuse_upload()
-
-
-def device_number(array: Array) -> int:
-    """The number of the CUDA device that holds ``array``; -1 for the CPU."""
-    return -1 if isinstance(array, np.ndarray) else int(array.data.device_id)
-
-
-def copy(source: Array, target: Array) -> None:
-    """Copy between arrays on one device, in the current stream's order."""
-    alike = source.shape == target.shape and source.dtype == target.dtype
-    whole = alike and source.flags.c_contiguous and target.flags.c_contiguous
-    if isinstance(target, np.ndarray) or not whole:
-        target[...] = source
-    else:  # in a third of the time that CuPy takes for an assignment
-        target.data.copy_from_device_async(source.data, source.nbytes)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
+import ml_dtypes
 import numpy as np
 
 from .arrays import Array, array_module
@@ -128,3 +129,11 @@ def choose(condition: Array, a: Any, b: Any) -> Array:
         return xp.where(condition, a, b)
     # Through the bits: CuPy's where gives float32 for bfloat16.
     return xp.where(condition, a.view(np.int16), b.view(np.int16)).view(dtype)
+
+
+def resolve_dtype(dtype: Any) -> np.dtype[Any]:
+    """A dtype from a name or type."""
+    if isinstance(dtype, np.dtype):
+        return dtype
+    resolved: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+    return resolved

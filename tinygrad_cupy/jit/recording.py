@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any, NamedTuple
@@ -16,52 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..autograd import TensorBase, Version
-from ..backend import Array, device_of
+from ..backend import Array
 from ..backend.capture import active
 from ..tensor import Tensor
-
-FITS, DIFFERS, OUTDATED = "fits", "differs", "outdated"
-
-
-@dataclass
-class Guards:
-    """What a run depended on beside its arguments; owners are held weakly."""
-
-    tensors: list[tuple[Any, Array | None, bool]]  # tensor, its array if captured, requires_grad
-    attributes: list[tuple[Any, str, Any]]  # owner, name, value
-    grads: list[tuple[Any, Hashable]]  # leaf whose gradient was read, and `kind_of` what it was
-
-    def judge(self) -> str:
-        """`FITS`; `DIFFERS` when another variant is wanted now; `OUTDATED` when it never will."""
-        for reference, array, requires_grad in self.tensors:
-            tensor = reference()
-            if tensor is None or (array is not None and tensor.data is not array):
-                return OUTDATED
-            if tensor.requires_grad is not requires_grad:
-                return DIFFERS
-        for reference, name, value in self.attributes:
-            owner = reference()
-            if owner is None:
-                return OUTDATED
-            now = getattr(owner, name)
-            if now is not value and not _same_number(now, value):
-                return DIFFERS
-        for reference, kind in self.grads:
-            leaf = reference()
-            if leaf is None:
-                return OUTDATED
-            if kind_of(leaf._grad) != kind:
-                return DIFFERS
-        return FITS
-
-
-def kind_of(grad: Any) -> Hashable:
-    """Whether there is a gradient, and what a capture for it fits: its shape, dtype and device."""
-    return None if grad is None else (grad.shape, grad.data.dtype, device_of(grad.data))
-
-
-def _same_number(a: Any, b: Any) -> bool:
-    return type(a) is type(b) and isinstance(a, bool | int | float | str) and a == b
+from .guards import Guards, kind_of, reference_to
 
 
 @dataclass
@@ -220,7 +178,7 @@ class Recording:
             for x in self.tensors.values()
         ]
         self.arrays += [x.data for x in self.tensors.values()] if self.capturing else []
-        owners = [(_reference(o), name, value) for o, name, value in self.attributes.values()]
+        owners = [(reference_to(o), name, value) for o, name, value in self.attributes.values()]
         grads = [
             (weakref.ref(grad.leaf), kind_of(grad.before))
             for grad in self.grads.values()
@@ -259,14 +217,6 @@ class Recording:
                     "make it outside of the function",
                     place,
                 )
-
-
-def _reference(owner: Any) -> Any:
-    """A weak reference, or for what has none (an object with slots) a strong one."""
-    try:
-        return weakref.ref(owner)
-    except TypeError:
-        return lambda: owner
 
 
 # --- where in the user's program ------------------------------------------------------------------

@@ -7,7 +7,8 @@ from typing import Any
 
 from ..autograd import TensorBase
 from ..backend import Array, array_module
-from ..backend.cuda_graph import Pool, Turn, copy
+from ..backend.cuda_graph import Pool, Turn
+from ..backend.devices import copy
 from ..pytree import Structure, rebuild
 from .recording import Recording
 from .result import Clock, Output

@@ -8,12 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import Array, CudaFile, Elementwise, Kernel, array_module
-from ..backend.cpu_threads import by_parts
+from ..backend import Array, CudaFile, Elementwise, array_module, kernel
+from ..backend.cpu_threads import PARALLEL_SIZE, by_parts
 from ..backend.dtypes import quietly
 from .common.select import keep_where
-
-PARALLEL_SIZE = 1 << 17  # elements; below this, handing work to another thread costs more
 
 _kernels = CudaFile(__file__, "activation.cu")
 _TYPES: dict[str, tuple[tuple[str, ...], int]] = {  # and how many elements a thread takes
@@ -22,7 +20,9 @@ _TYPES: dict[str, tuple[tuple[str, ...], int]] = {  # and how many elements a th
     "float16": (("TYPE=__half", "ACC=float", "HALF"), 8),
     "bfloat16": (("TYPE=__nv_bfloat16", "ACC=float", "BFLOAT"), 8),
 }
-_gate_strided = Elementwise("T grad, T y", "T out", "out = y <= T(0) ? T(0) : grad", "relu_gate")
+_relu_backward_strided = Elementwise(
+    "T grad, T y", "T out", "out = y <= T(0) ? T(0) : grad", "relu_gate"
+)
 
 
 @functools.cache
@@ -39,7 +39,7 @@ def _relu_cpu(x: Array) -> Array:
     return _split(task, x, y)
 
 
-def _gate_cpu(grad: Array, y: Array) -> Array:
+def _relu_backward_cpu(grad: Array, y: Array) -> Array:
     out = np.empty_like(y)
 
     def task(part: slice) -> None:
@@ -65,10 +65,10 @@ def _relu_cuda(x: Array) -> Array:
     return _launch("relu", last, x)
 
 
-def _gate_cuda(grad: Array, y: Array) -> Array:
+def _relu_backward_cuda(grad: Array, y: Array) -> Array:
     last = _order(y)
     if last is None or _order(grad) != last or grad.dtype != y.dtype:
-        return _gate_strided(grad, y)
+        return _relu_backward_strided(grad, y)
     return _launch("gate", last, grad, y)
 
 
@@ -91,5 +91,11 @@ def _launch(name: str, last: bool, *inputs: Array) -> Array:
     return out.transpose(0, 3, 1, 2) if last else out
 
 
-relu = Kernel(cpu=_relu_cpu, cuda=_relu_cuda)  # x → max(x, 0)
-gate = Kernel(cpu=_gate_cpu, cuda=_gate_cuda)  # (grad, y) → 0 where y ≤ 0, else grad
+@kernel(cpu=_relu_cpu, cuda=_relu_cuda)
+def relu(x: Array) -> Array:
+    """max(x, 0), in the layout of x."""
+
+
+@kernel(cpu=_relu_backward_cpu, cuda=_relu_backward_cuda)
+def relu_backward(grad: Array, y: Array) -> Array:
+    """0 where y ≤ 0, else grad: what ReLU, whose output is y, lets through."""

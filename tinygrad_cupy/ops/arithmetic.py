@@ -1,4 +1,4 @@
-"""Operations applied element by element: arithmetic, functions, activations, comparisons.
+"""Arithmetic, element by element.
 
 Binary operations broadcast as NumPy's do. A Python or NumPy scalar takes the tensor's dtype; only
 a float meeting an integer tensor turns it into float32. With float16 and bfloat16 tensors, sums,
@@ -8,64 +8,28 @@ products and powers by a scalar are computed in float32 and rounded once.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import ml_dtypes
 import numpy as np
 
 from ..autograd import Op, TensorBase
 from ..autograd.mode import mode
-from ..backend import Array, array_module, device_of, plain_array
+from ..backend import Array, plain_array
 from ..backend.dtypes import (
-    choose,
-    common_dtype,
     expect_fitting,
     is_float,
     is_narrow,
     narrow_scalar,
-    quietly,
+    resolve_dtype,
     rounded_once,
 )
+from .promotion import as_float, single
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
 
 
-def as_float(x: TensorBase) -> Tensor:
-    """``x``, cast to float32 where it holds integers or booleans."""
-    tensor: Tensor = x  # type: ignore[assignment]
-    return tensor if is_float(x.data.dtype) else tensor.astype(np.float32)
-
-
-def in_one_dtype(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """``tensors``, promoted to one dtype; themselves where they are of one already."""
-    dtypes = [t.data.dtype for t in tensors]
-    if len(set(dtypes)) == 1:
-        return tensors
-    dtype = common_dtype(*dtypes)
-    return tuple([t.astype(dtype) for t in tensors])
-
-
-def in_single(x: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
-    """``compute(x)``, in float32 and cast back where x is of float16 or bfloat16.
-
-    What is computed on the way would overflow there, and be rounded at every step.
-    """
-    if not is_narrow(x.data.dtype):
-        return compute(x)
-    return compute(x.astype(np.float32)).astype(x.data.dtype)
-
-
-def single(x: Tensor) -> Tensor:
-    """``x``, in float32 where it has 16 bits: a rule of several steps is rounded at its end."""
-    return x.astype(np.float32) if is_narrow(x.data.dtype) else x
-
-
 NUMBERS = (bool, int, float, np.float32)  # what an operation takes beside a tensor
-
-
-# --- arithmetic ---------------------------------------------------------------------------------
 
 
 class Add(Op):
@@ -164,82 +128,6 @@ class Pow(Op):
         return (grad * y * a.where(~flat, 1).log()).where(~flat, 0)
 
 
-class Where(Op):
-    """``a`` where ``condition`` (a boolean array, not differentiated) holds, else ``b``."""
-
-    broadcasts = True
-
-    def __init__(self, condition: Array) -> None:
-        self.condition = condition
-
-    def forward(self, a: Array, b: Array) -> Array:
-        return choose(self.condition, a, b)
-
-    def backward(self, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        keep = self.condition
-        return (
-            grad.where(keep, 0) if self.needs[0] else None,
-            grad.where(~keep, 0) if self.needs[1] else None,
-        )
-
-
-class Maximum(Op):
-    """The larger of a and b; where they are equal, each gets half of the gradient.
-
-    Where one of them is NaN, so is the result, and both get the gradient, as in PyTorch.
-    """
-
-    broadcasts = True
-
-    def forward(self, a: Array, b: Array) -> Array:
-        self.order = quietly(_order, a, b)
-        return quietly(self.xp.maximum, a, b)
-
-    def backward(self, grad: Tensor) -> tuple[Tensor, Tensor]:
-        half = (grad * 0.5).where(self.order == EQUAL, 0)  # a product would make NaN of ∞
-        return grad.where(self.order % 2 == 0, half), grad.where(self.order < ABOVE, half)
-
-
-class Minimum(Maximum):
-    """The smaller of a and b; where they are equal, each gets half of the gradient."""
-
-    def forward(self, a: Array, b: Array) -> Array:
-        self.order = quietly(_order, a, b)
-        return quietly(self.xp.minimum, a, b)
-
-    def backward(self, grad: Tensor) -> tuple[Tensor, Tensor]:
-        above, below = super().backward(grad)
-        return below, above
-
-
-ABOVE, EQUAL = 2, 3
-
-
-def _order(a: Array, b: Array) -> Array:
-    """How a lies to b, one byte an element: 1 below, 2 above, 3 equal, 0 where one is NaN."""
-    return (a <= b).astype(np.int8) + (a >= b) * np.int8(ABOVE)
-
-
-class Clip(Op):
-    """x limited to [low, high]; the gradient passes but where x lies outside."""
-
-    def __init__(self, low: Any, high: Any) -> None:
-        self.low, self.high = low, high
-
-    def forward(self, x: Array) -> Array:
-        xp = self.xp
-        if is_narrow(x.dtype):  # NumPy's clip widens bfloat16
-            y = x if self.low is None else quietly(xp.maximum, x, self.low)
-            y = y if self.high is None else quietly(xp.minimum, y, self.high)
-        else:
-            y = xp.clip(x, self.low, self.high)
-        self.inside = (y == x) | (x != x)
-        return y
-
-    def backward(self, grad: Tensor) -> Tensor:
-        return grad.where(self.inside, 0)
-
-
 class Cast(Op):
     def __init__(self, dtype: Any) -> None:
         self.dtype = dtype
@@ -250,19 +138,6 @@ class Cast(Op):
 
     def backward(self, grad: Tensor) -> Tensor:
         return grad.astype(self.source)
-
-
-class Compare(Op):
-    """A comparison: booleans, nothing to differentiate."""
-
-    differentiable = False
-    broadcasts = True
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def forward(self, a: Array, b: Array) -> Array:
-        return quietly(getattr(self.xp, self.name), a, b)
 
 
 LONG = 1 << 63
@@ -287,8 +162,8 @@ def _beside_scalar(x: Tensor, scalar: Any, op: Any, name: str) -> tuple[Tensor, 
 # --- the methods --------------------------------------------------------------------------------
 
 
-class ElementwiseMixin(TensorBase):
-    """Arithmetic, functions and comparisons as methods and operators."""
+class ArithmeticMixin(TensorBase):
+    """Arithmetic as operators and methods."""
 
     __slots__ = ()
 
@@ -336,14 +211,6 @@ class ElementwiseMixin(TensorBase):
             )
         return result  # type: ignore[no-any-return]
 
-    def _compare(self, name: str, other: Any) -> Any:
-        other = self._operand(other)
-        if other is NotImplemented:
-            return NotImplemented
-        if not isinstance(other, TensorBase) and is_narrow(self.data.dtype):
-            other = narrow_scalar(other, self.data.dtype)
-        return Compare(name)(self, other)
-
     def __add__(self, other: Any) -> Tensor:
         return self._binary(Add, other)  # type: ignore[no-any-return]
 
@@ -379,51 +246,6 @@ class ElementwiseMixin(TensorBase):
         """self ** exponent, elementwise."""
         return self._method("pow", Pow, exponent)
 
-    def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
-        return self._compare("equal", other)  # type: ignore[no-any-return]
-
-    def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
-        return self._compare("not_equal", other)  # type: ignore[no-any-return]
-
-    def __lt__(self, other: Any) -> Tensor:
-        return self._compare("less", other)  # type: ignore[no-any-return]
-
-    def __le__(self, other: Any) -> Tensor:
-        return self._compare("less_equal", other)  # type: ignore[no-any-return]
-
-    def __gt__(self, other: Any) -> Tensor:
-        return self._compare("greater", other)  # type: ignore[no-any-return]
-
-    def __ge__(self, other: Any) -> Tensor:
-        return self._compare("greater_equal", other)  # type: ignore[no-any-return]
-
-    __hash__ = object.__hash__  # identity: == gives a tensor
-
-    def where(self, condition: Any, other: Any) -> Tensor:
-        """Elements of self where ``condition`` holds, of ``other`` elsewhere; all broadcast.
-
-        What is not chosen gets a gradient of 0, which a slope of ∞ in front turns into NaN, as in
-        PyTorch: put a harmless value there first, ``x.where(x > 0, 1).sqrt().where(x > 0, 0)``.
-        """
-        mask = _mask(condition, self, other)
-        return self._method("where", lambda: Where(mask).watch(condition), other)
-
-    def maximum(self, other: Any) -> Tensor:
-        """The larger of self and other; equal elements share the gradient."""
-        return self._method("maximum", Maximum, other)
-
-    def minimum(self, other: Any) -> Tensor:
-        """The smaller of self and other; equal elements share the gradient."""
-        return self._method("minimum", Minimum, other)
-
-    def clip(self, low: float | None = None, high: float | None = None) -> Tensor:
-        """Elements limited to [low, high]; None leaves that side open."""
-        if low is None and high is None:
-            raise ValueError("[clip] expected a lower or an upper limit, got neither")
-        limits: list[Any] = [None if v is None else self._operand(v) for v in (low, high)]
-        x: Any = as_float(self) if any(isinstance(v, float) for v in limits) else self
-        return Clip(*_limits(limits[0], limits[1], x.data.dtype))(x)
-
     def astype(self, dtype: Any) -> Tensor:
         """A copy in another dtype (itself when it has it already); gradients are cast back.
 
@@ -433,65 +255,3 @@ class ElementwiseMixin(TensorBase):
         if wanted == self.data.dtype:
             return self  # type: ignore[return-value]
         return Cast(wanted)(self if is_float(wanted) else self._wrap(self.data))
-
-
-def _limits(low: Any, high: Any, dtype: Any) -> tuple[Any, Any]:
-    """The limits of a `Clip` as ``dtype`` holds them."""
-    if is_narrow(dtype):
-        return (
-            None if low is None else narrow_scalar(low, dtype),
-            None if high is None else narrow_scalar(high, dtype),
-        )
-    if dtype.kind in "iu":
-        info = np.iinfo(dtype)
-        low = None if low is None or low <= info.min else low
-        high = None if high is None or high >= info.max else high
-        for limit in (low, high):
-            expect_fitting(0 if limit is None else limit, dtype, "clip")
-    return low, high
-
-
-def resolve_dtype(dtype: Any) -> np.dtype[Any]:
-    """A dtype from a name or type."""
-    if isinstance(dtype, np.dtype):
-        return dtype
-    resolved: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
-    return resolved
-
-
-def _mask(condition: Any, x: TensorBase, other: Any = None) -> Array:
-    """The condition as a boolean array on the device of ``x``.
-
-    A copy of an array where a gradient will be wanted, of x or of the ``other`` side.
-    """
-    array = condition.data if isinstance(condition, TensorBase) else condition
-    if isinstance(array, bool | list):
-        array = array_module(x.data).asarray(array)
-    if not isinstance(condition, TensorBase):
-        wanted = x.requires_grad or (isinstance(other, TensorBase) and other.requires_grad)
-        array = plain_array(array)
-        array = array.copy() if wanted and mode.recording else array
-    if array.dtype != bool:
-        raise TypeError(f"[where] expected a boolean condition, got dtype {array.dtype}")
-    if device_of(array) != device_of(x.data):
-        raise ValueError(
-            f"[where] expected the condition on {device_of(x.data)} like the values, got "
-            f"{device_of(array)}; move it with .to(device)"
-        )
-    return array
-
-
-def where(condition: Any, a: Any, b: Any) -> Tensor:
-    """``a`` where the boolean ``condition`` holds, else ``b``; all three broadcast.
-
-    At least one of ``a`` and ``b`` is a tensor; the other may be a scalar.
-    """
-    if isinstance(a, TensorBase):
-        return a.where(condition, b)  # type: ignore[attr-defined, no-any-return]
-    if not isinstance(b, TensorBase):
-        raise TypeError(
-            f"[where] expected a tensor as a or b, got {type(a).__name__} and {type(b).__name__}"
-        )
-    mask = _mask(condition, b)
-    chosen: Tensor = b._method("where", lambda: Where(~mask).watch(condition), a)  # type: ignore[attr-defined]
-    return chosen

@@ -2,30 +2,25 @@
 
 Convolution is linear in its input x and in its weight w; with a gradient g of its output it is one
 trilinear form  Σ x · w · g  over all pixels, taps and channels. Its three partial derivatives are
-three kernels (`conv_cpu`, `conv_cuda`), and the backward of each calls the other two:
+three kernels (`kernels.conv`: fprop, dgrad, wgrad), and the backward of each calls the other two:
 gradients of any order stay on the same fast paths (as in Chainer's ``convolution_2d``). Letters are
-explained in `windows`.
+explained in `kernels.common.windows`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .. import kernels
 from ..autograd import Op, TensorBase
-from ..backend import Array, Kernel, expect_memory, is_cuda
-from ..backend.dtypes import through_single
-from ..kernels.common.windows import Pair, Windows, expect_images, pair, whole
-from ..kernels.conv import cpu as conv_cpu
-from ..kernels.conv import cuda as conv_cuda
-from ..kernels.conv.reference import Geometry, Shape, add_windows, padded_images
-from .arithmetic import in_one_dtype, single
+from ..autograd.mode import mode
+from ..backend import Array, expect_memory, is_cuda
+from ..kernels.common.windows import Geometry, Pair, Shape, Windows, expect_images, pair, whole
+from ..kernels.conv.reference import add_windows, padded_images
+from .promotion import in_one_dtype, single
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
-
-conv_forward = Kernel(cpu=through_single(conv_cpu.forward), cuda=conv_cuda.forward)
-conv_input = Kernel(cpu=through_single(conv_cpu.input_gradient), cuda=conv_cuda.input_gradient)
-conv_weight = Kernel(cpu=through_single(conv_cpu.weight_gradient), cuda=conv_cuda.weight_gradient)
 
 
 class Conv2d(Op):
@@ -43,7 +38,9 @@ class Conv2d(Op):
 
     def forward(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
         self.x_shape, self.w_shape = tuple(x.shape), tuple(weight.shape)
-        y = conv_forward(x, weight, bias, self.geometry)
+        if mode.recording:
+            kernels.conv.prepare_backward(x, weight, self.geometry, kernels.conv.Epilogue())
+        y = kernels.conv.fprop(x, weight, bias, self.geometry)
         return y if self.size in ((), y.shape[2:]) else y[:, :, : self.size[0], : self.size[1]]
 
     def backward(self, grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor | None, ...]:
@@ -67,7 +64,7 @@ class ConvInput(Op):
 
     def forward(self, g: Array, weight: Array) -> Array:
         self.w_shape, self.size = tuple(weight.shape), tuple(g.shape[2:])
-        return conv_input(g, weight, self.geometry, self.x_shape)
+        return kernels.conv.dgrad(g, weight, self.geometry, self.x_shape)
 
     def backward(self, grad: Tensor, g: Tensor, weight: Tensor) -> tuple[Tensor | None, ...]:
         return (
@@ -87,7 +84,7 @@ class ConvWeight(Op):
 
     def forward(self, x: Array, g: Array) -> Array:
         self.x_shape, self.size = tuple(x.shape), tuple(g.shape[2:])
-        return conv_weight(x, g, self.geometry, self.w_shape)
+        return kernels.conv.wgrad(x, g, self.geometry, self.w_shape)
 
     def backward(self, grad: Tensor, x: Tensor, g: Tensor) -> tuple[Tensor | None, ...]:
         return (

@@ -9,27 +9,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..autograd import TensorBase
-from ..autograd.fused import FusedOp
-from ..backend import Array, Kernel
-from ..backend.dtypes import through_single
-from ..kernels.common.windows import Pair
-from ..kernels.conv import cpu as conv_cpu
-from ..kernels.conv import cuda as conv_cuda
-from ..kernels.conv.fused_reference import POOL, SHUT
-from ..kernels.conv.reference import Geometry
+from .. import kernels
+from ..autograd import FusedOp, TensorBase
+from ..autograd.mode import mode
+from ..backend import Array
+from ..kernels.common.windows import Geometry, Pair
+from ..kernels.conv import Epilogue
 from .conv import Conv2d, conv_inputs
-from .pool import MaxGather
-from .unary import ReluGate
+from .pool import epilogue_as_found
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
-
-# (x, w, bias, geometry, relu, pool) → (y, code), see `block_kernels`.
-block_forward = Kernel(cpu=through_single(conv_cpu.block_forward), cuda=conv_cuda.block_forward)
-# (grad, x, w, y, code, geometry, relu, pool, needs) → gradients by x, w and bias, None where not
-# needed. y is None when there is a code: nothing of it would be read.
-block_backward = Kernel(cpu=through_single(conv_cpu.block_backward), cuda=conv_cuda.block_backward)
 
 
 class ConvBlock(FusedOp):
@@ -40,23 +30,22 @@ class ConvBlock(FusedOp):
         self.wants_gated = relu and not pool
 
     def forward(self, x: Array, weight: Array, bias: Array | None) -> Array:
-        y, self.code = block_forward(x, weight, bias, self.geometry, self.relu, self.pool)
-        self.y = y if self.relu and not self.pool else None  # a code says it all
+        epilogue = Epilogue(self.relu, self.pool)
+        if mode.recording:
+            kernels.conv.prepare_backward(x, weight, self.geometry, epilogue)
+        y, self.argmax = kernels.conv.fused_forward(x, weight, bias, self.geometry, epilogue)
+        self.y = y if self.relu and not self.pool else None  # a argmax says it all
         return y
 
     def reference(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         inputs = (x, weight) if bias is None else (x, weight, bias)
         y: Any = Conv2d(self.geometry)(*inputs)
-        if not self.pool:
-            return ReluGate(self.y)(y) if self.relu else y
-        place = self.code % SHUT  # any place where ReLU shuts anyway
-        y = MaxGather(POOL, place, y.shape[2:])(y)
-        return ReluGate((self.code < SHUT).astype(y.dtype))(y) if self.relu else y
+        return epilogue_as_found(y, self.relu, self.y, self.argmax)
 
     def backward_arrays(self, grad: Array, x: Array, weight: Array, bias: Array | None) -> Any:
         y, relu = (None, False) if self.gated else (self.y, self.relu)
-        how = (self.geometry, relu, self.pool, self.needs)
-        return block_backward(grad, x, weight, y, self.code, *how)
+        how = (self.geometry, Epilogue(relu, self.pool), self.needs)
+        return kernels.conv.fused_backward(grad, x, weight, y, self.argmax, *how)
 
 
 class ConvBlockMixin(TensorBase):

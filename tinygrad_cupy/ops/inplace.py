@@ -26,7 +26,7 @@ from ..backend import (
 )
 from ..backend.capture import active, use
 from ..backend.dtypes import is_float
-from .shape import array_key, index_error
+from .indexing import array_key, index_error
 
 
 def _expect_writable(name: str, tensor: TensorBase) -> Array:

@@ -9,11 +9,11 @@ import numpy as np
 from ..autograd import Op, TensorBase
 from ..autograd.mode import is_grad_enabled
 from ..backend import Array, blas, is_cuda
-from ..kernels import matmul as narrow_cuda
+from ..kernels import matmul as skinny
 from ..kernels.common import sums_cuda
-from .arithmetic import in_one_dtype, single
+from .activation import ReluBackward
+from .promotion import in_one_dtype, single
 from .shape import Permute
-from .unary import ReluGate
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -51,15 +51,15 @@ class Linear(Op):
     relu: ClassVar[bool] = False
 
     def forward(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
-        if is_cuda(x) and narrow_cuda.suits(len(weight), x, weight):
-            return narrow_cuda.forward(x, weight, bias, self.relu)
+        if is_cuda(x) and skinny.suits(len(weight), x, weight):
+            return skinny.forward(x, weight, bias, self.relu)
         return blas.linear(x, weight, bias, self.relu)  # (N, O)
 
     def backward(
         self, grad: Tensor, x: Tensor, weight: Tensor, y: Tensor | None = None
     ) -> tuple[Tensor | None, ...]:
         needs = (*self.needs, False)[:3]  # there may be no bias
-        found = _narrow_gradients(grad, x, weight, y, needs)
+        found = _skinny_gradients(grad, x, weight, y, needs)
         if found is None:
             grad, total = _gate_and_sum(grad, y, needs[2])
             found = (
@@ -78,7 +78,7 @@ class LinearRelu(Linear):
     relu = True
 
 
-def _narrow_gradients(
+def _skinny_gradients(
     grad: Tensor, x: Tensor, weight: Tensor, y: Tensor | None, needs: tuple[bool, ...]
 ) -> tuple[Tensor | None, ...] | None:
     """All gradients of a layer with few outputs by one kernel on a GPU; None where it is not that.
@@ -88,9 +88,9 @@ def _narrow_gradients(
     if is_grad_enabled() or not is_cuda(grad.data) or not (needs[0] or needs[1]):
         return None
     read = x.data if needs[1] else None, weight.data if needs[0] else None
-    if not grad.data.size or not narrow_cuda.suits(grad.shape[1], *read):
+    if not grad.data.size or not skinny.suits(grad.shape[1], *read):
         return None
-    found = narrow_cuda.backward(grad.data, None if y is None else y.data, *read, needs)
+    found = skinny.backward(grad.data, None if y is None else y.data, *read, needs)
     return tuple(None if array is None else grad._wrap(array) for array in found)
 
 
@@ -103,7 +103,7 @@ def _gate_and_sum(grad: Tensor, y: Tensor | None, summed: bool) -> tuple[Tensor,
         gated, total = sums_cuda.gate_and_sum(grad.data, None if y is None else y.data)
         return grad._wrap(gated), grad._wrap(total)
     if y is not None:
-        grad = ReluGate(y.data).watch(y)(grad)
+        grad = ReluBackward(y.data).watch(y)(grad)
     return grad, grad.sum(axis=0) if summed else None
 
 

@@ -4,27 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..autograd import TensorBase
-from ..autograd.fused import FusedOp
-from ..backend import Array, Kernel, is_cuda
+from .. import kernels
+from ..autograd import FusedOp, TensorBase
+from ..backend import Array, is_cuda
 from ..backend.dtypes import common_dtype
+from ..kernels.common.pool2x2 import POOL
 from ..kernels.common.windows import expect_images
-from ..kernels.conv.fused_reference import POOL, SHUT
-from ..kernels.norm import cpu as norm_kernels
-from ..kernels.norm import cuda as norm_cuda
-from ..kernels.norm.cpu import Running
-from .arithmetic import as_float, in_single
-from .pool import MaxGather
+from ..kernels.norm import Running
+from .pool import epilogue_as_found
+from .promotion import as_float, in_single
 from .reduce import Centre
-from .unary import ReluGate
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
-
-# (x, weight, bias, eps, running, relu, pool) → what `norm_kernels.Result` says
-norm_forward = Kernel(cpu=norm_kernels.forward, cuda=norm_cuda.forward)
-# (grad, x, weight, found, gate, code, relu, needs_x, gate_input) → gradients by x, weight and bias
-norm_backward = Kernel(cpu=norm_kernels.backward, cuda=norm_cuda.backward)
 
 
 class BatchNorm(FusedOp):
@@ -39,7 +31,7 @@ class BatchNorm(FusedOp):
 
     def forward(self, x: Array, weight: Array, bias: Array) -> Array:
         self.can_gate = is_cuda(x)
-        y, self.gate, self.code, self.found = norm_forward(
+        y, self.relu_y, self.argmax, self.stats = kernels.norm.batch_norm(
             x, weight, bias, self.eps, self.running, self.relu, self.pool
         )
         return y
@@ -51,14 +43,13 @@ class BatchNorm(FusedOp):
         var = (centred * centred).mean(axes, keepdims=True)
         normal = centred / (var + self.eps).sqrt()
         y = normal * weight.reshape(*column) + bias.reshape(*column)
-        if not self.pool:
-            return ReluGate(self.gate)(y) if self.relu else y
-        y = MaxGather(POOL, self.code % SHUT, (x.shape[2], x.shape[3]))(y)  # any place where shut
-        return ReluGate((self.code < SHUT).astype(y.dtype))(y) if self.relu else y
+        return epilogue_as_found(y, self.relu, self.relu_y, self.argmax)
 
     def backward_arrays(self, grad: Array, x: Array, weight: Array, bias: Array) -> Any:
         how = (self.relu, self.needs[0], self.gates)
-        return norm_backward(grad, x, weight, self.found, self.gate, self.code, *how)
+        return kernels.norm.batch_norm_backward(
+            grad, x, weight, self.stats, self.relu_y, self.argmax, *how
+        )
 
 
 class NormMixin(TensorBase):
@@ -129,7 +120,7 @@ class NormMixin(TensorBase):
 
         def normalized(x: Tensor) -> Tensor:
             y = op(x, weight.astype(x.dtype), bias.astype(x.dtype))
-            if op.gate is not None:
+            if op.relu_y is not None:
                 op.watch(y)  # backward reads it
             return y
 

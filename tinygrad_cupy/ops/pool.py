@@ -6,26 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import kernels
 from ..autograd import Op, TensorBase
-from ..backend import Array, Kernel, array_module, expect_memory, is_cuda
+from ..backend import Array, array_module, expect_memory, is_cuda
+from ..kernels.common.pool2x2 import MASKED, POOL
 from ..kernels.common.windows import Pair, Windows, expect_images, pair
-from ..kernels.pool import cuda as pool_cuda
-from ..kernels.pool import reference as pool_kernels
-from .arithmetic import as_float, in_single
+from .activation import ReluBackward
+from .promotion import as_float, in_single
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
-
-# (x, windows) → (y, winner), the number of the winning tap of each window
-_max_pool = Kernel(cpu=pool_kernels.max_pool, cuda=pool_cuda.max_pool)
-# (grad, winner, windows, size) → gradient by an input of ``size``
-_max_scatter = Kernel(cpu=pool_kernels.max_scatter, cuda=pool_cuda.max_scatter)
-# (x, winner, windows) → y
-_max_gather = Kernel(cpu=pool_kernels.max_gather, cuda=pool_cuda.max_gather)
-# (x, windows) → y
-_sum_pool = Kernel(cpu=pool_kernels.sum_pool, cuda=pool_cuda.sum_pool)
-# (grad, windows, size) → gradient by an input of ``size``
-_spread = Kernel(cpu=pool_kernels.spread, cuda=pool_cuda.spread)
 
 
 class MaxPool(Op):
@@ -36,37 +26,37 @@ class MaxPool(Op):
 
     def forward(self, x: Array) -> Array:
         self.size = (x.shape[2], x.shape[3])
-        y, self.winner = _max_pool(x, self.windows)
+        y, self.argmax = kernels.pool.max_pool(x, self.windows)
         return y
 
     def backward(self, grad: Tensor) -> Tensor:
-        return MaxScatter(self.windows, self.winner, self.size)(grad)
+        return MaxScatter(self.windows, self.argmax, self.size)(grad)
 
 
 class MaxScatter(Op):
     """Each output's gradient put where its window had its maximum: the adjoint of `MaxGather`."""
 
-    def __init__(self, windows: Windows, winner: Array, size: Pair) -> None:
-        self.windows, self.winner, self.size = windows, winner, size
+    def __init__(self, windows: Windows, argmax: Array, size: Pair) -> None:
+        self.windows, self.argmax, self.size = windows, argmax, size
 
     def forward(self, grad: Array) -> Array:
-        return _max_scatter(grad, self.winner, self.windows, self.size)
+        return kernels.pool.max_scatter(grad, self.argmax, self.windows, self.size)
 
     def backward(self, grad: Tensor) -> Tensor:
-        return MaxGather(self.windows, self.winner, self.size)(grad)
+        return MaxGather(self.windows, self.argmax, self.size)(grad)
 
 
 class MaxGather(Op):
     """The element of each window at the place where `MaxPool` found its maximum."""
 
-    def __init__(self, windows: Windows, winner: Array, size: Pair) -> None:
-        self.windows, self.winner, self.size = windows, winner, size
+    def __init__(self, windows: Windows, argmax: Array, size: Pair) -> None:
+        self.windows, self.argmax, self.size = windows, argmax, size
 
     def forward(self, x: Array) -> Array:
-        return _max_gather(x, self.winner, self.windows)
+        return kernels.pool.max_gather(x, self.argmax, self.windows)
 
     def backward(self, grad: Tensor) -> Tensor:
-        return MaxScatter(self.windows, self.winner, self.size)(grad)
+        return MaxScatter(self.windows, self.argmax, self.size)(grad)
 
 
 class SumPool(Op):
@@ -77,7 +67,7 @@ class SumPool(Op):
 
     def forward(self, x: Array) -> Array:
         self.size = (x.shape[2], x.shape[3])
-        return _sum_pool(x, self.windows)
+        return kernels.pool.sum_pool(x, self.windows)
 
     def backward(self, grad: Tensor) -> Tensor:
         return Spread(self.windows, self.size)(grad)
@@ -90,7 +80,7 @@ class Spread(Op):
         self.windows, self.size = windows, size
 
     def forward(self, grad: Array) -> Array:
-        return _spread(grad, self.windows, self.size)
+        return kernels.pool.spread(grad, self.windows, self.size)
 
     def backward(self, grad: Tensor) -> Tensor:
         return SumPool(self.windows)(grad)
@@ -139,6 +129,18 @@ def _spans(xp: Any, size: int, count: int) -> tuple[Array, Array]:
 def _along(values: Array, axis: int) -> Array:
     """Values for an axis of images (N, C, H, W), as they broadcast to those."""
     return values[:, None] if axis == 2 else values
+
+
+def epilogue_as_found(y: Tensor, relu: bool, relu_y: Array | None, argmax: Array | None) -> Tensor:
+    """ReLU and the 2 × 2 max-pool behind y (N, C, H, W), deciding as a fused kernel did.
+
+    relu_y: the result, where there was ReLU alone; argmax: what the pool found, where there was one
+    """
+    if argmax is None:
+        return y if relu_y is None else ReluBackward(relu_y)(y)
+    place = argmax % MASKED  # any place where ReLU lets nothing through anyway
+    y = MaxGather(POOL, place, (y.shape[2], y.shape[3]))(y)
+    return ReluBackward((argmax < MASKED).astype(y.dtype))(y) if relu else y
 
 
 class PoolMixin(TensorBase):

@@ -1,4 +1,4 @@
-"""Reductions over axes: sums, means, extrema, softmax, and the broadcast that is a sum's adjoint.
+"""Reductions over axes: sums, means, extrema, and the broadcast that is a sum's adjoint.
 
 ``axis`` is None (all axes), an integer or a tuple; negative values count from the last axis.
 """
@@ -11,37 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import kernels
 from ..autograd import Op, TensorBase
-from ..backend import Array, Elementwise, Kernel
-from ..backend.dtypes import is_float, quietly
+from ..backend import Array
+from ..backend.dtypes import quietly
 from ..kernels.common import sums
-from .arithmetic import as_float, in_single
+from .axes import Axis, kept_shape, nonempty_axes, normalize_axis
+from .promotion import as_float, in_single
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
-
-Axis = int | tuple[int, ...] | None
-
-
-def normalize_axis(axis: Axis, ndim: int, name: str) -> tuple[int, ...]:
-    """``axis`` as a sorted tuple of distinct non-negative integers."""
-    if axis is None:
-        return tuple(range(ndim))
-    axes = tuple(axis) if isinstance(axis, tuple | list) else (axis,)
-    for a in axes:
-        if not isinstance(a, int | np.integer):
-            raise TypeError(f"[{name}] expected an axis or a tuple of axes, got {axis!r}")
-        if not -ndim <= a < ndim:
-            raise ValueError(f"[{name}] axis {a} is out of range for a tensor of {ndim} axes")
-    positive = sorted(int(a) % ndim for a in axes)
-    if len(set(positive)) < len(positive):
-        raise ValueError(f"[{name}] expected distinct axes, got {axes}")
-    return tuple(positive)
-
-
-def kept_shape(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
-    """``shape`` with the reduced ``axes`` kept as 1."""
-    return tuple(1 if i in axes else size for i, size in enumerate(shape))
 
 
 class Sum(Op):
@@ -130,32 +109,6 @@ class Extremum(Op):
         return grad * grad._wrap(share.astype(grad.dtype))
 
 
-def _position_cpu(x: Array, name: str, axis: int | None) -> Array:
-    return getattr(x, name)(axis=axis)
-
-
-def _position_cuda(x: Array, name: str, axis: int | None) -> Array:
-    """CuPy finds one NaN or another: integers in the floats' order have no such doubts."""
-    if is_float(x.dtype):
-        limits = np.iinfo(np.int64)
-        x = _ordered(x, np.int64(limits.max if name == "argmax" else limits.min))
-    return _position_cpu(x, name, axis)
-
-
-_ordered = Elementwise(
-    "T x, int64 of_nan",
-    "int64 key",
-    """
-    const double value = (double)(x);
-    const long long bits = __double_as_longlong(value), size = bits & 0x7fffffffffffffffLL;
-    key = value != value ? of_nan : bits < 0 ? -size : size;
-    """,
-    "ordered_as_integers",
-)
-# (x, "argmax" or "argmin", axis) → where NaN or else the extremum is first
-_position = Kernel(cpu=_position_cpu, cuda=_position_cuda)
-
-
 class ArgExtremum(Op):
     """The position of the first largest ("argmax") or smallest ("argmin") element, as int64."""
 
@@ -165,66 +118,11 @@ class ArgExtremum(Op):
         self.name, self.axis, self.keepdims = name, axis, keepdims
 
     def forward(self, x: Array) -> Array:
-        found = self.xp.asarray(_position(x, self.name, self.axis))
+        found = self.xp.asarray(kernels.reduce.arg_extremum(x, self.name, self.axis))
         if not self.keepdims:
             return found
         axes = range(x.ndim) if self.axis is None else [self.axis]
         return self.xp.expand_dims(found, tuple(axes))
-
-
-class LogSumExp(Op):
-    """log Σ exp(x) along axes, the largest element taken out first so that nothing overflows."""
-
-    saves = ("x", "y")
-
-    def __init__(self, axes: tuple[int, ...]) -> None:
-        self.axes = axes
-
-    def forward(self, x: Array) -> Array:
-        xp = self.xp
-        top = x.max(axis=self.axes, keepdims=True)
-        top = xp.where(xp.isfinite(top), top, top.dtype.type(0))
-        total = sums.total(xp.exp(x - top), self.axes, keepdims=True)
-        with np.errstate(divide="ignore"):  # a row of -inf gives -inf
-            return xp.log(total) + top
-
-    def backward(self, grad: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        # Where y is infinite, the elements that are as infinite share the gradient.
-        there = (x.data == y.data) & self.xp.isinf(y.data)
-        share = there / self.xp.maximum(there.sum(axis=self.axes, keepdims=True), 1)
-        softmax = (x.where(~there, 0) - y.where(y.data != -math.inf, 0)).exp().where(~there, 0)
-        return grad * (softmax + grad._wrap(share.astype(grad.dtype)))
-
-
-class LogSoftmax(Op):
-    """(x - max) - log Σ exp(x - max): the largest goes first, so that large x lose no digits."""
-
-    saves = ("y",)
-
-    def __init__(self, axes: tuple[int, ...]) -> None:
-        self.axes = axes
-
-    def forward(self, x: Array) -> Array:
-        shifted = x - x.max(axis=self.axes, keepdims=True)
-        return shifted - self.xp.log(sums.total(self.xp.exp(shifted), self.axes, keepdims=True))
-
-    def backward(self, grad: Tensor, y: Tensor) -> Tensor:
-        return grad - y.exp() * grad.sum(axis=self.axes, keepdims=True)
-
-
-class Softmax(Op):
-    saves = ("y",)
-
-    def __init__(self, axes: tuple[int, ...]) -> None:
-        self.axes = axes
-
-    def forward(self, x: Array) -> Array:
-        e = self.xp.exp(x - x.max(axis=self.axes, keepdims=True))
-        e /= sums.total(e, self.axes, keepdims=True)
-        return e
-
-    def backward(self, grad: Tensor, y: Tensor) -> Tensor:
-        return y * (grad - (grad * y).sum(axis=self.axes, keepdims=True))
 
 
 class ReduceMixin(TensorBase):
@@ -270,7 +168,7 @@ class ReduceMixin(TensorBase):
         the mean, however large that is beside the deviations.
         """
         axes = normalize_axis(axis, len(self.shape), "var")
-        count = self._count(axes)
+        count = math.prod([self.shape[a] for a in axes])
 
         def spread(x: Tensor) -> Tensor:
             centred = Centre(axes)(x)
@@ -301,7 +199,7 @@ class ReduceMixin(TensorBase):
         return self._extremum("min", axis, keepdims)
 
     def _extremum(self, name: str, axis: Axis, keepdims: bool) -> Tensor:
-        axes = self._nonempty(axis, name)
+        axes = nonempty_axes(self.shape, axis, name)
         found = Extremum(name, axes)(self)
         return found if keepdims else found.squeeze(axes)
 
@@ -315,30 +213,7 @@ class ReduceMixin(TensorBase):
         self._one_axis(axis, "argmin")
         return ArgExtremum("argmin", axis, keepdims)(self)
 
-    def logsumexp(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """log Σ exp(x) over ``axis``, without overflow."""
-        axes = self._nonempty(axis, "logsumexp")
-        total = in_single(as_float(self), LogSumExp(axes))
-        return total if keepdims else total.squeeze(axes)
-
-    def softmax(self, axis: Axis = -1) -> Tensor:
-        """exp(x) / Σ exp(x), the sum over ``axis``."""
-        return in_single(as_float(self), Softmax(self._nonempty(axis, "softmax")))
-
-    def log_softmax(self, axis: Axis = -1) -> Tensor:
-        """log(softmax(x)), over ``axis``, without its cancellation."""
-        return in_single(as_float(self), LogSoftmax(self._nonempty(axis, "log_softmax")))
-
-    def _count(self, axes: tuple[int, ...]) -> int:
-        return math.prod(self.shape[a] for a in axes)
-
     def _one_axis(self, axis: int | None, name: str) -> None:
         if isinstance(axis, tuple | list):
             raise TypeError(f"[{name}] expected one axis or None, got {axis!r}")
-        self._nonempty(axis, name)
-
-    def _nonempty(self, axis: Axis, name: str) -> tuple[int, ...]:
-        axes = normalize_axis(axis, len(self.shape), name)
-        if self._count(axes) == 0:
-            raise ValueError(f"[{name}] no elements to reduce along axis {axis} of {self.shape}")
-        return axes
+        nonempty_axes(self.shape, axis, name)

@@ -1,21 +1,21 @@
-"""Rearranging elements: reshaping, axes, padding, joining, and NumPy's indexing in full."""
+"""Rearranging elements: reshaping, axes, padding and joining."""
 
 from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import kernels
 from ..autograd import Op, TensorBase
-from ..autograd.mode import mode
-from ..backend import Array, Elementwise, Kernel, device_of, import_cupy, plain_array, to_device
-from ..backend.dtypes import is_float
-from .arithmetic import in_one_dtype
+from ..backend import Array
+from .axes import Axis, normalize_axis
 from .hints import name_ours
-from .reduce import Axis, normalize_axis
+from .indexing import IndexingMixin
+from .promotion import in_one_dtype
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -62,122 +62,20 @@ class Pad(Op):
         return grad[tuple(inside)]
 
 
-def _join_cuda(first: Array, others: list[Array], axis: int) -> Array:
-    """CuPy's concatenate sends a table of pointers from the host; a capture does not allow that."""
-    arrays = [first, *others]
-    shape = list(first.shape)
-    shape[axis] = sum(a.shape[axis] for a in arrays)
-    joined = import_cupy().empty(shape, first.dtype)
-    start = 0
-    for a in arrays:
-        joined[(*(slice(None),) * axis, slice(start, start + a.shape[axis]))] = a
-        start += a.shape[axis]
-    return joined
-
-
-_join = Kernel(
-    cpu=lambda first, others, axis: np.concatenate([first, *others], axis=axis), cuda=_join_cuda
-)
-
-
 class Concat(Op):
     def __init__(self, axis: int) -> None:
         self.axis = axis
 
     def forward(self, *arrays: Array) -> Array:
         self.sizes = [a.shape[self.axis] for a in arrays]
-        return _join(arrays[0], list(arrays[1:]), self.axis)
+        return kernels.shape.concat(arrays[0], list(arrays[1:]), self.axis)
 
     def backward(self, grad: Tensor) -> tuple[Tensor, ...]:
         return tuple(grad.split(self.sizes, self.axis))
 
 
-# --- indexing -----------------------------------------------------------------------------------
-
-
-def _scatter_add_cuda(out: Array, key: Any, values: Array) -> None:
-    """out[key] += values, repeats added in a fixed order, without atomics.
-
-    Indexing an array of positions finds where each value goes, whatever the key; a stable sort
-    brings equal positions together, and the thread at the head of each run adds that run up.
-    """
-    cupy = import_cupy()
-    position = cupy.arange(out.size).reshape(out.shape)[key].ravel()
-    order = cupy.argsort(position, kind="stable")
-    _sum_runs(position[order], order, cupy.ascontiguousarray(values).ravel(), out, size=order.size)
-
-
-_sum_runs = Elementwise(
-    "raw int64 position, raw int64 order, raw T values",
-    "raw T out",
-    """
-    long long here = position[i];
-    if (i == 0 || position[i - 1] != here) {
-        T sum = values[order[i]];
-        for (long long j = i + 1; j < _ind.size() && position[j] == here; ++j)
-            sum += values[order[j]];
-        out[here] = sum;
-    }
-    """,
-    "sum_runs",
-)
-
-
-def _in_double(add: Callable[[Array, Any, Array], None]) -> Callable[..., None]:
-    """``add`` with floats of 32 bits and less added up in float64: a place may come up often."""
-
-    def wide(out: Array, key: Any, values: Array) -> None:
-        if not is_float(out.dtype) or out.dtype.itemsize == 8:
-            return add(out, key, values)
-        total = out.astype(np.float64)
-        add(total, key, values.astype(np.float64))
-        out[...] = total
-
-    return wide
-
-
-_scatter_add = Kernel(cpu=_in_double(np.add.at), cuda=_in_double(_scatter_add_cuda))
-
-
-class Index(Op):
-    """x[key], for any key that NumPy takes."""
-
-    view = True
-
-    def __init__(self, key: tuple[Any, ...]) -> None:
-        self.key = key
-
-    def forward(self, x: Array) -> Array:
-        self.source = tuple(x.shape)
-        found = x[self.key]
-        # NumPy copies a single element; like CuPy we give a view, which sees what is written.
-        return x[(*self.key, ...)] if isinstance(found, np.generic) else found
-
-    def backward(self, grad: Tensor) -> Tensor:
-        return Scatter(self.key, self.source).watch_with(self)(grad)
-
-
-class Scatter(Op):
-    """Zeros of ``shape`` with the values added at ``key``: the adjoint of `Index`."""
-
-    def __init__(self, key: tuple[Any, ...], shape: tuple[int, ...]) -> None:
-        self.key, self.shape = key, shape
-
-    def forward(self, values: Array) -> Array:
-        out = self.xp.zeros(self.shape, values.dtype)
-        repeats = any(getattr(k, "dtype", None) is not None and k.dtype != bool for k in self.key)
-        if repeats:
-            _scatter_add(out, self.key, values)
-        else:
-            out[self.key] = values
-        return out
-
-    def backward(self, grad: Tensor) -> Tensor:
-        return Index(self.key).watch_with(self)(grad)
-
-
-class ShapeMixin(TensorBase):
-    """Shapes, axes and indexing as methods."""
+class ShapeMixin(IndexingMixin):
+    """Shapes and axes as methods."""
 
     __slots__ = ()
 
@@ -276,65 +174,6 @@ class ShapeMixin(TensorBase):
             self[(*before, slice(int(end) - n, int(end)))]
             for n, end in zip(sizes, ends, strict=True)
         ]
-
-    def __getitem__(self, key: Any) -> Tensor:
-        """NumPy's indexing: ints, slices, None, ..., integer arrays, boolean masks; tensors too."""
-        keys = key if isinstance(key, tuple) else (key,)
-        place = array_key(self, keys, kept=self.requires_grad and mode.recording)
-        try:
-            return Index(place).watch(*keys)(self)
-        except IndexError as error:
-            raise index_error(self, error) from error
-
-    def __len__(self) -> int:
-        if not self.shape:
-            raise TypeError("[len] a tensor without axes has no length")
-        return self.shape[0]
-
-
-def array_key(x: TensorBase, keys: tuple[Any, ...], kept: bool = False) -> tuple[Any, ...]:
-    """``keys`` as NumPy or CuPy takes them, arrays among them on the device of ``x``.
-
-    With ``kept``, what the caller may write into while a graph needs it is copied. (Tensors have a
-    version, which tells.)
-    """
-    return tuple([_key_part(x, key, kept) for key in keys])
-
-
-def _key_part(x: TensorBase, key: Any, kept: bool) -> Any:
-    if isinstance(key, slice):
-        return _whole_slice(key) if kept else key
-    if key is None or key is Ellipsis or isinstance(key, int):
-        return key
-    if isinstance(key, np.integer):
-        return int(key)
-    kept = kept and not isinstance(key, TensorBase)
-    if isinstance(key, TensorBase):
-        key = key.data
-    if isinstance(key, list | tuple | range):  # NumPy takes any sequence inside of a key
-        key = np.asarray(key) if len(key) else np.zeros(0, np.int64)
-    if isinstance(key, float) or (hasattr(key, "dtype") and key.dtype.kind not in "iub"):
-        raise IndexError(f"[index] expected integers or booleans, got {key!r}")
-    if not hasattr(key, "ndim"):
-        return key
-    found = to_device(plain_array(key), device_of(x.data))
-    return found.copy() if kept else found
-
-
-def _whole_slice(key: slice) -> slice:
-    """The slice with Python's integers, for an array of one element may stand for one."""
-    parts = (key.start, key.stop, key.step)
-    if all(part is None or type(part) is int for part in parts):
-        return key
-    return slice(*[None if part is None else operator.index(part) for part in parts])
-
-
-def index_error(x: TensorBase, error: IndexError) -> IndexError:
-    """The error of a key that does not fit, with the tensor's shape."""
-    said = str(error)  # NumPy starts it with a small letter, CuPy with a capital
-    if said.startswith("[index]"):
-        return error
-    return IndexError(f"[index] {said[:1].lower()}{said[1:]} (tensor of shape {x.shape})")
 
 
 def _sequence(arguments: tuple[Any, ...]) -> tuple[Any, ...]:

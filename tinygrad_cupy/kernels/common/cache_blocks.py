@@ -1,6 +1,6 @@
 """A few images at a time on the CPU: what is done to a chunk of a batch while it is in the cache.
 
-Chunks are laid out (n, …, C), channels last; ``top``, ``code`` and ``out`` are written in place.
+Chunks are laid out (n, …, C), channels last; ``top``, ``argmax`` and ``out`` are written in place.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import numpy as np
 
 from ...backend import Array, blas
 from ...backend.cpu_threads import workspace
-from ..conv.fused_reference import POOL, SHUT
 from .layout import scratch_last, seen_last
+from .pool2x2 import MASKED, POOL
 from .select import keep_where
 from .sums import FEW
 
@@ -46,7 +46,7 @@ def column_sums(rows: Array) -> Any:
     return np.add.reduce(sums, (0, 1), np.float64) + rest
 
 
-def pool_chunk(z: Array, top: Array, code: Array) -> None:
+def pool_chunk(z: Array, top: Array, argmax: Array) -> None:
     """The largest of each window of z (n, H, W, C), and the place of the first such element."""
     out = (top.shape[1], top.shape[2])
     a, b, c, d = (z[:, rows, columns] for _, rows, columns in POOL.each_tap(out))
@@ -56,32 +56,32 @@ def pool_chunk(z: Array, top: Array, code: Array) -> None:
     right, lower_right, lower = b > a, d > c, bottom > top
     np.maximum(top, bottom, out=top)
     # right where the upper row has it, else 2 + lower_right: in bytes, which wrap around
-    np.subtract(lower_right.view(np.uint8), right.view(np.uint8), out=code)
-    code += np.uint8(2)
-    code *= lower.view(np.uint8)
-    code += right.view(np.uint8)
+    np.subtract(lower_right.view(np.uint8), right.view(np.uint8), out=argmax)
+    argmax += np.uint8(2)
+    argmax *= lower.view(np.uint8)
+    argmax += right.view(np.uint8)
 
 
-def relu_chunk(y: Array, code: Array | None) -> None:
-    """max(y, 0) in place; where that is shut, the code says so."""
+def relu_chunk(y: Array, argmax: Array | None) -> None:
+    """max(y, 0) in place; where that is shut, the argmax says so."""
     np.maximum(y, y.dtype.type(0), out=y)
-    if code is not None:
+    if argmax is not None:
         shut = (y <= 0).view(np.uint8)
-        shut *= np.uint8(SHUT)
-        np.maximum(code, shut, out=code)
+        shut *= np.uint8(MASKED)
+        np.maximum(argmax, shut, out=argmax)
 
 
-def open_chunk(grad: Array, gate: Array | None, code: Array | None, out: Array) -> None:
+def open_chunk(grad: Array, relu_y: Array | None, argmax: Array | None, out: Array) -> None:
     """out (n, …, C) = the gradient in front of ReLU or pool, from that behind it, (n, C, …)."""
     given = scratch_last(grad, "grad")
-    if code is not None:
-        height, width = code.shape[2:]
-        places = seen_last(code)
+    if argmax is not None:
+        height, width = argmax.shape[2:]
+        places = seen_last(argmax)
         for k, rows, columns in POOL.each_tap((height, width)):
             keep_where(given, places == k, out[:, rows, columns])
         out[:, 2 * height :] = 0
         out[:, :, 2 * width :] = 0
-    elif gate is not None:
-        keep_where(given, ~(seen_last(gate) <= 0), out)
+    elif relu_y is not None:
+        keep_where(given, ~(seen_last(relu_y) <= 0), out)
     else:
         out[...] = given

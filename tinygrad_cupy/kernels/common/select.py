@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ...backend import Array, Kernel
+from ...backend import Array, kernel
 from ...backend.dtypes import choose
 
 
@@ -30,9 +30,6 @@ def _keep_cuda(values: Array, keep: Array, out: Array | None = None) -> Array:
     return out
 
 
-_keep = Kernel(cpu=_keep_cpu, cuda=_keep_cuda)
-
-
+@kernel(cpu=_keep_cpu, cuda=_keep_cuda)
 def keep_where(values: Array, keep: Array, out: Array | None = None) -> Any:
     """``values`` where the boolean ``keep`` (same shape) holds, else 0; into ``out`` if given."""
-    return _keep(values, keep, out)

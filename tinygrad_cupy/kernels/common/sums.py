@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from ...backend import Array, Elementwise, Kernel, Reduction, array_module
+from ...backend import Array, Elementwise, Reduction, array_module, kernel
 from ...backend.dtypes import is_float
 from . import sums_cuda
 
@@ -42,7 +42,7 @@ def count_of(x: Array, axes: Axes) -> int:
 # --- sums ---------------------------------------------------------------------------------------
 
 
-def _total_cpu(x: Array, axes: Axes, keepdims: bool) -> Array:
+def _total_cpu(x: Array, axes: Axes, keepdims: bool = False) -> Array:
     dtype = x.dtype
     if dtype.kind in "biu":
         return np.asarray(_add(x, axes, _of_integers(dtype), None, keepdims))
@@ -90,7 +90,7 @@ def _wide_total(x: np.ndarray, axes: Axes, keepdims: bool) -> Any:
     return total.reshape(_kept(x.shape, axes) if keepdims else x.shape[len(axes) :])
 
 
-def _total_cuda(x: Array, axes: Axes, keepdims: bool) -> Array:
+def _total_cuda(x: Array, axes: Axes, keepdims: bool = False) -> Array:
     found = sums_cuda.outer_sum(x, axes)
     if found is not None:
         return found.reshape(_kept(x.shape, axes)) if keepdims else found
@@ -113,12 +113,11 @@ def _kept(shape: tuple[int, ...], axes: Axes) -> tuple[int, ...]:
 
 
 _add_up = Reduction("T x", "T y", "x", "a + b", "y = (float)a", "add_up", "double")
-_total = Kernel(cpu=_total_cpu, cuda=_total_cuda)
 
 
+@kernel(cpu=_total_cpu, cuda=_total_cuda)
 def total(x: Array, axes: Axes, keepdims: bool = False) -> Array:
     """The sum of x over ``axes`` (non-negative), in x's dtype; of booleans and integers int64."""
-    return _total(x, axes, keepdims)
 
 
 # --- means --------------------------------------------------------------------------------------
@@ -151,13 +150,12 @@ def _centred_cuda(x: Array, axes: Axes) -> Array:
 
 
 _take_off = Elementwise("T x, float64 mean", "T y", "y = (T)((double)x - mean)", "take_off_mean")
-_centred = Kernel(cpu=_centred_cpu, cuda=_centred_cuda)
 
 
+@kernel(cpu=_centred_cpu, cuda=_centred_cuda)
 def centred(x: Array, axes: Axes) -> Array:
     """x less its mean over ``axes``, for float32 or float64.
 
     The mean is not rounded to x's dtype on the way, which would cost 2⁻²⁴ · mean: more than x has
     of spread, where it lies far from zero.
     """
-    return _centred(x, axes)

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...autograd import TensorBase
 from ...backend import Array, array_module, expect_memory, is_cuda, strides_of
 
 Pair = tuple[int, int]
@@ -47,7 +46,7 @@ def _is_whole(value: Any, least: int) -> bool:
     return bool(least <= value <= MOST)
 
 
-def expect_images(op: str, x: TensorBase) -> None:
+def expect_images(op: str, x: Any) -> None:
     """Raise ``ValueError`` naming ``op`` unless x is (N, C, H, W)."""
     if len(x.shape) != 4:
         raise ValueError(f"[{op}] expected an input of shape (N, C, H, W), got {x.shape}")
@@ -159,3 +158,13 @@ class Windows(NamedTuple):
             (x.shape[0], *out, *self.kernel, x.shape[3]),
             (n, h * sh, w * sw, h * dh, w * dw, c),
         )
+
+
+Shape = tuple[int, ...]
+
+
+class Geometry(NamedTuple):
+    """The windows of a convolution, and into how many groups its channels fall."""
+
+    windows: Windows
+    groups: int

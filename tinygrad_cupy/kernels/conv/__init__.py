@@ -1,1 +1,69 @@
-"""Convolution on arrays."""
+"""Convolution on arrays: its three partial derivatives, and all of it as one kernel.
+
+Convolution is one trilinear form Σ x · w · g of input, weight and the gradient of the output; the
+field calls its partials fprop (by g: the output), dgrad (by x) and wgrad (by w). Letters are
+explained in `common.windows`.
+"""
+
+from __future__ import annotations
+
+from ...backend import Array, kernel
+from ...backend.dtypes import through_single
+from ..common.windows import Geometry, Shape
+from . import cpu, cuda
+from .epilogue import Epilogue
+
+__all__ = [
+    "Epilogue",
+    "Geometry",
+    "dgrad",
+    "fprop",
+    "fused_backward",
+    "fused_forward",
+    "prepare_backward",
+    "wgrad",
+]
+
+
+@kernel(cpu=through_single(cpu.fprop), cuda=cuda.fprop)
+def fprop(x: Array, w: Array, bias: Array | None, geometry: Geometry) -> Array:
+    """y (N, O, OH, OW) = x (N, C, H, W) ⋆ w (O, C/G, KH, KW) + bias (O,)."""
+
+
+@kernel(cpu=through_single(cpu.dgrad), cuda=cuda.dgrad)
+def dgrad(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Array:
+    """The gradient by x, (N, C, H, W), of g (N, O, OH, OW): a transposed convolution."""
+
+
+@kernel(cpu=through_single(cpu.wgrad), cuda=cuda.wgrad)
+def wgrad(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
+    """The gradient by w, (O, C/G, KH, KW), of x (N, C, H, W) and g (N, O, OH, OW)."""
+
+
+@kernel(cpu=through_single(cpu.fused_forward), cuda=cuda.fused_forward)
+def fused_forward(
+    x: Array, w: Array, bias: Array | None, geometry: Geometry, epilogue: Epilogue
+) -> tuple[Array, Array | None]:
+    """`fprop` and its epilogue: y, and the pool's argmax (N, O, OH/2, OW/2) where there is one."""
+
+
+@kernel(cpu=through_single(cpu.fused_backward), cuda=cuda.fused_backward)
+def fused_backward(
+    grad: Array,
+    x: Array,
+    w: Array,
+    y: Array | None,
+    argmax: Array | None,
+    geometry: Geometry,
+    epilogue: Epilogue,
+    needs: tuple[bool, ...],
+) -> tuple[Array | None, ...]:
+    """Gradients by x, w and bias of `fused_forward`, None where not needed.
+
+    y is read with ReLU alone: where there is an argmax, that says it all.
+    """
+
+
+@kernel(cpu=cpu.prepare_backward, cuda=cuda.prepare_backward)
+def prepare_backward(x: Array, w: Array, geometry: Geometry, epilogue: Epilogue) -> None:
+    """Have compiled what the backward of `fused_forward` will want, where that takes a while."""

@@ -1,8 +1,8 @@
 """Convolution on the CPU, with bias, ReLU and max-pool done while a chunk is in the cache.
 
-What `conv_native` suits goes through C, where the machine has a compiler. Through NumPy a batch is
+What `native` suits goes through C, where the machine has a compiler. Through NumPy a batch is
 split over the threads, and each part worked off a few images at a time: products by rows
-(`conv_rows`) where that is faster, else by im2col (`conv_kernels`). What is pooled away is never
+(`row_lowering`) where that is faster, else by im2col (`reference`). What is pooled away is never
 written to memory, and a gradient is spread out again in the cache. Letters are explained in
 `windows`.
 """
@@ -17,51 +17,49 @@ from ...backend import Array, blas
 from ...backend.cpu_threads import by_parts, workspace
 from ..common.cache_blocks import at, chunks, column_sums, open_chunk, pool_chunk, relu_chunk
 from ..common.layout import scratch_last
-from ..common.windows import Pair
-from . import fused_reference as block_kernels
-from . import native as conv_native
-from . import reference as conv_kernels
-from . import row_lowering as conv_rows
-from .fused_reference import POOL
-from .reference import Geometry, Shape
+from ..common.pool2x2 import POOL
+from ..common.windows import Geometry, Pair, Shape
+from . import fused_reference, native, reference, row_lowering
+from .epilogue import Epilogue
 
 Into = Callable[[Array, Array], None]  # convolves a chunk x (n, C, H, W) into out (n, OH, OW, O)
 
 
-def forward(x: Array, w: Array, bias: Array | None, geometry: Geometry) -> Array:
+def fprop(x: Array, w: Array, bias: Array | None, geometry: Geometry) -> Array:
     """y (N, O, OH, OW) from x (N, C, H, W), w (O, C/G, KH, KW) and bias (O,)."""
-    return block_forward(x, w, bias, geometry, relu=False, pool=False)[0]
+    return fused_forward(x, w, bias, geometry, Epilogue())[0]
 
 
-def input_gradient(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Array:
+def dgrad(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Array:
     """Gradient by the input, (N, C, H, W), from g (N, O, OH, OW): a transposed convolution."""
-    back = conv_kernels.gathering(geometry, g.shape[2:], x_shape[2:])
+    back = reference.gathering(geometry, g.shape[2:], x_shape[2:])
     if back is None:
-        return conv_kernels.conv_input(g, w, geometry, x_shape)
-    return forward(g, conv_kernels.turned(w), None, Geometry(back, 1))
+        return reference.dgrad(g, w, geometry, x_shape)
+    return fprop(g, reference.turned(w), None, Geometry(back, 1))
 
 
-def weight_gradient(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
+def wgrad(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
     """Gradient by the weight, (O, C/G, KH, KW), from x (N, C, H, W) and g (N, O, OH, OW)."""
     w = np.broadcast_to(g.dtype.type(0), w_shape)  # its shape alone matters
-    if conv_kernels.whole(geometry, x.shape, g.shape) and conv_native.suits(x, w, geometry):
-        return conv_native.backward(g, x, w, None, None, geometry, (False, True, False))[1]
-    if conv_rows.suits(geometry, x.shape, w_shape, g.shape[2:]):
+    if reference.whole(geometry, x.shape, g.shape) and native.suits(x, w, geometry):
+        return native.backward(g, x, w, None, None, geometry, (False, True, False))[1]
+    if row_lowering.suits(geometry, x.shape, w_shape, g.shape[2:]):
         return _rows_backward(g, None, None, x, w, geometry, g.shape[2:], (False, True, False))[1]
-    return conv_kernels.conv_weight(x, g, geometry, w_shape)
+    return reference.wgrad(x, g, geometry, w_shape)
 
 
-def block_forward(
-    x: Array, w: Array, bias: Array | None, geometry: Geometry, relu: bool, pool: bool
+def fused_forward(
+    x: Array, w: Array, bias: Array | None, geometry: Geometry, epilogue: Epilogue
 ) -> tuple[Array, Array | None]:
-    """Convolution, then bias, ReLU and 2 × 2 max-pool where wanted: y and the pool's code."""
+    """Convolution, then bias, ReLU and 2 × 2 max-pool where wanted: y and the pool's argmax."""
+    relu, pool = epilogue
     out_size = geometry.windows.output_size("conv2d", x.shape[2:])
     size = POOL.output_size("max_pool2d", out_size) if pool else out_size
-    if conv_native.suits(x, w, geometry):
-        return conv_native.forward(x, w, bias, geometry, relu, pool)
+    if native.suits(x, w, geometry):
+        return native.forward(x, w, bias, geometry, epilogue)
     y = np.empty((x.shape[0], *size, w.shape[0]), x.dtype)
-    code = np.empty(y.shape, np.uint8) if pool else None
-    by_rows = conv_rows.suits(geometry, x.shape, w.shape, out_size)
+    argmax = np.empty(y.shape, np.uint8) if pool else None
+    by_rows = row_lowering.suits(geometry, x.shape, w.shape, out_size)
     lowering = _ByRows if by_rows else _ByWindows
     product = lowering(x, w, bias, geometry, out_size)
 
@@ -70,40 +68,43 @@ def block_forward(
         z = workspace("conv", (product.images, *out_size, len(w)), x.dtype) if pool else y
         for chunk in chunks(part, product.images):
             out = y[chunk]
-            if code is None:
+            if argmax is None:
                 into(x[chunk], out)
             else:
                 conv = z[: len(out)]
                 into(x[chunk], conv)
-                pool_chunk(conv, out, code[chunk])
+                pool_chunk(conv, out, argmax[chunk])
             if relu:
-                relu_chunk(out, at(code, chunk))
+                relu_chunk(out, at(argmax, chunk))
 
     by_parts(np, task, x.shape[0])
-    return y.transpose(0, 3, 1, 2), None if code is None else code.transpose(0, 3, 1, 2)
+    return y.transpose(0, 3, 1, 2), None if argmax is None else argmax.transpose(0, 3, 1, 2)
 
 
-def block_backward(
+def fused_backward(
     grad: Array,
     x: Array,
     w: Array,
     y: Array | None,
-    code: Array | None,
+    argmax: Array | None,
     geometry: Geometry,
-    relu: bool,
-    pool: bool,
+    epilogue: Epilogue,
     needs: tuple[bool, ...],
 ) -> tuple[Array | None, ...]:
-    """Gradients by x, w and bias of `block_forward`, as far as ``needs`` asks; y without a pool."""
-    gate = y if relu and not pool else None
-    if conv_native.suits(x, w, geometry, needs[0]):
-        return conv_native.backward(grad, x, w, gate, code, geometry, needs)
+    """Gradients by x, w and bias of `fused_forward`, as far as ``needs`` asks; y without a pool."""
+    relu_y = y if epilogue.relu and not epilogue.pool else None
+    if native.suits(x, w, geometry, needs[0]):
+        return native.backward(grad, x, w, relu_y, argmax, geometry, needs)
     out_size = geometry.windows.output_size("conv2d", x.shape[2:])
-    if conv_rows.suits(geometry, x.shape, w.shape, out_size):
-        return _rows_backward(grad, gate, code, x, w, geometry, out_size, needs)
+    if row_lowering.suits(geometry, x.shape, w.shape, out_size):
+        return _rows_backward(grad, relu_y, argmax, x, w, geometry, out_size, needs)
     if geometry.groups == 1 and not needs[0]:
-        return _windows_backward(grad, gate, code, x, w, geometry)
-    return block_kernels.backward(grad, x, w, y, code, geometry, relu, pool, needs)
+        return _windows_backward(grad, relu_y, argmax, x, w, geometry)
+    return fused_reference.backward(grad, x, w, y, argmax, geometry, epilogue, needs)
+
+
+def prepare_backward(x: Array, w: Array, geometry: Geometry, epilogue: Epilogue) -> None:
+    """Nothing: C is compiled in the background, for both ways at once."""
 
 
 # --- products of a chunk ------------------------------------------------------------------------
@@ -115,18 +116,20 @@ class _ByRows:
     def __init__(
         self, x: Array, w: Array, bias: Array | None, geometry: Geometry, out_size: Pair
     ) -> None:
-        self.rows, self.columns = conv_rows.shifts(geometry.windows)
-        self.matrix = conv_rows.matrix_of(w)
+        self.rows, self.columns = row_lowering.shifts(geometry.windows)
+        self.matrix = row_lowering.matrix_of(w)
         self.start = w.dtype.type(0) if bias is None else bias
         self.shape, self.out_size = (*x.shape[2:], x.shape[1]), out_size
         image = x.shape[1] * x.shape[2] * out_size[1] * len(self.columns) * x.itemsize
-        self.images = max(1, conv_rows.CHUNK_BYTES // max(image, 1))
+        self.images = max(1, row_lowering.CHUNK_BYTES // max(image, 1))
 
     def of_part(self, part: slice) -> Into:
         count = min(self.images, part.stop - part.start)
         height, width = self.out_size
-        pixels = conv_rows.Beside(count, self.shape, self.columns, width, self.matrix.dtype)
-        product = conv_rows.Product(count, (self.shape[0], width), self.matrix, self.rows, height)
+        pixels = row_lowering.Beside(count, self.shape, self.columns, width, self.matrix.dtype)
+        product = row_lowering.Product(
+            count, (self.shape[0], width), self.matrix, self.rows, height
+        )
 
         def into(x: Array, out: Array) -> None:
             pixels.images[: len(x)] = x.transpose(0, 2, 3, 1)
@@ -142,15 +145,15 @@ class _ByWindows:
         self, x: Array, w: Array, bias: Array | None, geometry: Geometry, out_size: Pair
     ) -> None:
         self.geometry, self.out_size = geometry, out_size
-        self.matrix = conv_kernels.weight_matrix(w, geometry.groups)  # (G, K, O/G)
+        self.matrix = reference.weight_matrix(w, geometry.groups)  # (G, K, O/G)
         self.bias = None if bias is None else np.tile(bias, out_size[1])  # long runs: (OW · O,)
-        self.images = conv_kernels.images_at_once(x, geometry.windows.kernel, out_size)
+        self.images = reference.images_at_once(x, geometry.windows.kernel, out_size)
 
     def of_part(self, part: slice) -> Into:
         def into(x: Array, out: Array) -> None:
-            windows = conv_kernels.windows_of(x, self.geometry, self.out_size)
-            rows = conv_kernels.window_rows(windows, self.geometry.groups)
-            conv_kernels.product(rows, self.matrix, out)
+            windows = reference.windows_of(x, self.geometry, self.out_size)
+            rows = reference.window_rows(windows, self.geometry.groups)
+            reference.product(rows, self.matrix, out)
             if self.bias is not None:
                 lines = out.reshape(-1, len(self.bias))
                 lines += self.bias
@@ -160,8 +163,8 @@ class _ByWindows:
 
 def _rows_backward(
     grad: Array,
-    gate: Array | None,
-    code: Array | None,
+    relu_y: Array | None,
+    argmax: Array | None,
     x: Array,
     w: Array,
     geometry: Geometry,
@@ -170,22 +173,22 @@ def _rows_backward(
 ) -> tuple[Array | None, ...]:
     """Both products of the backward from one lay-out of the gradient, (n, OH, W, KW, O)."""
     (n, c, h, width), (o, _, kh, kw) = x.shape, w.shape
-    rows, _ = conv_rows.shifts(geometry.windows)
-    back_rows, back_columns = conv_rows.shifts(geometry.windows.mirrored)
-    matrix = conv_rows.matrix_of(conv_kernels.turned(w))
+    rows, _ = row_lowering.shifts(geometry.windows)
+    back_rows, back_columns = row_lowering.shifts(geometry.windows.mirrored)
+    matrix = row_lowering.matrix_of(reference.turned(w))
     dx = np.empty((n, h, width, c), x.dtype) if needs[0] else None
     image = out_size[0] * width * kw * o * x.itemsize
-    images = max(1, conv_rows.CHUNK_BYTES // max(image, 1))
+    images = max(1, row_lowering.CHUNK_BYTES // max(image, 1))
 
     def task(part: slice) -> tuple[Array, Array]:
         dw, db = np.zeros((kh * c, kw * o)), np.zeros(o)
         count = min(images, part.stop - part.start)
-        gradient = conv_rows.Beside(count, (*out_size, o), back_columns, width, x.dtype)
-        seen = conv_rows.Above(count, (h, width, c), rows, out_size[0], x.dtype)
-        product = conv_rows.Product(count, (out_size[0], width), matrix, back_rows, h)
+        gradient = row_lowering.Beside(count, (*out_size, o), back_columns, width, x.dtype)
+        seen = row_lowering.Above(count, (h, width, c), rows, out_size[0], x.dtype)
+        product = row_lowering.Product(count, (out_size[0], width), matrix, back_rows, h)
         for chunk in chunks(part, images):
             m = chunk.stop - chunk.start
-            open_chunk(grad[chunk], at(gate, chunk), at(code, chunk), gradient.images[:m])
+            open_chunk(grad[chunk], at(relu_y, chunk), at(argmax, chunk), gradient.images[:m])
             pixels = gradient.laid_out(m)
             if needs[2]:
                 db += column_sums(gradient.wide[:m])
@@ -201,7 +204,7 @@ def _rows_backward(
 
 
 def _windows_backward(
-    grad: Array, gate: Array | None, code: Array | None, x: Array, w: Array, geometry: Geometry
+    grad: Array, relu_y: Array | None, argmax: Array | None, x: Array, w: Array, geometry: Geometry
 ) -> tuple[Array | None, ...]:
     """Gradients by w and bias, by im2col: for images of few channels, which need none by x."""
     o, c, kh, kw = w.shape
@@ -212,15 +215,15 @@ def _windows_backward(
         for chunk in chunks(part, images):
             given = grad[chunk]
             g = workspace("conv", (len(given), *out_size, o), x.dtype)
-            open_chunk(given, at(gate, chunk), at(code, chunk), g)
+            open_chunk(given, at(relu_y, chunk), at(argmax, chunk), g)
             db += column_sums(g)
-            rows = conv_kernels.window_rows(
-                conv_kernels.windows_of(x[chunk], geometry, out_size), geometry.groups
+            rows = reference.window_rows(
+                reference.windows_of(x[chunk], geometry, out_size), geometry.groups
             )
             dw += blas.matmul(rows[0].T, g.reshape(-1, o))
         return dw, db
 
-    images = conv_kernels.images_at_once(x, geometry.windows.kernel, out_size)
+    images = reference.images_at_once(x, geometry.windows.kernel, out_size)
     dw, db = _totals(by_parts(np, task, len(x)), x.dtype)
     return None, dw.reshape(kh, kw, c, o).transpose(3, 2, 0, 1), db
 

@@ -2,7 +2,7 @@
 
 Three families, all without a column matrix, for float32 arrays laid out N, H, W, C: products on
 tensor cores (`conv.cu`, `conv_weight.cu`), images with few channels (`conv_few.cu`), and what is
-neither (groups, strided input gradients, other dtypes) goes through `conv_kernels`' im2col, which
+neither (groups, strided input gradients, other dtypes) goes through `reference`' im2col, which
 is also the plain reference. Letters are explained in `windows`.
 """
 
@@ -14,16 +14,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...autograd.mode import is_grad_enabled
 from ...backend import Array, CudaFile, blas, import_cupy, int32s, int64s, null
 from ...backend.gpu import Limits, limits_of
 from ..common.layout import contiguous, empties, empty_last, last
+from ..common.pool2x2 import POOL, spread
 from ..common.select import keep_where
-from ..common.windows import Pair, Windows
-from . import fused_reference as block_kernels
-from . import reference as conv_kernels
+from ..common.windows import Geometry, Pair, Shape, Windows
+from . import fused_reference, reference
+from .epilogue import Epilogue
 from .plan import PRECISIONS, few_channels, few_plan, forward_plan, shape_defines, weight_plan
-from .reference import Geometry, Shape
 
 _by_warps = CudaFile(__file__, "tiles.cu", "implicit_gemm.cu", "mma.cu")
 _by_groups = CudaFile(__file__, "tiles.cu", "implicit_gemm.cu", "wgmma.cu", arch="sm_90a")
@@ -37,76 +36,82 @@ FLOAT, BYTE = np.dtype(np.float32), np.dtype(np.uint8)
 # --- what the engine calls ----------------------------------------------------------------------
 
 
-def forward(x: Array, w: Array, bias: Array | None, geometry: Geometry) -> Array:
+def fprop(x: Array, w: Array, bias: Array | None, geometry: Geometry) -> Array:
     """y (N, O, OH, OW) from x (N, C, H, W), w (O, C/G, KH, KW) and bias (O,)."""
-    return block_forward(x, w, bias, geometry, relu=False, pool=False)[0]
+    return fused_forward(x, w, bias, geometry, Epilogue())[0]
 
 
-def input_gradient(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Array:
+def dgrad(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Array:
     """Gradient by the input, (N, C, H, W), from g (N, O, OH, OW): a transposed convolution."""
-    mirrored = conv_kernels.gathering(geometry, g.shape[2:], x_shape[2:])
+    mirrored = reference.gathering(geometry, g.shape[2:], x_shape[2:])
     if mirrored is not None and _suits(g, w, geometry._replace(windows=mirrored)):
         found = _product(g, w, None, mirrored, x_shape[1], flip=True)
         if found is not None:
             return found[0]
-    return conv_kernels.conv_input(g, w, geometry, x_shape)
+    return reference.dgrad(g, w, geometry, x_shape)
 
 
-def weight_gradient(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
+def wgrad(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
     """Gradient by the weight, (O, C/G, KH, KW), from x (N, C, H, W) and g (N, O, OH, OW)."""
-    if conv_kernels.whole(geometry, x.shape, g.shape) and _suits(x, g, geometry):
+    if reference.whole(geometry, x.shape, g.shape) and _suits(x, g, geometry):
         found = _weight_and_bias(x, g, geometry.windows, w_shape)
         if found is not None:
             return found[0]
-    return conv_kernels.conv_weight(x, g, geometry, w_shape)
+    return reference.wgrad(x, g, geometry, w_shape)
 
 
-def block_forward(
-    x: Array, w: Array, bias: Array | None, geometry: Geometry, relu: bool, pool: bool
+def fused_forward(
+    x: Array, w: Array, bias: Array | None, geometry: Geometry, epilogue: Epilogue
 ) -> tuple[Array, Array | None]:
-    """Convolution, then bias, ReLU and 2 × 2 max-pool where wanted: y and the pool's code."""
+    """Convolution, then bias, ReLU and 2 × 2 max-pool where wanted: y and the pool's argmax."""
+    relu, pool = epilogue
     if pool:  # an error where there is no window
         size = geometry.windows.output_size("conv2d", x.shape[2:])
-        block_kernels.POOL.output_size("max_pool2d", size)
+        POOL.output_size("max_pool2d", size)
     if _suits(x, w, geometry):
-        if is_grad_enabled():
-            how = (geometry, relu, pool, blas.get_precision(), limits_of(x))
-            _prepare_gradient(x.shape, w.shape, *how)
         found = _product(x, w, bias, geometry.windows, w.shape[0], relu=relu, pool=pool)
         if found is not None:
             return found
-    return block_kernels.forward(x, w, bias, geometry, relu, pool)
+    return fused_reference.forward(x, w, bias, geometry, epilogue)
 
 
-def block_backward(
+def prepare_backward(x: Array, w: Array, geometry: Geometry, epilogue: Epilogue) -> None:
+    """Have the kernels of `fused_backward` compiled, while others of a first step are."""
+    if _suits(x, w, geometry):
+        how = (geometry, epilogue, blas.get_precision(), limits_of(x))
+        _prepare_backward(x.shape, w.shape, *how)
+
+
+def fused_backward(
     grad: Array,
     x: Array,
     w: Array,
     y: Array | None,
-    code: Array | None,
+    argmax: Array | None,
     geometry: Geometry,
-    relu: bool,
-    pool: bool,
+    epilogue: Epilogue,
     needs: tuple[bool, ...],
 ) -> tuple[Array | None, Array | None, Array | None]:
-    """Gradients by x, w and bias of `block_forward`, each where ``needs`` asks for it.
+    """Gradients by x, w and bias of `fused_forward`, each where ``needs`` asks for it.
 
-    Of y and code only one is read: the code where there was a pool.
+    Of y and argmax only one is read: the argmax where there was a pool.
     """
-    windows, w_shape = geometry.windows, tuple(w.shape)
+    windows, w_shape, (relu, pool) = geometry.windows, tuple(w.shape), epilogue
     suits = _suits(x, grad, geometry)
     wanted_bias = len(needs) > 2 and needs[2]
     if suits and not needs[0] and few_channels(w_shape, windows):
-        return None, *_few_weight(x, grad, y if relu and not pool else None, code, windows, w_shape)
+        return None, *_few_weight(
+            x, grad, y if relu and not pool else None, argmax, windows, w_shape
+        )
     size = windows.output_size("conv2d", x.shape[2:])
-    g = _opened(grad, y, code, size) if relu or pool else grad
-    dx = input_gradient(g, w, geometry, tuple(x.shape)) if needs[0] else None
+    g = _opened(grad, y, argmax, size) if relu or pool else grad
+    dx = dgrad(g, w, geometry, tuple(x.shape)) if needs[0] else None
     found = None
     if suits and (needs[1] or wanted_bias):
         found = _weight_and_bias(x, g, windows, w_shape)
     if found is not None:
         return dx, *found
-    dw = weight_gradient(x, g, geometry, w_shape) if needs[1] else None
+    dw = wgrad(x, g, geometry, w_shape) if needs[1] else None
     return dx, dw, g.sum(axis=(0, 2, 3)) if wanted_bias else None
 
 
@@ -165,36 +170,36 @@ def _product(
     oh, ow = windows.output_size("conv2d", x.shape[2:])
     out = (x.shape[0], outputs, oh // 2, ow // 2) if pool else (x.shape[0], outputs, oh, ow)
     y = empty_last(out, FLOAT)
-    code = empty_last(out, BYTE) if pool else None
+    argmax = empty_last(out, BYTE) if pool else None
     if y.size == 0:
-        return y, code
+        return y, argmax
     flags = (relu, bias is not None, pool, flip)
     launch = _product_launch(x.shape, outputs, windows, flags, blas.get_precision(), limits_of(x))
     if launch is None:
         return None
     launch(
         *(last(x), contiguous(w), null() if bias is None else contiguous(bias)),
-        *(y, null() if code is None else code),
+        *(y, null() if argmax is None else argmax),
     )
-    return y, code
+    return y, argmax
 
 
 @functools.lru_cache(1024)
-def _prepare_gradient(
+def _prepare_backward(
     x_shape: Shape,
     w_shape: Shape,
     geometry: Geometry,
-    relu: bool,
-    pool: bool,
+    epilogue: Epilogue,
     precision: str,
     limits: Limits,
 ) -> None:
-    """Have the kernels of `block_backward` compiled, while others of a first step are.
+    """`prepare_backward`, once for each of what is asked.
 
     A guess: few channels are mostly those of the pictures, which want no gradient; and in front of
     a batch norm no ReLU gates (see `Op`), so that another kernel may be wanted then.
     """
     windows = geometry.windows
+    relu, pool = epilogue
     oh, ow = size = windows.output_size("conv2d", x_shape[2:])
     _sum.prepare()
     if few_channels(w_shape, windows):
@@ -206,7 +211,7 @@ def _prepare_gradient(
     if relu or pool:
         _gate.prepare()
     launches = [_weight_launch(x_shape, w_shape, windows, precision, limits)]
-    mirrored = conv_kernels.gathering(geometry, size, x_shape[2:])
+    mirrored = reference.gathering(geometry, size, x_shape[2:])
     g_shape = (x_shape[0], w_shape[0], *size)
     if mirrored is not None and _fits(g_shape, w_shape, geometry._replace(windows=mirrored)):
         flags = (False, False, False, True)
@@ -277,13 +282,13 @@ def _weight_launch(
 
 
 def _few_weight(
-    x: Array, g: Array, gate: Array | None, code: Array | None, windows: Windows, w_shape: Shape
+    x: Array, g: Array, relu_y: Array | None, argmax: Array | None, windows: Windows, w_shape: Shape
 ) -> tuple[Array, Array]:
     """The same with few channels, where g may also be the gradient behind ReLU or the max-pool."""
-    kind = 2 if code is not None else 1 if gate is not None else 0
+    kind = 2 if argmax is not None else 1 if relu_y is not None else 0
     launch = _few_weight_launch(x.shape, w_shape, windows, g.size, kind, limits_of(x))
     sums = _Sums(w_shape, launch.grid)
-    extra = [null() if array is None else last(array) for array in (gate, code)]
+    extra = [null() if array is None else last(array) for array in (relu_y, argmax)]
     launch(last(x), last(g), *extra, *sums.parts)
     return sums.total()
 
@@ -325,22 +330,20 @@ def _sizes(x_shape: Shape, windows: Windows) -> tuple[int, ...]:
     return (n, height, width, *windows.output_size("conv2d", (height, width)))
 
 
-def _opened(grad: Array, y: Array, code: Array | None, size: Pair) -> Array:
+def _opened(grad: Array, y: Array, argmax: Array | None, size: Pair) -> Array:
     """The gradient of the convolution's own output (N, O, OH, OW) from that of ReLU or the pool."""
     if grad.dtype != FLOAT:
-        return (
-            keep_where(grad, ~(y <= 0)) if code is None else block_kernels.spread(grad, code, size)
-        )
+        return keep_where(grad, ~(y <= 0)) if argmax is None else spread(grad, argmax, size)
     n, channels = grad.shape[:2]
     out = empty_last((n, channels, *size), FLOAT)
     if out.size == 0:
         return out
-    if code is None:
+    if argmax is None:
         blocks = _gate.blocks(-(-out.size // 4))
         _gate.launch("gate_relu", blocks, (last(grad), last(y), out, *int64s(out.size)))
         return out
     wide = 4 if channels % 4 == 0 else 1
     threads = n * -(-size[0] // 2) * -(-size[1] // 2) * channels // wide
-    arguments = (last(grad), last(code), out, *int32s(n, *size, channels))
+    arguments = (last(grad), last(argmax), out, *int32s(n, *size, channels))
     _gate.launch(f"gate_pool{wide}", _gate.blocks(threads), arguments)
     return out

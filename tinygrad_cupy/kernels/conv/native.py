@@ -15,8 +15,9 @@ from ...backend import Array
 from ...backend.c_source import CFile, plain
 from ...backend.cpu_threads import parts_of, workspace
 from ..common.images import contiguous_last, images_of
-from ..common.windows import Windows
-from .reference import Geometry, Shape, turned
+from ..common.windows import Geometry, Shape, Windows
+from .epilogue import Epilogue
+from .reference import turned
 
 _file = CFile(__file__, "../common/images.h", "conv.c")
 
@@ -44,37 +45,37 @@ def suits(x: Array, w: Array, geometry: Geometry, needs_x: bool = False) -> bool
 
 
 def forward(
-    x: Array, w: Array, bias: Array | None, geometry: Geometry, relu: bool, pool: bool
+    x: Array, w: Array, bias: Array | None, geometry: Geometry, epilogue: Epilogue
 ) -> tuple[Array, Array | None]:
-    """y (N, O, OH, OW), halved by the pool, and the pool's code."""
-    sizes = _sizes(x.shape, w.shape, geometry, relu, pool)
-    out = (sizes.oh // 2, sizes.ow // 2) if pool else (sizes.oh, sizes.ow)
+    """y (N, O, OH, OW), halved by the pool, and the pool's argmax."""
+    sizes = _sizes(x.shape, w.shape, geometry, *epilogue)
+    out = (sizes.oh // 2, sizes.ow // 2) if epilogue.pool else (sizes.oh, sizes.ow)
     y = np.empty((len(x), *out, len(w)), np.float32)
-    code = np.empty(y.shape, np.uint8) if pool else None
+    argmax = np.empty(y.shape, np.uint8) if epilogue.pool else None
     images, held = images_of(x)
     matrix = _packed(w, sizes.vectors, sizes.c)
     shift = np.zeros(len(w), np.float32) if bias is None else plain(bias)
-    arguments = (images, matrix, shift, y, code)
+    arguments = (images, matrix, shift, y, argmax)
     scratch = _file.size("conv_forward_scratch", sizes)
     _file.run("conv_forward", sizes, len(x), arguments, scratch)
     del held  # until here: images points into it
-    return y.transpose(0, 3, 1, 2), None if code is None else code.transpose(0, 3, 1, 2)
+    return y.transpose(0, 3, 1, 2), None if argmax is None else argmax.transpose(0, 3, 1, 2)
 
 
 def backward(
     grad: Array,
     x: Array,
     w: Array,
-    gate: Array | None,
-    code: Array | None,
+    relu_y: Array | None,
+    argmax: Array | None,
     geometry: Geometry,
     needs: tuple[bool, ...],
 ) -> tuple[Array | None, ...]:
     """Gradients by x, w and bias from ``grad`` (N, O, OH, OW), behind ReLU and pool.
 
-    ``code`` is the pool's, ``gate`` the result of ReLU where there is no pool.
+    ``argmax`` is the pool's, ``relu_y`` the result of ReLU where there is no pool.
     """
-    sizes = _sizes(x.shape, w.shape, geometry, relu=False, pool=code is not None)
+    sizes = _sizes(x.shape, w.shape, geometry, relu=False, pool=argmax is not None)
     (n, c, h, width), (o, _, kh, kw) = x.shape, w.shape
     (images, held_x), (grads, held_grad) = images_of(x), images_of(grad)
     dx = way_back = None
@@ -89,7 +90,16 @@ def backward(
         dw = workspace("dw", (parts, pitch // block, kh, kw, c, block), np.float32)
     if needs[2]:
         db = workspace("db", (parts, pitch), np.float64)
-    arguments = (images, grads, contiguous_last(gate), contiguous_last(code), way_back, dx, dw, db)
+    arguments = (
+        images,
+        grads,
+        contiguous_last(relu_y),
+        contiguous_last(argmax),
+        way_back,
+        dx,
+        dw,
+        db,
+    )
     scratch = _file.size("conv_backward_scratch", sizes)
     _file.run("conv_backward", sizes, n, arguments, scratch)
     del held_x, held_grad

@@ -10,7 +10,7 @@ K = KH · KW · C / G.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -18,25 +18,16 @@ from ...backend import Array, array_module, blas
 from ...backend.cpu_threads import by_parts, spans, workspace
 from ...backend.dtypes import is_narrow
 from ..common.layout import scratch_last
-from ..common.windows import Pair, Windows
-
-Shape = tuple[int, ...]
+from ..common.windows import Geometry, Pair, Shape, Windows
 
 CPU_CHUNK_BYTES = 1 << 20  # of the window matrix: with its product it stays in a core's cache
 CUDA_CHUNK_BYTES = 1 << 30
 
 
-class Geometry(NamedTuple):
-    """The windows of a convolution, and into how many groups its channels fall."""
-
-    windows: Windows
-    groups: int
-
-
 # --- the three kernels --------------------------------------------------------------------------
 
 
-def conv_forward(x: Array, w: Array, bias: Array | None, geometry: Geometry) -> Array:
+def fprop(x: Array, w: Array, bias: Array | None, geometry: Geometry) -> Array:
     """y (N, O, OH, OW) from x (N, C, H, W), w (O, C/G, KH, KW) and bias (O,)."""
     xp = array_module(x)
     out_size = geometry.windows.output_size("conv2d", x.shape[2:])
@@ -55,12 +46,12 @@ def conv_forward(x: Array, w: Array, bias: Array | None, geometry: Geometry) -> 
     return y.transpose(0, 3, 1, 2)
 
 
-def conv_input(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Array:
+def dgrad(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Array:
     """Gradient by the input, (N, C, H, W), from g (N, O, OH, OW): a transposed convolution."""
     back = gathering(geometry, g.shape[2:], x_shape[2:])
     if back is None:
         return _scatter_input(g, w, geometry, x_shape)
-    return conv_forward(g, turned(w), None, Geometry(back, 1))
+    return fprop(g, turned(w), None, Geometry(back, 1))
 
 
 def gathering(geometry: Geometry, out_size: Shape, size: Shape) -> Windows | None:
@@ -77,7 +68,7 @@ def gathering(geometry: Geometry, out_size: Shape, size: Shape) -> Windows | Non
 
 
 def _scatter_input(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Array:
-    """`conv_input` for any geometry: each output pixel's windows added up where they lie."""
+    """`dgrad` for any geometry: each output pixel's windows added up where they lie."""
     xp = array_module(g)
     windows, groups = geometry.windows, geometry.groups
     n, c, h, width = x_shape
@@ -104,7 +95,7 @@ def whole(geometry: Geometry, x_shape: Shape, g_shape: Shape) -> bool:
     return geometry.windows.output_size("conv2d", x_shape[2:]) == tuple(g_shape[2:])
 
 
-def conv_weight(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
+def wgrad(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
     """Gradient by the weight, (O, C/G, KH, KW), from x (N, C, H, W) and g (N, O, OH, OW)."""
     xp = array_module(x)
     groups, out_size = geometry.groups, (g.shape[2], g.shape[3])

@@ -20,8 +20,7 @@ import numpy as np
 
 from ...backend import Array, blas, strides_of
 from ...backend.cpu_threads import workspace
-from ..common.windows import Windows
-from .reference import Geometry, Shape
+from ..common.windows import Geometry, Shape, Windows
 
 CHUNK_BYTES = 1280 << 10  # of pixels beside their neighbours, which should stay in a core's cache
 LEAST_WIDTH = 32  # of the product; below, im2col's longer rows are better

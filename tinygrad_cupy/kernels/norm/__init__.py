@@ -1,1 +1,37 @@
-"""Batch norm on arrays."""
+"""Batch norm on arrays. Letters are explained in `common.windows`."""
+
+from __future__ import annotations
+
+from ...backend import Array, kernel
+from . import cpu, cuda
+from .cpu import Result, Running
+
+__all__ = ["Result", "Running", "batch_norm", "batch_norm_backward"]
+
+
+@kernel(cpu=cpu.forward, cuda=cuda.forward)
+def batch_norm(
+    x: Array, weight: Array, bias: Array, eps: float, running: Running, relu: bool, pool: bool
+) -> Result:
+    """y (N, C, …) of x (N, C, …), per channel; then ReLU and a max-pool (2 × 2) where asked for.
+
+    Moves ``running``.
+    """
+
+
+@kernel(cpu=cpu.backward, cuda=cuda.backward)
+def batch_norm_backward(
+    grad: Array,
+    x: Array,
+    weight: Array,
+    stats: Array,
+    relu_y: Array | None,
+    argmax: Array | None,
+    relu: bool,
+    needs_x: bool,
+    mask_input: bool,
+) -> tuple[Array | None, Array, Array]:
+    """Gradients by x (None where not needed), weight (C,) and bias (C,).
+
+    ``mask_input``: of x itself, where that is the output of a ReLU, the ReLU's as well.
+    """

@@ -1,8 +1,8 @@
 """Batch norm on NumPy arrays, with ReLU and a 2 × 2 max-pool behind it where asked for.
 
-float32 goes through `norm_native`, where the machine has a C compiler. Through NumPy it is done a
+float32 goes through `native`, where the machine has a C compiler. Through NumPy it is done a
 few images at a time, twice over the batch each way: for its statistics, and with them. What the
-forward found of the batch goes to the backward as an array (4, C): mean, biased variance,
+forward stats of the batch goes to the backward as an array (4, C): mean, biased variance,
 1 / √(variance + eps), and what the mean lost when it was rounded to x's dtype. The last is made up
 for wherever the mean is used, in what is added to a channel as a whole: where the mean is large
 beside the deviation, its rounding is not small beside that.
@@ -28,9 +28,9 @@ from ..common.cache_blocks import (
     relu_chunk,
 )
 from ..common.layout import scratch_last
+from ..common.pool2x2 import POOL
 from ..common.select import keep_where
-from ..conv.fused_reference import POOL
-from . import native as norm_native
+from . import native
 
 
 class Running(NamedTuple):
@@ -43,34 +43,34 @@ class Running(NamedTuple):
 
 
 class Result(NamedTuple):
-    """y, what the backward reads of it (y itself with ReLU alone), the pool's code, the batch."""
+    """y, what the backward reads of it (y itself with ReLU alone), the pool's argmax, the batch."""
 
     y: Array
-    gate: Array | None
-    code: Array | None
-    found: Array
+    relu_y: Array | None
+    argmax: Array | None
+    stats: Array
 
 
 def forward(
     x: Array, weight: Array, bias: Array, eps: float, running: Running, relu: bool, pool: bool
 ) -> Result:
     """(x - mean) / √(var + eps) · weight + bias, then ReLU, then the pool; moves ``running``."""
-    in_c = norm_native.suits(x)
-    mean, var = norm_native.moments(x) if in_c else _moments(x)
-    found = np.empty((4, x.shape[1]), x.dtype)
-    found[:3] = mean, var, 1 / np.sqrt(var + eps)
-    found[3] = mean - found[0]
-    gain = found[2] * weight
-    apply = norm_native.apply if in_c else _apply
-    y, code = apply(x, found[0], gain, bias - found[3] * gain, relu, pool)
-    move(running, found, x.size // x.shape[1])
+    in_c = native.suits(x)
+    mean, var = native.moments(x) if in_c else _moments(x)
+    stats = np.empty((4, x.shape[1]), x.dtype)
+    stats[:3] = mean, var, 1 / np.sqrt(var + eps)
+    stats[3] = mean - stats[0]
+    gain = stats[2] * weight
+    apply = native.apply if in_c else _apply
+    y, argmax = apply(x, stats[0], gain, bias - stats[3] * gain, relu, pool)
+    move(running, stats, x.size // x.shape[1])
     result = np.moveaxis(y, -1, 1)
-    codes = None if code is None else np.moveaxis(code, -1, 1)
-    return Result(result, result if relu and not pool else None, codes, found)
+    codes = None if argmax is None else np.moveaxis(argmax, -1, 1)
+    return Result(result, result if relu and not pool else None, codes, stats)
 
 
 def _moments(x: Array) -> tuple[Array, Array]:
-    """As `norm_native.moments`, through NumPy.
+    """As `native.moments`, through NumPy.
 
     Those of each chunk come from the chunk in the cache and are then put together (Chan et al.
     1979), so that x is read once and nothing large is subtracted from something large.
@@ -102,34 +102,34 @@ def _moments(x: Array) -> tuple[Array, Array]:
 def _apply(
     x: Array, mean: Array, scale: Array, shift: Array, relu: bool, pool: bool
 ) -> tuple[Array, Array | None]:
-    """As `norm_native.apply`, through NumPy."""
+    """As `native.apply`, through NumPy."""
     mean, scale, shift = (_along(v, _width(x)) for v in (mean, scale, shift))
     n, channels, *size = x.shape
     out = POOL.output_size("max_pool2d", tuple(size)) if pool else size
     y = np.empty((n, *out, channels), x.dtype)
-    code = np.empty(y.shape, np.uint8) if pool else None
+    argmax = np.empty(y.shape, np.uint8) if pool else None
 
     def task(part: slice) -> None:
         for chunk in chunks(part, images_at_once(x)):
             given = scratch_last(x[chunk], "input")
-            place = y[chunk] if code is None else workspace("norm", given.shape, x.dtype)
+            place = y[chunk] if argmax is None else workspace("norm", given.shape, x.dtype)
             lines = place.reshape(-1, len(mean))
             np.subtract(given.reshape(lines.shape), mean, out=lines)
             lines *= scale
             lines += shift
-            if code is not None:
-                pool_chunk(place, y[chunk], code[chunk])
+            if argmax is not None:
+                pool_chunk(place, y[chunk], argmax[chunk])
             if relu:
-                relu_chunk(y[chunk], at(code, chunk))
+                relu_chunk(y[chunk], at(argmax, chunk))
 
     by_parts(np, task, n)
-    return y, code
+    return y, argmax
 
 
-def move(running: Running, found: Array, rows: int) -> None:
+def move(running: Running, stats: Array, rows: int) -> None:
     """running += momentum · (batch - running), in place; the batch's variance unbiased."""
-    unbiased = found[1] * found.dtype.type(rows / (rows - 1))
-    for kept, batch in ((running.mean, found[0]), (running.var, unbiased)):
+    unbiased = stats[1] * stats.dtype.type(rows / (rows - 1))
+    for kept, batch in ((running.mean, stats[0]), (running.var, unbiased)):
         kept += ((batch - kept) * kept.dtype.type(running.momentum)).astype(kept.dtype, copy=False)
     if running.batches is not None:
         running.batches[...] += running.batches.dtype.type(1)
@@ -139,22 +139,22 @@ def backward(
     grad: Array,
     x: Array,
     weight: Array,
-    found: Array,
-    gate: Array | None,
-    code: Array | None,
+    stats: Array,
+    relu_y: Array | None,
+    argmax: Array | None,
     relu: bool,
     needs_x: bool,
-    gate_input: bool = False,
+    mask_input: bool = False,
 ) -> tuple[Array | None, Array, Array]:
     """Gradients by x (None where not needed), weight and bias. With x̂ the normalized input:
 
-    dx = weight / √(var + eps) · (g - mean(g) - x̂ · mean(g · x̂)), zero with ``gate_input`` where x
+    dx = weight / √(var + eps) · (g - mean(g) - x̂ · mean(g · x̂)), zero with ``mask_input`` where x
     is not positive.
     """
-    kind = norm_native.Gradient if norm_native.suits(x) else _Gradient
-    gradient = kind(grad, x, found[0], gate, code)
+    kind = native.Gradient if native.suits(x) else _Gradient
+    gradient = kind(grad, x, stats[0], relu_y, argmax)
     by_bias, by_scale = gradient.sums()
-    _, _, scale, rest = found.astype(np.float64)
+    _, _, scale, rest = stats.astype(np.float64)
     by_weight = (by_scale - rest * by_bias) * scale
     gradients = by_weight.astype(x.dtype), by_bias.astype(x.dtype)
     if not needs_x:
@@ -163,21 +163,21 @@ def backward(
     slope = -scale * by_weight / count
     factors = (scale * weight, slope, by_bias / count + slope * rest)
     dx = np.moveaxis(gradient.applied(*[v.astype(x.dtype) for v in factors]), -1, 1)
-    return keep_where(dx, ~(x <= 0)) if gate_input else dx, *gradients
+    return keep_where(dx, ~(x <= 0)) if mask_input else dx, *gradients
 
 
 class _Gradient:
-    """As `norm_native.Gradient`, through NumPy."""
+    """As `native.Gradient`, through NumPy."""
 
     def __init__(
-        self, grad: Array, x: Array, mean: Array, gate: Array | None, code: Array | None
+        self, grad: Array, x: Array, mean: Array, relu_y: Array | None, argmax: Array | None
     ) -> None:
         n, channels, *size = x.shape
-        self.grad, self.x, self.gate, self.code = grad, x, gate, code
+        self.grad, self.x, self.relu_y, self.argmax = grad, x, relu_y, argmax
         self.width = _width(x)
         self.mean = _along(mean, self.width)
         self.dx = np.empty((n, *size, channels), x.dtype)  # at first: the gradient opened
-        self.opened = gate is not None or code is not None
+        self.opened = relu_y is not None or argmax is not None
 
     def sums(self) -> tuple[Array, Array]:
         """Of the gradient g and of g · (x - mean), for each channel, float64."""
@@ -187,8 +187,8 @@ class _Gradient:
             by_bias, by_scale = np.zeros((2, channels))
             for chunk in chunks(part, images_at_once(x)):
                 if self.opened:
-                    gate, code = at(self.gate, chunk), at(self.code, chunk)
-                    open_chunk(self.grad[chunk], gate, code, self.dx[chunk])
+                    relu_y, argmax = at(self.relu_y, chunk), at(self.argmax, chunk)
+                    open_chunk(self.grad[chunk], relu_y, argmax, self.dx[chunk])
                 g = self._gradient(chunk)
                 product = self._centred(chunk)
                 product *= g

@@ -87,22 +87,22 @@ def forward(
     channels, dtype = x.shape[1], x.dtype
     rows, weight, bias = last(x, 1), xp.ascontiguousarray(weight), xp.ascontiguousarray(bias)
     plan = _plan(x.shape, dtype, _aligned(rows, weight, bias), relu, pool)
-    found = xp.empty((4, channels), dtype)
+    stats = xp.empty((4, channels), dtype)
     partials = xp.empty((plan.sums_of_x[0], channels, 2), SUM)
     in_kernel = _moves_in_kernel(running, dtype)
     moved = (running.mean, running.var) if in_kernel else (null(), null())
     counted = running.batches if in_kernel and running.batches is not None else null()
-    sums = (partials, ticket_of(partials), found, *float64s(eps, running.momentum))
+    sums = (partials, ticket_of(partials), stats, *float64s(eps, running.momentum))
     arguments: tuple[Any, ...] = (rows, *plan.rows, *plan.across, *sums, *moved, counted)
     _kernels.launch("statistics", plan.sums_of_x, arguments, SUMMERS, defines=plan.defines)
     if not in_kernel:
-        move(running, found, x.size // channels)
+        move(running, stats, x.size // channels)
     y = empty_last(plan.pooled, dtype)
-    code = empty_last(plan.pooled, CODE) if pool else None
-    arguments = (rows, *plan.results, *plan.across, found, weight, bias, y)
-    arguments += (code, *plan.image) if pool else ()
+    argmax = empty_last(plan.pooled, CODE) if pool else None
+    arguments = (rows, *plan.results, *plan.across, stats, weight, bias, y)
+    arguments += (argmax, *plan.image) if pool else ()
     _kernels.launch("normalize", plan.normalize, arguments, THREADS, defines=plan.defines)
-    return Result(y, y if relu and not pool else None, code, found)
+    return Result(y, y if relu and not pool else None, argmax, stats)
 
 
 def _aligned(*arrays: Array) -> bool:
@@ -121,36 +121,36 @@ def backward(
     grad: Array,
     x: Array,
     weight: Array,
-    found: Array,
-    gate: Array | None,
-    code: Array | None,
+    stats: Array,
+    relu_y: Array | None,
+    argmax: Array | None,
     relu: bool,
     needs_x: bool,
-    gate_input: bool = False,
+    mask_input: bool = False,
 ) -> tuple[Array | None, Array, Array]:
     """Gradients by x (None where not needed), weight and bias.
 
-    With ``gate_input`` that by x is zero where x is not positive.
+    With ``mask_input`` that by x is zero where x is not positive.
     """
     xp = import_cupy()
     channels, dtype = x.shape[1], x.dtype
     g, rows, weight = last(grad, 1), last(x, 1), xp.ascontiguousarray(weight)
-    plan = _plan(x.shape, dtype, _aligned(g, rows, weight), relu, code is not None)
-    made = gate if code is None else code
+    plan = _plan(x.shape, dtype, _aligned(g, rows, weight), relu, argmax is not None)
+    made = relu_y if argmax is None else argmax
     decision = null() if made is None else last(made, 1)
 
     vector = ((channels,), dtype)
     *by, factors = empties(vector, vector, ((3, channels), dtype))  # by weight and bias
     partials = xp.empty((plan.sums_of_grad[0], channels, 2), SUM)
-    sums = (found, weight, partials, ticket_of(partials), *by, factors, *plan.rows, *plan.image)
+    sums = (stats, weight, partials, ticket_of(partials), *by, factors, *plan.rows, *plan.image)
     arguments: tuple[Any, ...] = (g, rows, decision, *plan.results, *plan.across, *sums)
     _kernels.launch("sums", plan.sums_of_grad, arguments, SUMMERS, defines=plan.defines)
     if not needs_x:
         return None, *by
 
     dx = empty_last(x.shape, dtype)
-    gated = int32s(gate_input)
-    arguments = (g, rows, decision, *plan.steps, *plan.across, found, factors, dx, *gated)
-    arguments += plan.image if code is not None else ()
+    gated = int32s(mask_input)
+    arguments = (g, rows, decision, *plan.steps, *plan.across, stats, factors, dx, *gated)
+    arguments += plan.image if argmax is not None else ()
     _kernels.launch("slope", plan.slope, arguments, THREADS, defines=plan.defines)
     return dx, *by

@@ -46,28 +46,28 @@ def moments(x: Array) -> tuple[Array, Array]:
 def apply(
     x: Array, mean: Array, scale: Array, shift: Array, relu: bool, pool: bool
 ) -> tuple[Array, Array | None]:
-    """y (N, …, C) = (x - mean) · scale + shift, then ReLU and pool, and the pool's code."""
+    """y (N, …, C) = (x - mean) · scale + shift, then ReLU and pool, and the pool's argmax."""
     sizes = _sizes(x, relu, pool)
     images, held = images_of(x)
     out = [size // 2 for size in x.shape[2:]] if pool else x.shape[2:]
     y = np.empty((len(x), *out, sizes.c), np.float32)
-    code = np.empty(y.shape, np.uint8) if pool else None
-    arguments = (images, *map(plain, (mean, scale, shift)), y, code)
+    argmax = np.empty(y.shape, np.uint8) if pool else None
+    arguments = (images, *map(plain, (mean, scale, shift)), y, argmax)
     _run("norm_apply", x, sizes, *arguments)
     del held
-    return y, code
+    return y, argmax
 
 
 class Gradient:
-    """That in front of ReLU and pool, from ``grad`` behind them: ``gate`` and ``code`` as there."""
+    """That in front of ReLU and pool, from ``grad`` behind them; the others as there."""
 
     def __init__(
-        self, grad: Array, x: Array, mean: Array, gate: Array | None, code: Array | None
+        self, grad: Array, x: Array, mean: Array, relu_y: Array | None, argmax: Array | None
     ) -> None:
-        self.x, self.sizes = x, _sizes(x, relu=False, pool=code is not None)
+        self.x, self.sizes = x, _sizes(x, relu=False, pool=argmax is not None)
         (grads, held_grad), (images, held_x) = images_of(grad), images_of(x)
         self.held = held_grad, held_x
-        opened = contiguous_last(gate), contiguous_last(code)
+        opened = contiguous_last(relu_y), contiguous_last(argmax)
         self.arguments = (grads, images, *opened, plain(mean))
 
     def sums(self) -> tuple[Array, Array]:

@@ -11,7 +11,7 @@ from ...backend import Array, CudaFile, import_cupy
 from ..common.layout import lies_last
 from ..common.sums import FEW
 from ..common.windows import Pair, Windows
-from . import reference as pool_kernels
+from . import reference
 
 _kernels = CudaFile(__file__, "pool.cu")
 
@@ -46,7 +46,7 @@ def _logical(x: Array, last: bool) -> Array:
 
 
 def _launch(
-    name: str, arrays: list[Array], windows: Windows, size: Pair, out: Pair, last: bool, winner: Any
+    name: str, arrays: list[Array], windows: Windows, size: Pair, out: Pair, last: bool, argmax: Any
 ) -> None:
     """Run a kernel that writes all of ``arrays[-1]``, or the last two for ``max_pool``."""
     written = arrays[-1]
@@ -56,7 +56,7 @@ def _launch(
     whole = channels % 4 == 0 and all(array.data.ptr % 16 == 0 for array in arrays)
     width = 4 if whole else 1
     index = "unsigned" if max(array.size for array in arrays) < 2**31 else "u64"
-    types = (*(_types(arrays[0].dtype) or ()), _CODES[winner])
+    types = (*(_types(arrays[0].dtype) or ()), _CODES[argmax])
     if windows.taps > FEW and name != "max_pool":  # of so many a float's sum is not exact enough
         types = tuple(["ACC=double" if macro == "ACC=float" else macro for macro in types])
     steps = (*windows.kernel, *windows.stride, *windows.padding, *windows.dilation)
@@ -71,45 +71,45 @@ def _launch(
 def max_pool(x: Array, windows: Windows) -> tuple[Array, Array]:
     """The largest element of each window of x, and the number of the first tap that had it."""
     if _types(x.dtype) is None:
-        return pool_kernels.max_pool(x, windows)
+        return reference.max_pool(x, windows)
     n, c, h, w = x.shape
     out, last = windows.output_size("max_pool2d", (h, w)), lies_last(x)
     y = _empty(n, c, out, x.dtype, last)
     code = np.dtype(np.uint8 if windows.taps <= 256 else np.int32)
-    winner = _empty(n, c, out, code, last)
-    _launch("max_pool", [_contiguous(x, last), y, winner], windows, (h, w), out, last, code)
-    return _logical(y, last), _logical(winner, last)
+    argmax = _empty(n, c, out, code, last)
+    _launch("max_pool", [_contiguous(x, last), y, argmax], windows, (h, w), out, last, code)
+    return _logical(y, last), _logical(argmax, last)
 
 
-def max_scatter(grad: Array, winner: Array, windows: Windows, size: Pair) -> Array:
+def max_scatter(grad: Array, argmax: Array, windows: Windows, size: Pair) -> Array:
     """Each window's gradient put where its maximum was, (N, C, *size)."""
-    if _types(grad.dtype) is None or winner.dtype not in _CODES:
-        return pool_kernels.max_scatter(grad, winner, windows, size)
+    if _types(grad.dtype) is None or argmax.dtype not in _CODES:
+        return reference.max_scatter(grad, argmax, windows, size)
     n, c, *out = grad.shape
-    last = lies_last(winner)
+    last = lies_last(argmax)
     dx = _empty(n, c, size, grad.dtype, last)
-    arrays = [_contiguous(grad, last), _contiguous(winner, last), dx]
-    _launch("max_scatter", arrays, windows, size, (out[0], out[1]), last, winner.dtype)
+    arrays = [_contiguous(grad, last), _contiguous(argmax, last), dx]
+    _launch("max_scatter", arrays, windows, size, (out[0], out[1]), last, argmax.dtype)
     return _logical(dx, last)
 
 
-def max_gather(x: Array, winner: Array, windows: Windows) -> Array:
+def max_gather(x: Array, argmax: Array, windows: Windows) -> Array:
     """The element of each window at its winning tap; 0 where that lies in the padding."""
-    if _types(x.dtype) is None or winner.dtype not in _CODES:
-        return pool_kernels.max_gather(x, winner, windows)
-    n, c, *out = winner.shape
-    last = lies_last(winner)
+    if _types(x.dtype) is None or argmax.dtype not in _CODES:
+        return reference.max_gather(x, argmax, windows)
+    n, c, *out = argmax.shape
+    last = lies_last(argmax)
     y = _empty(n, c, (out[0], out[1]), x.dtype, last)
-    arrays = [_contiguous(x, last), _contiguous(winner, last), y]
+    arrays = [_contiguous(x, last), _contiguous(argmax, last), y]
     size = (x.shape[2], x.shape[3])
-    _launch("max_gather", arrays, windows, size, (out[0], out[1]), last, winner.dtype)
+    _launch("max_gather", arrays, windows, size, (out[0], out[1]), last, argmax.dtype)
     return _logical(y, last)
 
 
 def sum_pool(x: Array, windows: Windows) -> Array:
     """The sum of each window, the padding counting as zeros."""
     if _types(x.dtype) is None:
-        return pool_kernels.sum_pool(x, windows)
+        return reference.sum_pool(x, windows)
     n, c, h, w = x.shape
     out, last = windows.output_size("avg_pool2d", (h, w)), lies_last(x)
     y = _empty(n, c, out, x.dtype, last)
@@ -120,7 +120,7 @@ def sum_pool(x: Array, windows: Windows) -> Array:
 def spread(grad: Array, windows: Windows, size: Pair) -> Array:
     """Each window's gradient added to every pixel that it holds, (N, C, *size)."""
     if _types(grad.dtype) is None:
-        return pool_kernels.spread(grad, windows, size)
+        return reference.spread(grad, windows, size)
     n, c, *out = grad.shape
     last = lies_last(grad)
     dx = _empty(n, c, size, grad.dtype, last)

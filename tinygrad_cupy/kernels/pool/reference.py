@@ -72,34 +72,34 @@ def max_pool(x: Array, windows: Windows) -> tuple[Array, Array]:
     first = 0 if windows.padding == (0, 0) else _first_taps(xp, windows, out)
 
     def task(part: slice) -> None:
-        top, winner = best[part], winners[part]
+        top, argmax = best[part], winners[part]
         for k, vertical, horizontal in windows.each_tap(out):
             tap = padded[part, :, vertical, horizontal]
             if k == 0:
                 top[...] = tap
-                winner[...] = first
+                argmax[...] = first
                 continue
             better = tap > top
-            xp.maximum(winner, better * winner.dtype.type(k), out=winner)
+            xp.maximum(argmax, better * argmax.dtype.type(k), out=argmax)
             xp.maximum(top, tap, out=top)
         if is_float(x.dtype):
-            _find_nan(padded[part], windows, top, winner)
+            _find_nan(padded[part], windows, top, argmax)
 
     by_parts(xp, task, x.shape[0])
     return best, winners
 
 
-def _find_nan(padded: Array, windows: Windows, top: Array, winner: Array) -> None:
-    """Of each window whose maximum is NaN, let the first NaN be the winner."""
+def _find_nan(padded: Array, windows: Windows, top: Array, argmax: Array) -> None:
+    """Of each window whose maximum is NaN, let the first NaN be the argmax."""
     nan = top != top
     if not nan.any():
         return
     for k, vertical, horizontal in reversed(list(windows.each_tap(top.shape[2:]))):
         tap = padded[:, :, vertical, horizontal]
-        winner[nan & (tap != tap)] = k
+        argmax[nan & (tap != tap)] = k
 
 
-def max_scatter(grad: Array, winner: Array, windows: Windows, size: Pair) -> Array:
+def max_scatter(grad: Array, argmax: Array, windows: Windows, size: Pair) -> Array:
     """Each window's gradient put where its maximum was, (N, C, *size)."""
     xp = array_module(grad)
     disjoint = all(
@@ -107,15 +107,15 @@ def max_scatter(grad: Array, winner: Array, windows: Windows, size: Pair) -> Arr
         for s, d, k in zip(windows.stride, windows.dilation, windows.kernel, strict=True)
     )
     dtype = grad.dtype if disjoint else _wide(grad.dtype, windows)
-    padded = _empty_like(winner, windows.padded_size(size), dtype)
+    padded = _empty_like(argmax, windows.padded_size(size), dtype)
 
     def task(part: slice) -> None:
         padded[part] = 0
-        values = xp.empty_like(winner[part], grad.dtype)
+        values = xp.empty_like(argmax[part], grad.dtype)
         values[...] = grad[part]  # one layout for all: a mixed one costs more at every tap
         for k, vertical, horizontal in windows.each_tap((grad.shape[2], grad.shape[3])):
             target = padded[part, :, vertical, horizontal]
-            hit = winner[part] == k
+            hit = argmax[part] == k
             if disjoint:
                 keep_where(values, hit, target)
             else:
@@ -125,12 +125,12 @@ def max_scatter(grad: Array, winner: Array, windows: Windows, size: Pair) -> Arr
     return padded[:, :, *windows.inside(size)].astype(grad.dtype, copy=False)
 
 
-def max_gather(x: Array, winner: Array, windows: Windows) -> Array:
+def max_gather(x: Array, argmax: Array, windows: Windows) -> Array:
     """The element of each window at its winning tap; 0 where that lies in the padding."""
     padded = _pad(x, windows, 0)
-    y = array_module(x).zeros(winner.shape, x.dtype)
+    y = array_module(x).zeros(argmax.shape, x.dtype)
     for k, vertical, horizontal in windows.each_tap((y.shape[2], y.shape[3])):
-        y += keep_where(padded[:, :, vertical, horizontal], winner == k)
+        y += keep_where(padded[:, :, vertical, horizontal], argmax == k)
     return y
 
 

@@ -1,0 +1,92 @@
+"""Stochastic gradient descent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NoReturn
+
+import numpy as np
+
+from tinygrad_cupy.nn import checks
+from tinygrad_cupy.tensor import Tensor
+
+from .optimizer import Optimizer
+from .state import State
+from .update import momentum_update, sgd_update
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent with momentum (Sutskever et al., 2013, as PyTorch writes it).
+
+    g = grad + weight_decay * p; b = momentum * b + (1 - dampening) * g, b = g at the first step
+    with momentum; p -= lr * b, or with `nesterov` p -= lr * (g + momentum * b). Without momentum
+    p -= lr * g, and b stays what it is.
+    """
+
+    hyperparameters = ("lr", "momentum", "dampening", "weight_decay", "nesterov")
+    momentum, dampening, nesterov = 0.0, 0.0, False
+    buffered = ("momentum_buffer",)
+
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+    ) -> None:
+        super().__init__(params, lr)
+        self.momentum = momentum
+        self.dampening = dampening
+        self.weight_decay = weight_decay
+        self.nesterov = nesterov
+        if nesterov and momentum == 0:
+            self._refuse_nesterov(dampening)
+
+    def check(self, name: str, value: Any) -> Any:
+        if name == "nesterov":
+            if not isinstance(value, bool | np.bool_):
+                raise ValueError(f"[{checks.name_of(self)}] nesterov must be a bool, got {value!r}")
+            if value and self.dampening:
+                self._refuse_nesterov(self.dampening)
+            return bool(value)
+        number = checks.number(self, name, value, least=0)
+        if name == "dampening" and number and self.nesterov:
+            self._refuse_nesterov(number)
+        return number
+
+    def _refuse_nesterov(self, dampening: float) -> NoReturn:
+        raise ValueError(
+            f"[{checks.name_of(self)}] nesterov needs a momentum above 0 and a dampening of 0, got "
+            f"momentum {self.momentum} and dampening {dampening}"
+        )
+
+    @property
+    def slots(self) -> tuple[str, ...]:  # type: ignore[override]
+        return self.buffered if self.momentum else ()
+
+    @property
+    def kernel(self) -> str:  # type: ignore[override]
+        return "momentum_step" if self.momentum else "sgd_step"
+
+    def slots_at(self, values: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        return self.buffered if values.get("momentum", self.momentum) else (), self.buffered
+
+    def _first_numbers(self) -> list[float]:
+        """Without dampening: momentum that is given later begins with the gradient as it is."""
+        lr, momentum, _, weight_decay, nesterov = self._numbers()
+        return [lr, momentum, 0.0, weight_decay, nesterov]
+
+    def coefficients(self, step: int) -> tuple[float, ...]:
+        return self.lr, 1.0 if step == 1 else 1.0 - self.dampening
+
+    def update(self, param: Any, grad: Any, state: State, coefficients: tuple[float, ...]) -> None:
+        lr, gain = coefficients
+        if not self.momentum:
+            sgd_update(grad, lr, self.weight_decay, param)
+            return
+        buffer = state["momentum_buffer"]
+        momentum_update(
+            grad, lr, gain, self.momentum, self.weight_decay, self.nesterov, param, buffer
+        )

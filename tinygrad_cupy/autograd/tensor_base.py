@@ -1,0 +1,132 @@
+"""What the engine needs to know of a tensor."""
+
+from __future__ import annotations
+
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from ..backend import Array, device_of
+from ..backend.capture import active
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+    from .op import Op
+
+
+PACKAGE = __name__.partition(".")[0]
+Edge = Any  # an Op (the node that made the input), a leaf TensorBase, or None: no gradient
+
+
+class Version:
+    """How often an array was written in place; shared by all tensors that view that array.
+
+    ``home`` is the run of a jitted function in which the array was made, or None.
+    """
+
+    __slots__ = ("__weakref__", "count", "home")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.home = active.run
+
+    def __reduce__(self) -> Any:
+        return Version, ()  # a copied array begins anew
+
+
+class TensorBase:
+    """What the engine needs to know of a tensor: its array, its place in the graph, its gradient.
+
+    The mixins of the operation families build on this; users see `tinygrad_cupy.Tensor`.
+    """
+
+    __slots__ = ("__weakref__", "_grad", "_node", "_version", "data", "requires_grad")
+
+    data: Array
+    requires_grad: bool
+    _grad: Tensor | None
+    _fleeting: ClassVar[bool] = False  # whether the memory is written again behind its back
+    _handed: ClassVar[Any]  # the class of what a user's rule is handed, see `array_rules`
+    _node: Op | None
+    _version: Version
+
+    def __init_subclass__(cls) -> None:
+        """An error about a method's arguments names Tensor, not the mixin of its family."""
+        super().__init_subclass__()
+        for method in vars(cls).values():
+            if cls.__name__.endswith("Mixin") and isinstance(method, FunctionType):
+                method.__module__ = f"{PACKAGE}.tensor"
+                method.__qualname__ = f"Tensor.{method.__name__}"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        shape: tuple[int, ...] = self.data.shape
+        return shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        dtype: np.dtype[Any] = self.data.dtype
+        return dtype
+
+    @classmethod
+    def _wrap(cls, array: Array) -> Tensor:
+        """A plain tensor around ``array``, outside the graph."""
+        raise NotImplementedError  # tensor.py has it: this file cannot name Tensor
+
+    def _alias(self, array: Array) -> Tensor:
+        """A plain tensor around ``array``, a view of this one's memory."""
+        tensor = self._wrap(array)
+        tensor._version = self._version
+        return tensor
+
+    @property
+    def grad(self) -> Tensor | None:
+        """What `backward` found, or None."""
+        if active.run is not None:
+            active.run.reads_grad(self)
+        return self._grad
+
+    @grad.setter
+    def grad(self, grad: Tensor | None) -> None:
+        if grad is not None:
+            self._expect_gradient(grad)
+        if active.run is not None:
+            active.run.sets_grad(self)
+        self._grad = grad
+
+    def _set_grad(self, grad: Tensor) -> None:
+        """Set a gradient that is known to fit."""
+        if active.run is not None:
+            active.run.sets_grad(self)
+        self._grad = grad
+
+    def _expect_gradient(self, grad: Any) -> None:
+        """Raise unless ``grad`` is a tensor of this one's shape, dtype and device."""
+        if not isinstance(grad, TensorBase):
+            raise TypeError(f"[grad] expected a Tensor or None, got {type(grad).__name__}")
+        if not fits(grad.data, self.data):
+            raise ValueError(
+                f"[grad] expected {facts_of(self.data)}, as the tensor has, got "
+                f"{facts_of(grad.data)}"
+            )
+
+    def _edge(self) -> Edge:
+        """Where a gradient of this tensor goes: its node, itself when it is a leaf, or nowhere."""
+        if not self.requires_grad:
+            return None
+        return self if self._node is None else self._node
+
+
+def fits(array: Array, other: Array) -> bool:
+    """Whether both arrays have one shape, dtype and device."""
+    return bool(
+        array.shape == other.shape
+        and array.dtype == other.dtype
+        and device_of(array) == device_of(other)
+    )
+
+
+def facts_of(array: Array) -> str:
+    """Shape, dtype and device of an array, for an error."""
+    return f"shape {tuple(array.shape)}, dtype {array.dtype} on {device_of(array)}"

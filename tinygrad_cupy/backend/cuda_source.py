@@ -1,0 +1,136 @@
+"""``.cu`` files: compiled on first use, and launched."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .arrays import import_cupy
+from .cubin import cubin
+
+
+@functools.lru_cache(4096)
+def int32s(*values: int) -> tuple[Any, ...]:
+    """Arguments of a launch, of type int."""
+    return _by_value(np.int32, values)
+
+
+@functools.lru_cache(4096)
+def int64s(*values: int) -> tuple[Any, ...]:
+    """Arguments of a launch, of type long long."""
+    return _by_value(np.int64, values)
+
+
+@functools.lru_cache(4096)
+def float64s(*values: float) -> tuple[Any, ...]:
+    """Arguments of a launch, of type double."""
+    return _by_value(np.float64, values)
+
+
+def _by_value(dtype: Any, values: tuple[float, ...]) -> tuple[Any, ...]:
+    """What CuPy makes of such numbers at every launch, made once."""
+    # CuPy takes an array of one element by value; without this class it makes the argument itself.
+    argument = getattr(import_cupy().cuda.function, "CNumpyArray", np.asarray)
+    return tuple([argument(np.array(value, dtype)) for value in values])
+
+
+def null() -> Any:
+    """The null pointer as an argument of a launch."""
+    return int64s(0)[0]
+
+
+MOST_UNASKED = 32 << 10  # of 48 KiB of shared memory, which a kernel's own declarations are part of
+COMPILERS = 6  # threads; NVRTC lets go of the interpreter
+
+
+@functools.cache
+def _compilers() -> ThreadPoolExecutor:
+    """For `CudaFile.prepare`. A program that ends waits for them, and leaves a full cache."""
+    return ThreadPoolExecutor(COMPILERS, "tinygrad_cupy-nvrtc")
+
+
+class CudaFile:
+    """The kernels of ``.cu`` files, compiled on first use (by CuPy, and kept in its disk cache).
+
+    `prepare` has it done earlier. Several files are compiled as one: what kernels share comes
+    first. ``defines`` are macros (``"CHANNELS=32"``) that a kernel is specialised by: each set of
+    them is compiled by itself. ``arch`` names an architecture (``"sm_90a"``) where the GPU's own
+    name is not enough.
+    """
+
+    def __init__(self, beside: str, *names: str, arch: str | None = None) -> None:
+        self.paths = [Path(beside).parent / name for name in names]
+        self.arch = arch
+        self._modules: dict[tuple[str, ...], Any] = {}
+        self._begun: dict[tuple[str, ...], Future[Any]] = {}
+        self._kernels: dict[tuple[str, tuple[str, ...]], Any] = {}
+
+    def kernel(self, name: str, defines: tuple[str, ...] = ()) -> Any:
+        """The compiled kernel ``name``."""
+        found = self._kernels.get((name, defines))
+        if found is None:
+            module = self._modules.get(defines) or self._wanted(defines)
+            found = self._kernels[name, defines] = module.get_function(name)
+        return found
+
+    def prepare(self, defines: tuple[str, ...] = ()) -> None:
+        """Have the kernels compiled in another thread, as they are wanted soon.
+
+        A mistake in them is an error when they are wanted.
+        """
+        if defines not in self._modules and defines not in self._begun:
+            device = import_cupy().cuda.Device()
+            try:
+                self._begun[defines] = _compilers().submit(self._module, defines, device)
+            except RuntimeError:  # the program is ending, and starts no threads any more
+                return
+
+    def _wanted(self, defines: tuple[str, ...]) -> Any:
+        """What `prepare` began; where its turn has not come yet, this thread does it."""
+        begun = self._begun.get(defines)
+        try:
+            if begun is None or begun.cancel():
+                module = self._module(defines, import_cupy().cuda.Device())
+            else:
+                module = begun.result()
+            self._modules[defines] = module
+        finally:
+            self._begun.pop(defines, None)
+        return module
+
+    def _module(self, defines: tuple[str, ...], device: Any) -> Any:
+        cupy = import_cupy()
+        code = "".join(path.read_text() for path in self.paths)
+        options = ("-std=c++17", *[f"-D{define}" for define in defines])
+        with device:
+            if self.arch is None:
+                module = cupy.RawModule(code=code, options=options)
+                module.compile()
+                return module
+            return cupy.RawModule(path=str(cubin(cupy.cuda.nvrtc, self.arch, code, options)))
+
+    def launch(
+        self,
+        name: str,
+        blocks: int | tuple[int, ...],
+        arguments: Sequence[Any],
+        block: int = 256,
+        shared: int = 0,
+        defines: tuple[str, ...] = (),
+    ) -> None:
+        """Run ``name`` on a grid of ``blocks`` of ``block`` threads with ``shared`` bytes each."""
+        kernel = self._kernels.get((name, defines)) or self.kernel(name, defines)
+        if shared > MOST_UNASKED and kernel.max_dynamic_shared_size_bytes < shared:
+            kernel.max_dynamic_shared_size_bytes = shared
+        grid = blocks if isinstance(blocks, tuple) else (blocks,)
+        kernel(grid, (block,), tuple(arguments), shared_mem=shared)
+
+    @staticmethod
+    def blocks(threads: int, block: int = 256) -> int:
+        """How many blocks of ``block`` threads make at least ``threads``; at least 1."""
+        return max(1, -(-threads // block))

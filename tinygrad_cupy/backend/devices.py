@@ -1,0 +1,141 @@
+"""Devices by name, ``"cpu"`` or ``"cuda:0"``, and moving arrays between them."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+
+from .arrays import Array, cuda_available, import_cupy, is_cuda
+from .capture import refuse_read, refuse_upload
+
+_chosen_default: str | None = None
+_NOWHERE_ELSE = nullcontext()
+
+
+def normalize_device(device: str) -> str:
+    """The full name of a device: ``"cuda"`` becomes ``"cuda:0"``.
+
+    Raises ``ValueError`` for a name that is no device, ``RuntimeError`` for CUDA that is absent.
+    """
+    if device == "cpu":
+        return device
+    kind, _, number = device.partition(":")
+    if kind != "cuda" or not (number or "0").isdigit():
+        near = difflib.get_close_matches(device, ["cpu", "cuda"], n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f'[device] expected "cpu", "cuda" or "cuda:N", got {device!r}{hint}')
+    if not cuda_available():
+        import_cupy()  # says what to install when it is CuPy that is missing
+        raise RuntimeError(f"[device] {device!r} was asked for, but CuPy sees no CUDA device")
+    count = import_cupy().cuda.runtime.getDeviceCount()
+    if int(number or 0) >= count:
+        raise ValueError(f"[device] {device!r} was asked for, but there are {count} CUDA devices")
+    return f"cuda:{int(number or 0)}"
+
+
+def default_device() -> str:
+    """Where new tensors go: what was set, else ``$TINYGRAD_CUPY_DEVICE``, else CUDA if there."""
+    if _chosen_default is not None:
+        return _chosen_default
+    wanted = os.environ.get("TINYGRAD_CUPY_DEVICE")
+    if wanted:
+        return normalize_device(wanted)
+    return "cuda:0" if cuda_available() else "cpu"
+
+
+def set_default_device(device: str | None) -> None:
+    """Send new tensors to ``device`` from now on; ``None`` restores the automatic choice."""
+    global _chosen_default
+    _chosen_default = None if device is None else normalize_device(device)
+    if _chosen_default is not None and _chosen_default != "cpu":
+        import_cupy().cuda.Device(int(_chosen_default.removeprefix("cuda:"))).use()
+
+
+def device_of(array: Array) -> str:
+    """The name of the device that holds ``array``."""
+    return f"cuda:{array.device.id}" if is_cuda(array) else "cpu"
+
+
+def device_names() -> list[str]:
+    """The CUDA devices by number, each with its maker's name; empty where there are none."""
+    if not cuda_available():
+        return []
+    runtime = import_cupy().cuda.runtime
+    names = (runtime.getDeviceProperties(i)["name"] for i in range(runtime.getDeviceCount()))
+    return [f"cuda:{i} {name.decode()}" for i, name in enumerate(names)]
+
+
+def on_device_of(array: Array) -> AbstractContextManager[Any]:
+    """Context in which CuPy allocates and launches on the device that holds ``array``."""
+    return array.device if is_cuda(array) else _NOWHERE_ELSE
+
+
+def to_device(array: Array, device: str) -> Array:
+    """``array`` itself when it is on ``device`` already, else a copy there."""
+    device = normalize_device(device)
+    if device_of(array) == device:
+        return array
+    if device == "cpu":
+        refuse_read()
+        return array.get()
+    if not is_cuda(array):
+        refuse_upload()
+    cupy = import_cupy()
+    with cupy.cuda.Device(int(device.removeprefix("cuda:"))):
+        return cupy.asarray(array)
+
+
+def home_of(array: Array) -> tuple[Any, AbstractContextManager[Any]]:
+    """`array_module` and `on_device_of`; TypeError for what is no array."""
+    if isinstance(array, (np.ndarray, np.generic)):
+        return np, _NOWHERE_ELSE
+    if not is_cuda(array):
+        raise TypeError(
+            f"[Tensor] expected an array as the .data of a tensor, got {type(array).__name__}, "
+            "which it was set to"
+        )
+    return import_cupy(), array.device
+
+
+def to_numpy(array: Array) -> np.ndarray:
+    """A NumPy array with the values of ``array``; always a copy of its own."""
+    if not is_cuda(array):
+        return np.array(array)
+    refuse_read()
+    host: np.ndarray = array.get()
+    return host
+
+
+def full(shape: tuple[int, ...], value: Any, dtype: Any, device: str) -> Array:
+    """A new array on ``device``, every element ``value``."""
+    device = normalize_device(device)
+    if device == "cpu":
+        return np.full(shape, value, dtype)
+    cupy = import_cupy()
+    with cupy.cuda.Device(int(device.removeprefix("cuda:"))):
+        return cupy.full(shape, value, dtype)
+
+
+def synchronize() -> None:
+    """Wait until every device has finished what it was given."""
+    if cuda_available():
+        import_cupy().cuda.Device().synchronize()
+
+
+def device_number(array: Array) -> int:
+    """The number of the CUDA device that holds ``array``; -1 for the CPU."""
+    return -1 if isinstance(array, np.ndarray) else int(array.data.device_id)
+
+
+def copy(source: Array, target: Array) -> None:
+    """Copy between arrays on one device, in the current stream's order."""
+    alike = source.shape == target.shape and source.dtype == target.dtype
+    whole = alike and source.flags.c_contiguous and target.flags.c_contiguous
+    if isinstance(target, np.ndarray) or not whole:
+        target[...] = source
+    else:  # in a third of the time that CuPy takes for an assignment
+        target.data.copy_from_device_async(source.data, source.nbytes)

@@ -1,0 +1,61 @@
+"""What a captured run depended on, and whether a later call may stand for it."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any
+
+from ..backend import Array, device_of
+
+FITS, DIFFERS, OUTDATED = "fits", "differs", "outdated"
+
+
+@dataclass
+class Guards:
+    """What a run depended on beside its arguments; owners are held weakly."""
+
+    tensors: list[tuple[Any, Array | None, bool]]  # tensor, its array if captured, requires_grad
+    attributes: list[tuple[Any, str, Any]]  # owner, name, value
+    grads: list[tuple[Any, Hashable]]  # leaf whose gradient was read, and `kind_of` what it was
+
+    def judge(self) -> str:
+        """`FITS`; `DIFFERS` when another variant is wanted now; `OUTDATED` when it never will."""
+        for reference, array, requires_grad in self.tensors:
+            tensor = reference()
+            if tensor is None or (array is not None and tensor.data is not array):
+                return OUTDATED
+            if tensor.requires_grad is not requires_grad:
+                return DIFFERS
+        for reference, name, value in self.attributes:
+            owner = reference()
+            if owner is None:
+                return OUTDATED
+            now = getattr(owner, name)
+            if now is not value and not _same_number(now, value):
+                return DIFFERS
+        for reference, kind in self.grads:
+            leaf = reference()
+            if leaf is None:
+                return OUTDATED
+            if kind_of(leaf._grad) != kind:
+                return DIFFERS
+        return FITS
+
+
+def kind_of(grad: Any) -> Hashable:
+    """Whether there is a gradient, and what a capture for it fits: its shape, dtype and device."""
+    return None if grad is None else (grad.shape, grad.data.dtype, device_of(grad.data))
+
+
+def _same_number(a: Any, b: Any) -> bool:
+    return type(a) is type(b) and isinstance(a, bool | int | float | str) and a == b
+
+
+def reference_to(owner: Any) -> Any:
+    """A weak reference, or for what has none (an object with slots) a strong one."""
+    try:
+        return weakref.ref(owner)
+    except TypeError:
+        return lambda: owner

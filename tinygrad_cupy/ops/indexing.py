@@ -1,0 +1,118 @@
+"""NumPy's indexing in full, and its adjoint."""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import kernels
+from ..autograd import Op, TensorBase
+from ..autograd.mode import mode
+from ..backend import Array, device_of, plain_array, to_device
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+
+
+class Index(Op):
+    """x[key], for any key that NumPy takes."""
+
+    view = True
+
+    def __init__(self, key: tuple[Any, ...]) -> None:
+        self.key = key
+
+    def forward(self, x: Array) -> Array:
+        self.source = tuple(x.shape)
+        found = x[self.key]
+        # NumPy copies a single element; like CuPy we give a view, which sees what is written.
+        return x[(*self.key, ...)] if isinstance(found, np.generic) else found
+
+    def backward(self, grad: Tensor) -> Tensor:
+        return Scatter(self.key, self.source).watch_with(self)(grad)
+
+
+class Scatter(Op):
+    """Zeros of ``shape`` with the values added at ``key``: the adjoint of `Index`."""
+
+    def __init__(self, key: tuple[Any, ...], shape: tuple[int, ...]) -> None:
+        self.key, self.shape = key, shape
+
+    def forward(self, values: Array) -> Array:
+        out = self.xp.zeros(self.shape, values.dtype)
+        repeats = any(getattr(k, "dtype", None) is not None and k.dtype != bool for k in self.key)
+        if repeats:
+            kernels.indexing.scatter_add(out, self.key, values)
+        else:
+            out[self.key] = values
+        return out
+
+    def backward(self, grad: Tensor) -> Tensor:
+        return Index(self.key).watch_with(self)(grad)
+
+
+def array_key(x: TensorBase, keys: tuple[Any, ...], kept: bool = False) -> tuple[Any, ...]:
+    """``keys`` as NumPy or CuPy takes them, arrays among them on the device of ``x``.
+
+    With ``kept``, what the caller may write into while a graph needs it is copied. (Tensors have a
+    version, which tells.)
+    """
+    return tuple([_key_part(x, key, kept) for key in keys])
+
+
+def _key_part(x: TensorBase, key: Any, kept: bool) -> Any:
+    if isinstance(key, slice):
+        return _whole_slice(key) if kept else key
+    if key is None or key is Ellipsis or isinstance(key, int):
+        return key
+    if isinstance(key, np.integer):
+        return int(key)
+    kept = kept and not isinstance(key, TensorBase)
+    if isinstance(key, TensorBase):
+        key = key.data
+    if isinstance(key, list | tuple | range):  # NumPy takes any sequence inside of a key
+        key = np.asarray(key) if len(key) else np.zeros(0, np.int64)
+    if isinstance(key, float) or (hasattr(key, "dtype") and key.dtype.kind not in "iub"):
+        raise IndexError(f"[index] expected integers or booleans, got {key!r}")
+    if not hasattr(key, "ndim"):
+        return key
+    found = to_device(plain_array(key), device_of(x.data))
+    return found.copy() if kept else found
+
+
+def _whole_slice(key: slice) -> slice:
+    """The slice with Python's integers, for an array of one element may stand for one."""
+    parts = (key.start, key.stop, key.step)
+    if all(part is None or type(part) is int for part in parts):
+        return key
+    return slice(*[None if part is None else operator.index(part) for part in parts])
+
+
+def index_error(x: TensorBase, error: IndexError) -> IndexError:
+    """The error of a key that does not fit, with the tensor's shape."""
+    said = str(error)  # NumPy starts it with a small letter, CuPy with a capital
+    if said.startswith("[index]"):
+        return error
+    return IndexError(f"[index] {said[:1].lower()}{said[1:]} (tensor of shape {x.shape})")
+
+
+class IndexingMixin(TensorBase):
+    """Indexing as methods."""
+
+    __slots__ = ()
+
+    def __getitem__(self, key: Any) -> Tensor:
+        """NumPy's indexing: ints, slices, None, ..., integer arrays, boolean masks; tensors too."""
+        keys = key if isinstance(key, tuple) else (key,)
+        place = array_key(self, keys, kept=self.requires_grad and mode.recording)
+        try:
+            return Index(place).watch(*keys)(self)
+        except IndexError as error:
+            raise index_error(self, error) from error
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("[len] a tensor without axes has no length")
+        return self.shape[0]

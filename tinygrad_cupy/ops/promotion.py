@@ -1,0 +1,44 @@
+"""Which dtype the operands of an operation meet in, as tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..autograd import TensorBase
+from ..backend.dtypes import common_dtype, is_float, is_narrow
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+
+
+def as_float(x: TensorBase) -> Tensor:
+    """``x``, cast to float32 where it holds integers or booleans."""
+    tensor: Tensor = x  # type: ignore[assignment]
+    return tensor if is_float(x.data.dtype) else tensor.astype(np.float32)
+
+
+def in_one_dtype(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """``tensors``, promoted to one dtype; themselves where they are of one already."""
+    dtypes = [t.data.dtype for t in tensors]
+    if len(set(dtypes)) == 1:
+        return tensors
+    dtype = common_dtype(*dtypes)
+    return tuple([t.astype(dtype) for t in tensors])
+
+
+def in_single(x: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
+    """``compute(x)``, in float32 and cast back where x is of float16 or bfloat16.
+
+    What is computed on the way would overflow there, and be rounded at every step.
+    """
+    if not is_narrow(x.data.dtype):
+        return compute(x)
+    return compute(x.astype(np.float32)).astype(x.data.dtype)
+
+
+def single(x: Tensor) -> Tensor:
+    """``x``, in float32 where it has 16 bits: a rule of several steps is rounded at its end."""
+    return x.astype(np.float32) if is_narrow(x.data.dtype) else x
