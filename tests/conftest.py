@@ -21,8 +21,8 @@ import hypothesis
 import numpy as np
 import pytest
 
-import graph_stand_in
 import tinygrad_cupy as tg
+from support import graph_stand_in
 from tinygrad_cupy import backend
 from tinygrad_cupy.backend import cache
 

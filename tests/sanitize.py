@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -52,7 +53,8 @@ def main() -> int:
     options, others = parser.parse_known_args()
     os.environ["TINYGRAD_CUPY_SANITIZE"] = "1"
     import_cupy().cuda.set_allocator(None)
-    files = [os.path.join(os.path.dirname(__file__), f"test_{name}.py") for name in FILES]
+    tests = Path(__file__).resolve().parent
+    files = [str(path) for name in FILES for path in tests.glob(f"*/test_{name}.py")]
     arguments = ["-m", "gpu and not slow", "-q", "-p", "no:xdist", *files, *others]
     return pytest.main(arguments, plugins=[Part(options.part)])
 

@@ -53,7 +53,7 @@ def environment(folder: Path) -> dict[str, str] | None:
 
 def arguments(*others: str) -> list[str]:
     """pytest's: which tests, where no others are named."""
-    files = [str(TESTS / f"test_{name}.py") for name in FILES]
+    files = [str(path) for name in FILES for path in TESTS.glob(f"*/test_{name}.py")]
     options = ["-m", "not gpu and not slow", "-q", "-p", "no:xdist", "-p", "no:cacheprovider"]
     return [*options, *(others or files)]
 

@@ -1,0 +1,140 @@
+"""Batch norm's CUDA kernels against the NumPy ones, at odd sizes and in both layouts.
+
+Every output is poisoned first, so an element that a kernel leaves unwritten shows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from support.gpu_memory import error, on_gpu, poison
+from tinygrad_cupy.kernels.norm import cpu as norm_kernels
+from tinygrad_cupy.kernels.norm import cuda as norm_cuda
+from tinygrad_cupy.kernels.norm.cpu import Running
+
+pytestmark = pytest.mark.gpu
+
+# N, C and the rest
+SHAPES = [
+    (129, 1),
+    (7, 3),
+    (2, 17),
+    (129, 64),
+    (7, 132, 5),
+    (1, 3, 9, 5),
+    (7, 1, 28, 27),
+    (129, 17, 5, 4),
+    (7, 64, 12, 13),
+    (1, 64, 2, 2),
+    (129, 32, 20, 20),
+    (3, 1028, 3, 5),
+    (350, 128, 7, 8),  # a thread goes round its loops more than once
+]
+FLAGS = [(False, False), (True, False), (False, True), (True, True)]
+CASES = [(s, *f) for s in SHAPES for f in FLAGS if not f[1] or len(s) == 4]
+
+
+@pytest.fixture(autouse=True)
+def _poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
+    poison(monkeypatch)
+
+
+def both(
+    kernels: Any, place: Any, shape: tuple[int, ...], dtype: Any, relu: bool, pool: bool
+) -> tuple[Any, ...]:
+    """Everything that a forward and a backward give and move, with fixed random inputs."""
+    rng = np.random.default_rng(0)
+    channels = shape[1]
+    x = place((rng.standard_normal(shape) * 2 + 3).astype(dtype))
+    weight, bias, mean, var = (
+        place(rng.uniform(low, 2, channels).astype(dtype)) for low in (-2, -2, -1, 0.5)
+    )
+    running = Running(mean, var, place(np.array(41)), 0.3)
+    y, gate, code, found = kernels.forward(x, weight, bias, 1e-3, running, relu, pool)
+    grad = place(rng.standard_normal(y.shape).astype(dtype))
+    by = kernels.backward(grad, x, weight, found, gate, code, relu, True)
+    gated, *_ = kernels.backward(grad, x, weight, found, gate, code, relu, True, True)
+    return (y, found, mean, var, *by, gated), code, running.batches
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("channels_last", [True, False])
+@pytest.mark.parametrize(("shape", "relu", "pool"), CASES)
+def test_forward_and_backward(
+    shape: tuple[int, ...], relu: bool, pool: bool, channels_last: bool, dtype: Any
+) -> None:
+    expected, code, _ = both(norm_kernels, np.copy, shape, dtype, relu, pool)
+
+    def place(array: np.ndarray) -> Any:
+        return on_gpu(array, channels_last)
+
+    found, found_code, batches = both(norm_cuda, place, shape, dtype, relu, pool)
+    bound = 1e-5 if dtype == np.float32 else 1e-12
+    if code is not None:
+        same = found_code.get() == code
+        assert same.mean() > 0.999  # rounding may turn a tie
+        if not same.all():
+            return
+    for ours, theirs in zip(found, expected, strict=True):
+        assert error(ours, theirs) < bound
+    assert int(batches) == 42
+
+
+@pytest.mark.parametrize(("relu", "pool"), FLAGS)
+def test_the_same_bits_every_time(relu: bool, pool: bool) -> None:
+    runs = [both(norm_cuda, on_gpu, (129, 32, 11, 12), np.float32, relu, pool) for _ in range(3)]
+    first, code, _ = runs[0]
+    for arrays, other_code, _ in runs[1:]:
+        for one, other in zip(first, arrays, strict=True):
+            assert one.tobytes() == other.tobytes()
+        assert code is None or (code == other_code).all()
+
+
+def test_inputs_that_are_views() -> None:
+    """Every second channel, and addresses that four floats at once must not be read from."""
+    rng = np.random.default_rng(0)
+    base, other = rng.standard_normal((2, 9, 8, 5, 6)).astype(np.float32)
+    vectors = rng.uniform(1, 2, 21).astype(np.float32)
+    results = []
+    for kernels, place in ((norm_kernels, np.copy), (norm_cuda, on_gpu)):
+        x, vector = place(base)[:, ::2], place(vectors)
+        running = Running(vector[9:13], vector[13:17], None, 0.1)
+        y, gate, code, found = kernels.forward(
+            x, vector[1:5], vector[5:9], 1e-5, running, False, False
+        )
+        by = kernels.backward(place(other)[:, ::2], x, vector[1:5], found, gate, code, False, True)
+        results.append((y, *by, vector))
+    for theirs, ours in zip(*results, strict=True):
+        assert error(ours, theirs) < 1e-5
+
+
+def test_running_statistics_of_another_dtype() -> None:
+    results = []
+    for kernels, place in ((norm_kernels, np.copy), (norm_cuda, on_gpu)):
+        mean, var, count = place(np.zeros(3)), place(np.ones(3)), place(np.array(0, np.int32))
+        ones = place(np.ones(3, np.float32))
+        x = place(np.arange(24, dtype=np.float32).reshape(8, 3) ** 2)
+        kernels.forward(x, ones, ones, 1e-5, Running(mean, var, count, 0.5), False, False)
+        assert int(count) == 1
+        results.append((mean, var))
+    for theirs, ours in zip(*results, strict=True):
+        assert error(ours, theirs) < 1e-6
+
+
+def test_far_from_zero_and_not_finite() -> None:
+    values = np.random.default_rng(0).standard_normal((4096, 4)).astype(np.float32)
+    values += np.array([0, 1000, 0, 0], np.float32)
+    values[7, 2], values[9, 3] = np.nan, np.inf
+    ones = on_gpu(np.ones(4, np.float32))
+    running = Running(ones.copy(), ones.copy(), None, 0.1)
+    y, *_ = norm_cuda.forward(on_gpu(values), ones, ones, 1e-5, running, True, False)
+    y = y.get()
+    exact = values[:, 1].astype(np.float64)
+    exact = (exact - exact.mean()) / np.sqrt(exact.var() + 1e-5)
+    np.testing.assert_allclose(y[:, 1], np.maximum(exact + 1, 0), atol=2e-4)
+    assert np.isfinite(y[:, :2]).all()
+    assert np.isnan(y[:, 2]).all()
+    assert np.isnan(y[:, 3]).all()

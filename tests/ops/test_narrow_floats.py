@@ -1,0 +1,112 @@
+"""Every operation in float16 and bfloat16: the dtype is kept, and rounding is all that differs.
+
+The reference is the same operation in float32, on inputs that were rounded to 16 bits first. An
+element may be off by `UNITS` units of the 16-bit type's rounding (half the distance of neighbours)
+at the largest element of its array. In gradients of second order, where terms that nearly cancel
+were rounded before, it is `SECOND` units at 1, which the inputs are of the size of, or more.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tinygrad_cupy as tg
+from records import SAMPLES
+from support.sampling import Case, Sample, draw_layout, lay_out, options_on
+from tinygrad_cupy import Tensor
+from tinygrad_cupy.backend import to_device
+
+NARROW = {"float16": np.dtype(np.float16), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
+ROUNDING = {"float16": 2.0**-11, "bfloat16": 2.0**-8}
+UNITS, SECOND = 4, 8
+CHOOSING = {"astype"}  # the dtype is an argument
+# On a GPU the sum and the bias are rounded one after the other: which of two values of a window is
+# the larger, and which value is above 0, may come out otherwise, and the gradient with it.
+ROUNDED_TWICE = {"conv2d_block"}
+
+every_sample = pytest.mark.parametrize(
+    "sample", [s for s in SAMPLES if s.name not in CHOOSING], ids=lambda sample: sample.name
+)
+narrow = pytest.mark.parametrize("dtype", list(NARROW))
+
+
+def derivatives(
+    sample: Sample, case: Case, dtype: Any, narrow: Any, device: str, layouts: Any
+) -> Any:
+    """Outputs, and gradients up to order 2, in ``dtype``, of inputs rounded to ``narrow``."""
+
+    def made(values: Any) -> Any:
+        return to_device(np.asarray(values).astype(narrow).astype(dtype), device)
+
+    wanted = sample.order > 0
+    inputs = [
+        Tensor(lay_out(made(values), layout), requires_grad=wanted)
+        for values, layout in zip(case.values, layouts, strict=True)
+    ]
+    outputs = sample.call(*inputs, **options_on(case.options, device))
+    found = [outputs if isinstance(outputs, list) else [outputs]]
+    rng = np.random.default_rng(0)
+    for _ in range(sample.order):
+        used = [o for o in found[-1] if o is not None and o.requires_grad]
+        if not used:
+            break
+        seeds = [Tensor(made(rng.standard_normal(o.shape))) for o in used]
+        found.append(tg.grad(used, inputs, seeds, create_graph=True, allow_unused=True))
+    return found
+
+
+def expect_near(found: Tensor | None, expected: Tensor | None, dtype: str, order: int) -> None:
+    if found is None or expected is None:
+        assert found is expected
+        return
+    exact = expected.numpy()
+    if exact.dtype != np.float32:  # booleans, positions, and what an array of float64 widens
+        np.testing.assert_allclose(found.numpy(), exact, rtol=1e-12)
+        return
+    assert found.dtype == NARROW[dtype]
+    units, least = (UNITS, 1e-3) if order < 2 else (SECOND, 1.0)
+    scale = max(float(np.abs(exact).max(initial=0)), least)
+    limit = units * ROUNDING[dtype] * scale
+    np.testing.assert_allclose(found.numpy().astype(np.float32), exact, rtol=0, atol=limit)
+
+
+def check(sample: Sample, dtype: str, device: str, data: st.DataObject) -> None:
+    case = sample.cases(data.draw)
+    layouts = [draw_layout(data.draw, x.ndim, not sample.kinks) for x in case.values]
+    found, expected = (
+        derivatives(sample, case, kind, NARROW[dtype], device, layouts)
+        for kind in (NARROW[dtype], np.dtype(np.float32))
+    )
+    assert len(found) == len(expected)
+    if sample.name in ROUNDED_TWICE and device != "cpu":
+        found, expected = found[:1], expected[:1]
+    for order, (mine, theirs) in enumerate(zip(found, expected, strict=True)):
+        for x, y in zip(mine, theirs, strict=True):
+            expect_near(x, y, dtype, order)
+
+
+@narrow
+@every_sample
+@settings(max_examples=4)
+@given(data=st.data())
+def test_only_rounding_tells_16_bits_from_float32(
+    sample: Sample, dtype: str, device: str, data: st.DataObject
+) -> None:
+    check(sample, dtype, device, data)
+
+
+@pytest.mark.slow
+@narrow
+@every_sample
+@settings(max_examples=50)
+@given(data=st.data())
+def test_only_rounding_tells_16_bits_from_float32_long(
+    sample: Sample, dtype: str, device: str, data: st.DataObject
+) -> None:
+    check(sample, dtype, device, data)

@@ -1,0 +1,78 @@
+"""Every operation: its gradients against finite differences, and the texts of its errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tinygrad_cupy as tg
+from records import SAMPLES
+from support.sampling import Case, Error, Sample, draw_layout, options_on, tensors_of
+
+differentiable = pytest.mark.parametrize(
+    "sample",
+    [s for s in SAMPLES if s.order and s.differences],
+    ids=lambda sample: sample.name,
+)
+errors = pytest.mark.parametrize(
+    ("sample", "error"),
+    [pytest.param(s, e, id=f"{s.name}-{i}") for s in SAMPLES for i, e in enumerate(s.errors)],
+)
+
+
+def draw_case(sample: Sample, data: st.DataObject) -> tuple[Case, list[tuple[str, Any]]]:
+    case = sample.cases(data.draw)
+    return case, [draw_layout(data.draw, x.ndim, not sample.kinks) for x in case.values]
+
+
+def check(sample: Sample, data: st.DataObject, device: str) -> None:
+    case, layouts = draw_case(sample, data)
+    options = options_on(case.options, device)
+    inputs = tensors_of(case, "float64", device, layouts)
+    assert tg.gradcheck(lambda *xs: sample.call(*xs, **options), inputs, order=sample.order)
+
+
+@differentiable
+@given(data=st.data())
+def test_gradients_are_difference_quotients(
+    sample: Sample, device: str, data: st.DataObject
+) -> None:
+    check(sample, data, device)
+
+
+@pytest.mark.slow
+@differentiable
+@settings(max_examples=200)
+@given(data=st.data())
+def test_gradients_are_difference_quotients_long(
+    sample: Sample, device: str, data: st.DataObject
+) -> None:
+    check(sample, data, device)
+
+
+@errors
+@pytest.mark.usefixtures("device")
+def test_bad_input_says_what_was_expected(sample: Sample, error: Error) -> None:
+    with pytest.raises(error.kind) as raised:
+        error.call()
+    assert str(raised.value) == error.text
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
+@given(data=st.data())
+@settings(max_examples=5)
+def test_inputs_are_left_as_they_were(sample: Sample, device: str, data: st.DataObject) -> None:
+    case, layouts = draw_case(sample, data)
+    inputs = tensors_of(case, "float64", device, layouts, requires_grad=sample.order > 0)
+    before = [x.numpy() for x in inputs]
+    outputs = sample.call(*inputs, **options_on(case.options, device))
+    outputs = outputs if isinstance(outputs, list) else [outputs]
+    seeds = [tg.Tensor.ones(*o.shape, dtype=o.dtype, device=device) for o in outputs]
+    if outputs[0].requires_grad:
+        tg.grad(outputs, inputs, seeds, allow_unused=True)
+    for x, values in zip(inputs, before, strict=True):
+        np.testing.assert_array_equal(x.numpy(), values)

@@ -1,0 +1,147 @@
+"""No operation without a sample record, and no record that claims what it does not run."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+
+import tinygrad_cupy as tg
+from records import SAMPLES
+from support.sampling import Sample, options_on, tensors_of
+from tinygrad_cupy import FusedOp, Op, Tensor
+from tinygrad_cupy.autograd.array_rules import ArrayRule
+from tinygrad_cupy.autograd.fused import Alias
+from tinygrad_cupy.tensor import Transfer
+
+PLUMBING = {
+    FusedOp: "a base class",
+    ArrayRule: "raises behind a rule that works on arrays; test_array_rules.py",
+    Alias: "what a FusedOp gives its reference; test_fused.py",
+    Transfer: "moves between devices, which takes two; test_cpu_gpu.py",
+}
+
+# Public names of Tensor that are no operations: what it is, its graph, memory and construction.
+NOT_OPERATIONS = {
+    *("data", "device", "dtype", "grad", "is_leaf", "ndim", "requires_grad", "shape", "size"),
+    *("backward", "detach", "item", "numpy", "requires_grad_", "to", "tolist", "zero_grad"),
+    *("assign_", "bump_version", "replace_data"),
+    *("arange", "eye", "full", "ones", "rand", "randn", "zeros"),
+}
+SPECIAL = {"__abs__", "__getitem__", "__matmul__", "__rmatmul__", "__neg__"}
+FUNCTIONS = {"concat", "stack", "where"}  # of the package, beside the methods
+NO_FUNCTIONS = {
+    *("FusedOp", "Op", "Tensor", "datasets", "gradcheck", "jit", "manual_seed", "nn"),
+    *("cuda_available", "default_device", "set_default_device"),
+    *("get_precision", "set_precision"),
+    *("grad", "is_grad_enabled", "no_grad"),
+}
+
+
+def op_classes(base: type[Op] = Op) -> set[type[Op]]:
+    """All subclasses, those of this package only: tests define some of their own."""
+    found = set(base.__subclasses__())
+    found |= {kind for direct in found for kind in op_classes(direct)}
+    return {kind for kind in found if kind.__module__.startswith("tinygrad_cupy.")}
+
+
+def public_names() -> set[str]:
+    operators = {
+        name
+        for kind in Tensor.__mro__[:-1]
+        for name in vars(kind)
+        if name.startswith("__") and hasattr(float, name) and not hasattr(object, name)
+    }
+    conversions = {"__bool__", "__float__", "__int__"}
+    comparisons = {"__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"}
+    named = {n for n in dir(Tensor) if not n.startswith("_") and hasattr(Tensor, n)}
+    return (named - NOT_OPERATIONS) | SPECIAL | (operators - conversions) | comparisons
+
+
+def test_every_operation_has_a_record() -> None:
+    recorded = {kind for sample in SAMPLES for kind in sample.ops}
+    missing = op_classes() - recorded - set(PLUMBING)
+    assert not missing, f"no sample record for {sorted(kind.__name__ for kind in missing)}"
+
+
+def test_every_public_method_has_a_record() -> None:
+    covered = {name for sample in SAMPLES for name in sample.covers}
+    missing = public_names() - covered
+    assert not missing, f"no sample record for {sorted(missing)}"
+
+
+def test_every_public_function_has_a_record() -> None:
+    covered = {name for sample in SAMPLES for name in sample.covers}
+    functions = {f"tg.{name}" for name in FUNCTIONS}
+    assert functions <= covered
+    assert set(tg.__all__) - FUNCTIONS <= NO_FUNCTIONS
+
+
+def test_names_of_records_are_unique() -> None:
+    counts = collections.Counter(sample.name for sample in SAMPLES)
+    assert [name for name, count in counts.items() if count > 1] == []
+
+
+@contextmanager
+def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[Any]]:
+    """Op classes that are called, and public names that are used, inside."""
+    seen: set[Any] = set()
+    call = Op.__call__
+
+    def spy_op(self: Op, *inputs: Any) -> Tensor:
+        seen.add(type(self))
+        return call(self, *inputs)
+
+    def spy(name: str, original: Any) -> Any:
+        def method(*arguments: Any, **options: Any) -> Any:
+            seen.add(name)
+            return original(*arguments, **options)
+
+        return method
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Op, "__call__", spy_op)
+        for name in public_names():
+            original = getattr(Tensor, name)
+            if isinstance(original, property):
+                assert original.fget is not None
+                patch.setattr(Tensor, name, property(spy(name, original.fget)))
+            else:
+                patch.setattr(Tensor, name, spy(name, original))
+        for name in FUNCTIONS:
+            patch.setattr(tg, name, spy(f"tg.{name}", getattr(tg, name)))
+        yield seen
+
+
+def differentiated(sample: Sample, data: st.DataObject) -> None:
+    """Value, gradients and second gradients of one case."""
+    case = sample.cases(data.draw)
+    plain = [("plain", ()) for _ in case.values]
+    inputs = tensors_of(case, "float64", "cpu", plain, requires_grad=sample.order > 0)
+    outputs = sample.call(*inputs, **options_on(case.options, "cpu"))
+    for _ in range(sample.order):
+        outputs = outputs if isinstance(outputs, list) else [outputs]
+        used = [o for o in outputs if o is not None and o.requires_grad]
+        if not used:
+            return
+        seeds = [Tensor.ones(*o.shape, dtype=o.dtype, requires_grad=True) for o in used]
+        inputs = [*inputs, *seeds]  # a gradient is linear in them, and they have gradients as well
+        outputs = tg.grad(used, inputs, seeds, create_graph=True, allow_unused=True)
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
+def test_a_record_runs_what_it_claims(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+    with watched(monkeypatch) as seen:
+
+        @hypothesis.settings(max_examples=30, database=None, derandomize=True)
+        @hypothesis.given(data=st.data())
+        def run(data: st.DataObject) -> None:
+            differentiated(sample, data)
+
+        run()
+    assert {*sample.ops, *sample.covers} <= seen

@@ -1,0 +1,168 @@
+"""Imports run one way: `backend → {random, autograd} → kernels → ops → tensor → … → cli`."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# A part may import itself and what stands on a lower floor. "__init__" is `import tinygrad_cupy`.
+FLOORS = {
+    "backend": 0,
+    "folders": 0,
+    "printing": 0,
+    "tracing": 1,
+    "random": 1,
+    "autograd": 1,
+    "kernels": 2,
+    "ops": 3,
+    "tensor": 4,
+    "gradcheck": 5,
+    "pytree": 5,
+    "jit": 6,
+    "__init__": 7,
+    "datasets": 8,
+    "nn": 9,
+    "command": 10,
+    "cli": 11,
+}
+
+
+def sources() -> Iterator[tuple[str, Path]]:
+    """Every source file under the name it is imported by, links not followed."""
+    for folder, package in (
+        ("tinygrad_cupy", "tinygrad_cupy"),
+        ("nn", "tinygrad_cupy.nn"),
+        ("datasets", "tinygrad_cupy.datasets"),
+    ):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            inside = path.relative_to(ROOT / folder)
+            if not (folder == "tinygrad_cupy" and inside.parts[0] in ("nn", "datasets")):
+                yield ".".join((package, *inside.with_suffix("").parts)), path
+
+
+def runtime_nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but those that only a type checker sees."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            for child in node.orelse:
+                yield child
+                yield from runtime_nodes(child)
+        else:
+            yield node
+            yield from runtime_nodes(node)
+
+
+def imports(source: str, module: str) -> Iterator[str]:
+    """Full names of what a module imports, at any depth, with relative imports resolved."""
+    package = module.split(".")[:-1]
+    for node in runtime_nodes(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            names = [*base, *(node.module or "").split(".")]
+            origin = ".".join(filter(None, names))
+            # `from tinygrad_cupy import nn` names a module, `from tinygrad_cupy import Tensor` the
+            # package: only the longer name tells which.
+            yield from (f"{origin}.{alias.name}" for alias in node.names)
+
+
+def part(name: str) -> str:
+    """The part that a full name belongs to; `tinygrad_cupy.Tensor` belongs to "__init__"."""
+    first = name.split(".")[1] if "." in name else "__init__"
+    return first if first in FLOORS else "__init__"
+
+
+def floor(name: str) -> int:
+    return FLOORS[part(name)]
+
+
+def broken_arrows(source: str, module: str) -> list[str]:
+    inner = [name for name in imports(source, module) if name.split(".")[0] == "tinygrad_cupy"]
+    # The package offers nn and datasets, loaded on first use; test_imports.py holds it to that.
+    offered = ("nn", "datasets") if module == "tinygrad_cupy.__init__" else ()
+    return [
+        f"{module} imports {name}"
+        for name in inner
+        if part(name) not in (part(module), *offered) and floor(name) >= floor(module)
+    ]
+
+
+def strangers(source: str, module: str) -> list[str]:
+    """What a kernel may not import: graphs, rules, and kernels of another family but ``common``."""
+    below = ("backend", "random")
+    mine = module.split(".")[2]
+    found = []
+    for name in imports(source, module):
+        parts = name.split(".")
+        if parts[0] != "tinygrad_cupy" or part(name) in below:
+            continue
+        if part(name) != "kernels" or (mine != "__init__" and parts[2] not in (mine, "common")):
+            found.append(f"{module} imports {name}")
+    return found
+
+
+def test_every_part_has_a_floor() -> None:
+    assert {module.split(".")[1] for module, _ in sources()} <= set(FLOORS)
+
+
+@pytest.mark.parametrize(("module", "path"), [pytest.param(*s, id=s[0]) for s in sources()])
+def test_imports_run_down(module: str, path: Path) -> None:
+    source = path.read_text(encoding="utf-8")
+    assert broken_arrows(source, module) == []
+    others = {name.split(".")[0] for name in imports(source, module)}
+    assert not others & {"nn", "datasets"}, "these are found in a checkout only"
+    if part(module) == "kernels":
+        assert strangers(source, module) == []
+    if part(module) != "backend":
+        assert not others & {"cupy", "cupyx"}, "only backend/ imports CuPy"
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("backend.arrays", "from tinygrad_cupy.ops import conv"),
+        ("autograd.op", "def f():\n    from tinygrad_cupy.tensor import Tensor"),
+        ("ops.conv", "import tinygrad_cupy.tensor"),
+        ("ops.conv", "from .. import tensor"),
+        ("tensor", "from tinygrad_cupy import nn"),
+        ("tensor", "from tinygrad_cupy import Tensor"),
+        ("datasets.loader", "from tinygrad_cupy.nn.module import Module"),
+        ("jit.function", "from ..nn import Module"),
+        ("nn.trainer", "from tinygrad_cupy.cli import main"),
+    ],
+)
+def test_an_arrow_that_runs_back_is_found(module: str, line: str) -> None:
+    assert broken_arrows(line, f"tinygrad_cupy.{module}")
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("conv.cuda", "from ...autograd.mode import mode"),
+        ("conv.cuda", "from ..pool import reference"),
+        ("common.layout", "from ..conv.plan import Plan"),
+        ("loss", "from .reduce import arg_extremum"),
+        ("loss", "from ..ops.axes import Axis"),
+    ],
+)
+def test_a_kernel_that_looks_up_or_aside_is_found(module: str, line: str) -> None:
+    assert strangers(line, f"tinygrad_cupy.kernels.{module}")
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("nn.trainer", "from tinygrad_cupy import Tensor, no_grad"),
+        ("nn.trainer", "from tinygrad_cupy.datasets import DataLoader"),
+        ("nn.trainer", "from .module import Module"),
+        ("ops.conv", "from tinygrad_cupy.autograd import Op\nfrom .shape import pad"),
+        ("autograd.op", "if TYPE_CHECKING:\n    from tinygrad_cupy.tensor import Tensor"),
+        ("__init__", "def __getattr__(name):\n    from tinygrad_cupy import nn"),
+    ],
+)
+def test_an_arrow_that_runs_down_is_not(module: str, line: str) -> None:
+    assert broken_arrows(line, f"tinygrad_cupy.{module}") == []

@@ -1,0 +1,22 @@
+"""The libraries that the tests compare with, and what happens where they are not installed.
+
+A file of comparisons says at its top
+
+    from support.peers import import_torch
+
+    torch = import_torch()
+
+and all its tests then carry the marker `peers` (conftest.py). Without PyTorch they are skipped,
+with one line for all of them, since the skip is always raised here.
+"""
+
+from typing import Any
+
+import pytest
+
+NEEDS_TORCH = 'needs PyTorch: pip install -e ".[peers]"'
+
+
+def import_torch() -> Any:
+    """PyTorch, or a skip that says how to install it."""
+    return pytest.importorskip("torch", reason=NEEDS_TORCH)
