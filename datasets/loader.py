@@ -8,13 +8,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from tinygrad_cupy import backend, random
-from tinygrad_cupy.backend import Array
-from tinygrad_cupy.backend import capture as tracing
+from tinygrad_cupy.backend import Array, capture
 from tinygrad_cupy.tensor import Tensor
 
 from .dataset import LOADER_KEY, ArrayDataset, DataError, seeded_permutation
 
-_kernels = backend.CudaFile(__file__, "loader.cu")
+_kernels = backend.CudaSource(__file__, "loader.cu")
 
 
 def _gather_cpu(images: Array, labels: Array, rows: Array) -> tuple[Array, Array]:
@@ -133,8 +132,8 @@ class DataLoader:
         if not backend.is_cuda(array):
             self._check_rows(array)
         if isinstance(rows, Tensor):
-            tracing.use(rows)
-        tracing.keep(self._images, self._labels)
+            capture.use(rows)
+        capture.keep(self._images, self._labels)
         x, y = gather(self._images, self._labels, array.astype(np.int64, copy=False))
         return Tensor(x), Tensor(y)
 

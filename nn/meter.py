@@ -42,7 +42,7 @@ def _score_cuda(loss: Any, logits: Any, target: Any) -> Any:
 
 
 _score = backend.Kernel(cpu=_score_cpu, cuda=_score_cuda)
-_kernels = backend.CudaFile(__file__, "meter.cu")
+_kernels = backend.CudaSource(__file__, "meter.cu")
 
 
 def score(loss: Tensor, logits: Tensor, target: Tensor) -> Tensor:

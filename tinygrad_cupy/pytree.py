@@ -35,10 +35,10 @@ class Branch(NamedTuple):
     children: tuple[Any, ...]
 
 
-Structure = Leaf | Constant | Branch  # hashable
+TreeDef = Leaf | Constant | Branch  # hashable
 
 
-def flatten(value: Any, leaves: list[Any]) -> Structure:
+def flatten(value: Any, leaves: list[Any]) -> TreeDef:
     """The structure of ``value``; its tensors and arrays are appended to ``leaves``, each once.
 
     Raises ``TypeError`` for a value that is neither of these nor hashable.
@@ -46,7 +46,7 @@ def flatten(value: Any, leaves: list[Any]) -> Structure:
     return _flatten(value, leaves, {id(leaf): i for i, leaf in enumerate(leaves)})
 
 
-def _flatten(value: Any, leaves: list[Any], known: dict[int, int]) -> Structure:
+def _flatten(value: Any, leaves: list[Any], known: dict[int, int]) -> TreeDef:
     if isinstance(value, TensorBase | np.ndarray) or is_cuda(value):
         position = known.setdefault(id(value), len(leaves))
         if position == len(leaves):
@@ -77,7 +77,7 @@ def key_of(value: Any) -> Any:
     return (value.real.hex(), value.imag.hex()) if isinstance(value, complex) else value
 
 
-def rebuild(structure: Structure, leaves: Sequence[Any]) -> Any:
+def rebuild(structure: TreeDef, leaves: Sequence[Any]) -> Any:
     """The value of this structure with other leaves."""
     if isinstance(structure, Leaf):
         return leaves[structure.position]

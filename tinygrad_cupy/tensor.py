@@ -9,7 +9,7 @@ import numpy as np
 
 from . import random
 from .autograd import Op, TensorBase, Version, fits
-from .autograd import backward as walk
+from .autograd import backward as backward_pass
 from .autograd.array_rules import HandedMixin
 from .backend import (
     Array,
@@ -264,7 +264,7 @@ class Tensor(
         retain_graph:
             keep the graph for another pass; defaults to ``create_graph``.
         """
-        walk.backward(self, grad, create_graph, retain_graph)
+        backward_pass.backward(self, grad, create_graph, retain_graph)
 
     def zero_grad(self) -> None:
         """Forget the gradient."""

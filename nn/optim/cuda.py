@@ -1,4 +1,4 @@
-"""The optimizers on a GPU: one launch steps all parameters of one dtype (kernels in optim.cu).
+"""The optimizers on a GPU: one launch steps all parameters of one dtype (kernels in update.cu).
 
 Pointers travel in the launch, as a table. What changes from step to step stays in device memory for
 the life of the optimizer, so that a captured step finds it there.
@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_cupy import backend
-from tinygrad_cupy.backend import Array, CudaFile, int32s
+from tinygrad_cupy.backend import Array, CudaSource, int32s
 from tinygrad_cupy.backend.capture import active, keep
 
-_kernels = CudaFile(__file__, "update.cu")
+_kernels = CudaSource(__file__, "update.cu")
 
 BLOCK = 256  # threads, of which each takes four elements
 NUMBERS = 8
@@ -163,7 +163,7 @@ def _clip_factor(rows: Sequence[Row], limit: float) -> tuple[Array, Array]:
     dtype = rows[0].arrays[0].dtype
     tables = list(_tables(rows))
     partials = xp.empty(max(sum(blocks for *_, blocks in tables), 1), np.float64)
-    wide = np.float64 if dtype == np.float64 else np.float32  # ACC of optim.cu
+    wide = np.float64 if dtype == np.float64 else np.float32  # ACC of update.cu
     norm, factor = xp.empty((), wide), xp.empty((), np.float64)
     first = 0
     for capacity, table, count, blocks in tables:

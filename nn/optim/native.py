@@ -1,6 +1,6 @@
-"""The optimizers on the CPU through ``optim.c``, where the machine has a C compiler; for float32.
+"""The optimizers on the CPU through ``update.c``, where the machine has a C compiler; for float32.
 
-What does not `suit` goes through NumPy, in `optim_kernels`, which says what is computed.
+What does not `suit` goes through NumPy, in `update`, which says what is computed.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cupy.backend.c_source import CFile, plain
+from tinygrad_cupy.backend.c_source import CSource, plain
 
-_file = CFile(__file__, "update.c")
+_file = CSource(__file__, "update.c")
 LEAST = 1 << 15  # elements for a thread: fewer do not pay
 
 
 class _Sgd(ctypes.Structure):
-    """As ``Sgd`` in optim.c."""
+    """As ``Sgd`` in update.c."""
 
     _fields_ = [(name, ctypes.c_float) for name in ("lr", "weight_decay")]
 
 
 class _Momentum(ctypes.Structure):
-    """As ``Momentum`` in optim.c."""
+    """As ``Momentum`` in update.c."""
 
     _fields_ = [
         (name, ctypes.c_float) for name in ("lr", "gain", "momentum", "weight_decay", "nesterov")
@@ -31,7 +31,7 @@ class _Momentum(ctypes.Structure):
 
 
 class _Adam(ctypes.Structure):
-    """As ``Adam`` in optim.c."""
+    """As ``Adam`` in update.c."""
 
     _fields_ = [
         (name, ctypes.c_float)

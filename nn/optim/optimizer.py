@@ -45,7 +45,7 @@ class Optimizer:
     Hyperparameters are attributes that may be set at any time; `check` refuses what they cannot
     be. A schedule sets `lr` before each step, also to 0.
 
-    On a GPU, `kernel` (of optim.cu) steps all parameters in one launch. Hyperparameters and step
+    On a GPU, `kernel` (of update.cu) steps all parameters in one launch. Hyperparameters and step
     counts are then in device memory too, where a captured step reads and moves them: setting a
     hyperparameter writes it there, and `steps` reads the counts back.
 

@@ -1,6 +1,6 @@
 """The arithmetic of the optimizers on arrays, in place: a NumPy and a CUDA body of each.
 
-On the CPU float32 goes through `optim_native`, where the machine has a C compiler. Through NumPy an
+On the CPU float32 goes through `native`, where the machine has a C compiler. Through NumPy an
 update runs over blocks that stay in the cache: a dozen passes over a block of 256 kB cost little
 more than one pass over memory. Two threads gain nothing there: the passes are so short that handing
 Python's lock to and fro eats it up.

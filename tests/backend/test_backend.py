@@ -168,11 +168,11 @@ class Device:
 
 
 class Compiler:
-    """What `CudaFile` asks of CuPy; "compiles" code by keeping it, and waits while it may not."""
+    """What `CudaSource` asks of CuPy; "compiles" code by keeping it, and waits while it may not."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (tmp_path / "file.cu").write_text("code")
-        self.file = backend.CudaFile(str(tmp_path / "beside.py"), "file.cu")
+        self.file = backend.CudaSource(str(tmp_path / "beside.py"), "file.cu")
         self.compiled: list[tuple[str, str]] = []  # thread and what is particular to the kernels
         self.may_go_on, self.begun = threading.Event(), threading.Semaphore(0)
         self.device = Device()  # the current one
@@ -270,7 +270,7 @@ def test_prepared_kernels_run(tmp_path: Path) -> None:
     cupy = backend.import_cupy()
     own = f"sm_{cupy.cuda.Device().compute_capability}"
     for arch in (None, own):
-        file = backend.CudaFile(str(tmp_path / "beside.py"), "fill.cu", arch=arch)
+        file = backend.CudaSource(str(tmp_path / "beside.py"), "fill.cu", arch=arch)
         file.prepare(("VALUE=7",))
         file.prepare(("VALUE=wrong",))
         x = cupy.zeros(5, np.int32)

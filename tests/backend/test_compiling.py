@@ -67,8 +67,8 @@ def use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> UseCompiler:
     return use
 
 
-def new(source: Path) -> c_source.CFile:
-    return c_source.CFile(str(source), source.name)
+def new(source: Path) -> c_source.CSource:
+    return c_source.CSource(str(source), source.name)
 
 
 def wait_until(is_so: Callable[[], object]) -> None:
@@ -289,7 +289,7 @@ def test_a_program_that_ends_takes_its_compiler_along(source: Path, own_cache: P
     script = (
         "from tinygrad_cupy.backend import c_source, compiling\n"
         "compiling.PATIENCE = 0.2\n"
-        f"assert c_source.CFile({str(source)!r}, 'one.c').library is None\n"
+        f"assert c_source.CSource({str(source)!r}, 'one.c').library is None\n"
     )
     path, pids = source.with_name("compiler"), source.with_name("pids")
     path.write_text(f"#!/bin/sh\n{MACROS}sleep 60 &\necho $$ $! > {shlex.quote(str(pids))}\nwait\n")

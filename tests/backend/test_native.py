@@ -190,15 +190,15 @@ def test_a_file_is_compiled_once(
     monkeypatch.delenv("TINYGRAD_CUPY_CC", raising=False)
     (tmp_path / "one.c").write_text("long long one(void) { return 1; }\n")
     for _ in range(2):
-        file = c_source.CFile(str(tmp_path / "x.py"), "one.c")
+        file = c_source.CSource(str(tmp_path / "x.py"), "one.c")
         assert isinstance(file.library, ctypes.CDLL)
         assert file.size("one") == 1
     assert len(list((own_cache / "native").iterdir())) == 1
     (tmp_path / "one.c").write_text("this is not C\n")
-    assert c_source.CFile(str(tmp_path / "x.py"), "one.c").library is None
+    assert c_source.CSource(str(tmp_path / "x.py"), "one.c").library is None
     monkeypatch.setenv("TINYGRAD_CUPY_CC", "cc")
     with pytest.raises(RuntimeError, match=r"cannot compile one\.c: .*error"):
-        _ = c_source.CFile(str(tmp_path / "x.py"), "one.c").library
+        _ = c_source.CSource(str(tmp_path / "x.py"), "one.c").library
 
 
 def _run(script: str, **environment: str) -> str:

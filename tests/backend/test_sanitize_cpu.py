@@ -12,12 +12,12 @@ import sanitize_cpu
 
 OUTSIDE = """
 import ctypes, numpy as np
-from tinygrad_cupy.native import CFile
+from tinygrad_cupy.native import CSource
 
-class Sizes(ctypes.Structure):
+class Sizes(ctypes.TreeDef):
     _fields_ = [("n", ctypes.c_int64)]
 
-CFile({beside!r}, "outside.c").run("outside", Sizes(), 1, (np.zeros(3, np.float32),))
+CSource({beside!r}, "outside.c").run("outside", Sizes(), 1, (np.zeros(3, np.float32),))
 """
 
 

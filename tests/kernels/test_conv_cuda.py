@@ -55,11 +55,13 @@ def _poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(params=["groups", "warps"])
 def _products(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tensor-core products by groups of four warps, as on Hopper, and warp by warp."""
-    limits_of = limits.limits_of
+    properties_of = limits.properties_of
     groups = request.param == "groups"
-    if groups and not limits_of(backend.import_cupy().empty(1)).groups:
+    if groups and not properties_of(backend.import_cupy().empty(1)).groups:
         pytest.skip("products by groups of warps need compute capability 9.0")
-    monkeypatch.setattr(conv_cuda, "limits_of", lambda x: limits_of(x)._replace(groups=groups))
+    monkeypatch.setattr(
+        conv_cuda, "properties_of", lambda x: properties_of(x)._replace(groups=groups)
+    )
 
 
 def problem(

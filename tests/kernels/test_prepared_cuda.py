@@ -10,16 +10,16 @@ import pytest
 
 import tinygrad_cupy as tg
 from tinygrad_cupy import Tensor
-from tinygrad_cupy.backend import CudaFile, blas
+from tinygrad_cupy.backend import CudaSource, blas
 from tinygrad_cupy.kernels.conv import cuda as conv_cuda
 from tinygrad_cupy.nn import models, optim
 from tinygrad_cupy.nn.optim import cuda as optim_cuda
 
 pytestmark = pytest.mark.gpu
 
-Compiled = set[tuple[CudaFile, tuple[str, ...]]]
+Compiled = set[tuple[CudaSource, tuple[str, ...]]]
 FILES = {
-    *(conv_cuda._by_warps, conv_cuda._by_groups, conv_cuda._weight),
+    *(conv_cuda._mma, conv_cuda._wgmma, conv_cuda._weight),
     *(conv_cuda._few, conv_cuda._sum, conv_cuda._gate, optim_cuda._kernels),
 }
 
@@ -27,16 +27,16 @@ FILES = {
 def watch(monkeypatch: pytest.MonkeyPatch, method: str) -> Compiled:
     """What ``method`` of those files is asked for from now on, and still does."""
     seen: Compiled = set()
-    original = getattr(CudaFile, method)
+    original = getattr(CudaSource, method)
     signature = inspect.signature(original)
 
-    def spy(file: CudaFile, *arguments: Any, **named: Any) -> None:
+    def spy(file: CudaSource, *arguments: Any, **named: Any) -> None:
         if file in FILES:
             given = signature.bind(file, *arguments, **named).arguments
             seen.add((file, given.get("defines", ())))
         original(file, *arguments, **named)
 
-    monkeypatch.setattr(CudaFile, method, spy)
+    monkeypatch.setattr(CudaSource, method, spy)
     return seen
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import tinygrad_cupy as tg
 from records.conv import draw_windows
 from tinygrad_cupy import Tensor, backend
-from tinygrad_cupy.backend.gpu import Limits
+from tinygrad_cupy.backend.gpu import GpuProperties
 from tinygrad_cupy.kernels.common.windows import Geometry, Windows
 from tinygrad_cupy.kernels.conv import cuda as conv_cuda
 from tinygrad_cupy.kernels.conv import reference as conv_kernels
@@ -234,7 +234,7 @@ def test_weight_gradients_of_few_channels_take_no_more_blocks_than_run_at_a_time
     shape: tuple[int, ...], pool: bool, images: int
 ) -> None:
     """And no more than have two rounds of work for each thread. An H100's 132 multiprocessors."""
-    limits = Limits(132, 232448, tensor_cores=True, groups=True)
+    limits = GpuProperties(132, 232448, tensor_cores=True, groups=True)
     grads = images * shape[0] * 24 * 24 // (4 if pool else 1)
     plan = few_plan(shape, grads, pool, limits)
     (at_once,) = (int(define.removeprefix("OV=")) for define in plan.defines)

@@ -12,7 +12,7 @@ import pytest
 import tinygrad_cupy as tg
 from tinygrad_cupy import Tensor, random
 from tinygrad_cupy.backend import to_numpy
-from tinygrad_cupy.backend.gpu import Limits
+from tinygrad_cupy.backend.gpu import GpuProperties
 
 # The first words by (seed, stream), written down from np.random.Philox(key, counter=0).
 WORDS = {
@@ -297,8 +297,8 @@ IMAGES = [
 
 def test_walking_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """No more than run at once, and none without work."""
-    limits = Limits(processors=10, shared=0, tensor_cores=True, groups=True)
-    monkeypatch.setattr(random, "limits_of", lambda x: limits)
+    limits = GpuProperties(processors=10, shared=0, tensor_cores=True, groups=True)
+    monkeypatch.setattr(random, "properties_of", lambda x: limits)
     assert [random.walking(np.empty(n)) for n in (0, 1, 1024, 1025, 10**6)] == [1, 1, 1, 2, 60]
     cases = {
         (3, 1, 2, 2): (3, 1),

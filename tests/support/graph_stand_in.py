@@ -46,7 +46,7 @@ class StandInGraph:
             leaf._grad = grad
 
 
-class StandInTurn:
+class StandInOrder:
     """There are no streams."""
 
     def take(self) -> None:
@@ -91,7 +91,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
         return plain(name, arguments, False, like)
 
     monkeypatch.setattr(function, "Pool", StandInPool)
-    monkeypatch.setattr(function, "Turn", StandInTurn)
+    monkeypatch.setattr(function, "ReplayOrder", StandInOrder)
     monkeypatch.setattr(function, "Recording", recording_without_device)
     monkeypatch.setattr(function, "_make_random_states", lambda device: None)
     for module in (function, signature):

@@ -3,7 +3,7 @@
 An operation is a class. Calling an instance on tensors computes the result and, where a gradient
 may be wanted, turns that instance into one node of the graph: it remembers where its inputs came
 from (its *edges*) and what its backward rule declared it would read (its *saved* values), nothing
-else. Backward rules, which `walk` runs, take and return tensors, so a gradient can itself be
+else. Backward rules, which `backward` runs, take and return tensors, so a gradient can itself be
 differentiated.
 
     class Exp(Op):
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from ..backend import Array, cuda_count, device_of, home_of, is_cuda, may_share_memory
+from ..backend import Array, cuda_count, device_of, is_cuda, may_share_memory, module_and_device
 from ..backend.capture import active
 from .mode import mode
 from .tensor_base import PACKAGE, Edge, TensorBase, Version
@@ -68,7 +68,7 @@ class Op:
     ``saves``
         names of what ``backward`` reads, in the order it takes them: arguments of ``forward``, or
         ``"y"`` for the output. Only these are kept, and only these are checked for in-place writes.
-    ``read_for``
+    ``saved_for``
         for each saved name that only one input's gradient reads, the position of that input (else
         None). Where that gradient is not wanted, nothing is kept, and ``backward`` gets None.
     ``broadcasts``
@@ -98,7 +98,7 @@ class Op:
     """
 
     saves: ClassVar[tuple[str, ...]] = ()
-    read_for: ClassVar[tuple[int | None, ...]] = ()
+    saved_for: ClassVar[tuple[int | None, ...]] = ()
     broadcasts: ClassVar[bool] = False
     differentiable: ClassVar[bool] = True
     view: ClassVar[bool] = False
@@ -111,8 +111,8 @@ class Op:
     _foreign: ClassVar[bool] = False  # whether it is an operation of a user's
     _floats_of: ClassVar[Any]  # what its attributes hold of floating-point values, `array_rules`
     _given: Sequence[Any] = ()  # of a user's: those from before forward
-    _slots: ClassVar[tuple[int, ...]] = ()  # of each saved name: its input's position, -1 for y
-    _readers: ClassVar[tuple[int | None, ...]] = ()  # `read_for`, one for each saved name
+    _positions: ClassVar[tuple[int, ...]] = ()  # of each saved name: its input's position, -1 for y
+    _saved_for: ClassVar[tuple[int | None, ...]] = ()  # `saved_for`, one for each saved name
 
     xp: Any
     needs: tuple[bool, ...]
@@ -124,12 +124,14 @@ class Op:
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
+        if "read_for" in vars(cls):
+            raise TypeError(f"[{cls.__name__}] read_for is called saved_for")
         names = names_of_inputs(cls)
         unknown = set(cls.saves) - {*names, "y"}
         if unknown:
             raise TypeError(f"[{cls.__name__}] saves {unknown}, but forward takes {names}")
-        cls._slots = tuple(names.index(name) if name in names else -1 for name in cls.saves)
-        cls._readers = cls.read_for or (None,) * len(cls.saves)
+        cls._positions = tuple(names.index(name) if name in names else -1 for name in cls.saves)
+        cls._saved_for = cls.saved_for or (None,) * len(cls.saves)
         cls._foreign = cls.__module__.partition(".")[0] != PACKAGE
 
     def __getstate__(self) -> dict[str, Any]:
@@ -150,7 +152,7 @@ class Op:
             self._check_devices(tensors)
         if active.run is not None:
             active.run.uses(tensors)
-        self.xp, device = home_of(first.data)
+        self.xp, device = module_and_device(first.data)
         if self._foreign and mode.recording and len(self.__dict__) > 1:  # more than xp
             self._given = self._floats_of()  # what forward adds may depend on the inputs
         try:
@@ -186,7 +188,7 @@ class Op:
         if kinds == {np.ndarray}:
             return
         for x in tensors:
-            home_of(x.data)  # raises for what is no array
+            module_and_device(x.data)  # raises for what is no array
         if len(kinds) == 1 and is_cuda(tensors[0].data) and cuda_count() == 1:
             return
         devices = {device_of(x.data) for x in tensors}
@@ -230,7 +232,7 @@ class Op:
             )
         self.edges, self.inputs = tuple(edges), tuple(known)
         self._saved = []
-        for slot, reader in zip(self._slots, self._readers, strict=True):
+        for slot, reader in zip(self._positions, self._saved_for, strict=True):
             if reader is not None and edges[reader] is None:
                 self._saved.append((None, None, None, 0))
                 continue
@@ -268,7 +270,7 @@ class Op:
         """The saved values as tensors; ``connected`` to the graph where it will be extended."""
         self._check_saved()
         values = []
-        for slot, (value, kept, version, _) in zip(self._slots, self._saved or (), strict=True):
+        for slot, (value, kept, version, _) in zip(self._positions, self._saved or (), strict=True):
             if version is None:
                 values.append(value)
                 continue

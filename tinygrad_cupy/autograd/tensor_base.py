@@ -22,14 +22,14 @@ Edge = Any  # an Op (the node that made the input), a leaf TensorBase, or None: 
 class Version:
     """How often an array was written in place; shared by all tensors that view that array.
 
-    ``home`` is the run of a jitted function in which the array was made, or None.
+    ``made_in`` is the run of a jitted function in which the array was made, or None.
     """
 
-    __slots__ = ("__weakref__", "count", "home")
+    __slots__ = ("__weakref__", "count", "made_in")
 
     def __init__(self) -> None:
         self.count = 0
-        self.home = active.run
+        self.made_in = active.run
 
     def __reduce__(self) -> Any:
         return Version, ()  # a copied array begins anew

@@ -15,13 +15,13 @@ from .arrays import (
     special_functions,
     strides_of,
 )
-from .cuda_source import CudaFile, float64s, int32s, int64s, null
+from .cuda_source import CudaSource, float64s, int32s, int64s, null
 from .devices import (
     default_device,
     device_names,
     device_of,
     full,
-    home_of,
+    module_and_device,
     normalize_device,
     on_device_of,
     set_default_device,
@@ -33,7 +33,7 @@ from .kernel import Elementwise, Kernel, Reduction, kernel
 
 __all__ = [
     "Array",
-    "CudaFile",
+    "CudaSource",
     "Elementwise",
     "Kernel",
     "Reduction",
@@ -46,7 +46,6 @@ __all__ = [
     "expect_memory",
     "float64s",
     "full",
-    "home_of",
     "import_cupy",
     "int32s",
     "int64s",
@@ -54,6 +53,7 @@ __all__ = [
     "kernel",
     "may_share_memory",
     "memory_size",
+    "module_and_device",
     "normalize_device",
     "null",
     "on_device_of",

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import cublaslt as blaslt
+from . import cublaslt
 from .arrays import Array, array_module, is_cuda
 from .cpu_threads import by_parts, is_working, spans
 from .dtypes import common_dtype, is_narrow, through_single
@@ -102,7 +102,7 @@ def linear(x: Array, weight: Array, bias: Array | None = None, relu: bool = Fals
         return _linear_narrow(x, weight, bias, relu)
     if xp is not np and x.shape[1] <= LONG:
         vector = bias if bias is None else xp.ascontiguousarray(bias)
-        found = blaslt.product(x, weight.T, None, _precision, vector, relu)
+        found = cublaslt.product(x, weight.T, None, _precision, vector, relu)
         if found is not None:
             return found
     y = matmul(x, weight.T)  # (N, O)
@@ -121,14 +121,14 @@ def _matmul_cuda(a: Array, b: Array, out: Array | None) -> Array:
         common = common_dtype(a.dtype, b.dtype)
         a, b = a.astype(common, copy=False), b.astype(common, copy=False)
     if min(a.ndim, b.ndim) >= 2 and (out is None or out.dtype == a.dtype):
-        found = blaslt.product(a, b, out, _precision)
+        found = cublaslt.product(a, b, out, _precision)
         if found is not None:
             return found
     try:
         return array_module(a).matmul(a, b, out=out)
     except NotImplementedError as error:  # CuPy's, in a capture
         raise NotImplementedError(
-            f"[matmul] a product in a captured function needs cuBLASLt ({blaslt.library()}): "
+            f"[matmul] a product in a captured function needs cuBLASLt ({cublaslt.library()}): "
             f"{how_to_install('cuda12', 'cuda13')}"
         ) from error
 

@@ -26,10 +26,10 @@ POINTER = ctypes.c_void_p
 _HEADER = Path(__file__).with_name("c_source.h")
 
 
-class CFile:
+class CSource:
     """The functions of ``.c`` files, which are compiled as one: what they share comes first.
 
-    In front of them stands ``native.h``. ``library`` is the compiled files; None without a
+    In front of them stands ``c_source.h``. ``library`` is the compiled files; None without a
     compiler, or where it cannot compile them or takes too long, which is said: NumPy then does
     their work in this process to its end, so that a run has the same bits throughout. A compiler
     that was asked for by name and fails is a RuntimeError with what it said.
@@ -45,7 +45,7 @@ class CFile:
         # Once. `functools.cached_property` holds a lock meanwhile, in Python 3.11, and a process
         # forked by another thread would wait for it for ever.
         if name != "library":
-            raise AttributeError(f"[CFile] there is no attribute {name!r}")
+            raise AttributeError(f"[CSource] there is no attribute {name!r}")
         self.library = self._wanted()
         return self.library
 
@@ -109,7 +109,7 @@ class CFile:
 
 
 class Share(ctypes.Structure):
-    """As in native.h: which parts of the work a thread takes."""
+    """As in c_source.h: which parts of the work a thread takes."""
 
     _fields_ = [(name, ctypes.c_int64) for name in ("n", "each", "parts", "first", "step")]
 
@@ -117,7 +117,7 @@ class Share(ctypes.Structure):
 @functools.cache
 def _threads() -> Any:
     """The functions of threads.c; without them one thread does everything."""
-    library: Any = CFile(__file__, "threads.c").library
+    library: Any = CSource(__file__, "threads.c").library
     if library is None:
         return None
     given = [POINTER, POINTER, Share, POINTER, ctypes.c_int64, ctypes.c_int64]

@@ -24,7 +24,7 @@ class CaptureError(RuntimeError):
 _one_at_a_time = threading.RLock()
 
 
-class Turn:
+class ReplayOrder:
     """Has replays on several streams follow each other, for they work in the same memory."""
 
     def __init__(self) -> None:

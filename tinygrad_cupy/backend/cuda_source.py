@@ -50,11 +50,11 @@ COMPILERS = 6  # threads; NVRTC lets go of the interpreter
 
 @functools.cache
 def _compilers() -> ThreadPoolExecutor:
-    """For `CudaFile.prepare`. A program that ends waits for them, and leaves a full cache."""
+    """For `CudaSource.prepare`. A program that ends waits for them, and leaves a full cache."""
     return ThreadPoolExecutor(COMPILERS, "tinygrad_cupy-nvrtc")
 
 
-class CudaFile:
+class CudaSource:
     """The kernels of ``.cu`` files, compiled on first use (by CuPy, and kept in its disk cache).
 
     `prepare` has it done earlier. Several files are compiled as one: what kernels share comes

@@ -89,7 +89,7 @@ def to_device(array: Array, device: str) -> Array:
         return cupy.asarray(array)
 
 
-def home_of(array: Array) -> tuple[Any, AbstractContextManager[Any]]:
+def module_and_device(array: Array) -> tuple[Any, AbstractContextManager[Any]]:
     """`array_module` and `on_device_of`; TypeError for what is no array."""
     if isinstance(array, (np.ndarray, np.generic)):
         return np, _NOWHERE_ELSE

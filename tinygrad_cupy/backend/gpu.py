@@ -8,7 +8,7 @@ from typing import NamedTuple
 from .arrays import Array, import_cupy
 
 
-class Limits(NamedTuple):
+class GpuProperties(NamedTuple):
     """What the GPU has: multiprocessors, shared memory of a block, TF32 on tensor cores.
 
     ``groups``: tensor cores that four warps use together, which only Hopper's code can say (wgmma).
@@ -21,9 +21,9 @@ class Limits(NamedTuple):
 
 
 @functools.cache
-def _limits_of(device: int) -> Limits:
+def _properties_of(device: int) -> GpuProperties:
     properties = import_cupy().cuda.runtime.getDeviceProperties(device)
-    return Limits(
+    return GpuProperties(
         properties["multiProcessorCount"],
         properties["sharedMemPerBlockOptin"],
         properties["major"] >= 8,
@@ -31,6 +31,6 @@ def _limits_of(device: int) -> Limits:
     )
 
 
-def limits_of(array: Array) -> Limits:
+def properties_of(array: Array) -> GpuProperties:
     """The limits of the GPU that holds ``array``."""
-    return _limits_of(array.data.device_id)
+    return _properties_of(array.data.device_id)

@@ -22,11 +22,11 @@ from .. import random
 from ..autograd import TensorBase
 from ..backend import Array, import_cupy
 from ..backend.capture import active
-from ..backend.cuda_graph import CaptureError, Pool, Turn
+from ..backend.cuda_graph import CaptureError, Pool, ReplayOrder
 from ..backend.devices import device_number
-from ..pytree import Structure, flatten, rebuild
+from ..pytree import TreeDef, flatten, rebuild
 from ..tensor import Tensor
-from .guards import FITS, OUTDATED, Guards
+from .guards import Guards, Match
 from .recording import Recording, place_of
 from .replay import Captured, array_of
 from .signature import (
@@ -55,7 +55,7 @@ class Jitted(Generic[P, R]):
         self.name = name_of(function)
         self.calls = self._eager_calls = 0
         self._variants: dict[Hashable, list[_Variant]] = {}
-        self._turns: dict[int, Turn] = {}  # by GPU
+        self._orders: dict[int, ReplayOrder] = {}  # by GPU
         self._lock = threading.RLock()
         functools.update_wrapper(self, function, updated=())
 
@@ -108,7 +108,7 @@ class Jitted(Generic[P, R]):
         with self._lock:
             self._variants.clear()
 
-    def _structure(self, value: Any, leaves: list[Any], what: str) -> Structure:
+    def _structure(self, value: Any, leaves: list[Any], what: str) -> TreeDef:
         try:
             return flatten(value, leaves)
         except TypeError as error:
@@ -118,11 +118,11 @@ class Jitted(Generic[P, R]):
         """The variant that may stand for this call. Those that never may again are dropped."""
         variants = self._variants.get(signature, [])
         for variant in list(variants):
-            verdict = variant.guards.judge()
-            if verdict == FITS:
+            match = variant.guards.check()
+            if match is Match.FITS:
                 variant.last_call = self.calls
                 return variant
-            if verdict == OUTDATED:
+            if match is Match.OUTDATED:
                 variants.remove(variant)
         return None
 
@@ -153,7 +153,7 @@ class Jitted(Generic[P, R]):
         self._remember(signature, _Variant(recording.finish(), self.calls))
         return rebuild(structure, detached)
 
-    def _capture(self, variant: _Variant, structure: Structure, leaves: list[Any]) -> Captured:
+    def _capture(self, variant: _Variant, structure: TreeDef, leaves: list[Any]) -> Captured:
         device = max(map(device_number, (array_of(x) for x in leaves)), default=default_number())
         _make_random_states(device)
         pool = Pool(device)
@@ -190,8 +190,8 @@ class Jitted(Generic[P, R]):
         except BaseException:
             recording.forget_grads()
             raise
-        turn = self._turns.setdefault(device, Turn())
-        captured = Captured(recording, pool, graph, turn, inputs, shape, results)
+        order = self._orders.setdefault(device, ReplayOrder())
+        captured = Captured(recording, pool, graph, order, inputs, shape, results)
         left = [version for version, _ in captured.bumps]
         left += [x._version for x in inputs if isinstance(x, TensorBase)]
         for collection in (inputs, results):  # and the graphs that lead to them

@@ -5,11 +5,18 @@ from __future__ import annotations
 import weakref
 from collections.abc import Hashable
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from ..backend import Array, device_of
 
-FITS, DIFFERS, OUTDATED = "fits", "differs", "outdated"
+
+class Match(Enum):
+    """Whether a capture may stand for a call."""
+
+    FITS = "fits"
+    DIFFERS = "differs"  # not for this one; perhaps for another
+    OUTDATED = "outdated"  # for none any more
 
 
 @dataclass
@@ -20,28 +27,28 @@ class Guards:
     attributes: list[tuple[Any, str, Any]]  # owner, name, value
     grads: list[tuple[Any, Hashable]]  # leaf whose gradient was read, and `kind_of` what it was
 
-    def judge(self) -> str:
-        """`FITS`; `DIFFERS` when another variant is wanted now; `OUTDATED` when it never will."""
+    def check(self) -> Match:
+        """Whether what the run depended on is as it was."""
         for reference, array, requires_grad in self.tensors:
             tensor = reference()
             if tensor is None or (array is not None and tensor.data is not array):
-                return OUTDATED
+                return Match.OUTDATED
             if tensor.requires_grad is not requires_grad:
-                return DIFFERS
+                return Match.DIFFERS
         for reference, name, value in self.attributes:
             owner = reference()
             if owner is None:
-                return OUTDATED
+                return Match.OUTDATED
             now = getattr(owner, name)
             if now is not value and not _same_number(now, value):
-                return DIFFERS
+                return Match.DIFFERS
         for reference, kind in self.grads:
             leaf = reference()
             if leaf is None:
-                return OUTDATED
+                return Match.OUTDATED
             if kind_of(leaf._grad) != kind:
-                return DIFFERS
-        return FITS
+                return Match.DIFFERS
+        return Match.FITS
 
 
 def kind_of(grad: Any) -> Hashable:

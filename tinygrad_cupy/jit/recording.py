@@ -32,7 +32,7 @@ class LeafGrad:
     entry: Tensor | None = None  # in a capture: memory that `before` is copied to for each replay
 
 
-class Sighting(NamedTuple):
+class FirstUse(NamedTuple):
     """Where a capture first used a tensor from outside, or wrote one of its own in place."""
 
     version: Any  # a weak reference
@@ -63,7 +63,7 @@ class Recording:
         self.grads: dict[int, LeafGrad] = {}
         self.written: dict[int, tuple[Version, int]] = {}
         self.arrays: list[Array] = []
-        self.sightings: dict[int, Sighting] = {}  # by version
+        self.sightings: dict[int, FirstUse] = {}  # by version
         self.copied: set[int] = set()  # versions of the arguments that captured inputs stand for
         self.inputs: set[int] = set()  # ids of the captured inputs that are tensors
 
@@ -87,7 +87,7 @@ class Recording:
                 f"a tensor of shape {tensor.shape} is an argument and is used from outside as well",
                 "pass it or close over it, not both: a replay works on a copy of its arguments",
             )
-        return tensor._version.home is not self and id(tensor._version) not in self.own
+        return tensor._version.made_in is not self and id(tensor._version) not in self.own
 
     def uses(self, tensors: Sequence[Any]) -> None:
         for tensor in tensors:
@@ -105,14 +105,14 @@ class Recording:
         count = self.written.get(id(version), (version, 0))[1]
         self.written[id(version)] = (version, count + 1)
         self.uses([tensor])
-        if version.home is self:
+        if version.made_in is self:
             self._see(tensor, outside=False)
 
     def _see(self, tensor: Any, outside: bool) -> None:
         version = tensor._version
         if self.capturing and id(version) not in self.sightings:
             place = _place(_outer_frames(sys._getframe()))
-            sighting = Sighting(weakref.ref(version), outside, tensor.shape, place)
+            sighting = FirstUse(weakref.ref(version), outside, tensor.shape, place)
             self.sightings[id(version)] = sighting
 
     def reads_grad(self, leaf: Any) -> None:
@@ -186,7 +186,7 @@ class Recording:
         ]
         for collection in (self.tensors, self.attributes, self.grads, self.own, self.written):
             collection.clear()
-        self.arrays = []  # the capture has them; tensors that it made name this as their home
+        self.arrays = []  # the capture has them; this lives on in `made_in` of what it made
         self._refuse_lost_state(left)
         return Guards(
             [one for one in seen if one[0]() is not None],

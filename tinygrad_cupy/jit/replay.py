@@ -7,11 +7,11 @@ from typing import Any
 
 from ..autograd import TensorBase
 from ..backend import Array, array_module
-from ..backend.cuda_graph import Pool, Turn
+from ..backend.cuda_graph import Pool, ReplayOrder
 from ..backend.devices import copy
-from ..pytree import Structure, rebuild
+from ..pytree import TreeDef, rebuild
 from .recording import Recording
-from .result import Clock, Output
+from .result import Generation, JitResult
 
 
 class Captured:
@@ -26,14 +26,14 @@ class Captured:
         recording: Recording,
         pool: Pool,
         graph: Any,
-        turn: Turn,
+        order: ReplayOrder,
         inputs: list[Any],
-        shape: Structure,
+        shape: TreeDef,
         results: list[Any],
     ) -> None:
-        self.pool, self.graph, self.turn, self.shape = pool, graph, turn, shape
-        self.home = recording
-        self.clock = Clock(recording.name)
+        self.pool, self.graph, self.order, self.shape = pool, graph, order, shape
+        self.recording, self.name = recording, recording.name
+        self.generation = Generation(recording.name)
         self.inputs = [array_of(x) for x in inputs]
         self.kept = recording.arrays  # memory of others that the graph uses
         tensors = {i: x for i, x in enumerate(inputs) if isinstance(x, TensorBase)}
@@ -63,7 +63,7 @@ class Captured:
         written = {
             id(version): (version, n)
             for version, n in recording.written.values()
-            if version.home is not recording
+            if version.made_in is not recording
         }
         left = [x for x in self.results if not isinstance(x, int)]
         left += [grad for _, grad in self.grads + self.input_grads if grad is not None]
@@ -73,13 +73,13 @@ class Captured:
         self.bumps = list(written.values())
 
     def _is_mine(self, tensor: Any) -> bool:
-        return tensor._version.home is self.home
+        return tensor._version.made_in is self.recording
 
     def replay(self, leaves: list[Any], call: int) -> Any:
         """Do it on these arguments, as the function's call of that number; what it returns."""
         self._refuse_aliases(leaves)
         with self.pool.device:
-            self.turn.take()
+            self.order.take()
             for leaf, target in zip(leaves, self.inputs, strict=True):
                 copy(array_of(leaf), target)
             for reference, target in self.entries:
@@ -91,7 +91,7 @@ class Captured:
             self.graph.launch()
             for position in self.written_inputs:
                 copy(self.inputs[position], array_of(leaves[position]))
-        self.clock.call = call
+        self.generation.call = call
         for version, count in self.bumps:
             version.count += count
         for reference, grad in self.grads:
@@ -114,16 +114,16 @@ class Captured:
             shares = array_module(array).may_share_memory
             if any(i != position and shares(array, array_of(x)) for i, x in enumerate(leaves)):
                 raise RuntimeError(
-                    f"[jit] an argument of {self.home.name} of shape {array.shape} is written in "
+                    f"[jit] an argument of {self.name} of shape {array.shape} is written in "
                     "place and shares memory with another argument, of which a capture has a copy: "
                     "pass one of them only, or a .clone()"
                 )
 
     def _output(self, tensor: Any) -> Any:
-        """For the caller: memory of this capture as an `Output`, a tensor from outside as it is."""
+        """For the caller: memory of this capture as a `JitResult`, other tensors as they are."""
         if not self._is_mine(tensor):
             return tensor
-        return Output.around(tensor.data, tensor._version, self.clock)
+        return JitResult.around(tensor.data, tensor._version, self.generation)
 
 
 def array_of(leaf: Any) -> Array:

@@ -13,7 +13,7 @@ from ..autograd.mode import is_grad_enabled
 from ..backend import Array, array_module, on_device_of
 from ..backend.capture import active
 from ..backend.devices import copy
-from ..pytree import Structure, flatten, rebuild
+from ..pytree import TreeDef, flatten, rebuild
 from ..tensor import Tensor
 from .function import Jitted
 from .signature import name_of, name_to_pickle, place_of_call
@@ -80,7 +80,7 @@ def _slice_by_slice(function: Callable[..., Any], *args: Any, **kwargs: Any) -> 
     leaves: list[Any] = []
     structure = flatten((args, kwargs), leaves)
     stacked: list[Array] = []
-    expected: Structure | None = None
+    expected: TreeDef | None = None
     length = _length(leaves, name)
     for i in range(length):
         slice_args, slice_kwargs = rebuild(structure, [x[i] for x in leaves])

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import Array, CudaFile, Elementwise, array_module, kernel
+from ..backend import Array, CudaSource, Elementwise, array_module, kernel
 from ..backend.cpu_threads import PARALLEL_SIZE, by_parts
 from ..backend.dtypes import quietly
 from .common.select import keep_where
 
-_kernels = CudaFile(__file__, "activation.cu")
+_kernels = CudaSource(__file__, "activation.cu")
 _TYPES: dict[str, tuple[tuple[str, ...], int]] = {  # and how many elements a thread takes
     "float32": (("TYPE=float", "ACC=float"), 4),
     "float64": (("TYPE=double", "ACC=double"), 2),
@@ -85,7 +85,7 @@ def _launch(name: str, last: bool, *inputs: Array) -> Array:
     given = [x.transpose(0, 2, 3, 1) if last else x for x in inputs]
     out = array_module(inputs[0]).empty(given[0].shape, given[0].dtype)
     defines, width = _types(out.dtype) or ((), 1)
-    blocks = CudaFile.blocks(-(-out.size // width))
+    blocks = CudaSource.blocks(-(-out.size // width))
     arguments: tuple[Any, ...] = (*given, out, np.int64(out.size))
     _kernels.launch(name, blocks, arguments, defines=defines)
     return out.transpose(0, 3, 1, 2) if last else out

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend import Array, CudaFile, array_module, float64s, int32s, int64s, kernel
+from ..backend import Array, CudaSource, array_module, float64s, int32s, int64s, kernel
 from ..backend.block_counter import ticket_of
 from .common import sums
 from .common.layout import empties
@@ -76,7 +76,7 @@ def _backward_arrays(logits: Array, grad: Array, target: Target, smoothing: floa
     return exp
 
 
-_kernels = CudaFile(__file__, "loss.cu")
+_kernels = CudaSource(__file__, "loss.cu")
 
 THREADS = 256
 PLACE = np.dtype(np.int32)

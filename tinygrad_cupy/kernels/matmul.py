@@ -1,4 +1,4 @@
-"""Fully connected layers with few outputs on a GPU, in true float32: the kernels are in narrow.cu.
+"""Fully connected layers with few outputs on a GPU, in true float32: the kernels are in matmul.cu.
 
 A matrix product's tiles are 128 wide; where there are 10 outputs, reading x is all that takes time.
 Letters: N rows, I columns (inputs), O outputs.
@@ -10,11 +10,11 @@ import functools
 
 import numpy as np
 
-from ..backend import Array, CudaFile, import_cupy, int32s, int64s, is_cuda, null
+from ..backend import Array, CudaSource, import_cupy, int32s, int64s, is_cuda, null
 from ..backend.block_counter import ticket_of
 from .common.layout import ALIGNED, contiguous
 
-_kernels = CudaFile(__file__, "matmul.cu")
+_kernels = CudaSource(__file__, "matmul.cu")
 
 MOST_OUTPUTS = 16  # more would not fit into a thread's registers
 LONGEST = 1 << 20  # rows or columns; longer sums are put together from shorter ones, in `blas`
@@ -25,7 +25,7 @@ BUSY = 1 << 14  # threads of the forward kernel
 SATURATED = 1 << 15  # threads that each have several loads in flight
 MANY_BLOCKS = 1100  # of the backward kernel; three of them share a multiprocessor
 
-CHUNK = 128  # rows, as in narrow.cu
+CHUNK = 128  # rows, as in matmul.cu
 THREADS = 128  # of a block of the backward kernel
 
 

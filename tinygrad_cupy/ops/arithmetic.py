@@ -55,7 +55,7 @@ class Sub(Op):
 class Mul(Op):
     broadcasts = True
     saves = ("a", "b")
-    read_for = (1, 0)
+    saved_for = (1, 0)
 
     def forward(self, a: Array, b: Array) -> Array:
         return rounded_once(self.xp.multiply, a, b)
@@ -72,7 +72,7 @@ class Mul(Op):
 class Div(Op):
     broadcasts = True
     saves = ("a", "b")
-    read_for = (1, None)
+    saved_for = (1, None)
 
     def forward(self, a: Array, b: Array) -> Array:
         return rounded_once(self.xp.true_divide, a, b)
@@ -87,7 +87,7 @@ class Pow(Op):
 
     broadcasts = True
     saves = ("a", "b", "y")
-    read_for = (None, None, 1)
+    saved_for = (None, None, 1)
 
     def forward(self, a: Array, b: Array) -> Array:
         if type(b) in (int, float, np.float32) and b in (1, 2):  # exact; CUDA's pow is not

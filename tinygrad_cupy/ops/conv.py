@@ -31,7 +31,7 @@ class Conv2d(Op):
     """
 
     saves = ("x", "weight")
-    read_for = (1, 0)
+    saved_for = (1, 0)
 
     def __init__(self, geometry: Geometry, size: Shape = ()) -> None:
         self.geometry, self.size = geometry, size
@@ -57,7 +57,7 @@ class ConvInput(Op):
     """The gradient of convolution by its input; also transposed convolution."""
 
     saves = ("g", "weight")
-    read_for = (1, 0)
+    saved_for = (1, 0)
 
     def __init__(self, geometry: Geometry, x_shape: Shape) -> None:
         self.geometry, self.x_shape = geometry, x_shape
@@ -77,7 +77,7 @@ class ConvWeight(Op):
     """The gradient of convolution by its weight."""
 
     saves = ("x", "g")
-    read_for = (1, 0)
+    saved_for = (1, 0)
 
     def __init__(self, geometry: Geometry, w_shape: Shape) -> None:
         self.geometry, self.w_shape = geometry, w_shape

@@ -29,7 +29,7 @@ class MatMul(Op):
 
     broadcasts = True
     saves = ("a", "b")
-    read_for = (1, 0)
+    saved_for = (1, 0)
 
     def forward(self, a: Array, b: Array) -> Array:
         return blas.matmul(a, b)
@@ -47,7 +47,7 @@ class Linear(Op):
     """x @ weight.T + bias for x (N, I), weight (O, I), bias (O,)."""
 
     saves: ClassVar[tuple[str, ...]] = ("x", "weight")
-    read_for: ClassVar[tuple[int | None, ...]] = (1, 0)
+    saved_for: ClassVar[tuple[int | None, ...]] = (1, 0)
     relu: ClassVar[bool] = False
 
     def forward(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
@@ -74,7 +74,7 @@ class LinearRelu(Linear):
     """max(x @ weight.T + bias, 0); the gradient where that is 0 is 0."""
 
     saves = ("x", "weight", "y")
-    read_for = (1, 0, None)
+    saved_for = (1, 0, None)
     relu = True
 
 

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import Array, CudaFile, array_module, import_cupy, normalize_device
+from ..backend import Array, CudaSource, array_module, import_cupy, normalize_device
 from ..backend.capture import keep
-from ..backend.gpu import limits_of
+from ..backend.gpu import properties_of
 
 STREAM_WEIGHTS, STREAM_SHUFFLES, STREAM_DROPOUT = 0, 1, 2
 
-kernels = CudaFile(__file__, "random.cu")
+kernels = CudaSource(__file__, "random.cu")
 TOGETHER = 6  # blocks of a kernel that draws on a multiprocessor, as random.cu says
 
 
@@ -96,12 +96,12 @@ def words(count: int, stream: int, device: str) -> Array:
 
 def walking(array: Array) -> int:
     """How many blocks take the elements of ``array`` four by four: as many as run at once."""
-    return min(kernels.blocks(-(-array.size // 4)), TOGETHER * limits_of(array).processors)
+    return min(kernels.blocks(-(-array.size // 4)), TOGETHER * properties_of(array).processors)
 
 
 def walking_images(x: Array) -> tuple[int, int]:
     """The same for images x (N, C, H, W): blocks that go from image to image, and those of one."""
-    most = TOGETHER * limits_of(x).processors
+    most = TOGETHER * properties_of(x).processors
     tiles = min(kernels.blocks(math.prod(x.shape[1:]) // 4), most)
     return min(len(x), most // tiles), tiles
 

@@ -11,7 +11,7 @@ typedef unsigned int u32;
 typedef unsigned char u8;
 
 constexpr int THREADS = 256;
-constexpr int TOGETHER = 6;  // blocks on a multiprocessor, as in random.py
+constexpr int TOGETHER = 6;  // blocks on a multiprocessor, as in random/__init__.py
 constexpr u64 DROPOUT = 2;   // its stream, as there; the round's keys are constants with it
 
 // What a launch draws from, and the ticket of this block.

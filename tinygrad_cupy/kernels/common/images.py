@@ -12,7 +12,7 @@ FLOAT = 4  # bytes
 
 
 class Images(ctypes.Structure):
-    """As in images.c: where an element of an image lies, in floats."""
+    """As in images.h: where an element of an image lies, in floats."""
 
     _fields_ = [
         ("at", ctypes.c_void_p),

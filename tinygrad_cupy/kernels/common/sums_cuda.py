@@ -10,11 +10,11 @@ import math
 
 import numpy as np
 
-from ...backend import Array, CudaFile, import_cupy, int32s, int64s, null, strides_of
+from ...backend import Array, CudaSource, import_cupy, int32s, int64s, null, strides_of
 from ...backend.block_counter import ticket_of
 from .layout import contiguous
 
-_kernels = CudaFile(__file__, "sums.cu")
+_kernels = CudaSource(__file__, "sums.cu")
 
 ROWS_EACH = 64  # that a block of the kernel adds up at least
 MOST_PARTIALS = 8192  # that its last block adds up

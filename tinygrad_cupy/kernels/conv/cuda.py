@@ -1,9 +1,9 @@
 """Convolution on a GPU: which kernel does it, and with what tiles.
 
 Three families, all without a column matrix, for float32 arrays laid out N, H, W, C: products on
-tensor cores (`conv.cu`, `conv_weight.cu`), images with few channels (`conv_few.cu`), and what is
-neither (groups, strided input gradients, other dtypes) goes through `reference`' im2col, which
-is also the plain reference. Letters are explained in `windows`.
+tensor cores (`implicit_gemm.cu`, `wgrad.cu`), images with few channels (`few_channels.cu`), and
+what is neither (groups, strided dgrad, other dtypes) goes through `reference`'s im2col, which is
+also the plain reference. Letters are explained in `common.windows`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...backend import Array, CudaFile, blas, import_cupy, int32s, int64s, null
-from ...backend.gpu import Limits, limits_of
+from ...backend import Array, CudaSource, blas, import_cupy, int32s, int64s, null
+from ...backend.gpu import GpuProperties, properties_of
 from ..common.layout import contiguous, empties, empty_last, last
 from ..common.pool2x2 import POOL, spread
 from ..common.select import keep_where
@@ -24,12 +24,12 @@ from . import fused_reference, reference
 from .epilogue import Epilogue
 from .plan import PRECISIONS, few_channels, few_plan, forward_plan, shape_defines, weight_plan
 
-_by_warps = CudaFile(__file__, "tiles.cu", "implicit_gemm.cu", "mma.cu")
-_by_groups = CudaFile(__file__, "tiles.cu", "implicit_gemm.cu", "wgmma.cu", arch="sm_90a")
-_weight = CudaFile(__file__, "tiles.cu", "wgrad.cu")
-_few = CudaFile(__file__, "few_channels.cu")
-_sum = CudaFile(__file__, "wgrad_reduce.cu")
-_gate = CudaFile(__file__, "relu_pool_backward.cu")
+_mma = CudaSource(__file__, "tiles.cu", "implicit_gemm.cu", "mma.cu")
+_wgmma = CudaSource(__file__, "tiles.cu", "implicit_gemm.cu", "wgmma.cu", arch="sm_90a")
+_weight = CudaSource(__file__, "tiles.cu", "wgrad.cu")
+_few = CudaSource(__file__, "few_channels.cu")
+_sum = CudaSource(__file__, "wgrad_reduce.cu")
+_gate = CudaSource(__file__, "relu_pool_backward.cu")
 
 FLOAT, BYTE = np.dtype(np.float32), np.dtype(np.uint8)
 
@@ -78,7 +78,7 @@ def fused_forward(
 def prepare_backward(x: Array, w: Array, geometry: Geometry, epilogue: Epilogue) -> None:
     """Have the kernels of `fused_backward` compiled, while others of a first step are."""
     if _suits(x, w, geometry):
-        how = (geometry, epilogue, blas.get_precision(), limits_of(x))
+        how = (geometry, epilogue, blas.get_precision(), properties_of(x))
         _prepare_backward(x.shape, w.shape, *how)
 
 
@@ -122,7 +122,7 @@ def _suits(x: Array, other: Array, geometry: Geometry) -> bool:
     """
     if x.dtype != FLOAT or other.dtype != FLOAT:
         return False
-    return _fits(x.shape, other.shape, geometry) and limits_of(x).tensor_cores
+    return _fits(x.shape, other.shape, geometry) and properties_of(x).tensor_cores
 
 
 @functools.lru_cache(1024)
@@ -140,7 +140,7 @@ def _fits(x_shape: Shape, other_shape: Shape, geometry: Geometry) -> bool:
 class _Launch(NamedTuple):
     """A kernel that is ready for its arrays: all the rest follows from their shapes."""
 
-    file: CudaFile
+    file: CudaSource
     name: str
     grid: int | tuple[int, ...]
     numbers: tuple[Any, ...]
@@ -174,7 +174,9 @@ def _product(
     if y.size == 0:
         return y, argmax
     flags = (relu, bias is not None, pool, flip)
-    launch = _product_launch(x.shape, outputs, windows, flags, blas.get_precision(), limits_of(x))
+    launch = _product_launch(
+        x.shape, outputs, windows, flags, blas.get_precision(), properties_of(x)
+    )
     if launch is None:
         return None
     launch(
@@ -191,7 +193,7 @@ def _prepare_backward(
     geometry: Geometry,
     epilogue: Epilogue,
     precision: str,
-    limits: Limits,
+    limits: GpuProperties,
 ) -> None:
     """`prepare_backward`, once for each of what is asked.
 
@@ -228,7 +230,7 @@ def _product_launch(
     windows: Windows,
     flags: tuple[bool, ...],
     precision: str,
-    limits: Limits,
+    limits: GpuProperties,
 ) -> _Launch | None:
     """`_product`'s, for ``flags`` (relu, bias, pool, flip)."""
     names = ("RELU", "BIAS", "POOL", "FLIP")
@@ -249,7 +251,7 @@ def _product_launch(
     pixels = n * down * across * (4 if pool else 1)
     numbers = int32s(*sizes, pixels, plan.tiles, plan.capacity)
     defines = (*plan.defines, *macros)
-    file = _by_groups if plan.groups else _by_warps
+    file = _wgmma if plan.groups else _mma
     threads = 256 * plan.teams
     return _Launch(file, "conv_forward", plan.grid, numbers, defines, plan.shared, threads)
 
@@ -260,7 +262,7 @@ def _weight_and_bias(
     """dw (O, C, KH, KW) and db (O,) from x and the gradient g of y; None where no tile fits."""
     if few_channels(w_shape, windows):
         return _few_weight(x, g, None, None, windows, w_shape)
-    launch = _weight_launch(x.shape, w_shape, windows, blas.get_precision(), limits_of(x))
+    launch = _weight_launch(x.shape, w_shape, windows, blas.get_precision(), properties_of(x))
     if launch is None:
         return None
     sums = _Sums(w_shape, launch.grid)
@@ -270,7 +272,7 @@ def _weight_and_bias(
 
 @functools.lru_cache(1024)
 def _weight_launch(
-    x_shape: Shape, w_shape: Shape, windows: Windows, precision: str, limits: Limits
+    x_shape: Shape, w_shape: Shape, windows: Windows, precision: str, limits: GpuProperties
 ) -> _Launch | None:
     n, _, _, oh, ow = sizes = _sizes(x_shape, windows)
     number = PRECISIONS[precision]
@@ -286,7 +288,7 @@ def _few_weight(
 ) -> tuple[Array, Array]:
     """The same with few channels, where g may also be the gradient behind ReLU or the max-pool."""
     kind = 2 if argmax is not None else 1 if relu_y is not None else 0
-    launch = _few_weight_launch(x.shape, w_shape, windows, g.size, kind, limits_of(x))
+    launch = _few_weight_launch(x.shape, w_shape, windows, g.size, kind, properties_of(x))
     sums = _Sums(w_shape, launch.grid)
     extra = [null() if array is None else last(array) for array in (relu_y, argmax)]
     launch(last(x), last(g), *extra, *sums.parts)
@@ -295,7 +297,7 @@ def _few_weight(
 
 @functools.lru_cache(1024)
 def _few_weight_launch(
-    x_shape: Shape, w_shape: Shape, windows: Windows, grads: int, kind: int, limits: Limits
+    x_shape: Shape, w_shape: Shape, windows: Windows, grads: int, kind: int, limits: GpuProperties
 ) -> _Launch:
     outputs, channels = w_shape[:2]
     plan = few_plan(w_shape, grads, kind == 2, limits)

@@ -1,7 +1,7 @@
 // Convolutions of images with few channels (grey or colour), in float32: so little arithmetic that
 // they are bound by the memory they write and read, not by products. Arrays are N, H, W, C.
 //
-// Macros: CHANNELS OUTPUTS KH KW SH SW PADH PADW DH DW as in conv_tiles.cu; RELU BIAS POOL for
+// Macros: CHANNELS OUTPUTS KH KW SH SW PADH PADW DH DW as in tiles.cu; RELU BIAS POOL for
 // few_forward; OV (output channels of a thread) and GRAD for few_weight, which stands in its place
 // where OV is given. GRAD: 0 the gradient of y as it is, 1 but where y <= 0, 2 a 2 x 2 max-pool, to
 // be put where `code` says.

@@ -1,4 +1,4 @@
-"""Convolution with bias, ReLU and a 2 × 2 max-pool on arrays: the plain kernels of `conv_block`.
+"""Convolution with bias, ReLU and a 2 × 2 max-pool on arrays, plainly.
 
 A pooled output keeps one byte an element, its *argmax*: the place 0 … 3 (row · 2 + column) of the
 window's first maximum, or MASKED where ReLU lets no gradient through. Letters are explained in

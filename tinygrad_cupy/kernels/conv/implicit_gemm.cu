@@ -1,7 +1,7 @@
 // Convolution as an implicit matrix product: y (pixels, O) = windows of x (pixels, taps * C) times
 // weights, with bias, ReLU and 2 x 2 max-pool done before anything is stored. With FLIP it is the
 // input gradient of a convolution with stride 1: the same product with the weights turned round.
-// Arrays are N, H, W, C in memory. See conv_tiles.cu for the patch.
+// Arrays are N, H, W, C in memory. See tiles.cu for the patch.
 //
 // A block keeps its weights in shared memory. Its TEAMS of THREADS threads walk over the tiles,
 // each for itself and with a patch of its own: while one copies or stores, the other multiplies.
@@ -9,8 +9,8 @@
 // Channels are worked on CB at a time; where the weights of all of them are too many to stay
 // (RESIDENT 0), they are fetched every time. Warps of a team: WARPS_M times WARPS / WARPS_M, each
 // with 32 pixels and 8 * NT of the BN output channels. How weights lie in shared memory, and how
-// they are multiplied, is said by the file that is compiled behind this one: conv_warps.cu or, for
-// Hopper's tensor cores, conv_groups.cu.
+// they are multiplied, is said by the file that is compiled behind this one: mma.cu or, for
+// Hopper's tensor cores, wgmma.cu.
 
 constexpr int ALL_THREADS = THREADS * TEAMS;
 constexpr int MT = 2;                        // 16-row tiles of a warp

@@ -1,4 +1,4 @@
-// The products of conv.cu warp by warp: mma.sync, or in float32 plain multiply-adds.
+// The products of implicit_gemm.cu warp by warp: mma.sync, or in float32 plain multiply-adds.
 //
 // Weights lie WEIGHT_STRIDE words apart for each output channel and of these TAP_STRIDE for each
 // tap.

@@ -1,7 +1,7 @@
-"""Convolution on the CPU through ``conv_cpu.c``, where the machine has a C compiler.
+"""Convolution on the CPU through ``conv.c``, where the machine has a C compiler.
 
 For float32 and one group; the gradient by the input for a stride of 1. What does not `suit` goes
-through NumPy, in `conv_cpu`. Letters are explained in `windows`.
+through NumPy, in `cpu`. Letters are explained in `windows`.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ import functools
 import numpy as np
 
 from ...backend import Array
-from ...backend.c_source import CFile, plain
+from ...backend.c_source import CSource, plain
 from ...backend.cpu_threads import parts_of, workspace
 from ..common.images import contiguous_last, images_of
 from ..common.windows import Geometry, Shape, Windows
 from .epilogue import Epilogue
 from .reference import turned
 
-_file = CFile(__file__, "../common/images.h", "conv.c")
+_file = CSource(__file__, "../common/images.h", "conv.c")
 
 
 class _Conv(ctypes.Structure):
-    """As ``Conv`` in conv_cpu.c."""
+    """As ``Conv`` in conv.c."""
 
     _fields_ = [
         (name, ctypes.c_int64)

@@ -1,7 +1,7 @@
 """How the convolution kernels cut their work: tile sizes, grids, shared memory.
 
 The kernels are compiled for one geometry and one tile size each; a rough count of cycles (products
-against reads of shared memory, see `conv_tiles.cu`) chooses among the tile sizes that fit. Its
+against reads of shared memory, see `tiles.cu`) chooses among the tile sizes that fit. Its
 constants were fitted to the times of cuts of the MNIST nets' layers on an H200 and an H100; what it
 chooses takes up to a tenth longer than the best of them in the mean.
 """
@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ...backend.gpu import Limits
+from ...backend.gpu import GpuProperties
 from ..common.windows import Windows
 
 Shape = tuple[int, ...]
@@ -26,7 +26,7 @@ PRECISIONS = {"fp32": 0, "tf32": 1, "bf16": 2}
 class Plan:
     """How a product is cut: the macros of its tiles, grid, bytes of shared memory, patch floats.
 
-    ``groups``: by groups of four warps (`conv_groups.cu`), not warp by warp (`conv_warps.cu`);
+    ``groups``: by groups of four warps (`wgmma.cu`), not warp by warp (`mma.cu`);
     ``teams`` of threads in a block.
     """
 
@@ -58,19 +58,19 @@ def shape_defines(channels: int, outputs: int, windows: Windows) -> tuple[str, .
 
 
 SUMS_OF_TWO = 60  # of a thread of few_weight: with 40 it takes 98 to 108 registers, with 104 169
-MOST_PIXELS = 512  # that a thread of conv_few.cu reads, written out one by one
+MOST_PIXELS = 512  # that a thread of few_channels.cu reads, written out one by one
 
 
 def few_channels(w_shape: Shape, windows: Windows) -> bool:
-    """Whether `conv_few.cu` takes these weights (O, C, KH, KW) and these windows."""
+    """Whether `few_channels.cu` takes these weights (O, C, KH, KW) and these windows."""
     outputs, depth = w_shape[0], math.prod(w_shape[1:])
     (kh, kw), (sh, sw), (dh, dw) = windows.kernel, windows.stride, windows.dilation
     pixels = w_shape[1] * ((kh - 1) * dh + sh + 1) * ((kw - 1) * dw + 3 * sw + 1)
     return w_shape[1] <= 4 and depth <= 32 and outputs <= 128 and pixels <= MOST_PIXELS
 
 
-def few_plan(w_shape: Shape, grads: int, pool: bool, limits: Limits) -> Plan:
-    """The weight gradient of `conv_few.cu` from ``grads`` elements of gradient.
+def few_plan(w_shape: Shape, grads: int, pool: bool, limits: GpuProperties) -> Plan:
+    """The weight gradient of `few_channels.cu` from ``grads`` elements of gradient.
 
     Two rounds at least for each thread, of four pixels or of one window of the max-pool, and no
     more blocks than run at a time: each ends with adding up what its threads found.
@@ -85,7 +85,7 @@ def few_plan(w_shape: Shape, grads: int, pool: bool, limits: Limits) -> Plan:
 
 
 def _patch_rows(tile: int, windows: Windows, sizes: tuple[int, ...], pool: bool) -> int:
-    """Rows of the tall picture (see conv_tiles.cu) that a tile of pixels can reach, at most."""
+    """Rows of the tall picture (see tiles.cu) that a tile of pixels can reach, at most."""
     _, height, _, oh, ow = sizes
     scale = 2 if pool else 1
     pixels, across, down = tile // scale**2, ow // scale, oh // scale
@@ -105,7 +105,7 @@ def _channel_chunks(channels: int) -> Iterator[int]:
 
 Cuts = Iterator[tuple[float, Plan]]  # with the cost of each, in cycles
 
-MOST_STEPS = 128  # products of eight words that conv_groups.cu writes out one by one
+MOST_STEPS = 128  # products of eight words that wgmma.cu writes out one by one
 ALONE = 1.3  # a tile's time where a multiprocessor has one block instead of two, which overlap
 
 
@@ -122,7 +122,7 @@ def forward_plan(
     sizes: tuple[int, ...],
     pool: bool,
     precision: int,
-    limits: Limits,
+    limits: GpuProperties,
 ) -> Plan | None:
     """The tiles that a rough count of cycles likes best, or None where nothing fits."""
     return _cheapest(forward_cuts(channels, outputs, windows, sizes, pool, precision, limits))
@@ -135,7 +135,7 @@ def forward_cuts(
     sizes: tuple[int, ...],
     pool: bool,
     precision: int,
-    limits: Limits,
+    limits: GpuProperties,
 ) -> Cuts:
     """All tiles that fit; on Hopper those of its own tensor cores, where there are any."""
     found = []
@@ -153,7 +153,7 @@ def _forward_cuts(
     sizes: tuple[int, ...],
     pool: bool,
     precision: int,
-    limits: Limits,
+    limits: GpuProperties,
     groups: bool,
 ) -> Cuts:
     n, _, width, oh, ow = sizes
@@ -175,7 +175,7 @@ def _forward_cuts(
         tiles, columns = -(-pixels // bm), -(-outputs // bn)
         apart = _spread_fours if packed and cb % 16 else _spread
         if groups:
-            tap_stride = bn * words + 4  # as conv_groups.cu says
+            tap_stride = bn * words + 4  # as wgmma.cu says
             weights = windows.taps * tap_stride
             layout: tuple[str, ...] = (f"TAP_STRIDE={tap_stride}",)
         else:
@@ -220,7 +220,7 @@ def weight_plan(
     windows: Windows,
     sizes: tuple[int, ...],
     precision: int,
-    limits: Limits,
+    limits: GpuProperties,
 ) -> Plan | None:
     """As `forward_plan`, for the weight gradient."""
     return _cheapest(weight_cuts(channels, outputs, windows, sizes, precision, limits))
@@ -232,7 +232,7 @@ def weight_cuts(
     windows: Windows,
     sizes: tuple[int, ...],
     precision: int,
-    limits: Limits,
+    limits: GpuProperties,
 ) -> Cuts:
     """All tiles that fit."""
     n, _, width, oh, ow = sizes

@@ -7,7 +7,7 @@
 // memory, zeros where the padding is, and all taps of the kernel read it from there: there is no
 // column matrix. A pixel of the patch takes STRIDE words of 4 bytes: CB floats, or CB / 2 pairs of
 // bfloat16, rounded once as they come in; and what keeps pixels that a warp reads at once in
-// different banks (conv_plans.py).
+// different banks (plan.py).
 //
 // Macros: CHANNELS of the input, OUTPUTS channels, KH KW SH SW PADH PADW DH DW the geometry, CB how
 // many channels are worked on at once (a multiple of 8), STRIDE, BM pixels of a tile, POOL whether

@@ -1,6 +1,6 @@
-// The products of conv.cu by groups of four warps: wgmma, Hopper's own (sm_90a). Pixels come from
-// registers, for a group's 64 rows may then be any 64 pixels of the patch; the weights are read by
-// the tensor core itself, from shared memory.
+// The products of implicit_gemm.cu by groups of four warps: wgmma, Hopper's own (sm_90a). Pixels
+// come from registers, for a group's 64 rows may then be any 64 pixels of the patch; the weights
+// are read by the tensor core itself, from shared memory.
 //
 // There they lie as its core matrices: eight output channels times four words, 128 bytes in a row.
 // One product is 8 words deep, two core matrices, BN / 8 of them one after the other for the first,

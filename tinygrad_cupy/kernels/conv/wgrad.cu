@@ -1,6 +1,6 @@
 // The weight gradient of a convolution, dw (O, taps * C) = g (pixels, O) transposed times windows
 // of x, and the bias gradient, the column sums of g. Arrays are N, H, W, C in memory. See
-// conv_tiles.cu for the patch of x; the tile of g lies beside it, a row of GRAD_STRIDE words for
+// tiles.cu for the patch of x; the tile of g lies beside it, a row of GRAD_STRIDE words for
 // each pixel.
 //
 // A block takes BO output channels, and of the taps * CB columns a part (blockIdx.y), and walks

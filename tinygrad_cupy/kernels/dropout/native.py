@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from ...backend import Array
-from ...backend.c_source import CFile, plain
+from ...backend.c_source import CSource, plain
 from ..common.images import images_of
 
-_file = CFile(__file__, "../common/images.h", "dropout.c")
+_file = CSource(__file__, "../common/images.h", "dropout.c")
 DRAW_LEAST, KEEP_LEAST = 1 << 13, 1 << 16  # elements for a thread: fewer do not pay
 
 

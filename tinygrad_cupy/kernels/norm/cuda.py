@@ -1,4 +1,4 @@
-"""Batch norm on a GPU (kernels in norm.cu): two launches forward, two backward."""
+"""Batch norm on a GPU (kernels in batch_norm.cu): two launches forward, two backward."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...backend import Array, CudaFile, float64s, import_cupy, int32s, int64s, null
+from ...backend import Array, CudaSource, float64s, import_cupy, int32s, int64s, null
 from ...backend.block_counter import ticket_of
 from ..common.layout import empties, empty_last, last
 from .cpu import Result, Running, move
 
-_kernels = CudaFile(__file__, "batch_norm.cu")
+_kernels = CudaSource(__file__, "batch_norm.cu")
 
 THREADS = 256  # of a block of normalize and slope
 SUMMERS = 512  # of a block of statistics and sums

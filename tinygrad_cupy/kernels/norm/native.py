@@ -1,6 +1,6 @@
-"""Batch norm on the CPU through ``norm_cpu.c``, where the machine has a C compiler; for float32.
+"""Batch norm on the CPU through ``norm.c``, where the machine has a C compiler; for float32.
 
-What does not `suit` goes through NumPy, in `norm_kernels`, which says what is computed.
+What does not `suit` goes through NumPy, in `cpu`, which says what is computed.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 
 from ...backend import Array
-from ...backend.c_source import CFile, plain
+from ...backend.c_source import CSource, plain
 from ...backend.cpu_threads import parts_of, workspace
 from ..common.images import contiguous_last, images_of
 
-_file = CFile(__file__, "../common/images.h", "norm.c")
+_file = CSource(__file__, "../common/images.h", "norm.c")
 LEAST = 1 << 15  # elements for a thread: below this, handing work over costs more
 
 
 class _Norm(ctypes.Structure):
-    """As ``Norm`` in norm_cpu.c."""
+    """As ``Norm`` in norm.c."""
 
     _fields_ = [(name, ctypes.c_int64) for name in ("c", "h", "w", "relu", "pool")]
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ...backend import Array, CudaFile, import_cupy
+from ...backend import Array, CudaSource, import_cupy
 from ..common.layout import lies_last
 from ..common.sums import FEW
 from ..common.windows import Pair, Windows
 from . import reference
 
-_kernels = CudaFile(__file__, "pool.cu")
+_kernels = CudaSource(__file__, "pool.cu")
 
 _TYPES = {
     "float32": ("TYPE=float", "ACC=float"),
@@ -62,7 +62,7 @@ def _launch(
     steps = (*windows.kernel, *windows.stride, *windows.padding, *windows.dilation)
     shape = np.array((channels, *size, *out, *steps), np.int32).view(_SHAPE)
     count = np.uint32(written.size) if index == "unsigned" else np.uint64(written.size)
-    blocks = CudaFile.blocks(written.size // width)
+    blocks = CudaSource.blocks(written.size // width)
     _kernels.launch(
         name, blocks, (*arrays, count, shape), defines=(*types, f"WIDTH={width}", f"INDEX={index}")
     )
