@@ -5,10 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .autograd import Op
-from .autograd.backward import grad
-from .autograd.fused import FusedOp
-from .autograd.mode import is_grad_enabled, no_grad
+from .autograd import FusedOp, Op
+from .autograd.mode import enable_grad, is_grad_enabled, no_grad
 from .backend import cuda_available, default_device, set_default_device
 from .backend.blas import get_precision, set_precision
 from .gradcheck import gradcheck
@@ -18,6 +16,7 @@ from .ops.hints import FUNCTIONS
 from .ops.shape import concat, stack
 from .random import manual_seed
 from .tensor import Tensor
+from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp, vmap
 
 if TYPE_CHECKING:
     from . import datasets, nn
@@ -32,17 +31,25 @@ __all__ = [
     "cuda_available",
     "datasets",
     "default_device",
+    "enable_grad",
     "get_precision",
     "grad",
     "gradcheck",
+    "hessian",
+    "hvp",
     "is_grad_enabled",
+    "jacobian",
     "jit",
+    "jvp",
     "manual_seed",
     "nn",
     "no_grad",
     "set_default_device",
     "set_precision",
     "stack",
+    "value_and_grad",
+    "vjp",
+    "vmap",
     "where",
 ]
 

@@ -38,17 +38,19 @@ class Branch(NamedTuple):
 TreeDef = Leaf | Constant | Branch  # hashable
 
 
-def flatten(value: Any, leaves: list[Any]) -> TreeDef:
-    """The structure of ``value``; its tensors and arrays are appended to ``leaves``, each once.
+def flatten(value: Any, leaves: list[Any], once: bool = True) -> TreeDef:
+    """The structure of ``value``; its tensors and arrays are appended to ``leaves``.
 
-    Raises ``TypeError`` for a value that is neither of these nor hashable.
+    ``once``: one that stands in several places is one leaf. Raises ``TypeError`` for a value that
+    is neither of these nor hashable.
     """
-    return _flatten(value, leaves, {id(leaf): i for i, leaf in enumerate(leaves)})
+    known = {id(leaf): i for i, leaf in enumerate(leaves)} if once else None
+    return _flatten(value, leaves, known)
 
 
-def _flatten(value: Any, leaves: list[Any], known: dict[int, int]) -> TreeDef:
+def _flatten(value: Any, leaves: list[Any], known: dict[int, int] | None) -> TreeDef:
     if isinstance(value, TensorBase | np.ndarray) or is_cuda(value):
-        position = known.setdefault(id(value), len(leaves))
+        position = len(leaves) if known is None else known.setdefault(id(value), len(leaves))
         if position == len(leaves):
             leaves.append(value)
         return Leaf(position)

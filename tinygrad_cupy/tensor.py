@@ -8,9 +8,11 @@ from typing import Any, NoReturn
 import numpy as np
 
 from . import random
-from .autograd import Op, TensorBase, Version, fits
+from .autograd import Elementwise, TensorBase, Version, fits
 from .autograd import backward as backward_pass
 from .autograd.array_rules import HandedMixin
+from .autograd.batching import BatchedMixin
+from .autograd.forward import DualMixin
 from .backend import (
     Array,
     default_device,
@@ -41,8 +43,10 @@ from .ops.softmax import SoftmaxMixin
 from .ops.unary import UnaryMixin
 
 
-class Transfer(Op):
+class Transfer(Elementwise):
     """A copy on another device; the gradient travels back."""
+
+    linear = ("x",)
 
     def __init__(self, device: str) -> None:
         self.device = device
@@ -108,16 +112,6 @@ class Tensor(
 
     def _shares(self, data: Any) -> bool:
         return isinstance(data, TensorBase) and data.data is self.data
-
-    @classmethod
-    def _wrap(cls, array: Array) -> Tensor:
-        tensor = object.__new__(Tensor)
-        tensor.data = np.asarray(array) if isinstance(array, np.generic) else array
-        tensor._grad = None
-        tensor.requires_grad = False
-        tensor._node = None
-        tensor._version = Version()
-        return tensor
 
     # --- what it is -----------------------------------------------------------------------------
 
@@ -368,10 +362,25 @@ class Handed(HandedMixin, Tensor):
     __slots__ = ()
 
 
-Tensor._handed = Handed
+class Dual(DualMixin, Tensor):
+    """A tensor with a tangent, inside of `jvp`."""
+
+    __slots__ = ()
 
 
-class Clone(Op):
+class Batched(BatchedMixin, Tensor):
+    """One tensor of a batch, inside of `vmap`."""
+
+    __slots__ = ()
+
+
+TensorBase._plain, TensorBase._handed = Tensor, Handed
+TensorBase._dual, TensorBase._batched = Dual, Batched
+
+
+class Clone(Elementwise):
+    linear = ("x",)
+
     def forward(self, x: Array) -> Array:
         return x.copy()
 

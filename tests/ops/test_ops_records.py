@@ -15,12 +15,14 @@ import tinygrad_cupy as tg
 from records import SAMPLES
 from support.sampling import Sample, options_on, tensors_of
 from tinygrad_cupy import FusedOp, Op, Tensor
+from tinygrad_cupy.autograd import Elementwise
 from tinygrad_cupy.autograd.array_rules import ArrayRule
 from tinygrad_cupy.autograd.fused import Alias
 from tinygrad_cupy.tensor import Transfer
 
 PLUMBING = {
     FusedOp: "a base class",
+    Elementwise: "a base class",
     ArrayRule: "raises behind a rule that works on arrays; test_array_rules.py",
     Alias: "what a FusedOp gives its reference; test_fused.py",
     Transfer: "moves between devices, which takes two; test_cpu_gpu.py",
@@ -36,6 +38,7 @@ NOT_OPERATIONS = {
 SPECIAL = {"__abs__", "__getitem__", "__matmul__", "__rmatmul__", "__neg__"}
 FUNCTIONS = {"concat", "stack", "where"}  # of the package, beside the methods
 NO_FUNCTIONS = {
+    *("enable_grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp", "vmap"),
     *("FusedOp", "Op", "Tensor", "datasets", "gradcheck", "jit", "manual_seed", "nn"),
     *("cuda_available", "default_device", "set_default_device"),
     *("get_precision", "set_precision"),

@@ -76,6 +76,8 @@ class Sample:
     kinks: bool = False
     differences: bool = True
     errors: tuple[Error, ...] = ()
+    forward_mode: bool = True
+    batched: bool = True
 
 
 def method(name: str) -> Callable[..., Any]:

@@ -1,7 +1,7 @@
 """What a graph of operations is, and what can be done with one."""
 
 from .fused import FusedOp
-from .op import Op
+from .op import Elementwise, Op
 from .tensor_base import TensorBase, Version, fits
 
-__all__ = ["FusedOp", "Op", "TensorBase", "Version", "fits"]
+__all__ = ["Elementwise", "FusedOp", "Op", "TensorBase", "Version", "fits"]

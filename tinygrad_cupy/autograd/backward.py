@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..backend import array_module, device_of, plain_array
+from ..backend.capture import active
 from .array_rules import input_gradients
+from .levels import Tracer, innermost
 from .mode import mode
-from .op import Rule
+from .op import Op, Rule
 from .tensor_base import Edge, TensorBase, facts_of
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
 
 
-def _topological(roots: Iterable[Edge]) -> list[Edge]:
+def topological(roots: Iterable[Edge]) -> list[Edge]:
     """Nodes and leaves below ``roots``, inputs before outputs.
 
     Iterative: graphs are deeper than Python's stack.
@@ -62,7 +64,7 @@ def _walk(
     matters; without, every leaf is a target, and every node has one below it.
     """
     edges = [root._edge() for root in roots]
-    order = _topological(edges)
+    order = topological(edges)
     wanted = None if targets is None else _leading_to(targets, order)
     pending: dict[int, tuple[Tensor, bool]] = {}  # gradients, and whether they are gated
     narrow: dict[int, Any] = {}  # dtypes of 16 bits, of gradients that are added up in float32
@@ -112,10 +114,10 @@ def _walk(
                 and (targets is None or id(node.edges[0]) not in targets)
             )
             rule.node, rule.grad = node, grad
-            if create_graph and node._foreign:
-                by_input = input_gradients(node, grad)
+            if node._foreign and active.level is not None and isinstance(grad, Tracer):
+                by_input = grad._level.rule(node, grad, create_graph)
             else:
-                by_input = node._input_gradients(grad, create_graph)
+                by_input = gradients_of(node, grad, create_graph)
             for i, (edge, by_x) in enumerate(zip(node.edges, by_input, strict=True)):
                 if by_x is not None:
                     add(edge, by_x, gates and i == 0)
@@ -124,6 +126,13 @@ def _walk(
     finally:
         mode.rule, mode.recording = outer, recording
     return arrived
+
+
+def gradients_of(node: Op, grad: Tensor, create_graph: bool) -> list[Tensor | None]:
+    """The gradients by the inputs of one operation, from that of its output."""
+    if create_graph and node._foreign:
+        return input_gradients(node, grad)
+    return node._input_gradients(grad, create_graph)
 
 
 def _seed(output: TensorBase, grad: Any, caller: str, create_graph: bool) -> Tensor:
@@ -201,16 +210,22 @@ def grad_of(
         raise ValueError(
             f"[grad] expected {len(outputs)} grad_outputs, one per output, got {len(given)}"
         )
-    seeds = [
-        _seed(output, g, "grad", create_graph) for output, g in zip(outputs, given, strict=True)
-    ]
     for i, x in enumerate(inputs):
         if not x.requires_grad:
             raise RuntimeError(f"[grad] input {i} (shape {x.shape}) does not require a gradient")
     retain = create_graph if retain_graph is None else retain_graph
-    keys = [id(x._edge()) for x in inputs]
-    arrived = _walk(outputs, seeds, set(keys), create_graph, retain)
-    found: list[Any] = [arrived[key][1] if key in arrived else None for key in keys]
+    level = innermost((*outputs, *inputs)) if active.level is not None else None
+    found: list[Any]
+    if level is not None:
+        how = {"create_graph": create_graph, "retain_graph": retain, "allow_unused": True}
+        found = level.gradients(outputs, inputs, given, how)
+    else:
+        seeds = [
+            _seed(output, g, "grad", create_graph) for output, g in zip(outputs, given, strict=True)
+        ]
+        keys = [id(x._edge()) for x in inputs]
+        arrived = _walk(outputs, seeds, set(keys), create_graph, retain)
+        found = [arrived[key][1] if key in arrived else None for key in keys]
     for i, x in enumerate(found):
         if x is None and not allow_unused:
             raise RuntimeError(

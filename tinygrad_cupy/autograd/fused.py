@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from ..backend import Array
 from .array_rules import note_read
 from .backward import grad_of
+from .levels import Tracer
+from .mode import set_grad_enabled
 from .op import Op, names_of_inputs
 from .tensor_base import TensorBase
 
@@ -36,8 +38,15 @@ class FusedOp(Op):
         raise NotImplementedError
 
     def _run_backward(self, grad: Tensor, create_graph: bool) -> Any:
-        if create_graph and type(self).reference is not FusedOp.reference:
+        has_reference = type(self).reference is not FusedOp.reference
+        if create_graph and has_reference:
             return super()._run_backward(grad, create_graph)
+        if isinstance(grad, Tracer):  # kernels take arrays
+            if not has_reference:
+                return grad._level.rule(self, grad, create_graph)
+            with set_grad_enabled(True):
+                found = super()._run_backward(grad, True)
+            return [None if g is None else g.detach() for g in found]
         note_read("backward_arrays")
         self._check_saved()
         found = self.backward_arrays(grad.data, *[value for value, *_ in self._saved or ()])
@@ -56,6 +65,8 @@ class Alias(Op):
     """The same array as a new node of the graph: y = x."""
 
     view = True
+    elementwise = True
+    linear = ("x",)
 
     def forward(self, x: Array) -> Array:
         return x

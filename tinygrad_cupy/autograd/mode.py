@@ -89,6 +89,23 @@ class no_grad(set_grad_enabled):
         super().__init__(False)
 
 
+class enable_grad(set_grad_enabled):
+    """Context or decorator under which graphs are recorded, inside `no_grad`, too. Per thread.
+
+    >>> with no_grad():
+    ...     with enable_grad():
+    ...         y = x * 2       # y.requires_grad is True
+
+    As a decorator it is written ``@enable_grad()`` or ``@enable_grad``.
+    """
+
+    def __new__(cls, function: Any = None) -> Any:
+        return object.__new__(cls) if function is None else cls()(function)
+
+    def __init__(self, function: Any = None) -> None:
+        super().__init__(True)
+
+
 def is_grad_enabled() -> bool:
     """Whether operations of this thread are being recorded."""
     return mode.recording

@@ -23,11 +23,13 @@ import numpy as np
 
 from ..backend import Array, cuda_count, device_of, is_cuda, may_share_memory, module_and_device
 from ..backend.capture import active
+from .levels import Tracer
 from .mode import mode
 from .tensor_base import PACKAGE, Edge, TensorBase, Version
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
+    from .batching import BatchLevel
 
 
 def names_of_inputs(cls: type[Op]) -> list[str]:
@@ -78,6 +80,13 @@ class Op:
         False for comparisons and the like: their results are never part of a graph.
     ``view``
         the output may share memory with the first input, and so shares its version counter.
+    ``elementwise``
+        each element of the output is computed from those at its place in the inputs, once these
+        are broadcast. Forward mode and batching then follow of themselves.
+    ``linear``, ``added``, ``jointly``
+        names of inputs that the operation is linear in, each by itself (or ``jointly``, as a sum
+        is), and of those that are added along axis 1, as a bias is. Forward mode follows; without
+        a word it takes two passes back.
     ``can_gate``, ``wants_gated``
         a ReLU's gradient is *gated*: zero where its output is not positive. Where backward would
         gate what arrives before anything else, the operation ``wants_gated``; where backward can
@@ -102,6 +111,10 @@ class Op:
     broadcasts: ClassVar[bool] = False
     differentiable: ClassVar[bool] = True
     view: ClassVar[bool] = False
+    elementwise: ClassVar[bool] = False
+    linear: ClassVar[tuple[str, ...]] = ()
+    added: ClassVar[tuple[str, ...]] = ()
+    jointly: ClassVar[bool] = False
     can_gate: bool = False
     wants_gated: bool = False
     gates: bool = False
@@ -111,6 +124,7 @@ class Op:
     _foreign: ClassVar[bool] = False  # whether it is an operation of a user's
     _floats_of: ClassVar[Any]  # what its attributes hold of floating-point values, `array_rules`
     _given: Sequence[Any] = ()  # of a user's: those from before forward
+    _names: ClassVar[tuple[str, ...]] = ()  # of the inputs
     _positions: ClassVar[tuple[int, ...]] = ()  # of each saved name: its input's position, -1 for y
     _saved_for: ClassVar[tuple[int | None, ...]] = ()  # `saved_for`, one for each saved name
 
@@ -130,6 +144,10 @@ class Op:
         unknown = set(cls.saves) - {*names, "y"}
         if unknown:
             raise TypeError(f"[{cls.__name__}] saves {unknown}, but forward takes {names}")
+        unknown = {*cls.linear, *cls.added} - set(names)
+        if unknown:
+            raise TypeError(f"[{cls.__name__}] is linear in {unknown}, but forward takes {names}")
+        cls._names = tuple(names)
         cls._positions = tuple(names.index(name) if name in names else -1 for name in cls.saves)
         cls._saved_for = cls.saved_for or (None,) * len(cls.saves)
         cls._foreign = cls.__module__.partition(".")[0] != PACKAGE
@@ -144,14 +162,29 @@ class Op:
     def backward(self, grad: Tensor, *saved: Any) -> Any:
         raise NotImplementedError
 
+    def jvp(self, y: Tensor, inputs: Sequence[Any], tangents: Sequence[Any]) -> Any:
+        """The tangent of the output y for those of the inputs (None where there is none).
+
+        In tensor operations. An operation that has none gets its forward mode as ``elementwise``
+        and ``linear`` say, or from its backward.
+        """
+        raise NotImplementedError
+
+    def batch(self, b: BatchLevel, *inputs: Any) -> Any:
+        """The outputs (B, …) of a batch, where b says which inputs are batched.
+
+        Without one, and not ``elementwise``, an operation is done for one element after the other.
+        """
+        raise NotImplementedError
+
     def __call__(self, *inputs: Any) -> Tensor:
         """Compute the operation on tensors (and Python scalars); record it where wanted."""
         tensors = [x for x in inputs if isinstance(x, TensorBase)]
         first = tensors[0]
         if len(tensors) > 1:
             self._check_devices(tensors)
-        if active.run is not None:
-            active.run.uses(tensors)
+        if active.busy and (found := self._elsewhere(tensors, inputs)) is not None:
+            return found
         self.xp, device = module_and_device(first.data)
         if self._foreign and mode.recording and len(self.__dict__) > 1:  # more than xp
             self._given = self._floats_of()  # what forward adds may depend on the inputs
@@ -166,6 +199,18 @@ class Op:
         if mode.recording and self.differentiable:
             self._record(inputs, result)
         return result
+
+    def _elsewhere(self, tensors: list[TensorBase], inputs: tuple[Any, ...]) -> Tensor | None:
+        """What a transform makes of this call, where it is one's; a capture is told of it."""
+        if active.level is not None:
+            traced = [x for x in tensors if isinstance(x, Tracer)]
+            if traced:
+                level = max([x._level for x in traced], key=lambda level: level.depth)
+                return level.alive().apply(self, inputs)  # type: ignore[no-any-return]
+            active.level.uses(tensors)
+        if active.run is not None:
+            active.run.uses(tensors)
+        return None
 
     def watch_with(self, other: Op) -> Self:
         """Watch what ``other`` watches: for an adjoint that is made with the same key or mask."""
@@ -323,3 +368,9 @@ class Op:
     def _release(self) -> None:
         """Let go of everything the backward rule read; edges stay, so that a reuse is noticed."""
         self.__dict__ = {"edges": self.edges, "_saved": None}
+
+
+class Elementwise(Op):
+    """An operation whose output at a place is computed from its inputs at that place alone."""
+
+    elementwise = True

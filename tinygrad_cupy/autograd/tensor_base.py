@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ..backend import Array, device_of
+from ..backend import Array, array_module, device_of, on_device_of
 from ..backend.capture import active
 
 if TYPE_CHECKING:
@@ -47,7 +47,10 @@ class TensorBase:
     requires_grad: bool
     _grad: Tensor | None
     _fleeting: ClassVar[bool] = False  # whether the memory is written again behind its back
-    _handed: ClassVar[Any]  # the class of what a user's rule is handed, see `array_rules`
+    _plain: ClassVar[Any]  # the class of every tensor that operations make: `tensor` sets these
+    _handed: ClassVar[Any]  # of what a user's rule is handed, see `array_rules`
+    _dual: ClassVar[Any]  # of tensors inside of `jvp`, see `forward`
+    _batched: ClassVar[Any]  # of tensors inside of `vmap`, see `batching`
     _node: Op | None
     _version: Version
 
@@ -72,7 +75,19 @@ class TensorBase:
     @classmethod
     def _wrap(cls, array: Array) -> Tensor:
         """A plain tensor around ``array``, outside the graph."""
-        raise NotImplementedError  # tensor.py has it: this file cannot name Tensor
+        tensor: Tensor = object.__new__(TensorBase._plain)
+        tensor.data = np.asarray(array) if isinstance(array, np.generic) else array
+        tensor._grad = None
+        tensor.requires_grad = False
+        tensor._node = None
+        tensor._version = Version()
+        return tensor
+
+    def _zeros(self) -> Tensor:
+        """Zeros like this tensor, outside the graph."""
+        array = self.data
+        with on_device_of(array):
+            return self._wrap(array_module(array).zeros(array.shape, array.dtype))
 
     def _alias(self, array: Array) -> Tensor:
         """A plain tensor around ``array``, a view of this one's memory."""

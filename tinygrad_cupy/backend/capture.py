@@ -42,6 +42,18 @@ class Run(Protocol):
 
 class _Active(threading.local):
     run: Run | None = None
+    level: Any = None  # the innermost `autograd.levels.Level`: a transform in progress
+    busy = False  # whether there is either: what every operation asks
+
+    def begin(self, run: Run) -> None:
+        """`run` is in progress from now on."""
+        self.busy = True
+        self.run = run
+
+    def end(self) -> None:
+        """No run is in progress any more."""
+        self.run = None
+        self.busy = self.level is not None
 
 
 active = _Active()

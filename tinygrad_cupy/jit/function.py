@@ -74,7 +74,7 @@ class Jitted(Generic[P, R]):
         return name_to_pickle(self) or (Jitted, (self.function,))
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        if active.run is not None:  # inside another jitted function, which captures this one's work
+        if active.busy:  # inside another jitted function or a transform, whose work this is
             return self.function(*args, **kwargs)
         leaves: list[Any] = []
         structure = self._structure((args, kwargs), leaves, "arguments")
@@ -165,13 +165,13 @@ class Jitted(Generic[P, R]):
 
         def body() -> None:
             try:
-                active.run = recording
+                active.begin(recording)
                 inputs.extend(map(_input, leaves, arrays))
                 recording.inputs = {id(x) for x in inputs if isinstance(x, TensorBase)}
                 args, kwargs = rebuild(structure, inputs)
                 returned.append(self.function(*args, **kwargs))
             finally:
-                active.run = None
+                active.end()
 
         try:
             graph = pool.capture(body)

@@ -73,10 +73,10 @@ class Recording:
         No context manager: `KeyboardInterrupt` may be raised at the first step of an ``__exit__``.
         """
         try:
-            active.run = self
+            active.begin(self)
             return function(*args, **kwargs)
         finally:
-            active.run = None
+            active.end()
 
     # --- what the engine reports ----------------------------------------------------------------
 

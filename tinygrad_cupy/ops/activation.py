@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import kernels
-from ..autograd import Op, TensorBase
+from ..autograd import Elementwise, TensorBase
 from ..backend import Array, special_functions
 from .comparison import where
 from .promotion import as_float, in_single
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..tensor import Tensor
 
 
-class Tanh(Op):
+class Tanh(Elementwise):
     saves = ("y",)
 
     def forward(self, x: Array) -> Array:
@@ -28,7 +28,7 @@ class Tanh(Op):
         return grad * (1 - y * y)
 
 
-class Sigmoid(Op):
+class Sigmoid(Elementwise):
     saves = ("y",)
 
     def forward(self, x: Array) -> Array:
@@ -38,7 +38,7 @@ class Sigmoid(Op):
         return grad * (y * (1 - y))
 
 
-class Softplus(Op):
+class Softplus(Elementwise):
     """log(1 + eˣ), without overflow."""
 
     saves = ("x",)
@@ -51,7 +51,7 @@ class Softplus(Op):
         return grad * x.sigmoid()
 
 
-class Silu(Op):
+class Silu(Elementwise):
     """x · sigmoid(x): 0 at -∞, with all derivatives."""
 
     saves = ("x",)
@@ -65,7 +65,7 @@ class Silu(Op):
         return grad * (y * (x * (1 - y) + 1))
 
 
-class Gelu(Op):
+class Gelu(Elementwise):
     """x · Φ(x), Φ the normal distribution function: 0 at -∞, with all derivatives."""
 
     saves = ("x",)
@@ -83,7 +83,7 @@ class Gelu(Op):
         return grad * (((x * math.sqrt(0.5)).erf() + 1) * 0.5 + x * density)
 
 
-class Relu(Op):
+class Relu(Elementwise):
     """max(x, 0); the gradient at 0 is 0."""
 
     saves = ("y",)
@@ -92,23 +92,23 @@ class Relu(Op):
         return kernels.activation.relu(x)
 
     def backward(self, grad: Tensor, y: Tensor) -> Tensor:
-        return ReluBackward(y.data).watch(y)(grad)
+        return ReluBackward()(grad, y.detach())
 
 
-class ReluBackward(Op):
-    """The gradient of ReLU: linear in the gradient, so it is its own backward."""
+class ReluBackward(Elementwise):
+    """The gradient of ReLU, whose output is y: linear in the gradient, so its own backward."""
 
-    def __init__(self, y: Array) -> None:
-        self.y = y
+    saves = ("y",)
+    linear = ("grad",)
 
-    def forward(self, grad: Array) -> Array:
-        return kernels.activation.relu_backward(grad, self.y)
+    def forward(self, grad: Array, y: Array) -> Array:
+        return kernels.activation.relu_backward(grad, y)
 
-    def backward(self, grad: Tensor) -> Tensor:
-        return ReluBackward(self.y).watch_with(self)(grad)
+    def backward(self, grad: Tensor, y: Tensor) -> tuple[Tensor, None]:
+        return ReluBackward()(grad, y), None
 
 
-class GeluTanh(Op):
+class GeluTanh(Elementwise):
     """`Gelu` with Φ(x) ≈ (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2."""
 
     saves = ("x",)

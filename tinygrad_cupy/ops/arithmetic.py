@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..autograd import Op, TensorBase
+from ..autograd import Elementwise, TensorBase
 from ..autograd.mode import mode
 from ..backend import Array, plain_array
 from ..backend.dtypes import (
@@ -32,8 +32,10 @@ if TYPE_CHECKING:
 NUMBERS = (bool, int, float, np.float32)  # what an operation takes beside a tensor
 
 
-class Add(Op):
+class Add(Elementwise):
     broadcasts = True
+    linear = ("a", "b")
+    jointly = True
 
     def forward(self, a: Array, b: Array) -> Array:
         return rounded_once(self.xp.add, a, b)
@@ -42,8 +44,10 @@ class Add(Op):
         return grad, grad
 
 
-class Sub(Op):
+class Sub(Elementwise):
     broadcasts = True
+    linear = ("a", "b")
+    jointly = True
 
     def forward(self, a: Array, b: Array) -> Array:
         return rounded_once(self.xp.subtract, a, b)
@@ -52,10 +56,11 @@ class Sub(Op):
         return grad, -grad if self.needs[1] else None
 
 
-class Mul(Op):
+class Mul(Elementwise):
     broadcasts = True
     saves = ("a", "b")
     saved_for = (1, 0)
+    linear = ("a", "b")
 
     def forward(self, a: Array, b: Array) -> Array:
         return rounded_once(self.xp.multiply, a, b)
@@ -69,7 +74,7 @@ class Mul(Op):
         return any(known is not None and known[0] != shape for known in self.inputs)
 
 
-class Div(Op):
+class Div(Elementwise):
     broadcasts = True
     saves = ("a", "b")
     saved_for = (1, None)
@@ -82,7 +87,7 @@ class Div(Op):
         return over_b, -(over_b * (a / single(b))) if self.needs[1] else None
 
 
-class Pow(Op):
+class Pow(Elementwise):
     """a ** b. At a = 0 the derivative by b is 0 for b ≥ 0 (its limit), and by a is 0 for b = 0."""
 
     broadcasts = True
@@ -128,7 +133,9 @@ class Pow(Op):
         return (grad * y * a.where(~flat, 1).log()).where(~flat, 0)
 
 
-class Cast(Op):
+class Cast(Elementwise):
+    linear = ("x",)
+
     def __init__(self, dtype: Any) -> None:
         self.dtype = dtype
 
@@ -254,4 +261,5 @@ class ArithmeticMixin(TensorBase):
         wanted = resolve_dtype(dtype)
         if wanted == self.data.dtype:
             return self  # type: ignore[return-value]
-        return Cast(wanted)(self if is_float(wanted) else self._wrap(self.data))
+        x: Any = self
+        return Cast(wanted)(x if is_float(wanted) else x.detach())

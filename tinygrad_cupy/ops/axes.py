@@ -34,3 +34,8 @@ def nonempty_axes(shape: tuple[int, ...], axis: Axis, name: str) -> tuple[int, .
     if 0 in [shape[a] for a in axes]:
         raise ValueError(f"[{name}] no elements to reduce along axis {axis} of {shape}")
     return axes
+
+
+def behind_batch(axes: tuple[int, ...]) -> tuple[int, ...]:
+    """``axes`` of one element as axes of a batch, which has the elements along axis 0."""
+    return tuple([axis + 1 for axis in axes])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..autograd import Op, TensorBase
+from ..autograd import Elementwise, TensorBase
 from ..autograd.mode import mode
 from ..backend import Array, array_module, device_of, plain_array
 from ..backend.dtypes import choose, expect_fitting, is_narrow, narrow_scalar, quietly
@@ -17,26 +18,35 @@ if TYPE_CHECKING:
     from ..tensor import Tensor
 
 
-class Where(Op):
-    """``a`` where ``condition`` (a boolean array, not differentiated) holds, else ``b``."""
+class Where(Elementwise):
+    """``a`` where ``condition`` (booleans, not differentiated) holds, else ``b``."""
 
     broadcasts = True
+    saves = ("condition",)
+    linear = ("a", "b")
+    jointly = True
 
-    def __init__(self, condition: Array) -> None:
-        self.condition = condition
+    def forward(self, condition: Array, a: Array, b: Array) -> Array:
+        return choose(condition, a, b)
 
-    def forward(self, a: Array, b: Array) -> Array:
-        return choose(self.condition, a, b)
-
-    def backward(self, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        keep = self.condition
+    def backward(self, grad: Tensor, condition: Tensor) -> tuple[Tensor | None, ...]:
         return (
-            grad.where(keep, 0) if self.needs[0] else None,
-            grad.where(~keep, 0) if self.needs[1] else None,
+            None,
+            grad.where(condition, 0) if self.needs[1] else None,
+            grad.where(Not()(condition), 0) if self.needs[2] else None,
         )
 
 
-class Maximum(Op):
+class Not(Elementwise):
+    """Whether a boolean does not hold."""
+
+    differentiable = False
+
+    def forward(self, x: Array) -> Array:
+        return ~x
+
+
+class Maximum(Elementwise):
     """The larger of a and b; where they are equal, each gets half of the gradient.
 
     Where one of them is NaN, so is the result, and both get the gradient, as in PyTorch.
@@ -73,7 +83,7 @@ def _order(a: Array, b: Array) -> Array:
     return (a <= b).astype(np.int8) + (a >= b) * np.int8(ABOVE)
 
 
-class Clip(Op):
+class Clip(Elementwise):
     """x limited to [low, high]; the gradient passes but where x lies outside."""
 
     def __init__(self, low: Any, high: Any) -> None:
@@ -93,7 +103,7 @@ class Clip(Op):
         return grad.where(self.inside, 0)
 
 
-class Compare(Op):
+class Compare(Elementwise):
     """A comparison: booleans, nothing to differentiate."""
 
     differentiable = False
@@ -122,26 +132,29 @@ def _limits(low: Any, high: Any, dtype: Any) -> tuple[Any, Any]:
     return low, high
 
 
-def _mask(condition: Any, x: TensorBase, other: Any = None) -> Array:
-    """The condition as a boolean array on the device of ``x``.
+def _mask(condition: Any, x: TensorBase, other: Any = None) -> TensorBase:
+    """The condition as a boolean tensor on the device of ``x``.
 
     A copy of an array where a gradient will be wanted, of x or of the ``other`` side.
     """
-    array = condition.data if isinstance(condition, TensorBase) else condition
-    if isinstance(array, bool | list):
-        array = array_module(x.data).asarray(array)
-    if not isinstance(condition, TensorBase):
+    if isinstance(condition, TensorBase):
+        tensor = condition
+    else:
+        array = condition
+        if isinstance(array, bool | list):
+            array = array_module(x.data).asarray(array)
         wanted = x.requires_grad or (isinstance(other, TensorBase) and other.requires_grad)
         array = plain_array(array)
-        array = array.copy() if wanted and mode.recording else array
-    if array.dtype != bool:
-        raise TypeError(f"[where] expected a boolean condition, got dtype {array.dtype}")
-    if device_of(array) != device_of(x.data):
+        tensor = x._wrap(array.copy() if wanted and mode.recording else array)
+    if tensor.dtype != bool:
+        raise TypeError(f"[where] expected a boolean condition, got dtype {tensor.dtype}")
+    place = device_of(tensor.data)
+    if place != device_of(x.data):
         raise ValueError(
             f"[where] expected the condition on {device_of(x.data)} like the values, got "
-            f"{device_of(array)}; move it with .to(device)"
+            f"{place}; move it with .to(device)"
         )
-    return array
+    return tensor
 
 
 class ComparisonMixin(ArithmeticMixin):
@@ -184,7 +197,7 @@ class ComparisonMixin(ArithmeticMixin):
         PyTorch: put a harmless value there first, ``x.where(x > 0, 1).sqrt().where(x > 0, 0)``.
         """
         mask = _mask(condition, self, other)
-        return self._method("where", lambda: Where(mask).watch(condition), other)
+        return self._method("where", lambda: functools.partial(Where(), mask), other)
 
     def maximum(self, other: Any) -> Tensor:
         """The larger of self and other; equal elements share the gradient."""
@@ -214,6 +227,8 @@ def where(condition: Any, a: Any, b: Any) -> Tensor:
         raise TypeError(
             f"[where] expected a tensor as a or b, got {type(a).__name__} and {type(b).__name__}"
         )
-    mask = _mask(condition, b)
-    chosen: Tensor = b._method("where", lambda: Where(~mask).watch(condition), a)  # type: ignore[attr-defined]
+    tensor: Any = b
+    mask = Not()(_mask(condition, b))
+    choose = functools.partial(Where().watch(condition), mask)
+    chosen: Tensor = tensor._method("where", lambda: choose, a)
     return chosen

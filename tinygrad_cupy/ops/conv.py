@@ -20,7 +20,13 @@ from ..kernels.conv.reference import add_windows, padded_images
 from .promotion import in_one_dtype, single
 
 if TYPE_CHECKING:
+    from ..autograd.batching import BatchLevel
     from ..tensor import Tensor
+
+
+def _grouped(geometry: Geometry, count: int) -> Geometry:
+    """``count`` convolutions side by side, as groups of one."""
+    return geometry._replace(groups=count * geometry.groups)
 
 
 class Conv2d(Op):
@@ -32,6 +38,8 @@ class Conv2d(Op):
 
     saves = ("x", "weight")
     saved_for = (1, 0)
+    linear = ("x", "weight")
+    added = ("bias",)
 
     def __init__(self, geometry: Geometry, size: Shape = ()) -> None:
         self.geometry, self.size = geometry, size
@@ -52,12 +60,21 @@ class Conv2d(Op):
             return found
         return (*found, grad.sum(axis=(0, 2, 3)) if self.needs[2] else None)
 
+    def batch(self, b: BatchLevel, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        given = () if bias is None else (bias,)
+        if not b.has(weight, *given):  # the batch goes into N
+            return b.split(Conv2d(self.geometry, self.size)(b.join(x, 0), weight, *given), 0)  # type: ignore[no-any-return]
+        op = Conv2d(_grouped(self.geometry, b.size), self.size)  # into the groups
+        y = op(b.join(x, 1), b.join(weight, 0), *[b.join(one, 0) for one in given])
+        return b.split(y, 1)  # type: ignore[no-any-return]
+
 
 class ConvInput(Op):
     """The gradient of convolution by its input; also transposed convolution."""
 
     saves = ("g", "weight")
     saved_for = (1, 0)
+    linear = ("g", "weight")
 
     def __init__(self, geometry: Geometry, x_shape: Shape) -> None:
         self.geometry, self.x_shape = geometry, x_shape
@@ -72,12 +89,21 @@ class ConvInput(Op):
             ConvWeight(self.geometry, self.w_shape)(grad, g) if self.needs[1] else None,
         )
 
+    def batch(self, b: BatchLevel, g: Tensor, weight: Tensor) -> Tensor:
+        n, c, *size = self.x_shape
+        if not b.has(weight):
+            shape = (b.size * n, c, *size)
+            return b.split(ConvInput(self.geometry, shape)(b.join(g, 0), weight), 0)  # type: ignore[no-any-return]
+        op = ConvInput(_grouped(self.geometry, b.size), (n, b.size * c, *size))
+        return b.split(op(b.join(g, 1), b.join(weight, 0)), 1)  # type: ignore[no-any-return]
+
 
 class ConvWeight(Op):
     """The gradient of convolution by its weight."""
 
     saves = ("x", "g")
     saved_for = (1, 0)
+    linear = ("x", "g")
 
     def __init__(self, geometry: Geometry, w_shape: Shape) -> None:
         self.geometry, self.w_shape = geometry, w_shape
@@ -92,9 +118,16 @@ class ConvWeight(Op):
             Conv2d(self.geometry, self.size)(x, grad) if self.needs[1] else None,
         )
 
+    def batch(self, b: BatchLevel, x: Tensor, g: Tensor) -> Tensor:
+        o, *rest = self.w_shape
+        op = ConvWeight(_grouped(self.geometry, b.size), (b.size * o, *rest))
+        return b.split(op(b.join(x, 1), b.join(g, 1)), 0)  # type: ignore[no-any-return]
+
 
 class Unfold(Op):
     """im2col: windows of x (N, C, H, W) as columns, (N, C · KH · KW, L), L = OH · OW."""
+
+    linear = ("x",)
 
     def __init__(self, windows: Windows) -> None:
         self.windows = windows
@@ -109,9 +142,14 @@ class Unfold(Op):
     def backward(self, grad: Tensor) -> Tensor:
         return Fold(self.windows, self.size)(grad)
 
+    def batch(self, b: BatchLevel, x: Tensor) -> Tensor:
+        return b.split(Unfold(self.windows)(b.join(x, 0)), 0)  # type: ignore[no-any-return]
+
 
 class Fold(Op):
     """col2im: columns (N, C · KH · KW, L) added up where their windows lie, (N, C, H, W)."""
+
+    linear = ("columns",)
 
     def __init__(self, windows: Windows, size: Pair) -> None:
         self.windows, self.size = windows, size
@@ -126,6 +164,9 @@ class Fold(Op):
 
     def backward(self, grad: Tensor) -> Tensor:
         return Unfold(self.windows)(grad)
+
+    def batch(self, b: BatchLevel, columns: Tensor) -> Tensor:
+        return b.split(Fold(self.windows, self.size)(b.join(columns, 0)), 0)  # type: ignore[no-any-return]
 
 
 class ConvMixin(TensorBase):

@@ -19,11 +19,15 @@ from .conv import Conv2d, conv_inputs
 from .pool import epilogue_as_found
 
 if TYPE_CHECKING:
+    from ..autograd.batching import BatchLevel
     from ..tensor import Tensor
 
 
 class ConvBlock(FusedOp):
     """y = max_pool(relu(x ⋆ w + bias)), ReLU and the pool (2 × 2, stride 2) where asked for."""
+
+    y: Array | None = None  # with ReLU alone
+    argmax: Array | None = None  # with a pool
 
     def __init__(self, geometry: Geometry, relu: bool, pool: bool) -> None:
         self.geometry, self.relu, self.pool = geometry, relu, pool
@@ -37,6 +41,12 @@ class ConvBlock(FusedOp):
         self.y = y if self.relu and not self.pool else None  # a argmax says it all
         return y
 
+    def watching(self, y: Tensor) -> Tensor:
+        """y, the output, which backward reads where there is ReLU alone."""
+        if self.y is not None:
+            self.watch(y)
+        return y
+
     def reference(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         inputs = (x, weight) if bias is None else (x, weight, bias)
         y: Any = Conv2d(self.geometry)(*inputs)
@@ -46,6 +56,16 @@ class ConvBlock(FusedOp):
         y, relu = (None, False) if self.gated else (self.y, self.relu)
         how = (self.geometry, Epilogue(relu, self.pool), self.needs)
         return kernels.conv.fused_backward(grad, x, weight, y, self.argmax, *how)
+
+    def batch(self, b: BatchLevel, x: Tensor, weight: Tensor, bias: Tensor | None) -> Any:
+        if not b.has(weight, bias):
+            op = ConvBlock(self.geometry, self.relu, self.pool)
+            y = op(b.join(x, 0), weight, bias)
+            return b.split(op.watching(y), 0)
+        inputs = (x, weight) if bias is None else (x, weight, bias)
+        y = Conv2d(self.geometry)(*inputs)
+        y = y.relu() if self.relu else y
+        return b.whole(y.max_pool2d(2) if self.pool else y)
 
 
 class ConvBlockMixin(TensorBase):
@@ -73,7 +93,4 @@ class ConvBlockMixin(TensorBase):
         """
         geometry, inputs = conv_inputs(self, weight, bias, stride, padding, dilation, groups)
         op = ConvBlock(geometry, relu, pool)
-        y = op(*inputs, *[None] * (3 - len(inputs)))
-        if op.y is not None:
-            op.watch(y)  # backward reads it
-        return y
+        return op.watching(op(*inputs, *[None] * (3 - len(inputs))))

@@ -10,6 +10,7 @@ from ..backend import Array
 from .promotion import as_float
 
 if TYPE_CHECKING:
+    from ..autograd.batching import BatchLevel
     from ..tensor import Tensor
 
 
@@ -18,6 +19,8 @@ class Dropout(Op):
 
     ``last``: give the result stored N, H, W, C (on a GPU), as the input of the forward was.
     """
+
+    linear = ("x",)
 
     def __init__(self, p: float, mask: Array | None = None, last: bool = False) -> None:
         self.p, self.mask, self.last = p, mask, last
@@ -31,6 +34,20 @@ class Dropout(Op):
 
     def backward(self, grad: Tensor) -> Tensor:
         return Dropout(self.p, self.mask, self.last)(grad)
+
+    def batch(self, b: BatchLevel, x: Tensor) -> Tensor:
+        if self.mask is not None:  # of a gradient: one mask for all
+            mask = self.mask
+            return b.one_by_one(lambda x: Dropout(self.p, mask, self.last)(x), (x,))  # type: ignore[no-any-return]
+        whole = b.whole(x)
+        if b.randomness == "same":
+            first = Dropout(self.p)
+            rows = [first(whole[0])]
+            rows += [Dropout(self.p, first.mask, first.last)(whole[i]) for i in range(1, b.size)]
+            return whole._stacked(rows)
+        if x.data.size % 4:  # the draws of each begin at a block of four words
+            return b.one_by_one(lambda x: Dropout(self.p)(x), (whole,))  # type: ignore[no-any-return]
+        return Dropout(self.p)(whole)
 
 
 class DropoutMixin(TensorBase):

@@ -9,10 +9,13 @@ import numpy as np
 
 from .. import kernels
 from ..autograd import Op, TensorBase
+from ..autograd.levels import innermost
 from ..autograd.mode import mode
 from ..backend import Array, device_of, plain_array, to_device
+from ..backend.capture import active
 
 if TYPE_CHECKING:
+    from ..autograd.batching import BatchLevel
     from ..tensor import Tensor
 
 
@@ -20,6 +23,7 @@ class Index(Op):
     """x[key], for any key that NumPy takes."""
 
     view = True
+    linear = ("x",)
 
     def __init__(self, key: tuple[Any, ...]) -> None:
         self.key = key
@@ -33,9 +37,16 @@ class Index(Op):
     def backward(self, grad: Tensor) -> Tensor:
         return Scatter(self.key, self.source).watch_with(self)(grad)
 
+    def batch(self, b: BatchLevel, x: Tensor) -> Tensor:
+        if _leads(self.key):  # NumPy puts the axis that such a key makes in front of all others
+            return b.one_by_one(lambda x: Index(self.key).watch_with(self)(x), (x,))  # type: ignore[no-any-return]
+        return Index((slice(None), *self.key)).watch_with(self)(b.whole(x))
+
 
 class Scatter(Op):
     """Zeros of ``shape`` with the values added at ``key``: the adjoint of `Index`."""
+
+    linear = ("values",)
 
     def __init__(self, key: tuple[Any, ...], shape: tuple[int, ...]) -> None:
         self.key, self.shape = key, shape
@@ -51,6 +62,13 @@ class Scatter(Op):
 
     def backward(self, grad: Tensor) -> Tensor:
         return Index(self.key).watch_with(self)(grad)
+
+    def batch(self, b: BatchLevel, values: Tensor) -> Tensor:
+        if _leads(self.key):
+            one = lambda values: Scatter(self.key, self.shape).watch_with(self)(values)  # noqa: E731
+            return b.one_by_one(one, (values,))  # type: ignore[no-any-return]
+        key = (slice(None), *self.key)
+        return Scatter(key, (b.size, *self.shape)).watch_with(self)(b.whole(values))
 
 
 def array_key(x: TensorBase, keys: tuple[Any, ...], kept: bool = False) -> tuple[Any, ...]:
@@ -98,6 +116,13 @@ def index_error(x: TensorBase, error: IndexError) -> IndexError:
     return IndexError(f"[index] {said[:1].lower()}{said[1:]} (tensor of shape {x.shape})")
 
 
+def _leads(key: tuple[Any, ...]) -> bool:
+    """Whether arrays and numbers stand apart in a key, as in x[0, :, [1, 2]]."""
+    advanced = [i for i, k in enumerate(key) if isinstance(k, int) or hasattr(k, "ndim")]
+    arrays = any(hasattr(key[i], "ndim") for i in advanced)
+    return arrays and advanced[-1] - advanced[0] >= len(advanced)
+
+
 class IndexingMixin(TensorBase):
     """Indexing as methods."""
 
@@ -106,6 +131,8 @@ class IndexingMixin(TensorBase):
     def __getitem__(self, key: Any) -> Tensor:
         """NumPy's indexing: ints, slices, None, ..., integer arrays, boolean masks; tensors too."""
         keys = key if isinstance(key, tuple) else (key,)
+        if active.level is not None and (level := innermost(keys)) is not None:
+            return level.batched(level.one_by_one(lambda x, *keys: x[keys], (self, *keys)))  # type: ignore[no-any-return]
         place = array_key(self, keys, kept=self.requires_grad and mode.recording)
         try:
             return Index(place).watch(*keys)(self)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import kernels
 from ..autograd import FusedOp, TensorBase
+from ..autograd.batching import BatchLevel
+from ..autograd.levels import innermost
 from ..backend import Array, array_module, device_of, is_cuda, plain_array
-from ..backend.capture import use
+from ..backend.capture import active, use
 from .promotion import as_float, in_single
 
 if TYPE_CHECKING:
@@ -70,6 +73,11 @@ class LossMixin(TensorBase):
         GPU, where looking would stall it, the loss becomes NaN.
         """
         logits = as_float(self)
+        if active.level is not None and isinstance(
+            level := innermost((logits, target)), BatchLevel
+        ):
+            how = (label_smoothing, ignore_index, reduction)
+            return level.batched(_of_batch(level, logits, target, *how))  # type: ignore[no-any-return]
         if isinstance(target, TensorBase):
             use(target)
         labels = target.data if isinstance(target, TensorBase) else target
@@ -103,6 +111,22 @@ class LossMixin(TensorBase):
         op = CrossEntropy(labels, label_smoothing, ignore_index, reduction)
         loss = in_single(rows, op)
         return loss.reshape(shape[0], *shape[2:]) if reduction == "none" else loss
+
+
+def _of_batch(
+    b: BatchLevel, logits: Any, target: Any, smoothing: float, ignore_index: int, reduction: str
+) -> Any:
+    """The losses of a batch of logits (B, N, C, …) and classes (B, N, …): (B,) or (B, N, …)."""
+    labels = b.join(target if isinstance(target, TensorBase) else logits._wrap(target), 0)
+    losses = b.join(logits, 0).cross_entropy(labels, smoothing, ignore_index, "none")
+    rows = b.split(losses, 0).reshape(b.size, -1)
+    if reduction == "none":
+        return b.split(losses, 0)
+    total = rows.sum(1)
+    if reduction == "sum":
+        return total
+    counted = (b.split(labels, 0).reshape(b.size, -1) != ignore_index).sum(1)
+    return total / counted.where(counted != 0, math.nan)  # over nothing, as in PyTorch
 
 
 def _check_classes(labels: Array, classes: int, ignore_index: int) -> None:

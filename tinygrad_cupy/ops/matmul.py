@@ -16,6 +16,7 @@ from .promotion import in_one_dtype, single
 from .shape import Permute
 
 if TYPE_CHECKING:
+    from ..autograd.batching import BatchLevel
     from ..tensor import Tensor
 
 
@@ -24,12 +25,20 @@ def _swap(x: Tensor) -> Tensor:
     return x.permute(*range(len(x.shape) - 2), -1, -2)
 
 
+def _widened(b: BatchLevel, x: Tensor, ndim: int) -> Tensor:
+    """A batch with its elements in front of ``ndim`` axes; what is one for all stays as it is."""
+    if not b.has(x):
+        return x
+    return b.whole(x).reshape(b.size, *[1] * (ndim - len(x.shape)), *x.shape)
+
+
 class MatMul(Op):
     """(..., M, K) @ (..., K, N), leading axes broadcast."""
 
     broadcasts = True
     saves = ("a", "b")
     saved_for = (1, 0)
+    linear = ("a", "b")
 
     def forward(self, a: Array, b: Array) -> Array:
         return blas.matmul(a, b)
@@ -41,6 +50,11 @@ class MatMul(Op):
             MatMul()(grad, _swap(b)) if self.needs[0] else None,  # (..., M, K)
             MatMul()(_swap(a), grad) if self.needs[1] else None,  # (..., K, N)
         )
+
+    def batch(self, b: BatchLevel, x: Tensor, y: Tensor) -> Tensor:
+        most = max(len(x.shape), len(y.shape))
+        wide = [_widened(b, one, most) for one in (x, y)]
+        return MatMul()(*wide)
 
 
 class Linear(Op):
@@ -103,7 +117,7 @@ def _gate_and_sum(grad: Tensor, y: Tensor | None, summed: bool) -> tuple[Tensor,
         gated, total = sums_cuda.gate_and_sum(grad.data, None if y is None else y.data)
         return grad._wrap(gated), grad._wrap(total)
     if y is not None:
-        grad = ReluBackward(y.data).watch(y)(grad)
+        grad = ReluBackward()(grad, y.detach())
     return grad, grad.sum(axis=0) if summed else None
 
 

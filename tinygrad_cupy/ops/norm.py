@@ -16,6 +16,7 @@ from .promotion import as_float, in_single
 from .reduce import Centre
 
 if TYPE_CHECKING:
+    from ..autograd.batching import BatchLevel
     from ..tensor import Tensor
 
 
@@ -26,6 +27,9 @@ class BatchNorm(FusedOp):
     statistics.
     """
 
+    relu_y: Array | None = None
+    argmax: Array | None = None
+
     def __init__(self, eps: float, running: Running, relu: bool = False, pool: bool = False):
         self.eps, self.running, self.relu, self.pool = eps, running, relu, pool
 
@@ -34,6 +38,21 @@ class BatchNorm(FusedOp):
         y, self.relu_y, self.argmax, self.stats = kernels.norm.batch_norm(
             x, weight, bias, self.eps, self.running, self.relu, self.pool
         )
+        return y
+
+    def batch(self, b: BatchLevel, *inputs: Tensor) -> Tensor:
+        # Each element has statistics of its own, and moves the running ones in its turn.
+        def one(*inputs: Tensor) -> Tensor:
+            op = BatchNorm(self.eps, self.running, self.relu, self.pool)
+            y = op(*inputs)
+            return op.watching(y)
+
+        return b.one_by_one(one, inputs)  # type: ignore[no-any-return]
+
+    def watching(self, y: Tensor) -> Tensor:
+        """y, the output, which backward reads where there is ReLU alone."""
+        if self.relu_y is not None:
+            self.watch(y)
         return y
 
     def reference(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -119,10 +138,7 @@ class NormMixin(TensorBase):
         )
 
         def normalized(x: Tensor) -> Tensor:
-            y = op(x, weight.astype(x.dtype), bias.astype(x.dtype))
-            if op.relu_y is not None:
-                op.watch(y)  # backward reads it
-            return y
+            return op.watching(op(x, weight.astype(x.dtype), bias.astype(x.dtype)))
 
         y = in_single(x.astype(dtype), normalized)
         for tensor in moved:

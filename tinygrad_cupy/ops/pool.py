@@ -15,7 +15,13 @@ from .activation import ReluBackward
 from .promotion import as_float, in_single
 
 if TYPE_CHECKING:
+    from ..autograd.batching import BatchLevel
     from ..tensor import Tensor
+
+
+def _repeated(argmax: Array, count: int) -> Array:
+    """``count`` copies of argmax (N, C, OH, OW), one after the other along N."""
+    return array_module(argmax).concatenate([argmax] * count)
 
 
 class MaxPool(Op):
@@ -32,9 +38,14 @@ class MaxPool(Op):
     def backward(self, grad: Tensor) -> Tensor:
         return MaxScatter(self.windows, self.argmax, self.size)(grad)
 
+    def batch(self, b: BatchLevel, x: Tensor) -> Tensor:
+        return b.split(MaxPool(self.windows)(b.join(x, 0)), 0)  # type: ignore[no-any-return]
+
 
 class MaxScatter(Op):
     """Each output's gradient put where its window had its maximum: the adjoint of `MaxGather`."""
+
+    linear = ("grad",)
 
     def __init__(self, windows: Windows, argmax: Array, size: Pair) -> None:
         self.windows, self.argmax, self.size = windows, argmax, size
@@ -45,9 +56,15 @@ class MaxScatter(Op):
     def backward(self, grad: Tensor) -> Tensor:
         return MaxGather(self.windows, self.argmax, self.size)(grad)
 
+    def batch(self, b: BatchLevel, grad: Tensor) -> Tensor:
+        argmax = _repeated(self.argmax, b.size)
+        return b.split(MaxScatter(self.windows, argmax, self.size)(b.join(grad, 0)), 0)  # type: ignore[no-any-return]
+
 
 class MaxGather(Op):
     """The element of each window at the place where `MaxPool` found its maximum."""
+
+    linear = ("x",)
 
     def __init__(self, windows: Windows, argmax: Array, size: Pair) -> None:
         self.windows, self.argmax, self.size = windows, argmax, size
@@ -58,9 +75,15 @@ class MaxGather(Op):
     def backward(self, grad: Tensor) -> Tensor:
         return MaxScatter(self.windows, self.argmax, self.size)(grad)
 
+    def batch(self, b: BatchLevel, x: Tensor) -> Tensor:
+        argmax = _repeated(self.argmax, b.size)
+        return b.split(MaxGather(self.windows, argmax, self.size)(b.join(x, 0)), 0)  # type: ignore[no-any-return]
+
 
 class SumPool(Op):
     """The sum of each window, the padding counting as zeros."""
+
+    linear = ("x",)
 
     def __init__(self, windows: Windows) -> None:
         self.windows = windows
@@ -72,9 +95,14 @@ class SumPool(Op):
     def backward(self, grad: Tensor) -> Tensor:
         return Spread(self.windows, self.size)(grad)
 
+    def batch(self, b: BatchLevel, x: Tensor) -> Tensor:
+        return b.split(SumPool(self.windows)(b.join(x, 0)), 0)  # type: ignore[no-any-return]
+
 
 class Spread(Op):
     """Each element added to every pixel of its window: the adjoint of `SumPool`."""
+
+    linear = ("grad",)
 
     def __init__(self, windows: Windows, size: Pair) -> None:
         self.windows, self.size = windows, size
@@ -85,6 +113,9 @@ class Spread(Op):
     def backward(self, grad: Tensor) -> Tensor:
         return SumPool(self.windows)(grad)
 
+    def batch(self, b: BatchLevel, grad: Tensor) -> Tensor:
+        return b.split(Spread(self.windows, self.size)(b.join(grad, 0)), 0)  # type: ignore[no-any-return]
+
 
 class Spans(Op):
     """Sums over ``count`` spans that cover ``axis``: from ⌊i n / count⌋ up to ⌈(i + 1) n / count⌉.
@@ -92,6 +123,8 @@ class Spans(Op):
     The spans that hold a place are a span themselves, by the same formula: the adjoint is `Spans`
     to n. No product with zeros: NaN and infinity stay in the spans that hold them.
     """
+
+    linear = ("x",)
 
     def __init__(self, count: int, axis: int) -> None:
         self.count, self.axis = count, axis
@@ -119,6 +152,9 @@ class Spans(Op):
     def backward(self, grad: Tensor) -> Tensor:
         return Spans(self.size, self.axis)(grad)
 
+    def batch(self, b: BatchLevel, x: Tensor) -> Tensor:
+        return b.split(Spans(self.count, self.axis)(b.join(x, 0)), 0)  # type: ignore[no-any-return]
+
 
 def _spans(xp: Any, size: int, count: int) -> tuple[Array, Array]:
     """Where `count` spans of an axis of ``size`` start and stop."""
@@ -137,10 +173,10 @@ def epilogue_as_found(y: Tensor, relu: bool, relu_y: Array | None, argmax: Array
     relu_y: the result, where there was ReLU alone; argmax: what the pool found, where there was one
     """
     if argmax is None:
-        return y if relu_y is None else ReluBackward(relu_y)(y)
+        return y if relu_y is None else ReluBackward()(y, y._wrap(relu_y))
     place = argmax % MASKED  # any place where ReLU lets nothing through anyway
     y = MaxGather(POOL, place, (y.shape[2], y.shape[3]))(y)
-    return ReluBackward((argmax < MASKED).astype(y.dtype))(y) if relu else y
+    return ReluBackward()(y, y._wrap((argmax < MASKED).astype(y.dtype))) if relu else y
 
 
 class PoolMixin(TensorBase):

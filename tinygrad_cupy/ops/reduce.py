@@ -16,14 +16,17 @@ from ..autograd import Op, TensorBase
 from ..backend import Array
 from ..backend.dtypes import quietly
 from ..kernels.common import sums
-from .axes import Axis, kept_shape, nonempty_axes, normalize_axis
+from .axes import Axis, behind_batch, kept_shape, nonempty_axes, normalize_axis
 from .promotion import as_float, in_single
 
 if TYPE_CHECKING:
+    from ..autograd.batching import BatchLevel
     from ..tensor import Tensor
 
 
 class Sum(Op):
+    linear = ("x",)
+
     def __init__(self, axes: tuple[int, ...], keepdims: bool) -> None:
         self.axes, self.keepdims = axes, keepdims
 
@@ -34,8 +37,13 @@ class Sum(Op):
     def backward(self, grad: Tensor) -> Tensor:
         return grad.reshape(kept_shape(self.shape, self.axes)).broadcast_to(self.shape)
 
+    def batch(self, b: BatchLevel, x: Tensor) -> Tensor:
+        return Sum(behind_batch(self.axes), self.keepdims)(b.whole(x))
+
 
 class Mean(Op):
+    linear = ("x",)
+
     def __init__(self, axes: tuple[int, ...], keepdims: bool) -> None:
         self.axes, self.keepdims = axes, keepdims
 
@@ -47,9 +55,14 @@ class Mean(Op):
         shared = (grad / self.count).reshape(kept_shape(self.shape, self.axes))
         return shared.broadcast_to(self.shape)
 
+    def batch(self, b: BatchLevel, x: Tensor) -> Tensor:
+        return Mean(behind_batch(self.axes), self.keepdims)(b.whole(x))
+
 
 class Centre(Op):
     """x - mean(x) along axes: what lies far from zero keeps its digits."""
+
+    linear = ("x",)
 
     def __init__(self, axes: tuple[int, ...]) -> None:
         self.axes = axes
@@ -60,9 +73,13 @@ class Centre(Op):
     def backward(self, grad: Tensor) -> Tensor:
         return Centre(self.axes)(grad)
 
+    def batch(self, b: BatchLevel, x: Tensor) -> Tensor:
+        return Centre(behind_batch(self.axes))(b.whole(x))
+
 
 class BroadcastTo(Op):
     view = True
+    linear = ("x",)
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.shape = shape
@@ -74,9 +91,17 @@ class BroadcastTo(Op):
     def backward(self, grad: Tensor) -> Tensor:
         return grad.sum_to(self.source)
 
+    def batch(self, b: BatchLevel, x: Tensor) -> Tensor:
+        whole = b.whole(x)
+        missing = [1] * (len(self.shape) - len(x.shape))
+        whole = whole.reshape(b.size, *missing, *x.shape) if missing else whole
+        return BroadcastTo((b.size, *self.shape))(whole)
+
 
 class SumTo(Op):
     """Sum over the axes along which ``shape`` would be broadcast to x's shape."""
+
+    linear = ("x",)
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.shape = shape
@@ -89,6 +114,11 @@ class SumTo(Op):
 
     def backward(self, grad: Tensor) -> Tensor:
         return grad.broadcast_to(self.source)
+
+    def batch(self, b: BatchLevel, x: Tensor) -> Tensor:
+        missing = [1] * (len(x.shape) - len(self.shape))
+        y = SumTo((b.size, *missing, *self.shape))(b.whole(x))
+        return y.reshape(b.size, *self.shape) if missing else y
 
 
 class Extremum(Op):
@@ -108,6 +138,9 @@ class Extremum(Op):
         share = hits / hits.sum(axis=self.axes, keepdims=True)
         return grad * grad._wrap(share.astype(grad.dtype))
 
+    def batch(self, b: BatchLevel, x: Tensor) -> Tensor:
+        return Extremum(self.name, behind_batch(self.axes))(b.whole(x))
+
 
 class ArgExtremum(Op):
     """The position of the first largest ("argmax") or smallest ("argmin") element, as int64."""
@@ -123,6 +156,15 @@ class ArgExtremum(Op):
             return found
         axes = range(x.ndim) if self.axis is None else [self.axis]
         return self.xp.expand_dims(found, tuple(axes))
+
+    def batch(self, b: BatchLevel, x: Tensor) -> Tensor:
+        whole = b.whole(x)
+        if self.axis is not None:
+            return ArgExtremum(
+                self.name, self.axis + 1 if self.axis >= 0 else self.axis, self.keepdims
+            )(whole)
+        found = ArgExtremum(self.name, 1, False)(whole.reshape(b.size, -1))
+        return found.reshape(b.size, *[1] * len(x.shape)) if self.keepdims else found
 
 
 class ReduceMixin(TensorBase):
@@ -185,8 +227,8 @@ class ReduceMixin(TensorBase):
 
         def root(x: Tensor) -> Tensor:
             variance = x.var(axis, correction, keepdims)
-            flat = (variance == 0).data
-            return variance.where(~flat, 1).sqrt().where(~flat, 0)
+            spread = variance != 0
+            return variance.where(spread, 1).sqrt().where(spread, 0)
 
         return in_single(as_float(self), root)
 

@@ -12,17 +12,19 @@ import numpy as np
 from .. import kernels
 from ..autograd import Op, TensorBase
 from ..backend import Array
-from .axes import Axis, normalize_axis
+from .axes import Axis, behind_batch, normalize_axis
 from .hints import name_ours
 from .indexing import IndexingMixin
 from .promotion import in_one_dtype
 
 if TYPE_CHECKING:
+    from ..autograd.batching import BatchLevel
     from ..tensor import Tensor
 
 
 class Reshape(Op):
     view = True
+    linear = ("x",)
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.shape = shape
@@ -34,9 +36,13 @@ class Reshape(Op):
     def backward(self, grad: Tensor) -> Tensor:
         return Reshape(self.source)(grad)
 
+    def batch(self, b: BatchLevel, x: Tensor) -> Tensor:
+        return Reshape((b.size, *self.shape))(b.whole(x))
+
 
 class Permute(Op):
     view = True
+    linear = ("x",)
 
     def __init__(self, axes: tuple[int, ...]) -> None:
         self.axes = axes
@@ -46,6 +52,9 @@ class Permute(Op):
 
     def backward(self, grad: Tensor) -> Tensor:
         return Permute(tuple(int(i) for i in np.argsort(self.axes)))(grad)
+
+    def batch(self, b: BatchLevel, x: Tensor) -> Tensor:
+        return Permute((0, *behind_batch(self.axes)))(b.whole(x))
 
 
 class Pad(Op):
@@ -61,8 +70,14 @@ class Pad(Op):
         )
         return grad[tuple(inside)]
 
+    def batch(self, b: BatchLevel, x: Tensor) -> Tensor:
+        return Pad(((0, 0), *self.width), self.value)(b.whole(x))
+
 
 class Concat(Op):
+    linear = ("arrays",)
+    jointly = True
+
     def __init__(self, axis: int) -> None:
         self.axis = axis
 
@@ -72,6 +87,9 @@ class Concat(Op):
 
     def backward(self, grad: Tensor) -> tuple[Tensor, ...]:
         return tuple(grad.split(self.sizes, self.axis))
+
+    def batch(self, b: BatchLevel, *arrays: Tensor) -> Tensor:
+        return Concat(self.axis + 1)(*[b.whole(x) for x in arrays])
 
 
 class ShapeMixin(IndexingMixin):
@@ -133,6 +151,10 @@ class ShapeMixin(IndexingMixin):
         """With a new axis of size 1 at position ``axis`` of the result."""
         (place,) = normalize_axis(axis, len(self.shape) + 1, "unsqueeze")
         return self.reshape(*self.shape[:place], 1, *self.shape[place:])
+
+    def _stacked(self, tensors: list[Any]) -> Tensor:
+        """`stack` along a new first axis, for the engine."""
+        return stack(tensors)
 
     def pad(self, width: Any, value: float = 0.0) -> Tensor:
         """Elements of ``value`` added around; ``width`` is ((before, after), …), one per axis."""

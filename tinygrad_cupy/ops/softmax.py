@@ -10,10 +10,11 @@ import numpy as np
 from ..autograd import Op, TensorBase
 from ..backend import Array
 from ..kernels.common import sums
-from .axes import Axis, nonempty_axes
+from .axes import Axis, behind_batch, nonempty_axes
 from .promotion import as_float, in_single
 
 if TYPE_CHECKING:
+    from ..autograd.batching import BatchLevel
     from ..tensor import Tensor
 
 
@@ -40,6 +41,9 @@ class LogSumExp(Op):
         softmax = (x.where(~there, 0) - y.where(y.data != -math.inf, 0)).exp().where(~there, 0)
         return grad * (softmax + grad._wrap(share.astype(grad.dtype)))
 
+    def batch(self, b: BatchLevel, x: Tensor) -> Tensor:
+        return LogSumExp(behind_batch(self.axes))(b.whole(x))
+
 
 class LogSoftmax(Op):
     """(x - max) - log Σ exp(x - max): the largest goes first, so that large x lose no digits."""
@@ -56,6 +60,9 @@ class LogSoftmax(Op):
     def backward(self, grad: Tensor, y: Tensor) -> Tensor:
         return grad - y.exp() * grad.sum(axis=self.axes, keepdims=True)
 
+    def batch(self, b: BatchLevel, x: Tensor) -> Tensor:
+        return LogSoftmax(behind_batch(self.axes))(b.whole(x))
+
 
 class Softmax(Op):
     saves = ("y",)
@@ -70,6 +77,9 @@ class Softmax(Op):
 
     def backward(self, grad: Tensor, y: Tensor) -> Tensor:
         return y * (grad - (grad * y).sum(axis=self.axes, keepdims=True))
+
+    def batch(self, b: BatchLevel, x: Tensor) -> Tensor:
+        return Softmax(behind_batch(self.axes))(b.whole(x))
 
 
 class SoftmaxMixin(TensorBase):

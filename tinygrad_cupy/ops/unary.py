@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from ..autograd import Op, TensorBase
+from ..autograd import Elementwise, TensorBase
 from ..backend import Array, special_functions
 from .promotion import as_float, in_single
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 FAR = 1e3  # beyond ±FAR the functions here are as at ±∞, in every dtype
 
 
-class Exp(Op):
+class Exp(Elementwise):
     saves = ("y",)
 
     def forward(self, x: Array) -> Array:
@@ -26,7 +26,7 @@ class Exp(Op):
         return grad * y
 
 
-class Expm1(Op):
+class Expm1(Elementwise):
     saves = ("y",)
 
     def forward(self, x: Array) -> Array:
@@ -36,7 +36,7 @@ class Expm1(Op):
         return grad * (y + 1)
 
 
-class Log(Op):
+class Log(Elementwise):
     saves = ("x",)
 
     def forward(self, x: Array) -> Array:
@@ -46,7 +46,7 @@ class Log(Op):
         return grad / x
 
 
-class Sqrt(Op):
+class Sqrt(Elementwise):
     saves = ("y",)
 
     def forward(self, x: Array) -> Array:
@@ -56,7 +56,7 @@ class Sqrt(Op):
         return grad / (y * 2)
 
 
-class Abs(Op):
+class Abs(Elementwise):
     """|x|; the gradient at 0 is 0."""
 
     saves = ("x",)
@@ -68,7 +68,7 @@ class Abs(Op):
         return grad * x.sign()
 
 
-class Sign(Op):
+class Sign(Elementwise):
     def forward(self, x: Array) -> Array:
         return x.copy() if x.dtype == bool else self.xp.sign(x)
 
@@ -76,7 +76,7 @@ class Sign(Op):
         return grad._wrap(self.xp.zeros_like(grad.data))
 
 
-class Sin(Op):
+class Sin(Elementwise):
     saves = ("x",)
 
     def forward(self, x: Array) -> Array:
@@ -86,7 +86,7 @@ class Sin(Op):
         return grad * x.cos()
 
 
-class Cos(Op):
+class Cos(Elementwise):
     saves = ("x",)
 
     def forward(self, x: Array) -> Array:
@@ -96,7 +96,7 @@ class Cos(Op):
         return -(grad * x.sin())
 
 
-class Erf(Op):
+class Erf(Elementwise):
     saves = ("x",)
 
     def forward(self, x: Array) -> Array:
