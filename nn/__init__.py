@@ -2,6 +2,7 @@
 
 from . import init, metrics, models, optim, schedules
 from .callbacks import Callback, Step, StopTraining
+from .functional import functional_call
 from .history import EpochRecord, History
 from .layers import (
     ELU,
@@ -65,6 +66,7 @@ __all__ = [
     "StopTraining",
     "Tanh",
     "Trainer",
+    "functional_call",
     "init",
     "metrics",
     "models",

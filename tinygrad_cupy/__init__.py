@@ -16,10 +16,11 @@ from .ops.hints import FUNCTIONS
 from .ops.shape import concat, stack
 from .random import manual_seed
 from .tensor import Tensor
-from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp, vmap
+from .transforms import checkpoint, grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp, vmap
 
 if TYPE_CHECKING:
     from . import datasets, nn
+    from .nn import functional_call
 
 __version__ = "0.1.0"
 
@@ -27,11 +28,13 @@ __all__ = [
     "FusedOp",
     "Op",
     "Tensor",
+    "checkpoint",
     "concat",
     "cuda_available",
     "datasets",
     "default_device",
     "enable_grad",
+    "functional_call",
     "get_precision",
     "grad",
     "gradcheck",
@@ -58,5 +61,7 @@ def __getattr__(name: str) -> Any:
     """Load ``nn`` and ``datasets`` on first use: the engine alone imports fast."""
     if name in ("nn", "datasets"):
         return importlib.import_module(f"{__name__}.{name}")
+    if name == "functional_call":
+        return importlib.import_module(f"{__name__}.nn").functional_call
     hint = f": use {FUNCTIONS[name]}" if name in FUNCTIONS else ""
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")

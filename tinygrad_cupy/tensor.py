@@ -11,7 +11,7 @@ from . import random
 from .autograd import Elementwise, TensorBase, Version, fits
 from .autograd import backward as backward_pass
 from .autograd.array_rules import HandedMixin
-from .autograd.batching import BatchedMixin
+from .autograd.batching import BatchedMixin, as_batched
 from .autograd.forward import DualMixin
 from .backend import (
     Array,
@@ -25,6 +25,7 @@ from .backend import (
     to_device,
     to_numpy,
 )
+from .backend.capture import active
 from .backend.dtypes import is_float, resolve_dtype
 from .ops.activation import ActivationMixin
 from .ops.comparison import ComparisonMixin
@@ -343,8 +344,7 @@ class Tensor(
         device = options.pop("device", None) or default_device()
         sizes = _shape("rand", *shape)
         expect_memory("rand", sizes, 8, device != "cpu")  # a word for each
-        drawn = random.uniform(sizes, random.STREAM_WEIGHTS, device)
-        return cls(drawn, dtype, **options)
+        return _drawn(cls, random.uniform, sizes, dtype, device, options)
 
     @classmethod
     def randn(cls, *shape: Any, dtype: Any = "float32", **options: Any) -> Tensor:
@@ -352,8 +352,7 @@ class Tensor(
         device = options.pop("device", None) or default_device()
         sizes = _shape("randn", *shape)
         expect_memory("randn", sizes, 8, device != "cpu")  # a word for each
-        drawn = random.normal(sizes, random.STREAM_WEIGHTS, device)
-        return cls(drawn, dtype, **options)
+        return _drawn(cls, random.normal, sizes, dtype, device, options)
 
 
 class Handed(HandedMixin, Tensor):
@@ -396,6 +395,20 @@ def _shape(op: str, *shape: Any) -> tuple[int, ...]:
         if not isinstance(n, int | np.integer) or isinstance(n, bool) or n < 0:
             raise ValueError(f"[{op}] expected a shape of integers ≥ 0, got {sizes}")
     return tuple([int(n) for n in sizes])
+
+
+def _drawn(
+    cls: type[Tensor], draw: Any, shape: tuple[int, ...], dtype: Any, device: str, options: Any
+) -> Tensor:
+    """Random numbers; inside of `vmap` each element's own."""
+
+    def one(shape: tuple[int, ...]) -> Tensor:
+        return cls(draw(shape, random.STREAM_WEIGHTS, device), dtype, **options)
+
+    if active.level is None:
+        return one(shape)
+    drawn: Tensor = as_batched(one, shape)
+    return drawn
 
 
 def _filled(

@@ -57,11 +57,13 @@ def _walk(
     targets: set[int] | None,
     create_graph: bool,
     retain_graph: bool,
+    through: bool = True,
 ) -> dict[int, tuple[Edge, Tensor]]:
     """Send ``seeds`` from ``roots`` down the graph; what arrived, by id of target or leaf.
 
     With ``targets`` (ids of nodes and leaves) only what lies between the roots and a target
-    matters; without, every leaf is a target, and every node has one below it.
+    matters; without, every leaf is a target, and every node has one below it. Not ``through``, a
+    target is an end.
     """
     edges = [root._edge() for root in roots]
     order = topological(edges)
@@ -98,7 +100,7 @@ def _walk(
             is_leaf = isinstance(node, TensorBase)
             if is_leaf if targets is None else id(node) in targets:
                 arrived[id(node)] = (node, grad)
-            if is_leaf:
+            if is_leaf or (not through and id(node) in arrived):
                 continue
             node.needs = tuple(
                 [e is not None and (wanted is None or id(e) in wanted) for e in node.edges]
@@ -203,8 +205,12 @@ def grad_of(
     create_graph: bool = False,
     retain_graph: bool | None = None,
     allow_unused: bool = False,
+    through: bool = True,
 ) -> list[Tensor]:
-    """Gradients of ``outputs`` with respect to ``inputs``, as a list; users call `grad`."""
+    """Gradients of ``outputs`` with respect to ``inputs``, as a list; users call `grad`.
+
+    Not ``through``, of an input that is computed from another the gradient goes no further.
+    """
     given = grad_outputs if grad_outputs is not None else [None] * len(outputs)
     if len(given) != len(outputs):
         raise ValueError(
@@ -224,7 +230,7 @@ def grad_of(
             _seed(output, g, "grad", create_graph) for output, g in zip(outputs, given, strict=True)
         ]
         keys = [id(x._edge()) for x in inputs]
-        arrived = _walk(outputs, seeds, set(keys), create_graph, retain)
+        arrived = _walk(outputs, seeds, set(keys), create_graph, retain, through)
         found = [arrived[key][1] if key in arrived else None for key in keys]
     for i, x in enumerate(found):
         if x is None and not allow_unused:

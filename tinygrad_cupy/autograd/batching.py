@@ -256,11 +256,6 @@ def _lifted_to(x: Any, level: BatchLevel) -> Any:
     return x if level.has(x) else level.batched(level.whole(x))
 
 
-def random_axes() -> tuple[int, ...]:
-    """Sizes of the levels in progress whose elements draw numbers of their own."""
-    return tuple([level.size for level in enclosing(BatchLevel) if level.randomness == "different"])
-
-
 def as_batched(draw: Any, shape: tuple[int, ...]) -> Any:
     """``draw(shape)``, for each element of the levels in progress as a loop would draw it."""
     levels = [level for level in enclosing(BatchLevel) if level.randomness == "different"]

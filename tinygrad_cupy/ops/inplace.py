@@ -14,6 +14,7 @@ from typing import Any, Self
 import numpy as np
 
 from ..autograd import TensorBase
+from ..autograd.levels import Tracer
 from ..autograd.mode import mode
 from ..backend import (
     Array,
@@ -70,6 +71,17 @@ def _expect_kind(name: str, dtype: Any, target: Any) -> None:
         )
 
 
+def _refuse_traced(name: str, *values: Any) -> None:
+    """Raise where one of these is a tensor of a transform in progress."""
+    for x in values:
+        for one in x if isinstance(x, tuple) else (x,):
+            if isinstance(one, Tracer):
+                raise RuntimeError(
+                    f"[{name}] no element is written in place inside of {one._level.name}: build "
+                    "the result with tg.where, tg.concat or arithmetic"
+                )
+
+
 def _wants_gradient(value: Any) -> bool:
     return isinstance(value, TensorBase) and value.requires_grad
 
@@ -99,6 +111,8 @@ class InplaceMixin(TensorBase):
 
     def _update(self, sign: str, compute: Callable[[Any, Any], Any], other: Any) -> Self:
         """``self`` with ``compute(self, other)`` written into it, or that itself if recorded."""
+        if active.level is not None and (isinstance(self, Tracer) or isinstance(other, Tracer)):
+            return compute(self, other)  # type: ignore[no-any-return]  # what it holds is not ours
         name = f"{sign}="
         array = _expect_writable(name, self) if mode.rule is not None else None
         if mode.recording and (self.requires_grad or _wants_gradient(other)):
@@ -117,6 +131,7 @@ class InplaceMixin(TensorBase):
 
     def __setitem__(self, key: Any, value: Any) -> None:
         """Write ``value``, which broadcasts, where NumPy's indexing by ``key`` says."""
+        _refuse_traced("index", self, key, value)
         array = _expect_writable("index", self)
         if mode.recording and (self.requires_grad or _wants_gradient(value)):
             _refuse_recorded("index", self, "build the result with tg.where or tg.concat")
@@ -150,6 +165,7 @@ class InplaceMixin(TensorBase):
         """
         if self.requires_grad and self._node is not None:
             raise RuntimeError("[assign_] only a leaf can be written; use .detach() first")
+        _refuse_traced("assign_", self, values)
         array = _expect_writable("assign_", self)
         found = self._values("assign_", values, move=True)
         shape = tuple(getattr(found, "shape", ()))
@@ -193,5 +209,8 @@ class InplaceMixin(TensorBase):
     def bump_version(self) -> None:
         """Say that ``.data`` was written in place, so that stale graphs are noticed."""
         self._version.count += 1
-        if active.run is not None:
-            active.run.writes(self)
+        if active.busy:
+            if active.level is not None:
+                active.level.writes(self)
+            if active.run is not None:
+                active.run.writes(self)

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..backend import Array, CudaSource, array_module, import_cupy, normalize_device
 from ..backend.capture import keep
+from ..backend.devices import copy
 from ..backend.gpu import properties_of
 
 STREAM_WEIGHTS, STREAM_SHUFFLES, STREAM_DROPOUT = 0, 1, 2
@@ -79,6 +80,22 @@ def set_state(state: dict[str, Any]) -> None:
             continue
         with import_cupy().cuda.Device(int(device.removeprefix("cuda:"))):
             _write(generator.state(stream, device), count, generator.seed)
+
+
+def snapshot() -> dict[str, Any]:
+    """Where all streams stand, without looking: what a GPU has is copied on it; for `restore`."""
+    states = {key: state.copy() for key, state in generator.states.items()}
+    return {"seed": generator.seed, "counters": dict(generator.counters), "states": states}
+
+
+def restore(found: dict[str, Any]) -> None:
+    """Continue all streams from where `snapshot` found them."""
+    generator.seed, generator.counters = found["seed"], dict(found["counters"])
+    for key, state in generator.states.items():
+        if key in found["states"]:
+            copy(found["states"][key], state)
+        else:  # made since
+            _write(state, 0, generator.seed)
 
 
 def words(count: int, stream: int, device: str) -> Array:

@@ -1,0 +1,23 @@
+"""Transforms of functions of tensors: derivatives of any kind, and batches.
+
+Arguments and results are tensors in lists, tuples and dicts. The names, and what they return, are
+those of ``torch.func``; `hvp` is JAX's.
+"""
+
+from .batch import vmap
+from .checkpoint import checkpoint
+from .forward import jvp
+from .jacobian import hessian, jacobian
+from .reverse import grad, hvp, value_and_grad, vjp
+
+__all__ = [
+    "checkpoint",
+    "grad",
+    "hessian",
+    "hvp",
+    "jacobian",
+    "jvp",
+    "value_and_grad",
+    "vjp",
+    "vmap",
+]
