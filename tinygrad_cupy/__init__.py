@@ -9,6 +9,7 @@ from .autograd import FusedOp, Op
 from .autograd.mode import enable_grad, is_grad_enabled, no_grad
 from .backend import cuda_available, default_device, set_default_device
 from .backend.blas import get_precision, set_precision
+from .custom import custom_op
 from .gradcheck import gradcheck
 from .jit import jit
 from .ops.comparison import where
@@ -31,6 +32,7 @@ __all__ = [
     "checkpoint",
     "concat",
     "cuda_available",
+    "custom_op",
     "datasets",
     "default_device",
     "enable_grad",

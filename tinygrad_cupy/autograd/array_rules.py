@@ -108,7 +108,7 @@ def input_gradients(node: Op, grad: Tensor) -> list[Tensor | None]:
         _watch.reads, _watch.node = outer
         node.__class__ = plain
     sources = (*node.edges, grad._edge())
-    return [None if g is None else _outside(g, text, sources) for g in found]
+    return [None if g is None else outside(g, text, sources) for g in found]
 
 
 def _verdict(name: str, reads: set[str]) -> str | None:
@@ -212,7 +212,7 @@ class ArrayRule(Op):
         raise RuntimeError(self.text)
 
 
-def _outside(found: Tensor, text: str | None, sources: tuple[Edge, ...]) -> Tensor:
+def outside(found: Tensor, text: str | None, sources: tuple[Edge, ...]) -> Tensor:
     """A gradient as a plain tensor, in front of an `ArrayRule` where there is a ``text``."""
     tensor = found._wrap(found.data)
     tensor._version = found._version

@@ -83,9 +83,9 @@ class BatchLevel(Level):
 
     name = "vmap"
 
-    def __init__(self, size: int, randomness: Randomness) -> None:
+    def __init__(self, size: int, randomness: Randomness, quiet: bool = False) -> None:
         super().__init__()
-        self.size, self.randomness = size, randomness
+        self.size, self.randomness, self.quiet = size, randomness, quiet
 
     def batched(self, value: Any) -> Any:
         """The batch (B, …) as the tensor (…) that stands for each of its elements."""
@@ -145,7 +145,8 @@ class BatchLevel(Level):
         elif type(op).batch is not Op.batch:
             value = op.batch(self, *inputs)
         else:
-            _tell(type(op))
+            if not self.quiet:
+                _tell(type(op))
             value = self.one_by_one(lambda *given: copy.copy(op)(*given), inputs)
         found: Tensor = self.batched(value)
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..backend import Array
@@ -53,12 +54,19 @@ class FusedOp(Op):
         return [None if array is None else grad._wrap(array) for array in found]
 
     def backward(self, grad: Tensor, *inputs: Any) -> Any:
-        # Aliases, so that in f(x, g(x)) the path from g(x) to x is not followed here as well.
-        aliases = [Alias()(x) if isinstance(x, TensorBase) else x for x in inputs]
-        wanted = [alias for alias, need in zip(aliases, self.needs, strict=True) if need]
-        output = self.reference(*aliases)
-        found = iter(grad_of([output], wanted, [grad], create_graph=True, allow_unused=True))
-        return tuple(next(found) if need else None for need in self.needs)
+        return through_reference(self.reference, grad, inputs, self.needs)
+
+
+def through_reference(
+    reference: Callable[..., Any], grad: Tensor, inputs: Sequence[Any], needs: Sequence[bool]
+) -> tuple[Any, ...]:
+    """The gradients by the inputs that are needed, with their graph, from the plain operation."""
+    # Aliases, so that in f(x, g(x)) the path from g(x) to x is not followed here as well.
+    aliases = [Alias()(x) if isinstance(x, TensorBase) else x for x in inputs]
+    wanted = [alias for alias, need in zip(aliases, needs, strict=True) if need]
+    output = reference(*aliases)
+    found = iter(grad_of([output], wanted, [grad], create_graph=True, allow_unused=True))
+    return tuple(next(found) if need else None for need in needs)
 
 
 class Alias(Op):

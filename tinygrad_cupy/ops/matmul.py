@@ -29,7 +29,8 @@ def _widened(b: BatchLevel, x: Tensor, ndim: int) -> Tensor:
     """A batch with its elements in front of ``ndim`` axes; what is one for all stays as it is."""
     if not b.has(x):
         return x
-    return b.whole(x).reshape(b.size, *[1] * (ndim - len(x.shape)), *x.shape)
+    wide: Tensor = b.whole(x).reshape(b.size, *[1] * (ndim - len(x.shape)), *x.shape)
+    return wide
 
 
 class MatMul(Op):
