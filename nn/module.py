@@ -8,16 +8,18 @@ PyTorch's: attributes and positions joined by dots.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from reprlib import recursive_repr
 from typing import Any, Self
 
 import numpy as np
 
 from tinygrad_cupy import backend
+from tinygrad_cupy.autograd.hooks import HookHandle
 from tinygrad_cupy.backend.capture import observe
 from tinygrad_cupy.tensor import Tensor
 
+from . import hooks
 from .state import (
     STATE,
     Buffer,
@@ -59,7 +61,36 @@ class Module:
         raise NotImplementedError(f"[{type(self).__name__}] defines no forward()")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        found = hooks.hooks_of(self)
+        if found is not None:
+            return hooks.call(self, found, args, kwargs)
         return self.forward(*args, **kwargs)
+
+    # Hooks ---------------------------------------------------------------------------------------
+
+    @property
+    def _hook_changes(self) -> int:
+        return hooks.changes_of(self)
+
+    def register_forward_pre_hook(self, hook: Callable[..., Any]) -> HookHandle:
+        """Have `hook(module, args)` called before `forward`; what it returns, if not None, are
+        the arguments then. Hooks of a layer keep it from being fused with its neighbours."""
+        return hooks.register(self, "forward_pre", hook)
+
+    def register_forward_hook(self, hook: Callable[..., Any]) -> HookHandle:
+        """Have `hook(module, args, output)` called after `forward`; what it returns, if not None,
+        is the output then."""
+        return hooks.register(self, "forward", hook)
+
+    def register_full_backward_pre_hook(self, hook: Callable[..., Any]) -> HookHandle:
+        """Have `hook(module, grad_output)` called when the gradients of the results are there, a
+        tuple; what it returns, if not None, takes their place."""
+        return hooks.register(self, "full_backward_pre", hook)
+
+    def register_full_backward_hook(self, hook: Callable[..., Any]) -> HookHandle:
+        """Have `hook(module, grad_input, grad_output)` called when the gradients of the positional
+        arguments that want one are there, too; what it returns, if not None, takes their place."""
+        return hooks.register(self, "full_backward", hook)
 
     # Attributes ----------------------------------------------------------------------------------
 

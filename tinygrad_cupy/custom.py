@@ -106,7 +106,7 @@ class CustomOp:
         block = options["block"]
         if not isinstance(block, int | np.integer) or not 1 <= block <= 1024:
             raise ValueError(f"[custom_op] expected block from 1 to 1024, got {block!r}")
-        self.out, self.block, self.strides = options["out"], int(block), options["strides"]
+        self.out, self.block, self.takes_strides = options["out"], int(block), options["strides"]
         self.forward = self._on_arrays(forward, results=1)
         backward = options["backward"]
         self.backward = None if backward is None else self._on_arrays(backward, results=0)
@@ -171,10 +171,12 @@ class CustomOp:
 
     def arrays(self, values: Sequence[Any]) -> list[Any]:
         """Arguments as the kernels take them."""
-        if self.strides:
+        if self.takes_strides:
             return list(values)
         return [
-            array_module(x).ascontiguousarray(x).reshape(x.shape) if hasattr(x, "strides") else x
+            array_module(x).ascontiguousarray(x).reshape(x.shape)
+            if (isinstance(x, np.ndarray) or is_cuda(x))
+            else x
             for x in values
         ]
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 
 from . import random
-from .autograd import Elementwise, TensorBase, Version, fits
+from .autograd import Elementwise, TensorBase, Version, fits, hooks
 from .autograd import backward as backward_pass
 from .autograd.array_rules import HandedMixin
 from .autograd.batching import BatchedMixin, as_batched
 from .autograd.forward import DualMixin
+from .autograd.hooks import HookHandle
 from .backend import (
     Array,
     default_device,
@@ -35,7 +36,7 @@ from .ops.dropout import DropoutMixin
 from .ops.hints import HintMixin, hinting
 from .ops.inplace import InplaceMixin
 from .ops.loss import LossMixin
-from .ops.matmul import LinalgMixin
+from .ops.matmul import MatmulMixin
 from .ops.norm import NormMixin
 from .ops.pool import PoolMixin
 from .ops.reduce import ReduceMixin
@@ -68,7 +69,7 @@ class Tensor(
     ReduceMixin,
     SoftmaxMixin,
     ShapeMixin,
-    LinalgMixin,
+    MatmulMixin,
     ConvMixin,
     ConvBlockMixin,
     PoolMixin,
@@ -260,6 +261,18 @@ class Tensor(
             keep the graph for another pass; defaults to ``create_graph``.
         """
         backward_pass.backward(self, grad, create_graph, retain_graph)
+
+    def register_hook(self, hook: Callable[[Tensor], Any]) -> HookHandle:
+        """Have ``hook(gradient)`` called whenever a backward pass finds this tensor's gradient.
+
+        With the whole gradient, before it goes into ``.grad`` or on to what the tensor was computed
+        from. The hook returns None, or a tensor that takes the gradient's place (of its shape,
+        dtype and device, else ``ValueError``). Several are called in the order of registration.
+        The handle that is returned has ``remove()``, and is a context that removes it at its end.
+
+        Raises ``RuntimeError`` for a tensor that requires no gradient.
+        """
+        return hooks.register(self, hook)
 
     def zero_grad(self) -> None:
         """Forget the gradient."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from tinygrad_cupy.nn.hooks import hooks_of
 from tinygrad_cupy.nn.module import Module
 
 
@@ -63,6 +64,10 @@ def _steps(layers: Sequence[Module]) -> Iterator[tuple[Module, dict[str, bool]]]
 
 
 def _own(layer: Module, name: str) -> Any:
-    """An attribute that the layer's class defines itself; None when `forward` was replaced."""
+    """An attribute that the layer's class defines itself; None when `forward` was replaced.
+
+    Or has hooks around it.
+    """
     defined = name in vars(type(layer)) and "forward" not in vars(layer)
+    defined = defined and hooks_of(layer) is None
     return getattr(layer, name) if defined else None

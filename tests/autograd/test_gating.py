@@ -29,7 +29,7 @@ def gating(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], list[bool]]:
         came: list[bool] = []
 
         def spy(op: Any, *arrays: Any) -> Any:
-            came.append(op.gated)
+            came.append(op.absorbed)
             return backward(op, *arrays)
 
         monkeypatch.setattr(norm, "is_cuda", lambda x: on)

@@ -14,7 +14,7 @@ import tinygrad_cupy as tg
 from support.gpu_memory import on_gpu, poison
 from tinygrad_cupy import Tensor, nn
 from tinygrad_cupy.backend import array_module, blas, block_counter, to_device, to_numpy
-from tinygrad_cupy.kernels import matmul as narrow_cuda
+from tinygrad_cupy.kernels import matmul
 from tinygrad_cupy.kernels.common import sums_cuda
 from tinygrad_cupy.ops import matmul as linalg
 
@@ -99,16 +99,16 @@ def test_a_sequential_runs_linear_and_relu_as_one(device: str) -> None:
 
 @given(rows=st.integers(1, 1 << 33), columns=st.integers(1, 1 << 31))
 def test_plans_for_few_outputs_leave_nothing_out(rows: int, columns: int) -> None:
-    lanes, together, block = narrow_cuda._forward_plan(rows, columns)
+    lanes, together, block = matmul._forward_plan(rows, columns)
     assert lanes & (lanes - 1) == 0
     assert block in (32, 64, 128, 256)
     assert block % lanes == 0
-    slots = 256 // min(lanes, 32) * together * narrow_cuda.MOST_OUTPUTS
+    slots = 256 // min(lanes, 32) * together * matmul.MOST_OUTPUTS
     assert 4 * slots <= 48 << 10  # of shared memory
     assert -(-rows // (block // lanes * together)) < 1 << 31
-    quads, across, each = narrow_cuda._backward_plan(rows, columns)
+    quads, across, each = matmul._backward_plan(rows, columns)
     parts = -(-rows // each)
-    assert narrow_cuda.THREADS % quads == each % narrow_cuda.CHUNK == 0
+    assert matmul.THREADS % quads == each % matmul.CHUNK == 0
     assert across * quads * 4 >= columns + 1  # and the bias
     assert across < 1 << 31
     assert parts == 1 or across <= block_counter.MOST
@@ -157,7 +157,7 @@ def test_the_gated_gradient_and_its_sums(
     for _ in range(3):
         poison = array_module(on_gpu[0]).full(3 * grad.size, np.nan, dtype)
         del poison  # the outputs get this memory
-        found, total = sums_cuda.gate_and_sum(*on_gpu)
+        found, total = sums_cuda.relu_backward_and_sum(*on_gpu)
         np.testing.assert_array_equal(to_numpy(found), expected)
         scale = np.abs(expected).sum(axis=0).max()
         limit = (1e-6 if dtype == "float32" else 1e-14) * scale
@@ -310,8 +310,8 @@ def test_nan_and_infinity_stay_where_they_belong(columns: int) -> None:
 def test_what_is_no_layer_of_few_outputs(
     rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("forward", "backward"):
-        monkeypatch.setattr(narrow_cuda, name, None)  # calling it would be an error
+    for name in ("skinny_forward", "skinny_backward"):
+        monkeypatch.setattr(matmul, name, None)  # calling it would be an error
     x, weight, seed = (rng.standard_normal(s).astype("f") for s in ((5, 8), (17, 8), (5, 17)))
     columns = on_gpu(np.ascontiguousarray(x.T)).T
     for left, right, grad in (

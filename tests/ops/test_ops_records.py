@@ -18,11 +18,16 @@ from tinygrad_cupy import FusedOp, Op, Tensor
 from tinygrad_cupy.autograd import Elementwise
 from tinygrad_cupy.autograd.array_rules import ArrayRule
 from tinygrad_cupy.autograd.fused import Alias
+from tinygrad_cupy.autograd.joint import Deliver, Joint
+from tinygrad_cupy.custom import _Custom
 from tinygrad_cupy.tensor import Transfer
 
 PLUMBING = {
     FusedOp: "a base class",
     Elementwise: "a base class",
+    _Custom: "of users' own; test_custom.py",
+    Joint: "several outputs at once; test_checkpoint.py, test_hooks.py",
+    Deliver: "one of them",
     ArrayRule: "raises behind a rule that works on arrays; test_array_rules.py",
     Alias: "what a FusedOp gives its reference; test_fused.py",
     Transfer: "moves between devices, which takes two; test_cpu_gpu.py",
@@ -31,14 +36,25 @@ PLUMBING = {
 # Public names of Tensor that are no operations: what it is, its graph, memory and construction.
 NOT_OPERATIONS = {
     *("data", "device", "dtype", "grad", "is_leaf", "ndim", "requires_grad", "shape", "size"),
-    *("backward", "detach", "item", "numpy", "requires_grad_", "to", "tolist", "zero_grad"),
+    *(
+        "backward",
+        "detach",
+        "item",
+        "numpy",
+        "register_hook",
+        "requires_grad_",
+        "to",
+        "tolist",
+        "zero_grad",
+    ),
     *("assign_", "bump_version", "replace_data"),
     *("arange", "eye", "full", "ones", "rand", "randn", "zeros"),
 }
 SPECIAL = {"__abs__", "__getitem__", "__matmul__", "__rmatmul__", "__neg__"}
 FUNCTIONS = {"concat", "stack", "where"}  # of the package, beside the methods
 NO_FUNCTIONS = {
-    *("enable_grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp", "vmap"),
+    *("checkpoint", "custom_op", "functional_call", "hessian", "hvp", "jacobian", "jvp"),
+    *("enable_grad", "value_and_grad", "vjp", "vmap"),
     *("FusedOp", "Op", "Tensor", "datasets", "gradcheck", "jit", "manual_seed", "nn"),
     *("cuda_available", "default_device", "set_default_device"),
     *("get_precision", "set_precision"),

@@ -10,6 +10,7 @@ import numpy as np
 from ..backend import array_module, device_of, plain_array
 from ..backend.capture import active
 from .array_rules import input_gradients
+from .hooks import hooked, on_leaves
 from .levels import Tracer, innermost
 from .mode import mode
 from .op import Op, Rule
@@ -68,14 +69,14 @@ def _walk(
     edges = [root._edge() for root in roots]
     order = topological(edges)
     wanted = None if targets is None else _leading_to(targets, order)
-    pending: dict[int, tuple[Tensor, bool]] = {}  # gradients, and whether they are gated
+    pending: dict[int, tuple[Tensor, bool]] = {}  # gradients, and whether a step is absorbed
     narrow: dict[int, Any] = {}  # dtypes of 16 bits, of gradients that are added up in float32
     arrived: dict[int, tuple[Edge, Tensor]] = {}
 
-    def add(edge: Edge, grad: Tensor, gated: bool = False) -> None:
+    def add(edge: Edge, grad: Tensor, absorbed: bool = False) -> None:
         known = pending.get(id(edge))
         if known is None:
-            pending[id(edge)] = (grad, gated)
+            pending[id(edge)] = (grad, absorbed)
             return
         if grad.data.dtype.itemsize == 2:  # rounded once, however many there are
             narrow[id(edge)] = grad.data.dtype
@@ -94,10 +95,13 @@ def _walk(
             found = pending.pop(id(node), None)
             if found is None or (wanted is not None and id(node) not in wanted):
                 continue
-            grad, gated = found
+            grad, absorbed = found
             if narrow and id(node) in narrow:
                 grad = grad.astype(narrow[id(node)])
             is_leaf = isinstance(node, TensorBase)
+            hooks = node.hooks if not is_leaf else on_leaves and on_leaves.get(id(node))
+            if hooks:
+                grad = hooked(hooks, grad)
             if is_leaf if targets is None else id(node) in targets:
                 arrived[id(node)] = (node, grad)
             if is_leaf or (not through and id(node) in arrived):
@@ -107,13 +111,13 @@ def _walk(
             )
             if not any(node.needs):
                 continue
-            node.gated = gated
-            # Nobody but the ReLU itself sees a gated gradient.
-            gates = node.gates = (
-                node.can_gate
+            node.absorbed = absorbed
+            absorbing = node.absorbing = (
+                node._asks
                 and not create_graph
-                and getattr(node.edges[0], "wants_gated", False)
-                and (targets is None or id(node.edges[0]) not in targets)
+                and _may_be_absorbed(node.edges[0], targets)
+                and not isinstance(grad, Tracer)
+                and node.absorbs(node.edges[0])
             )
             rule.node, rule.grad = node, grad
             if node._foreign and active.level is not None and isinstance(grad, Tracer):
@@ -122,12 +126,19 @@ def _walk(
                 by_input = gradients_of(node, grad, create_graph)
             for i, (edge, by_x) in enumerate(zip(node.edges, by_input, strict=True)):
                 if by_x is not None:
-                    add(edge, by_x, gates and i == 0)
+                    add(edge, by_x, absorbing and i == 0)
             if not retain_graph:
                 node._release()
     finally:
         mode.rule, mode.recording = outer, recording
     return arrived
+
+
+def _may_be_absorbed(producer: Edge, targets: set[int] | None) -> bool:
+    """Whether nobody but the producer itself sees its gradient."""
+    if not isinstance(producer, Op) or producer.hooks is not None:
+        return False
+    return targets is None or id(producer) not in targets
 
 
 def gradients_of(node: Op, grad: Tensor, create_graph: bool) -> list[Tensor | None]:

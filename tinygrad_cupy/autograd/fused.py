@@ -23,23 +23,30 @@ class FusedOp(Op):
     While no graph of the backward is wanted, `backward_arrays` runs on arrays. When it is, the
     reference, written in Tensor operations, is differentiated instead. The reference gets every
     input and may use what ``forward`` decided (kept as attributes), and changes nothing. Without
-    one the gradient cannot be differentiated again, and raises.
+    one the gradient cannot be differentiated again, and raises. What both read are all inputs,
+    unless ``saves`` names others; then ``backward``, in tensors, takes the reference's place.
     """
 
     _reads_attributes = False
 
     def __init_subclass__(cls) -> None:
-        cls.saves = tuple(names_of_inputs(cls))
+        if "saves" not in vars(cls):
+            cls.saves = tuple(names_of_inputs(cls))
         super().__init_subclass__()
 
     def reference(self, *inputs: Any) -> Tensor:
+        """The output in Tensor operations, for the same inputs as ``forward``."""
         raise NotImplementedError
 
     def backward_arrays(self, grad: Array, *inputs: Any) -> Any:
+        """The gradients by the inputs, as arrays; None where ``self.needs`` does not ask."""
         raise NotImplementedError
 
     def _run_backward(self, grad: Tensor, create_graph: bool) -> Any:
-        has_reference = type(self).reference is not FusedOp.reference
+        kind = type(self)
+        has_reference = (
+            kind.reference is not FusedOp.reference or kind.backward is not FusedOp.backward
+        )
         if create_graph and has_reference:
             return super()._run_backward(grad, create_graph)
         if isinstance(grad, Tracer):  # kernels take arrays

@@ -40,7 +40,10 @@ def names_of_inputs(cls: type[Op]) -> list[str]:
 
 # What makes a node of an operation, among its attributes.
 ENGINE = frozenset(
-    ("xp", "needs", "edges", "inputs", "gates", "gated", "_given", "_saved", "_watched", "_kind")
+    (
+        *("xp", "needs", "edges", "inputs", "absorbing", "absorbed", "hooks"),
+        *("_given", "_saved", "_watched", "_kind"),
+    )
 )
 
 
@@ -87,16 +90,10 @@ class Op:
         names of inputs that the operation is linear in, each by itself (or ``jointly``, as a sum
         is), and of those that are added along axis 1, as a bias is. Forward mode follows; without
         a word it takes two passes back.
-    ``can_gate``, ``wants_gated``
-        a ReLU's gradient is *gated*: zero where its output is not positive. Where backward would
-        gate what arrives before anything else, the operation ``wants_gated``; where backward can
-        gate the gradient of its first input by that input, and better than another pass over it, it
-        ``can_gate``. (Instances may decide.) The walk brings the two together, but not where the
-        gradient's own graph is wanted.
 
     While running, ``self.xp`` is ``numpy`` or ``cupy`` and, in ``backward``, ``self.needs`` says
     for each input whether its gradient is wanted (``None`` may be returned where it is not).
-    ``self.gates`` says that the first gradient must be gated, ``self.gated`` that ``grad`` is so.
+    ``self.absorbing`` and ``self.absorbed`` are told of `absorbs`.
     What ``forward`` decided for ``backward`` (a mask, an argmax) is kept as attributes.
 
     ``backward`` is differentiated in its turn where higher derivatives are wanted. One that works
@@ -115,10 +112,10 @@ class Op:
     linear: ClassVar[tuple[str, ...]] = ()
     added: ClassVar[tuple[str, ...]] = ()
     jointly: ClassVar[bool] = False
-    can_gate: bool = False
-    wants_gated: bool = False
-    gates: bool = False
-    gated: bool = False
+    absorbing: bool = False
+    absorbed: bool = False
+    hooks: Any = None  # of the result, see `hooks`
+    _asks: ClassVar[bool] = False  # whether it has an `absorbs`
     constants: ClassVar[tuple[str, ...]] = ()
     _reads_attributes: ClassVar[bool] = True  # whether backward may, beside what is saved
     _foreign: ClassVar[bool] = False  # whether it is an operation of a user's
@@ -150,6 +147,7 @@ class Op:
         cls._names = tuple(names)
         cls._positions = tuple(names.index(name) if name in names else -1 for name in cls.saves)
         cls._saved_for = cls.saved_for or (None,) * len(cls.saves)
+        cls._asks = cls.absorbs is not Op.absorbs
         cls._foreign = cls.__module__.partition(".")[0] != PACKAGE
 
     def __getstate__(self) -> dict[str, Any]:
@@ -169,6 +167,15 @@ class Op:
         and ``linear`` say, or from its backward.
         """
         raise NotImplementedError
+
+    def absorbs(self, producer: Any) -> bool:
+        """Whether backward can do a step of the backward of ``producer`` as well.
+
+        That made the first input. Where it can, ``self.absorbing`` says so in this backward, and in
+        that of the producer ``self.absorbed``, unless a gradient came from elsewhere too: the step
+        must be one that may be done twice. Asked where no graph of the gradient is wanted.
+        """
+        return False
 
     def batch(self, b: BatchLevel, *inputs: Any) -> Any:
         """The outputs (B, …) of a batch, where b says which inputs are batched.

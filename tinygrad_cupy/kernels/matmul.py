@@ -1,7 +1,8 @@
-"""Fully connected layers with few outputs on a GPU, in true float32: the kernels are in matmul.cu.
+"""Fully connected layers on arrays. Letters: N rows, I columns (inputs), O outputs.
 
-A matrix product's tiles are 128 wide; where there are 10 outputs, reading x is all that takes time.
-Letters: N rows, I columns (inputs), O outputs.
+Layers with few outputs (skinny products, at most 16) have kernels of their own on a GPU, in true
+float32, in matmul.cu: a matrix product's tiles are 128 wide; where there are 10 outputs, reading x
+is all that takes time.
 """
 
 from __future__ import annotations
@@ -10,11 +11,15 @@ import functools
 
 import numpy as np
 
-from ..backend import Array, CudaSource, import_cupy, int32s, int64s, is_cuda, null
+from ..backend import Array, CudaSource, blas, import_cupy, int32s, int64s, is_cuda, kernel, null
 from ..backend.block_counter import ticket_of
+from .common import sums, sums_cuda
 from .common.layout import ALIGNED, contiguous
+from .common.relu import relu_backward
 
 _kernels = CudaSource(__file__, "matmul.cu")
+
+Gradients = tuple[Array | None, ...]  # by x, weight and bias
 
 MOST_OUTPUTS = 16  # more would not fit into a thread's registers
 LONGEST = 1 << 20  # rows or columns; longer sums are put together from shorter ones, in `blas`
@@ -39,7 +44,7 @@ def _is_plain(x: Array) -> bool:
     return bool(plain and max(x.shape) <= LONGEST)
 
 
-def forward(x: Array, weight: Array, bias: Array | None, relu: bool) -> Array:
+def skinny_forward(x: Array, weight: Array, bias: Array | None, relu: bool) -> Array:
     """x (N, I) @ weight (O, I).T + bias (O,), then max(·, 0) if ``relu``: (N, O)."""
     rows, columns = x.shape
     outputs = len(weight)
@@ -74,7 +79,7 @@ def _forward_plan(rows: int, columns: int) -> tuple[int, int, int]:
     return lanes, together, block
 
 
-def backward(
+def skinny_backward(
     grad: Array,
     y: Array | None,
     x: Array | None,
@@ -136,3 +141,62 @@ def _aligned(*matrices: Array) -> bool:
 
 def _defines(outputs: int, aligned: bool, *others: str) -> tuple[str, ...]:
     return (f"OUTPUTS={outputs}", f"ALIGNED={aligned:d}", *others)
+
+
+# --- what rules call ----------------------------------------------------------------------------
+
+
+def _linear_cpu(x: Array, weight: Array, bias: Array | None, with_relu: bool) -> Array:
+    return blas.linear(x, weight, bias, with_relu)
+
+
+def _linear_cuda(x: Array, weight: Array, bias: Array | None, with_relu: bool) -> Array:
+    if suits(len(weight), x, weight):
+        return skinny_forward(x, weight, bias, with_relu)
+    return blas.linear(x, weight, bias, with_relu)
+
+
+@kernel(cpu=_linear_cpu, cuda=_linear_cuda)
+def linear(x: Array, weight: Array, bias: Array | None, with_relu: bool) -> Array:
+    """y (N, O) = x (N, I) @ weight (O, I).T + bias (O,), then max(·, 0) where asked for."""
+
+
+def _backward_cpu(
+    grad: Array, x: Array | None, weight: Array | None, y: Array | None, needs: tuple[bool, ...]
+) -> Gradients:
+    grad = grad if y is None else relu_backward(grad, y)
+    return _products(grad, x, weight, sums.total(grad, (0,)) if needs[2] else None, needs)
+
+
+def _backward_cuda(
+    grad: Array, x: Array | None, weight: Array | None, y: Array | None, needs: tuple[bool, ...]
+) -> Gradients:
+    x, weight = x if needs[1] else None, weight if needs[0] else None
+    if grad.size and (needs[0] or needs[1]) and suits(grad.shape[1], x, weight):
+        return skinny_backward(grad, y, x, weight, needs)
+    if needs[2] and sums_cuda.suits(grad):
+        grad, total = sums_cuda.relu_backward_and_sum(grad, y)
+    else:
+        grad = grad if y is None else relu_backward(grad, y)
+        total = sums.total(grad, (0,)) if needs[2] else None
+    return _products(grad, x, weight, total, needs)
+
+
+def _products(
+    grad: Array, x: Array | None, weight: Array | None, total: Array | None, needs: tuple[bool, ...]
+) -> Gradients:
+    return (
+        blas.matmul(grad, weight) if needs[0] else None,  # (N, I)
+        blas.matmul(grad.transpose(1, 0), x) if needs[1] else None,  # (O, I)
+        total,  # (O,)
+    )
+
+
+@kernel(cpu=_backward_cpu, cuda=_backward_cuda)
+def linear_backward(
+    grad: Array, x: Array | None, weight: Array | None, y: Array | None, needs: tuple[bool, ...]
+) -> Gradients:
+    """Gradients by x, weight and bias of `linear`, None where not needed.
+
+    x is read for the weight's, weight for x's; y, with ReLU, is the output.
+    """

@@ -31,7 +31,7 @@ class ConvBlock(FusedOp):
 
     def __init__(self, geometry: Geometry, relu: bool, pool: bool) -> None:
         self.geometry, self.relu, self.pool = geometry, relu, pool
-        self.wants_gated = relu and not pool
+        self.relu_applied = relu and not pool  # backward begins with ReLU's
 
     def forward(self, x: Array, weight: Array, bias: Array | None) -> Array:
         epilogue = Epilogue(self.relu, self.pool)
@@ -53,7 +53,7 @@ class ConvBlock(FusedOp):
         return epilogue_as_found(y, self.relu, self.y, self.argmax)
 
     def backward_arrays(self, grad: Array, x: Array, weight: Array, bias: Array | None) -> Any:
-        y, relu = (None, False) if self.gated else (self.y, self.relu)
+        y, relu = (None, False) if self.absorbed else (self.y, self.relu)
         how = (self.geometry, Epilogue(relu, self.pool), self.needs)
         return kernels.conv.fused_backward(grad, x, weight, y, self.argmax, *how)
 

@@ -6,11 +6,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ..autograd import Op, TensorBase
-from ..autograd.mode import is_grad_enabled
-from ..backend import Array, blas, is_cuda
-from ..kernels import matmul as skinny
-from ..kernels.common import sums_cuda
+from .. import kernels
+from ..autograd import FusedOp, Op, TensorBase
+from ..backend import Array, blas
 from .activation import ReluBackward
 from .promotion import in_one_dtype, single
 from .shape import Permute
@@ -58,31 +56,45 @@ class MatMul(Op):
         return MatMul()(*wide)
 
 
-class Linear(Op):
+class Linear(FusedOp):
     """x @ weight.T + bias for x (N, I), weight (O, I), bias (O,)."""
 
     saves: ClassVar[tuple[str, ...]] = ("x", "weight")
     saved_for: ClassVar[tuple[int | None, ...]] = (1, 0)
+    linear: ClassVar[tuple[str, ...]] = ("x", "weight")
+    added: ClassVar[tuple[str, ...]] = ("bias",)
     relu: ClassVar[bool] = False
 
     def forward(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
-        if is_cuda(x) and skinny.suits(len(weight), x, weight):
-            return skinny.forward(x, weight, bias, self.relu)
-        return blas.linear(x, weight, bias, self.relu)  # (N, O)
+        return kernels.matmul.linear(x, weight, bias, self.relu)
+
+    def backward_arrays(
+        self, grad: Array, x: Array | None, weight: Array | None, y: Array | None = None
+    ) -> Any:
+        needs = (*self.needs, False)[:3]  # there may be no bias
+        found = kernels.matmul.linear_backward(grad, x, weight, y, needs)
+        return found[: len(self.needs)]
 
     def backward(
         self, grad: Tensor, x: Tensor, weight: Tensor, y: Tensor | None = None
     ) -> tuple[Tensor | None, ...]:
-        needs = (*self.needs, False)[:3]  # there may be no bias
-        found = _skinny_gradients(grad, x, weight, y, needs)
-        if found is None:
-            grad, total = _gate_and_sum(grad, y, needs[2])
-            found = (
-                MatMul()(grad, weight) if needs[0] else None,  # (N, I)
-                MatMul()(Permute((1, 0))(grad), x) if needs[1] else None,  # (O, I)
-                total,  # (O,)
-            )
+        if y is not None:
+            grad = ReluBackward()(grad, y.detach())
+        needs = (*self.needs, False)[:3]
+        found = (
+            MatMul()(grad, weight) if needs[0] else None,  # (N, I)
+            MatMul()(Permute((1, 0))(grad), x) if needs[1] else None,  # (O, I)
+            grad.sum(axis=0) if needs[2] else None,  # (O,)
+        )
         return found[: len(self.needs)]
+
+    def batch(self, b: BatchLevel, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        given = () if bias is None else (bias,)
+        if not b.has(weight, *given):
+            return b.split(type(self)()(b.join(x, 0), weight, *given), 0)  # type: ignore[no-any-return]
+        y = MatMul()(b.whole(x), _swap(b.whole(weight)))  # (B, N, O)
+        y = y + b.whole(bias).unsqueeze(1) if bias is not None else y
+        return y.relu() if self.relu else y
 
 
 class LinearRelu(Linear):
@@ -90,39 +102,12 @@ class LinearRelu(Linear):
 
     saves = ("x", "weight", "y")
     saved_for = (1, 0, None)
+    linear = ()
+    added = ()
     relu = True
 
 
-def _skinny_gradients(
-    grad: Tensor, x: Tensor, weight: Tensor, y: Tensor | None, needs: tuple[bool, ...]
-) -> tuple[Tensor | None, ...] | None:
-    """All gradients of a layer with few outputs by one kernel on a GPU; None where it is not that.
-
-    Where a graph is recorded it would be missing from that.
-    """
-    if is_grad_enabled() or not is_cuda(grad.data) or not (needs[0] or needs[1]):
-        return None
-    read = x.data if needs[1] else None, weight.data if needs[0] else None
-    if not grad.data.size or not skinny.suits(grad.shape[1], *read):
-        return None
-    found = skinny.backward(grad.data, None if y is None else y.data, *read, needs)
-    return tuple(None if array is None else grad._wrap(array) for array in found)
-
-
-def _gate_and_sum(grad: Tensor, y: Tensor | None, summed: bool) -> tuple[Tensor, Tensor | None]:
-    """``grad`` (N, O) behind the ReLU that gave y, if any, and its sums (O,) where asked for.
-
-    On a GPU one kernel does both, where no graph is recorded that it would be missing from.
-    """
-    if summed and is_cuda(grad.data) and sums_cuda.suits(grad.data) and not is_grad_enabled():
-        gated, total = sums_cuda.gate_and_sum(grad.data, None if y is None else y.data)
-        return grad._wrap(gated), grad._wrap(total)
-    if y is not None:
-        grad = ReluBackward()(grad, y.detach())
-    return grad, grad.sum(axis=0) if summed else None
-
-
-class LinalgMixin(TensorBase):
+class MatmulMixin(TensorBase):
     """Matrix products as methods and operators."""
 
     __slots__ = ()

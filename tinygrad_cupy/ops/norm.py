@@ -34,11 +34,15 @@ class BatchNorm(FusedOp):
         self.eps, self.running, self.relu, self.pool = eps, running, relu, pool
 
     def forward(self, x: Array, weight: Array, bias: Array) -> Array:
-        self.can_gate = is_cuda(x)
+        self.on_gpu = is_cuda(x)
         y, self.relu_y, self.argmax, self.stats = kernels.norm.batch_norm(
             x, weight, bias, self.eps, self.running, self.relu, self.pool
         )
         return y
+
+    def absorbs(self, producer: Any) -> bool:
+        # A kernel on a GPU masks the gradient where x, ReLU's output, is 0, for nothing.
+        return self.on_gpu and getattr(producer, "relu_applied", False)
 
     def batch(self, b: BatchLevel, *inputs: Tensor) -> Tensor:
         # Each element has statistics of its own, and moves the running ones in its turn.
@@ -65,7 +69,7 @@ class BatchNorm(FusedOp):
         return epilogue_as_found(y, self.relu, self.relu_y, self.argmax)
 
     def backward_arrays(self, grad: Array, x: Array, weight: Array, bias: Array) -> Any:
-        how = (self.relu, self.needs[0], self.gates)
+        how = (self.relu, self.needs[0], self.absorbing)
         return kernels.norm.batch_norm_backward(
             grad, x, weight, self.stats, self.relu_y, self.argmax, *how
         )

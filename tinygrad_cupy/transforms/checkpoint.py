@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from .. import random
-from ..autograd import Op, TensorBase
+from ..autograd import TensorBase
 from ..autograd.backward import grad_of
 from ..autograd.fused import Alias
+from ..autograd.joint import joined
 from ..autograd.levels import Level, as_leaf
 from ..autograd.mode import mode, set_grad_enabled
-from ..backend import Array
 from ..backend.capture import active
 from ..backend.devices import copy
 from ..backend.dtypes import is_float
@@ -83,21 +83,19 @@ class _Run:
         given = {id(x): x for x in arguments.leaves}
         self.wanted = [x for x in given.values() if x.requires_grad]
         self.outside = [x for x in tape.used.values() if id(x) not in given]
-        self.by_output: dict[int, Any] = {}
 
     def result(self) -> Any:
         """The result, in the graph."""
+        outputs = self.outputs
+        self.outputs = None  # type: ignore[assignment]  # they are the caller's
         inputs = [*self.wanted, *self.outside]
-        leaves, self_outputs = list(self.outputs.leaves), self.outputs
-        if inputs:
-            token = Repeat(self).watch(*self.arguments.leaves)(*inputs)
-            leaves = [
-                Deliver(self, k)(y, token) if is_float(y.dtype) else y for k, y in enumerate(leaves)
-            ]
-        self.outputs = None  # type: ignore[assignment]  # what they hold is the caller's
-        return self_outputs.with_leaves(leaves)
+        if not inputs:
+            return outputs.with_leaves(outputs.leaves)
+        floats = [y for y in outputs.leaves if is_float(y.dtype)]
+        made = iter(joined(inputs, floats, self.gradients, self.arguments.leaves))
+        return outputs.with_leaves([next(made) if is_float(y.dtype) else y for y in outputs.leaves])
 
-    def gradients(self) -> list[Any]:
+    def gradients(self, by_output: list[Any]) -> list[Any]:
         """The gradients of the inputs, from a second call; with its graph where that is wanted."""
         create_graph = mode.recording
         ends = {id(x): self._end(x, create_graph) for x in self.wanted}
@@ -105,8 +103,12 @@ class _Run:
         with self._as_before(), set_grad_enabled(True):
             args, kwargs = self.arguments.with_leaves(given)
             outputs = Tree(self.fn(*args, **kwargs), "[checkpoint] the result").leaves
-        pairs = [(outputs[k], u) for k, u in self.by_output.items() if outputs[k].requires_grad]
-        self.by_output = {}
+        floats = [y for y in outputs if is_float(y.dtype)]
+        pairs = [
+            (y, u)
+            for y, u in zip(floats, by_output, strict=True)
+            if u is not None and y.requires_grad
+        ]
         sought = [*ends.values(), *self.outside]
         if not pairs:
             return [None] * len(sought)
@@ -131,36 +133,3 @@ class _Run:
             for x, values, count in kept:
                 copy(values, x.data)
                 x._version.count = count
-
-
-class Repeat(Op):
-    """Stands for all that a checkpointed function did; its output says nothing."""
-
-    constants = ("run",)
-
-    def __init__(self, run: _Run) -> None:
-        self.run = run
-
-    def forward(self, *inputs: Array) -> Array:
-        return self.xp.zeros((), inputs[0].dtype)
-
-    def backward(self, grad: Any) -> tuple[Any, ...]:
-        self._check_saved()
-        return tuple(self.run.gradients())
-
-
-class Deliver(Op):
-    """One output; on the way back its gradient is laid down for `Repeat`."""
-
-    view = True
-    constants = ("run",)
-
-    def __init__(self, run: _Run, number: int) -> None:
-        self.run, self.number = run, number
-
-    def forward(self, y: Array, token: Array) -> Array:
-        return y
-
-    def backward(self, grad: Any) -> tuple[None, Any]:
-        self.run.by_output[self.number] = grad
-        return None, grad._wrap(self.xp.zeros((), self.inputs[1][1]))  # type: ignore[index]

@@ -25,11 +25,11 @@ def suits(x: Array) -> bool:
     return bool(x.dtype.kind == "f" and x.dtype.itemsize >= 4 and x.size)
 
 
-def gate_and_sum(grad: Array, y: Array | None) -> tuple[Array, Array]:
+def relu_backward_and_sum(grad: Array, y: Array | None) -> tuple[Array, Array]:
     """``grad`` (N, O) where y, ReLU's output, is positive, and the sums (O,) of that over N."""
     grad = contiguous(grad)
-    gated = grad if y is None else import_cupy().empty_like(grad)
-    return gated, _sums(grad, None if y is None else contiguous(y), gated, *grad.shape)
+    masked = grad if y is None else import_cupy().empty_like(grad)
+    return masked, _sums(grad, None if y is None else contiguous(y), masked, *grad.shape)
 
 
 def outer_sum(x: Array, axes: tuple[int, ...]) -> Array | None:
@@ -55,7 +55,7 @@ def _depth(x: Array, axis: int, summed: bool) -> float:
     return float(strides_of(x)[axis]) if x.shape[axis] > 1 else math.inf if summed else 0.0
 
 
-def _sums(grad: Array, y: Array | None, gated: Array, rows: int, columns: int) -> Array:
+def _sums(grad: Array, y: Array | None, masked: Array, rows: int, columns: int) -> Array:
     cupy = import_cupy()
     tiles = -(-columns // 32)
     parts = max(1, min(-(-rows // ROWS_EACH), MOST_PARTIALS // columns))
@@ -64,7 +64,7 @@ def _sums(grad: Array, y: Array | None, gated: Array, rows: int, columns: int) -
         "gate_and_sum",
         (tiles, parts),
         (
-            *(grad, null() if y is None else y, gated, total),
+            *(grad, null() if y is None else y, masked, total),
             *(partials, ticket_of(partials), *int64s(rows), *int32s(columns)),
         ),
         defines=("TYPE=float" if grad.dtype == np.float32 else "TYPE=double",),

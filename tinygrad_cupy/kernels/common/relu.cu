@@ -42,7 +42,7 @@ extern "C" __global__ void __launch_bounds__(256) relu(const T* x, T* y, i64 cou
 
 // out = 0 where y <= 0, else grad
 extern "C" __global__ void __launch_bounds__(256)
-    gate(const T* grad, const T* y, T* out, i64 count) {
+    relu_backward(const T* grad, const T* y, T* out, i64 count) {
     const i64 first = ((i64)blockIdx.x * blockDim.x + threadIdx.x) * WIDTH;
     if (first + WIDTH <= count) {
         Pack values = *(const Pack*)(grad + first);

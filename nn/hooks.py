@@ -1,0 +1,144 @@
+"""Functions that see what goes into a module and comes out of it, forward and backward."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tinygrad_cupy.autograd.hooks import HookHandle
+from tinygrad_cupy.autograd.joint import joined
+from tinygrad_cupy.autograd.mode import is_grad_enabled
+from tinygrad_cupy.backend.capture import active, observe
+from tinygrad_cupy.pytree import flatten, rebuild
+from tinygrad_cupy.tensor import Tensor
+
+if TYPE_CHECKING:
+    from .module import Module
+
+KINDS = ("forward_pre", "forward", "full_backward_pre", "full_backward")
+
+
+class Hooks:
+    """The hooks of one module, by kind, in the order in which they were registered."""
+
+    def __init__(self) -> None:
+        self.by_kind: dict[str, list[Callable[..., Any]]] = {kind: [] for kind in KINDS}
+        self.changes = 0  # registrations and removals so far: a captured call holds for one state
+
+    def change(self) -> None:
+        self.changes += 1
+
+    def __bool__(self) -> bool:
+        return any(self.by_kind.values())
+
+
+# Beside the modules, so that a copy or a pickle of one takes no functions along.
+_of_modules: weakref.WeakKeyDictionary[Module, Hooks] = weakref.WeakKeyDictionary()
+
+
+def hooks_of(module: Module) -> Hooks | None:
+    """The hooks of a module, where it has any."""
+    if active.run is not None:
+        observe(module, "_hook_changes")
+    if not _of_modules:
+        return None
+    return _of_modules.get(module) or None
+
+
+def changes_of(module: Module) -> int:
+    """How often hooks of a module were registered or removed."""
+    hooks = _of_modules.get(module)
+    return 0 if hooks is None else hooks.changes
+
+
+def register(module: Module, kind: str, hook: Callable[..., Any]) -> HookHandle:
+    """Add a hook of a kind; see the methods of `Module`."""
+    if not callable(hook):
+        name = f"register_{kind}_hook"
+        raise TypeError(f"[{name}] expected a function, got {type(hook).__name__}")
+
+    def call(*arguments: Any) -> Any:  # of its own: the same function may be registered twice
+        return hook(*arguments)
+
+    hooks = _of_modules.setdefault(module, Hooks())
+    hooks.by_kind[kind].append(call)
+    hooks.change()
+    return HookHandle(hooks.by_kind[kind], call, hooks.change)
+
+
+def call(module: Module, hooks: Hooks, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """``module.forward`` with its hooks around it."""
+    for hook in hooks.by_kind["forward_pre"]:
+        changed = hook(module, args)
+        if changed is not None:
+            args = changed if isinstance(changed, tuple) else (changed,)
+    way_back = _WayBack(module, hooks)
+    if way_back.wanted:
+        args = way_back.entering(args)
+    result = module.forward(*args, **kwargs)
+    for hook in hooks.by_kind["forward"]:
+        changed = hook(module, args, result)
+        if changed is not None:
+            result = changed
+    return way_back.leaving(result) if way_back.wanted else result
+
+
+class _WayBack:
+    """The backward hooks of one call: they see the gradients of its arguments and results."""
+
+    def __init__(self, module: Module, hooks: Hooks) -> None:
+        self.module, self.hooks = module, hooks
+        lists = (hooks.by_kind["full_backward_pre"], hooks.by_kind["full_backward"])
+        self.wanted = is_grad_enabled() and any(lists)
+        self.by_result: tuple[Any, ...] = ()
+        self.has_entered = False
+
+    def entering(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The positional arguments, their gradients seen by the hooks."""
+        tensors = [x for x in args if isinstance(x, Tensor) and x.requires_grad]
+        if not tensors:
+            return args
+        self.has_entered = True
+        made = iter(joined(tensors, [x.detach() for x in tensors], self._arguments))
+        return tuple([next(made) if isinstance(x, Tensor) and x.requires_grad else x for x in args])
+
+    def leaving(self, result: Any) -> Any:
+        """The results, their gradients seen by the hooks."""
+        leaves: list[Any] = []
+        structure = flatten(result, leaves)
+        tensors = [x for x in leaves if isinstance(x, Tensor) and x.requires_grad]
+        if not tensors:
+            return result
+        made = iter(joined(tensors, [x.detach() for x in tensors], self._results))
+        return rebuild(
+            structure,
+            [next(made) if isinstance(x, Tensor) and x.requires_grad else x for x in leaves],
+        )
+
+    def _results(self, gradients: list[Any]) -> Sequence[Any]:
+        found: tuple[Any, ...] = tuple(gradients)
+        for hook in self.hooks.by_kind["full_backward_pre"]:
+            found = _changed(hook(self.module, found), found, "full_backward_pre")
+        self.by_result = found
+        if not self.has_entered:  # no argument wants a gradient: the weights alone do
+            self._arguments([])
+        return found
+
+    def _arguments(self, gradients: list[Any]) -> Sequence[Any]:
+        found: tuple[Any, ...] = tuple(gradients)
+        for hook in self.hooks.by_kind["full_backward"]:
+            found = _changed(hook(self.module, found, self.by_result), found, "full_backward")
+        return found
+
+
+def _changed(given: Any, before: tuple[Any, ...], kind: str) -> tuple[Any, ...]:
+    if given is None:
+        return before
+    after = given if isinstance(given, tuple) else (given,)
+    if len(after) != len(before):
+        raise ValueError(
+            f"[register_{kind}_hook] expected {len(before)} gradients from the hook, got "
+            f"{len(after)}"
+        )
+    return after

@@ -1,0 +1,212 @@
+"""Hooks on gradients and on modules, against PyTorch's."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_cupy as tg
+from support.peers import import_torch
+from tinygrad_cupy import Tensor, nn
+from tinygrad_cupy.autograd import hooks
+
+torch = import_torch()
+
+
+def leaf(*values: float) -> Tensor:
+    return Tensor(list(values), dtype="float64", requires_grad=True)
+
+
+def test_a_hook_sees_the_whole_gradient_and_may_replace_it(device: str) -> None:
+    x = Tensor([1.0, 2.0], device=device, requires_grad=True)
+    seen: list[Any] = []
+    y = x * 3
+    y.register_hook(lambda g: seen.append(g.tolist()))
+    y.register_hook(lambda g: g * 10)
+    x.register_hook(lambda g: seen.append(g.tolist()))
+    (y + y * 2).sum().backward()
+    assert seen == [[3.0, 3.0], [90.0, 90.0]]
+    assert x.grad is not None
+    assert x.grad.tolist() == [90.0, 90.0]
+    assert tg.grad((x * 2).sum(), x).tolist() == [2.0, 2.0]
+    assert seen[2:] == [[2.0, 2.0]]
+
+
+def test_a_handle_removes_its_hook_alone() -> None:
+    x = leaf(1.0)
+    seen: list[str] = []
+
+    def hook(grad: Tensor) -> None:
+        seen.append("hook")
+
+    first, _ = x.register_hook(hook), x.register_hook(hook)
+    (x * 2).backward()
+    first.remove()
+    first.remove()
+    (x * 2).backward()
+    with x.register_hook(lambda g: seen.append("inside")):
+        (x * 2).backward()
+    (x * 2).backward()
+    assert seen == ["hook"] * 3 + ["hook", "inside"] + ["hook"]
+
+
+def test_what_a_hook_does_is_differentiated(device: str) -> None:
+    x = Tensor(np.array([2.0]), device=device, requires_grad=True)
+    y = x * x
+    y.register_hook(lambda g: g * x)
+    (first,) = tg.grad([y.sum()], [x], create_graph=True)
+    assert first.tolist() == [8.0]  # 2 x² for x · 2 x
+    assert tg.grad(first.sum(), x).tolist() == [8.0]  # 4 x
+
+
+def test_a_gradient_that_does_not_fit_is_refused() -> None:
+    x = leaf(1.0, 2.0)
+
+    def shorter(grad: Tensor) -> Tensor:
+        return grad[:1]
+
+    with x.register_hook(shorter), pytest.raises(ValueError, match=r"expected shorter to return"):
+        x.sum().backward()
+    with x.register_hook(lambda g: 3), pytest.raises(TypeError, match="tensor or None, got int"):
+        x.sum().backward()
+    with pytest.raises(RuntimeError, match=r"^\[register_hook\] .* does not require a gradient"):
+        Tensor([1.0]).register_hook(shorter)
+    with pytest.raises(TypeError, match="expected a function, got int"):
+        x.register_hook(3)  # type: ignore[arg-type]
+    assert x.grad is None
+
+
+def test_hooks_die_with_their_tensors() -> None:
+    before = dict(hooks.on_leaves)
+    x = leaf(1.0)
+    x.register_hook(lambda g: None)
+    assert len(hooks.on_leaves) == len(before) + 1
+    del x
+    assert hooks.on_leaves == before
+    assert copy.deepcopy(leaf(2.0)).tolist() == [2.0]
+
+
+def test_a_hooked_result_is_masked_by_nobody_else(device: str) -> None:
+    """Behind the convolution with ReLU the batch norm may do the ReLU's part; not here."""
+    tg.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.BatchNorm2d(4))
+    net.to(device)
+    x = Tensor(np.random.default_rng(0).standard_normal((5, 1, 8, 8)), "float32", device)
+    seen: list[np.ndarray] = []
+    conv, norm = net[0], net[2]
+    y = conv(x, relu=True)
+    y.register_hook(lambda g: seen.append(g.numpy()))
+    (norm(y) * norm(y)).sum().backward()
+    assert (seen[0][y.numpy() == 0] != 0).any()
+
+
+# --- modules ------------------------------------------------------------------------------------
+
+
+def both(hook_ours: Any, hook_theirs: Any) -> tuple[list[Any], list[Any]]:
+    """A net of each, with the same weights, hooks on the second layer; what they have seen."""
+    tg.manual_seed(1)
+    ours = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    theirs = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 2))
+    theirs.load_state_dict({k: torch.tensor(v) for k, v in ours.state_dict().items()})
+    values = np.random.default_rng(0).standard_normal((5, 3)).astype("float32")
+    found, expected = hook_ours(ours[1]), hook_theirs(theirs[1])
+    x, t = Tensor(values, requires_grad=True), torch.tensor(values, requires_grad=True)
+    y, u = ours(x), theirs(t)
+    (y * y).sum().backward()
+    (u * u).sum().backward()
+    assert x.grad is not None
+    found.append(x.grad.numpy())
+    expected.append(t.grad.numpy())
+    return found, expected
+
+
+def same(found: list[Any], expected: list[Any]) -> None:
+    assert len(found) == len(expected)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def to_arrays(values: Any) -> list[np.ndarray]:
+    values = values if isinstance(values, tuple) else (values,)
+    return [v.numpy() if isinstance(v, Tensor) else v.detach().numpy() for v in values]
+
+
+def test_forward_hooks_as_in_pytorch() -> None:
+    def attach(module: Any) -> list[Any]:
+        seen: list[Any] = []
+
+        def before(_: Any, args: Any) -> Any:
+            seen.extend(to_arrays(args))
+            return args[0] * 2
+
+        def after(_: Any, args: Any, output: Any) -> Any:
+            seen.extend(to_arrays(args) + to_arrays(output))
+            return output + 1
+
+        module.register_forward_pre_hook(before)
+        module.register_forward_hook(after)
+        return seen
+
+    same(*both(attach, attach))
+
+
+def test_backward_hooks_as_in_pytorch() -> None:
+    def attach(module: Any) -> list[Any]:
+        seen: list[Any] = []
+
+        def before(_: Any, by_output: Any) -> Any:
+            seen.extend(to_arrays(by_output))
+            return (by_output[0] * 3,)
+
+        def after(_: Any, by_input: Any, by_output: Any) -> Any:
+            seen.extend(to_arrays(by_input) + to_arrays(by_output))
+            return (by_input[0] * 0.5,)
+
+        module.register_full_backward_pre_hook(before)
+        module.register_full_backward_hook(after)
+        return seen
+
+    same(*both(attach, attach))
+
+
+def test_a_layer_with_a_hook_is_not_fused() -> None:
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2))
+    x = Tensor.rand(1, 1, 8, 8)
+    plain = net(x).numpy()
+    shapes: list[tuple[int, ...]] = []
+    with net[1].register_forward_hook(lambda m, a, y: shapes.append(y.shape)):
+        np.testing.assert_allclose(net(x).numpy(), plain, rtol=1e-6)
+    net(x)
+    assert shapes == [(1, 2, 6, 6)]
+
+
+def test_hooks_are_no_part_of_a_copy() -> None:
+    layer = nn.Linear(2, 2)
+    seen: list[int] = []
+    layer.register_forward_hook(lambda *_: seen.append(1))
+    for other in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        other(Tensor.ones(1, 2))
+    assert seen == []
+    assert list(layer.state_dict()) == ["weight", "bias"]
+    layer(Tensor.ones(1, 2))
+    assert seen == [1]
+    del layer
+    gc.collect()
+
+
+def test_a_captured_call_notices_new_hooks(place: str) -> None:
+    layer = nn.Linear(2, 2)
+    layer.to(place)
+    step = tg.jit(lambda x: layer(x))
+    x = Tensor.ones(1, 2, device=place)
+    first = [step(x).tolist() for _ in range(3)][-1]
+    with layer.register_forward_hook(lambda m, a, y: y * 2):
+        doubled = [step(x).tolist() for _ in range(3)][-1]
+    assert doubled == [[2 * v for v in first[0]]]
+    assert [step(x).tolist() for _ in range(3)][-1] == first

@@ -1,0 +1,101 @@
+"""ReLU and its gradient on arrays."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ...backend import Array, CudaSource, Elementwise, array_module, kernel
+from ...backend.cpu_threads import PARALLEL_SIZE, by_parts
+from ...backend.dtypes import quietly
+from .select import keep_where
+
+_kernels = CudaSource(__file__, "relu.cu")
+_TYPES: dict[str, tuple[tuple[str, ...], int]] = {  # and how many elements a thread takes
+    "float32": (("TYPE=float", "ACC=float"), 4),
+    "float64": (("TYPE=double", "ACC=double"), 2),
+    "float16": (("TYPE=__half", "ACC=float", "HALF"), 8),
+    "bfloat16": (("TYPE=__nv_bfloat16", "ACC=float", "BFLOAT"), 8),
+}
+_relu_backward_strided = Elementwise(
+    "T grad, T y", "T out", "out = y <= T(0) ? T(0) : grad", "relu_backward"
+)
+
+
+@functools.cache
+def _types(dtype: Any) -> tuple[tuple[str, ...], int] | None:
+    return _TYPES.get(dtype.name)
+
+
+def _relu_cpu(x: Array) -> Array:
+    y = np.empty_like(x)
+
+    def task(part: slice) -> None:
+        np.maximum(x[part], x.dtype.type(0), out=y[part])
+
+    return _split(task, x, y)
+
+
+def _relu_backward_cpu(grad: Array, y: Array) -> Array:
+    out = np.empty_like(y)
+
+    def task(part: slice) -> None:
+        keep_where(grad[part], ~quietly(np.less_equal, y[part], y.dtype.type(0)), out[part])
+
+    return _split(task, y, out)
+
+
+def _split(task: Callable[[slice], None], x: Array, out: Array) -> Array:
+    """``task`` on slices of the first axis, side by side when x is large; gives ``out``."""
+    if x.ndim and x.size >= PARALLEL_SIZE:
+        by_parts(np, task, len(x))
+    else:
+        task(...)  # type: ignore[arg-type]
+    return out
+
+
+def _relu_cuda(x: Array) -> Array:
+    xp = array_module(x)
+    last = _order(x)
+    if last is None:
+        return xp.maximum(x, x.dtype.type(0))
+    return _launch("relu", last, x)
+
+
+def _relu_backward_cuda(grad: Array, y: Array) -> Array:
+    last = _order(y)
+    if last is None or _order(grad) != last or grad.dtype != y.dtype:
+        return _relu_backward_strided(grad, y)
+    return _launch("relu_backward", last, grad, y)
+
+
+def _order(x: Array) -> bool | None:
+    """True for (N, H, W, C) behind the strides of (N, C, H, W), False for C order, None: other."""
+    if _types(x.dtype) is None or x.size == 0 or x.data.ptr % 16:
+        return None
+    if x.flags.c_contiguous:
+        return False
+    return True if x.ndim == 4 and x.transpose(0, 2, 3, 1).flags.c_contiguous else None
+
+
+def _launch(name: str, last: bool, *inputs: Array) -> Array:
+    given = [x.transpose(0, 2, 3, 1) if last else x for x in inputs]
+    out = array_module(inputs[0]).empty(given[0].shape, given[0].dtype)
+    defines, width = _types(out.dtype) or ((), 1)
+    blocks = CudaSource.blocks(-(-out.size // width))
+    arguments: tuple[Any, ...] = (*given, out, np.int64(out.size))
+    _kernels.launch(name, blocks, arguments, defines=defines)
+    return out.transpose(0, 3, 1, 2) if last else out
+
+
+@kernel(cpu=_relu_cpu, cuda=_relu_cuda)
+def relu(x: Array) -> Array:
+    """max(x, 0), in the layout of x."""
+
+
+@kernel(cpu=_relu_backward_cpu, cuda=_relu_backward_cuda)
+def relu_backward(grad: Array, y: Array) -> Array:
+    """0 where y ≤ 0, else grad: what ReLU, whose output is y, lets through."""
