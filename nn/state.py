@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_cupy import backend, is_grad_enabled
+from tinygrad_cupy import backend
+from tinygrad_cupy.autograd.mode import is_grad_enabled
 from tinygrad_cupy.backend.capture import first_made, use
 from tinygrad_cupy.backend.dtypes import is_float
 from tinygrad_cupy.tensor import Tensor

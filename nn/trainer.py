@@ -13,7 +13,8 @@ from typing import Any, ParamSpec, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
-from tinygrad_cupy import backend, no_grad
+from tinygrad_cupy import backend
+from tinygrad_cupy.autograd.mode import no_grad
 from tinygrad_cupy.jit import jit as captured
 from tinygrad_cupy.tensor import Tensor
 

@@ -20,7 +20,7 @@ from .tensor import Tensor
 from .transforms import checkpoint, grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp, vmap
 
 if TYPE_CHECKING:
-    from . import datasets, nn
+    from . import datasets, interop, nn
     from .nn import functional_call
 
 __version__ = "0.1.0"
@@ -42,6 +42,7 @@ __all__ = [
     "gradcheck",
     "hessian",
     "hvp",
+    "interop",
     "is_grad_enabled",
     "jacobian",
     "jit",
@@ -60,8 +61,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Load ``nn`` and ``datasets`` on first use: the engine alone imports fast."""
-    if name in ("nn", "datasets"):
+    """Load ``nn``, ``datasets`` and ``interop`` on first use: the engine alone imports fast."""
+    if name in ("nn", "datasets", "interop"):
         return importlib.import_module(f"{__name__}.{name}")
     if name == "functional_call":
         return importlib.import_module(f"{__name__}.nn").functional_call

@@ -16,7 +16,7 @@ from .autograd.mode import set_grad_enabled
 from .backend import to_device, to_numpy
 
 if TYPE_CHECKING:
-    from .tensor import Tensor
+    from .autograd.typing import Tensor
 
 
 def gradcheck(

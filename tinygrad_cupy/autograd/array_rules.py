@@ -24,7 +24,7 @@ from .op import ENGINE, Op
 from .tensor_base import PACKAGE, Edge, TensorBase
 
 if TYPE_CHECKING:
-    from ..tensor import Tensor
+    from .typing import Tensor
 
 # Methods of ours that take values out of the graph on the caller's behalf.
 _LEAVING = {"numpy", "item", "tolist", "detach", "__array__", "__dlpack__", "_as_array"}

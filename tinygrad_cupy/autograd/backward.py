@@ -17,7 +17,7 @@ from .op import Op, Rule
 from .tensor_base import Edge, TensorBase, facts_of
 
 if TYPE_CHECKING:
-    from ..tensor import Tensor
+    from .typing import Tensor
 
 
 def topological(roots: Iterable[Edge]) -> list[Edge]:

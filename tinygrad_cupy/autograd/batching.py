@@ -28,7 +28,7 @@ from .op import Op
 from .tensor_base import TensorBase
 
 if TYPE_CHECKING:
-    from ..tensor import Tensor
+    from .typing import Tensor
 
 Randomness = Literal["different", "same"]
 _told: set[str] = set()  # operations that were done one by one

@@ -34,7 +34,7 @@ from .op import Op
 from .tensor_base import TensorBase
 
 if TYPE_CHECKING:
-    from ..tensor import Tensor
+    from .typing import Tensor
 
 
 class DualMixin(Tracer):

@@ -14,7 +14,7 @@ from .op import Op, names_of_inputs
 from .tensor_base import TensorBase
 
 if TYPE_CHECKING:
-    from ..tensor import Tensor
+    from .typing import Tensor
 
 
 class FusedOp(Op):

@@ -12,7 +12,7 @@ from .op import Op
 from .tensor_base import TensorBase, facts_of, fits
 
 if TYPE_CHECKING:
-    from ..tensor import Tensor
+    from .typing import Tensor
 
 Hook = Callable[["Tensor"], Any]
 on_leaves: dict[int, list[Hook]] = {}  # by id, of those that live

@@ -19,8 +19,8 @@ from .mode import mode
 from .tensor_base import PACKAGE, TensorBase
 
 if TYPE_CHECKING:
-    from ..tensor import Tensor
     from .op import Op
+    from .typing import Tensor
 
 
 class Level:

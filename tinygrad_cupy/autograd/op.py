@@ -28,8 +28,8 @@ from .mode import mode
 from .tensor_base import PACKAGE, Edge, TensorBase, Version
 
 if TYPE_CHECKING:
-    from ..tensor import Tensor
     from .batching import BatchLevel
+    from .typing import Tensor
 
 
 def names_of_inputs(cls: type[Op]) -> list[str]:

@@ -11,8 +11,8 @@ from ..backend import Array, array_module, device_of, on_device_of
 from ..backend.capture import active
 
 if TYPE_CHECKING:
-    from ..tensor import Tensor
     from .op import Op
+    from .typing import Tensor
 
 
 PACKAGE = __name__.partition(".")[0]

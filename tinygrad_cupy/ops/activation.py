@@ -15,7 +15,7 @@ from .promotion import as_float, in_single
 from .unary import FAR
 
 if TYPE_CHECKING:
-    from ..tensor import Tensor
+    from ..autograd.typing import Tensor
 
 
 class Tanh(Elementwise):

@@ -26,7 +26,7 @@ from ..backend.dtypes import (
 from .promotion import as_float, single
 
 if TYPE_CHECKING:
-    from ..tensor import Tensor
+    from ..autograd.typing import Tensor
 
 
 NUMBERS = (bool, int, float, np.float32)  # what an operation takes beside a tensor

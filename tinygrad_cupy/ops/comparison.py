@@ -15,7 +15,7 @@ from .arithmetic import ArithmeticMixin
 from .promotion import as_float
 
 if TYPE_CHECKING:
-    from ..tensor import Tensor
+    from ..autograd.typing import Tensor
 
 
 class Where(Elementwise):

@@ -21,7 +21,7 @@ from .promotion import in_one_dtype, single
 
 if TYPE_CHECKING:
     from ..autograd.batching import BatchLevel
-    from ..tensor import Tensor
+    from ..autograd.typing import Tensor
 
 
 def _grouped(geometry: Geometry, count: int) -> Geometry:

@@ -20,7 +20,7 @@ from .pool import epilogue_as_found
 
 if TYPE_CHECKING:
     from ..autograd.batching import BatchLevel
-    from ..tensor import Tensor
+    from ..autograd.typing import Tensor
 
 
 class ConvBlock(FusedOp):

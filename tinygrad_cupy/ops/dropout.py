@@ -11,7 +11,7 @@ from .promotion import as_float
 
 if TYPE_CHECKING:
     from ..autograd.batching import BatchLevel
-    from ..tensor import Tensor
+    from ..autograd.typing import Tensor
 
 
 class Dropout(Op):

@@ -16,7 +16,7 @@ from ..backend.capture import active
 
 if TYPE_CHECKING:
     from ..autograd.batching import BatchLevel
-    from ..tensor import Tensor
+    from ..autograd.typing import Tensor
 
 
 class Index(Op):

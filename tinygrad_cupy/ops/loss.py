@@ -16,7 +16,7 @@ from ..backend.capture import active, use
 from .promotion import as_float, in_single
 
 if TYPE_CHECKING:
-    from ..tensor import Tensor
+    from ..autograd.typing import Tensor
 
 
 REDUCTIONS = ("mean", "sum", "none")

@@ -15,7 +15,7 @@ from .shape import Permute
 
 if TYPE_CHECKING:
     from ..autograd.batching import BatchLevel
-    from ..tensor import Tensor
+    from ..autograd.typing import Tensor
 
 
 def _swap(x: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from .reduce import Centre
 
 if TYPE_CHECKING:
     from ..autograd.batching import BatchLevel
-    from ..tensor import Tensor
+    from ..autograd.typing import Tensor
 
 
 class BatchNorm(FusedOp):

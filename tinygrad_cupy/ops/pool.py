@@ -16,7 +16,7 @@ from .promotion import as_float, in_single
 
 if TYPE_CHECKING:
     from ..autograd.batching import BatchLevel
-    from ..tensor import Tensor
+    from ..autograd.typing import Tensor
 
 
 def _repeated(argmax: Array, count: int) -> Array:

@@ -11,7 +11,7 @@ from ..autograd import TensorBase
 from ..backend.dtypes import common_dtype, is_float, is_narrow
 
 if TYPE_CHECKING:
-    from ..tensor import Tensor
+    from ..autograd.typing import Tensor
 
 
 def as_float(x: TensorBase) -> Tensor:

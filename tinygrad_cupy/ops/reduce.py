@@ -21,7 +21,7 @@ from .promotion import as_float, in_single
 
 if TYPE_CHECKING:
     from ..autograd.batching import BatchLevel
-    from ..tensor import Tensor
+    from ..autograd.typing import Tensor
 
 
 class Sum(Op):

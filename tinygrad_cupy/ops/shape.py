@@ -19,7 +19,7 @@ from .promotion import in_one_dtype
 
 if TYPE_CHECKING:
     from ..autograd.batching import BatchLevel
-    from ..tensor import Tensor
+    from ..autograd.typing import Tensor
 
 
 class Reshape(Op):

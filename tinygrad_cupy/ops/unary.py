@@ -10,7 +10,7 @@ from ..backend import Array, special_functions
 from .promotion import as_float, in_single
 
 if TYPE_CHECKING:
-    from ..tensor import Tensor
+    from ..autograd.typing import Tensor
 
 
 FAR = 1e3  # beyond ±FAR the functions here are as at ±∞, in every dtype
