@@ -108,34 +108,20 @@ class BatchLevel(Level):
         tensor: Any = x
         return tensor.broadcast_to(self.size, *x.shape) if isinstance(x, TensorBase) else x
 
-    def shared(self, x: Any) -> bool:
-        """Whether x is one for all elements, or a batch that repeats one in memory."""
-        if not self.has(x):
-            return True
-        return not isinstance(x._value, Tracer) and strides_of(x._value.data)[0] == 0
-
     def join(self, x: Any, axis: int) -> Any:
-        """x of all elements, the batch in one with ``axis``: (…, B · n, …); None stays None."""
-        if x is None:
-            return None
-        whole = self.whole(x)
-        order = [*range(1, axis + 1), 0, *range(axis + 1, len(whole.shape))]
-        moved = whole.permute(order) if axis else whole
-        shape = moved.shape
-        return moved.reshape(*shape[:axis], shape[axis] * shape[axis + 1], *shape[axis + 2 :])
+        """x of all elements, the batch in one with ``axis``; None stays None. See `joined_axis`."""
+        return None if x is None else joined_axis(self.whole(x), axis)
 
     def split(self, y: Any, axis: int) -> Any:
         """The reverse of `join`: (B, …, n, …) of y (…, B · n, …)."""
-        shape = y.shape
-        apart = y.reshape(*shape[:axis], self.size, shape[axis] // self.size, *shape[axis + 1 :])
-        if axis == 0:
-            return apart
-        order = [axis, *range(axis), *range(axis + 1, len(apart.shape))]
-        return apart.permute(order)
+        return split_axis(y, self.size, axis)
 
-    def first(self, x: Any) -> Any:
-        """The one that `shared` found."""
-        return x._value[0] if self.has(x) else x
+    def repeats(self, *tensors: Any) -> bool:
+        """Whether each of these is a batch that repeats one in memory: see `lifted`."""
+        return all(
+            self.has(x) and not isinstance(x._value, Tracer) and strides_of(x._value.data)[0] == 0
+            for x in tensors
+        )
 
     # --- operations -----------------------------------------------------------------------------
 
@@ -217,6 +203,23 @@ class BatchLevel(Level):
                 f"{y.shape} pass the gradient of what is computed from it"
             )
         return self.whole(y._zeros() + 1)
+
+
+def joined_axis(whole: Any, axis: int) -> Any:
+    """A batch (B, …, n, …) as (…, B · n, …), the elements one after the other along ``axis``."""
+    order = [*range(1, axis + 1), 0, *range(axis + 1, len(whole.shape))]
+    moved = whole.permute(order) if axis else whole
+    shape = moved.shape
+    return moved.reshape(*shape[:axis], shape[axis] * shape[axis + 1], *shape[axis + 2 :])
+
+
+def split_axis(y: Any, count: int, axis: int) -> Any:
+    """The reverse of `joined_axis` for ``count`` elements."""
+    shape = y.shape
+    apart = y.reshape(*shape[:axis], count, shape[axis] // count, *shape[axis + 1 :])
+    if axis == 0:
+        return apart
+    return apart.permute([axis, *range(axis), *range(axis + 1, len(apart.shape))])
 
 
 def _tell(kind: type[Op]) -> None:

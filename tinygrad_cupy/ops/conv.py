@@ -9,12 +9,14 @@ explained in `kernels.common.windows`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import kernels
-from ..autograd import Op, TensorBase
+from ..autograd import FusedOp, Op, TensorBase
+from ..autograd.batching import joined_axis, split_axis
 from ..autograd.mode import mode
 from ..backend import Array, expect_memory, is_cuda
+from ..kernels.common import sums
 from ..kernels.common.windows import Geometry, Pair, Shape, Windows, expect_images, pair, whole
 from ..kernels.conv.reference import add_windows, padded_images
 from .promotion import in_one_dtype, single
@@ -64,6 +66,8 @@ class Conv2d(Op):
         given = () if bias is None else (bias,)
         if not b.has(weight, *given):  # the batch goes into N
             return b.split(Conv2d(self.geometry, self.size)(b.join(x, 0), weight, *given), 0)  # type: ignore[no-any-return]
+        if self.geometry.groups == 1 and self.size == () and b.repeats(weight, *given):
+            return EachConv(self.geometry)(*[b.whole(one) for one in (x, weight, *given)])
         op = Conv2d(_grouped(self.geometry, b.size), self.size)  # into the groups
         y = op(b.join(x, 1), b.join(weight, 0), *[b.join(one, 0) for one in given])
         return b.split(y, 1)  # type: ignore[no-any-return]
@@ -122,6 +126,49 @@ class ConvWeight(Op):
         o, *rest = self.w_shape
         op = ConvWeight(_grouped(self.geometry, b.size), (b.size * o, *rest))
         return b.split(op(b.join(x, 1), b.join(g, 1)), 0)  # type: ignore[no-any-return]
+
+
+class EachConv(FusedOp):
+    """Convolutions of a batch x (B, N, C, H, W) by one weight, whose gradients are each their own.
+
+    weight (B, O, C, KH, KW) and bias (B, O) repeat one: so is what makes gradients by sample fast.
+    """
+
+    saves: ClassVar[tuple[str, ...]] = ("x", "weight")
+    saved_for: ClassVar[tuple[int | None, ...]] = (1, 0)
+    linear = ("x", "weight")
+
+    def __init__(self, geometry: Geometry) -> None:
+        self.geometry = geometry
+
+    def forward(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
+        self.x_shape, self.w_shape = tuple(x.shape), tuple(weight.shape)
+        images = x.reshape(-1, *x.shape[2:])
+        y = kernels.conv.fprop(images, weight[0], None if bias is None else bias[0], self.geometry)
+        return y.reshape(*x.shape[:2], *y.shape[1:])
+
+    def backward_arrays(self, grad: Array, x: Array | None, weight: Array | None) -> Any:
+        shape, geometry, dx, dw = self.x_shape, self.geometry, None, None
+        if self.needs[0] and weight is not None:
+            images = grad.reshape(-1, *grad.shape[2:])
+            of_images = (shape[0] * shape[1], *shape[2:])
+            dx = kernels.conv.dgrad(images, weight[0], geometry, of_images).reshape(shape)
+        if self.needs[1]:
+            dw = kernels.conv.wgrad_each(x, grad, geometry, self.w_shape)
+        found = dx, dw, sums.total(grad, (1, 3, 4)) if self.needs[-1] else None
+        return found[: len(self.needs)]
+
+    def backward(self, grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor | None, ...]:
+        (count, n, c, *size), geometry = self.x_shape, _grouped(self.geometry, self.x_shape[0])
+        g, dx, dw = joined_axis(grad, 1), None, None
+        if self.needs[0]:
+            op = ConvInput(geometry, (n, count * c, *size))
+            dx = split_axis(op(g, joined_axis(weight, 0)), count, 1)
+        if self.needs[1]:
+            of_weight = ConvWeight(geometry, (count * self.w_shape[1], *self.w_shape[2:]))
+            dw = split_axis(of_weight(joined_axis(x, 1), g), count, 0)
+        found = dx, dw, grad.sum((1, 3, 4)) if self.needs[-1] else None
+        return found[: len(self.needs)]
 
 
 class Unfold(Op):

@@ -9,6 +9,7 @@ import numpy as np
 from .. import kernels
 from ..autograd import FusedOp, Op, TensorBase
 from ..backend import Array, blas
+from ..kernels.common import sums
 from .activation import ReluBackward
 from .promotion import in_one_dtype, single
 from .shape import Permute
@@ -92,9 +93,46 @@ class Linear(FusedOp):
         given = () if bias is None else (bias,)
         if not b.has(weight, *given):
             return b.split(type(self)()(b.join(x, 0), weight, *given), 0)  # type: ignore[no-any-return]
+        if b.repeats(weight, *given):
+            y = EachLinear()(*[b.whole(one) for one in (x, weight, *given)])
+            return y.relu() if self.relu else y
         y = MatMul()(b.whole(x), _swap(b.whole(weight)))  # (B, N, O)
         y = y + b.whole(bias).unsqueeze(1) if bias is not None else y
         return y.relu() if self.relu else y
+
+
+class EachLinear(FusedOp):
+    """A layer of a batch x (B, N, I) by one weight, whose gradients are each their own.
+
+    weight (B, O, I) and bias (B, O) repeat one.
+    """
+
+    saves: ClassVar[tuple[str, ...]] = ("x", "weight")
+    saved_for: ClassVar[tuple[int | None, ...]] = (1, 0)
+    linear: ClassVar[tuple[str, ...]] = ("x", "weight")
+
+    def forward(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
+        rows = x.reshape(-1, x.shape[2])
+        y = kernels.matmul.linear(rows, weight[0], None if bias is None else bias[0], False)
+        return y.reshape(*x.shape[:2], -1)
+
+    def backward_arrays(self, grad: Array, x: Array | None, weight: Array | None) -> Any:
+        dx, dw = None, None
+        if self.needs[0] and weight is not None:
+            rows = blas.matmul(grad.reshape(-1, grad.shape[2]), weight[0])  # (B · N, I)
+            dx = rows.reshape(*grad.shape[:2], -1)
+        if self.needs[1] and x is not None:
+            dw = blas.matmul(grad.transpose(0, 2, 1), x)  # (B, O, I)
+        found = dx, dw, sums.total(grad, (1,)) if self.needs[-1] else None
+        return found[: len(self.needs)]
+
+    def backward(self, grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor | None, ...]:
+        found = (
+            MatMul()(grad, weight) if self.needs[0] else None,
+            MatMul()(_swap(grad), x) if self.needs[1] else None,
+            grad.sum(1) if self.needs[-1] else None,
+        )
+        return found[: len(self.needs)]
 
 
 class LinearRelu(Linear):

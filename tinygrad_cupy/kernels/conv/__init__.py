@@ -22,6 +22,7 @@ __all__ = [
     "fused_forward",
     "prepare_backward",
     "wgrad",
+    "wgrad_each",
 ]
 
 
@@ -38,6 +39,14 @@ def dgrad(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Array:
 @kernel(cpu=through_single(cpu.wgrad), cuda=cuda.wgrad)
 def wgrad(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
     """The gradient by w, (O, C/G, KH, KW), of x (N, C, H, W) and g (N, O, OH, OW)."""
+
+
+@kernel(cpu=through_single(cpu.wgrad_each), cuda=cuda.wgrad_each)
+def wgrad_each(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
+    """`wgrad` of each element of a batch: (B, O, C, KH, KW) of x (B, N, C, H, W) and g (B, N, …).
+
+    For one group.
+    """
 
 
 @kernel(cpu=through_single(cpu.fused_forward), cuda=cuda.fused_forward)

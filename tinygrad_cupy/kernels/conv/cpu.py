@@ -48,6 +48,24 @@ def wgrad(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
     return reference.wgrad(x, g, geometry, w_shape)
 
 
+def wgrad_each(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
+    """The weight gradient of each element, by im2col; the elements are dealt to the threads."""
+    count, o, c, kh, kw = w_shape
+    out_size = (g.shape[3], g.shape[4])
+    dw = np.empty((count, o, c, kh, kw), x.dtype)
+
+    def task(part: slice) -> None:
+        for i in range(part.start, part.stop):
+            windows = reference.windows_of(x[i], geometry, out_size)
+            rows = reference.window_rows(windows, 1)[0]  # (N · OH · OW, KH · KW · C)
+            by_place = g[i].transpose(1, 0, 2, 3).reshape(o, -1)  # (O, N · OH · OW)
+            found = blas.matmul(by_place, rows).reshape(o, kh, kw, c)
+            dw[i] = found.transpose(0, 3, 1, 2)
+
+    by_parts(np, task, count)
+    return dw
+
+
 def fused_forward(
     x: Array, w: Array, bias: Array | None, geometry: Geometry, epilogue: Epilogue
 ) -> tuple[Array, Array | None]:

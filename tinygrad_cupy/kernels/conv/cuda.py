@@ -31,6 +31,7 @@ _few = CudaSource(__file__, "few_channels.cu")
 _sum = CudaSource(__file__, "wgrad_reduce.cu")
 _gate = CudaSource(__file__, "relu_pool_backward.cu")
 
+EACH_BYTES = 1 << 28  # of the columns that `wgrad_each` lays out at a time
 FLOAT, BYTE = np.dtype(np.float32), np.dtype(np.uint8)
 
 # --- what the engine calls ----------------------------------------------------------------------
@@ -58,6 +59,24 @@ def wgrad(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
         if found is not None:
             return found[0]
     return reference.wgrad(x, g, geometry, w_shape)
+
+
+def wgrad_each(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
+    """The weight gradient of each element: im2col, and one product for many elements."""
+    count, o, c, kh, kw = w_shape
+    out_size = (g.shape[3], g.shape[4])
+    places, taps = g.shape[1] * g.shape[3] * g.shape[4], kh * kw * c
+    dw = import_cupy().empty(w_shape, x.dtype)
+    together = max(1, EACH_BYTES // max(1, places * taps * x.itemsize))
+    for start in range(0, count, together):
+        some = slice(start, min(start + together, count))
+        images = x[some].reshape(-1, *x.shape[2:])
+        windows = reference.windows_of(images, geometry, out_size)
+        rows = reference.window_rows(windows, 1)[0].reshape(-1, places, taps)
+        by_place = g[some].transpose(0, 2, 1, 3, 4).reshape(-1, o, places)
+        found = blas.matmul(by_place, rows).reshape(-1, o, kh, kw, c)
+        dw[some] = found.transpose(0, 1, 4, 2, 3)
+    return dw
 
 
 def fused_forward(
