@@ -15,7 +15,7 @@ from .autograd.backward import grad_of
 from .autograd.fused import through_reference
 from .autograd.levels import Tracer, as_leaf
 from .autograd.mode import set_grad_enabled
-from .backend import Array, array_module, import_cupy, is_cuda
+from .backend import Array, array_module, import_cupy, is_cuda, may_share_memory
 from .gradcheck import gradcheck
 from .tensor import Tensor
 
@@ -205,9 +205,9 @@ class _Custom(Op):
                 f"[{self.spec.name}] expected forward to return an array on the device of its "
                 "inputs"
             )
-        if any(found is x for x in inputs):
+        if any(hasattr(x, "dtype") and may_share_memory(found, x) for x in inputs):
             raise ValueError(
-                f"[{self.spec.name}] expected forward to return a new array, got one of its inputs"
+                f"[{self.spec.name}] expected forward to return a new array, got memory of an input"
             )
         return found
 

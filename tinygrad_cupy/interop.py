@@ -19,7 +19,7 @@ from .autograd.backward import grad_of
 from .autograd.joint import joined
 from .autograd.levels import Tracer
 from .autograd.mode import mode, set_grad_enabled
-from .backend import Array, array_module, import_cupy, is_cuda
+from .backend import Array, array_module, import_cupy, is_cuda, strides_of
 from .backend.capture import active
 from .backend.dtypes import is_bfloat16, is_float
 from .pytree import flatten, rebuild
@@ -65,7 +65,7 @@ def _tensor_of(array: Array) -> Any:
     torch = _torch()
     narrow, boolean = is_bfloat16(array.dtype), array.dtype == bool
     bits = array.view(np.int16) if narrow else array.view(np.uint8) if boolean else array
-    if any(stride < 0 for stride in bits.strides):
+    if any(stride < 0 for stride in strides_of(bits)):
         bits = bits.copy()  # runs backwards
     if is_cuda(bits):
         tensor = torch.from_dlpack(bits)

@@ -183,7 +183,7 @@ def test_every_way_to_cut_a_product(
         return found.pop()
 
     monkeypatch.setattr(conv_cuda, "forward_plan", some)
-    monkeypatch.setattr(conv_cuda, "_prepare_gradient", lambda *how: None)  # it would take a plan
+    monkeypatch.setattr(conv_cuda, "_prepare_backward", lambda *how: None)  # it would take a plan
     if flip:
         expected = in_double(conv_kernels.dgrad, *backward)
     else:

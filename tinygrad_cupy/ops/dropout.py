@@ -46,7 +46,7 @@ class Dropout(Op):
             rows += [Dropout(self.p, first.mask, first.last)(whole[i]) for i in range(1, b.size)]
             return whole._stacked(rows)  # type: ignore[no-any-return]
         if x.data.size % 4:  # the draws of each begin at a block of four words
-            return b.one_by_one(lambda x: Dropout(self.p)(x), (whole,))  # type: ignore[no-any-return]
+            return b.one_by_one(lambda x: Dropout(self.p)(x), (x,))  # type: ignore[no-any-return]
         return Dropout(self.p)(whole)
 
 
