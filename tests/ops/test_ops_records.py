@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import strategies as st
 
 import tinygrad_cupy as tg
-from records import SAMPLES
+from records import FAMILIES, SAMPLES
 from support.sampling import Sample, options_on, tensors_of
 from tinygrad_cupy import FusedOp, Op, Tensor
 from tinygrad_cupy.autograd import Elementwise
@@ -86,6 +87,15 @@ def test_every_operation_has_a_record() -> None:
     recorded = {kind for sample in SAMPLES for kind in sample.ops}
     missing = op_classes() - recorded - set(PLUMBING)
     assert not missing, f"no sample record for {sorted(kind.__name__ for kind in missing)}"
+
+
+def test_records_stand_one_file_for_each_file_of_operations() -> None:
+    for kind in op_classes():
+        package, _, family = kind.__module__.rpartition(".")
+        if package == "tinygrad_cupy.ops":
+            assert any(kind in sample.ops for sample in FAMILIES[family]), (family, kind.__name__)
+    folder = Path(__file__).parents[1] / "records"
+    assert {path.stem for path in folder.glob("*.py")} - {"__init__"} == set(FAMILIES)
 
 
 def test_every_public_method_has_a_record() -> None:
