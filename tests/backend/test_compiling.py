@@ -20,7 +20,7 @@ import pytest
 
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.backend import c_source, cache, compiling, loading
-from tinygrad_cupy.kernels.conv import native as conv_native
+from tinygrad_cupy.kernels.conv import native
 
 pytestmark = pytest.mark.skipif(
     os.name != "posix" or shutil.which("cc") is None, reason="needs a C compiler"
@@ -352,7 +352,7 @@ def test_one_thread_does_everything_where_the_others_cannot_be_compiled(
         assert w.grad is not None
         results.append([y.numpy().tobytes(), x.grad.numpy().tobytes(), w.grad.numpy().tobytes()])
         monkeypatch.setattr(c_source, "_threads", lambda: None)
-    assert conv_native._file.library is not None
+    assert native._file.library is not None
     assert results[0] == results[1]
 
 

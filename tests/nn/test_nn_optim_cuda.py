@@ -12,7 +12,7 @@ import tinygrad_cupy as tg
 from support.gpu_memory import poison
 from tinygrad_cupy import Tensor, nn
 from tinygrad_cupy.nn import optim
-from tinygrad_cupy.nn.optim import cuda as optim_cuda
+from tinygrad_cupy.nn.optim import cuda
 
 pytestmark = pytest.mark.gpu
 
@@ -93,13 +93,13 @@ def test_one_launch_steps_them_all(monkeypatch: pytest.MonkeyPatch) -> None:
     give_gradients(rng, params)
     optimizer.step()
     launched: list[str] = []
-    launch = optim_cuda._kernels.launch
+    launch = cuda._kernels.launch
 
     def counting(name: str, *args: Any, **options: Any) -> None:
         launched.append(name)
         launch(name, *args, **options)
 
-    monkeypatch.setattr(optim_cuda._kernels, "launch", counting)
+    monkeypatch.setattr(cuda._kernels, "launch", counting)
     optimizer.step()
     assert launched == ["adam_step"]
     optimizer.lr = 0.5
