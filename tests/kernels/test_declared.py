@@ -17,15 +17,15 @@ from tinygrad_cupy.backend.kernel import Kernel
 
 
 def kernels_under(package: str) -> dict[str, Any]:
-    """Every `Kernel` of a package's files, by where it stands."""
+    """Every `Kernel` of a package's files, by the first place where it stands."""
     path = importlib.import_module(package).__path__
-    names = [package, *(found.name for found in pkgutil.walk_packages(path, f"{package}."))]
-    return {
-        f"{module.removeprefix('tinygrad_cupy.')}.{name}": value
-        for module in names
-        for name, value in vars(importlib.import_module(module)).items()
-        if isinstance(value, Kernel)
-    }
+    modules = [package, *(found.name for found in pkgutil.walk_packages(path, f"{package}."))]
+    places: dict[Any, str] = {}
+    for module in modules:
+        for name, value in vars(importlib.import_module(module)).items():
+            if isinstance(value, Kernel):
+                places.setdefault(value, f"{module.removeprefix('tinygrad_cupy.')}.{name}")
+    return {place: value for value, place in places.items()}
 
 
 IN_KERNELS = kernels_under("tinygrad_cupy.kernels")
