@@ -14,8 +14,7 @@ import pytest
 
 import tinygrad_cupy as tg
 from tinygrad_cupy import Tensor
-from tinygrad_cupy.ops import conv_fused as conv_block
-from tinygrad_cupy.ops import norm
+from tinygrad_cupy.ops import conv_fused, norm
 
 Net = Callable[..., Any]
 
@@ -23,7 +22,7 @@ Net = Callable[..., Any]
 @pytest.fixture
 def gating(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], list[bool]]:
     """Switches it on or off; the list says of each backward whether its gradient came gated."""
-    backward = conv_block.ConvBlock.backward_arrays
+    backward = conv_fused.ConvBlock.backward_arrays
 
     def switch(on: bool) -> list[bool]:
         came: list[bool] = []
@@ -33,7 +32,7 @@ def gating(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], list[bool]]:
             return backward(op, *arrays)
 
         monkeypatch.setattr(norm, "is_cuda", lambda x: on)
-        monkeypatch.setattr(conv_block.ConvBlock, "backward_arrays", spy)
+        monkeypatch.setattr(conv_fused.ConvBlock, "backward_arrays", spy)
         return came
 
     return switch

@@ -14,13 +14,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pytest
 
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.backend import c_source, cache, compiling, loading
-from tinygrad_cupy.kernels.conv import native as conv_native
+from tinygrad_cupy.kernels.conv import native
 
 pytestmark = pytest.mark.skipif(
     os.name != "posix" or shutil.which("cc") is None, reason="needs a C compiler"
@@ -33,7 +34,8 @@ TARGET = "for word; do target=$word; done\n"  # what comes after -o
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> Path:
+def source(tmp_path: Path, own_cache: Path) -> Path:
+    """A C file that no cache knows."""
     path = tmp_path / "one.c"
     path.write_text("long long one(void) { return 1; }\n")
     return path
@@ -49,19 +51,24 @@ def _from_the_beginning(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     compiling._end_running()
 
 
-UseCompiler = Callable[[str], str]
+class UseCompiler(Protocol):
+    """Makes a shell script the compiler, under settings of compiling.py; gives its path."""
+
+    def __call__(self, script: str, named: bool = False, **settings: object) -> str: ...
 
 
 @pytest.fixture
 def use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> UseCompiler:
-    """Makes a shell script the compiler."""
-
-    def use(script: str) -> str:
+    def use(script: str, named: bool = False, **settings: object) -> str:
         path = tmp_path / "compiler"
         path.write_text(f"#!/bin/sh\n{script}")
         path.chmod(0o755)
+        for name, value in settings.items():
+            monkeypatch.setattr(compiling, name, value)
         for module in (compiling, c_source):
             monkeypatch.setattr(module, "compiler", lambda: str(path))
+        if named:
+            monkeypatch.setenv("TINYGRAD_CUPY_CC", str(path))
         return str(path)
 
     return use
@@ -69,6 +76,13 @@ def use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> UseCompiler:
 
 def new(source: Path) -> c_source.CSource:
     return c_source.CSource(str(source), source.name)
+
+
+def library_of(source: Path, own_cache: Path) -> Path:
+    """The only library in the cache, just compiled."""
+    assert new(source).size("one") == 1
+    (path,) = (own_cache / "native").iterdir()
+    return path
 
 
 def wait_until(is_so: Callable[[], object]) -> None:
@@ -95,19 +109,15 @@ def wait_until(is_so: Callable[[], object]) -> None:
 def test_a_damaged_library_is_compiled_again(
     damage: Callable[[bytes], bytes], source: Path, own_cache: Path
 ) -> None:
-    assert new(source).size("one") == 1
-    (path,) = (own_cache / "native").iterdir()
+    path = library_of(source, own_cache)
     whole = path.read_bytes()
     path.write_bytes(damage(whole))
-    assert new(source).size("one") == 1
-    assert [found.read_bytes() for found in (own_cache / "native").iterdir()] == [whole]
+    assert library_of(source, own_cache).read_bytes() == whole
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks for ELF files")
 def test_the_header_tells_what_the_loader_would_stumble_over(source: Path, own_cache: Path) -> None:
-    assert new(source).size("one") == 1
-    (path,) = (own_cache / "native").iterdir()
-    data = path.read_bytes()
+    data = library_of(source, own_cache).read_bytes()
     loading.check_library(data)
     for cut in (64, len(data) // 2, len(data) - 1):
         with pytest.raises(OSError, match="it is cut short"):
@@ -146,7 +156,7 @@ def test_a_cache_that_is_full_costs_a_word_and_no_library(
 
 
 def test_a_cache_that_can_only_be_read_is_read(
-    source: Path, own_cache: Path, use: UseCompiler, monkeypatch: pytest.MonkeyPatch
+    source: Path, use: UseCompiler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted = source.with_name("count")
     use(f"echo >> {shlex.quote(str(counted))}\n{FORWARD}")
@@ -193,17 +203,15 @@ def test_a_compiler_that_fails_says_why_and_numpy_works(
     source: Path,
     own_cache: Path,
     use: UseCompiler,
-    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(compiling, "FLAGS", ("-shared", "-fPIC"))
+    settings: dict[str, object] = {"FLAGS": ("-shared", "-fPIC")}
     if "not done" in reason:
-        monkeypatch.setattr(compiling, "TIMEOUT", 0.3)
+        settings["TIMEOUT"] = 0.3
     if "printed" in reason:
-        monkeypatch.setattr(compiling, "MOST_SAID", 10_000)
-    path = use(script)
+        settings["MOST_SAID"] = 10_000
+    path = use(script, named, **settings)
     if named:
-        monkeypatch.setenv("TINYGRAD_CUPY_CC", path)
         for _ in range(2):
             with pytest.raises(RuntimeError) as caught:
                 _ = new(source).library
@@ -251,10 +259,9 @@ def test_a_compiler_that_hangs_is_not_waited_for_and_serves_the_next_process(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(compiling, "PATIENCE", 0.6)
     go = source.with_name("go")
     os.mkfifo(go)
-    path = use(f"{MACROS}read -r word <{shlex.quote(str(go))}\n{FORWARD}")
+    path = use(f"{MACROS}read -r word <{shlex.quote(str(go))}\n{FORWARD}", PATIENCE=0.6)
     file, other = new(source), new(source)
     begun = time.monotonic()
     assert file.library is None
@@ -273,14 +280,9 @@ def test_a_compiler_that_hangs_is_not_waited_for_and_serves_the_next_process(
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks /proc")
 def test_a_compiler_that_is_at_work_is_waited_for(
-    source: Path,
-    own_cache: Path,
-    use: UseCompiler,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    source: Path, use: UseCompiler, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(compiling, "PATIENCE", 0.1)
-    use(f"{MACROS}i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done\n{FORWARD}")
+    use(f"{MACROS}i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done\n{FORWARD}", PATIENCE=0.1)
     assert new(source).size("one") == 1
     assert caplog.messages == []
 
@@ -315,7 +317,7 @@ def _has_ended(pid: int) -> bool:
 
 
 def test_an_interrupt_while_a_library_is_compiled_costs_nothing(
-    source: Path, own_cache: Path, use: UseCompiler
+    source: Path, use: UseCompiler
 ) -> None:
     use(f"{MACROS}sleep 0.3\n{FORWARD}")
     file = new(source)
@@ -352,15 +354,13 @@ def test_one_thread_does_everything_where_the_others_cannot_be_compiled(
         assert w.grad is not None
         results.append([y.numpy().tobytes(), x.grad.numpy().tobytes(), w.grad.numpy().tobytes()])
         monkeypatch.setattr(c_source, "_threads", lambda: None)
-    assert conv_native._file.library is not None
+    assert native._file.library is not None
     assert results[0] == results[1]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_process_forked_while_another_thread_compiles(
-    source: Path, own_cache: Path, use: UseCompiler
-) -> None:
+def test_a_process_forked_while_another_thread_compiles(source: Path, use: UseCompiler) -> None:
     use(f"{MACROS}sleep 0.4\n{FORWARD}")
     file = new(source)
     compile_it = threading.Thread(target=lambda: file.library)

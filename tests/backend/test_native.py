@@ -13,12 +13,10 @@ import tinygrad_cupy as tg
 from tinygrad_cupy.backend import c_source
 from tinygrad_cupy.kernels.common.images import images_of
 from tinygrad_cupy.kernels.common.windows import Geometry, Windows
-from tinygrad_cupy.kernels.conv import Epilogue
-from tinygrad_cupy.kernels.conv import fused_reference as block_kernels
+from tinygrad_cupy.kernels.conv import Epilogue, fused_reference, reference
 from tinygrad_cupy.kernels.conv import native as conv_native
-from tinygrad_cupy.kernels.conv import reference as conv_kernels
 from tinygrad_cupy.kernels.dropout import native as dropout_native
-from tinygrad_cupy.kernels.norm import cpu as norm_kernels
+from tinygrad_cupy.kernels.norm import cpu as norm_cpu
 from tinygrad_cupy.kernels.norm import native as norm_native
 from tinygrad_cupy.nn import optim
 
@@ -69,7 +67,7 @@ def test_a_convolution_is_that_of_the_plain_kernels(
     w = rng.standard_normal((o, c, *kernel), np.float32)
     bias = rng.standard_normal(o, np.float32)
     y, code = conv_native.forward(x, w, bias, geometry, Epilogue(relu, pool))
-    expected, places = block_kernels.forward(x, w, bias, geometry, Epilogue(relu, pool))
+    expected, places = fused_reference.forward(x, w, bias, geometry, Epilogue(relu, pool))
     assert near(y, expected)
     if code is not None and places is not None:
         assert (code != places).mean() < 1e-3  # maxima that differ in the last bits
@@ -77,7 +75,7 @@ def test_a_convolution_is_that_of_the_plain_kernels(
     needs = (conv_native.suits(x, w, geometry, needs_x=True), True, True)
     gate = y if relu and not pool else None
     found = conv_native.backward(grad, x, w, gate, code, geometry, needs)
-    expected = block_kernels.backward(grad, x, w, y, code, geometry, Epilogue(relu, pool), needs)
+    expected = fused_reference.backward(grad, x, w, y, code, geometry, Epilogue(relu, pool), needs)
     terms = float(np.linalg.norm(grad))
     for a, b in zip(found, expected, strict=True):
         assert a is None if b is None else near(a, b, terms)
@@ -111,10 +109,10 @@ def test_batch_norm_is_that_of_the_plain_kernels(
     for plain in (False, True):
         if plain:
             monkeypatch.setattr(norm_native, "suits", lambda x: False)
-        running = norm_kernels.Running(
+        running = norm_cpu.Running(
             np.zeros(shape[1], np.float32), np.zeros(shape[1], np.float32), None, 0.1
         )
-        results.append((norm_kernels.forward(x, weight, bias, 1e-5, running, relu, pool), running))
+        results.append((norm_cpu.forward(x, weight, bias, 1e-5, running, relu, pool), running))
     (found, moved), (expected, moved_plainly) = results
     # At 50 ± 3 a float32 input itself is exact to 1e-6 of a standard deviation.
     np.testing.assert_allclose(found.y, expected.y, rtol=0, atol=2e-5)
@@ -124,7 +122,7 @@ def test_batch_norm_is_that_of_the_plain_kernels(
     grad = images(rng, found.y.shape, last)
     gradients: list[tuple[np.ndarray, ...]] = []
     factors = rng.standard_normal((3, shape[1]), np.float32)
-    for kind in (norm_native.Gradient, norm_kernels._Gradient):
+    for kind in (norm_native.Gradient, norm_cpu._Gradient):
         gradient = kind(grad, x, found.stats[0], found.relu_y, found.argmax)
         gradients.append((*gradient.sums(), gradient.applied(*factors)))
     for a, b in zip(*gradients, strict=True):
@@ -149,7 +147,7 @@ def test_nothing_beyond_the_outputs_is_written(rng: np.random.Generator) -> None
     assert np.isnan(y[:100]).all()
     assert np.isnan(y[-100:]).all()
     found = inner.reshape(n, h, w, o).transpose(0, 3, 1, 2)
-    assert near(found, conv_kernels.fprop(x, weight, None, geometry))
+    assert near(found, reference.fprop(x, weight, None, geometry))
 
 
 @needs_compiler

@@ -10,15 +10,10 @@ import pytest
 
 from support.gpu_memory import poison
 from tinygrad_cupy import backend
-from tinygrad_cupy.backend import blas
-from tinygrad_cupy.backend import gpu as limits
+from tinygrad_cupy.backend import blas, gpu
 from tinygrad_cupy.kernels.common.pool2x2 import spread
 from tinygrad_cupy.kernels.common.windows import Geometry, Windows
-from tinygrad_cupy.kernels.conv import Epilogue
-from tinygrad_cupy.kernels.conv import cuda as conv_cuda
-from tinygrad_cupy.kernels.conv import fused_reference as block_kernels
-from tinygrad_cupy.kernels.conv import plan as conv_plans
-from tinygrad_cupy.kernels.conv import reference as conv_kernels
+from tinygrad_cupy.kernels.conv import Epilogue, cuda, fused_reference, plan, reference
 
 pytestmark = pytest.mark.gpu
 
@@ -55,13 +50,11 @@ def _poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(params=["groups", "warps"])
 def _products(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tensor-core products by groups of four warps, as on Hopper, and warp by warp."""
-    properties_of = limits.properties_of
+    properties_of = gpu.properties_of
     groups = request.param == "groups"
     if groups and not properties_of(backend.import_cupy().empty(1)).groups:
         pytest.skip("products by groups of warps need compute capability 9.0")
-    monkeypatch.setattr(
-        conv_cuda, "properties_of", lambda x: properties_of(x)._replace(groups=groups)
-    )
+    monkeypatch.setattr(cuda, "properties_of", lambda x: properties_of(x)._replace(groups=groups))
 
 
 def problem(
@@ -81,9 +74,9 @@ def problem(
     return x, weight, bias, Geometry(windows, 1)
 
 
-def sample(rng: np.random.Generator, cuts: conv_plans.Cuts) -> list[conv_plans.Plan]:
+def sample(rng: np.random.Generator, cuts: plan.Cuts) -> list[plan.Plan]:
     """A third of the plans, others each time."""
-    plans = [plan for _, plan in cuts]
+    plans = [one for _, one in cuts]
     return [plans[i] for i in rng.permutation(len(plans))[: 1 + len(plans) // 3]]
 
 
@@ -112,13 +105,13 @@ def test_forward_and_both_gradients(
     blas.set_precision(precision)
     bound = BOUNDS[precision]
     x, w, bias, geometry = problem(rng, size, "NHWC" if size[0] % 2 else "NCHW")
-    y = conv_cuda.fprop(x, w, bias, geometry)
-    assert error(y, in_double(conv_kernels.fprop, x, w, bias, geometry)) < bound
+    y = cuda.fprop(x, w, bias, geometry)
+    assert error(y, in_double(reference.fprop, x, w, bias, geometry)) < bound
     g = backend.import_cupy().asarray(rng.standard_normal(y.shape).astype(np.float32))
-    dx = conv_cuda.dgrad(g, w, geometry, x.shape)
-    assert error(dx, in_double(conv_kernels.dgrad, g, w, geometry, x.shape)) < bound
-    dw = conv_cuda.wgrad(x, g, geometry, w.shape)
-    assert error(dw, in_double(conv_kernels.wgrad, x, g, geometry, w.shape)) < bound
+    dx = cuda.dgrad(g, w, geometry, x.shape)
+    assert error(dx, in_double(reference.dgrad, g, w, geometry, x.shape)) < bound
+    dw = cuda.wgrad(x, g, geometry, w.shape)
+    assert error(dw, in_double(reference.wgrad, x, g, geometry, w.shape)) < bound
 
 
 @pytest.mark.usefixtures("_products")
@@ -130,30 +123,30 @@ def test_block(rng: np.random.Generator, size: tuple[Any, ...], pool: bool, prec
     blas.set_precision(precision)
     bound = BOUNDS[precision]
     x, w, bias, geometry = problem(rng, size, "NHWC")
-    y, code = conv_cuda.fused_forward(x, w, bias, geometry, Epilogue(True, pool))
-    expected, _ = in_double(block_kernels.forward, x, w, bias, geometry, Epilogue(True, pool))
-    unshut, _ = in_double(block_kernels.forward, x, w, bias, geometry, Epilogue(False, pool))
+    y, code = cuda.fused_forward(x, w, bias, geometry, Epilogue(True, pool))
+    expected, _ = in_double(fused_reference.forward, x, w, bias, geometry, Epilogue(True, pool))
+    unshut, _ = in_double(fused_reference.forward, x, w, bias, geometry, Epilogue(False, pool))
     assert error(y, expected, unshut) < bound  # ReLU may have left little of it
     assert not pool or (code is not None and int(code.max()) <= 4)
     if code is not None:  # the code is right where the maximum is taken and where ReLU shuts
-        plain = conv_cuda.fprop(x, w, bias, geometry)
+        plain = cuda.fprop(x, w, bias, geometry)
         assert bool(((y > 0) == (code < 4)).all())
         gathered = spread(y, code, plain.shape[2:])
         kept = gathered != 0
         np.testing.assert_allclose(gathered[kept].get(), plain[kept].get(), 1e-5, 1e-6)
     g = backend.import_cupy().asarray(rng.standard_normal(y.shape).astype(np.float32))
     wanted = (True, True, True)
-    found = conv_cuda.fused_backward(g, x, w, y, code, geometry, Epilogue(True, pool), wanted)
-    reference = in_double(
-        block_kernels.backward, g, x, w, y, code, geometry, Epilogue(True, pool), wanted
+    found = cuda.fused_backward(g, x, w, y, code, geometry, Epilogue(True, pool), wanted)
+    gradients = in_double(
+        fused_reference.backward, g, x, w, y, code, geometry, Epilogue(True, pool), wanted
     )
-    for one, other in zip(found, reference, strict=True):
+    for one, other in zip(found, gradients, strict=True):
         assert error(one, other) < bound
-    _, dw, db = conv_cuda.fused_backward(
+    _, dw, db = cuda.fused_backward(
         g, x, w, y, code, geometry, Epilogue(True, pool), (False, True, True)
     )
-    assert error(dw, reference[1]) < bound
-    assert error(db, reference[2]) < bound
+    assert error(dw, gradients[1]) < bound
+    assert error(db, gradients[2]) < bound
 
 
 @pytest.mark.usefixtures("_products")
@@ -175,26 +168,26 @@ def test_every_way_to_cut_a_product(
     g = backend.import_cupy().asarray(rng.standard_normal((7, 40, 17, 15)).astype(np.float32))
     forward = (x, w, bias, geometry, Epilogue(False, pool))
     backward = (g, w, geometry, x.shape)
-    found: list[conv_plans.Plan] = []
+    found: list[plan.Plan] = []
 
-    def some(*how: Any) -> conv_plans.Plan:
+    def some(*how: Any) -> plan.Plan:
         if not found:
-            found.extend(sample(rng, conv_plans.forward_cuts(*how)))
+            found.extend(sample(rng, plan.forward_cuts(*how)))
         return found.pop()
 
-    monkeypatch.setattr(conv_cuda, "forward_plan", some)
-    monkeypatch.setattr(conv_cuda, "_prepare_backward", lambda *how: None)  # it would take a plan
+    monkeypatch.setattr(cuda, "forward_plan", some)
+    monkeypatch.setattr(cuda, "_prepare_backward", lambda *how: None)  # it would take a plan
     if flip:
-        expected = in_double(conv_kernels.dgrad, *backward)
+        expected = in_double(reference.dgrad, *backward)
     else:
-        expected = in_double(block_kernels.forward, *forward)[0]
+        expected = in_double(fused_reference.forward, *forward)[0]
     while True:
-        conv_cuda._product_launch.cache_clear()
-        y = conv_cuda.dgrad(*backward) if flip else conv_cuda.fused_forward(*forward)[0]
+        cuda._product_launch.cache_clear()
+        y = cuda.dgrad(*backward) if flip else cuda.fused_forward(*forward)[0]
         assert error(y, expected) < BOUNDS[precision]
         if not found:
             break
-    conv_cuda._product_launch.cache_clear()
+    cuda._product_launch.cache_clear()
 
 
 @pytest.mark.parametrize("precision", BOUNDS)
@@ -204,32 +197,32 @@ def test_every_way_to_cut_a_weight_gradient(
     blas.set_precision(precision)
     x, w, _, geometry = problem(rng, (7, 40, 17, 15, 33, 3, 1, 1, 1), "NHWC")
     g = backend.import_cupy().asarray(rng.standard_normal((7, 33, 17, 15)).astype(np.float32))
-    found: list[conv_plans.Plan] = []
+    found: list[plan.Plan] = []
 
-    def some(*how: Any) -> conv_plans.Plan:
+    def some(*how: Any) -> plan.Plan:
         if not found:
-            found.extend(sample(rng, conv_plans.weight_cuts(*how)))
+            found.extend(sample(rng, plan.weight_cuts(*how)))
         return found.pop()
 
-    monkeypatch.setattr(conv_cuda, "weight_plan", some)
-    expected = in_double(conv_kernels.wgrad, x, g, geometry, w.shape)
+    monkeypatch.setattr(cuda, "weight_plan", some)
+    expected = in_double(reference.wgrad, x, g, geometry, w.shape)
     while True:
-        conv_cuda._weight_launch.cache_clear()
-        assert error(conv_cuda.wgrad(x, g, geometry, w.shape), expected) < BOUNDS[precision]
+        cuda._weight_launch.cache_clear()
+        assert error(cuda.wgrad(x, g, geometry, w.shape), expected) < BOUNDS[precision]
         if not found:
             break
-    conv_cuda._weight_launch.cache_clear()
+    cuda._weight_launch.cache_clear()
 
 
 def test_the_same_bits_every_time(rng: np.random.Generator) -> None:
     x, w, bias, geometry = problem(rng, SIZES[5], "NHWC")
-    y, code = conv_cuda.fused_forward(x, w, bias, geometry, Epilogue(True, True))
+    y, code = cuda.fused_forward(x, w, bias, geometry, Epilogue(True, True))
     g = backend.import_cupy().asarray(rng.standard_normal(y.shape).astype(np.float32))
-    first: Any = conv_cuda.fused_backward(
+    first: Any = cuda.fused_backward(
         g, x, w, y, code, geometry, Epilogue(True, True), (True, True, True)
     )
     for _ in range(5):
-        again: Any = conv_cuda.fused_backward(
+        again: Any = cuda.fused_backward(
             g, x, w, y, code, geometry, Epilogue(True, True), (True, True, True)
         )
         for one, other in zip(first, again, strict=True):
@@ -239,7 +232,7 @@ def test_the_same_bits_every_time(rng: np.random.Generator) -> None:
 def test_nan_reaches_the_output_and_takes_the_gradient(rng: np.random.Generator) -> None:
     x, w, bias, geometry = problem(rng, SIZES[4], "NHWC")
     x[0, 3, 5, 6] = np.nan
-    y, code = conv_cuda.fused_forward(x, w, bias, geometry, Epilogue(True, True))
+    y, code = cuda.fused_forward(x, w, bias, geometry, Epilogue(True, True))
     assert bool(backend.import_cupy().isnan(y[0, :, 2, 2]).all())
     assert code is not None
     assert not bool((code[0, :, 2, 2] == 4).any())
@@ -258,6 +251,6 @@ def test_a_gradient_of_fewer_pixels_than_windows(
     memory = cupy.full(4 * count, np.nan, np.float32)
     memory[:count] = cupy.asarray(rng.standard_normal(count, np.float32))
     g = memory[:count].reshape(2, 4, 6, o).transpose(0, 3, 1, 2)
-    found = conv_cuda.wgrad(x, g, geometry, (o, c, 3, 3))
-    expected = in_double(conv_kernels.wgrad, x, g, geometry, (o, c, 3, 3))
+    found = cuda.wgrad(x, g, geometry, (o, c, 3, 3))
+    expected = in_double(reference.wgrad, x, g, geometry, (o, c, 3, 3))
     assert error(found, expected) < 1e-3

@@ -4,10 +4,7 @@ import numpy as np
 import pytest
 
 from tinygrad_cupy.kernels.common.windows import Geometry, Windows
-from tinygrad_cupy.kernels.conv import Epilogue
-from tinygrad_cupy.kernels.conv import cpu as conv_cpu
-from tinygrad_cupy.kernels.conv import reference as conv_kernels
-from tinygrad_cupy.kernels.conv import row_lowering as conv_rows
+from tinygrad_cupy.kernels.conv import Epilogue, cpu, reference, row_lowering
 
 NEAR = 1e-5  # relative, by norm
 
@@ -33,12 +30,12 @@ def test_gradients_by_rows_are_those_of_im2col(
     w = rng.standard_normal((33, 32, *kernel), np.float32)
     out_size = windows.output_size("conv2d", x.shape[2:])
     g = rng.standard_normal((batch, 33, *out_size), np.float32)
-    assert conv_rows.suits(geometry, x.shape, w.shape, out_size)
+    assert row_lowering.suits(geometry, x.shape, w.shape, out_size)
     needs = (True, True, True)
-    dx, dw, db = conv_cpu.fused_backward(g, x, w, None, None, geometry, Epilogue(), needs)
+    dx, dw, db = cpu.fused_backward(g, x, w, None, None, geometry, Epilogue(), needs)
     assert dx is not None
     assert dw is not None
     assert db is not None
-    assert relative(dx, conv_kernels.dgrad(g, w, geometry, x.shape)) < NEAR
-    assert relative(dw, conv_kernels.wgrad(x, g, geometry, w.shape)) < NEAR
+    assert relative(dx, reference.dgrad(g, w, geometry, x.shape)) < NEAR
+    assert relative(dw, reference.wgrad(x, g, geometry, w.shape)) < NEAR
     assert relative(db, g.sum((0, 2, 3))) < NEAR

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from support.gpu_memory import error, on_gpu, poison
-from tinygrad_cupy.kernels.norm import cpu as norm_kernels
-from tinygrad_cupy.kernels.norm import cuda as norm_cuda
+from tinygrad_cupy.kernels.norm import cpu, cuda
 from tinygrad_cupy.kernels.norm.cpu import Running
 
 pytestmark = pytest.mark.gpu
@@ -66,12 +65,12 @@ def both(
 def test_forward_and_backward(
     shape: tuple[int, ...], relu: bool, pool: bool, channels_last: bool, dtype: Any
 ) -> None:
-    expected, code, _ = both(norm_kernels, np.copy, shape, dtype, relu, pool)
+    expected, code, _ = both(cpu, np.copy, shape, dtype, relu, pool)
 
     def place(array: np.ndarray) -> Any:
         return on_gpu(array, channels_last)
 
-    found, found_code, batches = both(norm_cuda, place, shape, dtype, relu, pool)
+    found, found_code, batches = both(cuda, place, shape, dtype, relu, pool)
     bound = 1e-5 if dtype == np.float32 else 1e-12
     if code is not None:
         same = found_code.get() == code
@@ -85,7 +84,7 @@ def test_forward_and_backward(
 
 @pytest.mark.parametrize(("relu", "pool"), FLAGS)
 def test_the_same_bits_every_time(relu: bool, pool: bool) -> None:
-    runs = [both(norm_cuda, on_gpu, (129, 32, 11, 12), np.float32, relu, pool) for _ in range(3)]
+    runs = [both(cuda, on_gpu, (129, 32, 11, 12), np.float32, relu, pool) for _ in range(3)]
     first, code, _ = runs[0]
     for arrays, other_code, _ in runs[1:]:
         for one, other in zip(first, arrays, strict=True):
@@ -99,7 +98,7 @@ def test_inputs_that_are_views() -> None:
     base, other = rng.standard_normal((2, 9, 8, 5, 6)).astype(np.float32)
     vectors = rng.uniform(1, 2, 21).astype(np.float32)
     results = []
-    for kernels, place in ((norm_kernels, np.copy), (norm_cuda, on_gpu)):
+    for kernels, place in ((cpu, np.copy), (cuda, on_gpu)):
         x, vector = place(base)[:, ::2], place(vectors)
         running = Running(vector[9:13], vector[13:17], None, 0.1)
         y, gate, code, found = kernels.forward(
@@ -113,7 +112,7 @@ def test_inputs_that_are_views() -> None:
 
 def test_running_statistics_of_another_dtype() -> None:
     results = []
-    for kernels, place in ((norm_kernels, np.copy), (norm_cuda, on_gpu)):
+    for kernels, place in ((cpu, np.copy), (cuda, on_gpu)):
         mean, var, count = place(np.zeros(3)), place(np.ones(3)), place(np.array(0, np.int32))
         ones = place(np.ones(3, np.float32))
         x = place(np.arange(24, dtype=np.float32).reshape(8, 3) ** 2)
@@ -130,7 +129,7 @@ def test_far_from_zero_and_not_finite() -> None:
     values[7, 2], values[9, 3] = np.nan, np.inf
     ones = on_gpu(np.ones(4, np.float32))
     running = Running(ones.copy(), ones.copy(), None, 0.1)
-    y, *_ = norm_cuda.forward(on_gpu(values), ones, ones, 1e-5, running, True, False)
+    y, *_ = cuda.forward(on_gpu(values), ones, ones, 1e-5, running, True, False)
     y = y.get()
     exact = values[:, 1].astype(np.float64)
     exact = (exact - exact.mean()) / np.sqrt(exact.var() + 1e-5)

@@ -12,8 +12,7 @@ import pytest
 
 from support.gpu_memory import error, on_gpu, poison
 from tinygrad_cupy.kernels.common.windows import Windows
-from tinygrad_cupy.kernels.pool import cuda as pool_cuda
-from tinygrad_cupy.kernels.pool import reference as pool_kernels
+from tinygrad_cupy.kernels.pool import cuda, reference
 
 pytestmark = pytest.mark.gpu
 
@@ -52,8 +51,8 @@ def test_every_kernel(
     x = rng.integers(-4, 4, shape).astype(dtype)  # ties, and sums that half precision holds
     size = (shape[2], shape[3])
     there = on_gpu(x, channels_last)
-    y, winner = pool_kernels.max_pool(x, windows)
-    found, found_winner = pool_cuda.max_pool(there, windows)
+    y, winner = reference.max_pool(x, windows)
+    found, found_winner = cuda.max_pool(there, windows)
     np.testing.assert_array_equal(found.get(), y)
     np.testing.assert_array_equal(found_winner.get(), winner)
     grad = rng.integers(-4, 4, y.shape).astype(dtype)
@@ -61,15 +60,15 @@ def test_every_kernel(
         g = on_gpu(grad, mixed)
         pairs = [
             (
-                pool_cuda.max_scatter(g, found_winner, windows, size),
-                pool_kernels.max_scatter(grad, winner, windows, size),
+                cuda.max_scatter(g, found_winner, windows, size),
+                reference.max_scatter(grad, winner, windows, size),
             ),
             (
-                pool_cuda.max_gather(on_gpu(x, mixed), found_winner, windows),
-                pool_kernels.max_gather(x, winner, windows),
+                cuda.max_gather(on_gpu(x, mixed), found_winner, windows),
+                reference.max_gather(x, winner, windows),
             ),
-            (pool_cuda.sum_pool(there, windows), pool_kernels.sum_pool(x, windows)),
-            (pool_cuda.spread(g, windows, size), pool_kernels.spread(grad, windows, size)),
+            (cuda.sum_pool(there, windows), reference.sum_pool(x, windows)),
+            (cuda.spread(g, windows, size), reference.spread(grad, windows, size)),
         ]
         for ours, theirs in pairs:
             assert error(ours, theirs) < 1e-6
@@ -80,8 +79,8 @@ def test_nan_and_minus_infinity() -> None:
     x[0, :, 1, 1] = np.nan
     x[0, :, 4, 4] = -1e30
     windows = Windows((3, 3), (2, 2), (1, 1), (1, 1))
-    y, winner = pool_kernels.max_pool(x, windows)
-    found, found_winner = pool_cuda.max_pool(on_gpu(x, True), windows)
+    y, winner = reference.max_pool(x, windows)
+    found, found_winner = cuda.max_pool(on_gpu(x, True), windows)
     np.testing.assert_array_equal(found.get(), y)
     np.testing.assert_array_equal(found_winner.get(), winner)
 
@@ -92,5 +91,5 @@ def test_addresses_that_four_at_once_must_not_be_read_from() -> None:
     there = on_gpu(memory)[1:].reshape(2, 6, 6, 4).transpose(0, 3, 1, 2)
     x = memory[1:].reshape(2, 6, 6, 4).transpose(0, 3, 1, 2)
     np.testing.assert_array_equal(
-        pool_cuda.max_pool(there, windows)[0].get(), pool_kernels.max_pool(x, windows)[0]
+        cuda.max_pool(there, windows)[0].get(), reference.max_pool(x, windows)[0]
     )

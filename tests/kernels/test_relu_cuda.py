@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from support.gpu_memory import on_gpu, poison
-from tinygrad_cupy.kernels import activation as relu_kernels
+from tinygrad_cupy.kernels import activation
 
 pytestmark = pytest.mark.gpu
 
@@ -26,9 +26,9 @@ def test_relu_and_gate(shape: tuple[int, ...], last: tuple[bool, bool], dtype: A
     x, grad = (np.asarray(rng.standard_normal(shape) * 3).astype(dtype) for _ in range(2))
     if x.size > 9 and x.dtype.kind == "f":
         x.flat[1], x.flat[5], grad.flat[2], grad.flat[3] = np.nan, np.inf, np.inf, np.nan
-    y = relu_kernels.relu(on_gpu(x, last[0]))
+    y = activation.relu(on_gpu(x, last[0]))
     np.testing.assert_array_equal(y.get(), np.maximum(x, 0))
-    gated = relu_kernels.relu_backward(on_gpu(grad, last[1]), y)
+    gated = activation.relu_backward(on_gpu(grad, last[1]), y)
     np.testing.assert_array_equal(gated.get(), np.where(x <= 0, np.zeros((), dtype), grad))
 
 
@@ -36,8 +36,8 @@ def test_views() -> None:
     memory = np.random.default_rng(0).standard_normal(4001).astype(np.float32)
     for part in (slice(1, None), slice(None, None, 2), slice(None, None, -1)):
         x = on_gpu(memory)[part]
-        y = relu_kernels.relu(x)
+        y = activation.relu(x)
         np.testing.assert_array_equal(y.get(), np.maximum(memory[part], 0))
         np.testing.assert_array_equal(
-            relu_kernels.relu_backward(x, y).get(), np.maximum(memory[part], 0)
+            activation.relu_backward(x, y).get(), np.maximum(memory[part], 0)
         )

@@ -14,7 +14,7 @@ import pytest
 import tinygrad_cupy as tg
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.backend import to_device, to_numpy
-from tinygrad_cupy.kernels.conv import native as conv_native
+from tinygrad_cupy.kernels.conv import native
 
 BOUND = 1e-6
 ROUNDING = {"float16": 2.0**-11, "bfloat16": 2.0**-8}  # of a result, relative
@@ -228,7 +228,7 @@ def test_the_gradients_of_a_convolution_over_many_pixels(
     compiled: bool, pool: bool, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not compiled:
-        monkeypatch.setattr(conv_native, "suits", lambda *arguments, **options: False)
+        monkeypatch.setattr(native, "suits", lambda *arguments, **options: False)
     x = Tensor(to_device(np.ones((3, 1, 512, 500), np.float32), device))
     weight = placed(np.ones((2, 1, 1, 1)), device, grad=True)
     bias = placed(np.zeros(2), device, grad=True)

@@ -11,7 +11,7 @@ import pytest
 
 from tinygrad_cupy import Tensor, backend, nn
 from tinygrad_cupy.nn import optim
-from tinygrad_cupy.nn.optim import cuda as optim_cuda
+from tinygrad_cupy.nn.optim import cuda
 from tinygrad_cupy.nn.optim.update import BLOCK
 
 MAKERS: dict[str, Callable[[list[Tensor]], optim.Optimizer]] = {
@@ -317,13 +317,11 @@ def test_kernels_are_prepared_for_every_launch_of_a_step(
     prepared: set[tuple[str, ...]] = set()
     kernels = SimpleNamespace(prepare=prepared.add)
     monkeypatch.setattr(backend, "is_cuda", lambda array: True)
-    monkeypatch.setattr(optim_cuda, "_kernels", kernels)
-    optim_cuda.prepare(arrays)
+    monkeypatch.setattr(cuda, "_kernels", kernels)
+    cuda.prepare(arrays)
     launched = {
-        optim_cuda._defines(kind, capacity)
+        cuda._defines(kind, capacity)
         for kind in {array.dtype for array in arrays}
-        for capacity, *_ in optim_cuda._tables(
-            [optim_cuda.Row((array,)) for array in arrays[:count]]
-        )
+        for capacity, *_ in cuda._tables([cuda.Row((array,)) for array in arrays[:count]])
     }
     assert prepared == launched

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,20 +9,13 @@ import pytest
 
 import tinygrad_cupy as tg
 from support.gpu_memory import poison
+from support.optimizers import OPTIMIZERS
 from tinygrad_cupy import Tensor, nn
 from tinygrad_cupy.nn import optim
-from tinygrad_cupy.nn.optim import cuda as optim_cuda
+from tinygrad_cupy.nn.optim import cuda
 
 pytestmark = pytest.mark.gpu
 
-MAKERS: dict[str, Callable[[list[Tensor]], optim.Optimizer]] = {
-    "SGD": lambda params: optim.SGD(params, lr=0.1, weight_decay=0.3),
-    "momentum": lambda params: optim.SGD(params, lr=0.1, momentum=0.9, dampening=0.2),
-    "nesterov": lambda params: optim.SGD(params, lr=0.1, momentum=0.9, nesterov=True),
-    "Adam": lambda params: optim.Adam(params, lr=0.1, weight_decay=0.01),
-    "forgetful": lambda params: optim.Adam(params, lr=0.1, betas=(0.0, 0.0)),
-    "AdamW": lambda params: optim.AdamW(params, lr=0.1, weight_decay=0.1),
-}
 FEW = [(3, 4), (5,), (), (33, 3, 3, 2), (0,), (2000,), (129, 65)]
 MANY = [*FEW, *[(7,)] * 90]  # more than one launch takes
 BOUNDS = {"float32": 1e-4, "float64": 1e-11, "float16": 1e-2}
@@ -53,12 +45,12 @@ def give_gradients(rng: np.random.Generator, *lists: list[Tensor]) -> None:
 
 @pytest.mark.parametrize("shapes", [FEW, MANY])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_steps_are_those_of_the_cpu(name: str, dtype: str, shapes: list[Any]) -> None:
     ours, theirs = leaves(shapes, dtype, "cuda:0"), leaves(shapes, dtype, "cpu")
     ours[3].data = ours[3].data.copy(order="F")
     ours[1] = leaves(shapes, dtype, "cpu")[1]  # one that is elsewhere
-    optimizer, expected = MAKERS[name](ours), MAKERS[name](theirs)
+    optimizer, expected = OPTIMIZERS[name](ours), OPTIMIZERS[name](theirs)
     rng = np.random.default_rng(1)
     for step in range(6):
         if step == 3:
@@ -74,10 +66,10 @@ def test_steps_are_those_of_the_cpu(name: str, dtype: str, shapes: list[Any]) ->
     assert ours_state.keys() == state.keys()
 
 
-@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_half_precision(name: str) -> None:
     ours, theirs = leaves(FEW, "float16", "cuda:0"), leaves(FEW, "float32", "cpu")
-    optimizer, expected = MAKERS[name](ours), MAKERS[name](theirs)
+    optimizer, expected = OPTIMIZERS[name](ours), OPTIMIZERS[name](theirs)
     give_gradients(np.random.default_rng(1), ours, theirs)
     optimizer.step()
     expected.step()
@@ -93,13 +85,13 @@ def test_one_launch_steps_them_all(monkeypatch: pytest.MonkeyPatch) -> None:
     give_gradients(rng, params)
     optimizer.step()
     launched: list[str] = []
-    launch = optim_cuda._kernels.launch
+    launch = cuda._kernels.launch
 
     def counting(name: str, *args: Any, **options: Any) -> None:
         launched.append(name)
         launch(name, *args, **options)
 
-    monkeypatch.setattr(optim_cuda._kernels, "launch", counting)
+    monkeypatch.setattr(cuda._kernels, "launch", counting)
     optimizer.step()
     assert launched == ["adam_step"]
     optimizer.lr = 0.5
@@ -109,10 +101,10 @@ def test_one_launch_steps_them_all(monkeypatch: pytest.MonkeyPatch) -> None:
     assert launched[2:] == ["sum_squares", "clip_factor", "scale_all"]
 
 
-@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_captured_steps_follow_learning_rate_and_count(name: str) -> None:
     ours, theirs = leaves(FEW, "float32", "cuda:0"), leaves(FEW, "float32", "cuda:0")
-    optimizer, expected = MAKERS[name](ours), MAKERS[name](theirs)
+    optimizer, expected = OPTIMIZERS[name](ours), OPTIMIZERS[name](theirs)
     grads = [Tensor.ones(*p.shape, device="cuda:0") * 0.5 for p in ours]
 
     def step(factor: Tensor, params: list[Tensor], which: optim.Optimizer) -> Tensor:

@@ -11,12 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_cupy as tg
-from records.conv import draw_windows
+from support.windows import draw_windows
 from tinygrad_cupy import Tensor, backend
 from tinygrad_cupy.backend.gpu import GpuProperties
 from tinygrad_cupy.kernels.common.windows import Geometry, Windows
-from tinygrad_cupy.kernels.conv import cuda as conv_cuda
-from tinygrad_cupy.kernels.conv import reference as conv_kernels
+from tinygrad_cupy.kernels.conv import cuda, reference
 from tinygrad_cupy.kernels.conv.plan import few_plan
 from tinygrad_cupy.ops import conv
 
@@ -223,8 +222,8 @@ def test_fewer_gradients_than_windows_go_through_the_reference(rng: np.random.Ge
     geometry = Geometry(Windows.parse("test", 3, 1, (0, 1), 2), 1)
     x = rng.standard_normal((2, 3, 9, 8), np.float32)
     g = rng.standard_normal((2, 5, 4, 6), np.float32)
-    found = conv_cuda.wgrad(x, g, geometry, (5, 3, 3, 3))
-    np.testing.assert_array_equal(found, conv_kernels.wgrad(x, g, geometry, (5, 3, 3, 3)))
+    found = cuda.wgrad(x, g, geometry, (5, 3, 3, 3))
+    np.testing.assert_array_equal(found, reference.wgrad(x, g, geometry, (5, 3, 3, 3)))
 
 
 @pytest.mark.parametrize("shape", [(8, 1, 3, 3), (32, 1, 5, 5), (17, 3, 3, 3), (6, 4, 4, 2)])

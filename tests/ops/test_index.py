@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import tinygrad_cupy as tg
-from records.shape import draw_key
+from records.indexing import draw_key
 from tinygrad_cupy import Tensor, backend
 
 SHAPES = hnp.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=4)

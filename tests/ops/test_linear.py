@@ -16,7 +16,7 @@ from tinygrad_cupy import Tensor, nn
 from tinygrad_cupy.backend import array_module, blas, block_counter, to_device, to_numpy
 from tinygrad_cupy.kernels import matmul
 from tinygrad_cupy.kernels.common import sums_cuda
-from tinygrad_cupy.ops import matmul as linalg
+from tinygrad_cupy.ops.matmul import Linear, LinearRelu
 
 SIZES = [(1, 1, 1), (7, 3, 17), (129, 17, 3), (64, 64, 64), (5, 1, 300), (3000, 17, 10)]
 
@@ -89,8 +89,8 @@ def test_a_sequential_runs_linear_and_relu_as_one(device: str) -> None:
     x = Tensor(np.random.default_rng(0).standard_normal((5, 4)).astype(np.float32), device=device)
     y = model(x)
     node = y._node
-    assert type(node) is linalg.Linear
-    assert type(node.edges[0]) is linalg.LinearRelu
+    assert type(node) is Linear
+    assert type(node.edges[0]) is LinearRelu
     apart = x
     for layer in model:
         apart = layer(apart)

@@ -15,7 +15,7 @@ import pytest
 import tinygrad_cupy as tg
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.backend import to_device, to_numpy
-from tinygrad_cupy.kernels.norm import native as norm_native
+from tinygrad_cupy.kernels.norm import native
 
 EPS = 1e-5
 SHAPE = (40, 4, 30, 20)
@@ -45,7 +45,7 @@ HARD: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 @pytest.fixture(params=[True, False], ids=["compiled", "plain"])
 def _compiled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if not request.param:
-        monkeypatch.setattr(norm_native, "suits", lambda x: False)
+        monkeypatch.setattr(native, "suits", lambda x: False)
 
 
 def on(values: np.ndarray, device: str) -> Tensor:

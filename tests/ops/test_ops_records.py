@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import strategies as st
 
 import tinygrad_cupy as tg
-from records import SAMPLES
+from records import FAMILIES, SAMPLES
 from support.sampling import Sample, options_on, tensors_of
 from tinygrad_cupy import FusedOp, Op, Tensor
 from tinygrad_cupy.autograd import Elementwise
@@ -20,6 +21,8 @@ from tinygrad_cupy.autograd.array_rules import ArrayRule
 from tinygrad_cupy.autograd.fused import Alias
 from tinygrad_cupy.autograd.joint import Deliver, Joint
 from tinygrad_cupy.custom import _Custom
+from tinygrad_cupy.ops.conv import EachConv
+from tinygrad_cupy.ops.matmul import EachLinear
 from tinygrad_cupy.tensor import Transfer
 
 PLUMBING = {
@@ -28,6 +31,8 @@ PLUMBING = {
     _Custom: "of users' own; test_custom.py",
     Joint: "several outputs at once; test_checkpoint.py, test_hooks.py",
     Deliver: "one of them",
+    EachConv: "what vmap(grad) makes of Conv2d; transforms/test_by_sample.py",
+    EachLinear: "what vmap(grad) makes of Linear; the same",
     ArrayRule: "raises behind a rule that works on arrays; test_array_rules.py",
     Alias: "what a FusedOp gives its reference; test_fused.py",
     Transfer: "moves between devices, which takes two; test_cpu_gpu.py",
@@ -54,7 +59,7 @@ SPECIAL = {"__abs__", "__getitem__", "__matmul__", "__rmatmul__", "__neg__"}
 FUNCTIONS = {"concat", "stack", "where"}  # of the package, beside the methods
 NO_FUNCTIONS = {
     *("checkpoint", "custom_op", "functional_call", "hessian", "hvp", "jacobian", "jvp"),
-    *("enable_grad", "value_and_grad", "vjp", "vmap"),
+    *("enable_grad", "interop", "value_and_grad", "vjp", "vmap"),
     *("FusedOp", "Op", "Tensor", "datasets", "gradcheck", "jit", "manual_seed", "nn"),
     *("cuda_available", "default_device", "set_default_device"),
     *("get_precision", "set_precision"),
@@ -86,6 +91,15 @@ def test_every_operation_has_a_record() -> None:
     recorded = {kind for sample in SAMPLES for kind in sample.ops}
     missing = op_classes() - recorded - set(PLUMBING)
     assert not missing, f"no sample record for {sorted(kind.__name__ for kind in missing)}"
+
+
+def test_records_stand_one_file_for_each_file_of_operations() -> None:
+    for kind in op_classes() - set(PLUMBING):
+        package, _, family = kind.__module__.rpartition(".")
+        if package == "tinygrad_cupy.ops":
+            assert any(kind in sample.ops for sample in FAMILIES[family]), (family, kind.__name__)
+    folder = Path(__file__).parents[1] / "records"
+    assert {path.stem for path in folder.glob("*.py")} - {"__init__"} == set(FAMILIES)
 
 
 def test_every_public_method_has_a_record() -> None:

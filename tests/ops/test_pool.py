@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_cupy as tg
-from records.conv import draw_windows
+from support.windows import draw_windows
 from tinygrad_cupy import Tensor, backend
 from tinygrad_cupy.kernels.common.windows import Windows
 from tinygrad_cupy.ops import pool

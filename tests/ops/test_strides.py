@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import tinygrad_cupy as tg
 from records import SAMPLES
 from support.disguises import disguised, stretched
+from support.optimizers import OPTIMIZERS
 from support.sampling import Case, Options, Sample, options_on
 from tinygrad_cupy import Tensor, nn
 from tinygrad_cupy.backend import cublaslt, one_stride, strides_of, to_device
@@ -119,14 +120,6 @@ def test_operations_long(sample: Sample, device: str, data: st.DataObject) -> No
 
 # --- optimizers -----------------------------------------------------------------------------------
 
-MAKERS: dict[str, Callable[[list[Tensor]], optim.Optimizer]] = {
-    "SGD": lambda params: optim.SGD(params, lr=0.1, weight_decay=0.3),
-    "momentum": lambda params: optim.SGD(params, lr=0.1, momentum=0.9, dampening=0.2),
-    "nesterov": lambda params: optim.SGD(params, lr=0.1, momentum=0.9, nesterov=True),
-    "Adam": lambda params: optim.Adam(params, lr=0.1, weight_decay=0.01),
-    "forgetful": lambda params: optim.Adam(params, lr=0.1, betas=(0.0, 0.0)),
-    "AdamW": lambda params: optim.AdamW(params, lr=0.1, weight_decay=0.1),
-}
 SHAPES = [
     (),
     (1,),
@@ -143,14 +136,14 @@ SHAPES = [
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_optimizers(name: str, dtype: str, device: str, rng: np.random.Generator) -> None:
     for shape in SHAPES:
         values = to_device(np.asarray(rng.standard_normal(shape), dtype), device)
         params = [nn.Parameter(disguised(values, rng)), nn.Parameter(values.copy())]
         memory = params[0].data
         zeros = to_device(np.zeros(shape, dtype), device)
-        optimizers = [MAKERS[name]([param]) for param in params]
+        optimizers = [OPTIMIZERS[name]([param]) for param in params]
         for optimizer, lay in zip(optimizers, lays(rng), strict=True):
             optimizer.state[0].update({s: lay(zeros.copy()) for s in optimizer.slots})
         for step in range(3):

@@ -1,16 +1,31 @@
-"""All sample records: one per operation, by the family's file. See `sampling.Sample`."""
+"""All sample records, one file for each file of `tinygrad_cupy/ops/`. See `sampling.Sample`."""
 
 from support.sampling import Sample
 
-from . import arithmetic, conv, matmul, norm, reduce, shape
+from . import (
+    activation,
+    arithmetic,
+    comparison,
+    conv,
+    conv_fused,
+    dropout,
+    indexing,
+    loss,
+    matmul,
+    norm,
+    pool,
+    reduce,
+    shape,
+    softmax,
+    unary,
+)
 
-SAMPLES: list[Sample] = [
-    *arithmetic.SAMPLES,
-    *reduce.SAMPLES,
-    *shape.SAMPLES,
-    *matmul.SAMPLES,
-    *conv.SAMPLES,
-    *norm.SAMPLES,
-]
-
+FAMILIES: dict[str, list[Sample]] = {
+    module.__name__.rpartition(".")[2]: module.SAMPLES
+    for module in (
+        *(arithmetic, comparison, unary, activation, reduce, softmax, shape, indexing),
+        *(matmul, conv, conv_fused, pool, norm, loss, dropout),
+    )
+}
+SAMPLES: list[Sample] = [sample for family in FAMILIES.values() for sample in family]
 BY_NAME = {sample.name: sample for sample in SAMPLES}

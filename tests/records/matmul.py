@@ -1,4 +1,4 @@
-"""Records of ops/linalg.py."""
+"""Records of ops/matmul.py."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from support.sampling import Case, Draw, Error, Sample, method, normal, shapes
 from tinygrad_cupy import Tensor
-from tinygrad_cupy.ops import matmul as ops
+from tinygrad_cupy.ops import matmul
 
 SIDE = st.integers(1, 4)
 
@@ -52,7 +52,7 @@ SAMPLES = [
         method("matmul"),
         _matmul_case,
         lambda torch, a, b: torch.matmul(a, b),
-        (ops.MatMul,),
+        (matmul.MatMul,),
         ("matmul",),
         errors=(
             Error(
@@ -82,7 +82,7 @@ SAMPLES = [
         lambda a, b: a @ b,
         _matmul_case,
         lambda _, a, b: a @ b,
-        (ops.MatMul,),
+        (matmul.MatMul,),
         ("__matmul__",),
     ),
     Sample(
@@ -90,7 +90,7 @@ SAMPLES = [
         lambda x, array: array @ x,
         _array_case,
         lambda _, x, array: array.to(x.dtype) @ x,
-        (ops.MatMul,),
+        (matmul.MatMul,),
         ("__rmatmul__",),
         dtypes=("float64",),
     ),
@@ -99,7 +99,7 @@ SAMPLES = [
         method("linear"),
         _linear_case,
         _linear,
-        (ops.Linear,),
+        (matmul.Linear,),
         ("linear",),
         errors=(
             Error(
@@ -119,7 +119,7 @@ SAMPLES = [
         _linear_relu,
         _linear_case,
         lambda torch, *tensors: torch.relu(_linear(torch, *tensors)),
-        (ops.LinearRelu,),
+        (matmul.LinearRelu,),
         ("linear",),
         kinks=True,
     ),

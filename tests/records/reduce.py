@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+from support.axes import dims, empty, over_axis
 from support.sampling import (
     FLOATS,
     MOVED,
+    NUMBERS,
     Case,
     Draw,
     Error,
@@ -22,30 +24,7 @@ from support.sampling import (
     shapes,
 )
 from tinygrad_cupy import Tensor
-from tinygrad_cupy.ops import reduce as ops
-from tinygrad_cupy.ops import softmax
-from tinygrad_cupy.ops.unary import Sqrt
-
-
-def _over_axis(
-    values: Any, min_dims: int = 0, min_side: int = 1, **extra: Any
-) -> Callable[[Draw], Case]:
-    """A tensor, an axis and whether to keep it; ``extra`` are strategies of more options."""
-
-    def cases(draw: Draw) -> Case:
-        shape = draw(shapes(min_dims=min_dims, min_side=min_side))
-        options = {"axis": draw_axis(draw, len(shape)), "keepdims": draw(st.booleans())}
-        options |= {name: draw(strategy) for name, strategy in extra.items()}
-        return Case((values(draw, shape),), options)
-
-    return cases
-
-
-def dims(x: Any, axis: Any) -> tuple[int, ...]:
-    """The axes in PyTorch's words."""
-    if axis is None:
-        return tuple(range(x.ndim))
-    return (axis,) if isinstance(axis, int) else tuple(axis)
+from tinygrad_cupy.ops import reduce, unary
 
 
 def _sum(torch: Any, x: Any, axis: Any, keepdims: bool) -> Any:
@@ -75,8 +54,7 @@ def _extremum(name: str) -> Any:
 
 def _position(name: str) -> Any:
     def reference(torch: Any, x: Any, axis: Any, keepdims: bool) -> Any:
-        found = getattr(torch, name)(x, axis, keepdim=keepdims)
-        return found
+        return getattr(torch, name)(x, axis, keepdim=keepdims)
 
     return reference
 
@@ -85,19 +63,6 @@ def _position_case(draw: Draw) -> Case:
     shape = draw(shapes(min_dims=1))
     options = {"axis": draw_axis(draw, len(shape), several=False), "keepdims": draw(st.booleans())}
     return Case((distinct(draw, shape),), options)
-
-
-def _logsumexp(torch: Any, x: Any, axis: Any, keepdims: bool) -> Any:
-    return torch.logsumexp(x, dims(x, axis), keepdim=keepdims) if x.ndim else x
-
-
-def _axis_case(draw: Draw) -> Case:
-    shape = draw(shapes(min_dims=1))
-    return Case((normal(draw, shape) * 3,), {"axis": draw_axis(draw, len(shape))})
-
-
-def _log_softmax(torch: Any, x: Any, axis: Any) -> Any:
-    return x - torch.logsumexp(x, dims(x, axis), keepdim=True)
 
 
 def _stretched_case(draw: Draw) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -122,11 +87,6 @@ HALF: Any = 0.5
 BOTH: Any = (0, 1)
 
 
-def _empty(call: Callable[[Tensor], Any], name: str) -> Error:
-    text = f"[{name}] no elements to reduce along axis 0 of (0, 2)"
-    return Error(lambda: call(Tensor(np.zeros((0, 2)))), ValueError, text)
-
-
 def _out_of_range(call: Callable[[Tensor], Any], name: str) -> Error:
     text = f"[{name}] axis 2 is out of range for a tensor of 2 axes"
     return Error(lambda: call(Tensor(np.zeros((3, 2)))), ValueError, text)
@@ -136,9 +96,9 @@ SAMPLES = [
     Sample(
         "sum",
         method("sum"),
-        _over_axis(normal, min_side=0),
+        over_axis(normal, min_side=0),
         _sum,
-        (ops.Sum, ops.BroadcastTo),
+        (reduce.Sum, reduce.BroadcastTo),
         ("sum",),
         dtypes=(*FLOATS, "int64", "bool"),
         errors=(
@@ -159,64 +119,64 @@ SAMPLES = [
     Sample(
         "mean",
         method("mean"),
-        _over_axis(normal),
+        over_axis(normal),
         _mean,
-        (ops.Mean, ops.BroadcastTo),
+        (reduce.Mean, reduce.BroadcastTo),
         ("mean",),
         errors=(_out_of_range(lambda x: x.mean(2), "mean"),),
     ),
     Sample(
         "var",
         method("var"),
-        _over_axis(normal, min_dims=1, min_side=2, correction=st.integers(0, 1)),
+        over_axis(normal, min_dims=1, min_side=2, correction=st.integers(0, 1)),
         _var,
-        (ops.Centre, ops.Mean),
+        (reduce.Centre, reduce.Mean),
         ("var",),
         errors=(_out_of_range(lambda x: x.var(2), "var"),),
     ),
     Sample(
         "std",
         method("std"),
-        _over_axis(distinct, min_dims=1, min_side=2, correction=st.integers(0, 1)),
+        over_axis(distinct, min_dims=1, min_side=2, correction=st.integers(0, 1)),
         _std,
-        (Sqrt,),
+        (unary.Sqrt,),
         ("std",),
         kinks=True,
     ),
     Sample(
         "max",
         method("max"),
-        _over_axis(distinct, min_dims=1),
+        over_axis(distinct, min_dims=1),
         _extremum("amax"),
-        (ops.Extremum,),
+        (reduce.Extremum,),
         ("max",),
-        dtypes=(*FLOATS, "int64"),
+        dtypes=NUMBERS,
         kinks=True,
-        errors=(_empty(lambda x: x.max(0), "max"), _out_of_range(lambda x: x.max(2), "max")),
+        errors=(empty(lambda x: x.max(0), "max"), _out_of_range(lambda x: x.max(2), "max")),
     ),
     Sample(
         "min",
         method("min"),
-        _over_axis(distinct, min_dims=1),
+        over_axis(distinct, min_dims=1),
         _extremum("amin"),
-        (ops.Extremum,),
+        (reduce.Extremum,),
         ("min",),
-        dtypes=(*FLOATS, "int64"),
+        dtypes=NUMBERS,
         kinks=True,
-        errors=(_empty(lambda x: x.min(0), "min"), _out_of_range(lambda x: x.min(2), "min")),
+        errors=(empty(lambda x: x.min(0), "min"), _out_of_range(lambda x: x.min(2), "min")),
     ),
     Sample(
         "argmax",
         method("argmax"),
         _position_case,
         _position("argmax"),
-        (ops.ArgExtremum,),
+        (reduce.ArgExtremum,),
         ("argmax",),
-        dtypes=(*FLOATS, "int64"),
+        dtypes=NUMBERS,
         order=0,
         kinks=True,
         errors=(
-            _empty(lambda x: x.argmax(0), "argmax"),
+            empty(lambda x: x.argmax(0), "argmax"),
             _out_of_range(lambda x: x.argmax(2), "argmax"),
             Error(
                 lambda: Tensor([[1.0]]).argmax(BOTH),
@@ -230,49 +190,22 @@ SAMPLES = [
         method("argmin"),
         _position_case,
         _position("argmin"),
-        (ops.ArgExtremum,),
+        (reduce.ArgExtremum,),
         ("argmin",),
-        dtypes=(*FLOATS, "int64"),
+        dtypes=NUMBERS,
         order=0,
         kinks=True,
         errors=(
-            _empty(lambda x: x.argmin(0), "argmin"),
+            empty(lambda x: x.argmin(0), "argmin"),
             _out_of_range(lambda x: x.argmin(2), "argmin"),
         ),
-    ),
-    Sample(
-        "logsumexp",
-        method("logsumexp"),
-        _over_axis(lambda draw, shape: normal(draw, shape) * 3),
-        _logsumexp,
-        (softmax.LogSumExp,),
-        ("logsumexp",),
-        errors=(_empty(lambda x: x.logsumexp(0), "logsumexp"),),
-    ),
-    Sample(
-        "softmax",
-        method("softmax"),
-        _axis_case,
-        lambda torch, x, axis: _log_softmax(torch, x, axis).exp(),
-        (softmax.Softmax,),
-        ("softmax",),
-        errors=(_empty(lambda x: x.softmax(0), "softmax"),),
-    ),
-    Sample(
-        "log_softmax",
-        method("log_softmax"),
-        _axis_case,
-        _log_softmax,
-        (softmax.LogSoftmax,),
-        ("log_softmax",),
-        errors=(_empty(lambda x: x.log_softmax(0), "log_softmax"),),
     ),
     Sample(
         "broadcast_to",
         lambda x, shape: x.broadcast_to(*shape),
         _broadcast_case,
         lambda torch, x, shape: torch.broadcast_to(x, shape),
-        (ops.BroadcastTo, ops.SumTo),
+        (reduce.BroadcastTo, reduce.SumTo),
         ("broadcast_to",),
         dtypes=MOVED,
         errors=(
@@ -288,7 +221,7 @@ SAMPLES = [
         method("sum_to"),
         _sum_to_case,
         lambda _, x, shape: x.sum_to_size(shape),
-        (ops.SumTo, ops.BroadcastTo),
+        (reduce.SumTo, reduce.BroadcastTo),
         ("sum_to",),
     ),
 ]

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -14,7 +13,7 @@ import tinygrad_cupy as tg
 from support.sampling import MOVED, Case, Draw, Error, Sample, draw_axis, method, normal, shapes
 from tinygrad_cupy import Tensor, tensor
 from tinygrad_cupy.ops import indexing
-from tinygrad_cupy.ops import shape as ops
+from tinygrad_cupy.ops.shape import Concat, Pad, Permute, Reshape
 
 Shape = tuple[int, ...]
 
@@ -101,7 +100,7 @@ REARRANGED = [
         lambda x, shape: x.reshape(*shape),
         _case(_reshape_options),
         lambda _, x, shape: x.reshape(tuple(shape)),
-        (ops.Reshape,),
+        (Reshape,),
         ("reshape",),
         dtypes=MOVED,
         errors=(
@@ -122,7 +121,7 @@ REARRANGED = [
         method("flatten"),
         _case(_flatten_options, min_dims=1),
         lambda torch, x, start_axis, end_axis: torch.flatten(x, start_axis, end_axis),
-        (ops.Reshape,),
+        (Reshape,),
         ("flatten",),
         dtypes=MOVED,
         errors=(
@@ -138,7 +137,7 @@ REARRANGED = [
         lambda x, axes: x.permute(*axes),
         _case(_order_options, min_dims=1),
         lambda _, x, axes: x.permute(axes),
-        (ops.Permute,),
+        (Permute,),
         ("permute",),
         dtypes=MOVED,
         errors=(
@@ -156,7 +155,7 @@ REARRANGED = [
             lambda draw, shape: draw(st.sampled_from([{"axes": ()}, _order_options(draw, shape)]))
         ),
         lambda _, x, axes: x.permute(axes or tuple(reversed(range(x.ndim)))),
-        (ops.Permute,),
+        (Permute,),
         ("transpose",),
         dtypes=MOVED,
     ),
@@ -165,7 +164,7 @@ REARRANGED = [
         lambda x: x.T,
         _case(lambda _, __: {}),
         lambda _, x: x.permute(tuple(reversed(range(x.ndim)))),
-        (ops.Permute,),
+        (Permute,),
         ("T",),
         dtypes=MOVED,
     ),
@@ -174,7 +173,7 @@ REARRANGED = [
         method("squeeze"),
         _squeeze_case,
         _squeezed,
-        (ops.Reshape,),
+        (Reshape,),
         ("squeeze",),
         dtypes=MOVED,
         errors=(
@@ -190,7 +189,7 @@ REARRANGED = [
         method("unsqueeze"),
         _case(_unsqueeze_options),
         lambda _, x, axis: x.unsqueeze(axis),
-        (ops.Reshape,),
+        (Reshape,),
         ("unsqueeze",),
         dtypes=MOVED,
         errors=(
@@ -206,7 +205,7 @@ REARRANGED = [
         method("pad"),
         _case(_pad_options),
         _padded,
-        (ops.Pad,),
+        (Pad,),
         ("pad",),
         errors=(
             Error(
@@ -289,7 +288,7 @@ JOINED = [
         lambda *parts, axis: tg.concat(parts, axis),
         _concat_case,
         lambda torch, *parts, axis: torch.cat(parts, axis),
-        (ops.Concat,),
+        (Concat,),
         ("tg.concat",),
         dtypes=MOVED,
         errors=(
@@ -310,7 +309,7 @@ JOINED = [
         lambda *parts, axis: tg.stack(parts, axis),
         _stack_case,
         lambda torch, *parts, axis: torch.stack(parts, axis),
-        (ops.Concat,),
+        (Concat,),
         ("tg.stack",),
         dtypes=MOVED,
         errors=(
@@ -344,76 +343,4 @@ JOINED = [
     ),
 ]
 
-
-# --- indexing -----------------------------------------------------------------------------------
-
-
-def draw_key(draw: Draw, shape: Shape) -> Any:
-    """Any key that NumPy takes: basic, integer arrays with repeats, masks, and mixtures."""
-    kinds = (
-        ["basic", "integers", "mask", "mixed"] if shape and 0 not in shape else ["basic", "mask"]
-    )
-    kind = draw(st.sampled_from(kinds))
-    if kind == "basic":
-        return draw(hnp.basic_indices(shape, allow_newaxis=True, allow_ellipsis=True))
-    if kind == "integers":
-        result = hnp.array_shapes(max_dims=2, max_side=4)
-        return draw(hnp.integer_array_indices(shape, result_shape=result))
-    if kind == "mask":
-        axes = draw(st.integers(0, len(shape)))
-        return draw(hnp.arrays(bool, shape[:axes]))
-    count = draw(st.integers(1, 3))
-    parts: list[Any] = []
-    for n in shape:
-        rows = hnp.arrays(np.int64, count, elements=st.integers(-n, n - 1))
-        parts.append(draw(st.one_of(rows, st.integers(-n, n - 1), st.slices(n), rows.map(list))))
-    return tuple(parts)
-
-
-def _index_case(draw: Draw) -> Case:
-    shape = draw(shapes(min_side=0))
-    return Case((normal(draw, shape),), {"key": draw_key(draw, shape)})
-
-
-def _taken(torch: Any, x: Any, key: Any) -> Any:
-    """PyTorch knows no negative steps: NumPy says which elements the key means."""
-    positions = np.arange(x.numel()).reshape(tuple(x.shape))[_as_numpy(key)]
-    return x.reshape(-1)[torch.as_tensor(np.array(positions))]
-
-
-def _as_numpy(key: Any) -> Any:
-    if isinstance(key, tuple):
-        return tuple(_as_numpy(k) for k in key)
-    return key.numpy() if hasattr(key, "numpy") else key
-
-
-INDEXED = [
-    Sample(
-        "getitem",
-        lambda x, key: x[key],
-        _index_case,
-        _taken,
-        (indexing.Index, indexing.Scatter),
-        ("__getitem__",),
-        dtypes=MOVED,
-        errors=(
-            Error(
-                lambda: Tensor.ones(2, 3)[5],
-                IndexError,
-                "[index] index 5 is out of bounds for axis 0 with size 2 (tensor of shape (2, 3))",
-            ),
-            Error(
-                lambda: Tensor.ones(2)[1.5],
-                IndexError,
-                "[index] expected integers or booleans, got 1.5",
-            ),
-            Error(
-                lambda: Tensor.ones(2)[Tensor([0.0])],
-                IndexError,
-                "[index] expected integers or booleans, got array([0.], dtype=float32)",
-            ),
-        ),
-    ),
-]
-
-SAMPLES = [*REARRANGED, *JOINED, *INDEXED]
+SAMPLES = [*REARRANGED, *JOINED]

@@ -19,6 +19,7 @@ from tinygrad_cupy import Op, Tensor
 from tinygrad_cupy.backend import array_module, to_device
 
 FLOATS = ("float32", "float64")
+NUMBERS = (*FLOATS, "int64")
 MOVED = (*FLOATS, "float16", "int64", "bool")  # operations that only move elements about
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
@@ -63,6 +64,8 @@ class Sample:
         not be broadcast in memory.
     differences:
         False where finite differences in float64 say nothing, as for casts to float32.
+    forward_mode, batched:
+        whether the operation has forward-mode derivatives, and can be batched with ``vmap``.
     """
 
     name: str
@@ -75,9 +78,9 @@ class Sample:
     order: int = 2
     kinks: bool = False
     differences: bool = True
-    errors: tuple[Error, ...] = ()
     forward_mode: bool = True
     batched: bool = True
+    errors: tuple[Error, ...] = ()
 
 
 def method(name: str) -> Callable[..., Any]:

@@ -25,7 +25,7 @@ def test_axes_in_and_out(device: str) -> None:
 
 
 def test_structures(device: str) -> None:
-    pair = {"a": numbers(3, 2, device=device), "b": [numbers(2, 3, device=device)]}
+    pair: Any = {"a": numbers(3, 2, device=device), "b": [numbers(2, 3, device=device)]}
 
     def fn(pair: Any, scale: float, *, offset: Tensor) -> Any:
         return pair["a"] * scale, {"sum": pair["b"][0].sum() + offset, "two": Tensor(2.0)}
@@ -33,7 +33,7 @@ def test_structures(device: str) -> None:
     axes = ({"a": 0, "b": 1}, None)
     out = (0, {"sum": 0, "two": None})
     first, rest = tg.vmap(fn, axes, out)(pair, 3.0, offset=numbers(3, device=device))
-    np.testing.assert_allclose(first.numpy(), pair["a"].numpy() * 3)  # type: ignore[attr-defined]
+    np.testing.assert_allclose(first.numpy(), pair["a"].numpy() * 3)
     expected = pair["b"][0].numpy().sum(0) + numbers(3).numpy()
     np.testing.assert_allclose(rest["sum"].numpy(), expected)
     assert rest["two"].item() == 2
