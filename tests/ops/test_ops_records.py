@@ -21,6 +21,7 @@ from tinygrad_cupy.autograd.array_rules import ArrayRule
 from tinygrad_cupy.autograd.fused import Alias
 from tinygrad_cupy.autograd.joint import Deliver, Joint
 from tinygrad_cupy.custom import _Custom
+from tinygrad_cupy.interop import Theirs
 from tinygrad_cupy.ops.conv import EachConv
 from tinygrad_cupy.ops.matmul import EachLinear
 from tinygrad_cupy.tensor import Transfer
@@ -29,6 +30,7 @@ PLUMBING = {
     FusedOp: "a base class",
     Elementwise: "a base class",
     _Custom: "of users' own; test_custom.py",
+    Theirs: "of PyTorch's; test_interop.py",
     Joint: "several outputs at once; test_checkpoint.py, test_hooks.py",
     Deliver: "one of them",
     EachConv: "what vmap(grad) makes of Conv2d; transforms/test_by_sample.py",
