@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from .autograd.mode import mode, set_grad_enabled
 from .backend import Array, array_module, import_cupy, is_cuda, strides_of
 from .backend.capture import active
 from .backend.dtypes import is_bfloat16, is_float
-from .pytree import flatten, rebuild
+from .pytree import Leaf, flatten, rebuild
 from .tensor import Tensor
 
 __all__ = ["from_torch", "to_torch"]
@@ -76,9 +76,27 @@ def _tensor_of(array: Array) -> Any:
     return tensor.view(torch.bool) if boolean else tensor
 
 
+ONE: Any = Leaf(0)  # the structure of a tensor alone
+
+
+class _Plain(NamedTuple):
+    """The structure of positional arguments that are all tensors."""
+
+    arguments: int
+
+
+def _rebuilt(structure: Any, leaves: Sequence[Any]) -> Any:
+    """Arguments (args, kwargs), or a result, with these tensors."""
+    if type(structure) is _Plain:
+        return leaves, {}
+    return leaves[0] if structure is ONE else rebuild(structure, leaves)
+
+
 def _leaves(value: Any, what: str) -> tuple[Any, list[Any]]:
     """The structure of a value, and its torch tensors."""
     torch = _torch()
+    if isinstance(value, torch.Tensor):
+        return ONE, [value]
     found: list[Any] = []
 
     def take(one: Any) -> Any:
@@ -147,7 +165,10 @@ def to_torch(fn: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(fn, updated=())
     def bridged(*args: Any, **kwargs: Any) -> Any:
         torch = _torch()
-        structure, leaves = _leaves((args, kwargs), "the arguments")
+        structure: Any = _Plain(len(args))
+        leaves = list(args)
+        if kwargs or not all(isinstance(x, torch.Tensor) for x in args):
+            structure, leaves = _leaves((args, kwargs), "the arguments")
         if torch.is_grad_enabled() and any(x.requires_grad for x in leaves):
             call = _Call(fn, structure)
             return call.value(_function().apply(call, *leaves))
@@ -167,9 +188,13 @@ class _Call:
 
     def run(self, given: Sequence[Tensor]) -> list[Any]:
         """The tensors of the result."""
-        args, kwargs = rebuild(self.structure, given)
+        args, kwargs = _rebuilt(self.structure, given)
+        found = self.fn(*args, **kwargs)
+        if isinstance(found, TensorBase):
+            self.result = ONE
+            return [found]
         outputs: list[Any] = []
-        self.result = flatten(self.fn(*args, **kwargs), outputs, once=False)
+        self.result = flatten(found, outputs, once=False)
         for y in outputs:
             if not isinstance(y, TensorBase):
                 raise TypeError(f"[to_torch] expected tensors as results, got {type(y).__name__}")
@@ -177,7 +202,7 @@ class _Call:
 
     def value(self, outputs: Any) -> Any:
         """The result with torch tensors in it."""
-        return rebuild(self.result, list(outputs))
+        return _rebuilt(self.result, outputs)
 
     def gradients(self, *given: Any) -> list[Any]:
         """Of leaves and, behind them, gradients of the results: the gradients of the leaves."""
@@ -305,19 +330,22 @@ def from_torch(fn: Callable[..., Any]) -> Callable[..., Any]:
                 "a function of PyTorch is called, whose memory a replay would not have",
                 "call it outside of the function",
             )
-        leaves: list[Any] = []
-        structure = flatten((args, kwargs), leaves, once=False)
-        given = [x if isinstance(x, TensorBase) else Tensor(x) for x in leaves]
+        structure: Any = _Plain(len(args))
+        given = list(args)
+        if kwargs or not all(isinstance(x, TensorBase) for x in args):
+            leaves: list[Any] = []
+            structure = flatten((args, kwargs), leaves, once=False)
+            given = [x if isinstance(x, TensorBase) else Tensor(x) for x in leaves]
         if not given:
             raise TypeError("[from_torch] expected at least one tensor among the arguments")
         call = _TorchCall(fn, structure, given)
-        if any(isinstance(x, Tracer) for x in given):
-            return Theirs(call)(*given)
-        outputs = call.run([x.data for x in given])
-        wanted = mode.recording and any(x.requires_grad for x in given)
-        if wanted or (mode.recording and any(t.requires_grad for t in call.outputs)):
+        try:
+            return Theirs(call).watch(*given)(*given)
+        except _Several as several:
+            outputs = several.outputs
+        if mode.recording and any(t.requires_grad for t in call.outputs):
             outputs = call.in_graph(outputs)
-        return rebuild(call.result, outputs)
+        return _rebuilt(call.result, outputs)
 
     return bridged
 
@@ -331,8 +359,8 @@ class _TorchCall:
         self.leaves: list[Any] = []
         self.result: Any = None
 
-    def run(self, arrays: Sequence[Array]) -> list[Any]:
-        """The results as our tensors, outside of the graph; PyTorch's graph stays here."""
+    def run(self, arrays: Sequence[Array]) -> list[Array]:
+        """The results as arrays; PyTorch's graph stays here."""
         torch = _torch()
         recording = mode.recording
         with _on_stream_of_cupy(arrays), torch.set_grad_enabled(recording):
@@ -341,11 +369,11 @@ class _TorchCall:
                 for leaf, x in zip(self.leaves, self.given, strict=True):
                     if x.requires_grad and leaf.is_floating_point():
                         leaf.requires_grad_(True)
-            args, kwargs = rebuild(self.structure, self.leaves)
+            args, kwargs = _rebuilt(self.structure, self.leaves)
             self.result, self.outputs = _leaves(self.fn(*args, **kwargs), "the results")
             if not self.outputs:
                 raise TypeError("[from_torch] expected the function to return a tensor, got none")
-            return [Tensor(_array_of(t)) for t in self.outputs]
+            return [_array_of(t) for t in self.outputs]
 
     def in_graph(self, outputs: list[Any]) -> list[Any]:
         """The results as those of the arguments."""
@@ -375,7 +403,7 @@ class _TorchCall:
             return self._differentiable(which, by_output)
         torch = _torch()
         arrays = [g.data for g in by_output]
-        with _on_stream_of_cupy(arrays), torch.enable_grad():
+        with _on_stream_of_cupy(arrays):
             torch.autograd.backward(
                 [self.outputs[k] for k in which], [_tensor_of(a) for a in arrays], retain_graph=True
             )
@@ -389,8 +417,19 @@ class _TorchCall:
 
     def _differentiable(self, which: list[int], by_output: list[Any]) -> list[Any]:
         """The same as a function of PyTorch of arguments and gradients."""
-        torch = _torch()
-        count = len(self.given)
+        moving = [k for k, x in enumerate(self.given) if x.requires_grad]
+        arguments = (*self.given, *by_output)
+        if any(isinstance(x, Tracer) for x in arguments):  # where a function gives one tensor
+            found = [from_torch(self._pull(which, [k]))(*arguments) for k in moving]
+        else:
+            pulled = from_torch(self._pull(which, moving))(*arguments)
+            found = [pulled] if len(moving) == 1 else list(pulled)
+        by_moving = iter(found)
+        return [next(by_moving) if x.requires_grad else None for x in self.given]
+
+    def _pull(self, which: list[int], sought: list[int]) -> Callable[..., Any]:
+        """The gradients of some arguments as a function of PyTorch."""
+        torch, count = _torch(), len(self.given)
         moving = [k for k, x in enumerate(self.given) if x.requires_grad]
 
         def pull(*tensors: Any) -> Any:
@@ -399,21 +438,19 @@ class _TorchCall:
                 for k in moving:
                     if not leaves[k].requires_grad:
                         leaves[k] = leaves[k].detach().requires_grad_(True)
-                args, kwargs = rebuild(self.structure, leaves)
+                args, kwargs = _rebuilt(self.structure, leaves)
                 _, outputs = _leaves(self.fn(*args, **kwargs), "the results")
-                sought = [leaves[k] for k in moving]
+                wanted = [leaves[k] for k in sought]
                 found = torch.autograd.grad(
-                    [outputs[k] for k in which], sought, list(tensors[count:]),
+                    [outputs[k] for k in which], wanted, list(tensors[count:]),
                     create_graph=True, allow_unused=True,
                 )  # fmt: skip
             made = tuple(
-                torch.zeros_like(x) if g is None else g for x, g in zip(sought, found, strict=True)
+                torch.zeros_like(x) if g is None else g for x, g in zip(wanted, found, strict=True)
             )
             return made[0] if len(made) == 1 else made
 
-        found = from_torch(pull)(*self.given, *by_output)
-        by_moving = iter([found] if isinstance(found, TensorBase) else found)
-        return [next(by_moving) if x.requires_grad else None for x in self.given]
+        return pull
 
 
 def _anchor(x: Any) -> Any:
@@ -421,8 +458,15 @@ def _anchor(x: Any) -> Any:
     return _leaf(x._wrap(array_module(x.data).zeros((), np.float32)))
 
 
+class _Several(Exception):
+    """A function of PyTorch gave several tensors, or none of the graph's kind."""
+
+    def __init__(self, outputs: list[Any]) -> None:
+        self.outputs = outputs
+
+
 class Theirs(Op):
-    """A function of PyTorch of one result as an operation, for transforms."""
+    """A function of PyTorch of one result."""
 
     constants = ("call",)
 
@@ -437,13 +481,17 @@ class Theirs(Op):
         return super().__call__(*inputs)
 
     def forward(self, *arrays: Array) -> Array:
-        outputs = self.call.run(arrays)
-        if len(outputs) != 1:
+        call = self.call
+        found = call.run(arrays)
+        wanted = any(x.requires_grad for x in call.given)
+        if call.result is ONE and wanted is call.outputs[0].requires_grad:
+            return found[0]
+        if active.level is not None:
             raise RuntimeError(
-                f"[from_torch] a function inside of a transform returns one tensor, got "
-                f"{len(outputs)}"
+                "[from_torch] a function inside of a transform returns one tensor that depends on "
+                f"its arguments, got {len(found)}"
             )
-        return outputs[0].data
+        raise _Several([Tensor(array) for array in found])
 
     def backward(self, grad: Any) -> tuple[Any, ...]:
         return tuple(self.call.gradients([0], [grad]))

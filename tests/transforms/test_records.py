@@ -19,7 +19,7 @@ EPS = 1e-6
 every = pytest.mark.parametrize(
     "sample", [s for s in SAMPLES if s.order and s.differences], ids=lambda s: s.name
 )
-few = settings(max_examples=4)
+few = settings(max_examples=2)
 
 
 def a_call(
@@ -144,3 +144,21 @@ def test_gradients_of_a_batch_are_those_of_a_loop(
     for i in range(2):
         for a, b in zip(together, gradient(*[x[i] for x in batch]), strict=True):
             np.testing.assert_allclose(a[i].numpy(), b.numpy(), rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.slow
+@every
+@settings(max_examples=60)
+@given(data=st.data())
+def test_forward_mode_and_batches_long(sample: Sample, device: str, data: st.DataObject) -> None:
+    call, xs = a_call(sample, data, device)
+    for x in xs:
+        x.requires_grad_()
+    tg.manual_seed(0)
+    numbers = tg.random.get_state()
+
+    def again(*xs: Tensor) -> list[Tensor]:
+        tg.random.set_state(numbers)
+        return call(*xs)
+
+    assert tg.gradcheck(again, xs, order=1, forward_mode=True, batched=True)
