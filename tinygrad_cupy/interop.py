@@ -402,7 +402,13 @@ class _TorchCall:
         if mode.recording or any(isinstance(g, Tracer) for g in by_output):
             return self._differentiable(which, by_output)
         torch = _torch()
-        arrays = [g.data for g in by_output]
+        pairs = [
+            (k, g) for k, g in zip(which, by_output, strict=True) if self.outputs[k].requires_grad
+        ]
+        if not pairs:  # constants
+            return [x._zeros() if x.requires_grad else None for x in self.given]
+        which = [k for k, _ in pairs]
+        arrays = [g.data for _, g in pairs]
         with _on_stream_of_cupy(arrays):
             torch.autograd.backward(
                 [self.outputs[k] for k in which], [_tensor_of(a) for a in arrays], retain_graph=True
@@ -470,23 +476,24 @@ class Theirs(Op):
 
     constants = ("call",)
 
-    def __init__(self, call: _TorchCall) -> None:
-        self.call = call
+    def __init__(self, call: _TorchCall, traced: bool = False) -> None:
+        self.call, self.traced = call, traced
 
     def __copy__(self) -> Theirs:
-        return Theirs(_TorchCall(self.call.fn, self.call.structure, []))
+        return Theirs(_TorchCall(self.call.fn, self.call.structure, []), self.traced)
 
     def __call__(self, *inputs: Any) -> Tensor:
         self.call.given = list(inputs)
+        self.traced = self.traced or any(isinstance(x, Tracer) for x in inputs)
         return super().__call__(*inputs)
 
     def forward(self, *arrays: Array) -> Array:
         call = self.call
         found = call.run(arrays)
         wanted = any(x.requires_grad for x in call.given)
-        if call.result is ONE and wanted is call.outputs[0].requires_grad:
+        if call.result is ONE and (wanted or not call.outputs[0].requires_grad):
             return found[0]
-        if active.level is not None:
+        if self.traced:
             raise RuntimeError(
                 "[from_torch] a function inside of a transform returns one tensor that depends on "
                 f"its arguments, got {len(found)}"
