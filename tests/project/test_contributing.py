@@ -20,7 +20,7 @@ def quotes() -> list[tuple[str, str]]:
 
 
 def test_each_step_is_quoted() -> None:
-    assert len(quotes()) == 3
+    assert len(quotes()) == 5
 
 
 @pytest.mark.parametrize(("name", "quote"), quotes())

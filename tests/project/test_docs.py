@@ -38,6 +38,32 @@ def test_the_example_of_writing_in_place(capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().out == "[ 1.  -2.   0.5]\n"
 
 
+def test_the_examples_of_transforms(capsys: pytest.CaptureFixture[str]) -> None:
+    run("transforms.md")
+    out = capsys.readouterr().out.splitlines()
+    assert out[0] == "[3.0, 12.0]"
+    assert out[2:6] == ["[6.0, 0.0]", "[[6.0, 0.0], [0.0, 12.0]]", "(2, 2)", "[2.0, 0.0]"]
+    assert "'0.weight': (8, 8, 1, 3, 3)" in out[6]
+
+
+def test_the_examples_of_custom_operations(capsys: pytest.CaptureFixture[str]) -> None:
+    run("custom-operations.md")
+    assert capsys.readouterr().out.splitlines()[:2] == ["[gradcheck] order 1, cr", "True"]
+
+
+def test_the_example_of_hooks(capsys: pytest.CaptureFixture[str]) -> None:
+    run("hooks.md")
+    assert capsys.readouterr().out == "shape of the gradient: (3, 8)\n1 (3, 8)\n"
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_the_example_of_pytorch(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
+    run("pytorch.md")
+    expected = ["torch.Size([4, 3, 3, 3])", "True", "torch.Size([4, 4])"]
+    assert capsys.readouterr().out.splitlines() == expected
+
+
 def test_links_lead_somewhere() -> None:
     for page in DOCS.glob("*.md"):
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text("utf-8")):

@@ -52,6 +52,10 @@ class BatchedMixin(Tracer):
         batched: Tensor = self._level.batched(tensor)
         return batched
 
+    def _through(self, change: Any, exchange: Any, first: bool = False) -> Any:
+        value = change(exchange(self._value)) if first else exchange(change(self._value))
+        return self._level.batched(value)
+
     def numpy(self) -> Any:
         """Refused: there is one array for each element of the batch."""
         self._refuse(".numpy()")
@@ -105,8 +109,16 @@ class BatchLevel(Level):
         """x of all elements, (B, …): where it is one for all, that, repeated as a view."""
         if self.has(x):
             return x._value
+        if isinstance(x, Tracer) and x._level.depth > self.depth:  # of a gradient: below it
+            return x._through(self.whole, _exchanged)
         tensor: Any = x
         return tensor.broadcast_to(self.size, *x.shape) if isinstance(x, TensorBase) else x
+
+    def below(self, g: Any) -> Any:
+        """The batch (B, …) as one of its elements, below the levels inside of this one."""
+        if isinstance(g, Tracer) and g._level.depth > self.depth:
+            return g._through(self.below, _exchanged, first=True)
+        return self.batched(g)
 
     def join(self, x: Any, axis: int) -> Any:
         """x of all elements, the batch in one with ``axis``; None stays None. See `joined_axis`."""
@@ -192,7 +204,7 @@ class BatchLevel(Level):
         ys = [self.whole(y) for y in outputs]
         us = [self._seed(y, u) for y, u in zip(outputs, seeds, strict=True)]
         found = grad_of(ys, [self.whole(x) for x in inputs], us, **how)
-        return [None if g is None else self.batched(g) for g in found]
+        return [None if g is None else self.below(g) for g in found]
 
     def _seed(self, y: Any, u: Any) -> Any:
         if u is not None:
@@ -203,6 +215,11 @@ class BatchLevel(Level):
                 f"{y.shape} pass the gradient of what is computed from it"
             )
         return self.whole(y._zeros() + 1)
+
+
+def _exchanged(x: Any) -> Any:
+    """x (A, B, …) as (B, A, …)."""
+    return x.permute(1, 0, *range(2, len(x.shape)))
 
 
 def joined_axis(whole: Any, axis: int) -> Any:

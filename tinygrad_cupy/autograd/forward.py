@@ -26,9 +26,9 @@ import numpy as np
 from ..backend import Array
 from ..backend.dtypes import common_dtype, is_float
 from .backward import grad_of, gradients_of
-from .batching import lifted
+from .batching import BatchLevel, lifted
 from .fused import Alias
-from .levels import Level, Tracer, as_leaf, wants_graph
+from .levels import Level, Tracer, as_leaf, innermost, wants_graph, without_graph
 from .mode import set_grad_enabled
 from .op import Op
 from .tensor_base import TensorBase
@@ -58,6 +58,9 @@ class DualMixin(Tracer):
     def _over(self, tensor: TensorBase) -> Tensor:
         dual: Tensor = self._level.dual(tensor, self._tangent)
         return dual
+
+    def _through(self, change: Any, exchange: Any, first: bool = False) -> Any:
+        return self._level.dual(change(self._primal), change(self._tangent))
 
     def detach(self) -> Tensor:
         """The value alone: a constant."""
@@ -99,7 +102,25 @@ class ForwardLevel(Level):
         """Value and tangent of anything, None where it has none."""
         if isinstance(x, DualMixin) and x._level is self:
             return x._primal, x._tangent
+        if isinstance(x, Tracer) and x._level.depth > self.depth:  # a gradient: look below it
+            inner = [self.split(part) for part in x._parts()]
+            values, tangents = zip(*inner, strict=True)
+            moves = any(t is not None for t in tangents)
+            return _held_by(x, values), _held_by(x, tangents, values) if moves else None
         return x, None
+
+    def below(self, value: Any, tangent: Any) -> Any:
+        """`dual` of both, below the levels inside of this one."""
+        level = innermost([value, tangent])
+        if level is None or level.depth < self.depth or tangent is None:
+            return self.dual(value, tangent)
+        if isinstance(level, BatchLevel):
+            return level.batched(self.below(level.whole(value), level.whole(tangent)))
+        (v, v_moves), (t, t_moves) = level.split(value), level.split(tangent)
+        if v_moves is None and t_moves is None:
+            return self.below(v, t)
+        v_moves = v._zeros() if v_moves is None else v_moves
+        return level.dual(self.below(v, t), self.below(v_moves, t_moves))
 
     def apply(self, op: Op, inputs: tuple[Any, ...]) -> Tensor:
         primals, tangents = zip(*map(self.split, inputs), strict=True)
@@ -135,9 +156,18 @@ class ForwardLevel(Level):
         values = _gradients(still, xs, kept)
         tangents = _gradients(moving, xs, how)
         return [
-            None if g is None and t is None else self.dual(x._zeros() if g is None else g, t)
+            None if g is None and t is None else self.below(x._zeros() if g is None else g, t)
             for g, t, x in zip(values, tangents, xs, strict=True)
         ]
+
+
+def _held_by(x: Any, parts: Sequence[Any], like: Sequence[Any] = ()) -> Any:
+    """A tracer like x around other parts; where one is None, zeros ``like`` that are there."""
+    made = [
+        part if part is not None else other._zeros()
+        for part, other in zip(parts, like or parts, strict=True)
+    ]
+    return x._level.dual(*made) if isinstance(x, DualMixin) else x._level.batched(*made)
 
 
 def _pairs(pairs: Iterable[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
@@ -230,8 +260,8 @@ def _push_back(op: Op, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple
         wanted = [(end, t) for end, t in zip(ends, tangents, strict=True) if end is not None]
         tangent = (_by_diagonal if op.elementwise else _by_two_passes)(y, wanted, recorded)
     if tangent is not None and not recorded:
-        tangent = tangent.detach()
-    return (y if outside else y.detach()), tangent
+        tangent = without_graph(tangent)
+    return (y if outside else without_graph(y)), tangent
 
 
 def _end(x: Any, outside: bool) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..backend import Array
 from .array_rules import note_read
 from .backward import grad_of
-from .levels import Tracer
+from .levels import Tracer, without_graph
 from .mode import set_grad_enabled
 from .op import Op, names_of_inputs
 from .tensor_base import TensorBase
@@ -54,7 +54,7 @@ class FusedOp(Op):
                 return grad._level.rule(self, grad, create_graph)
             with set_grad_enabled(True):
                 found = super()._run_backward(grad, True)
-            return [None if g is None else g.detach() for g in found]
+            return [without_graph(g) for g in found]
         note_read("backward_arrays")
         self._check_saved()
         found = self.backward_arrays(grad.data, *[value for value, *_ in self._saved or ()])

@@ -99,6 +99,14 @@ class Tracer(TensorBase):
         """All tensors of the level below."""
         return (self._held(),)
 
+    def _through(self, change: Any, exchange: Any, first: bool = False) -> Any:
+        """A tracer around what ``change`` makes of what this one holds.
+
+        ``change`` adds or takes an axis of a batch in front; ``exchange`` swaps it with this one's
+        own, where it has one, behind or ``first``.
+        """
+        raise NotImplementedError
+
     def _array(self) -> Array:
         raise NotImplementedError
 
@@ -164,6 +172,13 @@ def wants_graph(*tensors: Any) -> bool:
     return mode.recording and any(
         part.requires_grad for x in tensors if x is not None for part in bottoms(x)
     )
+
+
+def without_graph(tensor: Any) -> Any:
+    """The same values, tangents included, outside of the graph."""
+    if isinstance(tensor, Tracer):
+        return tensor._through(without_graph, lambda value: value)
+    return tensor.detach() if tensor is not None and tensor.requires_grad else tensor
 
 
 def as_leaf(tensor: Any) -> Any:

@@ -133,11 +133,11 @@ def _by_columns(
     fn: Callable[..., Any], args: Sequence[Any], numbers: Sequence[int], trees: Sequence[Tree],
     kwargs: dict[str, Any], has_aux: bool, chunk: int,
 ) -> tuple[Tree, Any, list[list[Any]]]:  # fmt: skip
-    """The result, aux, and the derivatives by each tensor of the arguments."""
+    """The result's structure, aux, and the derivatives by each tensor of the arguments."""
     leaves = [x for tree in trees for x in tree.leaves]
-    shown: dict[str, Any] = {}
+    shown: dict[str, Any] = {}  # structures and shapes: no tensor leaves its transform so
 
-    def along(k: int, direction: Any) -> Any:
+    def along(k: int, direction: Any) -> list[Any]:
         level = ForwardLevel()
         with level.entered():
             duals = [level.dual(x, direction if i == k else None) for i, x in enumerate(leaves)]
@@ -147,25 +147,23 @@ def _by_columns(
                 start += len(tree.leaves)
             result = fn(*given, **kwargs)
             result, aux = result if has_aux else (result, None)
-            tree = Tree(result, "[jacobian] the result")
-            shown["result"] = Tree(
-                tree.with_leaves([level.split(y)[0] for y in tree.leaves]), "[jacobian] the result"
-            )
-            rest = Tree(aux, "[jacobian] aux")
-            shown["aux"] = rest.with_leaves([level.split(x)[0] for x in rest.leaves])
-            return [tangent for _, tangent in tangents_of(level, tree.leaves)]
+            tree, rest = Tree(result, "[jacobian] the result"), Tree(aux, "[jacobian] aux")
+            shown.update(result=tree, aux=rest, shapes=[y.shape for y in tree.leaves])
+            tangents = [tangent for _, tangent in tangents_of(level, tree.leaves)]
+            return tangents + [level.split(x)[0] for x in rest.leaves]
 
     by_argument = [_over_units(functools.partial(along, k), x, chunk) for k, x in enumerate(leaves)]
-    results = shown["result"]
+    result, rest, shapes = shown["result"], shown["aux"], shown["shapes"]
     blocks = []
-    for j, y in enumerate(results.leaves):
+    for j, shape in enumerate(shapes):
         row = []
         for x, columns in zip(leaves, by_argument, strict=True):
             part = columns[j]  # (A, *R)
             axes = (*range(1, len(part.shape)), 0)
-            row.append(part.permute(axes).reshape(*y.shape, *x.shape))
+            row.append(part.permute(axes).reshape(*shape, *x.shape))
         blocks.append(row)
-    return results, shown["aux"], blocks
+    aux = rest.with_leaves([part[0] for part in by_argument[0][len(shapes) :]])
+    return result, aux, blocks
 
 
 def hessian(

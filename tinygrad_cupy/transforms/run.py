@@ -15,7 +15,7 @@ from ..autograd import TensorBase
 from ..autograd.backward import grad_of, topological
 from ..autograd.batching import lifted
 from ..autograd.fused import Alias
-from ..autograd.levels import as_leaf, bottoms
+from ..autograd.levels import as_leaf, bottoms, without_graph
 from ..autograd.mode import mode, set_grad_enabled
 from ..backend.dtypes import is_float
 from .tree import Tree
@@ -88,9 +88,7 @@ class Run:
         return found
 
     def _shown(self, tree: Tree) -> Any:
-        return tree.with_leaves(
-            [x if self.keeps or not x.requires_grad else x.detach() for x in tree.leaves]
-        )
+        return tree.with_leaves([x if self.keeps else without_graph(x) for x in tree.leaves])
 
     def value(self) -> Any:
         """The function's result, for the caller."""
