@@ -40,8 +40,13 @@ def test_the_second_example_gives_second_derivatives(tmp_path: Path) -> None:
     assert values == pytest.approx([0.13621868, 0.63970001, 0, -0.63970001, -0.13621868], abs=1e-6)
 
 
+def test_the_third_example_transforms_functions(tmp_path: Path) -> None:
+    code = EXAMPLES[2] + "print(forces.shape, stiffness.shape)"
+    assert _output(code, tmp_path) == "(100, 3) (100, 3, 3)\n"
+
+
 def test_the_captured_step_runs_where_the_first_example_ends(tmp_path: Path) -> None:
-    code = "import tinygrad_cupy as tg\n" + EXAMPLES[0] + EXAMPLES[2] + "print(step(x, y).item())"
+    code = "import tinygrad_cupy as tg\n" + EXAMPLES[0] + EXAMPLES[3] + "print(step(x, y).item())"
     assert float(_output(code, tmp_path).splitlines()[-1]) > 0
 
 
