@@ -1,15 +1,15 @@
 """The bridge to PyTorch: functions of either side in graphs of the other, on the same memory.
 
-Arrays and tensors change hands without a copy (through DLPack on a GPU), and what one side computes
-runs on the stream that the other is on. The derivative of a bridged function is a bridged function:
-gradients of any order pass.
+Arrays and tensors change hands without a copy, and what one side computes runs on the stream that
+the other is on. The derivative of a bridged function is a bridged function: gradients of any order
+pass.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +21,7 @@ from .autograd.levels import Tracer
 from .autograd.mode import mode, set_grad_enabled
 from .backend import Array, array_module, import_cupy, is_cuda, strides_of
 from .backend.capture import active
-from .backend.dtypes import is_bfloat16, is_float
+from .backend.dtypes import is_bfloat16, is_float, resolve_dtype
 from .pytree import Leaf, flatten, rebuild
 from .tensor import Tensor
 
@@ -43,21 +43,36 @@ def _torch() -> Any:
 
 
 def _array_of(tensor: Any) -> Array:
-    """The memory of a torch tensor as an array."""
+    """The memory of a torch tensor as an array, which keeps the tensor."""
     torch = _torch()
     tensor = tensor.detach()
     if tensor.layout is not torch.strided:
         raise TypeError(f"[interop] expected a strided tensor, got {tensor.layout}")
-    tensor = tensor.resolve_conj().resolve_neg()
-    as_bits = {torch.bfloat16: torch.int16, torch.bool: torch.uint8}.get(tensor.dtype)
-    kind = tensor.dtype
-    bits = tensor if as_bits is None else tensor.view(as_bits)
-    array = bits.numpy() if bits.device.type == "cpu" else import_cupy().from_dlpack(bits)
-    if kind == torch.bfloat16:
-        import ml_dtypes
+    if tensor.is_conj() or tensor.is_neg():
+        tensor = tensor.resolve_conj().resolve_neg()
+    dtype = _dtypes().get(tensor.dtype)
+    if dtype is None:
+        raise TypeError(f"[interop] expected a dtype that arrays have, got {tensor.dtype}")
+    if tensor.is_cuda:  # as DLPack would, in a fifth of its time
+        cuda, size = import_cupy().cuda, dtype.itemsize
+        span = 1 + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True))
+        count = size * span if tensor.numel() else 0
+        memory = cuda.UnownedMemory(tensor.data_ptr(), count, tensor, tensor.device.index)
+        strides = tuple(size * s for s in tensor.stride())
+        shape, pointer = tuple(tensor.shape), cuda.MemoryPointer(memory, 0)
+        return import_cupy().ndarray(shape, dtype, pointer, strides)
+    if tensor.dtype == torch.bfloat16:
+        return tensor.view(torch.int16).numpy().view(dtype)
+    return tensor.numpy()
 
-        return array.view(ml_dtypes.bfloat16)
-    return array.view(np.bool_) if kind == torch.bool else array
+
+@functools.cache
+def _dtypes() -> dict[Any, np.dtype[Any]]:
+    """NumPy's dtypes by PyTorch's."""
+    torch = _torch()
+    names = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
+    found = {getattr(torch, name): np.dtype(name) for name in names}
+    return found | {torch.bfloat16: resolve_dtype("bfloat16")}
 
 
 def _tensor_of(array: Array) -> Any:
@@ -68,7 +83,7 @@ def _tensor_of(array: Array) -> Any:
     if any(stride < 0 for stride in strides_of(bits)):
         bits = bits.copy()  # runs backwards
     if is_cuda(bits):
-        tensor = torch.from_dlpack(bits)
+        tensor = torch.utils.dlpack.from_dlpack(bits.__dlpack__(stream=-1))  # the streams are one
     else:
         tensor = torch.from_numpy(bits if bits.flags.writeable else bits.copy())
     if narrow:
@@ -114,32 +129,35 @@ def _leaves(value: Any, what: str) -> tuple[Any, list[Any]]:
         raise TypeError(f"[interop] {what}: {error}") from None
 
 
-@contextlib.contextmanager
-def _on_stream_of(tensors: Sequence[Any]) -> Iterator[None]:
+_NOTHING = contextlib.nullcontext()
+
+
+def _streams() -> tuple[int, int]:
+    """The current streams of CuPy and of PyTorch, as addresses."""
+    cupy, torch = import_cupy(), _torch()
+    raw = getattr(torch._C, "_cuda_getCurrentRawStream", None)  # in a tenth of the time
+    device = torch.cuda.current_device()
+    theirs = torch.cuda.current_stream().cuda_stream if raw is None else raw(device)
+    return cupy.cuda.get_current_stream().ptr, theirs
+
+
+def _on_stream_of(tensors: Sequence[Any]) -> contextlib.AbstractContextManager[Any]:
     """CuPy works on the current stream of PyTorch, where it is another."""
     if not any(t.is_cuda for t in tensors):
-        yield
-        return
-    cuda, stream = import_cupy().cuda, _torch().cuda.current_stream().cuda_stream
-    if cuda.get_current_stream().ptr == stream:
-        yield
-    else:
-        with cuda.ExternalStream(stream):
-            yield
+        return _NOTHING
+    ours, theirs = _streams()
+    return _NOTHING if ours == theirs else import_cupy().cuda.ExternalStream(theirs)
 
 
-@contextlib.contextmanager
-def _on_stream_of_cupy(arrays: Sequence[Array]) -> Iterator[None]:
+def _on_stream_of_cupy(arrays: Sequence[Array]) -> contextlib.AbstractContextManager[Any]:
     """PyTorch works on the current stream of CuPy, where it is another."""
     if not any(is_cuda(a) for a in arrays):
-        yield
-        return
-    torch, stream = _torch(), import_cupy().cuda.get_current_stream().ptr
-    if torch.cuda.current_stream().cuda_stream == stream:
-        yield
-    else:
-        with torch.cuda.stream(torch.cuda.ExternalStream(stream)):
-            yield
+        return _NOTHING
+    ours, theirs = _streams()
+    if ours == theirs:
+        return _NOTHING
+    torch = _torch()
+    return torch.cuda.stream(torch.cuda.ExternalStream(ours))  # type: ignore[no-any-return]
 
 
 # --- ours, for PyTorch --------------------------------------------------------------------------

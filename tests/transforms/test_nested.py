@@ -24,6 +24,12 @@ def energy(x: Any, sqrt: Callable[[Any], Any], sin: Callable[[Any], Any]) -> Any
 
 
 Fn = Callable[[Any], Any]
+
+
+def pulled(y: Any, pull: Callable[[Any], Any]) -> Any:
+    return pull(y)[0]
+
+
 STEPS: dict[str, tuple[Callable[[Fn], Fn], Callable[[Fn], Fn]]] = {
     "grad": (
         lambda f: tg.grad(lambda x: f(x).sum()),
@@ -46,8 +52,8 @@ STEPS: dict[str, tuple[Callable[[Fn], Fn], Callable[[Fn], Fn]]] = {
         lambda f: torch.func.vmap(lambda row: f(row * 2)),
     ),
     "vjp": (
-        lambda f: lambda x: (lambda y, pull: pull(y)[0])(*tg.vjp(f, x)),
-        lambda f: lambda x: (lambda y, pull: pull(y)[0])(*torch.func.vjp(f, x)),
+        lambda f: lambda x: pulled(*tg.vjp(f, x)),
+        lambda f: lambda x: pulled(*torch.func.vjp(f, x)),
     ),
     "vmap over directions": (
         lambda f: lambda x: tg.vmap(lambda v: tg.jvp(f, (x,), (v,))[1])(tg.stack([x, x * 2])),
