@@ -5,11 +5,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .autograd import FusedOp, Op
+from .autograd import Elementwise, FusedOp, Op
 from .autograd.mode import enable_grad, is_grad_enabled, no_grad
 from .backend import cuda_available, default_device, set_default_device
 from .backend.blas import get_precision, set_precision
-from .custom import custom_op
 from .gradcheck import gradcheck
 from .jit import jit
 from .ops.comparison import where
@@ -17,15 +16,17 @@ from .ops.hints import FUNCTIONS
 from .ops.shape import concat, stack
 from .random import manual_seed
 from .tensor import Tensor
-from .transforms import checkpoint, grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp, vmap
 
 if TYPE_CHECKING:
     from . import datasets, interop, nn
+    from .custom import custom_op
     from .nn import functional_call
+    from .transforms import checkpoint, grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp, vmap
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Elementwise",
     "FusedOp",
     "Op",
     "Tensor",
@@ -60,11 +61,26 @@ __all__ = [
 ]
 
 
+# What is loaded on first use, and where it stands: the engine alone imports fast.
+_MODULES = ("datasets", "interop", "nn")
+_TRANSFORMS = (
+    *("checkpoint", "grad", "hessian", "hvp", "jacobian", "jvp"),
+    *("value_and_grad", "vjp", "vmap"),
+)
+_LATER = {"custom_op": "custom", "functional_call": "nn"} | dict.fromkeys(_TRANSFORMS, "transforms")
+
+
 def __getattr__(name: str) -> Any:
-    """Load ``nn``, ``datasets`` and ``interop`` on first use: the engine alone imports fast."""
-    if name in ("nn", "datasets", "interop"):
+    """Load a part on first use."""
+    if name in _MODULES:
         return importlib.import_module(f"{__name__}.{name}")
-    if name == "functional_call":
-        return importlib.import_module(f"{__name__}.nn").functional_call
+    if name in _LATER:
+        found = getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
+        globals()[name] = found
+        return found
     hint = f": use {FUNCTIONS[name]}" if name in FUNCTIONS else ""
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

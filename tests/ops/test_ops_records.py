@@ -62,7 +62,17 @@ FUNCTIONS = {"concat", "stack", "where"}  # of the package, beside the methods
 NO_FUNCTIONS = {
     *("checkpoint", "custom_op", "functional_call", "hessian", "hvp", "jacobian", "jvp"),
     *("enable_grad", "interop", "value_and_grad", "vjp", "vmap"),
-    *("FusedOp", "Op", "Tensor", "datasets", "gradcheck", "jit", "manual_seed", "nn"),
+    *(
+        "Elementwise",
+        "FusedOp",
+        "Op",
+        "Tensor",
+        "datasets",
+        "gradcheck",
+        "jit",
+        "manual_seed",
+        "nn",
+    ),
     *("cuda_available", "default_device", "set_default_device"),
     *("get_precision", "set_precision"),
     *("grad", "is_grad_enabled", "no_grad"),
