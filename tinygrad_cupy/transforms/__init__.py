@@ -5,9 +5,9 @@ those of ``torch.func``; `hvp` is JAX's.
 """
 
 from .batch import vmap
-from .checkpoint import checkpoint
 from .forward import jvp
-from .jacobian import hessian, jacobian
+from .jacobians import hessian, jacobian
+from .recompute import checkpoint
 from .reverse import grad, hvp, value_and_grad, vjp
 
 __all__ = [
