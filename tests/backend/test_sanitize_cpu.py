@@ -12,9 +12,9 @@ import sanitize_cpu
 
 OUTSIDE = """
 import ctypes, numpy as np
-from tinygrad_cupy.native import CSource
+from tinygrad_cupy.backend.c_source import CSource
 
-class Sizes(ctypes.TreeDef):
+class Sizes(ctypes.Structure):
     _fields_ = [("n", ctypes.c_int64)]
 
 CSource({beside!r}, "outside.c").run("outside", Sizes(), 1, (np.zeros(3, np.float32),))

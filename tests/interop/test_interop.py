@@ -175,12 +175,11 @@ def test_transforms_of_theirs(place: str) -> None:
         tg.jvp(from_torch(lambda t: (t, t)), (x,), (x,))
 
 
-def test_a_capture_refuses_it(place: str) -> None:
-    if place == "cpu":
-        pytest.skip("jit on the CPU captures nothing")
+@pytest.mark.gpu
+def test_a_capture_refuses_it() -> None:
     step = tg.jit(lambda x: from_torch(torch.sin)(x))
     with pytest.raises(RuntimeError, match=r"\[jit\] .* a function of PyTorch is called"):
-        step(ours(place, 3).detach())
+        step(ours("cuda:0", 3).detach())
 
 
 def test_errors_say_what_was_expected(monkeypatch: pytest.MonkeyPatch) -> None:
