@@ -93,7 +93,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(function, "Pool", StandInPool)
     monkeypatch.setattr(function, "ReplayOrder", StandInOrder)
     monkeypatch.setattr(function, "Recording", recording_without_device)
-    monkeypatch.setattr(function, "_make_random_states", lambda device: None)
+    monkeypatch.setattr(function, "prepare", lambda device: None)
     for module in (function, signature):
         monkeypatch.setattr(module, "device_number", lambda array: 0)
         monkeypatch.setattr(module, "default_number", lambda: 0)

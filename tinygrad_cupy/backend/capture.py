@@ -8,7 +8,7 @@ replay depends on (tensors from outside, flags that were read) and what a replay
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 
@@ -57,6 +57,24 @@ class _Active(threading.local):
 
 
 active = _Active()
+
+
+_lasting: list[Callable[[int], None]] = []  # make, on a GPU by number, what lasts
+
+
+def prepares(make: Callable[[int], None]) -> Callable[[int], None]:
+    """Decorate a function that makes state which lasts (random streams, say) on a GPU.
+
+    It is called before anything is captured there: made inside, every replay would begin anew.
+    """
+    _lasting.append(make)
+    return make
+
+
+def prepare(device: int) -> None:
+    """Have all that lasts made on a GPU."""
+    for make in _lasting:
+        make(device)
 
 
 def observe(owner: Any, *names: str) -> None:

@@ -18,10 +18,9 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 import numpy as np
 
-from .. import random
 from ..autograd import TensorBase
-from ..backend import Array, import_cupy
-from ..backend.capture import active
+from ..backend import Array
+from ..backend.capture import active, prepare
 from ..backend.cuda_graph import CaptureError, Pool, ReplayOrder
 from ..backend.devices import device_number
 from ..pytree import TreeDef, flatten, rebuild
@@ -155,7 +154,7 @@ class Jitted(Generic[P, R]):
 
     def _capture(self, variant: _Variant, structure: TreeDef, leaves: list[Any]) -> Captured:
         device = max(map(device_number, (array_of(x) for x in leaves)), default=default_number())
-        _make_random_states(device)
+        prepare(device)
         pool = Pool(device)
         arrays = [pool.like(array_of(x)) for x in leaves]
         recording = Recording(self.name, (), on_gpu=True, like=pool.like)
@@ -208,13 +207,6 @@ class _Variant:
     guards: Guards
     last_call: int  # that it stood for
     captured: Captured | None = None
-
-
-def _make_random_states(device: int) -> None:
-    """Have the streams' states on a GPU before a capture needs one, and would zero it each time."""
-    with import_cupy().cuda.Device(device):
-        for stream in (random.STREAM_WEIGHTS, random.STREAM_SHUFFLES, random.STREAM_DROPOUT):
-            random.generator.state(stream, f"cuda:{device}")
 
 
 def _input(leaf: Any, array: Array) -> Any:

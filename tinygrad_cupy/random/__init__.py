@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import Array, CudaSource, array_module, import_cupy, normalize_device
-from ..backend.capture import keep
+from ..backend.capture import keep, prepares
 from ..backend.devices import copy
 from ..backend.gpu import properties_of
 
@@ -47,6 +47,13 @@ class Generator:
 
 
 generator = Generator()
+
+
+@prepares
+def _make_states(device: int) -> None:
+    with import_cupy().cuda.Device(device):
+        for stream in (STREAM_WEIGHTS, STREAM_SHUFFLES, STREAM_DROPOUT):
+            generator.state(stream, f"cuda:{device}")
 
 
 def _write(state: Array, counter: int, seed: int) -> None:
