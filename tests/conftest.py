@@ -3,6 +3,7 @@
 `device`  the device of a test, "cpu" or (in `pytest -m gpu`) "cuda:0"; also the default device
           while the test runs. Tests that do not name it run with the CPU as the default.
 `place`   the same for tests of `jit`: a CPU that pretends to capture, or a GPU.
+`torch_device`  the same device for tests that use it from PyTorch, skipped where that sees no GPU.
 `rng`     a NumPy generator with a fresh seed, printed when the test fails; set
           TINYGRAD_CUPY_TEST_SEED to repeat that run.
 `own_cache`  this package's cache folder, an empty one for the test alone.
@@ -22,7 +23,7 @@ import numpy as np
 import pytest
 
 import tinygrad_cupy as tg
-from support import graph_stand_in
+from support import graph_stand_in, peers
 from tinygrad_cupy import backend
 from tinygrad_cupy.backend import cache
 
@@ -59,6 +60,14 @@ def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
         return "cpu"
     backend.set_default_device(request.param)
     return str(request.param)
+
+
+@pytest.fixture
+def torch_device(device: str) -> str:
+    """The device of a test of ours and PyTorch's together."""
+    if device != "cpu" and not peers.import_torch().cuda.is_available():
+        pytest.skip("PyTorch sees no GPU")
+    return device
 
 
 @pytest.fixture(autouse=True)

@@ -9,30 +9,15 @@ import numpy as np
 import pytest
 
 import tinygrad_cupy as tg
+from support import graph_stand_in
+from support.both_sides import ours, theirs
 from support.peers import import_torch
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.interop import from_torch, to_torch
+from tinygrad_cupy.interop.exchange import import_torch as import_torch_of_ours
 
 torch = import_torch()
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
-
-
-@pytest.fixture
-def place(device: str) -> str:
-    """The device as PyTorch calls it."""
-    if device != "cpu" and not torch.cuda.is_available():
-        pytest.skip("PyTorch sees no GPU")
-    return device
-
-
-def theirs(place: str, *shape: int) -> Any:
-    values = np.random.default_rng(len(shape)).standard_normal(shape)
-    return torch.tensor(values, device=place, requires_grad=True)
-
-
-def ours(device: str, *shape: int) -> Tensor:
-    values = np.random.default_rng(len(shape)).standard_normal(shape)
-    return Tensor(values, device=device, requires_grad=True)
 
 
 def _eval_norm(x: Tensor) -> Tensor:
@@ -43,14 +28,14 @@ def _eval_norm(x: Tensor) -> Tensor:
 TO_TORCH: dict[str, tuple[Any, list[tuple[int, ...]]]] = {
     "elementwise": (lambda x: (x.sin() * x.exp()).softplus(), [(3, 4)]),
     "matmul": (lambda a, b: (a @ b).tanh(), [(3, 4), (4, 2)]),
-    "convolution": (lambda x, w: x.conv2d(w, padding=1), [(2, 3, 5, 4), (2, 3, 3, 3)]),
+    "convolution": (lambda x, w: x.conv2d(w, padding=1), [(1, 2, 3, 4), (2, 2, 3, 3)]),
     "batch norm in eval mode": (_eval_norm, [(2, 3, 4)]),
     "several results": (lambda x: (x * x, {"sum": x.sum()}), [(4,)]),
 }
 
 
 @pytest.mark.parametrize("name", TO_TORCH)
-def test_gradients_of_ours_in_pytorch(name: str, place: str) -> None:
+def test_gradients_of_ours_in_pytorch(name: str, torch_device: str) -> None:
     fn, shapes = TO_TORCH[name]
     bridged = to_torch(fn)
 
@@ -58,29 +43,100 @@ def test_gradients_of_ours_in_pytorch(name: str, place: str) -> None:
         found = bridged(*tensors)
         return (found[0], found[1]["sum"]) if isinstance(found, tuple) else found
 
-    inputs = tuple(theirs(place, *shape) for shape in shapes)
+    inputs = tuple(theirs(torch_device, *shape) for shape in shapes)
     assert torch.autograd.gradcheck(flat, inputs)
     assert torch.autograd.gradgradcheck(flat, inputs)
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_function_runs_once_and_draws_one_mask_for_all_orders(
+    wanted: bool, torch_device: str
+) -> None:
+    runs: list[Any] = []
+
+    def noisy(x: Tensor) -> Tensor:
+        runs.append(x)
+        return x.dropout(0.5) * x
+
+    x = theirs(torch_device, 40)
+    y = to_torch(noisy)(x)
+    mask = (y / x**2).detach()
+    (first,) = torch.autograd.grad(y.sum(), x, create_graph=wanted)
+    torch.testing.assert_close(first, 2 * mask * x)
+    if wanted:
+        (second,) = torch.autograd.grad(first.sum(), x, create_graph=True)
+        torch.testing.assert_close(second, 2 * mask)
+    z = ours(torch_device, 40)
+    module = torch.nn.Dropout()
+    w = from_torch(lambda t: runs.append(t) or module(t) * t)(z)  # type: ignore[func-returns-value]
+    kept = w.numpy() / z.numpy() ** 2
+    first = tg.grad(w.sum(), z, create_graph=wanted)
+    np.testing.assert_allclose(first.numpy(), 2 * kept * z.numpy())
+    if wanted:
+        np.testing.assert_allclose(tg.grad(first.sum(), z).numpy(), 2 * kept)
+    assert len(runs) == 2
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+def test_any_order(order: int, torch_device: str) -> None:
+    x, z = theirs(torch_device, 3), ours(torch_device, 3)
+    values = z.numpy()
+    y: Any = to_torch(lambda x: x.exp() * x)(x)
+    w: Any = from_torch(lambda x: x.exp() * x)(z)
+    for _ in range(order):
+        (y,) = torch.autograd.grad(y.sum(), x, create_graph=True)
+        w = tg.grad(w.sum(), z, create_graph=True)
+    expected = np.exp(values) * (values + order)
+    np.testing.assert_allclose(y.detach().cpu().numpy(), expected, rtol=1e-12)
+    np.testing.assert_allclose(w.numpy(), expected, rtol=1e-12)
+
+
+def test_each_inside_the_other(torch_device: str) -> None:
+    there_and_back = from_torch(to_torch(lambda a, b: (a @ b).sin()))
+    assert tg.gradcheck(there_and_back, [ours(torch_device, 2, 3), ours(torch_device, 3, 2)])
+    back_and_there = to_torch(from_torch(lambda a, b: (a @ b).sin()))
+    inputs = theirs(torch_device, 2, 3), theirs(torch_device, 3, 2)
+    assert torch.autograd.gradcheck(back_and_there, inputs)
+    assert torch.autograd.gradgradcheck(back_and_there, inputs)
 
 
 FROM_TORCH: dict[str, tuple[Any, list[tuple[int, ...]]]] = {
     "function": (lambda x: torch.nn.functional.silu(x) * x, [(3, 4)]),
     "of two": (lambda a, b: torch.einsum("ij,kj->ik", a, b), [(3, 4), (2, 4)]),
+    "convolution": (lambda x, w: torch.nn.functional.conv1d(x, w), [(2, 3, 5), (2, 3, 3)]),
+    "several results": (lambda a, b: (a * b, [a.sin(), b.argmax()]), [(4,), (4,)]),
+    "one is not used": (lambda a, b: (a.exp(), 3 * a), [(3,), (2,)]),
 }
 
 
-@pytest.mark.parametrize("name", ["function", "of two"])
-def test_gradients_of_theirs_here(name: str, place: str) -> None:
+@pytest.mark.parametrize("name", FROM_TORCH)
+def test_gradients_of_theirs_here(name: str, torch_device: str) -> None:
     fn, shapes = FROM_TORCH[name]
-    assert tg.gradcheck(from_torch(fn), [ours(place, *shape) for shape in shapes])
+    bridged = from_torch(fn)
+
+    def flat(*tensors: Tensor) -> list[Tensor]:
+        found = bridged(*tensors)
+        first, rest = found if isinstance(found, tuple) else (found, [])
+        return [first, *(rest[:1] if isinstance(rest, list) else [rest])]
+
+    assert tg.gradcheck(flat, [ours(torch_device, *shape) for shape in shapes])
 
 
-def test_gradients_of_a_module_and_of_its_parameters(place: str) -> None:
+def test_results_that_depend_on_nothing_want_no_gradient(torch_device: str) -> None:
+    x = ours(torch_device, 3)
+    assert not from_torch(torch.argmax)(x).requires_grad
+    assert not from_torch(lambda t: t.detach() * 2)(x).requires_grad
+    t = theirs(torch_device, 3)
+    assert not to_torch(lambda x: x.argmax())(t).requires_grad
+    assert not to_torch(lambda x: x.detach() * 2)(t).requires_grad
+
+
+def test_gradients_of_a_module_and_of_its_parameters(torch_device: str) -> None:
     torch.manual_seed(0)
-    module = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.GELU()).double().to(place)
-    x = ours(place, 5, 4)
+    module = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.GELU()).double().to(torch_device)
+    x = ours(torch_device, 5, 4)
     assert tg.gradcheck(from_torch(module), [x])
-    values = torch.tensor(x.numpy(), device=place, requires_grad=True)
+    values = torch.tensor(x.numpy(), device=torch_device, requires_grad=True)
     module.zero_grad()
     module(values).square().sum().backward()
     expected = [values.grad, *[p.grad.clone() for p in module.parameters()]]
@@ -96,9 +152,46 @@ def test_gradients_of_a_module_and_of_its_parameters(place: str) -> None:
     assert module[0].weight.grad is not None
 
 
-def test_several_results_of_theirs(place: str) -> None:
+def test_only_backward_fills_the_gradients_of_a_module(torch_device: str) -> None:
+    torch.manual_seed(0)
+    module = torch.nn.Linear(4, 3).double().to(torch_device)
+    x, values = ours(torch_device, 5, 4), theirs(torch_device, 5, 4)
+    y = from_torch(module)(x)
+    tg.grad((y * y).sum(), x, retain_graph=True)
+    first = tg.grad((y * y).sum(), x, create_graph=True)
+    assert [p.grad for p in module.parameters()] == [None, None]
+    loss = (y * y).sum() + (first * first).sum()  # a penalty for steep slopes
+    loss.backward()
+    found = module.weight.grad.clone()
+    module.zero_grad()
+    out = module(values)
+    (slope,) = torch.autograd.grad((out * out).sum(), values, create_graph=True)
+    ((out * out).sum() + (slope * slope).sum()).backward()
+    torch.testing.assert_close(found, module.weight.grad)
+    assert x.grad is not None
+    np.testing.assert_allclose(x.grad.numpy(), values.grad.cpu().numpy(), rtol=1e-12)
+    expected = module.weight.grad.clone()
+    module.zero_grad()
+    z = ours(torch_device, 5, 4)
+    y = from_torch(module)(z)
+    (y * y).sum().backward(create_graph=True)
+    assert not module.weight.grad.requires_grad
+    assert z.grad is not None
+    (z.grad * z.grad).sum().backward()
+    torch.testing.assert_close(module.weight.grad, expected)
+    z.grad = None
+
+
+def test_a_checkpoint_fills_them_too(torch_device: str) -> None:
+    module = torch.nn.Linear(4, 3).double().to(torch_device)
+    x = ours(torch_device, 5, 4)
+    tg.checkpoint(from_torch(module), x).sum().backward()
+    np.testing.assert_allclose(module.bias.grad.cpu().numpy(), [5.0, 5.0, 5.0])
+
+
+def test_several_results_of_theirs(torch_device: str) -> None:
     two = from_torch(lambda x: (x.sin(), [x.cos(), x.argmax()]))
-    x = ours(place, 4)
+    x = ours(torch_device, 4)
     first, (second, third) = two(x)
     assert third.dtype == np.int64
     assert not third.requires_grad
@@ -106,80 +199,115 @@ def test_several_results_of_theirs(place: str) -> None:
     np.testing.assert_allclose(gradient.numpy(), np.cos(x.numpy()) - np.sin(x.numpy()))
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "int64", "bool"])
-def test_memory_is_shared(dtype: str, place: str) -> None:
-    x = Tensor.ones(4, dtype=dtype, device=place)
-    seen: list[Any] = []
+def test_arguments_of_every_kind(torch_device: str) -> None:
+    def ours_of(x: Tensor, scale: Any, *, table: dict[str, Any], mode: Any) -> dict[str, Any]:
+        assert isinstance(scale, np.ndarray)
+        assert mode == {"twice"}
+        mask, picks = table["mask"], table["picks"]
+        return {"y": tg.where(mask, x * float(scale[0]), 0.0)[picks], "name": "x"}
 
-    def rest(t: Any) -> Any:
-        seen.append(t)
-        return t[1:]
+    x = theirs(torch_device, 3)
+    mask = torch.tensor([True, False, True], device=torch_device)
+    table = {"mask": mask, "picks": torch.tensor([2, 0], device=torch_device)}
+    found = to_torch(ours_of)(x, np.array([2.0]), table=table, mode={"twice"})
+    assert found["name"] == "x"
+    found["y"].sum().backward()
+    assert x.grad.tolist() == [2.0, 0.0, 2.0]
 
-    y = from_torch(rest)(x)
-    assert str(seen[0].dtype) == f"torch.{dtype}"
-    assert (y.dtype, y.device) == (x.dtype, x.device)
-    y.assign_(0)
-    assert x.tolist() == [1, 0, 0, 0]
-    back: list[Tensor] = []
-    values = torch.ones(3, dtype=seen[0].dtype, device=place)
-    to_torch(lambda t: back.append(t) or t * t)(values)  # type: ignore[func-returns-value]
-    back[0].assign_(0)
-    assert values.tolist() == [0, 0, 0]
+    def theirs_of(t: Any, other: Any, *, keep: Any) -> Any:
+        return torch.where(keep, t * other, 0.0), None
 
-
-def test_memory_that_pytorch_cannot_have_is_copied() -> None:
-    square = from_torch(lambda t: t * t)
-    assert square(Tensor(np.arange(3.0)[::-1])).tolist() == [4.0, 1.0, 0.0]
-    fixed = np.arange(3.0)
-    fixed.flags.writeable = False
-    assert square(Tensor(fixed)).tolist() == [0.0, 1.0, 4.0]
+    z = ours(torch_device, 3)
+    keep = Tensor(np.array([True, False, True]), device=torch_device)
+    other = Tensor(np.full(3, 2.0), device=torch_device).data
+    y, nothing = from_torch(theirs_of)(z, other, keep=keep)
+    assert nothing is None
+    y.sum().backward()
+    assert z.grad is not None
+    assert z.grad.tolist() == [2.0, 0.0, 2.0]
 
 
-def test_neither_side_records_without_need(place: str) -> None:
-    x = theirs(place, 3)
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_gradients_keep_the_dtype(dtype: str, torch_device: str) -> None:
+    x = torch.ones(3, dtype=getattr(torch, dtype), device=torch_device, requires_grad=True)
+    to_torch(lambda x: x * 3)(x).sum().backward()
+    assert x.grad.dtype == x.dtype
+    assert x.grad.tolist() == [3, 3, 3]
+    z = Tensor.ones(3, dtype=dtype, device=torch_device, requires_grad=True)
+    from_torch(lambda x: x * 3)(z).sum().backward()
+    assert z.grad is not None
+    assert z.grad.dtype == z.dtype
+    assert z.grad.tolist() == [3, 3, 3]
+
+
+def test_neither_side_records_without_need(torch_device: str) -> None:
+    x = theirs(torch_device, 3)
     double = to_torch(lambda t: t * 2)
     with torch.no_grad():
         assert not double(x).requires_grad
     assert not double(x.detach()).requires_grad
-    y = ours(place, 3)
+    y = ours(torch_device, 3)
     with tg.no_grad():
         assert not from_torch(torch.sin)(y).requires_grad
     assert not from_torch(torch.sin)(y.detach()).requires_grad
 
 
-def test_a_tensor_that_was_written_is_noticed() -> None:
-    x = theirs("cpu", 3)
-    inner = x * 1
-    y = to_torch(lambda t: t * t)(inner)
-    inner.add_(1)
-    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
-        y.sum().backward()
-    z = ours("cpu", 3)
-    inside = z * 1
-    w = from_torch(lambda t: t * t)(inside)
-    with tg.no_grad():
-        inside += 1
-    with pytest.raises(RuntimeError, match=r"^\[Theirs\] .* was written in place"):
-        w.sum().backward()
+def test_an_exception_inside_leaves_both_sides_as_they_were(torch_device: str) -> None:
+    def fail(_: Any) -> Any:
+        raise KeyError("inside")
+
+    for bridged, x in (
+        (to_torch(fail), theirs(torch_device, 3)),
+        (from_torch(fail), ours(torch_device, 3)),
+    ):
+        with pytest.raises(KeyError, match="inside"):
+            bridged(x)
+    assert torch.is_grad_enabled()
+    assert tg.is_grad_enabled()
+    assert to_torch(lambda t: t * 2)(theirs(torch_device, 3)).requires_grad
 
 
-def test_transforms_of_theirs(place: str) -> None:
-    x = ours(place, 3, 2).detach()
+def test_pytorch_checkpoints_a_function_of_ours(torch_device: str) -> None:
+    x = theirs(torch_device, 3)
+    exp = to_torch(lambda t: t.exp())
+    torch.utils.checkpoint.checkpoint(
+        lambda x: exp(x).sin(), x, use_reentrant=False
+    ).sum().backward()
+    values = x.detach()
+    torch.testing.assert_close(x.grad, values.exp().cos() * values.exp())
+
+
+def test_transforms_of_theirs(torch_device: str) -> None:
+    x = ours(torch_device, 3, 2).detach()
     sine = from_torch(torch.sin)
     _, tangent = tg.jvp(sine, (x,), (x,))
     np.testing.assert_allclose(tangent.numpy(), np.cos(x.numpy()) * x.numpy(), rtol=1e-12)
     with pytest.warns(UserWarning, match="one element of the batch after the other"):
         each = tg.vmap(tg.grad(lambda x: sine(x).sum()))(x)
     np.testing.assert_allclose(each.numpy(), np.cos(x.numpy()), rtol=1e-12)
-    with pytest.raises(RuntimeError, match=r"^\[from_torch\] .* returns one tensor that .*, got 2"):
-        tg.jvp(from_torch(lambda t: (t, t)), (x,), (x,))
+    two = from_torch(lambda t: {"sine": t.sin(), "rest": (t.argmax(), t.detach() * 2)})
+    values, tangents = tg.jvp(two, (x,), (x,))
+    np.testing.assert_allclose(tangents["sine"].numpy(), np.cos(x.numpy()) * x.numpy(), rtol=1e-12)
+    assert values["rest"][0].item() == x.numpy().argmax()
+    assert not tangents["rest"][1].numpy().any()
+    picked = tg.vmap(two)(x)["rest"][0]  # and has said so above
+    assert picked.tolist() == x.numpy().argmax(1).tolist()
 
 
-@pytest.mark.gpu
-def test_a_capture_refuses_it() -> None:
-    step = tg.jit(lambda x: from_torch(torch.sin)(x))
-    with pytest.raises(RuntimeError, match=r"\[jit\] .* a function of PyTorch is called"):
-        step(ours("cuda:0", 3).detach())
+@pytest.mark.parametrize(
+    ("inside", "text"),
+    [
+        (lambda x: from_torch(torch.sin)(x), "a function of PyTorch is called"),
+        (lambda x: to_torch(lambda t: t)(torch.ones(3)), "a tensor of PyTorch is used"),
+    ],
+)
+def test_a_capture_refuses_it(
+    inside: Any, text: str, torch_device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if torch_device == "cpu":
+        graph_stand_in.install(monkeypatch)
+    with pytest.raises(RuntimeError, match=rf"^\[jit\] .* {text}"):
+        tg.jit(inside)(ours(torch_device, 3).detach())
 
 
 def test_errors_say_what_was_expected(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,9 +323,13 @@ def test_errors_say_what_was_expected(monkeypatch: pytest.MonkeyPatch) -> None:
         from_torch(lambda t: t)(3)
     with pytest.raises(TypeError, match=r"^\[interop\] expected a strided tensor"):
         to_torch(lambda x: x)(torch.ones(2, 2).to_sparse())
-    tg.interop._torch.cache_clear()
+    with pytest.raises(
+        TypeError, match=r"^\[interop\] expected a tensor on the CPU or on CUDA, got"
+    ):
+        to_torch(lambda x: x)(torch.ones(2, device="meta"))
+    import_torch_of_ours.cache_clear()
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(RuntimeError, match=r"^\[interop\] the bridge needs PyTorch, .* install to"):
         from_torch(lambda t: t)(Tensor([1.0]))
     monkeypatch.undo()
-    tg.interop._torch.cache_clear()
+    import_torch_of_ours.cache_clear()

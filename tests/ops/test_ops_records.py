@@ -21,7 +21,7 @@ from tinygrad_cupy.autograd.array_rules import ArrayRule
 from tinygrad_cupy.autograd.fused import Alias
 from tinygrad_cupy.autograd.joint import Deliver, Joint
 from tinygrad_cupy.custom import _Custom
-from tinygrad_cupy.interop import Theirs
+from tinygrad_cupy.interop.theirs import Theirs
 from tinygrad_cupy.ops.conv import EachConv
 from tinygrad_cupy.ops.matmul import EachLinear
 from tinygrad_cupy.tensor import Transfer

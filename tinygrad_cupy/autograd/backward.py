@@ -84,7 +84,7 @@ def _walk(
         pending[id(edge)] = (known[0] + grad, False)
 
     outer, recording = mode.rule, mode.recording
-    rule = Rule(outer)
+    rule = Rule(outer, targets is None)
     # Plain stores, for KeyboardInterrupt may be raised at the first step of an __exit__.
     try:
         mode.rule, mode.recording = rule, create_graph

@@ -50,13 +50,15 @@ ENGINE = frozenset(
 class Rule:
     """The backward rule that a walk is at: its node, and the gradient that it is handed."""
 
-    __slots__ = ("grad", "node", "outer")
+    __slots__ = ("fills", "grad", "node", "outer")
 
     node: Op
     grad: Tensor
 
-    def __init__(self, outer: Rule | None) -> None:
+    def __init__(self, outer: Rule | None, fills: bool) -> None:
         self.outer = outer  # the rule that this walk was begun in
+        # Whether it, or one around it, adds to the ``.grad`` of all leaves.
+        self.fills: bool = fills or (outer is not None and outer.fills)
 
     def hands(self, array: Array) -> bool:
         """Whether ``array`` is memory of what the rule, or one around it, was handed."""
