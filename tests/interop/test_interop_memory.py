@@ -161,9 +161,9 @@ def test_what_backward_used_is_let_go(torch_device: str) -> None:
     assert kept[1]() is None
 
 
-def test_each_works_on_the_stream_of_its_caller(torch_device: str) -> None:
-    if torch_device == "cpu":
-        pytest.skip("there are no streams")
+@pytest.mark.gpu
+def test_each_works_on_the_stream_of_its_caller() -> None:
+    torch_device = "cuda:0"
     cupy = backend.import_cupy()
     seen: list[int] = []
 
@@ -189,9 +189,9 @@ def test_each_works_on_the_stream_of_its_caller(torch_device: str) -> None:
     assert seen == [other.ptr, torch.cuda.current_stream().cuda_stream]
 
 
-def test_devices_may_not_be_mixed(device: str, torch_device: str) -> None:
-    if torch_device == "cpu":
-        pytest.skip("there is one device")
+@pytest.mark.gpu
+def test_devices_may_not_be_mixed() -> None:
+    device = torch_device = "cuda:0"
     with pytest.raises(ValueError, match=r"^\[Theirs\] expected all inputs on one device"):
         from_torch(torch.add)(ours("cpu", 3), ours(device, 3))
     with pytest.raises(ValueError, match="expected all inputs on one device"):
