@@ -3,6 +3,7 @@
 import difflib
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 from tinygrad_cupy.printing import printable
 
@@ -15,6 +16,15 @@ from .uci_digits import digits
 NAMES = ("auto", "mnist", "digits")
 
 Loaded = tuple[ArrayDataset, ArrayDataset, str]
+
+
+class Found(NamedTuple):
+    """What `load` gives; `warning` says what went wrong where an error led to other data."""
+
+    train: ArrayDataset
+    test: ArrayDataset
+    reason: str
+    warning: str | None = None
 
 
 class FallbackWarning(UserWarning):
@@ -35,12 +45,20 @@ def load(name_or_folder: str | Path, data_dir: str | Path | None = None) -> Load
 
     Raises DataError for a name that is none of these, and what those functions raise.
     """
+    train, test, reason, warning = find(name_or_folder, data_dir)
+    if warning:
+        warnings.warn(warning, FallbackWarning, stacklevel=2)
+    return train, test, reason
+
+
+def find(name_or_folder: str | Path, data_dir: str | Path | None = None) -> Found:
+    """As `load`, but what it would warn of is part of the result."""
     if name_or_folder == "auto":
-        return _load_auto(data_dir)
+        return _find_auto(data_dir)
     if name_or_folder == "mnist":
-        return (*mnist(data_dir), "MNIST, as asked.")
+        return Found(*mnist(data_dir), "MNIST, as asked.")
     if name_or_folder == "digits":
-        return (*digits(), "The embedded digits, as asked.")
+        return Found(*digits(), "The embedded digits, as asked.")
     folder = Path(name_or_folder)
     if isinstance(name_or_folder, str) and not folder.exists():
         near = difflib.get_close_matches(name_or_folder.lower(), NAMES, n=1)
@@ -50,10 +68,11 @@ def load(name_or_folder: str | Path, data_dir: str | Path | None = None) -> Load
             f"got {name_or_folder!r}{hint}"
         )
     train, test, notes = read_folder(folder)
-    return train, test, " ".join([f"The class folders in {printable(folder)}, as asked.", *notes])
+    reason = " ".join([f"The class folders in {printable(folder)}, as asked.", *notes])
+    return Found(train, test, reason)
 
 
-def _load_auto(data_dir: str | Path | None) -> Loaded:
+def _find_auto(data_dir: str | Path | None) -> Found:
     found = find_mnist(data_dir)
     try:
         if found is not None and found != mnist_cache():
@@ -65,13 +84,10 @@ def _load_auto(data_dir: str | Path | None) -> Loaded:
             f"The embedded digits, because no intact MNIST is in {places(data_dir)} "
             f"and it cannot be downloaded: {error}."
         )
+        warning = None
         if found is not None or not isinstance(error, UnreachableError):
-            warnings.warn(
-                f"[dataset] this is not MNIST but 1,797 small digits: {error}",
-                FallbackWarning,
-                stacklevel=3,
-            )
-        return (*digits(), reason)
+            warning = f"[dataset] this is not MNIST but 1,797 small digits: {error}"
+        return Found(*digits(), reason, warning)
     if found is None:
-        return (*pair, f"MNIST, because it could be downloaded to {mnist_cache()}.")
-    return (*pair, f"MNIST, because its files are in {found}.")
+        return Found(*pair, f"MNIST, because it could be downloaded to {mnist_cache()}.")
+    return Found(*pair, f"MNIST, because its files are in {found}.")

@@ -30,6 +30,7 @@ from support.command_runs import (
 from tinygrad_cupy import nn
 from tinygrad_cupy.cli import main
 from tinygrad_cupy.command import report, signals, terminal
+from tinygrad_cupy.datasets.catalog import Found
 
 Capture = pytest.CaptureFixture[str]
 ONE = (*TRAIN, "--epochs", "1")
@@ -350,7 +351,7 @@ def test_signals_during_training_keep_the_finished_epochs(
 @pytest.mark.parametrize("number", signals.WORDS)
 @pytest.mark.parametrize(
     "place",
-    ["backend.default_device", "datasets.load", "folders.Claim._acquire"],
+    ["backend.default_device", "datasets.catalog.find", "folders.Claim._acquire"],
 )
 def test_signals_elsewhere_leave_nothing(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str, number: int
@@ -438,7 +439,8 @@ def test_ctrl_c_while_options_are_read(capsys: Capture, monkeypatch: pytest.Monk
 @pytest.fixture
 def two_digits(monkeypatch: pytest.MonkeyPatch) -> None:
     train, test = (part.take([0, 1]) for part in tg.datasets.digits())
-    monkeypatch.setattr("tinygrad_cupy.datasets.load", lambda *_: (train, test, "Two digits."))
+    found = Found(train, test, "Two digits.")
+    monkeypatch.setattr("tinygrad_cupy.datasets.catalog.find", lambda *_: found)
 
 
 @pytest.mark.usefixtures("two_digits")

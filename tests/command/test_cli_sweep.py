@@ -16,7 +16,7 @@ from tinygrad_cupy import datasets, nn
 from tinygrad_cupy.command import report
 from tinygrad_cupy.command.experiment import Data, Run
 from tinygrad_cupy.command.progress import CtrlC
-from tinygrad_cupy.command.settings import TrainSettings
+from tinygrad_cupy.command.settings import RunSettings, TrainSettings
 from tinygrad_cupy.command.sweep import COLUMNS, parse_batch_sizes
 from tinygrad_cupy.nn import EpochRecord, Evaluation, History
 
@@ -158,6 +158,13 @@ def test_running_out_of_memory_keeps_the_smaller_batch_sizes(
 # --- findings -----------------------------------------------------------------------------------
 
 
+def settings(batch_size: int) -> RunSettings:
+    asked = TrainSettings(epochs=50, patience=5, lr=0.1)
+    images = np.zeros((1000, 1, 28, 28), np.uint8)
+    data = datasets.ArrayDataset(images, np.zeros(1000, int), ("0", "1"), "made up")
+    return asked.resolve(data, "cpu", batch_size)
+
+
 def made_up(
     batch_size: int, right: int, seconds: float, epochs: int, stopped: str = "early"
 ) -> Run:
@@ -177,11 +184,9 @@ def made_up(
         seconds=seconds * epochs,
     )
     return Run(
-        settings=TrainSettings(batch_size=batch_size, epochs=50, patience=5),
+        settings=settings(batch_size),
         data=Data(part, part, part, "Made up."),
-        device="cpu",
         model=nn.Linear(2, 2),
-        learning_rate=0.1,
         history=history,
         test=Evaluation(0.1, right / 1000, labels, np.eye(2, dtype=np.float32)[guesses]),
         val_accuracy=0.9,
@@ -201,7 +206,8 @@ def test_findings_follow_from_the_figures() -> None:
 
 
 def test_the_command_gives_the_same_run_anywhere() -> None:
-    run = replace(made_up(32, 990, 1.0, 10), learning_rate=0.0012345678901)
+    run = made_up(32, 990, 1.0, 10)
+    run = replace(run, settings=replace(run.settings, lr=0.0012345678901))
     assert run.settings.dataset == "auto"
     text = report.report([run])
     assert "--dataset 'made up' --model" in text
@@ -219,6 +225,6 @@ def test_findings_do_not_claim_what_the_figures_do_not_show() -> None:
 
 def test_equal_accuracies_and_no_mistakes() -> None:
     first = made_up(32, 1000, 1.0, 3)
-    found = report.findings([first, replace(first, settings=TrainSettings(batch_size=64))])
+    found = report.findings([first, replace(first, settings=settings(64))])
     assert found[0] == "All batch sizes reach the same test accuracy, 100.00%."
     assert found[-1] == "Mistakes: none, at any batch size."

@@ -15,16 +15,17 @@ import numpy as np
 
 import tinygrad_cupy as tg
 
-from .. import backend, datasets
-from ..datasets import ArrayDataset, DataLoader
-from ..nn import Callback, Evaluation, History, Module, Trainer, models
+from .. import backend
+from ..datasets import ArrayDataset, DataLoader, catalog
+from ..nn import Callback, Evaluation, History, Module, Trainer, models, optim
 from ..nn import metrics as scores
 from ..nn.trainer import DivergedError
 from .errors import CommandError
 from .picture_input import FRAMED, SCALED, Framing
-from .settings import DATASETS, TrainSettings
+from .settings import DATASETS, RunSettings, TrainSettings
 
 EVALUATION_BATCH = 256  # whatever the training batch is: evaluation does not depend on it
+MOMENTUM = 0.9  # of SGD
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,9 @@ class Data:
 class Run:
     """A run that ended, with the weights it kept in `model`; `problem` is what cut it short."""
 
-    settings: TrainSettings
+    settings: RunSettings
     data: Data
-    device: str
     model: Module
-    learning_rate: float
     history: History
     test: Evaluation
     val_accuracy: float
@@ -103,14 +102,14 @@ class Run:
             "dataset": self.data.name,
             "dataset_reason": self.data.reason,
             "model": settings.model,
-            "device": self.device,
+            "device": settings.device,
             "seed": settings.seed,
             "epochs": len(history),
             "kept_epoch": history.kept_epoch,
             "stopped": history.stopped,
             "batch_size": settings.batch_size,
             "optimizer": settings.optimizer,
-            "lr": self.learning_rate,
+            "lr": settings.lr,
             "val_fraction": settings.val_fraction,
             "patience": settings.patience,
             "parameters": count_parameters(self.model),
@@ -145,29 +144,29 @@ class Run:
 
 def load_data(settings: TrainSettings) -> Data:
     """Training, validation and test images; the validation part comes out of the training set."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", datasets.FallbackWarning)
-        train, test, reason = datasets.load(settings.dataset, settings.data_dir)
-    fell_back = None
-    for w in caught:
-        if issubclass(w.category, datasets.FallbackWarning):
-            fell_back = str(w.message)
-        else:
-            warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)
+    train, test, reason, warning = catalog.find(settings.dataset, settings.data_dir)
     if len(train.classes) < 2:
         raise CommandError(f"--dataset: {train.name} has one class only, nothing to tell apart")
     train, val = train.split(settings.val_fraction, settings.seed)
-    return Data(train, val, test, reason, fell_back)
+    return Data(train, val, test, reason, warning)
 
 
-def build_model(settings: TrainSettings, data: Data) -> Module:
+def build_model(settings: RunSettings, data: Data) -> Module:
     """The net for this data on the default device; the seed gives its initial weights."""
     tg.manual_seed(settings.seed)
     _, channels, size, _ = data.train.images.shape
     return models.build(settings.model, len(data.classes), channels, size)
 
 
-def untrained_state(settings: TrainSettings, data: Data) -> dict[str, np.ndarray]:
+def build_optimizer(settings: RunSettings, model: Module) -> optim.Optimizer:
+    """The optimizer that was asked for; SGD runs with momentum 0.9."""
+    if settings.optimizer == "sgd":
+        return optim.SGD(model.parameters(), lr=settings.lr, momentum=MOMENTUM)
+    kind = optim.Adam if settings.optimizer == "adam" else optim.AdamW
+    return kind(model.parameters(), lr=settings.lr)
+
+
+def untrained_state(settings: RunSettings, data: Data) -> dict[str, np.ndarray]:
     """The weights before training, from the CPU: as large as those after it."""
     before = backend.default_device()
     backend.set_default_device("cpu")
@@ -178,9 +177,8 @@ def untrained_state(settings: TrainSettings, data: Data) -> dict[str, np.ndarray
 
 
 def execute(
-    settings: TrainSettings,
+    settings: RunSettings,
     data: Data,
-    device: str,
     callbacks: Sequence[Callback] = (),
     trained: Callable[[Module, History], None] | None = None,
 ) -> Run:
@@ -190,41 +188,39 @@ def execute(
     holds the last good weights. Running out of memory raises `CommandError`, naming the batch size.
     """
     before = backend.default_device()
-    backend.set_default_device(device)
+    backend.set_default_device(settings.device)
     try:
         # The trainer looks for losses that are not finite itself; NumPy need not warn of them, here
         # or in the engine's threads.
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
-            return _execute(settings, data, device, callbacks, trained)
+            return _execute(settings, data, callbacks, trained)
     except Exception as error:
         if not _is_out_of_memory(error):
             raise
         raise CommandError(
-            f"out of memory on {device} with --batch-size {settings.batch_size} and --model "
-            f"{settings.model}: choose a smaller batch"
+            f"out of memory on {settings.device} with --batch-size {settings.batch_size} and "
+            f"--model {settings.model}: choose a smaller batch"
         ) from error
     finally:
         backend.set_default_device(before)
 
 
 def _execute(
-    settings: TrainSettings,
+    settings: RunSettings,
     data: Data,
-    device: str,
     callbacks: Sequence[Callback],
     trained: Callable[[Module, History], None] | None,
 ) -> Run:
     model = build_model(settings, data)
-    optimizer = settings.make_optimizer(model, data.train)
-    learning_rate = float(optimizer.lr)
+    optimizer = build_optimizer(settings, model)
     trainer = Trainer(model, optimizer, callbacks=callbacks, jit=settings.jit)
+    device = settings.device
     train_loader = DataLoader(data.train, settings.batch_size, shuffle=True, device=device)
     val_loader = _evaluation_loader(data.val, device)
     problem = None
     try:
-        epochs = settings.epochs_for(data.train)
-        trainer.fit(train_loader, val_loader, epochs, settings.patience)
+        trainer.fit(train_loader, val_loader, settings.epochs, settings.patience)
     except DivergedError as error:
         problem = error
     history = trainer.history
@@ -235,9 +231,7 @@ def _execute(
     else:
         val_accuracy = trainer.evaluate(val_loader).accuracy
     test = trainer.evaluate(_evaluation_loader(data.test, device))
-    return Run(
-        settings, data, device, model, learning_rate, history, test, val_accuracy, problem
-    )  # fmt: skip
+    return Run(settings, data, model, history, test, val_accuracy, problem)
 
 
 def _evaluation_loader(dataset: ArrayDataset, device: str) -> DataLoader:

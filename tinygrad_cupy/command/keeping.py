@@ -21,7 +21,7 @@ from . import experiment, run_folder
 from .errors import CommandError
 from .experiment import Data, Run
 from .run_folder import HISTORY, METRICS, WEIGHTS
-from .settings import TrainSettings
+from .settings import RunSettings
 
 METRICS_BYTES = 1 << 16  # more than metrics.json takes beside its classes
 CLASS_BYTES = 256  # of it per class, its name apart
@@ -36,9 +36,7 @@ class Keeper:
     def __init__(self, claim: Claim, inside: str = "") -> None:
         self.claim, self.inside = claim, inside
 
-    def execute(
-        self, settings: TrainSettings, data: Data, device: str, callbacks: Sequence[Callback]
-    ) -> Run:
+    def execute(self, settings: RunSettings, data: Data, callbacks: Sequence[Callback]) -> Run:
         """Train and test, and write weights and figures, but do not put them in place yet.
 
         The room on the disk is taken before. Raises `CommandError` where there is none, and
@@ -49,7 +47,7 @@ class Keeper:
         except OSError as error:
             raise self._cannot_write(error) from error
         try:
-            run = experiment.execute(settings, data, device, callbacks, self._trained)
+            run = experiment.execute(settings, data, callbacks, self._trained)
             figures = run_folder.json_bytes(run.metrics)
         except Exception as error:
             if not self._has(WEIGHTS):
@@ -91,10 +89,10 @@ class Keeper:
                     shutil.rmtree(folder, ignore_errors=True)
         return CommandError(f"{told}; nor to {' or '.join(map(repr, parents))}: the run is lost")
 
-    def _reserve(self, settings: TrainSettings, data: Data) -> None:
+    def _reserve(self, settings: RunSettings, data: Data) -> None:
         weights = run_folder.weights_bytes(experiment.untrained_state(settings, data))
         names = len(run_folder.json_bytes(data.classes))
-        epochs = min(settings.epochs_for(data.train), EPOCHS_RESERVED)
+        epochs = min(settings.epochs, EPOCHS_RESERVED)
         self.claim.reserve(self._path(WEIGHTS), len(weights))
         self.claim.reserve(self._path(HISTORY), (1 + epochs) * EPOCH_BYTES)
         self.claim.reserve(

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from inspect import Parameter, Signature
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer import Argument, Option
@@ -30,95 +31,110 @@ DATASET_HELP = (
     "auto, mnist, digits, or a folder with train/CLASS/*.png and test/CLASS/*.png. "
     "auto is MNIST where it can be had, else the embedded digits."
 )
+EPOCHS_HELP = "Passes over the training images (default 5; on the digits 30)."
 LR_HELP = "Learning rate (default 0.001, sgd 0.05; on the digits 0.002, sgd 0.05)."
 PATIENCE_HELP = (
     "Stop after so many epochs without a better validation loss, and keep the best weights."
 )
 
-Dataset = Annotated[str, Option(help=DATASET_HELP)]
 DataDir = Annotated[Path | None, Option(help="Folder with the four files of MNIST.")]
-Model = Annotated[str, Option(help="small, medium or deep.")]
-Epochs = Annotated[
-    int | None, Option(help="Passes over the training images (default 5; on the digits 30).")
-]
-MostEpochs = Annotated[int, Option(help="The most passes over the training images.")]
-BatchSize = Annotated[int, Option(help="Images per training step.")]
-BatchSizes = Annotated[str, Option(help="Images per training step, divided by commas.")]
-Rate = Annotated[float | None, Option("--lr", help=LR_HELP)]
-Optimizer = Annotated[str, Option(help="adam, adamw or sgd (with momentum 0.9).")]
-Seed = Annotated[int, Option(help="Fixes initial weights, shuffles, dropout and split.")]
-Device = Annotated[str, Option(help="auto, cpu, cuda or cuda:N.")]
-ValFraction = Annotated[float, Option(help="Share of the training images to validate on.")]
-MaybePatience = Annotated[int | None, Option(help=f"{PATIENCE_HELP} (default off)")]
-Patience = Annotated[int, Option(help=PATIENCE_HELP)]
-Out = Annotated[Path | None, Option(help="Folder to write (default runs/TIME_NAME).")]
 Overwrite = Annotated[
     bool, Option("--overwrite", help="Replace what an older run left, once this one succeeded.")
 ]
-NoJit = Annotated[bool, Option("--no-jit", help="On a GPU, run without captured CUDA graphs.")]
 Quiet = Annotated[bool, Option("--quiet", "-q", help="Print the written folder, nothing else.")]
 AsJson = Annotated[bool, Option("--json", help="Print JSON.")]
 Debug = Annotated[bool, Option("--debug", help="Show the traceback of an error.")]
 
+Options = dict[str, tuple[Any, Any]]  # by their names: type and default, in the order of the help
+
+TRAIN: Options = {
+    "dataset": (Annotated[str, Option(help=DATASET_HELP)], "auto"),
+    "data_dir": (DataDir, None),
+    "model": (Annotated[str, Option(help="small, medium or deep.")], "medium"),
+    "epochs": (Annotated[int | None, Option(help=EPOCHS_HELP)], None),
+    "batch_size": (Annotated[int, Option(help="Images per training step.")], 128),
+    "lr": (Annotated[float | None, Option(help=LR_HELP)], None),
+    "optimizer": (Annotated[str, Option(help="adam, adamw or sgd (with momentum 0.9).")], "adam"),
+    "seed": (
+        Annotated[int, Option(help="Fixes initial weights, shuffles, dropout and split.")],
+        0,
+    ),
+    "device": (Annotated[str, Option(help="auto, cpu, cuda or cuda:N.")], "auto"),
+    "val_fraction": (
+        Annotated[float, Option(help="Share of the training images to validate on.")],
+        0.1,
+    ),
+    "patience": (Annotated[int | None, Option(help=f"{PATIENCE_HELP} (default off)")], None),
+    "out": (
+        Annotated[Path | None, Option(help="Folder to write (default runs/TIME_NAME).")],
+        None,
+    ),
+    "overwrite": (Overwrite, False),
+    "no_jit": (
+        Annotated[bool, Option("--no-jit", help="On a GPU, run without captured CUDA graphs.")],
+        False,
+    ),
+    "quiet": (Quiet, False),
+    "debug": (Debug, False),
+}
+SWEEP: Options = {
+    "batch_sizes": (
+        Annotated[str, Option(help="Images per training step, divided by commas.")],
+        "32,64,128,256",
+    ),
+    **{name: option for name, option in TRAIN.items() if name != "batch_size"},
+    "model": (TRAIN["model"][0], "small"),
+    "epochs": (Annotated[int, Option(help="The most passes over the training images.")], 50),
+    "patience": (Annotated[int, Option(help=PATIENCE_HELP)], 5),
+}
+
+
+def taking(options: Options) -> Callable[[Callable[..., Work]], Callable[..., Work]]:
+    """Declare what a command takes: typer reads the options off its signature."""
+
+    def declare(command: Callable[..., Work]) -> Callable[..., Work]:
+        parameters = [
+            Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+            for name, (kind, default) in options.items()
+        ]
+        command.__annotations__ = {name: kind for name, (kind, _) in options.items()}
+        command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+        return command
+
+    return declare
+
 
 @app.command()
+@taking(TRAIN)
 def train(
-    dataset: Dataset = "auto",
-    data_dir: DataDir = None,
-    model: Model = "medium",
-    epochs: Epochs = None,
-    batch_size: BatchSize = 128,
-    lr: Rate = None,
-    optimizer: Optimizer = "adam",
-    seed: Seed = 0,
-    device: Device = "auto",
-    val_fraction: ValFraction = 0.1,
-    patience: MaybePatience = None,
-    out: Out = None,
-    overwrite: Overwrite = False,
-    no_jit: NoJit = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    *, out: Path | None, overwrite: bool, no_jit: bool, quiet: bool, debug: bool, **asked: Any
 ) -> Work:
     """Train a net, test it, and write a folder with its figures, pictures and weights."""
     from . import train as command
     from .settings import TrainSettings
 
-    settings = TrainSettings(
-        dataset, data_dir, model, epochs, batch_size, lr, optimizer, seed, device, val_fraction,
-        patience, not no_jit,
-    )  # fmt: skip
+    settings = TrainSettings(**asked, jit=not no_jit)
     return partial(command.train, settings, out, overwrite, quiet)
 
 
 @app.command()
+@taking(SWEEP)
 def sweep(
-    batch_sizes: BatchSizes = "32,64,128,256",
-    dataset: Dataset = "auto",
-    data_dir: DataDir = None,
-    model: Model = "small",
-    epochs: MostEpochs = 50,
-    lr: Rate = None,
-    optimizer: Optimizer = "adam",
-    seed: Seed = 0,
-    device: Device = "auto",
-    val_fraction: ValFraction = 0.1,
-    patience: Patience = 5,
-    out: Out = None,
-    overwrite: Overwrite = False,
-    no_jit: NoJit = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    *,
+    batch_sizes: str,
+    out: Path | None,
+    overwrite: bool,
+    no_jit: bool,
+    quiet: bool,
+    debug: bool,
+    **asked: Any,
 ) -> Work:
     """Train at several batch sizes, and write a report that compares them."""
     from . import sweep as command
     from .settings import TrainSettings
 
     sizes = command.parse_batch_sizes(batch_sizes)
-    settings = TrainSettings(
-        dataset, data_dir, model, epochs, sizes[0], lr, optimizer, seed, device, val_fraction,
-        patience, not no_jit,
-    )  # fmt: skip
+    settings = TrainSettings(**asked, batch_size=sizes[0], jit=not no_jit)
     return partial(command.sweep, settings, sizes, out, overwrite, quiet)
 
 

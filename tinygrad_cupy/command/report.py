@@ -12,10 +12,10 @@ import numpy as np
 from ..printing import printable
 from . import run_folder
 from .experiment import Run
-from .settings import TrainSettings
+from .settings import RunSettings
 
 
-def run_name(settings: TrainSettings) -> str:
+def run_name(settings: RunSettings) -> str:
     """The folder of one batch size inside the study's."""
     return f"batch-{settings.batch_size}"
 
@@ -57,9 +57,9 @@ def _setup(runs: Sequence[Run]) -> str:
     return (
         f"The net `{settings.model}` ({runs[0].metrics['parameters']:,} parameters) was trained "
         f"from the same initial weights at batch size {sizes}, {patience}for at most "
-        f"{_count(settings.epochs_for(data.train), 'epoch')}. Optimizer {settings.optimizer}, "
-        f"learning rate {runs[0].learning_rate:g} at every batch size, seed {settings.seed}, on "
-        f"{runs[0].device}. Images: {len(data.train):,} for training, {len(data.val):,} for "
+        f"{_count(settings.epochs, 'epoch')}. Optimizer {settings.optimizer}, "
+        f"learning rate {settings.lr:g} at every batch size, seed {settings.seed}, on "
+        f"{settings.device}. Images: {len(data.train):,} for training, {len(data.val):,} for "
         f"validation, {len(data.test):,} for the test. Each batch size was trained once: another "
         "seed would move every figure a little.\n\n"
         f"Data: {_name(data.reason)} Versions: {versions}."
@@ -74,9 +74,9 @@ def _command(runs: Sequence[Run]) -> str:
         "tinygrad-cupy sweep",
         f"--batch-sizes {','.join(str(run.settings.batch_size) for run in runs)}",
         f"--dataset {shlex.quote(printable(dataset))} --model {settings.model}",
-        f"--epochs {settings.epochs_for(data.train)}",
+        f"--epochs {settings.epochs}",
         f"--patience {settings.patience}" if settings.patience else "",
-        f"--optimizer {settings.optimizer} --lr {runs[0].learning_rate!r}",
+        f"--optimizer {settings.optimizer} --lr {settings.lr!r}",
         f"--val-fraction {settings.val_fraction!r} --seed {settings.seed}",
     ]
     return " ".join(filter(None, words))

@@ -1,4 +1,6 @@
-"""The options of a training run: checked once, before anything slow starts."""
+"""The options of a training run: checked before anything slow starts, resolved once it is known
+what data and device there are.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ from pathlib import Path
 
 from .. import backend
 from ..datasets import ArrayDataset
-from ..nn import Module, models, optim
+from ..nn import models
 from .errors import CommandError, UsageError, check_choice, near
 
 DATASETS = ("auto", "mnist", "digits")
@@ -17,12 +19,13 @@ EPOCHS = 5
 EPOCHS_OF_DIGITS = 30  # they are few: an epoch of them is short
 LEARNING_RATES = {"adam": 0.001, "adamw": 0.001, "sgd": 0.05}
 DIGITS_LEARNING_RATES = {"adam": 0.002, "adamw": 0.002, "sgd": 0.05}
-MOMENTUM = 0.9
 
 
 @dataclass(frozen=True)
 class TrainSettings:
     """What `tinygrad-cupy train` was asked for; None means the default of dataset or optimizer.
+
+    `resolve` makes of it what a run needs.
 
     Raises `UsageError` for a value that cannot be, naming the option.
     """
@@ -68,23 +71,6 @@ class TrainSettings:
         if not 0 <= self.seed < 2**64:
             raise UsageError(f"--seed: expected a number from 0 to 2**64 - 1, got {self.seed}")
 
-    def embedded_digits(self, training: ArrayDataset) -> bool:
-        """Whether the data are the embedded digits, which have defaults of their own."""
-        return self.dataset in ("auto", "digits") and training.name == "digits"
-
-    def epochs_for(self, training: ArrayDataset) -> int:
-        """`epochs`, or the default for this data."""
-        return self.epochs or (EPOCHS_OF_DIGITS if self.embedded_digits(training) else EPOCHS)
-
-    def make_optimizer(self, model: Module, training: ArrayDataset) -> optim.Optimizer:
-        """The optimizer that was asked for; SGD runs with momentum 0.9."""
-        rates = DIGITS_LEARNING_RATES if self.embedded_digits(training) else LEARNING_RATES
-        lr = self.lr or rates[self.optimizer]
-        if self.optimizer == "sgd":
-            return optim.SGD(model.parameters(), lr=lr, momentum=MOMENTUM)
-        kind = optim.Adam if self.optimizer == "adam" else optim.AdamW
-        return kind(model.parameters(), lr=lr)
-
     def resolve_device(self) -> str:
         """The engine's name of the device, e.g. "cuda:0".
 
@@ -97,10 +83,52 @@ class TrainSettings:
         except (RuntimeError, ValueError) as error:
             raise CommandError(f"--device {self.device}: {error}; or use --device cpu") from error
 
-    def check_batch(self, training: ArrayDataset, option: str = "--batch-size") -> None:
-        """Raise `UsageError` when a batch is larger than the data."""
-        if self.batch_size > len(training):
+    def resolve(
+        self, training: ArrayDataset, device: str, batch_size: int | None = None
+    ) -> RunSettings:
+        """The settings of a run on these training images, at one `batch_size` of a sweep.
+
+        Raises `UsageError` when a batch is larger than the data.
+        """
+        option = "--batch-sizes" if batch_size else "--batch-size"
+        batch_size = batch_size or self.batch_size
+        if batch_size > len(training):
             raise UsageError(
-                f"{option}: {self.batch_size} is more than the {len(training)} training images "
+                f"{option}: {batch_size} is more than the {len(training)} training images "
                 f"of {training.name} (after --val-fraction {self.val_fraction:g})"
             )
+        embedded = self.dataset in ("auto", "digits") and training.name == "digits"
+        rates = DIGITS_LEARNING_RATES if embedded else LEARNING_RATES
+        return RunSettings(
+            dataset=self.dataset,
+            model=self.model,
+            epochs=self.epochs or (EPOCHS_OF_DIGITS if embedded else EPOCHS),
+            batch_size=batch_size,
+            lr=self.lr or rates[self.optimizer],
+            optimizer=self.optimizer,
+            seed=self.seed,
+            device=device,
+            val_fraction=self.val_fraction,
+            patience=self.patience,
+            jit=self.jit,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """What one run needs of `TrainSettings`, with no default left open.
+
+    `dataset` is as it was asked for, `device` the engine's name of it.
+    """
+
+    dataset: str
+    model: str
+    epochs: int
+    batch_size: int
+    lr: float
+    optimizer: str
+    seed: int
+    device: str
+    val_fraction: float
+    patience: int | None
+    jit: bool

@@ -6,7 +6,6 @@ import csv
 import io
 import reprlib
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -20,7 +19,7 @@ from .errors import CommandError, Interrupted, UsageError
 from .experiment import Data, Run
 from .keeping import DATA_NAME, Drawing, Keeper
 from .progress import INTERRUPTED, CtrlC, ProgressBar
-from .settings import TrainSettings
+from .settings import RunSettings, TrainSettings
 from .train import announce, check_shown, tell_recovered
 
 COLUMNS = (
@@ -47,7 +46,7 @@ def parse_batch_sizes(text: str) -> list[int]:
 
 
 def sweep(
-    settings: TrainSettings,
+    asked: TrainSettings,
     batch_sizes: Sequence[int],
     out: Path | None,
     overwrite: bool,
@@ -60,15 +59,13 @@ def sweep(
     an error the report holds the sizes that had finished.
     """
     console = Console(quiet=quiet)
-    with run_folder.claim(out, f"sweep-{settings.model}", overwrite) as claim:
+    with run_folder.claim(out, f"sweep-{asked.model}", overwrite) as claim:
         tell_recovered(claim)
-        device = settings.resolve_device()
-        data = experiment.load_data(settings)
-        each = [replace(settings, batch_size=size) for size in batch_sizes]
-        for one in each:
-            one.check_batch(data.train, "--batch-sizes")
-        announce(console, settings, data, device)
-        study = Study(claim, data, device, console)
+        device = asked.resolve_device()
+        data = experiment.load_data(asked)
+        each = [asked.resolve(data.train, device, size) for size in batch_sizes]
+        announce(console, each[0], data)
+        study = Study(claim, data, console)
         with CtrlC() as ctrl_c:
             ending = study.run_each(each, ctrl_c)
             if not study.runs:
@@ -100,8 +97,8 @@ class Study:
     together at the end.
     """
 
-    def __init__(self, claim: Claim, data: Data, device: str, console: Console) -> None:
-        self.claim, self.data, self.device, self.console = claim, data, device, console
+    def __init__(self, claim: Claim, data: Data, console: Console) -> None:
+        self.claim, self.data, self.console = claim, data, console
         self.replacing = run_folder.holds_run(claim.folder)
         self.runs: list[Run] = []
 
@@ -110,7 +107,7 @@ class Study:
         sizes = ", ".join(str(run.settings.batch_size) for run in self.runs)
         return f"the report on batch size {sizes} is in {folder}"
 
-    def run_each(self, each: Sequence[TrainSettings], ctrl_c: CtrlC) -> CommandError | None:
+    def run_each(self, each: Sequence[RunSettings], ctrl_c: CtrlC) -> CommandError | None:
         """Run them all; returns the error to end with once the report is written."""
         ending: CommandError | None = None
         for settings in each:
@@ -129,8 +126,7 @@ class Study:
                 break
             if run.problem and not ending:
                 ending = CommandError(
-                    f"batch size {settings.batch_size}: {run.problem} "
-                    f"(--lr was {run.learning_rate:g})"
+                    f"batch size {settings.batch_size}: {run.problem} (--lr was {settings.lr:g})"
                 )
         if ctrl_c.asked:
             return Interrupted("some batch sizes are missing", ctrl_c.asked) if self.runs else None
@@ -168,12 +164,12 @@ class Study:
             return self.claim.commit_beside("-new")
         return self.claim.commit()
 
-    def _run(self, settings: TrainSettings, ctrl_c: CtrlC) -> Run:
+    def _run(self, settings: RunSettings, ctrl_c: CtrlC) -> Run:
         self.console.print(f"\nbatch size {settings.batch_size}", style="bold", highlight=False)
         keeper = Keeper(self.claim, report.run_name(settings))
         bar: list[Callback] = [] if self.console.quiet else [ProgressBar(self.console)]
         try:
-            run = keeper.execute(settings, self.data, self.device, [*bar, ctrl_c])
+            run = keeper.execute(settings, self.data, [*bar, ctrl_c])
             if run.history.stopped != INTERRUPTED:
                 if not self.replacing:
                     self._put_run_in_place(keeper, run)

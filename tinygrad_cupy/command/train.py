@@ -17,10 +17,10 @@ from .errors import CommandError, Interrupted
 from .experiment import Data, Run
 from .keeping import Drawing, Keeper
 from .progress import CtrlC, ProgressBar
-from .settings import TrainSettings
+from .settings import RunSettings, TrainSettings
 
 
-def train(settings: TrainSettings, out: Path | None, overwrite: bool, quiet: bool) -> None:
+def train(asked: TrainSettings, out: Path | None, overwrite: bool, quiet: bool) -> None:
     """Train, test and write the run folder; with `quiet` its path is all that is printed.
 
     A run that was cut short (Ctrl-C, a loss that is not finite) is written as well, but beside
@@ -28,16 +28,16 @@ def train(settings: TrainSettings, out: Path | None, overwrite: bool, quiet: boo
     pictures could not be drawn, or whose figures could not be printed.
     """
     console = Console(quiet=quiet)
-    with run_folder.claim(out, settings.model, overwrite) as claim:
+    with run_folder.claim(out, asked.model, overwrite) as claim:
         tell_recovered(claim)
-        device = settings.resolve_device()
-        data = experiment.load_data(settings)
-        settings.check_batch(data.train)
-        announce(console, settings, data, device)
+        device = asked.resolve_device()
+        data = experiment.load_data(asked)
+        settings = asked.resolve(data.train, device)
+        announce(console, settings, data)
         with CtrlC() as ctrl_c:
             callbacks: list[Callback] = [ctrl_c] if quiet else [ProgressBar(console), ctrl_c]
             keeper = Keeper(claim)
-            run = keeper.execute(settings, data, device, callbacks)
+            run = keeper.execute(settings, data, callbacks)
             folder = put_in_place(keeper, run, ctrl_c)
             drawing = Drawing(folder)
             try:
@@ -62,7 +62,7 @@ def tell_recovered(claim: Claim) -> None:
         print(printable(text), file=sys.stderr)
 
 
-def announce(console: Console, settings: TrainSettings, data: Data, device: str) -> None:
+def announce(console: Console, settings: RunSettings, data: Data) -> None:
     """The first lines: which data and why, which model, where.
 
     That an error led to other data goes to standard error, also where nothing else is printed.
@@ -73,7 +73,7 @@ def announce(console: Console, settings: TrainSettings, data: Data, device: str)
     reason = printable(data.reason)
     console.print(f"dataset: {reason}", highlight=False, markup=False, soft_wrap=True)
     console.print(
-        f"model:   {settings.model} on {device} · {len(data.train):,} training, "
+        f"model:   {settings.model} on {settings.device} · {len(data.train):,} training, "
         f"{len(data.val):,} validation, {len(data.test):,} test images",
         highlight=False,
     )
@@ -111,7 +111,7 @@ def ended_early(run: Run, folder: Path, number: int, missing: str) -> CommandErr
     if missing:
         kept += f"; {missing}"
     if run.problem:
-        return CommandError(f"{run.problem} (--lr was {run.learning_rate:g}); {kept}")
+        return CommandError(f"{run.problem} (--lr was {run.settings.lr:g}); {kept}")
     epochs = "1 finished epoch" if len(history) == 1 else f"{len(history)} finished epochs"
     return Interrupted(f"after {epochs}; {kept}", number)
 
