@@ -153,6 +153,7 @@ extern "C" __global__ void cube_backward(const double* grad, const double* y, co
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:cupyx.jit:FutureWarning")  # CuPy calls it experimental
 @pytest.mark.parametrize("kind", ["raw", "elementwise", "jit"])
 def test_kernels_of_cupy(kind: str) -> None:
     cupy = import_cupy()

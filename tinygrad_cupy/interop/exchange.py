@@ -139,11 +139,25 @@ def on_stream_of_torch(tensors: Sequence[Any]) -> contextlib.AbstractContextMana
     return _NOTHING
 
 
+class _ForeignStream(NamedTuple):
+    """A stream that another library made, as CUDA's stream protocol hands it over."""
+
+    address: int
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return 0, self.address  # the protocol's version, the cudaStream_t
+
+
 @contextlib.contextmanager
 def _on_stream(stream: int, device: int) -> Iterator[None]:
     cuda = import_cupy().cuda
-    with cuda.Device(device), cuda.ExternalStream(stream, device):  # the current device's alone
-        yield
+    with cuda.Device(device):  # a stream is current on the current device alone
+        if hasattr(cuda.Stream, "from_external"):
+            foreign = cuda.Stream.from_external(_ForeignStream(stream))
+        else:  # CuPy before 14
+            foreign = cuda.ExternalStream(stream, device)
+        with foreign:
+            yield
 
 
 def on_stream_of_cupy(arrays: Sequence[Array]) -> contextlib.AbstractContextManager[Any]:
