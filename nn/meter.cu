@@ -1,7 +1,7 @@
 // The loss of a step and how many of its predictions are right, as two floats. One block: the sum
 // of whole numbers is exact in any order, and no step is large enough to want more.
 
-extern "C" __global__ void score(
+extern "C" __global__ void meter_score(
     const float *loss, const float *logits, const long long *target, float *out, long long count,
     int classes) {
     long long right = 0;

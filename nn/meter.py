@@ -37,7 +37,7 @@ def _score_cuda(loss: Any, logits: Any, target: Any) -> Any:
         target = xp.ascontiguousarray(target, np.int64)
         loss = loss.astype(np.float32, copy=False)
         count, classes = np.int64(target.size), np.int32(logits.shape[-1])
-        _kernels.launch("score", 1, (loss, logits, target, out, count, classes), block=1024)
+        _kernels.launch("meter_score", 1, (loss, logits, target, out, count, classes), block=1024)
     return out
 
 

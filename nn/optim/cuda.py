@@ -15,22 +15,20 @@ import numpy as np
 from tinygrad_cupy import backend
 from tinygrad_cupy.backend import Array, CudaSource, int32s
 from tinygrad_cupy.backend.capture import active, keep
+from tinygrad_cupy.backend.cuda_source import dtype_macros
+from tinygrad_cupy.kernels.common.headers import LAST_BLOCK, VECTOR
 
-_kernels = CudaSource(__file__, "update.cu")
-
-BLOCK = 256  # threads, of which each takes four elements
+WIDTH = 4  # elements of a thread
 NUMBERS = 8
 CAPACITIES = (16, 80)  # rows of a table; a launch takes 4 kB of arguments
 _WORDS = 6  # of 8 bytes in a row
 
 _TABLES = {rows: np.dtype([("words", np.uint64, rows * _WORDS)]) for rows in CAPACITIES}
 _NUMBERS = np.dtype([("numbers", np.float64, NUMBERS)])
-_TYPES = {
-    "float32": ("TYPE=float", "ACC=float"),
-    "float64": ("TYPE=double", "ACC=double"),
-    "float16": ("TYPE=__half", "ACC=float", "HALF"),
-    "bfloat16": ("TYPE=__nv_bfloat16", "ACC=float", "BFLOAT"),
-}
+_kernels = CudaSource(
+    *(__file__, VECTOR, LAST_BLOCK, "update.cu"),
+    defines=(f"WIDTH={WIDTH}", f"HYPERPARAMETERS={NUMBERS}", f"ROW_BYTES={8 * _WORDS}"),
+)
 
 
 class Row(NamedTuple):
@@ -49,7 +47,7 @@ def _by_dtype(rows: Sequence[Row]) -> dict[Any, list[Row]]:
 
 @functools.cache
 def _defines(dtype: Any, capacity: int = CAPACITIES[0]) -> tuple[str, ...]:
-    return (*_TYPES[np.dtype(dtype).name], f"TENSORS={capacity}")
+    return (*dtype_macros(np.dtype(dtype)), f"TENSORS={capacity}")
 
 
 def prepare(arrays: Sequence[Array]) -> None:
@@ -85,7 +83,7 @@ def _tables(rows: Sequence[Row]) -> Iterator[tuple[int, Array, int, int]]:
             pointers = [array.data.ptr for array in arrays]
             size = arrays[0].size
             words += (*pointers, *(0,) * (4 - len(pointers)), size, position | blocks << 32)
-            blocks += -(-size // (4 * BLOCK))
+            blocks += -(-size // (WIDTH * _kernels.threads))
         words += (0,) * (capacity * _WORDS - len(words))
         yield capacity, np.array(words, np.uint64).view(_TABLES[capacity]), len(part), blocks
 
@@ -130,7 +128,7 @@ class DeviceMemory:
                 for capacity, table, count, blocks in _tables(group):
                     arguments = (table, *int32s(count), self.numbers, self.counts, self.ticket)
                     defines = _defines(dtype, capacity)
-                    _kernels.launch(kernel, max(blocks, 1), arguments, BLOCK, defines=defines)
+                    _kernels.launch(kernel, max(blocks, 1), arguments, defines=defines)
 
 
 def alike(arrays: Sequence[Array]) -> bool:
@@ -154,7 +152,7 @@ def clip(grads: Sequence[Array], limit: float) -> tuple[Array, list[Array]]:
             if blocks:
                 defines = _defines(given[0].dtype, capacity)
                 arguments = (table, np.int32(count), factor)
-                _kernels.launch("scale_all", blocks, arguments, BLOCK, defines=defines)
+                _kernels.launch("scale_all", blocks, arguments, defines=defines)
     return norm, scaled
 
 
@@ -170,8 +168,8 @@ def _clip_factor(rows: Sequence[Row], limit: float) -> tuple[Array, Array]:
         if blocks:
             arguments: tuple[Any, ...] = (table, np.int32(count), partials[first:])
             defines = _defines(dtype, capacity)
-            _kernels.launch("sum_squares", blocks, arguments, BLOCK, defines=defines)
+            _kernels.launch("sum_squares", blocks, arguments, defines=defines)
         first += blocks
     arguments = (partials, np.int64(first), np.float64(limit), norm, factor)
-    _kernels.launch("clip_factor", 1, arguments, BLOCK, defines=_defines(dtype))
+    _kernels.launch("clip_factor", 1, arguments, defines=_defines(dtype))
     return norm, factor

@@ -1,4 +1,4 @@
-/* The updates of optim_kernels.py, each in one pass over memory. All arrays are float32. */
+/* The updates of update.py, each in one pass over memory. All arrays are float32. */
 
 #include <math.h>
 

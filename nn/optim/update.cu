@@ -1,25 +1,10 @@
 // The optimizers' updates: one launch steps all parameters of one dtype.
 //
-// TYPE is that dtype, ACC what it is computed in, TENSORS how many rows the table has. The table
-// travels in the launch itself, so a captured launch keeps the pointers it was captured with. What
-// changes from step to step is in device memory: the hyperparameters (`numbers`) and how often each
-// parameter was stepped (`counts`).
-
-#ifndef TYPE
-#define TYPE float
-#define ACC float
-#define TENSORS 16
-#endif
-#ifdef HALF
-#include <cuda_fp16.h>
-#endif
-#ifdef BFLOAT
-#include <cuda_bf16.h>
-#endif
-
-typedef unsigned long long u64;
-typedef TYPE T;
-typedef ACC A;
+// TYPE is that dtype, ACC what it is computed in, TENSORS how many rows the table has, WIDTH the
+// elements of a thread, moved at once where all arrays allow it. The table travels in the launch
+// itself, so a captured launch keeps the pointers it was captured with. What changes from step to
+// step is in device memory: the hyperparameters (`numbers`) and how often each parameter was
+// stepped (`counts`).
 
 struct Row {
     u64 arrays[4];      // parameter, gradient and up to two slots; to scale: gradient, result
@@ -27,14 +12,10 @@ struct Row {
     unsigned position;  // of the parameter in the optimizer's list
     unsigned block;     // the first block that works on this row
 };
+static_assert(sizeof(Row) == ROW_BYTES, "as cuda.py packs it");
 
 struct Table {
     Row rows[TENSORS];
-};
-
-// Four elements, moved at once where all arrays allow it.
-struct alignas(4 * sizeof(T) < 16 ? 4 * sizeof(T) : 16) Four {
-    T at[4];
 };
 
 __device__ const Row& row_of_block(const Table& table, int tensors) {
@@ -44,30 +25,31 @@ __device__ const Row& row_of_block(const Table& table, int tensors) {
 }
 
 __device__ u64 first_element(const Row& row) {
-    return ((u64)(blockIdx.x - row.block) * blockDim.x + threadIdx.x) * 4;
+    return ((u64)(blockIdx.x - row.block) * blockDim.x + threadIdx.x) * WIDTH;
 }
 
 __device__ bool aligned(const Row& row) {
-    return !((row.arrays[0] | row.arrays[1] | row.arrays[2] | row.arrays[3]) & (sizeof(Four) - 1));
+    const u64 any = row.arrays[0] | row.arrays[1] | row.arrays[2] | row.arrays[3];
+    return !(any & (sizeof(Pack<T>) - 1));
 }
 
-__device__ void load(Four& to, const void* from, u64 first, u64 size, bool whole) {
+__device__ void load(Pack<T>& to, const void* from, u64 first, u64 size, bool whole) {
     const T* array = (const T*)from;
     if (whole) {
-        to = *(const Four*)(array + first);
+        to = load(array + first);
     } else {
-        for (int k = 0; k < 4; ++k) {
+        for (int k = 0; k < WIDTH; ++k) {
             if (first + k < size) to.at[k] = array[first + k];
         }
     }
 }
 
-__device__ void store(void* to, const Four& from, u64 first, u64 size, bool whole) {
+__device__ void store(void* to, const Pack<T>& from, u64 first, u64 size, bool whole) {
     T* array = (T*)to;
     if (whole) {
-        *(Four*)(array + first) = from;
+        store(array + first, from);
     } else {
-        for (int k = 0; k < 4; ++k) {
+        for (int k = 0; k < WIDTH; ++k) {
             if (first + k < size) array[first + k] = from.at[k];
         }
     }
@@ -155,8 +137,8 @@ __device__ void step_all(const Table& table, int tensors, const double* numbers,
     __shared__ Rule rule;
     const Row& row = row_of_block(table, tensors);
     const u64 first = first_element(row);
-    const bool whole = aligned(row) && first + 4 <= row.size;
-    Four param, grad, one, two;
+    const bool whole = aligned(row) && first + WIDTH <= row.size;
+    Pack<T> param, grad, one, two;
     load(param, (void*)row.arrays[0], first, row.size, whole);
     load(grad, (void*)row.arrays[1], first, row.size, whole);
     if (Rule::SLOTS > 0) load(one, (void*)row.arrays[2], first, row.size, whole);
@@ -164,7 +146,7 @@ __device__ void step_all(const Table& table, int tensors, const double* numbers,
     if (threadIdx.x == 0) rule.set(numbers, counts[row.position] + 1);
     __syncthreads();
 
-    for (int k = 0; k < 4; ++k) {
+    for (int k = 0; k < WIDTH; ++k) {
         if (first + k >= row.size) break;
         A p = (A)param.at[k], m = 0, v = 0;
         if (Rule::SLOTS > 0) m = (A)one.at[k];
@@ -178,12 +160,12 @@ __device__ void step_all(const Table& table, int tensors, const double* numbers,
     if (Rule::SLOTS > 0) store((void*)row.arrays[2], one, first, row.size, whole);
     if (Rule::SLOTS > 1) store((void*)row.arrays[3], two, first, row.size, whole);
 
-    // The last block, when every block has read its count, moves the counts. atomicInc wraps to 0.
+    // The last block, when every block has read its count, moves the counts.
     if (threadIdx.x < 32) {
         unsigned turn = 0;
         if (threadIdx.x == 0) {
             __threadfence();
-            turn = atomicInc(ticket, gridDim.x - 1);
+            turn = take_ticket(ticket, gridDim.x);
         }
         turn = __shfl_sync(0xffffffffu, turn, 0);
         if (turn == gridDim.x - 1) {
@@ -193,9 +175,9 @@ __device__ void step_all(const Table& table, int tensors, const double* numbers,
 }
 
 #define STEP(NAME, RULE)                                                                       \
-    extern "C" __global__ void __launch_bounds__(256)                                          \
+    extern "C" __global__ void __launch_bounds__(THREADS)                                      \
         NAME(const __grid_constant__ Table table, int tensors, const double* numbers,          \
-             long long* counts, unsigned* ticket) {                                \
+             long long* counts, unsigned* ticket) {                                            \
         step_all<RULE>(table, tensors, numbers, counts, ticket);                               \
     }
 
@@ -204,47 +186,47 @@ STEP(momentum_step, Momentum)
 STEP(adam_step, Adam)
 
 struct Numbers {
-    double at[8];
+    double at[HYPERPARAMETERS];
 };
 
 // Sent with the launch, so that they arrive in stream order and nothing waits.
 extern "C" __global__ void write_numbers(double* to, const __grid_constant__ Numbers from) {
-    if (threadIdx.x < 8) to[threadIdx.x] = from.at[threadIdx.x];
+    if (threadIdx.x < HYPERPARAMETERS) to[threadIdx.x] = from.at[threadIdx.x];
 }
 
-// Sum of one value per thread of a block of 256, in a fixed order; thread 0 has it.
-__device__ double block_sum(double value) {
-    __shared__ double warps[8];
+// Sum of one value per thread of a block, in a fixed order; thread 0 has it.
+__device__ double block_reduce(double value) {
+    __shared__ double warps[THREADS / 32];
     for (int lanes = 16; lanes; lanes >>= 1) value += __shfl_down_sync(~0u, value, lanes);
     if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = value;
     __syncthreads();
-    value = threadIdx.x < 8 ? warps[threadIdx.x] : 0;
-    for (int lanes = 4; lanes; lanes >>= 1) value += __shfl_down_sync(~0u, value, lanes);
+    value = threadIdx.x < THREADS / 32 ? warps[threadIdx.x] : 0;
+    for (int lanes = THREADS / 64; lanes; lanes >>= 1) value += __shfl_down_sync(~0u, value, lanes);
     __syncthreads();
     return value;
 }
 
 // partials[block] = sum of squares of the block's elements of arrays[0].
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(THREADS)
     sum_squares(const __grid_constant__ Table table, int tensors, double* partials) {
     const Row& row = row_of_block(table, tensors);
     const u64 first = first_element(row);
-    Four grad;
-    load(grad, (void*)row.arrays[0], first, row.size, aligned(row) && first + 4 <= row.size);
+    Pack<T> grad;
+    load(grad, (void*)row.arrays[0], first, row.size, aligned(row) && first + WIDTH <= row.size);
     double sum = 0;
-    for (int k = 0; k < 4; ++k) {
+    for (int k = 0; k < WIDTH; ++k) {
         if (first + k < row.size) sum += (double)(A)grad.at[k] * (double)(A)grad.at[k];
     }
-    sum = block_sum(sum);
+    sum = block_reduce(sum);
     if (threadIdx.x == 0) partials[blockIdx.x] = sum;
 }
 
 // norm = sqrt(sum of the partials); factor = min(1, limit / (norm + 1e-6)). One block.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(THREADS)
     clip_factor(const double* partials, long long count, double limit, A* norm, double* factor) {
     double sum = 0;
     for (long long i = threadIdx.x; i < count; i += blockDim.x) sum += partials[i];
-    sum = block_sum(sum);
+    sum = block_reduce(sum);
     if (threadIdx.x == 0) {
         const double root = sqrt(sum), share = limit / (root + 1e-6);
         norm[0] = (A)root;
@@ -253,15 +235,15 @@ extern "C" __global__ void __launch_bounds__(256)
 }
 
 // arrays[1] = factor * arrays[0].
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(THREADS)
     scale_all(const __grid_constant__ Table table, int tensors, const double* factor) {
     const Row& row = row_of_block(table, tensors);
     const u64 first = first_element(row);
-    const bool whole = aligned(row) && first + 4 <= row.size;
+    const bool whole = aligned(row) && first + WIDTH <= row.size;
     const A by = (A)factor[0];
-    Four grad;
+    Pack<T> grad;
     load(grad, (void*)row.arrays[0], first, row.size, whole);
-    for (int k = 0; k < 4; ++k) {
+    for (int k = 0; k < WIDTH; ++k) {
         if (first + k < row.size) grad.at[k] = (T)((A)grad.at[k] * by);
     }
     store((void*)row.arrays[1], grad, first, row.size, whole);

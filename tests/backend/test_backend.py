@@ -262,6 +262,34 @@ def test_prepared_kernels_that_are_wrong_say_so_when_wanted(compiler: Compiler) 
     assert len(compiler.compiled) == 2
 
 
+def test_numbers_that_both_languages_know_are_macros(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Those of a file, then those of a launch; blocks have as many threads as the kernels know."""
+    (tmp_path / "file.cu").write_text("code")
+    options: list[tuple[str, ...]] = []
+    launched: list[tuple[Any, ...]] = []
+
+    def module(code: str, options_: tuple[str, ...]) -> SimpleNamespace:
+        assert code.endswith("code")
+        assert "typedef long long i64;" in code
+        options.append(options_)
+        run = lambda grid, block, arguments, shared_mem: launched.append((grid, block))  # noqa: E731
+        return SimpleNamespace(compile=lambda: None, get_function=lambda name: run)
+
+    cupy = SimpleNamespace(
+        cuda=SimpleNamespace(Device=Device), RawModule=lambda code, options: module(code, options)
+    )
+    monkeypatch.setattr(cuda_source, "import_cupy", lambda: cupy)
+    file = backend.CudaSource(
+        str(tmp_path / "beside.py"), "file.cu", threads=128, defines=("MASKED=4",)
+    )
+    file.launch("kernel", file.blocks(129), (), defines=("WIDTH=2",))
+    file.launch("kernel", (3, 2), (), block=64, defines=("WIDTH=2",))
+    assert options == [("-std=c++17", "-DTHREADS=128", "-DMASKED=4", "-DWIDTH=2")]
+    assert launched == [((2,), (128,)), ((3, 2), (64,))]
+
+
 @pytest.mark.gpu
 def test_prepared_kernels_run(tmp_path: Path) -> None:
     """Those of an architecture that is named as well."""

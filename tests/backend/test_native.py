@@ -199,6 +199,17 @@ def test_a_file_is_compiled_once(
         _ = c_source.CSource(str(tmp_path / "x.py"), "one.c").library
 
 
+def test_numbers_that_both_languages_know_are_macros(
+    tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TINYGRAD_CUPY_CC", raising=False)
+    (tmp_path / "one.c").write_text("long long one(void) { return MASKED; }\n")
+    for value in (4, 5):
+        file = c_source.CSource(str(tmp_path / "x.py"), "one.c", defines=(f"MASKED={value}",))
+        assert file.library is not None
+        assert file.size("one") == value
+
+
 def _run(script: str, **environment: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", script],

@@ -19,8 +19,8 @@ pytestmark = pytest.mark.gpu
 
 Compiled = set[tuple[CudaSource, tuple[str, ...]]]
 FILES = {
-    *(conv_cuda._mma, conv_cuda._wgmma, conv_cuda._weight),
-    *(conv_cuda._few, conv_cuda._sum, conv_cuda._gate, optim_cuda._kernels),
+    *(conv_cuda._mma, conv_cuda._wgmma, conv_cuda._wgrad),
+    *(conv_cuda._few, conv_cuda._sum, conv_cuda._relu_pool, optim_cuda._kernels),
 }
 
 

@@ -333,10 +333,3 @@ def test_dropout_of_images_stored_channels_last(
         results[-1].append(to_numpy(random.words(5, random.STREAM_DROPOUT, device)))
     for one, other in zip(*results, strict=True):
         np.testing.assert_array_equal(one, other)
-
-
-def test_the_kernels_and_their_launches_agree() -> None:
-    (path,) = random.kernels.paths
-    source = path.read_text()
-    assert f"constexpr int TOGETHER = {random.TOGETHER};" in source
-    assert f"constexpr u64 DROPOUT = {random.STREAM_DROPOUT};" in source

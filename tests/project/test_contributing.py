@@ -42,7 +42,7 @@ def test_no_line_of_a_kernel_passes_100_columns() -> None:
         path
         for folder in ("tinygrad_cupy", "nn", "datasets")
         for path in (ROOT / folder).rglob("*.*")
-        if path.suffix in (".cu", ".c", ".h")
+        if path.suffix in (".cu", ".cuh", ".c", ".h")
     ]
     assert sources
     for path in sources:

@@ -1,4 +1,8 @@
-"""Counters by which the blocks of a kernel find out which of them is the last."""
+"""Counters by which the blocks of a kernel find out which of them is the last.
+
+Each block takes a ticket, as in NVIDIA's CUDA sample threadFenceReduction; the kernels' side is
+kernels/common/last_block.cuh.
+"""
 
 from __future__ import annotations
 

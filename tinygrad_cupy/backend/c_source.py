@@ -29,16 +29,18 @@ _HEADER = Path(__file__).with_name("c_source.h")
 class CSource:
     """The functions of ``.c`` files, which are compiled as one: what they share comes first.
 
-    In front of them stands ``c_source.h``. ``library`` is the compiled files; None without a
-    compiler, or where it cannot compile them or takes too long, which is said: NumPy then does
-    their work in this process to its end, so that a run has the same bits throughout. A compiler
-    that was asked for by name and fails is a RuntimeError with what it said.
+    In front of them stand ``defines``, macros (``"MASKED=4"``) of numbers that both languages know,
+    and ``c_source.h``. ``library`` is the compiled files; None without a compiler, or where it
+    cannot compile them or takes too long, which is said: NumPy then does their work in this process
+    to its end, so that a run has the same bits throughout. A compiler that was asked for by name
+    and fails is a RuntimeError with what it said.
     """
 
     library: ctypes.CDLL | None
 
-    def __init__(self, beside: str, *names: str) -> None:
+    def __init__(self, beside: str, *names: str, defines: tuple[str, ...] = ()) -> None:
         self.paths = [Path(beside).parent / name for name in names]
+        self.defines = defines
         self._compilations: dict[int, Compilation] = {}  # by process: a fork begins anew
 
     def __getattr__(self, name: str) -> Any:
@@ -52,7 +54,7 @@ class CSource:
     def _wanted(self) -> ctypes.CDLL | None:
         if compiler() is None:
             return None
-        new = Compilation(str(self), [_HEADER, *self.paths])
+        new = Compilation(str(self), [_HEADER, *self.paths], self.defines)
         compilation = self._compilations.setdefault(os.getpid(), new)
         compilation.begin()
         if not compilation.wait():

@@ -77,8 +77,8 @@ class Compilation:
 
     waited_in_vain = False  # for any
 
-    def __init__(self, name: str, sources: Sequence[Path]) -> None:
-        self.name, self.sources = name, sources
+    def __init__(self, name: str, sources: Sequence[Path], macros: Sequence[str] = ()) -> None:
+        self.name, self.sources, self.macros = name, sources, macros
         self.library: ctypes.CDLL | None = None
         self.error: Exception | None = None
         self.process_id = os.getpid()
@@ -137,7 +137,8 @@ class Compilation:
         processor: a cache folder may be shared by machines of several kinds.
         """
         command = [*shlex.split(compiler() or ""), *FLAGS]
-        code = b"".join(path.read_bytes() for path in self.sources)
+        code = "".join(f"#define {macro.replace('=', ' ')}\n" for macro in self.macros).encode()
+        code += b"".join(path.read_bytes() for path in self.sources)
         parts = [" ".join(command).encode(), self._target(command), code]
         parts.append(EXTENSION_SUFFIXES[0].encode())  # names the C library
         key = hashlib.sha256(b"\0".join(parts)).hexdigest()[:32]

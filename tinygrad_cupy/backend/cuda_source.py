@@ -44,6 +44,7 @@ def null() -> Any:
     return int64s(0)[0]
 
 
+THREADS = 256  # of a block, where nothing else is said
 MOST_UNASKED = 32 << 10  # of 48 KiB of shared memory, which a kernel's own declarations are part of
 COMPILERS = 6  # threads; NVRTC lets go of the interpreter
 
@@ -54,18 +55,44 @@ def _compilers() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(COMPILERS, "tinygrad_cupy-nvrtc")
 
 
+_HEADER = Path(__file__).with_name("cuda_source.cuh")
+
+_MACROS = {
+    "float32": ("TYPE=float", "ACC=float"),
+    "float64": ("TYPE=double", "ACC=double"),
+    "float16": ("TYPE=__half", "ACC=float", "HALF"),
+    "bfloat16": ("TYPE=__nv_bfloat16", "ACC=float", "BFLOAT"),
+}
+
+
+@functools.cache
+def dtype_macros(dtype: Any) -> tuple[str, ...]:
+    """What a kernel for arrays of a dtype is compiled with; nothing where it is no float."""
+    return _MACROS.get(dtype.name, ())
+
+
 class CudaSource:
     """The kernels of ``.cu`` files, compiled on first use (by CuPy, and kept in its disk cache).
 
     `prepare` has it done earlier. Several files are compiled as one: what kernels share comes
-    first. ``defines`` are macros (``"CHANNELS=32"``) that a kernel is specialised by: each set of
-    them is compiled by itself. ``arch`` names an architecture (``"sm_90a"``) where the GPU's own
-    name is not enough.
+    first, and in front of all stands ``cuda_source.cuh``. ``defines`` are macros
+    (``"CHANNELS=32"``): those given here are numbers that both languages know, as is THREADS,
+    ``threads`` of a block; those given with a launch specialise a kernel, and each set of them is
+    compiled by itself. ``arch`` names an architecture (``"sm_90a"``) where the GPU's own name is
+    not enough.
     """
 
-    def __init__(self, beside: str, *names: str, arch: str | None = None) -> None:
+    def __init__(
+        self,
+        beside: str,
+        *names: str,
+        arch: str | None = None,
+        threads: int = THREADS,
+        defines: tuple[str, ...] = (),
+    ) -> None:
         self.paths = [Path(beside).parent / name for name in names]
-        self.arch = arch
+        self.arch, self.threads = arch, threads
+        self.defines = (f"THREADS={threads}", *defines)
         self._modules: dict[tuple[str, ...], Any] = {}
         self._begun: dict[tuple[str, ...], Future[Any]] = {}
         self._kernels: dict[tuple[str, tuple[str, ...]], Any] = {}
@@ -105,8 +132,8 @@ class CudaSource:
 
     def _module(self, defines: tuple[str, ...], device: Any) -> Any:
         cupy = import_cupy()
-        code = "".join(path.read_text() for path in self.paths)
-        options = ("-std=c++17", *[f"-D{define}" for define in defines])
+        code = "".join(path.read_text() for path in (_HEADER, *self.paths))
+        options = ("-std=c++17", *[f"-D{define}" for define in (*self.defines, *defines)])
         with device:
             if self.arch is None:
                 module = cupy.RawModule(code=code, options=options)
@@ -119,18 +146,20 @@ class CudaSource:
         name: str,
         blocks: int | tuple[int, ...],
         arguments: Sequence[Any],
-        block: int = 256,
+        block: int | None = None,
         shared: int = 0,
         defines: tuple[str, ...] = (),
     ) -> None:
-        """Run ``name`` on a grid of ``blocks`` of ``block`` threads with ``shared`` bytes each."""
+        """Run ``name`` on a grid of ``blocks`` of ``block`` threads with ``shared`` bytes each.
+
+        Blocks have `threads` threads where nothing else is said.
+        """
         kernel = self._kernels.get((name, defines)) or self.kernel(name, defines)
         if shared > MOST_UNASKED and kernel.max_dynamic_shared_size_bytes < shared:
             kernel.max_dynamic_shared_size_bytes = shared
         grid = blocks if isinstance(blocks, tuple) else (blocks,)
-        kernel(grid, (block,), tuple(arguments), shared_mem=shared)
+        kernel(grid, (block or self.threads,), tuple(arguments), shared_mem=shared)
 
-    @staticmethod
-    def blocks(threads: int, block: int = 256) -> int:
-        """How many blocks of ``block`` threads make at least ``threads``; at least 1."""
-        return max(1, -(-threads // block))
+    def blocks(self, threads: int) -> int:
+        """How many blocks make at least ``threads``; at least 1."""
+        return max(1, -(-threads // self.threads))

@@ -1,24 +1,12 @@
 // Softmax cross-entropy: one launch forward, reduction and all, and one backward.
 //
-// LANES threads, a power of 2, share a row of logits (rows, classes). Nothing of the softmax is
-// kept: the backward computes it again, which costs less than reading it.
+// Macros: TYPE float or double, LABEL the dtype of labels, REDUCTION; LANES, a power of 2: so many
+// threads share a row of logits (rows, classes). IGNORED and ILLEGAL stand where others have their
+// class. Nothing of the softmax is kept: the backward computes it again, which costs less than
+// reading it.
 
-typedef long long i64;
-typedef unsigned char u8;
+enum { NONE, SUM, MEAN };  // REDUCTION
 
-#ifndef TYPE
-#define TYPE float
-#define LABEL i64
-#define LANES 16
-#define REDUCTION 2
-#endif
-
-typedef TYPE T;
-
-enum { NONE, SUM, MEAN };             // REDUCTION
-enum { IGNORED = -1, ILLEGAL = -2 };  // in `place`, where others have their class
-
-const int THREADS = 256;
 const int GROUPS = THREADS / LANES;
 
 // The lanes that share this thread's row.
@@ -27,7 +15,7 @@ __device__ unsigned neighbours() {
     return ((1u << LANES % 32) - 1) << (threadIdx.x % 32 / LANES * LANES);
 }
 
-__device__ double add_up(double value) {
+__device__ double lanes_reduce(double value) {
     for (int step = LANES / 2; step; step /= 2) {
         value += __shfl_xor_sync(neighbours(), value, step);
     }
@@ -59,13 +47,13 @@ struct Row {
             all += exp(row[c] - largest);
             all_shifted += row[c] - largest;
         }
-        total = (T)add_up(all);
-        shifted = smoothing ? (T)add_up(all_shifted) : (T)0;
+        total = (T)lanes_reduce(all);
+        shifted = smoothing ? (T)lanes_reduce(all_shifted) : (T)0;
     }
 };
 
 // The sum over all threads of a block, in the first one.
-__device__ double add_up_block(double value, double* shared) {
+__device__ double block_reduce(double value, double* shared) {
     __syncthreads();
     shared[threadIdx.x] = value;
     __syncthreads();
@@ -93,10 +81,10 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         const T* row = logits + i * classes;
         const i64 label = target[i];
         const bool counted = label != ignore_index, legal = label >= 0 && label < classes;
-        const Row found(row, classes, smooth != 0);
+        const Row logit(row, classes, smooth != 0);
         if (!first) continue;
-        T loss = log(found.total) - (1 - smooth) * (row[legal ? label : 0] - found.largest);
-        if (smooth != 0) loss -= smooth * (found.shifted / classes);
+        T loss = log(logit.total) - (1 - smooth) * (row[legal ? label : 0] - logit.largest);
+        if (smooth != 0) loss -= smooth * (logit.shifted / classes);
         if (!legal) loss = nan("");
         if (!counted) loss = 0;
         place[i] = !counted ? IGNORED : legal ? (int)label : ILLEGAL;
@@ -108,13 +96,13 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         if (!blockIdx.x && !threadIdx.x) *divisor = 1;
         return;
     }
-    sum = add_up_block(sum, shared);
-    count = add_up_block(count, shared);
+    sum = block_reduce(sum, shared);
+    count = block_reduce(count, shared);
     if (!threadIdx.x) {
         partials[2 * blockIdx.x] = sum;
         partials[2 * blockIdx.x + 1] = count;
         __threadfence();
-        last = atomicInc(ticket, gridDim.x - 1) == gridDim.x - 1;  // back to 0 at the end
+        last = take_ticket(ticket, gridDim.x) == gridDim.x - 1;
     }
     __syncthreads();
     if (!last) return;
@@ -124,8 +112,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         sum += __ldcg(partials + 2 * block);
         count += __ldcg(partials + 2 * block + 1);
     }
-    sum = add_up_block(sum, shared);
-    count = add_up_block(count, shared);
+    sum = block_reduce(sum, shared);
+    count = block_reduce(count, shared);
     if (threadIdx.x) return;
     const double by = REDUCTION == MEAN && count > 0 ? count : 1;
     *divisor = by;
@@ -133,12 +121,12 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         REDUCTION == MEAN && !count ? nan("") : sum / by;  // a mean over nothing, as in PyTorch
 }
 
-// Gives found (rows, classes): (softmax(logits) - q) · grad / divisor. grad is (rows) without a
+// Gives dx (rows, classes): (softmax(logits) - q) · grad / divisor. grad is (rows) without a
 // reduction, else (1).
 extern "C" __global__ void __launch_bounds__(THREADS)
-    cross_entropy_gradient(const T* __restrict__ logits, const int* __restrict__ place,
+    cross_entropy_backward(const T* __restrict__ logits, const int* __restrict__ place,
                            const T* __restrict__ divisor, const T* __restrict__ grad,
-                           T* __restrict__ found, i64 rows, int classes, double smoothing) {
+                           T* __restrict__ dx, i64 rows, int classes, double smoothing) {
     const T smooth = smoothing, share = smooth / classes;
     for (i64 i = (i64)blockIdx.x * GROUPS + threadIdx.x / LANES; i < rows;
          i += (i64)gridDim.x * GROUPS) {
@@ -149,7 +137,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         const T scale = grad[REDUCTION == NONE ? i : 0] / *divisor * weight;
         for (int c = threadIdx.x % LANES; c < classes; c += LANES) {
             const T expected = c == label ? share + (1 - smooth) : share;
-            found[i * classes + c] = (exp(row[c] - known.largest) / known.total - expected) * scale;
+            dx[i * classes + c] = (exp(row[c] - known.largest) / known.total - expected) * scale;
         }
     }
 }

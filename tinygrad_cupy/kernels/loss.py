@@ -8,7 +8,9 @@ import numpy as np
 
 from ..backend import Array, CudaSource, array_module, float64s, int32s, int64s, kernel
 from ..backend.block_counter import ticket_of
+from ..backend.cuda_source import dtype_macros
 from .common import sums
+from .common.headers import LAST_BLOCK
 from .common.layout import empties
 
 IGNORED, ILLEGAL = -1, -2  # in the place of a class
@@ -76,21 +78,22 @@ def _backward_arrays(logits: Array, grad: Array, target: Target, smoothing: floa
     return exp
 
 
-_kernels = CudaSource(__file__, "loss.cu")
+_kernels = CudaSource(
+    *(__file__, LAST_BLOCK, "loss.cu"),
+    defines=(f"IGNORED={IGNORED}", f"ILLEGAL={ILLEGAL}"),
+)
 
-THREADS = 256
 PLACE = np.dtype(np.int32)
 LABELS = {"int64": "i64", "int32": "int", "uint8": "u8"}  # others are converted
 MOST_PARTIALS = 1024  # blocks that add up
 
 
-def _shape_of_launch(logits: Array, reduction: int, label: str) -> tuple[tuple[str, ...], int]:
+def _shape_of_launch(logits: Array, reduction: str, label: str) -> tuple[tuple[str, ...], int]:
     """The macros, and in how many blocks each row has its threads."""
     rows, classes = logits.shape
     lanes = min(32, 1 << (classes - 1).bit_length())
-    name = "float" if logits.dtype == np.float32 else "double"
-    defines = (f"TYPE={name}", f"LABEL={label}", f"LANES={lanes}", f"REDUCTION={reduction}")
-    return defines, _kernels.blocks(rows * lanes, THREADS)
+    how = (f"LABEL={label}", f"LANES={lanes}", f"REDUCTION={reduction.upper()}")
+    return (*dtype_macros(logits.dtype), *how), _kernels.blocks(rows * lanes)
 
 
 def _forward_cuda(
@@ -103,8 +106,7 @@ def _forward_cuda(
         labels = labels.astype(np.int64)
     logits, labels = cupy.ascontiguousarray(logits), cupy.ascontiguousarray(labels)
     rows, classes = logits.shape
-    number = ("none", "sum", "mean").index(reduction)
-    defines, blocks = _shape_of_launch(logits, number, LABELS[labels.dtype.name])
+    defines, blocks = _shape_of_launch(logits, reduction, LABELS[labels.dtype.name])
     blocks = min(blocks, MOST_PARTIALS)
     losses = cupy.empty((rows,) if reduction == "none" else (), logits.dtype)
     target = Target(*empties(((rows,), PLACE), ((), logits.dtype)))
@@ -113,7 +115,7 @@ def _forward_cuda(
         *(logits, labels, target.place, losses, target.divisor, partials, ticket_of(partials)),
         *(*int64s(rows), *int32s(classes), *float64s(smoothing), *int64s(ignore_index)),
     )
-    _kernels.launch("cross_entropy", blocks, arguments, THREADS, defines=defines)
+    _kernels.launch("cross_entropy", blocks, arguments, defines=defines)
     return losses, target
 
 
@@ -121,14 +123,14 @@ def _backward_cuda(logits: Array, grad: Array, target: Target, smoothing: float)
     if not logits.size:
         return _backward_arrays(logits, grad, target, smoothing)
     cupy = array_module(logits)
-    defines, blocks = _shape_of_launch(logits, 1 if grad.ndim == 0 else 0, "i64")
+    defines, blocks = _shape_of_launch(logits, "sum" if grad.ndim == 0 else "none", "i64")
     logits, grad = cupy.ascontiguousarray(logits), cupy.ascontiguousarray(grad)
-    found = cupy.empty_like(logits)
+    dx = cupy.empty_like(logits)
     numbers = (*int64s(logits.shape[0]), *int32s(logits.shape[1]), *float64s(smoothing))
-    arguments = (logits, target.place, target.divisor, grad, found, *numbers)
+    arguments = (logits, target.place, target.divisor, grad, dx, *numbers)
     blocks = min(blocks, 2**31 - 1)  # they walk
-    _kernels.launch("cross_entropy_gradient", blocks, arguments, THREADS, defines=defines)
-    return found
+    _kernels.launch("cross_entropy_backward", blocks, arguments, defines=defines)
+    return dx
 
 
 @kernel(cpu=_forward_arrays, cuda=_forward_cuda)

@@ -5,10 +5,9 @@
 // Sizes alone decide which thread adds up what, and in which order: the bits are the same every
 // time, wherever the arrays lie.
 //
-// Macros: OUTPUTS; ALIGNED, whether quads lie at multiples of 16 bytes; for the layer itself LANES
-// and ROWS, for its gradients QUADS, and DX, DW and DB for which of them are wanted.
-
-typedef long long i64;
+// Macros: OUTPUTS; ALIGNED, whether quads lie at multiples of 16 bytes; for the layer itself LANES,
+// ROWS and FORWARD_THREADS, the most of a block; for its gradients QUADS, THREADS of a block, CHUNK
+// rows of the gradient in shared memory at a time, and DX, DW and DB for which of them are wanted.
 
 // The quad at `from`, where `left` columns are left; zero beyond the last.
 __device__ __forceinline__ float4 load(const float* from, i64 left) {
@@ -33,7 +32,6 @@ __device__ __forceinline__ void add_product(float4& sum, float a, float4 b) {
 }
 
 #ifdef LANES
-constexpr int MOST_THREADS = 256;
 constexpr int TOGETHER = LANES < 32 ? LANES : 32;  // lanes of one warp that share rows
 constexpr int GROUP = ROWS * OUTPUTS;              // sums of those rows
 constexpr int AHEAD = ALIGNED && GROUP <= 24 ? 2 : 1;  // quads of a row in flight, by registers
@@ -41,11 +39,11 @@ constexpr int AHEAD = ALIGNED && GROUP <= 24 ? 2 : 1;  // quads of a row in flig
 // y (rows, OUTPUTS) = x (rows, columns) @ weight (OUTPUTS, columns).T + bias, and ReLU of that
 // where asked for. LANES threads, a power of 2, share ROWS rows: each weight that one of them reads
 // is used ROWS times. bias may be null.
-extern "C" __global__ void __launch_bounds__(MOST_THREADS, 2)
-    narrow_forward(const float* __restrict__ x, const float* __restrict__ weight,
-                   const float* __restrict__ bias, float* __restrict__ y, i64 rows, i64 columns,
-                   int relu) {
-    __shared__ float parts[MOST_THREADS / TOGETHER][GROUP];
+extern "C" __global__ void __launch_bounds__(FORWARD_THREADS, 2)
+    skinny_linear(const float* __restrict__ x, const float* __restrict__ weight,
+                  const float* __restrict__ bias, float* __restrict__ y, i64 rows, i64 columns,
+                  int relu) {
+    __shared__ float parts[FORWARD_THREADS / TOGETHER][GROUP];
     const i64 first = (i64)blockIdx.x * (blockDim.x / LANES) * ROWS;  // of the block
     const float* from[ROWS];
 #pragma unroll
@@ -92,9 +90,7 @@ extern "C" __global__ void __launch_bounds__(MOST_THREADS, 2)
 #endif
 
 #ifdef QUADS
-constexpr int THREADS = 128;
 constexpr int DOWN = THREADS / QUADS;  // threads that share a column
-constexpr int CHUNK = 128;             // rows of the gradient in shared memory at a time
 constexpr int WIDTH = (OUTPUTS + 3) / 4;
 constexpr int PITCH = WIDTH | 1;  // float4s from row to row: odd, so that 8 rows share no bank
 constexpr int AHEAD = 4;          // rows of x in flight
@@ -131,10 +127,10 @@ struct Sums {
 // their columns (gridDim.y), each leaves its sums in partials (gridDim.y, gridDim.x, CELLS), and
 // the one that comes last adds them up. tickets (gridDim.x) are zero before and after.
 extern "C" __global__ void __launch_bounds__(THREADS)
-    narrow_backward(const float* __restrict__ grad, const float* __restrict__ y,
-                    const float* __restrict__ x, const float* __restrict__ weight,
-                    float* __restrict__ dx, float* __restrict__ dw, float* __restrict__ db,
-                    float* partials, unsigned* tickets, i64 rows, i64 columns, i64 each) {
+    skinny_linear_backward(const float* __restrict__ grad, const float* __restrict__ y,
+                           const float* __restrict__ x, const float* __restrict__ weight,
+                           float* __restrict__ dx, float* __restrict__ dw, float* __restrict__ db,
+                           float* partials, unsigned* tickets, i64 rows, i64 columns, i64 each) {
     __shared__ float4 given[CHUNK * PITCH];
     const int across = threadIdx.x % QUADS, down = threadIdx.x / QUADS;
     const i64 column = ((i64)blockIdx.x * QUADS + across) * 4, left = columns - column;
@@ -203,13 +199,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     }
     float* part = partials + ((i64)blockIdx.y * gridDim.x + blockIdx.x) * Sums::CELLS;
     for (int i = threadIdx.x; i < Sums::CELLS; i += THREADS) part[i] = all.total(i);
-    __threadfence();
-    __syncthreads();
-    if (!threadIdx.x) {
-        last = atomicInc(tickets + blockIdx.x, gridDim.y - 1) == gridDim.y - 1;  // 0 at the end
-    }
-    __syncthreads();
-    if (!last) return;
+    if (!is_last_block<true>(last, tickets)) return;
     __threadfence();
 #pragma unroll
     for (int o = 0; o < OUTPUTS; ++o) sums[o] = make_float4(0, 0, 0, 0);

@@ -14,10 +14,9 @@ import numpy as np
 from ..backend import Array, CudaSource, blas, import_cupy, int32s, int64s, is_cuda, kernel, null
 from ..backend.block_counter import ticket_of
 from .common import sums, sums_cuda
+from .common.headers import LAST_BLOCK
 from .common.layout import ALIGNED, contiguous
 from .common.relu import relu_backward
-
-_kernels = CudaSource(__file__, "matmul.cu")
 
 Gradients = tuple[Array | None, ...]  # by x, weight and bias
 
@@ -30,8 +29,15 @@ BUSY = 1 << 14  # threads of the forward kernel
 SATURATED = 1 << 15  # threads that each have several loads in flight
 MANY_BLOCKS = 1100  # of the backward kernel; three of them share a multiprocessor
 
-CHUNK = 128  # rows, as in matmul.cu
+FORWARD_THREADS = 256  # of a block of the forward kernel, at most
 THREADS = 128  # of a block of the backward kernel
+CHUNK = 128  # rows of the gradient that it has in shared memory at a time
+
+_kernels = CudaSource(
+    *(__file__, LAST_BLOCK, "matmul.cu"),
+    threads=THREADS,
+    defines=(f"FORWARD_THREADS={FORWARD_THREADS}", f"CHUNK={CHUNK}"),
+)
 
 
 def suits(outputs: int, *matrices: Array | None) -> bool:
@@ -52,7 +58,7 @@ def skinny_forward(x: Array, weight: Array, bias: Array | None, relu: bool) -> A
     y = import_cupy().empty((rows, outputs), x.dtype)
     vector = null() if bias is None else contiguous(bias)
     _kernels.launch(
-        "narrow_forward",
+        "skinny_linear",
         -(-rows // (block // lanes * together)),
         (x, weight, vector, y, *int64s(rows, columns), *int32s(relu)),
         block,
@@ -68,12 +74,12 @@ def _forward_plan(rows: int, columns: int) -> tuple[int, int, int]:
     lanes = 4
     while lanes < 32 and 8 * lanes <= quads:  # four quads each make up for adding up the lanes
         lanes *= 2
-    while lanes < 256 and lanes < quads and rows * lanes < BUSY:
+    while lanes < FORWARD_THREADS and lanes < quads and rows * lanes < BUSY:
         lanes *= 2
     together = 1
     while together < 4 and rows * lanes >= 2 * together * SATURATED:
         together *= 2
-    block = 256
+    block = FORWARD_THREADS
     while block > max(lanes, 32) and rows * lanes < FEW_BLOCKS * block * together:
         block //= 2
     return lanes, together, block
@@ -107,13 +113,12 @@ def skinny_backward(
     aligned = _aligned(*(m for m in (x, weight, found[0]) if m is not None))
     flags = [f"{name}={need:d}" for name, need in zip(("DX", "DW", "DB"), needs, strict=True)]
     _kernels.launch(
-        "narrow_backward",
+        "skinny_linear_backward",
         (across, parts),
         (
             *(null() if array is None else array for array in given),
             *(partials, tickets, *int64s(rows, columns, each)),
         ),
-        THREADS,
         defines=_defines(outputs, aligned, f"QUADS={quads}", *flags),
     )
     return tuple(found)

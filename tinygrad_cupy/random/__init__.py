@@ -10,6 +10,7 @@ holds.
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,9 @@ from ..backend.gpu import properties_of
 
 STREAM_WEIGHTS, STREAM_SHUFFLES, STREAM_DROPOUT = 0, 1, 2
 
-kernels = CudaSource(__file__, "random.cu")
-TOGETHER = 6  # blocks of a kernel that draws on a multiprocessor, as random.cu says
+PHILOX = str(Path(__file__).with_name("philox.cuh"))  # in front of kernels that draw
+RESIDENT = 6  # of their blocks, on a multiprocessor
+kernels = CudaSource(__file__, PHILOX, "random.cu", defines=(f"RESIDENT={RESIDENT}",))
 
 
 class Generator:
@@ -120,12 +122,12 @@ def words(count: int, stream: int, device: str) -> Array:
 
 def walking(array: Array) -> int:
     """How many blocks take the elements of ``array`` four by four: as many as run at once."""
-    return min(kernels.blocks(-(-array.size // 4)), TOGETHER * properties_of(array).processors)
+    return min(kernels.blocks(-(-array.size // 4)), RESIDENT * properties_of(array).processors)
 
 
 def walking_images(x: Array) -> tuple[int, int]:
     """The same for images x (N, C, H, W): blocks that go from image to image, and those of one."""
-    most = TOGETHER * properties_of(x).processors
+    most = RESIDENT * properties_of(x).processors
     tiles = min(kernels.blocks(math.prod(x.shape[1:]) // 4), most)
     return min(len(x), most // tiles), tiles
 

@@ -1,7 +1,8 @@
 /* What the CPU's files for images share: where an image lies, and what is done to its rows while
-   they are in the cache. Images are float32 and, where nothing else is said, lie H, W, C. */
+   they are in the cache. Images are float32 and, where nothing else is said, lie H, W, C.
 
-enum { SHUT = 4 }; /* in a pool's code: ReLU lets no gradient through; else the maximum's place */
+   Macro: MASKED, in a pool's argmax, where ReLU lets no gradient through; else it is the maximum's
+   place. */
 
 /* max(a, b), NaN if either is. In two steps, as compilers make vectors of no compound condition. */
 INLINE float larger(float a, float b)
@@ -33,11 +34,11 @@ static void finish_row(
 }
 
 /* Two rows pooled to one of ``width`` pixels: the largest of each 2 x 2 window, bias added, then
-   ReLU; and in ``code`` the place 0 ... 3 of the window's first maximum, or SHUT. ``places`` is
+   ReLU; and in ``argmax`` the place 0 ... 3 of the window's first maximum, or MASKED. ``places`` is
    scratch: a loop over numbers of one size is what a compiler makes vectors of. */
 INLINE void pooled_row(
     const float *restrict upper, const float *restrict lower, Int pitch, Int width, Int channels,
-    const float *restrict bias, const int relu, float *restrict y, uint8_t *restrict code,
+    const float *restrict bias, const int relu, float *restrict y, uint8_t *restrict argmax,
     float *restrict places)
 {
   for (Int p = 0; p < width; p++, upper += 2 * pitch, lower += 2 * pitch) {
@@ -47,33 +48,33 @@ INLINE void pooled_row(
       float top = larger(a, b), bottom = larger(c, d), most = larger(top, bottom);
       float place = bottom > top ? (d > c ? 3 : 2) : (b > a ? 1 : 0);
       y[p * channels + o] = relu ? relu_of(most) : most;
-      if (relu) place = most <= 0 ? SHUT : place;
+      if (relu) place = most <= 0 ? MASKED : place;
       places[o] = place;
     }
-    for (Int o = 0; o < channels; o++) code[p * channels + o] = (uint8_t)(int32_t)places[o];
+    for (Int o = 0; o < channels; o++) argmax[p * channels + o] = (uint8_t)(int32_t)places[o];
   }
 }
 
 static void finish_pooled_row(
     const float *upper, const float *lower, Int pitch, Int width, Int channels, const float *bias,
-    Int relu, float *y, uint8_t *code, float *places)
+    Int relu, float *y, uint8_t *argmax, float *places)
 {
-  if (relu) pooled_row(upper, lower, pitch, width, channels, bias, 1, y, code, places);
-  else pooled_row(upper, lower, pitch, width, channels, bias, 0, y, code, places);
+  if (relu) pooled_row(upper, lower, pitch, width, channels, bias, 1, y, argmax, places);
+  else pooled_row(upper, lower, pitch, width, channels, bias, 0, y, argmax, places);
 }
 
 /* The gradient in front of a 2 x 2 pool and ReLU from that behind them: each window's goes to the
-   place its code says. ``out`` has ``pitch`` floats per pixel and ``line`` per row. */
-static void open_pooled(
-    const float *restrict grad, const uint8_t *restrict code, Int height, Int width, Int channels,
+   place its argmax says. ``out`` has ``pitch`` floats per pixel and ``line`` per row. */
+static void pool_backward(
+    const float *restrict grad, const uint8_t *restrict argmax, Int height, Int width, Int channels,
     float *restrict out, Int pitch, Int line, Int out_height, Int out_width)
 {
   for (Int y = 0; y < height; y++, out += 2 * line) {
-    for (Int x = 0; x < width; x++, grad += channels, code += channels) {
+    for (Int x = 0; x < width; x++, grad += channels, argmax += channels) {
       float *at = out + 2 * x * pitch;
       for (Int o = 0; o < channels; o++) {
         float g = grad[o];
-        int32_t k = code[o];
+        int32_t k = argmax[o];
         at[o] = k == 0 ? g : 0;
         at[o + pitch] = k == 1 ? g : 0;
         at[o + line] = k == 2 ? g : 0;
@@ -89,17 +90,17 @@ static void open_pooled(
     for (Int x = 0; x < out_width; x++) memset(out + x * pitch, 0, channels * sizeof(float));
 }
 
-/* The same for ReLU alone, which is shut where its result was 0, or for neither (gate 0). */
-static void open_gated(
-    const float *restrict grad, const float *restrict gate, Int height, Int width, Int channels,
+/* The same for ReLU alone, whose result is ``relu_y``, or for neither (relu_y 0). */
+static void relu_backward(
+    const float *restrict grad, const float *restrict relu_y, Int height, Int width, Int channels,
     float *restrict out, Int pitch, Int line)
 {
   for (Int y = 0; y < height; y++, out += line) {
     for (Int x = 0; x < width; x++, grad += channels) {
       float *at = out + x * pitch;
-      if (gate) {
-        for (Int o = 0; o < channels; o++) at[o] = gate[o] <= 0 ? 0 : grad[o];
-        gate += channels;
+      if (relu_y) {
+        for (Int o = 0; o < channels; o++) at[o] = relu_y[o] <= 0 ? 0 : grad[o];
+        relu_y += channels;
       } else {
         memcpy(at, grad, channels * sizeof(float));
       }

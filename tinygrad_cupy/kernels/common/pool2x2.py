@@ -9,7 +9,7 @@ from .select import keep_where
 from .windows import Shape, Windows
 
 POOL = Windows(kernel=(2, 2), stride=(2, 2), padding=(0, 0), dilation=(1, 1))
-MASKED = 4
+MASKED = 4  # the argmax of a window whose gradient ReLU stops; the kernels are compiled with it
 
 
 def max_pool(y: Array) -> tuple[Array, Array]:

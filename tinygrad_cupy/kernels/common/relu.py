@@ -10,24 +10,22 @@ import numpy as np
 
 from ...backend import Array, CudaSource, Elementwise, array_module, kernel
 from ...backend.cpu_threads import PARALLEL_SIZE, by_parts
+from ...backend.cuda_source import dtype_macros
 from ...backend.dtypes import quietly
+from .headers import VECTOR
 from .select import keep_where
 
-_kernels = CudaSource(__file__, "relu.cu")
-_TYPES: dict[str, tuple[tuple[str, ...], int]] = {  # and how many elements a thread takes
-    "float32": (("TYPE=float", "ACC=float"), 4),
-    "float64": (("TYPE=double", "ACC=double"), 2),
-    "float16": (("TYPE=__half", "ACC=float", "HALF"), 8),
-    "bfloat16": (("TYPE=__nv_bfloat16", "ACC=float", "BFLOAT"), 8),
-}
+_kernels = CudaSource(__file__, VECTOR, "relu.cu")
 _relu_backward_strided = Elementwise(
     "T grad, T y", "T out", "out = y <= T(0) ? T(0) : grad", "relu_backward"
 )
 
 
 @functools.cache
-def _types(dtype: Any) -> tuple[tuple[str, ...], int] | None:
-    return _TYPES.get(dtype.name)
+def _defines(dtype: Any) -> tuple[tuple[str, ...], int]:
+    """The macros of a dtype, and how many elements a thread takes: 16 bytes."""
+    width = 16 // dtype.itemsize
+    return (*dtype_macros(dtype), f"WIDTH={width}"), width
 
 
 def _relu_cpu(x: Array) -> Array:
@@ -74,7 +72,7 @@ def _relu_backward_cuda(grad: Array, y: Array) -> Array:
 
 def _order(x: Array) -> bool | None:
     """True for (N, H, W, C) behind the strides of (N, C, H, W), False for C order, None: other."""
-    if _types(x.dtype) is None or x.size == 0 or x.data.ptr % 16:
+    if not dtype_macros(x.dtype) or x.size == 0 or x.data.ptr % 16:
         return None
     if x.flags.c_contiguous:
         return False
@@ -84,8 +82,8 @@ def _order(x: Array) -> bool | None:
 def _launch(name: str, last: bool, *inputs: Array) -> Array:
     given = [x.transpose(0, 2, 3, 1) if last else x for x in inputs]
     out = array_module(inputs[0]).empty(given[0].shape, given[0].dtype)
-    defines, width = _types(out.dtype) or ((), 1)
-    blocks = CudaSource.blocks(-(-out.size // width))
+    defines, width = _defines(out.dtype)
+    blocks = _kernels.blocks(-(-out.size // width))
     arguments: tuple[Any, ...] = (*given, out, np.int64(out.size))
     _kernels.launch(name, blocks, arguments, defines=defines)
     return out.transpose(0, 3, 1, 2) if last else out

@@ -12,12 +12,16 @@ import numpy as np
 
 from ...backend import Array, CudaSource, import_cupy, int32s, int64s, null, strides_of
 from ...backend.block_counter import ticket_of
+from ...backend.cuda_source import dtype_macros
+from .headers import LAST_BLOCK
 from .layout import contiguous
 
-_kernels = CudaSource(__file__, "sums.cu")
-
 ROWS_EACH = 64  # that a block of the kernel adds up at least
+TILE = 32  # columns of a block
 MOST_PARTIALS = 8192  # that its last block adds up
+
+
+_kernels = CudaSource(__file__, LAST_BLOCK, "sums.cu", defines=(f"TILE={TILE}",))
 
 
 def suits(x: Array) -> bool:
@@ -57,16 +61,16 @@ def _depth(x: Array, axis: int, summed: bool) -> float:
 
 def _sums(grad: Array, y: Array | None, masked: Array, rows: int, columns: int) -> Array:
     cupy = import_cupy()
-    tiles = -(-columns // 32)
+    tiles = -(-columns // TILE)
     parts = max(1, min(-(-rows // ROWS_EACH), MOST_PARTIALS // columns))
     total, partials = cupy.empty(columns, grad.dtype), cupy.empty((parts, columns), np.float64)
     _kernels.launch(
-        "gate_and_sum",
+        "column_sums",
         (tiles, parts),
         (
             *(grad, null() if y is None else y, masked, total),
             *(partials, ticket_of(partials), *int64s(rows), *int32s(columns)),
         ),
-        defines=("TYPE=float" if grad.dtype == np.float32 else "TYPE=double",),
+        defines=dtype_macros(grad.dtype),
     )
     return total

@@ -146,10 +146,10 @@ Int conv_forward_scratch(const Conv *s)
   return s->h * (s->w + 2 * s->pw) * s->c + s->h * s->w * s->c + (2 * s->ow + 1) * pitch;
 }
 
-/* y (N, OH, OW, O), halved by the pool and with its code: a thread's parts of it. */
+/* y (N, OH, OW, O), halved by the pool and with its argmax: a thread's parts of it. */
 void conv_forward(
     const Conv *s, const Share *share, const Images *x, const float *w, const float *bias, float *y,
-    uint8_t *code, float *scratch)
+    uint8_t *argmax, float *scratch)
 {
   Int block = s->vectors * LANES, blocks = blocks_of(s->o, block), pitch = blocks * block;
   Int taps = s->kw * s->c * block, line = (s->w + 2 * s->pw) * s->c;
@@ -159,7 +159,7 @@ void conv_forward(
   EACH_ITEM(share, part, n) {
     const float *image = channels_last(*x, n, s->h * s->w, s->c, copy);
     if (s->pw) {
-      open_gated(image, 0, s->h, s->w, s->c, padded + s->pw * s->c, s->c, line);
+      relu_backward(image, 0, s->h, s->w, s->c, padded + s->pw * s->c, s->c, line);
       image = padded;
     }
     for (Int row = 0; row < height; row++) {
@@ -172,7 +172,7 @@ void conv_forward(
       }
       if (s->pool)
         finish_pooled_row(rows, rows + s->ow * pitch, pitch, width, s->o, bias, s->relu, y + at,
-                          code + at, rows + 2 * s->ow * pitch);
+                          argmax + at, rows + 2 * s->ow * pitch);
       else
         finish_row(rows, pitch, width, s->o, bias, s->relu, y + at);
     }
@@ -273,15 +273,15 @@ Int conv_backward_scratch(const Conv *s)
          s->oh * (s->ow + 2 * s->margin) * pitch + s->oh * s->ow * s->o;
 }
 
-/* A thread's parts of the gradients from ``grad``, that by y: with a pool its code, with ReLU alone
-   y itself is the ``gate``. dx (N, H, W, C) if not 0, for a stride of 1: a convolution of the
+/* A thread's parts of the gradients from ``grad``, that by y: with a pool its ``argmax`` is read,
+   with ReLU alone ``relu_y``. dx (N, H, W, C) if not 0, for a stride of 1: a convolution of the
    gradient between ``margin`` columns of zeros with the kernel turned by 180 degrees, ``turned``
    (C / block, KH, KW, pitch, block), a block being ``back_vectors``. Each part's dw (O / block, KH,
    KW, C, block) and db (O, filled up to whole blocks, float64), of which there are as many as
    parts, if not 0. */
 void conv_backward(
-    const Conv *s, const Share *share, const Images *x, const Images *grad, const float *gate,
-    const uint8_t *code, const float *turned, float *dx, float *all_dw, double *all_db,
+    const Conv *s, const Share *share, const Images *x, const Images *grad, const float *relu_y,
+    const uint8_t *argmax, const float *turned, float *dx, float *all_dw, double *all_db,
     float *scratch)
 {
   Int margin = s->margin, back_vectors = s->back_vectors;
@@ -310,14 +310,14 @@ void conv_backward(
     Int at = n * height * width * s->o;
     float *inside = g + margin * pitch;
     if (s->pool)
-      open_pooled(here, code + at, height, width, s->o, inside, pitch, g_line, s->oh, s->ow);
+      pool_backward(here, argmax + at, height, width, s->o, inside, pitch, g_line, s->oh, s->ow);
     else
-      open_gated(here, gate ? gate + at : 0, height, width, s->o, inside, pitch, g_line);
+      relu_backward(here, relu_y ? relu_y + at : 0, height, width, s->o, inside, pitch, g_line);
     if (db) add_bias_gradient(g, s->oh * (s->ow + 2 * margin), pitch, db);
     if (dw) {
       const float *image = channels_last(*x, n, s->h * s->w, s->c, copy);
       if (s->pw) {
-        open_gated(image, 0, s->h, s->w, s->c, padded + s->pw * s->c, s->c, line);
+        relu_backward(image, 0, s->h, s->w, s->c, padded + s->pw * s->c, s->c, line);
         image = padded;
       }
       add_weight_gradient(s, image, line, g, margin, pitch, dw);

@@ -17,19 +17,23 @@ import numpy as np
 from ...backend import Array, CudaSource, blas, import_cupy, int32s, int64s, null
 from ...backend.gpu import GpuProperties, properties_of
 from ..common.layout import contiguous, empties, empty_last, last
-from ..common.pool2x2 import POOL, spread
+from ..common.pool2x2 import MASKED, POOL, spread
 from ..common.select import keep_where
 from ..common.windows import Geometry, Pair, Shape, Windows
 from . import fused_reference, reference
 from .epilogue import Epilogue
 from .plan import PRECISIONS, few_channels, few_plan, forward_plan, shape_defines, weight_plan
 
-_mma = CudaSource(__file__, "tiles.cu", "implicit_gemm.cu", "mma.cu")
-_wgmma = CudaSource(__file__, "tiles.cu", "implicit_gemm.cu", "wgmma.cu", arch="sm_90a")
-_weight = CudaSource(__file__, "tiles.cu", "wgrad.cu")
-_few = CudaSource(__file__, "few_channels.cu")
-_sum = CudaSource(__file__, "wgrad_reduce.cu")
-_gate = CudaSource(__file__, "relu_pool_backward.cu")
+SUM_TILE = 32  # elements of a weight that a block of wgrad_reduce.cu adds up
+_MASKED = (f"MASKED={MASKED}",)
+
+_gemm = (__file__, "tiles.cu", "implicit_gemm.cu")
+_mma = CudaSource(*_gemm, "mma.cu", defines=_MASKED)
+_wgmma = CudaSource(*_gemm, "wgmma.cu", arch="sm_90a", defines=_MASKED)
+_wgrad = CudaSource(__file__, "tiles.cu", "wgrad.cu")
+_few = CudaSource(__file__, "few_channels.cu", defines=_MASKED)
+_sum = CudaSource(__file__, "wgrad_reduce.cu", defines=(f"TILE={SUM_TILE}",))
+_relu_pool = CudaSource(__file__, "relu_pool_backward.cu")
 
 EACH_BYTES = 1 << 28  # of the columns that `wgrad_each` lays out at a time
 FLOAT, BYTE = np.dtype(np.float32), np.dtype(np.uint8)
@@ -165,7 +169,7 @@ class _Launch(NamedTuple):
     numbers: tuple[Any, ...]
     defines: tuple[str, ...]
     shared: int = 0
-    threads: int = 256
+    threads: int | None = None  # the file's
 
     def __call__(self, *arrays: Any) -> None:
         arguments = (*arrays, *self.numbers)
@@ -230,7 +234,7 @@ def _prepare_backward(
         launch.file.prepare(launch.defines)
         return
     if relu or pool:
-        _gate.prepare()
+        _relu_pool.prepare()
     launches = [_weight_launch(x_shape, w_shape, windows, precision, limits)]
     mirrored = reference.gathering(geometry, size, x_shape[2:])
     g_shape = (x_shape[0], w_shape[0], *size)
@@ -262,7 +266,7 @@ def _product_launch(
         threads = n * down * (across if pool else -(-ow // 4)) * -(-outputs // 4)
         blocks = min(_few.blocks(threads), 16 * limits.processors)
         defines = (*shape_defines(channels, outputs, windows), *macros[:3])
-        return _Launch(_few, "few_forward", blocks, int32s(*sizes), defines)
+        return _Launch(_few, "conv_few_channels_fprop", blocks, int32s(*sizes), defines)
     number = PRECISIONS[precision]
     plan = forward_plan(channels, outputs, windows, sizes, pool, number, limits)
     if plan is None:
@@ -271,8 +275,9 @@ def _product_launch(
     numbers = int32s(*sizes, pixels, plan.tiles, plan.capacity)
     defines = (*plan.defines, *macros)
     file = _wgmma if plan.groups else _mma
-    threads = 256 * plan.teams
-    return _Launch(file, "conv_forward", plan.grid, numbers, defines, plan.shared, threads)
+    threads = file.threads * plan.teams
+    name = "conv_dgrad" if flip else "conv_fprop"
+    return _Launch(file, name, plan.grid, numbers, defines, plan.shared, threads)
 
 
 def _weight_and_bias(
@@ -299,7 +304,7 @@ def _weight_launch(
     if plan is None:
         return None
     numbers = int32s(*sizes, n * oh * ow, plan.tiles, plan.capacity)
-    return _Launch(_weight, "conv_weight", plan.grid, numbers, plan.defines, plan.shared)
+    return _Launch(_wgrad, "conv_wgrad", plan.grid, numbers, plan.defines, plan.shared)
 
 
 def _few_weight(
@@ -323,7 +328,7 @@ def _few_weight_launch(
     shape = shape_defines(channels, outputs, windows)
     defines = (*shape, *plan.defines, f"GRAD={kind}")
     numbers = int32s(*_sizes(x_shape, windows))
-    return _Launch(_few, "few_weight", plan.grid, numbers, defines)
+    return _Launch(_few, "conv_few_channels_wgrad", plan.grid, numbers, defines)
 
 
 class _Sums:
@@ -340,8 +345,8 @@ class _Sums:
         outputs, channels, *kernel = self.w_shape
         dw, db = empties((self.w_shape, FLOAT), ((outputs,), FLOAT))
         numbers = int32s(self.blocks, outputs, math.prod(kernel), channels)
-        blocks = _sum.blocks(dw.size + outputs, 32)
-        _sum.launch("conv_weight_sum", blocks, (*self.parts, dw, db, *numbers))
+        blocks = -(-(dw.size + outputs) // SUM_TILE)
+        _sum.launch("conv_wgrad_reduce", blocks, (*self.parts, dw, db, *numbers))
         return dw, db
 
 
@@ -360,11 +365,12 @@ def _opened(grad: Array, y: Array, argmax: Array | None, size: Pair) -> Array:
     if out.size == 0:
         return out
     if argmax is None:
-        blocks = _gate.blocks(-(-out.size // 4))
-        _gate.launch("gate_relu", blocks, (last(grad), last(y), out, *int64s(out.size)))
+        blocks = _relu_pool.blocks(-(-out.size // 4))
+        arguments: tuple[Any, ...] = (last(grad), last(y), out, *int64s(out.size))
+        _relu_pool.launch("conv_relu_backward", blocks, arguments)
         return out
     wide = 4 if channels % 4 == 0 else 1
     threads = n * -(-size[0] // 2) * -(-size[1] // 2) * channels // wide
     arguments = (last(grad), last(argmax), out, *int32s(n, *size, channels))
-    _gate.launch(f"gate_pool{wide}", _gate.blocks(threads), arguments)
+    _relu_pool.launch(f"conv_pool_backward{wide}", _relu_pool.blocks(threads), arguments)
     return out

@@ -1,15 +1,11 @@
 // Convolutions of images with few channels (grey or colour), in float32: so little arithmetic that
 // they are bound by the memory they write and read, not by products. Arrays are N, H, W, C.
 //
-// Macros: CHANNELS OUTPUTS KH KW SH SW PADH PADW DH DW as in tiles.cu; RELU BIAS POOL for
-// few_forward; OV (output channels of a thread) and GRAD for few_weight, which stands in its place
-// where OV is given. GRAD: 0 the gradient of y as it is, 1 but where y <= 0, 2 a 2 x 2 max-pool, to
-// be put where `code` says.
+// Macros: CHANNELS OUTPUTS KH KW SH SW PADH PADW DH DW as in tiles.cu; RELU BIAS POOL for fprop; OV
+// (output channels of a thread) and GRAD for wgrad, which stands in its place where OV is given.
+// GRAD: 0 the gradient of y as it is, 1 but where y <= 0, 2 a 2 x 2 max-pool, to be put where
+// `argmax` says.
 
-typedef unsigned int u32;
-typedef unsigned char u8;
-
-constexpr int THREADS = 256;
 constexpr int TAPS = KH * KW, DEPTH = TAPS * CHANNELS;
 
 // x at a pixel; zero outside of the image.
@@ -25,9 +21,10 @@ __device__ __forceinline__ float pixel_of(const float* image, int h, int w, int 
 constexpr int O4 = (OUTPUTS + 3) / 4;
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-    few_forward(const float* __restrict__ x, const float* __restrict__ w,
-                const float* __restrict__ bias, float* __restrict__ y, u8* __restrict__ code,
-                int images, int height, int width, int out_height, int out_width) {
+    conv_few_channels_fprop(const float* __restrict__ x, const float* __restrict__ w,
+                            const float* __restrict__ bias, float* __restrict__ y,
+                            u8* __restrict__ argmax, int images, int height, int width,
+                            int out_height, int out_width) {
     __shared__ float4 weights[DEPTH * O4];
     for (int i = threadIdx.x; i < DEPTH * O4 * 4; i += THREADS) {
         int o = i % (O4 * 4), k = i / (O4 * 4), tap = k / CHANNELS, c = k % CHANNELS;
@@ -84,22 +81,22 @@ extern "C" __global__ void __launch_bounds__(THREADS)
             }
         if (POOL) {
             float best[4];
-            u8 winner[4];
+            u8 tap[4];
 #pragma unroll
             for (int o = 0; o < 4; ++o) {
-                best[o] = acc[0][o], winner[o] = 0;
+                best[o] = acc[0][o], tap[o] = 0;
                 for (int p = 1; p < 4; ++p)
                     if (!isnan(best[o]) && !(acc[p][o] <= best[o]))
-                        best[o] = acc[p][o], winner[o] = p;
-                if (RELU && best[o] <= 0) winner[o] = 4;
+                        best[o] = acc[p][o], tap[o] = p;
+                if (RELU && best[o] <= 0) tap[o] = MASKED;
             }
             const size_t at = (size_t)place * OUTPUTS + 4 * o4;
             if (OUTPUTS % 4 == 0) {
                 *(float4*)(y + at) = make_float4(best[0], best[1], best[2], best[3]);
-                *(uchar4*)(code + at) = make_uchar4(winner[0], winner[1], winner[2], winner[3]);
+                *(uchar4*)(argmax + at) = make_uchar4(tap[0], tap[1], tap[2], tap[3]);
             } else {
                 for (int o = 0; o < 4 && 4 * o4 + o < OUTPUTS; ++o)
-                    y[at + o] = best[o], code[at + o] = winner[o];
+                    y[at + o] = best[o], argmax[at + o] = tap[o];
             }
         } else {
 #pragma unroll
@@ -121,13 +118,13 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 // places of four windows: of four pixels in a row or, with GRAD 2, of a window of the max-pool, of
 // which one has the gradient, another for each channel. GROUPS threads share the channels, LANES
 // walk side by side; at the end a block adds up its lanes in a fixed order and writes
-// partial (blocks, O, taps, C) and bias_partial (blocks, O) for conv_weight_sum.
+// partial (blocks, O, taps, C) and bias_partial (blocks, O) for conv_wgrad_reduce.
 constexpr int GROUPS = (OUTPUTS + OV - 1) / OV;
 constexpr int LANES = THREADS / GROUPS;
 
 // The threads' sums are added up in rounds: those of a round lie in shared memory, at most 44 KB.
 constexpr int SUMS = (DEPTH + 1) * OV, ROUNDS = (SUMS + 43) / 44;
-constexpr int AT_ONCE = (SUMS + ROUNDS - 1) / ROUNDS;
+constexpr int PER_ROUND = (SUMS + ROUNDS - 1) / ROUNDS;
 
 __device__ __forceinline__ void load_four(float* to, const float* from) {
     *(float4*)to = *(const float4*)from;
@@ -158,10 +155,10 @@ __device__ __forceinline__ void add_strip(float (*acc)[OV], const float* image, 
         if (column + p < out_width) {
             load_outputs(g[p], grad + at, output);
             if (GRAD == 1) {
-                alignas(16) float open[OV];
-                load_outputs(open, y + at, output);
+                alignas(16) float relu_y[OV];
+                load_outputs(relu_y, y + at, output);
 #pragma unroll
-                for (int o = 0; o < OV; ++o) g[p][o] = open[o] <= 0 ? 0 : g[p][o];
+                for (int o = 0; o < OV; ++o) g[p][o] = relu_y[o] <= 0 ? 0 : g[p][o];
             }
         } else {
 #pragma unroll
@@ -191,19 +188,19 @@ __device__ __forceinline__ void add_strip(float (*acc)[OV], const float* image, 
 }
 
 // acc += the four windows of a window of the max-pool, at (row, column) of the output, times its
-// gradient, which belongs to one of them, another for each channel. No load waits for `code`.
+// gradient, which belongs to one of them, another for each channel. No load waits for `argmax`.
 __device__ __forceinline__ void add_window(float (*acc)[OV], const float* image, const float* grad,
-                                           const u8* code, int row, int column, int output,
+                                           const u8* argmax, int row, int column, int output,
                                            int height, int width) {
     alignas(16) float best[OV];
-    alignas(4) u8 winner[OV];
-    load_outputs(best, grad, output), load_outputs(winner, code, output);
+    alignas(4) u8 tap[OV];
+    load_outputs(best, grad, output), load_outputs(tap, argmax, output);
     float g[4][OV];
 #pragma unroll
     for (int p = 0; p < 4; ++p)
 #pragma unroll
         for (int o = 0; o < OV; ++o) {
-            g[p][o] = winner[o] == p ? best[o] : 0;
+            g[p][o] = tap[o] == p ? best[o] : 0;
             acc[DEPTH][o] += g[p][o];
         }
     // Row by row of what the four windows see together.
@@ -232,11 +229,11 @@ __device__ __forceinline__ void add_window(float (*acc)[OV], const float* image,
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-few_weight(const float* __restrict__ x, const float* __restrict__ grad, const float* __restrict__ y,
-           const u8* __restrict__ code, float* __restrict__ partial,
-           float* __restrict__ bias_partial, int images, int height, int width, int out_height,
-           int out_width) {
-    __shared__ float sums[AT_ONCE][THREADS];
+    conv_few_channels_wgrad(const float* __restrict__ x, const float* __restrict__ grad,
+                            const float* __restrict__ y, const u8* __restrict__ argmax,
+                            float* __restrict__ partial, float* __restrict__ bias_partial,
+                            int images, int height, int width, int out_height, int out_width) {
+    __shared__ float sums[PER_ROUND][THREADS];
     const int group = threadIdx.x % GROUPS, slot = threadIdx.x / GROUPS, output = group * OV;
     const int down = GRAD == 2 ? out_height / 2 : out_height;
     const int wide = GRAD == 2 ? out_width / 2 : out_width,
@@ -250,7 +247,7 @@ few_weight(const float* __restrict__ x, const float* __restrict__ grad, const fl
             const float* image = x + (size_t)n * height * width * CHANNELS;
             const size_t at = ((size_t)line * wide + column) * OUTPUTS + output;
             if (GRAD == 2)
-                add_window(acc, image, grad + at, code + at, 2 * row, 2 * column, output, height,
+                add_window(acc, image, grad + at, argmax + at, 2 * row, 2 * column, output, height,
                            width);
             else
                 add_strip(acc, image, grad + at, y + at, row, column, output, height, width, wide);
@@ -267,13 +264,13 @@ few_weight(const float* __restrict__ x, const float* __restrict__ grad, const fl
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const float* mine = &acc[0][0];  // sum number k * OV + o
 #pragma unroll
-    for (int from = 0; from < SUMS; from += AT_ONCE) {
+    for (int from = 0; from < SUMS; from += PER_ROUND) {
         __syncthreads();
 #pragma unroll
-        for (int i = 0; i < AT_ONCE; ++i)
+        for (int i = 0; i < PER_ROUND; ++i)
             if (from + i < SUMS) sums[i][threadIdx.x] = mine[from + i];
         __syncthreads();
-        for (int i = warp; i < min(AT_ONCE, SUMS - from); i += THREADS / 32)
+        for (int i = warp; i < min(PER_ROUND, SUMS - from); i += THREADS / 32)
             for (int first = lane; first < PASSES * 32; first += 32) {
                 float sum = 0;
                 if (first < APART)

@@ -168,11 +168,19 @@ __device__ __forceinline__ void wait_for_team(int team) {
         asm volatile("bar.sync %0, %1;" ::"r"(team + 1), "n"(THREADS) : "memory");
 }
 
+#if FLIP
+#define KERNEL conv_dgrad
+#else
+#define KERNEL conv_fprop
+#endif
+
+// y (N, OH, OW, O) = windows of x (N, H, W, C) times w (O, C, taps) + bias (O,), then ReLU and
+// pool; argmax is the pool's, MASKED where ReLU lets no gradient through.
 extern "C" __global__ void __launch_bounds__(ALL_THREADS, BLOCKS)
-    conv_forward(const float* __restrict__ x, const float* __restrict__ w,
-                 const float* __restrict__ bias, float* __restrict__ y, u8* __restrict__ code,
-                 int images, int height, int width, int out_height, int out_width, int pixels,
-                 int tiles, int capacity) {
+    KERNEL(const float* __restrict__ x, const float* __restrict__ w,
+           const float* __restrict__ bias, float* __restrict__ y, u8* __restrict__ argmax,
+           int images, int height, int width, int out_height, int out_width, int pixels, int tiles,
+           int capacity) {
     extern __shared__ float4 memory[];
     __shared__ float biases[BN];
     u32* weights = (u32*)memory;
@@ -246,12 +254,12 @@ extern "C" __global__ void __launch_bounds__(ALL_THREADS, BLOCKS)
                         if (!isnan(best[k]) && !(value <= best[k])) best[k] = value, from[k] = i;
                     }
                     best[k] += k ? add.y : add.x;
-                    if (RELU && best[k] <= 0) from[k] = 4;
+                    if (RELU && best[k] <= 0) from[k] = MASKED;
                 }
                 const int window = window_of(tile * BM + warp_m * MT * 16 + g);
                 if (4 * window < pixels) {
                     const size_t at = (size_t)window * OUTPUTS + o;
-                    store_pair<u8>(code + at, from[0], from[1], o);
+                    store_pair<u8>(argmax + at, from[0], from[1], o);
                     store_pair<float>(y + at, activated(best[0]), activated(best[1]), o);
                 }
             } else {

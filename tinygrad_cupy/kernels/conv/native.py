@@ -15,11 +15,12 @@ from ...backend import Array
 from ...backend.c_source import CSource, plain
 from ...backend.cpu_threads import parts_of, workspace
 from ..common.images import contiguous_last, images_of
+from ..common.pool2x2 import MASKED
 from ..common.windows import Geometry, Shape, Windows
 from .epilogue import Epilogue
 from .reference import turned
 
-_file = CSource(__file__, "../common/images.h", "conv.c")
+_file = CSource(__file__, "../common/images.h", "conv.c", defines=(f"MASKED={MASKED}",))
 
 
 class _Conv(ctypes.Structure):

@@ -14,10 +14,7 @@
 // pixels are numbered by the windows of a 2 x 2 max-pool: eight windows' first pixels, their second
 // ones, third and fourth, then the next eight windows; PRECISION 0 float32, 1 TF32, 2 bfloat16.
 
-typedef unsigned int u32;
-typedef unsigned char u8;
-
-constexpr int THREADS = 256, WARPS = THREADS / 32;
+constexpr int WARPS = THREADS / 32;
 constexpr int TAPS = KH * KW;
 constexpr int VECTOR = CHANNELS % 4 == 0 ? 4 : 1;  // floats of one asynchronous copy
 

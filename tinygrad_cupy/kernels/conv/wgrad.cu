@@ -6,8 +6,8 @@
 // A block takes BO output channels, and of the taps * CB columns a part (blockIdx.y), and walks
 // over tiles of pixels, all in registers until it is done. In bfloat16 a tile arrives as floats and
 // is packed into pairs of channels before it is multiplied. Every block writes its sums to memory
-// of its own; conv_weight_sum adds them up in a fixed order. Warps: WARPS_O times WARPS / WARPS_O,
-// each with 16 * MT output channels and NT times 8 columns.
+// of its own; conv_wgrad_reduce adds them up in a fixed order. Warps: WARPS_O times WARPS /
+// WARPS_O, each with 16 * MT output channels and NT times 8 columns.
 
 constexpr int WARPS_N = WARPS / WARPS_O;
 constexpr int BO = WARPS_O * MT * 16;
@@ -19,10 +19,10 @@ constexpr int COLUMN_TILES = TAPS * CB / 8;  // of one chunk of channels
 constexpr int COLUMN_BLOCKS = (COLUMN_TILES + WARPS_N * NT - 1) / (WARPS_N * NT);
 
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
-    conv_weight(const float* __restrict__ x, const float* __restrict__ grad,
-                float* __restrict__ partial, float* __restrict__ bias_partial, int images,
-                int height, int width, int out_height, int out_width, int pixels, int tiles,
-                int capacity) {
+    conv_wgrad(const float* __restrict__ x, const float* __restrict__ grad,
+               float* __restrict__ partial, float* __restrict__ bias_partial, int images,
+               int height, int width, int out_height, int out_width, int pixels, int tiles,
+               int capacity) {
     extern __shared__ float4 memory[];
     u32* patches = (u32*)memory;
     u32* grads = patches + BUFFERS * capacity;                 // (BM, BO) each

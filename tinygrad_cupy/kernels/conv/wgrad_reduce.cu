@@ -1,28 +1,30 @@
 // Adds up what the blocks of a weight gradient found, in a fixed order.
 //
-// partial (parts, O, taps, C) -> dw (O, C, taps); bias_partial (parts, O) -> db (O). 32 elements to
-// a block of 256 threads: thread (slice, element) adds every eighth part, then the slices are
+// partial (parts, O, taps, C) -> dw (O, C, taps); bias_partial (parts, O) -> db (O). TILE elements
+// to a block of THREADS: thread (slice, element) adds every SLICESth part, then the slices are
 // added.
 
-extern "C" __global__ void conv_weight_sum(const float* __restrict__ partial,
-                                           const float* __restrict__ bias_partial,
-                                           float* __restrict__ dw, float* __restrict__ db,
-                                           int parts, int outputs, int taps, int channels) {
-    __shared__ float slices[8][33];
+constexpr int SLICES = THREADS / TILE;
+
+extern "C" __global__ void conv_wgrad_reduce(const float* __restrict__ partial,
+                                             const float* __restrict__ bias_partial,
+                                             float* __restrict__ dw, float* __restrict__ db,
+                                             int parts, int outputs, int taps, int channels) {
+    __shared__ float slices[SLICES][TILE + 1];
     const int count = outputs * taps * channels;
-    const int element = blockIdx.x * 32 + threadIdx.x % 32, slice = threadIdx.x / 32;
+    const int element = blockIdx.x * TILE + threadIdx.x % TILE, slice = threadIdx.x / TILE;
     const bool of_bias = element >= count;
     const float* from = of_bias ? bias_partial + (element - count) : partial + element;
     const size_t step = of_bias ? outputs : count;
     float sum = 0;
     if (element < count + outputs) {
 #pragma unroll 4
-        for (int part = slice; part < parts; part += 8) sum += from[part * step];
+        for (int part = slice; part < parts; part += SLICES) sum += from[part * step];
     }
-    slices[slice][threadIdx.x % 32] = sum;
+    slices[slice][threadIdx.x % TILE] = sum;
     __syncthreads();
     if (slice || element >= count + outputs) return;
-    for (int i = 1; i < 8; ++i) sum += slices[i][threadIdx.x];
+    for (int i = 1; i < SLICES; ++i) sum += slices[i][threadIdx.x];
     if (of_bias) {
         db[element - count] = sum;
     } else {

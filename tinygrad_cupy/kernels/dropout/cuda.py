@@ -8,10 +8,15 @@ from typing import Any
 import numpy as np
 
 from ... import random
-from ...backend import Array, Elementwise, device_of, import_cupy, int32s, int64s
+from ...backend import Array, CudaSource, Elementwise, device_of, import_cupy, int32s, int64s
 from ..common.layout import contiguous, empty_last
 from . import reference
 from .reference import least_word, scale_of
+
+_kernels = CudaSource(
+    *(__file__, random.PHILOX, "dropout.cu"),
+    defines=(f"RESIDENT={random.RESIDENT}", f"STREAM={random.STREAM_DROPOUT}"),
+)
 
 
 def draw(x: Array, p: float, last: bool) -> tuple[Array, Array]:
@@ -26,9 +31,9 @@ def draw(x: Array, p: float, last: bool) -> tuple[Array, Array]:
     sizes = _sizes(x) if last else int64s(x.size)
     arguments = (source, y, mask, *sizes, scale_of(x, p), np.uint32(least >> 32), state)
     if last:
-        random.kernels.launch("drop_channels_last", random.walking_images(x), arguments)
+        _kernels.launch("dropout_draw_channels_last", random.walking_images(x), arguments)
     else:
-        random.kernels.launch("drop", random.walking(x), arguments)
+        _kernels.launch("dropout_draw", random.walking(x), arguments)
     return y, mask
 
 
@@ -38,7 +43,8 @@ def apply(x: Array, mask: Array, p: float, last: bool) -> Array:
         return _multiply(x, mask, scale_of(x, p))
     y = empty_last(x.shape, x.dtype)
     arguments = (contiguous(x), mask, y, *_sizes(x), scale_of(x, p))
-    random.kernels.launch("keep_channels_last", random.kernels.blocks(x.size // 4), arguments)
+    blocks = _kernels.blocks(x.size // 4)
+    _kernels.launch("dropout_apply_channels_last", blocks, arguments)
     return y
 
 
@@ -49,7 +55,7 @@ def _sizes(x: Array) -> tuple[Any, ...]:
 
 
 def lies_channels_last(x: Array) -> bool:
-    """Whether x is images stored N, H, W, C that `random.cu` takes four pixels at a time."""
+    """Whether x is images stored N, H, W, C that `dropout.cu` takes four pixels at a time."""
     return bool(
         x.ndim == 4
         and not x.flags.c_contiguous
@@ -59,4 +65,6 @@ def lies_channels_last(x: Array) -> bool:
     )
 
 
-_multiply = Elementwise("T x, bool mask, T scale", "T y", "y = x * T(mask) * scale", "dropout_keep")
+_multiply = Elementwise(
+    "T x, bool mask, T scale", "T y", "y = x * T(mask) * scale", "dropout_apply"
+)

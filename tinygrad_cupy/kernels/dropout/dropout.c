@@ -1,4 +1,4 @@
-/* Dropout on the CPU: Philox4x64-10 (Salmon et al. 2011), as in random.cu, and what it keeps. */
+/* Dropout on the CPU: Philox4x64-10 (Salmon et al. 2011), as in philox.cuh, and what it keeps. */
 
 /* What Python passes. Element i of the whole array, in C order, has word i of the stream from
    ``counter`` on, and is kept where that is ``least`` or more. */

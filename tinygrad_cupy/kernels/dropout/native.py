@@ -14,8 +14,9 @@ import numpy as np
 from ...backend import Array
 from ...backend.c_source import CSource, plain
 from ..common.images import images_of
+from ..common.pool2x2 import MASKED
 
-_file = CSource(__file__, "../common/images.h", "dropout.c")
+_file = CSource(__file__, "../common/images.h", "dropout.c", defines=(f"MASKED={MASKED}",))
 DRAW_LEAST, KEEP_LEAST = 1 << 13, 1 << 16  # elements for a thread: fewer do not pay
 
 

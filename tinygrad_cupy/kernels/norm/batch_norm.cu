@@ -1,49 +1,22 @@
 // Batch norm on rows (P, C), the channel last in memory; ReLU and a 2 x 2 max-pool of stride 2.
 //
 // Macros: TYPE float or double; WIDTH 4 (C a multiple of 4, 16-byte aligned) or 1, the channels of
-// a thread; RELU and POOL 0 or 1, what follows the norm. A block's threads are lines of `lanes`, a
-// power of two, across channels; sums are in double, in an order that depends on the shape and on
-// WIDTH. With POOL, rows are windows: grad and code are (N, H/2, W/2, C).
+// a thread; RELU and POOL 0 or 1, what follows the norm; MASKED the argmax of a window whose
+// gradient ReLU stops; THREADS of a block of the two apply kernels, REDUCE_THREADS of one that
+// reduces. A block's threads are lines of `lanes`, a power of two, across channels; sums are in
+// double, in an order that depends on the shape and on WIDTH. With POOL, rows are windows: grad and
+// argmax are (N, H/2, W/2, C).
 //
-// Small batches are bound by latency. So a thread issues the loads of AT_ONCE rows before it uses
+// Small batches are bound by latency. So a thread issues the loads of UNROLL rows before it uses
 // the first, and before it stores, as the compiler moves no load across a store.
 
-#ifndef TYPE
-#define TYPE float
-#define WIDTH 4
-#define RELU 1
-#define POOL 1
-#endif
-
-typedef TYPE T;
-typedef long long i64;
-typedef unsigned char u8;
-
-const int THREADS = 256;  // of a block of normalize and slope
-const int SUMMERS = 512;  // of a block of statistics and sums
-const int WARPS = SUMMERS / 32;
-enum : u8 { SHUT = 4 };  // the code of a window whose gradient ReLU stops
+const int WARPS = REDUCE_THREADS / 32;
 
 #if POOL
 typedef u8 Decision;
 #else
 typedef T Decision;
 #endif
-
-template <class Value>
-struct alignas(WIDTH * sizeof(Value) < 16 ? WIDTH * sizeof(Value) : 16) Pack {
-    Value at[WIDTH];
-};
-
-template <class Value>
-__device__ Pack<Value> load(const Value* from) {
-    return *(const Pack<Value>*)from;
-}
-
-template <class Value>
-__device__ void store(Value* to, const Pack<Value>& values) {
-    *(Pack<Value>*)to = values;
-}
 
 // The place of a thread where its block is lines of `lanes`.
 struct Lines {
@@ -98,10 +71,10 @@ struct Window {
 // allow one block on a multiprocessor, which has 64 KB and more on the way.
 
 // Adds up sums[k] over the lines of the block: thread lane * N + k gets the whole for a lane. All
-// threads of the block come here; lanes may be up to SUMMERS.
+// threads of the block come here; lanes may be up to REDUCE_THREADS.
 template <int N>
-__device__ double2 fold(double2 (&sums)[N], int lanes) {
-    __shared__ double2 shared[N][SUMMERS + 2];  // + 2: sums of a lane lie in different banks
+__device__ double2 block_reduce(double2 (&sums)[N], int lanes) {
+    __shared__ double2 shared[N][REDUCE_THREADS + 2];  // + 2: sums of a lane lie in different banks
     for (int apart = 16; apart >= lanes; apart /= 2) {
 #pragma unroll
         for (int k = 0; k < N; ++k) {
@@ -131,22 +104,16 @@ __device__ double2 fold(double2 (&sums)[N], int lanes) {
 }
 
 // Adds up what the threads of all blocks summed. True in the last block to come here, which then
-// has partials (gridDim.x, channels) complete. atomicInc sets the ticket back to 0.
-__device__ bool gather(double2 (&sums)[WIDTH], int channels, int lanes, double2* partials,
-                       unsigned* ticket) {
+// has partials (gridDim.x, channels) complete.
+__device__ bool grid_reduce(double2 (&sums)[WIDTH], int channels, int lanes, double2* partials,
+                            unsigned* ticket) {
     __shared__ bool last;
-    const double2 sum = fold(sums, lanes);
+    const double2 sum = block_reduce(sums, lanes);
     const int channel = blockIdx.y * lanes * WIDTH + threadIdx.x;
     if (threadIdx.x < lanes * WIDTH && channel < channels) {
         partials[(i64)blockIdx.x * channels + channel] = sum;
     }
-    __threadfence();
-    __syncthreads();
-    if (threadIdx.x == 0) {
-        const unsigned blocks = gridDim.x * gridDim.y;
-        last = atomicInc(ticket, blocks - 1) == blocks - 1;
-    }
-    __syncthreads();
+    is_last_block(last, ticket);
     if (last) __threadfence();
     return last;
 }
@@ -154,59 +121,59 @@ __device__ bool gather(double2 (&sums)[WIDTH], int channels, int lanes, double2*
 // Calls finish(channel, sums) for each channel, from one thread: in the last block.
 template <class Finish>
 __device__ void finish_channels(const double2* partials, int channels, Finish finish) {
-    const int AT_ONCE = 8, parts = gridDim.x;
+    const int UNROLL = 8, parts = gridDim.x;
     int wide = 1;
-    while (wide < channels && wide < SUMMERS) wide *= 2;
+    while (wide < channels && wide < REDUCE_THREADS) wide *= 2;
     const Lines lines(wide);
     for (int base = 0; base < channels; base += wide) {
         const int channel = base + lines.lane;
         double2 sum[1] = {};
         if (channel < channels) {
-            for (int part = lines.line; part < parts; part += AT_ONCE * lines.count) {
-                double2 read[AT_ONCE] = {};
+            for (int part = lines.line; part < parts; part += UNROLL * lines.count) {
+                double2 read[UNROLL] = {};
 #pragma unroll
-                for (int i = 0; i < AT_ONCE; ++i) {
+                for (int i = 0; i < UNROLL; ++i) {
                     const int from = part + i * lines.count;
                     if (from < parts) read[i] = __ldcg(partials + (i64)from * channels + channel);
                 }
 #pragma unroll
-                for (int i = 0; i < AT_ONCE; ++i) {
+                for (int i = 0; i < UNROLL; ++i) {
                     sum[0].x += read[i].x;
                     sum[0].y += read[i].y;
                 }
             }
         }
-        const double2 total = fold(sum, wide);
+        const double2 total = block_reduce(sum, wide);
         if (threadIdx.x < wide && channel < channels) finish(channel, total);
     }
 }
 
-// found (4, C) = mean, biased variance, 1 / sqrt(variance + eps) of x (rows, C), and what the mean
+// stats (4, C) = mean, biased variance, 1 / sqrt(variance + eps) of x (rows, C), and what the mean
 // lost when it was rounded to T; the running statistics and the number of batches move along where
 // given. Sums are of x - x[0]: no one of n values, an outlier either, lies further from their mean
 // than sqrt(n) standard deviations, and digits of a double are enough for such a distance.
-extern "C" __global__ void __launch_bounds__(SUMMERS, 1)
-    statistics(const T* x, i64 rows, int channels, int lanes, double2* partials, unsigned* ticket,
-               T* found, double eps, double momentum, T* running_mean, T* running_var,
-               i64* batches) {
-    const int AT_ONCE = 32 / sizeof(T);
+extern "C" __global__ void __launch_bounds__(REDUCE_THREADS, 1)
+    batch_norm_stats(const T* x, i64 rows, int channels, int lanes, double2* partials,
+                     unsigned* ticket, T* stats, double eps, double momentum, T* running_mean,
+                     T* running_var, i64* batches) {
+    const int UNROLL = 32 / sizeof(T);
     const Place place(lanes);
     double2 sums[WIDTH] = {};
     if (place.channel < channels) {
-        Pack<T> values[AT_ONCE];
+        Pack<T> values[UNROLL];
         const auto read = [&](i64 row) {
 #pragma unroll
-            for (int i = 0; i < AT_ONCE; ++i) {
+            for (int i = 0; i < UNROLL; ++i) {
                 const i64 at = row + i * place.step;
                 values[i] = load(x + (at < rows ? at : 0) * channels + place.channel);
             }
         };
         read(place.first);  // under way while base comes
         const Pack<T> base = load(x + place.channel);
-        for (i64 row = place.first; row < rows; row += AT_ONCE * place.step) {
+        for (i64 row = place.first; row < rows; row += UNROLL * place.step) {
             if (row != place.first) read(row);
 #pragma unroll
-            for (int i = 0; i < AT_ONCE; ++i) {
+            for (int i = 0; i < UNROLL; ++i) {
 #pragma unroll
                 for (int k = 0; k < WIDTH; ++k) {
                     const double value = (double)values[i].at[k] - (double)base.at[k];
@@ -216,15 +183,15 @@ extern "C" __global__ void __launch_bounds__(SUMMERS, 1)
             }
         }
     }
-    if (!gather(sums, channels, lanes, partials, ticket)) return;
+    if (!grid_reduce(sums, channels, lanes, partials, ticket)) return;
     finish_channels(partials, channels, [=](int c, double2 sum) {
         const double shifted = sum.x / rows, mean = shifted + (double)x[c];
         double var = sum.y / rows - shifted * shifted;
         if (var < 0) var = 0;  // NaN stays
-        found[c] = (T)mean;
-        found[channels + c] = (T)var;
-        found[2 * channels + c] = (T)(1 / sqrt(var + eps));
-        found[3 * channels + c] = (T)(mean - (double)(T)mean);
+        stats[c] = (T)mean;
+        stats[channels + c] = (T)var;
+        stats[2 * channels + c] = (T)(1 / sqrt(var + eps));
+        stats[3 * channels + c] = (T)(mean - (double)(T)mean);
         if (running_mean) {
             running_mean[c] += (T)momentum * ((T)mean - running_mean[c]);
             running_var[c] += (T)momentum * ((T)(var * rows / (rows - 1)) - running_var[c]);
@@ -240,12 +207,12 @@ extern "C" __global__ void __launch_bounds__(SUMMERS, 1)
 struct Affine {
     Pack<T> mean, gain, bias;
 
-    __device__ Affine(const T* found, const T* weight, const T* bias_, int channels, int channel) {
-        mean = load(found + channel);
+    __device__ Affine(const T* stats, const T* weight, const T* bias_, int channels, int channel) {
+        mean = load(stats + channel);
         bias = load(bias_ + channel);
         gain = load(weight + channel);
-        const Pack<T> scale = load(found + 2 * channels + channel);
-        const Pack<T> lost = load(found + 3 * channels + channel);
+        const Pack<T> scale = load(stats + 2 * channels + channel);
+        const Pack<T> lost = load(stats + 3 * channels + channel);
         for (int k = 0; k < WIDTH; ++k) {
             gain.at[k] *= scale.at[k];
             bias.at[k] -= lost.at[k] * gain.at[k];
@@ -257,63 +224,63 @@ struct Affine {
     }
 };
 
-__device__ T open(T y) { return RELU && y < 0 ? (T)0 : y; }
+__device__ T activated(T y) { return RELU && y < 0 ? (T)0 : y; }
 
 #if POOL
 
-// y and code (N, H/2, W/2, C): the window's maximum and where it was first, or SHUT.
+// y and argmax (N, H/2, W/2, C): the window's maximum and where it was first, or MASKED.
 extern "C" __global__ void __launch_bounds__(THREADS)
-    normalize(const T* x, i64 windows, int channels, int lanes, const T* found, const T* weight,
-              const T* bias, T* y, u8* code, int height, int width) {
+    batch_norm_apply(const T* x, i64 windows, int channels, int lanes, const T* stats,
+                     const T* weight, const T* bias, T* y, u8* argmax, int height, int width) {
     const Place place(lanes);
     if (place.channel >= channels) return;
-    const Affine affine(found, weight, bias, channels, place.channel);
+    const Affine affine(stats, weight, bias, channels, place.channel);
     for (i64 i = place.first; i < windows; i += place.step) {
         const Window window(i, height / 2, width / 2, Image{height, width});
         Pack<T> pixels[4], best;
-        Pack<u8> winner;
+        Pack<u8> tap;
 #pragma unroll
         for (int p = 0; p < 4; ++p) pixels[p] = load(x + window[p] * channels + place.channel);
 #pragma unroll
         for (int k = 0; k < WIDTH; ++k) {
             best.at[k] = affine(pixels[0].at[k], k);
-            winner.at[k] = 0;
+            tap.at[k] = 0;
 #pragma unroll
             for (int p = 1; p < 4; ++p) {
                 const T value = affine(pixels[p].at[k], k);
-                if (value > best.at[k]) winner.at[k] = (u8)p;
+                if (value > best.at[k]) tap.at[k] = (u8)p;
                 if (value > best.at[k] || value != value) best.at[k] = value;  // NaN stays
             }
-            if (RELU && best.at[k] <= 0) winner.at[k] = SHUT;
-            best.at[k] = open(best.at[k]);
+            if (RELU && best.at[k] <= 0) tap.at[k] = MASKED;
+            best.at[k] = activated(best.at[k]);
         }
         store(y + i * channels + place.channel, best);
-        store(code + i * channels + place.channel, winner);
+        store(argmax + i * channels + place.channel, tap);
     }
 }
 
 #else
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-    normalize(const T* x, i64 rows, int channels, int lanes, const T* found, const T* weight,
-              const T* bias, T* y) {
-    const int AT_ONCE = 16 / sizeof(T);
+    batch_norm_apply(const T* x, i64 rows, int channels, int lanes, const T* stats,
+                     const T* weight, const T* bias, T* y) {
+    const int UNROLL = 16 / sizeof(T);
     const Place place(lanes);
     if (place.channel >= channels) return;
-    const Affine affine(found, weight, bias, channels, place.channel);
-    for (i64 row = place.first; row < rows; row += AT_ONCE * place.step) {
-        Pack<T> values[AT_ONCE];
+    const Affine affine(stats, weight, bias, channels, place.channel);
+    for (i64 row = place.first; row < rows; row += UNROLL * place.step) {
+        Pack<T> values[UNROLL];
 #pragma unroll
-        for (int i = 0; i < AT_ONCE; ++i) {
+        for (int i = 0; i < UNROLL; ++i) {
             const i64 at = row + i * place.step;
             if (at < rows) values[i] = load(x + at * channels + place.channel);
         }
 #pragma unroll
-        for (int i = 0; i < AT_ONCE; ++i) {
+        for (int i = 0; i < UNROLL; ++i) {
             const i64 at = row + i * place.step;
             if (at >= rows) break;
 #pragma unroll
-            for (int k = 0; k < WIDTH; ++k) values[i].at[k] = open(affine(values[i].at[k], k));
+            for (int k = 0; k < WIDTH; ++k) values[i].at[k] = activated(affine(values[i].at[k], k));
             store(y + at * channels + place.channel, values[i]);
         }
     }
@@ -324,24 +291,25 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 // --- backward ------------------------------------------------------------------------------------
 
 // by_weight (C) = sum of g * normal and by_bias (C) = sum of g, the gradients of weight and bias,
-// and factors (3, C), which are for slope. g is grad where ReLU and pool let it through, normal =
-// (x - mean) * scale; x has `count` rows. `decision` is y with RELU alone, the code with POOL, else
-// not read.
-extern "C" __global__ void __launch_bounds__(SUMMERS, 1)
-    sums(const T* grad, const T* x, const Decision* decision, i64 rows, int channels, int lanes,
-         const T* found, const T* weight, double2* partials, unsigned* ticket, T* by_weight,
-         T* by_bias, T* factors, i64 count, int height, int width) {
-    const int AT_ONCE = (POOL ? 8 : 16) / sizeof(T), PIXELS = POOL ? 4 : 1;
+// and factors (3, C), which are for batch_norm_backward_apply. g is grad where ReLU and pool let it
+// through, normal = (x - mean) * scale; x has `count` rows. `decision` is y with RELU alone, the
+// argmax with POOL, else not read.
+extern "C" __global__ void __launch_bounds__(REDUCE_THREADS, 1)
+    batch_norm_backward_reduce(const T* grad, const T* x, const Decision* decision, i64 rows,
+                               int channels, int lanes, const T* stats, const T* weight,
+                               double2* partials, unsigned* ticket, T* by_weight, T* by_bias,
+                               T* factors, i64 count, int height, int width) {
+    const int UNROLL = (POOL ? 8 : 16) / sizeof(T), PIXELS = POOL ? 4 : 1;
     const Place place(lanes);
     double2 sums[WIDTH] = {};
     if (place.channel < channels) {
-        Pack<T> g[AT_ONCE], pixels[AT_ONCE][PIXELS];
+        Pack<T> g[UNROLL], pixels[UNROLL][PIXELS];
 #if RELU || POOL
-        Pack<Decision> made[AT_ONCE];
+        Pack<Decision> made[UNROLL];
 #endif
         const auto read = [&](i64 row) {
 #pragma unroll
-            for (int i = 0; i < AT_ONCE; ++i) {
+            for (int i = 0; i < UNROLL; ++i) {
                 const i64 at = row + i * place.step, used = at < rows ? at : 0;
                 const i64 from = used * channels + place.channel;
                 g[i] = load(grad + from);
@@ -360,34 +328,34 @@ extern "C" __global__ void __launch_bounds__(SUMMERS, 1)
             }
         };
         read(place.first);  // under way while mean comes
-        const Pack<T> mean = load(found + place.channel);
-        for (i64 row = place.first; row < rows; row += AT_ONCE * place.step) {
+        const Pack<T> mean = load(stats + place.channel);
+        for (i64 row = place.first; row < rows; row += UNROLL * place.step) {
             if (row != place.first) read(row);
 #pragma unroll
-            for (int i = 0; i < AT_ONCE; ++i) {
+            for (int i = 0; i < UNROLL; ++i) {
 #pragma unroll
                 for (int k = 0; k < WIDTH; ++k) {
-                    T gate = g[i].at[k], value = pixels[i][0].at[k];
+                    T passed = g[i].at[k], value = pixels[i][0].at[k];
                     bool counts = row + i * place.step < rows;
 #if POOL
                     const int p = made[i].at[k];
 #pragma unroll
                     for (int q = 1; q < 4; ++q) value = p == q ? pixels[i][q].at[k] : value;
-                    counts = counts && p != SHUT;
+                    counts = counts && p != MASKED;
 #elif RELU
-                    if (made[i].at[k] <= 0) gate = 0;
+                    if (made[i].at[k] <= 0) passed = 0;
 #endif
-                    gate = counts ? gate : (T)0;
+                    passed = counts ? passed : (T)0;
                     value = counts ? value : mean.at[k];
-                    sums[k].x += (double)gate * ((double)value - (double)mean.at[k]);
-                    sums[k].y += (double)gate;
+                    sums[k].x += (double)passed * ((double)value - (double)mean.at[k]);
+                    sums[k].y += (double)passed;
                 }
             }
         }
     }
-    if (!gather(sums, channels, lanes, partials, ticket)) return;
+    if (!grid_reduce(sums, channels, lanes, partials, ticket)) return;
     finish_channels(partials, channels, [=](int c, double2 sum) {
-        const double scale = found[2 * channels + c], lost = found[3 * channels + c];
+        const double scale = stats[2 * channels + c], lost = stats[3 * channels + c];
         const double by_scaled = (sum.x - lost * sum.y) * scale, tilt = scale * by_scaled / count;
         by_weight[c] = (T)by_scaled;
         by_bias[c] = (T)sum.y;
@@ -399,23 +367,24 @@ extern "C" __global__ void __launch_bounds__(SUMMERS, 1)
 
 // dx = weight * scale * (g - mean(g) - normal * mean(g * normal)), the means over the rows of x.
 // With the factors it is gain * (g - mean_g - (x - mean) * tilt), where mean_g makes up for what
-// the mean lost. With `gate_input`, dx is zero unless x is positive: x came out of a ReLU, whose
+// the mean lost. With `mask_input`, dx is zero unless x is positive: x came out of a ReLU, whose
 // gradient is wanted.
-struct Slope {
+struct InputGradient {
     Pack<T> mean, gain, tilt, mean_g;
-    int gate_input;
+    int mask_input;
 
-    __device__ Slope(const T* found, const T* factors, int channels, int channel, int gate_input)
-        : gate_input(gate_input) {
-        mean = load(found + channel);
+    __device__ InputGradient(const T* stats, const T* factors, int channels, int channel,
+                             int mask_input)
+        : mask_input(mask_input) {
+        mean = load(stats + channel);
         gain = load(factors + channel);
         tilt = load(factors + channels + channel);
         mean_g = load(factors + 2 * channels + channel);
     }
 
     __device__ T operator()(T g, T x, int k) const {
-        const T slope = gain.at[k] * (g - mean_g.at[k] - (x - mean.at[k]) * tilt.at[k]);
-        return gate_input && x <= 0 ? (T)0 : slope;
+        const T dx = gain.at[k] * (g - mean_g.at[k] - (x - mean.at[k]) * tilt.at[k]);
+        return mask_input && x <= 0 ? (T)0 : dx;
     }
 };
 
@@ -423,25 +392,26 @@ struct Slope {
 
 // Each window writes its four pixels of dx; where H or W is odd, so does half a window at the end.
 extern "C" __global__ void __launch_bounds__(THREADS)
-    slope(const T* grad, const T* x, const u8* code, i64 windows, int channels, int lanes,
-          const T* found, const T* factors, T* dx, int gate_input, int height, int width) {
+    batch_norm_backward_apply(const T* grad, const T* x, const u8* argmax, i64 windows,
+                              int channels, int lanes, const T* stats, const T* factors, T* dx,
+                              int mask_input, int height, int width) {
     const Place place(lanes);
     if (place.channel >= channels) return;
-    const Slope by_x(found, factors, channels, place.channel, gate_input);
+    const InputGradient by_x(stats, factors, channels, place.channel, mask_input);
     const int down = (height + 1) / 2, across = (width + 1) / 2;
     for (i64 i = place.first; i < windows; i += place.step) {
         const Window window(i, down, across, Image{height, width});
         const int row = window.row / 2, column = window.column / 2;
         const bool covered = row < height / 2 && column < width / 2;
         Pack<T> g, pixels[4];
-        Pack<u8> winner;
+        Pack<u8> tap;
         bool inside[4];
-        for (int k = 0; k < WIDTH; ++k) winner.at[k] = SHUT;
+        for (int k = 0; k < WIDTH; ++k) tap.at[k] = MASKED;
         if (covered) {
             const i64 line = (i64)window.image * (height / 2) + row;
             const i64 from = line * (width / 2) + column;
             g = load(grad + from * channels + place.channel);
-            winner = load(code + from * channels + place.channel);
+            tap = load(argmax + from * channels + place.channel);
         }
 #pragma unroll
         for (int p = 0; p < 4; ++p) {
@@ -453,7 +423,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
             if (!inside[p]) continue;
 #pragma unroll
             for (int k = 0; k < WIDTH; ++k) {
-                pixels[p].at[k] = by_x(winner.at[k] == p ? g.at[k] : (T)0, pixels[p].at[k], k);
+                pixels[p].at[k] = by_x(tap.at[k] == p ? g.at[k] : (T)0, pixels[p].at[k], k);
             }
             store(dx + window[p] * channels + place.channel, pixels[p]);
         }
@@ -463,29 +433,29 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 #else
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-    slope(const T* grad, const T* x, const T* y, i64 rows, int channels, int lanes, const T* found,
-          const T* factors, T* dx, int gate_input) {
-    const int AT_ONCE = 16 / sizeof(T);
+    batch_norm_backward_apply(const T* grad, const T* x, const T* y, i64 rows, int channels,
+                              int lanes, const T* stats, const T* factors, T* dx, int mask_input) {
+    const int UNROLL = 16 / sizeof(T);
     const Place place(lanes);
     if (place.channel >= channels) return;
-    const Slope by_x(found, factors, channels, place.channel, gate_input);
-    for (i64 row = place.first; row < rows; row += AT_ONCE * place.step) {
-        Pack<T> g[AT_ONCE], values[AT_ONCE], gate[AT_ONCE];
+    const InputGradient by_x(stats, factors, channels, place.channel, mask_input);
+    for (i64 row = place.first; row < rows; row += UNROLL * place.step) {
+        Pack<T> g[UNROLL], values[UNROLL], relu_y[UNROLL];
 #pragma unroll
-        for (int i = 0; i < AT_ONCE; ++i) {
+        for (int i = 0; i < UNROLL; ++i) {
             const i64 at = row + i * place.step;
             if (at >= rows) break;
             g[i] = load(grad + at * channels + place.channel);
             values[i] = load(x + at * channels + place.channel);
-            if (RELU) gate[i] = load(y + at * channels + place.channel);
+            if (RELU) relu_y[i] = load(y + at * channels + place.channel);
         }
 #pragma unroll
-        for (int i = 0; i < AT_ONCE; ++i) {
+        for (int i = 0; i < UNROLL; ++i) {
             const i64 at = row + i * place.step;
             if (at >= rows) break;
 #pragma unroll
             for (int k = 0; k < WIDTH; ++k) {
-                const T passed = RELU && gate[i].at[k] <= 0 ? (T)0 : g[i].at[k];
+                const T passed = RELU && relu_y[i].at[k] <= 0 ? (T)0 : g[i].at[k];
                 values[i].at[k] = by_x(passed, values[i].at[k], k);
             }
             store(dx + at * channels + place.channel, values[i]);

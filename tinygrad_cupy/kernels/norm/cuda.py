@@ -10,17 +10,22 @@ import numpy as np
 
 from ...backend import Array, CudaSource, float64s, import_cupy, int32s, int64s, null
 from ...backend.block_counter import ticket_of
+from ...backend.cuda_source import dtype_macros
+from ..common.headers import LAST_BLOCK, VECTOR
 from ..common.layout import empties, empty_last, last
+from ..common.pool2x2 import MASKED
 from .cpu import Result, Running, move
 
-_kernels = CudaSource(__file__, "batch_norm.cu")
-
-THREADS = 256  # of a block of normalize and slope
-SUMMERS = 512  # of a block of statistics and sums
+REDUCE_THREADS = 512  # of a block of the kernels that sum
 MOST_PARTIALS = 128  # blocks that sum: nearly one on each multiprocessor of the largest GPUs
 FULL = 528  # blocks that keep such a GPU busy: beyond, a thread takes up to ROWS_EACH rows
 ROWS_EACH = 4
 CODE, COUNT, SUM = np.dtype(np.uint8), np.dtype(np.int64), np.dtype(np.float64)
+
+_kernels = CudaSource(
+    *(__file__, VECTOR, LAST_BLOCK, "batch_norm.cu"),
+    defines=(f"REDUCE_THREADS={REDUCE_THREADS}", f"MASKED={MASKED}"),
+)
 
 Grid = tuple[int, int]
 
@@ -33,10 +38,10 @@ class _Plan(NamedTuple):
 
     defines: tuple[str, ...]
     pooled: tuple[int, ...]  # shape of the result
-    sums_of_x: Grid
-    sums_of_grad: Grid
-    normalize: Grid
-    slope: Grid
+    stats: Grid
+    backward_reduce: Grid
+    apply: Grid
+    backward_apply: Grid
     rows: tuple[Any, ...]  # P
     results: tuple[Any, ...]  # rows of the result
     steps: tuple[Any, ...]  # of the gradient by x
@@ -53,19 +58,19 @@ def _plan(shape: tuple[int, ...], dtype: Any, aligned: bool, relu: bool, pool: b
     tiles = -(-pieces // lanes)
 
     def summing(rows: int, each: int) -> Grid:
-        return max(1, min(MOST_PARTIALS // tiles, -(-rows * lanes // (each * SUMMERS)))), tiles
+        wanted = -(-rows * lanes // (each * REDUCE_THREADS))
+        return max(1, min(MOST_PARTIALS // tiles, wanted)), tiles
 
     def writing(rows: int) -> Grid:
-        each_one = -(-rows * lanes // THREADS)
+        each_one = -(-rows * lanes // _kernels.threads)
         return max(1, min(each_one, FULL // tiles), -(-each_one // ROWS_EACH)), tiles
 
     rows = n * math.prod(size)
     out = [side // 2 for side in size] if pool else size
     results = n * math.prod(out)
     steps = n * math.prod(-(-side // 2) for side in size) if pool else rows
-    name = "float" if dtype == np.float32 else "double"
     return _Plan(
-        (f"TYPE={name}", f"WIDTH={width}", f"RELU={relu:d}", f"POOL={pool:d}"),
+        (*dtype_macros(dtype), f"WIDTH={width}", f"RELU={relu:d}", f"POOL={pool:d}"),
         (n, channels, *out),
         summing(rows, 8),  # as many rows as a thread loads at once
         summing(results, 2 if pool else 4),
@@ -88,20 +93,20 @@ def forward(
     rows, weight, bias = last(x, 1), xp.ascontiguousarray(weight), xp.ascontiguousarray(bias)
     plan = _plan(x.shape, dtype, _aligned(rows, weight, bias), relu, pool)
     stats = xp.empty((4, channels), dtype)
-    partials = xp.empty((plan.sums_of_x[0], channels, 2), SUM)
+    partials = xp.empty((plan.stats[0], channels, 2), SUM)
     in_kernel = _moves_in_kernel(running, dtype)
     moved = (running.mean, running.var) if in_kernel else (null(), null())
     counted = running.batches if in_kernel and running.batches is not None else null()
     sums = (partials, ticket_of(partials), stats, *float64s(eps, running.momentum))
     arguments: tuple[Any, ...] = (rows, *plan.rows, *plan.across, *sums, *moved, counted)
-    _kernels.launch("statistics", plan.sums_of_x, arguments, SUMMERS, defines=plan.defines)
+    _kernels.launch("batch_norm_stats", plan.stats, arguments, REDUCE_THREADS, defines=plan.defines)
     if not in_kernel:
         move(running, stats, x.size // channels)
     y = empty_last(plan.pooled, dtype)
     argmax = empty_last(plan.pooled, CODE) if pool else None
     arguments = (rows, *plan.results, *plan.across, stats, weight, bias, y)
     arguments += (argmax, *plan.image) if pool else ()
-    _kernels.launch("normalize", plan.normalize, arguments, THREADS, defines=plan.defines)
+    _kernels.launch("batch_norm_apply", plan.apply, arguments, defines=plan.defines)
     return Result(y, y if relu and not pool else None, argmax, stats)
 
 
@@ -141,16 +146,18 @@ def backward(
 
     vector = ((channels,), dtype)
     *by, factors = empties(vector, vector, ((3, channels), dtype))  # by weight and bias
-    partials = xp.empty((plan.sums_of_grad[0], channels, 2), SUM)
+    partials = xp.empty((plan.backward_reduce[0], channels, 2), SUM)
     sums = (stats, weight, partials, ticket_of(partials), *by, factors, *plan.rows, *plan.image)
     arguments: tuple[Any, ...] = (g, rows, decision, *plan.results, *plan.across, *sums)
-    _kernels.launch("sums", plan.sums_of_grad, arguments, SUMMERS, defines=plan.defines)
+    how: tuple[Any, ...] = (plan.backward_reduce, arguments, REDUCE_THREADS)
+    _kernels.launch("batch_norm_backward_reduce", *how, defines=plan.defines)
     if not needs_x:
         return None, *by
 
     dx = empty_last(x.shape, dtype)
-    gated = int32s(mask_input)
-    arguments = (g, rows, decision, *plan.steps, *plan.across, stats, factors, dx, *gated)
+    masked = int32s(mask_input)
+    arguments = (g, rows, decision, *plan.steps, *plan.across, stats, factors, dx, *masked)
     arguments += plan.image if argmax is not None else ()
-    _kernels.launch("slope", plan.slope, arguments, THREADS, defines=plan.defines)
+    how = (plan.backward_apply, arguments)
+    _kernels.launch("batch_norm_backward_apply", *how, defines=plan.defines)
     return dx, *by

@@ -15,8 +15,9 @@ from ...backend import Array
 from ...backend.c_source import CSource, plain
 from ...backend.cpu_threads import parts_of, workspace
 from ..common.images import contiguous_last, images_of
+from ..common.pool2x2 import MASKED
 
-_file = CSource(__file__, "../common/images.h", "norm.c")
+_file = CSource(__file__, "../common/images.h", "norm.c", defines=(f"MASKED={MASKED}",))
 LEAST = 1 << 15  # elements for a thread: below this, handing work over costs more
 
 

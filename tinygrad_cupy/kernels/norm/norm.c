@@ -67,10 +67,10 @@ void norm_moments(
 }
 TASK(norm_moments, 3)
 
-/* y (N, H, W, C) = (x - mean) * scale + shift, halved by the pool and with its code. */
+/* y (N, H, W, C) = (x - mean) * scale + shift, halved by the pool and with its argmax. */
 void norm_apply(
     const Norm *s, const Share *share, const Images *x, const float *restrict mean,
-    const float *restrict scale, const float *shift, float *y, uint8_t *code, float *scratch)
+    const float *restrict scale, const float *shift, float *y, uint8_t *argmax, float *scratch)
 {
   Int height = s->pool ? s->h / 2 : s->h, width = s->pool ? s->w / 2 : s->w;
   float *copy = scratch, *rows = copy + s->h * s->w * s->c, *places = rows + 2 * s->w * s->c;
@@ -84,7 +84,7 @@ void norm_apply(
         for (Int o = 0; o < s->c; o++) to[o] = (from[o] - mean[o]) * scale[o];
       if (s->pool)
         finish_pooled_row(rows, rows + s->w * s->c, s->c, width, s->c, shift, s->relu, y + at,
-                          code + at, places);
+                          argmax + at, places);
       else
         finish_row(rows, s->c, width, s->c, shift, s->relu, y + at);
     }
@@ -94,26 +94,26 @@ TASK(norm_apply, 6)
 
 /* The gradient of image n in front of ReLU and pool: where it lies, or put into ``place``. */
 static const float *opened(
-    const Norm *s, const Images *grad, Int n, const float *gate, const uint8_t *code, float *place,
-    float *scratch)
+    const Norm *s, const Images *grad, Int n, const float *relu_y, const uint8_t *argmax,
+    float *place, float *scratch)
 {
   Int height = s->pool ? s->h / 2 : s->h, width = s->pool ? s->w / 2 : s->w;
   const float *here = channels_last(*grad, n, height * width, s->c, scratch);
   Int at = n * height * width * s->c;
   if (s->pool)
-    open_pooled(here, code + at, height, width, s->c, place, s->c, s->w * s->c, s->h, s->w);
-  else if (gate)
-    open_gated(here, gate + at, s->h, s->w, s->c, place, s->c, s->w * s->c);
+    pool_backward(here, argmax + at, height, width, s->c, place, s->c, s->w * s->c, s->h, s->w);
+  else if (relu_y)
+    relu_backward(here, relu_y + at, s->h, s->w, s->c, place, s->c, s->w * s->c);
   else
     return here;
   return place;
 }
 
-/* sums (parts, 2, C): of the gradient g and of g * (x - mean). ``gate`` and ``code`` as for a
+/* sums (parts, 2, C): of the gradient g and of g * (x - mean). ``relu_y`` and ``argmax`` as for a
    convolution. */
 void norm_backward_sums(
-    const Norm *s, const Share *share, const Images *grad, const Images *x, const float *gate,
-    const uint8_t *code, const float *mean, double *sums, float *scratch)
+    const Norm *s, const Share *share, const Images *grad, const Images *x, const float *relu_y,
+    const uint8_t *argmax, const float *mean, double *sums, float *scratch)
 {
   Int pixels = s->h * s->w, c = s->c, size = pixels * c;
   float *copy = scratch, *given = copy + size, *place = given + size;
@@ -121,7 +121,7 @@ void norm_backward_sums(
     memset(sums + part * 2 * c, 0, 2 * c * sizeof(double));
   EACH_ITEM(share, part, n) {
     const float *image = channels_last(*x, n, pixels, c, copy);
-    const float *g = opened(s, grad, n, gate, code, place, given);
+    const float *g = opened(s, grad, n, relu_y, argmax, place, given);
     double *one = sums + part * 2 * c, *two = one + c;
     Int p = 0;
     for (; p + 4 <= pixels; p += 4)
@@ -133,15 +133,15 @@ TASK(norm_backward_sums, 6)
 
 /* dx (N, H, W, C) = scale * (g + slope * (x - mean) - mean_g). */
 void norm_backward_apply(
-    const Norm *s, const Share *share, const Images *grad, const Images *x, const float *gate,
-    const uint8_t *code, const float *restrict mean, const float *restrict scale,
+    const Norm *s, const Share *share, const Images *grad, const Images *x, const float *relu_y,
+    const uint8_t *argmax, const float *restrict mean, const float *restrict scale,
     const float *restrict slope, const float *restrict mean_g, float *dx, float *scratch)
 {
   Int pixels = s->h * s->w, size = pixels * s->c;
   float *copy = scratch, *given = copy + size, *place = given + size;
   EACH_ITEM(share, part, n) {
     const float *restrict image = channels_last(*x, n, pixels, s->c, copy);
-    const float *restrict g = opened(s, grad, n, gate, code, place, given);
+    const float *restrict g = opened(s, grad, n, relu_y, argmax, place, given);
     float *restrict out = dx + n * size;
     for (Int p = 0; p < pixels; p++, image += s->c, g += s->c, out += s->c)
       for (Int o = 0; o < s->c; o++)

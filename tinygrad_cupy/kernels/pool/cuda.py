@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
 
 from ...backend import Array, CudaSource, import_cupy
+from ...backend.cuda_source import dtype_macros
+from ..common.headers import VECTOR
 from ..common.layout import lies_last
 from ..common.sums import FEW
 from ..common.windows import Pair, Windows
 from . import reference
 
-_kernels = CudaSource(__file__, "pool.cu")
-
-_TYPES = {
-    "float32": ("TYPE=float", "ACC=float"),
-    "float64": ("TYPE=double", "ACC=double"),
-    "float16": ("TYPE=__half", "ACC=float", "HALF"),
-    "bfloat16": ("TYPE=__nv_bfloat16", "ACC=float", "BFLOAT"),
-}
-_CODES = {np.dtype(np.uint8): "CODE=unsigned char", np.dtype(np.int32): "CODE=int"}
+_TAPS = {np.dtype(np.uint8): "TAP=u8", np.dtype(np.int32): "TAP=int"}  # of an argmax
 _SHAPE = np.dtype([("numbers", np.int32, 13)])
-
-
-@functools.cache
-def _types(dtype: Any) -> tuple[str, ...] | None:
-    """The macros of a dtype that the kernels are for, else None."""
-    return _TYPES.get(dtype.name)
+_kernels = CudaSource(__file__, VECTOR, "pool.cu", defines=(f"SHAPE_BYTES={_SHAPE.itemsize}",))
 
 
 def _contiguous(x: Array, last: bool) -> Array:
@@ -55,14 +43,14 @@ def _launch(
     channels = written.shape[3] if last else 1
     whole = channels % 4 == 0 and all(array.data.ptr % 16 == 0 for array in arrays)
     width = 4 if whole else 1
-    index = "unsigned" if max(array.size for array in arrays) < 2**31 else "u64"
-    types = (*(_types(arrays[0].dtype) or ()), _CODES[argmax])
+    index = "u32" if max(array.size for array in arrays) < 2**31 else "u64"
+    types = (*dtype_macros(arrays[0].dtype), _TAPS[argmax])
     if windows.taps > FEW and name != "max_pool":  # of so many a float's sum is not exact enough
         types = tuple(["ACC=double" if macro == "ACC=float" else macro for macro in types])
     steps = (*windows.kernel, *windows.stride, *windows.padding, *windows.dilation)
     shape = np.array((channels, *size, *out, *steps), np.int32).view(_SHAPE)
-    count = np.uint32(written.size) if index == "unsigned" else np.uint64(written.size)
-    blocks = CudaSource.blocks(written.size // width)
+    count = np.uint32(written.size) if index == "u32" else np.uint64(written.size)
+    blocks = _kernels.blocks(written.size // width)
     _kernels.launch(
         name, blocks, (*arrays, count, shape), defines=(*types, f"WIDTH={width}", f"INDEX={index}")
     )
@@ -70,7 +58,7 @@ def _launch(
 
 def max_pool(x: Array, windows: Windows) -> tuple[Array, Array]:
     """The largest element of each window of x, and the number of the first tap that had it."""
-    if _types(x.dtype) is None:
+    if not dtype_macros(x.dtype):
         return reference.max_pool(x, windows)
     n, c, h, w = x.shape
     out, last = windows.output_size("max_pool2d", (h, w)), lies_last(x)
@@ -83,7 +71,7 @@ def max_pool(x: Array, windows: Windows) -> tuple[Array, Array]:
 
 def max_scatter(grad: Array, argmax: Array, windows: Windows, size: Pair) -> Array:
     """Each window's gradient put where its maximum was, (N, C, *size)."""
-    if _types(grad.dtype) is None or argmax.dtype not in _CODES:
+    if not dtype_macros(grad.dtype) or argmax.dtype not in _TAPS:
         return reference.max_scatter(grad, argmax, windows, size)
     n, c, *out = grad.shape
     last = lies_last(argmax)
@@ -94,8 +82,8 @@ def max_scatter(grad: Array, argmax: Array, windows: Windows, size: Pair) -> Arr
 
 
 def max_gather(x: Array, argmax: Array, windows: Windows) -> Array:
-    """The element of each window at its winning tap; 0 where that lies in the padding."""
-    if _types(x.dtype) is None or argmax.dtype not in _CODES:
+    """The element of each window at its argmax; 0 where that lies in the padding."""
+    if not dtype_macros(x.dtype) or argmax.dtype not in _TAPS:
         return reference.max_gather(x, argmax, windows)
     n, c, *out = argmax.shape
     last = lies_last(argmax)
@@ -108,7 +96,7 @@ def max_gather(x: Array, argmax: Array, windows: Windows) -> Array:
 
 def sum_pool(x: Array, windows: Windows) -> Array:
     """The sum of each window, the padding counting as zeros."""
-    if _types(x.dtype) is None:
+    if not dtype_macros(x.dtype):
         return reference.sum_pool(x, windows)
     n, c, h, w = x.shape
     out, last = windows.output_size("avg_pool2d", (h, w)), lies_last(x)
@@ -119,11 +107,11 @@ def sum_pool(x: Array, windows: Windows) -> Array:
 
 def spread(grad: Array, windows: Windows, size: Pair) -> Array:
     """Each window's gradient added to every pixel that it holds, (N, C, *size)."""
-    if _types(grad.dtype) is None:
+    if not dtype_macros(grad.dtype):
         return reference.spread(grad, windows, size)
     n, c, *out = grad.shape
     last = lies_last(grad)
     dx = _empty(n, c, size, grad.dtype, last)
     arrays = [_contiguous(grad, last), dx]
-    _launch("spread", arrays, windows, size, (out[0], out[1]), last, np.dtype(np.uint8))
+    _launch("sum_pool_backward", arrays, windows, size, (out[0], out[1]), last, np.dtype(np.uint8))
     return _logical(dx, last)

@@ -1,44 +1,13 @@
 // Pooling of images (N, H, W, C); images (N, C, H, W) are N * C images of one channel.
 //
-// Macros: TYPE the dtype, ACC what is computed in, CODE the number of a winning tap, WIDTH the
-// channels of a thread (4 where C is a multiple of 4 and addresses are aligned, else 1), INDEX
-// unsigned, or u64 where there are more elements. A thread writes its pixel, so nothing is added
-// by two: what goes back from windows to pixels is collected over the windows that hold a pixel.
+// Macros: TYPE the dtype, ACC what is computed in, TAP the dtype of an argmax (the number of a
+// tap), WIDTH the channels of a thread (4 where C is a multiple of 4 and addresses are aligned,
+// else 1), INDEX u32, or u64 where there are more elements. A thread writes its pixel, so nothing
+// is added by two: what goes back from windows to pixels is collected over the windows that hold a
+// pixel.
 
-#ifndef TYPE
-#define TYPE float
-#define ACC float
-#define CODE unsigned char
-#define WIDTH 4
-#define INDEX unsigned
-#endif
-#ifdef HALF
-#include <cuda_fp16.h>
-#endif
-#ifdef BFLOAT
-#include <cuda_bf16.h>
-#endif
-
-typedef unsigned long long u64;
-typedef TYPE T;
-typedef ACC A;
-typedef CODE Code;
+typedef TAP Tap;
 typedef INDEX Index;
-
-template <class Value>
-struct alignas(WIDTH * sizeof(Value) < 16 ? WIDTH * sizeof(Value) : 16) Pack {
-    Value at[WIDTH];
-};
-
-template <class Value>
-__device__ Pack<Value> load(const Value* from, Index element) {
-    return *(const Pack<Value>*)(from + element);
-}
-
-template <class Value>
-__device__ void store(Value* to, Index element, const Pack<Value>& values) {
-    *(Pack<Value>*)(to + element) = values;
-}
 
 struct Sums {
     A at[WIDTH] = {};
@@ -55,6 +24,7 @@ struct Shape {
     int kernel_height, kernel_width, down, across;  // the last two: the stride
     int padding_height, padding_width, dilation_height, dilation_width;
 };
+static_assert(sizeof(Shape) == SHAPE_BYTES, "as cuda.py packs it");
 
 // The place of a thread in an array (N, height, width, C).
 struct Place {
@@ -115,14 +85,14 @@ __device__ void each_window(const Shape& s, const Place& place, Visit visit) {
     }
 }
 
-// y, winner = the maximum of each window and the tap where it was first; NaN is larger than all.
+// y, argmax = the maximum of each window and the tap where it was first; NaN is larger than all.
 // The tap lies in the image, even where all of the window is -inf.
-extern "C" __global__ void __launch_bounds__(256)
-    max_pool(const T* x, T* y, Code* winner, Index count, const __grid_constant__ Shape s) {
+extern "C" __global__ void __launch_bounds__(THREADS)
+    max_pool(const T* x, T* y, Tap* argmax, Index count, const __grid_constant__ Shape s) {
     const Place place(s.channels, s.out_height, s.out_width);
     if (place.element >= count) return;
     Sums best;
-    Pack<Code> taps;
+    Pack<Tap> taps;
     bool found = false;
 #pragma unroll
     for (int k = 0; k < WIDTH; ++k) {
@@ -131,46 +101,46 @@ extern "C" __global__ void __launch_bounds__(256)
     }
     each_tap(s, place, [&](int tap, Index element, bool inside) {
         if (!inside) return;
-        const Pack<T> values = load(x, element);
+        const Pack<T> values = load(x + element);
 #pragma unroll
         for (int k = 0; k < WIDTH; ++k) {
             const A value = (A)values.at[k];
             const bool first_nan = value != value && best.at[k] == best.at[k];
             if (found && !(value > best.at[k]) && !first_nan) continue;
             best.at[k] = value;
-            taps.at[k] = (Code)tap;
+            taps.at[k] = (Tap)tap;
         }
         found = true;
     });
-    store(y, place.element, best.rounded());
-    store(winner, place.element, taps);
+    store(y + place.element, best.rounded());
+    store(argmax + place.element, taps);
 }
 
 // dx = for each pixel, the sum of the gradients of the windows that it won.
-extern "C" __global__ void __launch_bounds__(256)
-    max_scatter(const T* grad, const Code* winner, T* dx, Index count,
+extern "C" __global__ void __launch_bounds__(THREADS)
+    max_scatter(const T* grad, const Tap* argmax, T* dx, Index count,
                 const __grid_constant__ Shape s) {
     const Place place(s.channels, s.height, s.width);
     if (place.element >= count) return;
     Sums sums;
     each_window(s, place, [&](int tap, Index window) {
-        const Pack<Code> taps = load(winner, window);
-        const Pack<T> values = load(grad, window);
+        const Pack<Tap> taps = load(argmax + window);
+        const Pack<T> values = load(grad + window);
 #pragma unroll
         for (int k = 0; k < WIDTH; ++k) {
-            if (taps.at[k] == (Code)tap) sums.at[k] += (A)values.at[k];
+            if (taps.at[k] == (Tap)tap) sums.at[k] += (A)values.at[k];
         }
     });
-    store(dx, place.element, sums.rounded());
+    store(dx + place.element, sums.rounded());
 }
 
-// y = the element of each window at its winning tap; 0 where that lies in the padding.
-extern "C" __global__ void __launch_bounds__(256)
-    max_gather(const T* x, const Code* winner, T* y, Index count,
+// y = the element of each window at its argmax; 0 where that lies in the padding.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    max_gather(const T* x, const Tap* argmax, T* y, Index count,
                const __grid_constant__ Shape s) {
     const Place place(s.channels, s.out_height, s.out_width);
     if (place.element >= count) return;
-    const Pack<Code> taps = load(winner, place.element);
+    const Pack<Tap> taps = load(argmax + place.element);
     Pack<T> result;
 #pragma unroll
     for (int k = 0; k < WIDTH; ++k) {
@@ -181,34 +151,34 @@ extern "C" __global__ void __launch_bounds__(256)
         result.at[k] =
             inside ? x[element_of(s, place.image, row, column, place.channel) + k] : (T)0.0f;
     }
-    store(y, place.element, result);
+    store(y + place.element, result);
 }
 
 // y = the sum of each window, the padding counting as zeros.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(THREADS)
     sum_pool(const T* x, T* y, Index count, const __grid_constant__ Shape s) {
     const Place place(s.channels, s.out_height, s.out_width);
     if (place.element >= count) return;
     Sums sums;
     each_tap(s, place, [&](int, Index element, bool inside) {
         if (!inside) return;
-        const Pack<T> values = load(x, element);
+        const Pack<T> values = load(x + element);
 #pragma unroll
         for (int k = 0; k < WIDTH; ++k) sums.at[k] += (A)values.at[k];
     });
-    store(y, place.element, sums.rounded());
+    store(y + place.element, sums.rounded());
 }
 
 // dx = for each pixel, the sum of the gradients of the windows that hold it.
-extern "C" __global__ void __launch_bounds__(256)
-    spread(const T* grad, T* dx, Index count, const __grid_constant__ Shape s) {
+extern "C" __global__ void __launch_bounds__(THREADS)
+    sum_pool_backward(const T* grad, T* dx, Index count, const __grid_constant__ Shape s) {
     const Place place(s.channels, s.height, s.width);
     if (place.element >= count) return;
     Sums sums;
     each_window(s, place, [&](int, Index window) {
-        const Pack<T> values = load(grad, window);
+        const Pack<T> values = load(grad + window);
 #pragma unroll
         for (int k = 0; k < WIDTH; ++k) sums.at[k] += (A)values.at[k];
     });
-    store(dx, place.element, sums.rounded());
+    store(dx + place.element, sums.rounded());
 }

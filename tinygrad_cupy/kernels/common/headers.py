@@ -1,0 +1,10 @@
+"""Files of CUDA that kernels share: they stand in front of a ``.cu`` file, as `CudaSource` says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_HERE = Path(__file__).parent
+
+VECTOR = str(_HERE / "vector.cuh")  # of a macro WIDTH
+LAST_BLOCK = str(_HERE / "last_block.cuh")
