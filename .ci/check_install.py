@@ -47,7 +47,8 @@ def main() -> None:
         origin = Path(module.__file__ or "").resolve()
         assert checkout not in origin.parents, f"{origin} is the checkout's"
     assert any(name.endswith(".png") for name in installed), "the digits are missing"
-    assert any(name.endswith(".cu") for name in installed), "the CUDA sources are missing"
+    for suffix in (".cu", ".cuh", ".c", ".h"):
+        assert any(name.endswith(suffix) for name in installed), f"sources are missing: {suffix}"
     print(f"{len(installed)} files installed, all of them under tinygrad_cupy")
 
 
