@@ -315,9 +315,8 @@ def test_kernels_are_prepared_for_every_launch_of_a_step(
         for _ in range(count)
     ]
     prepared: set[tuple[str, ...]] = set()
-    kernels = SimpleNamespace(prepare=prepared.add)
     monkeypatch.setattr(backend, "is_cuda", lambda array: True)
-    monkeypatch.setattr(cuda, "_kernels", kernels)
+    monkeypatch.setattr(cuda._kernels, "prepare", prepared.add)
     cuda.prepare(arrays)
     launched = {
         cuda._defines(kind, capacity)
