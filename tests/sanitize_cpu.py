@@ -20,6 +20,20 @@ TESTS = Path(__file__).resolve().parent
 FILES = ("strides", "native", "sizes", "conv", "norm")
 FLAGS = "-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g"
 
+# Watched code takes long to compile, longer than a user's process would wait: without this, NumPy
+# would do on a busy machine what is to be watched.
+COMPILE = """
+from tinygrad_cupy.backend import c_source, compiling
+from tinygrad_cupy.kernels.conv import native as conv
+from tinygrad_cupy.kernels.dropout import native as dropout
+from tinygrad_cupy.kernels.norm import native as norm
+
+compiling.PATIENCE = compiling.AT_WORK = 110.0
+for source in (conv._file, dropout._file, norm._file):
+    assert source.library is not None, source
+assert c_source._threads() is not None
+"""
+
 
 def library(compiler: str) -> str | None:
     """The path of the compiler's libasan, or None where it has none."""
@@ -51,6 +65,11 @@ def environment(folder: Path) -> dict[str, str] | None:
     }
 
 
+def compile_all(given: dict[str, str]) -> None:
+    """Compile every C file into the cache folder of `environment`."""
+    subprocess.run([sys.executable, "-c", COMPILE], env=given, check=True)
+
+
 def arguments(*others: str) -> list[str]:
     """pytest's: which tests, where no others are named."""
     files = [str(path) for name in FILES for path in TESTS.glob(f"*/test_{name}.py")]
@@ -64,6 +83,7 @@ def main() -> int:
         if given is None:
             print("sanitize_cpu.py: the C compiler has no AddressSanitizer", file=sys.stderr)
             return 1
+        compile_all(given)
         command = [sys.executable, "-m", "pytest", *arguments(*sys.argv[1:])]
         return subprocess.run(command, env=given, check=False).returncode
 

@@ -149,8 +149,8 @@ def backward(
     partials = xp.empty((plan.backward_reduce[0], channels, 2), SUM)
     sums = (stats, weight, partials, ticket_of(partials), *by, factors, *plan.rows, *plan.image)
     arguments: tuple[Any, ...] = (g, rows, decision, *plan.results, *plan.across, *sums)
-    how: tuple[Any, ...] = (plan.backward_reduce, arguments, REDUCE_THREADS)
-    _kernels.launch("batch_norm_backward_reduce", *how, defines=plan.defines)
+    name, grid = "batch_norm_backward_reduce", plan.backward_reduce
+    _kernels.launch(name, grid, arguments, REDUCE_THREADS, defines=plan.defines)
     if not needs_x:
         return None, *by
 
@@ -158,6 +158,6 @@ def backward(
     masked = int32s(mask_input)
     arguments = (g, rows, decision, *plan.steps, *plan.across, stats, factors, dx, *masked)
     arguments += plan.image if argmax is not None else ()
-    how = (plan.backward_apply, arguments)
-    _kernels.launch("batch_norm_backward_apply", *how, defines=plan.defines)
+    name, grid = "batch_norm_backward_apply", plan.backward_apply
+    _kernels.launch(name, grid, arguments, defines=plan.defines)
     return dx, *by
