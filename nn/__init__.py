@@ -1,9 +1,9 @@
 """Neural networks on top of the engine: layers, losses, optimizers, schedules, training."""
 
 from . import init, metrics, models, optim, schedules
-from .callbacks import Callback, Step, StopTraining
+from .callbacks import Callback
 from .functional import functional_call
-from .history import EpochRecord, History
+from .history import EpochRecord, History, Step, StopTraining
 from .layers import (
     ELU,
     GELU,

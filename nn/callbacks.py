@@ -1,38 +1,9 @@
-"""The one interface through which anything watches or stops a training run."""
+"""What watches or stops a training run: a base to override."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from .history import EpochRecord, History
-from .meter import Meter
-
-if TYPE_CHECKING:
-    from .trainer import Trainer
-
-
-class StopTraining(Exception):
-    """Raise it in `Callback.on_step_end` or `on_epoch_end` to end the run cleanly.
-
-    The argument becomes `History.stopped`. Raised in the middle of an epoch, the weights go back
-    to those of the last finished epoch; where none has finished they stay as they are.
-    """
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One finished training step; `epoch` and `index` count from 1.
-
-    `meter.read()` gives the epoch's loss and accuracy so far. On a GPU that waits for the device:
-    read it seldom there.
-    """
-
-    epoch: int
-    epochs: int
-    index: int
-    count: int  # steps in the epoch
-    meter: Meter
+from .history import EpochRecord, History, Step
+from .trainer import Trainer
 
 
 class Callback:

@@ -1,10 +1,35 @@
-"""What a training run left behind: one record per finished epoch, and why it ended."""
+"""What is said of a training run: of a step, of an epoch, of the whole and why it ended."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+
+from .meter import Meter
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One finished training step; `epoch` and `index` count from 1.
+
+    `meter.read()` gives the epoch's loss and accuracy so far. On a GPU that waits for the device:
+    read it seldom there.
+    """
+
+    epoch: int
+    epochs: int
+    index: int
+    count: int  # steps in the epoch
+    meter: Meter
+
+
+class StopTraining(Exception):
+    """Raise it in `Callback.on_step_end` or `on_epoch_end` to end the run cleanly.
+
+    The argument becomes `History.stopped`. Raised in the middle of an epoch, the weights go back
+    to those of the last finished epoch; where none has finished they stay as they are.
+    """
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,7 @@ from tinygrad_cupy.jit import jit as captured
 from tinygrad_cupy.tensor import Tensor
 
 from . import checks, steps
-from .callbacks import Callback, Step, StopTraining
-from .history import EpochRecord, History
+from .history import EpochRecord, History, Step, StopTraining
 from .meter import Meter, Reading
 from .module import Module
 from .optim.optimizer import Optimizer
@@ -47,6 +46,18 @@ class GatheringLoader(Loader, Protocol):
     def rows(self) -> Iterator[Tensor]: ...
 
     def batch(self, rows: Tensor) -> tuple[Tensor, Tensor]: ...
+
+
+class Watcher(Protocol):
+    """What `Trainer` tells, and when: `Callback` is one that does nothing."""
+
+    def on_fit_start(self, trainer: Trainer) -> None: ...
+
+    def on_step_end(self, trainer: Trainer, step: Step) -> None: ...
+
+    def on_epoch_end(self, trainer: Trainer, record: EpochRecord) -> None: ...
+
+    def on_fit_end(self, trainer: Trainer, history: History) -> None: ...
 
 
 Item = tuple[Tensor, ...]  # (rows,) or (x, y)
@@ -100,7 +111,7 @@ class Trainer:
         optimizer: Optimizer,
         loss: Loss | None = None,
         schedule: Callable[[int], float] | None = None,
-        callbacks: Sequence[Callback] = (),
+        callbacks: Sequence[Watcher] = (),
         jit: bool = True,
     ) -> None:
         self.model, self.optimizer = model, optimizer
