@@ -12,10 +12,8 @@ from typing import TypeGuard
 
 import numpy as np
 
-from tinygrad_cupy.kernels.common.windows import MOST
+from tinygrad_cupy.kernels.common.windows import MOST, Pair, as_pair, is_whole
 from tinygrad_cupy.tensor import Tensor
-
-Pair = int | tuple[int, int]
 
 
 def name_of(owner: object) -> str:
@@ -25,7 +23,7 @@ def name_of(owner: object) -> str:
 
 def integer(owner: object, argument: str, value: object, least: int = 1) -> int:
     """`value` as an int from `least` to MOST, or a ValueError that names owner and argument."""
-    if not _is_whole(value) or value < least:
+    if not is_whole(value, least, math.inf):
         raise ValueError(
             f"[{name_of(owner)}] {argument} must be an integer of at least {least}, got {value!r}"
         )
@@ -33,16 +31,16 @@ def integer(owner: object, argument: str, value: object, least: int = 1) -> int:
     return int(value)
 
 
-def pair(owner: object, argument: str, value: object, least: int = 1) -> tuple[int, int]:
+def pair(owner: object, argument: str, value: object, least: int = 1) -> Pair:
     """One integer, or two for (height, width), as a pair of ints from `least` to MOST."""
-    both = value if isinstance(value, tuple | list) else (value, value)
-    if len(both) != 2 or not all(_is_whole(one) and one >= least for one in both):
+    both = as_pair(value, least, math.inf)
+    if both is None:
         raise ValueError(
             f"[{name_of(owner)}] {argument} must be an integer of at least {least} or a pair of "
             f"them (height, width), got {value!r}"
         )
     _expect_at_most(owner, argument, value, *both)
-    return int(both[0]), int(both[1])
+    return both
 
 
 def _expect_at_most(owner: object, argument: str, value: object, *numbers: int) -> None:
@@ -125,10 +123,6 @@ def input_size(owner: object, x: Tensor, axis: int, expected: int, what: str) ->
         raise ValueError(
             f"[{name_of(owner)}] expected {expected} {what}, got {got} (input shape {x.shape})"
         )
-
-
-def _is_whole(value: object) -> TypeGuard[int]:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def _is_real(value: object) -> TypeGuard[float]:

@@ -6,8 +6,8 @@ kernel, g groups.
 
 from __future__ import annotations
 
+from tinygrad_cupy.kernels.common.windows import Pair
 from tinygrad_cupy.nn import checks, init
-from tinygrad_cupy.nn.checks import Pair
 from tinygrad_cupy.nn.module import Module
 from tinygrad_cupy.tensor import Tensor
 
@@ -28,10 +28,10 @@ class Conv2d(Module):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: Pair,
-        stride: Pair = 1,
-        padding: Pair = 0,
-        dilation: Pair = 1,
+        kernel_size: int | Pair,
+        stride: int | Pair = 1,
+        padding: int | Pair = 0,
+        dilation: int | Pair = 1,
         groups: int = 1,
         bias: bool = True,
     ) -> None:
@@ -78,13 +78,13 @@ class ConvTranspose2d(Module):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: Pair,
-        stride: Pair = 1,
-        padding: Pair = 0,
-        output_padding: Pair = 0,
+        kernel_size: int | Pair,
+        stride: int | Pair = 1,
+        padding: int | Pair = 0,
+        output_padding: int | Pair = 0,
         groups: int = 1,
         bias: bool = True,
-        dilation: Pair = 1,
+        dilation: int | Pair = 1,
     ) -> None:
         self.in_channels = checks.integer(self, "in_channels", in_channels)
         self.out_channels = checks.integer(self, "out_channels", out_channels)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from tinygrad_cupy.kernels.common.windows import Pair
 from tinygrad_cupy.nn import checks
-from tinygrad_cupy.nn.checks import Pair
 from tinygrad_cupy.nn.module import Module
 from tinygrad_cupy.tensor import Tensor
 
@@ -16,7 +16,11 @@ class MaxPool2d(Module):
     """
 
     def __init__(
-        self, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0, dilation: Pair = 1
+        self,
+        kernel_size: int | Pair,
+        stride: int | Pair | None = None,
+        padding: int | Pair = 0,
+        dilation: int | Pair = 1,
     ) -> None:
         self.kernel_size = checks.pair(self, "kernel_size", kernel_size)
         self.stride = checks.pair(self, "stride", kernel_size if stride is None else stride)
@@ -47,7 +51,9 @@ class AvgPool2d(Module):
     `stride` is `kernel_size` unless given; padding is with zeros, which count in the mean.
     """
 
-    def __init__(self, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0) -> None:
+    def __init__(
+        self, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0
+    ) -> None:
         self.kernel_size = checks.pair(self, "kernel_size", kernel_size)
         self.stride = checks.pair(self, "stride", kernel_size if stride is None else stride)
         self.padding = _padding(self, padding, self.kernel_size)
@@ -66,7 +72,7 @@ class AdaptiveAvgPool2d(Module):
     Output row i averages the input rows from floor(i * H / OH) to ceil((i + 1) * H / OH).
     """
 
-    def __init__(self, output_size: Pair) -> None:
+    def __init__(self, output_size: int | Pair) -> None:
         self.output_size = checks.pair(self, "output_size", output_size)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -77,7 +83,7 @@ class AdaptiveAvgPool2d(Module):
         return f"output_size={self.output_size}"
 
 
-def _padding(layer: Module, padding: Pair, kernel_size: tuple[int, int]) -> tuple[int, int]:
+def _padding(layer: Module, padding: int | Pair, kernel_size: Pair) -> Pair:
     """A window must hold at least one pixel of the image, so padding is at most half a kernel."""
     both = checks.pair(layer, "padding", padding, least=0)
     if any(pad > size // 2 for pad, size in zip(both, kernel_size, strict=True)):

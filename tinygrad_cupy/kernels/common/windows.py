@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 
@@ -21,7 +21,7 @@ _WHOLE = (int, np.integer)
 
 def whole(value: Any, op: str, name: str, least: int) -> int:
     """``value``, from ``least`` to `MOST`, or a ``ValueError`` naming operation and argument."""
-    if _is_whole(value, least):
+    if is_whole(value, least, MOST):
         return int(value)
     raise ValueError(f"[{op}] {name}: expected an integer from {least} to {MOST}, got {value!r}")
 
@@ -33,17 +33,26 @@ def pair(value: Any, op: str, name: str, least: int) -> Pair:
         a, b = both
         if type(a) is int is type(b) and least <= a <= MOST and least <= b <= MOST:
             return a, b
-        if _is_whole(a, least) and _is_whole(b, least):
-            return int(a), int(b)
+        if (numbers := as_pair(both, least, MOST)) is not None:
+            return numbers
     raise ValueError(
         f"[{op}] {name}: expected an integer from {least} to {MOST} or two of them, got {value!r}"
     )
 
 
-def _is_whole(value: Any, least: int) -> bool:
+def as_pair(value: Any, least: int, most: float) -> Pair | None:
+    """An integer, or two of them, as two ints; None unless from ``least`` to ``most``."""
+    both: Any = value if isinstance(value, (tuple, list)) else (value, value)
+    if len(both) != 2 or not all(is_whole(one, least, most) for one in both):
+        return None
+    return int(both[0]), int(both[1])
+
+
+def is_whole(value: Any, least: int, most: float) -> TypeGuard[int]:
+    """Whether ``value`` is an integer, Python's or NumPy's, from ``least`` to ``most``."""
     if not isinstance(value, _WHOLE) or type(value) is bool:
         return False
-    return bool(least <= value <= MOST)
+    return bool(least <= value <= most)
 
 
 def expect_images(op: str, x: Any) -> None:
