@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from support.command_runs import failed, metrics_of, run, train_quietly
 from tinygrad_cupy import datasets, nn
-from tinygrad_cupy.command.picture_input import Framing, read_picture, to_gray
+from tinygrad_cupy.command.picture_input import Framing, read_picture
 
 Capture = pytest.CaptureFixture[str]
 Picture = Image.Image
@@ -195,14 +195,23 @@ def test_a_turned_photo_is_turned_back(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.flatnonzero(image.sum(axis=1)), [4])
 
 
-def test_gray_values_of_unusual_modes() -> None:
-    ramp = np.array([[0, 32768, 65535]], np.uint16)
-    np.testing.assert_allclose(to_gray(Image.fromarray(ramp)), ramp / 65535)
-    floats = np.array([[0, 0.5, 1]], np.float32)
-    np.testing.assert_allclose(to_gray(Image.fromarray(floats)), floats)
-    light_on_nothing = Image.new("LA", (2, 1), (255, 0))
+def test_gray_values_of_unusual_modes(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 1, 9).reshape(3, 3)
+    deep = Image.fromarray((ramp * 65535).astype(np.uint16))
+    floats = Image.fromarray(ramp.astype(np.float32))
+    light_on_nothing = Image.merge("LA", [Image.new("L", (3, 3), 255), Image.new("L", (3, 3), 0)])
     light_on_nothing.putpixel((1, 0), (255, 255))
-    np.testing.assert_array_equal(to_gray(light_on_nothing), [[0, 1]])
+    lit = np.zeros((3, 3))
+    lit[0, 1] = 1
+    for picture, name, expected in (
+        (deep, "deep.png", ramp),
+        (floats, "floats.tiff", ramp),
+        (light_on_nothing, "light.png", lit),
+    ):
+        picture.save(tmp_path / name)
+        photo = Framing(drawn=False, light_ink=True, box=3, by_mass=True)
+        image, _ = read_picture(tmp_path / name, photo, 3)
+        np.testing.assert_allclose(image, expected, atol=1 / 65535)
 
 
 # --- errors -------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from ..datasets.files import read_file
-from ..datasets.picture import MAX_BYTES, gray_and_opacity, read_gray, scaled
+from ..datasets.picture import MAX_BYTES, read_gray, scaled
 from .errors import CommandError
 
 FRAMED, SCALED = "framed", "scaled"  # what metrics.json says of a run's pictures
@@ -100,12 +100,8 @@ def _framed(image: np.ndarray, framing: Framing, size: int) -> tuple[np.ndarray,
     return (1 - image if inverted else image), inverted
 
 
-def to_gray(picture: Image.Image) -> np.ndarray:
-    """Gray values of a picture of any mode; transparent parts become the paper."""
-    return _on_paper(*gray_and_opacity(picture))
-
-
 def _on_paper(gray: Image.Image, opacity: Image.Image | None) -> np.ndarray:
+    """Gray values of a picture of any mode; transparent parts become the paper."""
     factor = math.ceil(math.sqrt(gray.width * gray.height / MOST_PIXELS))
     values = _unit(gray.reduce(factor))
     if opacity is None:
