@@ -73,10 +73,10 @@ def find(name_or_folder: str | Path, data_dir: str | Path | None = None) -> Foun
 
 
 def _find_auto(data_dir: str | Path | None) -> Found:
-    found = find_mnist(data_dir)
+    folder = find_mnist(data_dir)
     try:
-        if found is not None and found != mnist_cache():
-            pair = read_mnist(found)
+        if folder is not None and folder != mnist_cache():
+            pair = read_mnist(folder)
         else:
             pair = cached_mnist()
     except DownloadError as error:
@@ -85,9 +85,9 @@ def _find_auto(data_dir: str | Path | None) -> Found:
             f"and it cannot be downloaded: {error}."
         )
         warning = None
-        if found is not None or not isinstance(error, UnreachableError):
+        if folder is not None or not isinstance(error, UnreachableError):
             warning = f"[dataset] this is not MNIST but 1,797 small digits: {error}"
         return Found(*digits(), reason, warning)
-    if found is None:
+    if folder is None:
         return Found(*pair, f"MNIST, because it could be downloaded to {mnist_cache()}.")
-    return Found(*pair, f"MNIST, because its files are in {found}.")
+    return Found(*pair, f"MNIST, because its files are in {folder}.")

@@ -317,7 +317,11 @@ def _write_part(folder: Path, dataset: ArrayDataset) -> None:
 
 
 def _in_parallel(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """[function(item) for item in items] on the CPU threads; stops at the first error."""
+    """[function(item) for item in items] on the CPU threads; stops at the first error.
+
+    Not by `parallel_map`: there the main thread does a share, in which Ctrl-C could take the room
+    that a picture waits for (`picture._Room`) along.
+    """
     todo = list(items)
     chunks = [todo[start : start + CHUNK] for start in range(0, len(todo), CHUNK)]
     pool = ThreadPoolExecutor(thread_count())

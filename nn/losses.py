@@ -50,9 +50,9 @@ class MSELoss(Module):
             raise ValueError(
                 f"[MSELoss] expected a target of shape {output.shape}, got {target.shape}"
             )
-        found = self._of_difference(single(as_float(output)) - single(as_float(target)))
+        loss = self._of_difference(single(as_float(output)) - single(as_float(target)))
         dtype = common_dtype(output.dtype, target.dtype)
-        return found.astype(dtype) if is_narrow(dtype) else found
+        return loss.astype(dtype) if is_narrow(dtype) else loss
 
     def _of_difference(self, difference: Tensor) -> Tensor:
         squares = difference * difference

@@ -76,6 +76,7 @@ class Meter:
         return self.values is None or not backend.is_cuda(self.values)
 
     def last_loss(self) -> float:
+        """The loss of the step that was added last; a host read."""
         return float(self.values[len(self.counts) - 1, 0])
 
     def read(self) -> Reading:

@@ -58,6 +58,7 @@ class Module:
         self._training = training
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the module computes; a subclass defines it, and calling the module runs it."""
         raise NotImplementedError(f"[{type(self).__name__}] defines no forward()")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

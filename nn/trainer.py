@@ -43,9 +43,13 @@ class Loader(Protocol):
 class GatheringLoader(Loader, Protocol):
     """A loader that makes a batch of rows, on its device."""
 
-    def rows(self) -> Iterator[Tensor]: ...
+    def rows(self) -> Iterator[Tensor]:
+        """The row numbers (B,) of each batch of a new pass over the data."""
+        ...
 
-    def batch(self, rows: Tensor) -> tuple[Tensor, Tensor]: ...
+    def batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """(x, y) of these rows."""
+        ...
 
 
 class Watcher(Protocol):

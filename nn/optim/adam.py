@@ -61,6 +61,7 @@ class Adam(Optimizer):
         return [*super()._numbers(), float(self.decoupled)]
 
     def coefficients(self, step: int) -> tuple[float, ...]:
+        """Step size, epsilon, and the factor that the parameter itself is taken times."""
         # Both corrections moved out of the square root: m / (sqrt(v) / root + eps), times root.
         root = math.sqrt(1 - self.beta2**step)
         keep = 1 - self.lr * self.weight_decay if self.decoupled else 1.0

@@ -79,6 +79,7 @@ class SGD(Optimizer):
         return [lr, momentum, 0.0, weight_decay, nesterov]
 
     def coefficients(self, step: int) -> tuple[float, ...]:
+        """The learning rate, and how much of a gradient enters the momentum buffer."""
         return self.lr, 1.0 if step == 1 else 1.0 - self.dampening
 
     def update(self, param: Any, grad: Any, state: State, coefficients: tuple[float, ...]) -> None:

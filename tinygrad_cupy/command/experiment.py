@@ -43,14 +43,17 @@ class Data:
 
     @property
     def name(self) -> str:
+        """The data set's name, e.g. "MNIST"."""
         return self.train.name
 
     @property
     def classes(self) -> tuple[str, ...]:
+        """The names of the classes, by label."""
         return self.train.classes
 
     @property
     def counts(self) -> dict[str, int]:
+        """How many images each part has."""
         return {"train": len(self.train), "val": len(self.val), "test": len(self.test)}
 
 
@@ -68,10 +71,12 @@ class Run:
 
     @property
     def complete(self) -> bool:
+        """Whether the run ended by itself, after all epochs or early."""
         return self.history.stopped in ("finished", "early")
 
     @property
     def confusion(self) -> np.ndarray:
+        """Test images (classes, classes): by their label, and by what was read in them."""
         guesses = self.test.probabilities.argmax(axis=1)
         return scores.confusion_matrix(self.test.labels, guesses, len(self.data.classes))
 
@@ -245,13 +250,13 @@ def count_parameters(model: Module) -> int:
 
 def versions() -> dict[str, str]:
     """Of this package, Python and the libraries that a result depends on, where installed."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for name in ("tinygrad-cupy", "numpy", "scipy", "cupy-cuda12x", "cupy-cuda13x"):
         try:
-            found[name.replace("tinygrad-", "tinygrad_")] = importlib.metadata.version(name)
+            installed[name.replace("tinygrad-", "tinygrad_")] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -66,6 +66,7 @@ class Framing:
         )
 
     def as_dict(self) -> dict[str, Any]:
+        """As metrics.json holds it."""
         return asdict(self)
 
 

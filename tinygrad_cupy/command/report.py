@@ -103,20 +103,20 @@ def _table(runs: Sequence[Run]) -> str:
 def findings(runs: Sequence[Run]) -> list[str]:
     """What the figures say, one sentence or two each."""
     sound = [run for run in runs if run.problem is None]
-    found = [
+    sentences = [
         f"Batch size {run.settings.batch_size} failed: {run.problem}."
         for run in runs
         if run.problem is not None
     ]
     if len(sound) > 1:
-        found += [_accuracy(sound), _speed(sound), _epochs(sound), _choice(sound)]
+        sentences += [_accuracy(sound), _speed(sound), _epochs(sound), _choice(sound)]
     elif sound:
-        found.append(
+        sentences.append(
             f"Only batch size {sound[0].settings.batch_size} finished, with "
             f"{sound[0].test.accuracy:.2%}: there is nothing to compare it with."
         )
-    found += _confusions(sound)
-    return found
+    sentences += _confusions(sound)
+    return sentences
 
 
 def _accuracy(runs: Sequence[Run]) -> str:

@@ -110,14 +110,14 @@ def foreign(folder: Path) -> list[str]:
     names = entries(folder)
     if not any(name in (WEIGHTS, SWEEP_TABLE) or RUN_IN_SWEEP.fullmatch(name) for name in names):
         return names
-    found = []
+    strangers = []
     for name in names:
         path = folder / name
         if not is_run_entry(path):
             inside = entries(path) if path.is_dir() and not path.is_symlink() else []
             strange = [one for one in inside if not (path / one).is_file() or one not in RUN_FILES]
-            found += [f"{name}/{one}" for one in strange] or [name]
-    return found
+            strangers += [f"{name}/{one}" for one in strange] or [name]
+    return strangers
 
 
 def is_run_entry(path: Path) -> bool:

@@ -100,13 +100,13 @@ def _framing(metrics: dict[str, Any], side: int) -> Framing | None:
     if _field(metrics, "pictures", lambda value: value in kinds, f"one of {kinds}") == SCALED:
         return None
     names = [field.name for field in fields(Framing)]
-    found = _field(
+    stored = _field(
         metrics,
         "framing",
         lambda value: isinstance(value, dict) and sorted(value) == sorted(names),
         f"an object of {', '.join(names)}",
     )
-    framing = Framing(**found)
+    framing = Framing(**stored)
     for name, value in asdict(framing).items():
         if name == "box":
             _expect(_are_integers([value], (side,)), f"a framing's box from 1 to {side}", value)
