@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .history import EpochRecord, History, Step
+from .history import StopTraining as StopTraining  # for those who import it from here
 from .trainer import Trainer
 
 

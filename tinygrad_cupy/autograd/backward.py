@@ -260,28 +260,7 @@ def grad(
     retain_graph: bool | None = None,
     allow_unused: bool = False,
 ) -> Any:
-    """Gradients of ``outputs`` with respect to ``inputs``, returned instead of accumulated.
-
-    Parameters
-    ----------
-    outputs, inputs:
-        a tensor or a sequence of tensors; ``inputs`` may be leaves or intermediate results.
-    grad_outputs:
-        the gradient to start from, one per output (ones for outputs with a single element).
-    create_graph:
-        record the gradients' own graph, so that they can be differentiated again.
-    retain_graph:
-        keep the graph usable; defaults to ``create_graph``.
-    allow_unused:
-        give ``None`` for an input that the outputs do not depend on, instead of an error.
-
-    Returns a tensor when ``inputs`` is a tensor, else a list of tensors.
-
-    >>> x = Tensor(3.0, requires_grad=True)
-    >>> first = grad(x ** 3, x, create_graph=True)      # 3 x²
-    >>> grad(first, x).item()                           # 6 x
-    18.0
-    """
+    """`tg.grad` of tensors: gradients by ``inputs``, returned instead of accumulated."""
     single = isinstance(inputs, TensorBase)
     output_list = [outputs] if isinstance(outputs, TensorBase) else list(outputs)
     input_list = [inputs] if single else list(inputs)
