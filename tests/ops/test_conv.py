@@ -244,3 +244,10 @@ def test_weight_gradients_of_few_channels_take_no_more_blocks_than_run_at_a_time
     assert blocks == 1 or 2 * lanes * blocks <= places
     assert blocks <= (132 if shape == (32, 1, 5, 5) else 264)  # 169 registers: one at a time
     assert blocks >= 132 or images < 8192
+
+
+@pytest.mark.parametrize("name", ["conv2d", "conv_transpose2d"])
+def test_a_weight_that_is_an_array_is_refused(name: str) -> None:
+    x, w = Tensor(np.zeros((1, 2, 5, 5))), np.zeros((2, 2, 3, 3))
+    with pytest.raises(TypeError, match=rf"^\[{name}\] expected a weight that is a Tensor, got nd"):
+        getattr(x, name)(w)

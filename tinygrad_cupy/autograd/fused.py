@@ -35,7 +35,10 @@ class FusedOp(Op):
         super().__init_subclass__()
 
     def reference(self, *inputs: Any) -> Tensor:
-        """The output in Tensor operations, for the same inputs as ``forward``."""
+        """The output in Tensor operations, for the same inputs as ``forward``.
+
+        Forward mode, batches and gradients of higher order come from it.
+        """
         raise NotImplementedError
 
     def backward_arrays(self, grad: Array, *inputs: Any) -> Any:

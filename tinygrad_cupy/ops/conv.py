@@ -235,6 +235,10 @@ class ConvMixin(TensorBase):
         stride, padding (zeros, on both sides) and dilation are in pixels, one number or
         (vertical, horizontal). Result: (N, O, OH, OW) with
         OH = ⌊(H + 2 padding - dilation (KH - 1) - 1) / stride⌋ + 1, OW likewise.
+
+        Raises ``TypeError`` when weight is no Tensor, ``ValueError`` when shapes do not fit, a
+        number of pixels is out of range or the kernel is larger than the padded input, and
+        ``MemoryError`` before more is asked for than there is.
         """
         geometry, inputs = conv_inputs(self, weight, bias, stride, padding, dilation, groups)
         return Conv2d(geometry)(*inputs)
@@ -254,7 +258,7 @@ class ConvMixin(TensorBase):
         Result: (N, O, OH, OW) with
         OH = (H - 1) stride - 2 padding + dilation (KH - 1) + output_padding + 1, OW likewise.
         output_padding, below stride or dilation, chooses among the sizes that `conv2d` would
-        bring to H.
+        bring to H. Raises as `conv2d` does, and ``ValueError`` when padding leaves nothing.
         """
         x, weight = _same_dtype("conv_transpose2d", self, weight)
         groups = whole(groups, "conv_transpose2d", "groups", 1)
@@ -308,7 +312,11 @@ class ConvMixin(TensorBase):
         padding: int | Pair = 0,
         dilation: int | Pair = 1,
     ) -> Tensor:
-        """im2col: the windows of self (N, C, H, W) as columns, (N, C · KH · KW, OH · OW)."""
+        """im2col: the windows of self (N, C, H, W) as columns, (N, C · KH · KW, OH · OW).
+
+        Source: Chellapilla, Puri and Simard 2006, "High Performance Convolutional Neural Networks
+        for Document Processing". OH and OW are those of `conv2d`, and so is what raises.
+        """
         expect_images("unfold", self)
         windows = Windows.parse("unfold", kernel_size, stride, padding, dilation)
         x = self.data
@@ -322,7 +330,11 @@ class ConvMixin(TensorBase):
         padding: int | Pair = 0,
         dilation: int | Pair = 1,
     ) -> Tensor:
-        """col2im, the adjoint of `unfold`: (N, C · KH · KW, L) → (N, C, *output_size)."""
+        """col2im, the adjoint of `unfold`: (N, C · KH · KW, L) → (N, C, *output_size).
+
+        Where windows overlap their values are added. Raises ``ValueError`` unless L is the number
+        of windows that `unfold` finds in output_size.
+        """
         windows = Windows.parse("fold", kernel_size, stride, padding, dilation)
         size = pair(output_size, "fold", "output_size", 1)
         out = windows.output_size("fold", size)
@@ -357,6 +369,8 @@ def conv_inputs(
 def _same_dtype(op: str, x: Any, weight: Any) -> tuple[Tensor, Tensor]:
     """Both promoted to one dtype, their axes counted."""
     expect_images(op, x)
+    if not isinstance(weight, TensorBase):
+        raise TypeError(f"[{op}] expected a weight that is a Tensor, got {type(weight).__name__}")
     if len(weight.shape) != 4:
         raise ValueError(f"[{op}] expected a weight of 4 axes, got {weight.shape}")
     x, weight = in_one_dtype(x, weight)

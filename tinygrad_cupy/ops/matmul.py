@@ -151,7 +151,12 @@ class MatmulMixin(TensorBase):
     __slots__ = ()
 
     def matmul(self, other: Any) -> Tensor:
-        """Matrix product, NumPy's rules: 1-D operands are vectors, leading axes broadcast."""
+        """Matrix product, NumPy's rules: 1-D operands are vectors, leading axes broadcast.
+
+        (…, M, K) by (…, K, N) is (…, M, N). How float32 is multiplied on a GPU, `set_precision`
+        says. Raises ``TypeError`` when other is no tensor and no array, ``ValueError`` when shapes
+        do not fit or an operand has no axis.
+        """
         a: Any = self
         given, other = other, a._operand(other, kept=True)
         if not isinstance(other, TensorBase):

@@ -104,6 +104,9 @@ class NormMixin(TensorBase):
         is taken off: a mean that is large beside the deviation costs nothing, nor an outlier.
 
         ``relu`` and ``pool`` are ``.relu()`` and ``.max_pool2d(2)`` behind it, as one operation.
+
+        Raises ``ValueError`` when weight, bias and running statistics are not of shape (C,), or a
+        channel has but one value in training.
         """
         x: Any = self
         vector = x.shape[1:2]

@@ -206,7 +206,11 @@ def _sequence(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
 
 @name_ours
 def concat(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
-    """Tensors joined along an existing axis; all other sizes must agree."""
+    """Tensors joined along an existing axis; all other sizes must agree.
+
+    dtypes are promoted to one. Raises ``ValueError`` when there is none, sizes differ or the axis
+    is out of range, ``TypeError`` for what is no tensor.
+    """
     tensors = list(tensors)
     if not tensors:
         raise ValueError("[concat] expected at least one tensor, got none")
@@ -220,7 +224,10 @@ def concat(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
 
 @name_ours
 def stack(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
-    """Tensors of one shape joined along a new axis at position ``axis`` of the result."""
+    """Tensors of one shape joined along a new axis at position ``axis`` of the result.
+
+    Raises as `concat` does, and ``ValueError`` when shapes differ.
+    """
     tensors = list(tensors)
     _expect_tensors("stack", tensors)
     shapes = [t.shape for t in tensors]
