@@ -369,12 +369,16 @@ def conv_inputs(
 def _same_dtype(op: str, x: Any, weight: Any) -> tuple[Tensor, Tensor]:
     """Both promoted to one dtype, their axes counted."""
     expect_images(op, x)
+    _expect_weight(op, weight)
+    x, weight = in_one_dtype(x, weight)
+    return x, weight
+
+
+def _expect_weight(op: str, weight: Any) -> None:
     if not isinstance(weight, TensorBase):
         raise TypeError(f"[{op}] expected a weight that is a Tensor, got {type(weight).__name__}")
     if len(weight.shape) != 4:
         raise ValueError(f"[{op}] expected a weight of 4 axes, got {weight.shape}")
-    x, weight = in_one_dtype(x, weight)
-    return x, weight
 
 
 def _bias(op: str, bias: Tensor | None, channels: int, x: Tensor) -> tuple[Tensor, ...]:
