@@ -22,7 +22,8 @@ KINDS = ("forward_pre", "forward", "full_backward_pre", "full_backward")
 class Hooks:
     """The hooks of one module, by kind, in the order in which they were registered."""
 
-    def __init__(self) -> None:
+    def __init__(self, owner: Module | None = None) -> None:
+        self.owner = None if owner is None else weakref.ref(owner)
         self.by_kind: dict[str, list[Callable[..., Any]]] = {kind: [] for kind in KINDS}
         self.changes = 0  # registrations and removals so far: a captured call holds for one state
 
@@ -32,23 +33,30 @@ class Hooks:
     def __bool__(self) -> bool:
         return any(self.by_kind.values())
 
+    def __reduce__(self) -> Any:
+        return Hooks, ()  # a copy or a pickle of a module takes no functions along
 
-# Beside the modules, so that a copy or a pickle of one takes no functions along.
-_of_modules: weakref.WeakKeyDictionary[Module, Hooks] = weakref.WeakKeyDictionary()
+
+ATTRIBUTE = "_module_hooks"  # the module holds them itself: a hook that holds it is no leak
+
+
+def _own(module: Module) -> Hooks | None:
+    hooks: Hooks | None = module.__dict__.get(ATTRIBUTE)
+    if hooks is None or hooks.owner is None or hooks.owner() is not module:  # of what it copies
+        return None
+    return hooks
 
 
 def hooks_of(module: Module) -> Hooks | None:
     """The hooks of a module, where it has any."""
     if active.run is not None:
         observe(module, "_hook_changes")
-    if not _of_modules:
-        return None
-    return _of_modules.get(module) or None
+    return _own(module) or None
 
 
 def changes_of(module: Module) -> int:
     """How often hooks of a module were registered or removed."""
-    hooks = _of_modules.get(module)
+    hooks = _own(module)
     return 0 if hooks is None else hooks.changes
 
 
@@ -61,7 +69,9 @@ def register(module: Module, kind: str, hook: Callable[..., Any]) -> HookHandle:
     def call(*arguments: Any) -> Any:  # of its own: the same function may be registered twice
         return hook(*arguments)
 
-    hooks = _of_modules.setdefault(module, Hooks())
+    hooks = _own(module)
+    if hooks is None:
+        hooks = module.__dict__[ATTRIBUTE] = Hooks(module)
     hooks.by_kind[kind].append(call)
     hooks.change()
     return HookHandle(hooks.by_kind[kind], call, hooks.change)
@@ -69,7 +79,7 @@ def register(module: Module, kind: str, hook: Callable[..., Any]) -> HookHandle:
 
 def call(module: Module, hooks: Hooks, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """``module.forward`` with its hooks around it."""
-    for hook in hooks.by_kind["forward_pre"]:
+    for hook in list(hooks.by_kind["forward_pre"]):  # one may remove itself
         changed = hook(module, args)
         if changed is not None:
             args = changed if isinstance(changed, tuple) else (changed,)
@@ -77,7 +87,7 @@ def call(module: Module, hooks: Hooks, args: tuple[Any, ...], kwargs: dict[str, 
     if way_back.wanted:
         args = way_back.entering(args)
     result = module.forward(*args, **kwargs)
-    for hook in hooks.by_kind["forward"]:
+    for hook in list(hooks.by_kind["forward"]):
         changed = hook(module, args, result)
         if changed is not None:
             result = changed
@@ -118,7 +128,7 @@ class _WayBack:
 
     def _results(self, gradients: list[Any]) -> Sequence[Any]:
         found: tuple[Any, ...] = tuple(gradients)
-        for hook in self.hooks.by_kind["full_backward_pre"]:
+        for hook in list(self.hooks.by_kind["full_backward_pre"]):
             found = _changed(hook(self.module, found), found, "full_backward_pre")
         self.by_result = found
         if not self.has_entered:  # no argument wants a gradient: the weights alone do
@@ -127,7 +137,7 @@ class _WayBack:
 
     def _arguments(self, gradients: list[Any]) -> Sequence[Any]:
         found: tuple[Any, ...] = tuple(gradients)
-        for hook in self.hooks.by_kind["full_backward"]:
+        for hook in list(self.hooks.by_kind["full_backward"]):
             found = _changed(hook(self.module, found, self.by_result), found, "full_backward")
         return found
 

@@ -225,6 +225,7 @@ class Tensor(
         state: Any = super().__getstate__()
         attributes, slots = state
         result = object.__new__(type(self))
+        slots.pop("_hooks", None)
         for name, value in ((attributes or {}) | slots).items():
             setattr(result, name, value)
         return result
@@ -237,6 +238,7 @@ class Tensor(
         """
         state: Any = super().__getstate__()
         attributes, slots = state
+        slots.pop("_hooks", None)
         leaf = self._node is None
         lost = getattr(self._grad, "stale", False)  # left by a jitted function and written over
         changed = {"_node": None, "requires_grad": self.requires_grad and leaf}

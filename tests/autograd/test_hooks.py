@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import gc
 import pickle
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,7 +16,7 @@ import pytest
 import tinygrad_cupy as tg
 from support.peers import import_torch
 from tinygrad_cupy import Tensor, nn
-from tinygrad_cupy.autograd import hooks
+from tinygrad_cupy.autograd.backward import _may_be_absorbed
 
 torch = import_torch()
 
@@ -81,14 +84,79 @@ def test_a_gradient_that_does_not_fit_is_refused() -> None:
     assert x.grad is None
 
 
-def test_hooks_die_with_their_tensors() -> None:
-    before = dict(hooks.on_leaves)
+def hooked_leaf() -> Any:
     x = leaf(1.0)
-    x.register_hook(lambda g: None)
-    assert len(hooks.on_leaves) == len(before) + 1
+    x.register_hook(lambda g: g * x)
+    return x
+
+
+def hooked_module() -> Any:
+    layer = nn.Linear(2, 2)
+    layer.register_forward_hook(lambda *_: layer.eval() and None)
+    return layer
+
+
+@pytest.mark.parametrize("make", [hooked_leaf, hooked_module])
+def test_a_hook_that_holds_its_owner_keeps_it_no_longer_than_a_cycle(
+    make: Callable[[], Any],
+) -> None:
+    gone = weakref.ref(make())
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_leaf_without_closures_around_it_goes_at_once() -> None:
+    x = leaf(1.0)
+    handle = x.register_hook(lambda g: None)
+    gone = weakref.ref(x)
     del x
-    assert hooks.on_leaves == before
-    assert copy.deepcopy(leaf(2.0)).tolist() == [2.0]
+    assert gone() is None
+    handle.remove()
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))]
+)
+def test_hooks_of_a_leaf_are_no_part_of_a_copy(copied: Callable[[Any], Any]) -> None:
+    x, seen = leaf(1.0), []
+    x.register_hook(lambda g: seen.append(g.item()))
+    copied(x).sum().backward()
+    assert seen == []
+    x.sum().backward()
+    assert seen == [1.0]
+
+
+def test_the_gradient_that_a_hook_keeps_or_gives_is_not_the_memory_of_grad() -> None:
+    """Clipping in place would write into it: into the weights, where a hook returns them."""
+    x = leaf(1.0, 2.0)
+    kept: list[Tensor] = []
+    x.register_hook(lambda g: kept.append(g))
+    x.register_hook(lambda g: x)
+    x.sum().backward()
+    assert x.grad is not None
+    assert not x.grad.requires_grad
+    assert not tg.grad(x.sum(), x).requires_grad
+    for other in (kept[0], x):
+        assert not np.shares_memory(x.grad.numpy(), other.data)
+
+
+@pytest.mark.parametrize("place", ["leaf", "result"])
+def test_a_hook_may_not_write_into_what_it_is_handed(place: str) -> None:
+    """Others may have the same memory: the other term of a sum, here."""
+    x, other = leaf(1.0), leaf(1.0)
+    y = x + other
+    (x if place == "leaf" else y).register_hook(lambda g: g.assign_(3.0))
+    with pytest.raises(RuntimeError, match=r"^\[assign_\] a hook may not write into what it is"):
+        y.backward()
+
+
+def test_a_hook_that_was_removed_hinders_nobody() -> None:
+    """A batch norm behind the ReLU may do its part again."""
+    x = leaf(1.0)
+    y = x * 2
+    with y.register_hook(lambda g: None):
+        assert not _may_be_absorbed(y._node, None)
+    assert _may_be_absorbed(y._node, None)
 
 
 def test_a_hooked_result_is_masked_by_nobody_else(device: str) -> None:
@@ -210,3 +278,58 @@ def test_a_captured_call_notices_new_hooks(place: str) -> None:
         doubled = [step(x).tolist() for _ in range(3)][-1]
     assert doubled == [[2 * v for v in first[0]]]
     assert [step(x).tolist() for _ in range(3)][-1] == first
+
+
+@pytest.mark.parametrize("kind", ["forward_pre", "forward", "full_backward_pre", "full_backward"])
+def test_a_hook_may_remove_itself(kind: str) -> None:
+    layer = nn.Linear(2, 2)
+    register = getattr(layer, f"register_{kind}_hook")
+    seen: list[str] = []
+
+    def once(*_: Any) -> None:
+        seen.append("once")
+        handle.remove()
+
+    handle = register(once)
+    register(lambda *_: seen.append("always"))
+    for _ in range(2):
+        layer(Tensor.ones(1, 2, requires_grad=True)).sum().backward()
+    assert seen == ["once", "always", "always"]
+
+
+def test_modules_that_have_no_hash_are_called_beside_those_with_hooks() -> None:
+    @dataclasses.dataclass
+    class Scale(nn.Module):
+        factor: float
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x * self.factor
+
+    one, equal = Scale(2.0), Scale(2.0)
+    with one.register_forward_hook(lambda *_: Tensor.zeros(1)):
+        assert equal(Tensor.ones(1)).tolist() == [2.0]
+        assert one(Tensor.ones(1)).tolist() == [0.0]
+
+
+def test_a_captured_pass_notices_new_hooks_on_leaves(place: str) -> None:
+    weight = Tensor([1.0, 2.0], device=place, requires_grad=True)
+    x = Tensor([3.0, 4.0], device=place, requires_grad=True)
+    step = tg.jit(lambda x: tg.grad((weight * x).sum(), [weight, x]))
+
+    def found() -> list[Any]:
+        return [[g.tolist() for g in step(x)] for _ in range(3)][-1]
+
+    assert found() == [[3.0, 4.0], [1.0, 2.0]]
+    with weight.register_hook(lambda g: g * 2):
+        assert found() == [[6.0, 8.0], [1.0, 2.0]]
+    assert found() == [[3.0, 4.0], [1.0, 2.0]]
+
+
+def test_a_captured_pass_does_not_depend_on_the_leaves_among_its_arguments(place: str) -> None:
+    """Another comes each time, and the last one is gone."""
+    step = tg.jit(lambda x: tg.grad((x * x).sum(), x))
+    for value in range(1, 5):
+        x = Tensor([float(value)], device=place, requires_grad=True)
+        assert step(x).tolist() == [2.0 * value]
+    (variants,) = step._variants.values()
+    assert [one.captured is not None for one in variants] == [True]

@@ -10,7 +10,7 @@ import numpy as np
 from ..backend import array_module, device_of, plain_array
 from ..backend.capture import active
 from .array_rules import input_gradients
-from .hooks import hooked, on_leaves
+from .hooks import hooked, hooks_of, leaves
 from .levels import Tracer, innermost
 from .mode import mode
 from .op import Op, Rule
@@ -83,6 +83,7 @@ def _walk(
             grad = grad.astype(np.float32)
         pending[id(edge)] = (known[0] + grad, False)
 
+    watched = leaves.hooked or active.run is not None
     outer, recording = mode.rule, mode.recording
     rule = Rule(outer, targets is None)
     # Plain stores, for KeyboardInterrupt may be raised at the first step of an __exit__.
@@ -99,8 +100,9 @@ def _walk(
             if narrow and id(node) in narrow:
                 grad = grad.astype(narrow[id(node)])
             is_leaf = isinstance(node, TensorBase)
-            hooks = node.hooks if not is_leaf else on_leaves and on_leaves.get(id(node))
+            hooks = node.hooks if not is_leaf else watched and hooks_of(node)
             if hooks:
+                rule.node, rule.grad = None, grad
                 grad = hooked(hooks, grad)
             if is_leaf if targets is None else id(node) in targets:
                 arrived[id(node)] = (node, grad)
@@ -136,7 +138,7 @@ def _walk(
 
 def _may_be_absorbed(producer: Edge, targets: set[int] | None) -> bool:
     """Whether nobody but the producer itself sees its gradient."""
-    if not isinstance(producer, Op) or producer.hooks is not None:
+    if not isinstance(producer, Op) or producer.hooks:
         return False
     return targets is None or id(producer) not in targets
 
@@ -194,6 +196,8 @@ def backward(
         for leaf, found in arrived.values():
             # .grad must be memory of its own: rules may hand one array to several inputs.
             shared = found.data.base is not None or id(found.data) in owned
+            if leaves.hooked and hooks_of(leaf):  # a hook may have kept it, or given what it keeps
+                shared = True
             known = leaf.grad
             if known is None:
                 leaf._set_grad(found.clone() if shared else found)

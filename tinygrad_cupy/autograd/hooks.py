@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from ..backend.capture import active
 from .levels import Tracer
+from .mode import mode
 from .op import Op
 from .tensor_base import TensorBase, facts_of, fits
 
@@ -15,7 +16,30 @@ if TYPE_CHECKING:
     from .typing import Tensor
 
 Hook = Callable[["Tensor"], Any]
-on_leaves: dict[int, list[Hook]] = {}  # by id, of those that live
+
+
+class _Leaves:
+    hooked = False  # whether one ever had a hook: what a backward pass asks first
+
+
+leaves = _Leaves()
+
+
+class LeafHooks(list[Any]):
+    """The hooks of a leaf. It holds them itself, so that one that holds it is no leak."""
+
+    changes = 0  # registrations and removals so far: a captured call holds for one state
+
+    def change(self) -> None:
+        self.changes += 1
+
+
+def hooks_of(leaf: TensorBase) -> LeafHooks | None:
+    """The hooks of a leaf, where it has any; a captured run is told that it depends on them."""
+    run = active.run
+    if run is not None and run.is_outside(leaf):
+        run.reads(leaf, "_hook_changes", leaf._hook_changes)
+    return getattr(leaf, "_hooks", None)
 
 
 class HookHandle:
@@ -60,12 +84,13 @@ def register(tensor: TensorBase, hook: Hook) -> HookHandle:
         edge.hooks = edge.hooks if edge.hooks is not None else []
         edge.hooks.append(kept)
         return HookHandle(edge.hooks, kept)
-    hooks = on_leaves.get(id(edge))
+    hooks: LeafHooks | None = getattr(edge, "_hooks", None)
     if hooks is None:
-        hooks = on_leaves[id(edge)] = []
-        weakref.finalize(edge, on_leaves.pop, id(edge), None).atexit = False
+        hooks = edge._hooks = LeafHooks()
+    leaves.hooked = True
     hooks.append(kept)
-    return HookHandle(hooks, kept)
+    hooks.change()
+    return HookHandle(hooks, kept, hooks.change)
 
 
 class _Kept:
@@ -97,5 +122,5 @@ def hooked(hooks: list[Any], grad: Any) -> Any:
                 f"[register_hook] expected {name} to return {facts_of(grad.data)}, got "
                 f"{facts_of(found.data)}"
             )
-        grad = found
+        grad = found._alias(found.data) if found.requires_grad and not mode.recording else found
     return grad

@@ -41,13 +41,14 @@ class TensorBase:
     The mixins of the operation families build on this; users see `tinygrad_cupy.Tensor`.
     """
 
-    __slots__ = ("__weakref__", "_grad", "_node", "_version", "data", "requires_grad")
+    __slots__ = ("__weakref__", "_grad", "_hooks", "_node", "_version", "data", "requires_grad")
 
     data: Array
     requires_grad: bool
     _grad: Tensor | None
     _fleeting: ClassVar[bool] = False  # whether the memory is written again behind its back
     _plain: ClassVar[Any]  # the class of every tensor that operations make: `tensor` sets these
+    _hooks: Any  # of a leaf, see `hooks`; not set where there are none
     _handed: ClassVar[Any]  # of what a user's rule is handed, see `array_rules`
     _dual: ClassVar[Any]  # of tensors inside of `jvp`, see `forward`
     _batched: ClassVar[Any]  # of tensors inside of `vmap`, see `batching`
@@ -125,6 +126,12 @@ class TensorBase:
                 f"[grad] expected {facts_of(self.data)}, as the tensor has, got "
                 f"{facts_of(grad.data)}"
             )
+
+    @property
+    def _hook_changes(self) -> int:
+        """How often hooks of this leaf were registered or removed."""
+        hooks = getattr(self, "_hooks", None)
+        return 0 if hooks is None else hooks.changes
 
     def _edge(self) -> Edge:
         """Where a gradient of this tensor goes: its node, itself when it is a leaf, or nowhere."""

@@ -27,6 +27,9 @@ class Run(Protocol):
     def sets_grad(self, leaf: Any) -> None:
         """``leaf.grad`` is about to be set."""
 
+    def is_outside(self, tensor: Any) -> bool:
+        """Whether a tensor was made before this run and is no argument of it."""
+
     def reads(self, owner: Any, name: str, value: Any) -> None:
         """The run depends on an attribute, which was ``value``."""
 

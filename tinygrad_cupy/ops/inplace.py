@@ -37,8 +37,8 @@ def _expect_writable(name: str, tensor: TensorBase) -> Array:
         array = tensor.data = np.asarray(array)
     if mode.rule is not None and mode.rule.hands(array):
         raise RuntimeError(
-            f"[{name}] the backward of {type(mode.rule.node).__name__} may not write into what it "
-            f"is handed, here a tensor of shape {tensor.shape}: others have the same memory; "
+            f"[{name}] {mode.rule.name} may not write into what it is handed, here a tensor of "
+            f"shape {tensor.shape}: others have the same memory; "
             "compute a new tensor, or write into a .clone()"
         )
     if isinstance(array, np.ndarray) and not array.flags.writeable:
