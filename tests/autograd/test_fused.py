@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -60,6 +60,46 @@ def test_create_graph_differentiates_the_reference() -> None:
     assert ScaledProduct.used == ["reference"]
     assert (by_a.item(), by_b.item()) == (18.0, 24.0)
     assert tg.grad(by_b, b).item() == 8.0
+
+
+class Product(FusedOp):
+    """a b, of which each gradient reads the other input: its own ``saves``."""
+
+    saves: ClassVar[tuple[str, ...]] = ("a", "b")
+    saved_for: ClassVar[tuple[int | None, ...]] = (1, 0)
+
+    def forward(self, a: Any, b: Any, c: Any) -> Any:
+        return a * b + c
+
+    def backward_arrays(self, grad: Any, a: Any, b: Any) -> Any:
+        by_a, by_b, by_c = self.needs
+        return grad * b if by_a else None, grad * a if by_b else None, grad if by_c else None
+
+
+class NamedProduct(Product):
+    """Of the same forward."""
+
+
+class Given:
+    def forward(self, a: Any, b: Any, c: Any) -> Any:
+        return a * b + c
+
+
+class MixedProduct(Given, Product):
+    """Of a forward of its own."""
+
+    saved_for = ()
+
+
+@pytest.mark.parametrize("kind", [Product, NamedProduct])
+def test_what_is_saved_is_what_is_declared_for_that_forward(kind: type[Product]) -> None:
+    assert kind.saves == ("a", "b")
+    assert MixedProduct.saves == ("a", "b", "c")
+    a, b, c = leaf(2.0), Tensor([3.0], dtype="float64"), leaf(1.0)
+    y = kind()(a, b, c)
+    assert y._node is not None
+    assert [value is not None for value, *_ in y._node._saved or ()] == [False, True]
+    assert [g.item() for g in tg.grad(y, [a, c])] == [3.0, 1.0]
 
 
 def test_gradcheck_runs_both() -> None:

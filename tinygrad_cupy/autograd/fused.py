@@ -30,7 +30,8 @@ class FusedOp(Op):
     _reads_attributes = False
 
     def __init_subclass__(cls) -> None:
-        if "saves" not in vars(cls):
+        parent = next(base for base in cls.__mro__[1:] if issubclass(base, FusedOp))
+        if "saves" not in vars(cls) and cls.forward is not parent.forward:
             cls.saves = tuple(names_of_inputs(cls))
         super().__init_subclass__()
 
