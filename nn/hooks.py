@@ -95,51 +95,73 @@ def call(module: Module, hooks: Hooks, args: tuple[Any, ...], kwargs: dict[str, 
 
 
 class _WayBack:
-    """The backward hooks of one call: they see the gradients of its arguments and results."""
+    """The backward hooks of one call: they see the gradients of its arguments and results.
+
+    One for each positional argument, or each leaf of the results; None for what wants none.
+    """
 
     def __init__(self, module: Module, hooks: Hooks) -> None:
         self.module, self.hooks = module, hooks
         lists = (hooks.by_kind["full_backward_pre"], hooks.by_kind["full_backward"])
         self.wanted = is_grad_enabled() and any(lists)
+        self.arguments = self.results = _Places(())
         self.by_result: tuple[Any, ...] = ()
-        self.has_entered = False
 
     def entering(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """The positional arguments, their gradients seen by the hooks."""
-        tensors = [x for x in args if isinstance(x, Tensor) and x.requires_grad]
-        if not tensors:
-            return args
-        self.has_entered = True
-        made = iter(joined(tensors, [x.detach() for x in tensors], self._arguments))
-        return tuple([next(made) if isinstance(x, Tensor) and x.requires_grad else x for x in args])
+        self.arguments = _Places(args)
+        return tuple(self.arguments.passed(args, self._arguments))
 
     def leaving(self, result: Any) -> Any:
         """The results, their gradients seen by the hooks."""
         leaves: list[Any] = []
         structure = flatten(result, leaves)
-        tensors = [x for x in leaves if isinstance(x, Tensor) and x.requires_grad]
-        if not tensors:
-            return result
-        made = iter(joined(tensors, [x.detach() for x in tensors], self._results))
-        return rebuild(
-            structure,
-            [next(made) if isinstance(x, Tensor) and x.requires_grad else x for x in leaves],
-        )
+        self.results = _Places(leaves)
+        return rebuild(structure, self.results.passed(leaves, self._results))
 
     def _results(self, gradients: list[Any]) -> Sequence[Any]:
-        found: tuple[Any, ...] = tuple(gradients)
+        found = self.results.spread(gradients)
         for hook in list(self.hooks.by_kind["full_backward_pre"]):
             found = _changed(hook(self.module, found), found, "full_backward_pre")
         self.by_result = found
-        if not self.has_entered:  # no argument wants a gradient: the weights alone do
+        if not self.arguments.wanting:  # the weights alone want one
             self._arguments([])
-        return found
+        return self.results.gathered(found)
 
     def _arguments(self, gradients: list[Any]) -> Sequence[Any]:
-        found: tuple[Any, ...] = tuple(gradients)
+        found = self.arguments.spread(gradients)
         for hook in list(self.hooks.by_kind["full_backward"]):
             found = _changed(hook(self.module, found, self.by_result), found, "full_backward")
-        return found
+        return self.arguments.gathered(found)
+
+
+class _Places:
+    """Where among some values those are that want a gradient."""
+
+    def __init__(self, values: Sequence[Any]) -> None:
+        self.count = len(values)
+        self.wanting = [
+            i for i, x in enumerate(values) if isinstance(x, Tensor) and x.requires_grad
+        ]
+
+    def passed(self, values: Sequence[Any], rule: Callable[..., Any]) -> list[Any]:
+        """The values; those that want a gradient come out of one step, of backward ``rule``."""
+        after = list(values)
+        if self.wanting:
+            tensors = self.gathered(values)
+            made = joined(tensors, [x.detach() for x in tensors], rule)
+            for i, x in zip(self.wanting, made, strict=True):
+                after[i] = x
+        return after
+
+    def gathered(self, values: Sequence[Any]) -> list[Any]:
+        return [values[i] for i in self.wanting]
+
+    def spread(self, gradients: Sequence[Any]) -> tuple[Any, ...]:
+        found: list[Any] = [None] * self.count
+        for i, grad in zip(self.wanting, gradients, strict=False):
+            found[i] = grad
+        return tuple(found)
 
 
 def _changed(given: Any, before: tuple[Any, ...], kind: str) -> tuple[Any, ...]:

@@ -90,7 +90,8 @@ class Module:
 
     def register_full_backward_hook(self, hook: Callable[..., Any]) -> HookHandle:
         """Have `hook(module, grad_input, grad_output)` called when the gradients of the positional
-        arguments that want one are there, too; what it returns, if not None, takes their place."""
+        arguments are there, too, a tuple with None for those that want none; what it returns, if
+        not None, takes its place."""
         return hooks.register(self, "full_backward", hook)
 
     # Attributes ----------------------------------------------------------------------------------

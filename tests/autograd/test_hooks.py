@@ -243,6 +243,36 @@ def test_backward_hooks_as_in_pytorch() -> None:
     same(*both(attach, attach))
 
 
+@pytest.mark.parametrize("ours", [True, False])
+def test_gradients_have_the_places_of_arguments_and_results(ours: bool) -> None:
+    base: Any = nn.Module if ours else torch.nn.Module
+    make: Any = Tensor if ours else torch.tensor
+
+    class Both(base):  # type: ignore[misc]
+        def forward(self, factor: float, a: Any, b: Any) -> Any:
+            return a * factor, a + b
+
+    seen: list[Any] = []
+
+    def values(gradients: Any) -> list[Any]:
+        return [None if g is None else g.tolist() for g in gradients]
+
+    def after(_: Any, by_input: Any, by_output: Any) -> Any:
+        seen.append((values(by_input), values(by_output)))
+        return None, by_input[1] * 3, by_input[2]
+
+    module = Both()
+    module.register_full_backward_hook(after)
+    a, b = make([1.0], requires_grad=True), make([2.0], requires_grad=True)
+    first, _ = module(5.0, a, b)
+    first.sum().backward()
+    _, second = module(5.0, a, b)
+    second.sum().backward()
+    assert seen[0][1] == [[1.0], None]
+    assert seen[1] == ([None, [1.0], [1.0]], [None, [1.0]])
+    assert a.grad.tolist() == [5.0 * 3 + 3.0]
+
+
 def test_a_layer_with_a_hook_is_not_fused() -> None:
     net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2))
     x = Tensor.rand(1, 1, 8, 8)
