@@ -11,6 +11,7 @@ import pytest
 
 import tinygrad_cupy as tg
 from tinygrad_cupy.backend import c_source
+from tinygrad_cupy.backend.compiling import compiler
 from tinygrad_cupy.kernels.common.images import images_of
 from tinygrad_cupy.kernels.common.windows import Geometry, Windows
 from tinygrad_cupy.kernels.conv import Epilogue, fused_reference, reference
@@ -22,7 +23,7 @@ from tinygrad_cupy.nn import optim
 
 NEAR = 1e-5  # relative, by norm
 
-needs_compiler = pytest.mark.skipif(c_source.compiler() is None, reason="needs a C compiler")
+needs_compiler = pytest.mark.skipif(compiler() is None, reason="needs a C compiler")
 
 
 def near(found: np.ndarray | None, expected: np.ndarray, terms: float = 0.0) -> bool:
@@ -167,15 +168,15 @@ def test_the_same_bits_with_any_number_of_threads(rng: np.random.Generator) -> N
 
 def test_without_a_compiler_numpy_does_it() -> None:
     script = (
-        "from tinygrad_cupy.backend import c_source\n"
+        "from tinygrad_cupy.backend import compiling\n"
         "from tinygrad_cupy.kernels.conv import native as conv_native\n"
-        "print(c_source.compiler(), conv_native._file.library)"
+        "print(compiling.compiler(), conv_native._file.library)"
     )
     assert _run(script, TINYGRAD_CUPY_CC="").split() == ["None", "None"]
 
 
 def test_a_compiler_that_is_not_there_is_named() -> None:
-    script = "from tinygrad_cupy.backend import c_source\nc_source.compiler()"
+    script = "from tinygrad_cupy.backend import compiling\ncompiling.compiler()"
     with pytest.raises(subprocess.CalledProcessError) as caught:
         _run(script, TINYGRAD_CUPY_CC="no-such-compiler")
     assert "expected a C compiler, found no 'no-such-compiler'" in caught.value.stderr

@@ -53,7 +53,7 @@ def test_info_shows_what_is_wrong_and_the_rest(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("TINYGRAD_CUPY_CC", "no-such-compiler")
-    monkeypatch.setattr("tinygrad_cupy.backend.c_source.compiler", compiling.compiler.__wrapped__)
+    monkeypatch.setattr("tinygrad_cupy.backend.compiling.compiler", compiling.compiler.__wrapped__)
     result = run(capsys, "info")
     assert result.code == 0
     assert "error: [TINYGRAD_CUPY_CC] expected a C compiler, found no" in result.out

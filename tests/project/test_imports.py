@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 HEAVY = ("nn", "datasets", "matplotlib", "cupy", "PIL", "typer", "rich", "torch", "safetensors")
+LATER = ("ml_dtypes", "threadpoolctl", "subprocess", "logging", "concurrent.futures", "hashlib")
 NO_BYTE_CODE = "PYTHONDONTWRITEBYTECODE"
 
 
@@ -20,12 +21,21 @@ def python(code: str) -> str:
 def test_importing_the_engine_loads_nothing_that_it_does_not_need() -> None:
     loaded = python("import sys, tinygrad_cupy; print(*sys.modules)").split()
     unwanted = {f"tinygrad_cupy.{name}" for name in HEAVY} | set(HEAVY)
+    unwanted |= set(LATER) - set(python("import sys, numpy; print(*sys.modules)").split())
     assert not unwanted & set(loaded)
 
 
 def test_nn_and_datasets_load_on_first_use() -> None:
     code = "import tinygrad_cupy as tg; print(tg.nn.__name__, tg.datasets.__name__)"
     assert python(code) == "tinygrad_cupy.nn tinygrad_cupy.datasets"
+
+
+def test_bfloat16_is_known_by_name_before_anybody_imported_it() -> None:
+    code = (
+        "import tinygrad_cupy as tg; x = tg.Tensor([1, 2], dtype='bfloat16', device='cpu');"
+        "print(x.dtype, tg.Tensor([1.0], device='cpu').astype('bfloat16').dtype)"
+    )
+    assert python(code) == "bfloat16 bfloat16"
 
 
 def test_the_engine_has_only_the_names_it_exports() -> None:

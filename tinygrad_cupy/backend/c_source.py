@@ -12,14 +12,14 @@ import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .cache import say_once
-from .compiling import Compilation
-from .compiling import compiler as compiler  # for those who ask whether there is one
 from .cpu_threads import alone, parts_of, thread_count, workspace
+
+if TYPE_CHECKING:
+    from .compiling import Compilation
 
 POINTER = ctypes.c_void_p
 
@@ -52,6 +52,9 @@ class CSource:
         return self.library
 
     def _wanted(self) -> ctypes.CDLL | None:
+        from .cache import say_once  # what compiling takes is loaded when something is compiled
+        from .compiling import Compilation, compiler
+
         if compiler() is None:
             return None
         new = Compilation(str(self), [_HEADER, *self.paths], self.defines)

@@ -22,7 +22,6 @@ from types import FrameType
 from typing import Any, TypeVar
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from .workers import Pool, Share
 
@@ -68,7 +67,9 @@ def _pool() -> Pool:
 
 
 @functools.cache
-def _blas() -> ThreadpoolController:
+def _blas() -> Any:
+    from threadpoolctl import ThreadpoolController  # looks at every library: on first use
+
     return ThreadpoolController().select(user_api="blas")
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .arrays import import_cupy
-from .cubin import cubin
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 
 @functools.lru_cache(4096)
@@ -52,6 +53,8 @@ COMPILERS = 6  # threads; NVRTC lets go of the interpreter
 @functools.cache
 def _compilers() -> ThreadPoolExecutor:
     """For `CudaSource.prepare`. A program that ends waits for them, and leaves a full cache."""
+    from concurrent.futures import ThreadPoolExecutor  # not imported where there is no GPU
+
     return ThreadPoolExecutor(COMPILERS, "tinygrad_cupy-nvrtc")
 
 
@@ -139,6 +142,8 @@ class CudaSource:
                 module = cupy.RawModule(code=code, options=options)
                 module.compile()
                 return module
+            from .cubin import cubin  # nor that
+
             return cupy.RawModule(path=str(cubin(cupy.cuda.nvrtc, self.arch, code, options)))
 
     def launch(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -25,6 +24,8 @@ def normalize_device(device: str) -> str:
         return device
     kind, _, number = device.partition(":")
     if kind != "cuda" or not (number or "0").isdigit():
+        import difflib  # an error may take its time
+
         near = difflib.get_close_matches(device, ["cpu", "cuda"], n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(f'[device] expected "cpu", "cuda" or "cuda:N", got {device!r}{hint}')

@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-import ml_dtypes
 import numpy as np
 
 from .arrays import Array, array_module
@@ -135,5 +134,9 @@ def resolve_dtype(dtype: Any) -> np.dtype[Any]:
     """A dtype from a name or type."""
     if isinstance(dtype, np.dtype):
         return dtype
-    resolved: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+    if dtype == "bfloat16":
+        from ml_dtypes import bfloat16  # few want it, and it takes as long as all of `autograd`
+
+        dtype = bfloat16
+    resolved: np.dtype[Any] = np.dtype(dtype)
     return resolved

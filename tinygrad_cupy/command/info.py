@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .. import backend, datasets
-from ..backend import c_source as native
+from ..backend import compiling
 from ..printing import printable
 from .experiment import versions
 
@@ -49,7 +49,7 @@ def _told(fact: Callable[[], str]) -> str:
 
 
 def _compiler() -> str:
-    return native.compiler() or "none: NumPy does what C would"
+    return compiling.compiler() or "none: NumPy does what C would"
 
 
 def _mnist() -> str:
