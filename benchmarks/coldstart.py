@@ -43,15 +43,20 @@ def first_step(cell: Cell, device: str) -> dict[str, Any]:
     return {"ready": ready, "done": done, "versions": versions, "device": name}
 
 
-def start(cell: Cell, device: str, cache: str) -> dict[str, Any]:
-    """One start, its times counted from before the process exists."""
+def start(cell: Cell, device: str, cache: str, checkout: Path | None = None) -> dict[str, Any]:
+    """One start, its times counted from before the process exists.
+
+    `checkout` is the folder whose code it runs, this one's where nothing else is said.
+    """
     caches = ("CUPY_CACHE_DIR", "CUDA_CACHE_PATH", "XDG_CACHE_HOME")
     environment = clean_environment() | dict.fromkeys(caches, cache)
     if not cell.impl.startswith("ours"):
         environment["TINYGRAD_CUPY_DEVICE"] = "cpu"
     command = [sys.executable, "-m", "benchmarks.coldstart", "--child", device, json.dumps(cell)]
     started = time.monotonic()
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, timeout=300)
+    done = subprocess.run(
+        command, env=environment, stdout=subprocess.PIPE, check=True, timeout=300, cwd=checkout
+    )
     told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return told | {"ready": told["ready"] - started, "done": told["done"] - started}
 

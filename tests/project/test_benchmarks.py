@@ -333,3 +333,18 @@ def test_two_commits_are_compared_in_turns(module: Any) -> None:
     assert Process.closed == 4
     with pytest.raises(SystemExit):
         against.parse(["nowhere"])
+
+
+def test_starts_of_two_commits_are_compared_in_turns(module: Any) -> None:
+    turns: list[tuple[str, int]] = []
+
+    def start(name: str, turn: int) -> float:
+        turns.append((name, turn))
+        return {"before": [1.0, 2.0, 4.0], "now": [1.1, 2.0, 6.0]}[name][turn]
+
+    row = module("starts").compare(start, 3)
+    expected = [("before", 0), ("now", 0), ("now", 1), ("before", 1), ("before", 2), ("now", 2)]
+    assert turns == expected
+    assert row == {
+        "seconds": 2.0, "seconds_before": 2.0, "ratio": 1.1, "ratio_of_shortest": 1.1,
+    }  # fmt: skip
