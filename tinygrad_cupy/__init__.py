@@ -13,17 +13,20 @@ from .gradcheck import gradcheck
 from .jit import jit
 from .ops.comparison import where
 from .ops.hints import FUNCTIONS
+from .ops.protocols import provided_by
 from .ops.shape import concat, stack
 from .random import manual_seed
 from .tensor import Tensor
 
 if TYPE_CHECKING:
-    from . import datasets, interop, nn
+    from . import datasets, interop, nn, numpy
     from .custom import custom_op
     from .nn import functional_call
     from .transforms import checkpoint, grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp, vmap
 
 __version__ = "0.1.0"
+
+provided_by("tinygrad_cupy.numpy")  # what NumPy's functions do with tensors
 
 __all__ = [
     "Elementwise",
@@ -51,6 +54,7 @@ __all__ = [
     "manual_seed",
     "nn",
     "no_grad",
+    "numpy",
     "set_default_device",
     "set_precision",
     "stack",
@@ -62,7 +66,7 @@ __all__ = [
 
 
 # What is loaded on first use, and where it stands: the engine alone imports fast.
-_MODULES = ("datasets", "interop", "nn")
+_MODULES = ("datasets", "interop", "nn", "numpy")
 _TRANSFORMS = (
     *("checkpoint", "grad", "hessian", "hvp", "jacobian", "jvp"),
     *("value_and_grad", "vjp", "vmap"),

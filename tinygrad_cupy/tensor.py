@@ -39,6 +39,7 @@ from .ops.loss import LossMixin
 from .ops.matmul import MatmulMixin
 from .ops.norm import NormMixin
 from .ops.pool import PoolMixin
+from .ops.protocols import ProtocolMixin
 from .ops.reduce import ReduceMixin
 from .ops.shape import ShapeMixin
 from .ops.softmax import SoftmaxMixin
@@ -77,6 +78,7 @@ class Tensor(
     LossMixin,
     DropoutMixin,
     InplaceMixin,
+    ProtocolMixin,
     HintMixin,
 ):
     """An n-dimensional array that records what is computed from it, so it can be differentiated.

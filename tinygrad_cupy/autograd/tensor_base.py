@@ -47,6 +47,7 @@ class TensorBase:
     requires_grad: bool
     _grad: Tensor | None
     _fleeting: ClassVar[bool] = False  # whether the memory is written again behind its back
+    _float: ClassVar[Any] = np.float32  # what integers become where a float is computed
     _plain: ClassVar[Any]  # the class of every tensor that operations make: `tensor` sets these
     _hooks: Any  # of a leaf, see `hooks`; not set where there are none
     _handed: ClassVar[Any]  # of what a user's rule is handed, see `array_rules`
@@ -76,7 +77,7 @@ class TensorBase:
     @classmethod
     def _wrap(cls, array: Array) -> Tensor:
         """A plain tensor around ``array``, outside the graph."""
-        tensor: Tensor = object.__new__(TensorBase._plain)
+        tensor: Tensor = object.__new__(cls._plain)
         tensor.data = np.asarray(array) if isinstance(array, np.generic) else array
         tensor._grad = None
         tensor.requires_grad = False

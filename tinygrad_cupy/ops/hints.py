@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn, TypeVar, cast
 
-import numpy as np
-
 from ..autograd import TensorBase
-from ..autograd.mode import mode
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -63,24 +60,6 @@ _METHODS_OF_NUMPY = {
     "swapaxes": "transpose(*axes)",
 }
 
-_OPERATORS = {
-    np.add: ("__add__", "__radd__"),
-    np.subtract: ("__sub__", "__rsub__"),
-    np.multiply: ("__mul__", "__rmul__"),
-    np.true_divide: ("__truediv__", "__rtruediv__"),
-    np.power: ("__pow__", "__rpow__"),
-    np.matmul: ("__matmul__", "__rmatmul__"),
-    np.equal: ("__eq__", "__eq__"),
-    np.not_equal: ("__ne__", "__ne__"),
-    np.less: ("__lt__", "__gt__"),
-    np.less_equal: ("__le__", "__ge__"),
-    np.greater: ("__gt__", "__lt__"),
-    np.greater_equal: ("__ge__", "__le__"),
-}
-
-
-_COMPARISONS = {np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal}
-
 
 class Elsewhere:
     """A name that is not ours: reading it raises ``AttributeError`` with what is."""
@@ -95,24 +74,10 @@ class Elsewhere:
         raise AttributeError(f"[Tensor] has no {self.name}: use {self.ours}")
 
 
-class _ArrayUfunc:
-    """`HintMixin._ufunc` for NumPy, which asks the class; None for CuPy, which asks the tensor.
-
-    NumPy then hands over what ``array * tensor`` and ``np.exp(tensor)`` ask for; CuPy's arrays
-    leave ``array * tensor`` to the tensor's own operator. ``array += tensor`` writes into NumPy's
-    array, unless the tensor is in a graph, which the result then continues.
-    """
-
-    def __get__(self, instance: object, owner: Any = None) -> Any:
-        return owner._ufunc if instance is None else None
-
-
 class HintMixin(TensorBase):
-    """What a tensor says to NumPy's functions, and to names from elsewhere."""
+    """What a tensor says to names from elsewhere."""
 
     __slots__ = ()
-    __array_ufunc__ = _ArrayUfunc()
-    __array_priority__ = 1000
 
     add_ = Elsewhere("x += y, under no_grad() where x wants a gradient")
     all = Elsewhere(".numpy().all()")
@@ -162,35 +127,6 @@ class HintMixin(TensorBase):
     def __dir__(self) -> Iterable[str]:
         return [name for name in super().__dir__() if name not in _FOREIGN]
 
-    def _ufunc(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
-        names = _OPERATORS.get(ufunc)
-        written = options.pop("out", (None,))[0]  # of array += tensor
-        rebinds = written is None or written is inputs[0]
-        if names and method == "__call__" and not options and rebinds:
-            first, second = inputs
-            if written is not None and _is_constant(second):
-                return ufunc(first, second.data, out=first)
-            if isinstance(first, TensorBase):
-                return getattr(first, names[0])(second)
-            if ufunc in _COMPARISONS and not np.ndim(first):
-                first = first[()]  # NumPy made an array of a scalar that was compared
-            return getattr(second, names[1])(first)
-        raise _no_array(ufunc.__name__)
-
-    def __array_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> Any:
-        if _ours(func.__name__) is not None:
-            raise _no_array(func.__name__)
-        # The others take a tensor by `__array__`, which has a say in it.
-        return np.ndarray.__array_function__(np.empty(0), func, (), args, kwargs)
-
-
-def _is_constant(x: Any) -> bool:
-    """Whether a tensor may be added to an array in place: on the CPU, and in no graph."""
-    in_graph = mode.recording and x.requires_grad
-    return isinstance(x.data, np.ndarray) and not in_graph
-
 
 _FOREIGN = {name for name, value in vars(HintMixin).items() if isinstance(value, Elsewhere)}
 
@@ -210,13 +146,10 @@ def _ours(name: str) -> str | None:
 _families: list[Any] = []  # the classes whose methods are Tensor's
 
 
-def _no_array(name: str) -> TypeError:
+def nearest(name: str) -> str:
+    """What to use for NumPy's function of this name, as an error says it."""
     ours = _ours(name)
-    use = f"use {ours}, or" if ours else "no operation of tensors does it;"
-    return TypeError(
-        f"[numpy.{name}] expected arrays, got a Tensor: {use} take the values out of the graph "
-        "with .detach().numpy()"
-    )
+    return f"use {ours}, or" if ours else "no operation of tensors does it;"
 
 
 def name_ours(function: F) -> F:

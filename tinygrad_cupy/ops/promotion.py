@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def as_float(x: TensorBase) -> Tensor:
-    """``x``, cast to float32 where it holds integers or booleans."""
+    """``x``, cast to its class's default float where it holds integers or booleans."""
     tensor: Tensor = x  # type: ignore[assignment]
-    return tensor if is_float(x.data.dtype) else tensor.astype(np.float32)
+    return tensor if is_float(x.data.dtype) else tensor.astype(x._float)
 
 
 def in_one_dtype(*tensors: Tensor) -> tuple[Tensor, ...]:

@@ -1,0 +1,53 @@
+"""NumPy's functions on tensors: differentiable, on the CPU and on a GPU.
+
+    import tinygrad_cupy.numpy as np
+
+in place of ``import numpy as np`` makes NumPy code differentiable. What it creates are `ndarray`s:
+tensors with NumPy's default dtypes (float64, int64), on `tinygrad_cupy.default_device()`. The same
+functions answer NumPy's own when those are handed a tensor: see `ops.protocols`.
+
+Each chapter of NumPy's manual has a file. A function takes what NumPy's takes, arrays and numbers
+among tensors too; where it cannot be differentiated its docstring says so.
+"""
+
+from __future__ import annotations
+
+from .arrays import *
+from .arrays import __all__ as _arrays
+from .creation import *
+from .creation import __all__ as _creation
+from .indexing import *
+from .indexing import __all__ as _indexing
+from .logic import *
+from .logic import __all__ as _logic
+from .products import *
+from .products import __all__ as _products
+from .reductions import *
+from .reductions import __all__ as _reductions
+from .scans import *
+from .scans import __all__ as _scans
+from .sets import *
+from .sets import __all__ as _sets
+from .shaping import *
+from .shaping import __all__ as _shaping
+from .sorting import *
+from .sorting import __all__ as _sorting
+from .statistics import *
+from .statistics import __all__ as _statistics
+from .ufuncs import *
+from .ufuncs import __all__ as _ufuncs
+
+__all__ = [
+    *_arrays,
+    *_creation,
+    *_indexing,
+    *_logic,
+    *_products,
+    *_reductions,
+    *_scans,
+    *_sets,
+    *_shaping,
+    *_sorting,
+    *_statistics,
+    *_ufuncs,
+]

@@ -1,0 +1,107 @@
+"""The array type of this namespace, and how arguments become tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..autograd import TensorBase
+from ..autograd.mode import mode
+from ..backend import default_device, device_of
+from ..ops.protocols import is_array
+from ..tensor import Tensor
+
+__all__ = ["array", "asarray", "ndarray"]
+
+
+class ndarray(Tensor):
+    """A tensor with NumPy's default dtypes: integers divide to float64, Python floats are float64.
+
+    What is computed from one is one.
+    """
+
+    __slots__ = ()
+    _float: ClassVar[Any] = np.float64
+
+    def __init__(
+        self,
+        data: Any,
+        dtype: Any = None,
+        device: str | None = None,
+        requires_grad: bool = False,
+    ) -> None:
+        if not isinstance(data, TensorBase) and not is_array(data):
+            data, device = np.asarray(data), device or default_device()
+        super().__init__(data, dtype, device, requires_grad)
+
+
+ndarray._plain = ndarray
+
+
+def array(data: Any, dtype: Any = None, copy: bool = True, **options: Any) -> Tensor:
+    """A new array of a number, a nested list (tensors in it too), an array or a tensor."""
+    found = asarray(data, dtype, **options)
+    return found.clone() if copy and found is data else found
+
+
+def asarray(data: Any, dtype: Any = None, device: str | None = None) -> Tensor:
+    """``data`` as an `ndarray`; what was computed stays in its graph."""
+    raise NotImplementedError  # of the chapter on creation
+
+
+# --- arguments ----------------------------------------------------------------------------------
+
+
+def first_tensor(values: Iterable[Any]) -> Any:
+    """The first tensor among ``values``, lists and tuples in them too; None without one."""
+    for x in values:
+        if isinstance(x, TensorBase):
+            return x
+        if isinstance(x, list | tuple) and (found := first_tensor(x)) is not None:
+            return found
+    return None
+
+
+def tensor(x: Any, like: Any = None) -> Any:
+    """``x`` as a tensor: of the class of the tensor ``like``, or an `ndarray` where there is none.
+
+    An array stays on its device; what is none goes where ``like`` is. One beside a tensor that wants
+    a gradient is copied: its owner may write into it before the backward pass.
+    """
+    if isinstance(x, TensorBase):
+        return x
+    kind: Any = ndarray if like is None else like._plain
+    if not is_array(x):
+        return kind(x, device=None if like is None else device_of(like.data))
+    kept = like is not None and like.requires_grad and mode.recording
+    return kind(x.copy() if kept else x)
+
+
+def tensors(*values: Any) -> list[Any]:
+    """All as tensors, those that are none like the first that is one."""
+    like = first_tensor(values)
+    return [tensor(x, like) for x in values]
+
+
+def operands(*values: Any) -> list[Any]:
+    """As `tensors`, but numbers stay numbers beside a tensor or an array: they do not widen it."""
+    scalars = [isinstance(x, bool | int | float | complex | np.generic) for x in values]
+    if all(scalars):
+        return tensors(*values)
+    like = first_tensor(values)
+    if like is None:
+        like = tensor(next(x for x, scalar in zip(values, scalars, strict=True) if not scalar))
+    return [x if scalar else tensor(x, like) for x, scalar in zip(values, scalars, strict=True)]
+
+
+def finished(result: Any, dtype: Any = None, out: Any = None) -> Any:
+    """``result`` cast to ``dtype``, and written into ``out`` where there is one."""
+    result = result if dtype is None else result.astype(dtype)
+    if isinstance(out, tuple):
+        (out,) = out
+    if out is None:
+        return result
+    out[...] = result
+    return out

@@ -1,0 +1,5 @@
+"""Running sums, products and extrema, and differences."""
+
+from __future__ import annotations
+
+__all__: list[str] = []

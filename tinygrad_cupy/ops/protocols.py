@@ -1,0 +1,91 @@
+"""NumPy's protocols: `np.exp(x)` and `np.sum(x, axis=1)` of a tensor are operations of ours.
+
+NumPy hands a call that has a tensor among its arguments to `__array_ufunc__` or
+`__array_function__`, which look in `TABLE` for what does it here. `tinygrad_cupy.numpy` fills it, a
+floor above, and is loaded when the first such call comes.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ..autograd import TensorBase
+from ..backend import is_cuda
+from .hints import name_ours, nearest
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+TABLE: dict[Any, Callable[..., Any]] = {}  # what stands for NumPy's functions and ufuncs
+_provider: list[str] = []  # the module that fills it, until it has
+
+
+def provided_by(module: str) -> None:
+    """Have ``module`` loaded when NumPy first asks: it fills `TABLE`."""
+    _provider.append(module)
+
+
+def implements(*functions: Any) -> Callable[[F], F]:
+    """Decorate what does the work of NumPy's ``functions`` for tensors, with their parameters.
+
+    A keyword of PyTorch's (``dim=``) is an error that says ours.
+    """
+
+    def enter(ours: F) -> F:
+        named = name_ours(ours)
+        TABLE.update(dict.fromkeys(functions, named))
+        return named
+
+    return enter
+
+
+def ours_for(function: Any) -> Callable[..., Any]:
+    """What does the work of NumPy's ``function`` here. Raises ``TypeError`` where nothing does."""
+    while _provider:
+        importlib.import_module(_provider[-1])
+        _provider.clear()
+    found = TABLE.get(function)
+    if found is None:
+        raise TypeError(
+            f"[numpy.{function.__name__}] expected arrays, got a Tensor: "
+            f"{nearest(function.__name__)} take the values out of the graph with .detach().numpy()"
+        )
+    return found
+
+
+class _ArrayUfunc:
+    """`ProtocolMixin._ufunc` for NumPy, which asks the class; None for CuPy, which asks the tensor.
+
+    NumPy then hands over what ``array * tensor`` and ``np.exp(tensor)`` ask for; CuPy's arrays
+    leave ``array * tensor`` to the tensor's own operator.
+    """
+
+    def __get__(self, instance: object, owner: Any = None) -> Any:
+        return owner._ufunc if instance is None else None
+
+
+class ProtocolMixin(TensorBase):
+    """What a tensor answers to NumPy's functions."""
+
+    __slots__ = ()
+    __array_ufunc__ = _ArrayUfunc()
+    __array_priority__ = 1000
+
+    def _ufunc(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        return getattr(ours_for(ufunc), method)(*inputs, **options)
+
+    def __array_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any:
+        known = (TensorBase, np.ndarray, np.generic)
+        if not all(issubclass(kind, known) or kind.__module__ == "cupy" for kind in types):
+            return NotImplemented
+        return ours_for(func)(*args, **kwargs)
+
+
+def is_array(x: Any) -> bool:
+    """Whether ``x`` is a NumPy or CuPy array (no scalar)."""
+    return isinstance(x, np.ndarray) or is_cuda(x)
