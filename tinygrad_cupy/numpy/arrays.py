@@ -67,8 +67,8 @@ def first_tensor(values: Iterable[Any]) -> Any:
 def tensor(x: Any, like: Any = None) -> Any:
     """``x`` as a tensor: of the class of the tensor ``like``, or an `ndarray` where there is none.
 
-    An array stays on its device; what is none goes where ``like`` is. One beside a tensor that wants
-    a gradient is copied: its owner may write into it before the backward pass.
+    An array stays on its device; what is none goes where ``like`` is. One beside a tensor that
+    wants a gradient is copied: its owner may write into it before the backward pass.
     """
     if isinstance(x, TensorBase):
         return x
