@@ -23,6 +23,7 @@ from tinygrad_cupy.autograd.joint import Deliver, Joint
 from tinygrad_cupy.custom import _Custom
 from tinygrad_cupy.interop.theirs import Theirs
 from tinygrad_cupy.ops.conv import EachConv
+from tinygrad_cupy.ops.draws import Count, GammaQuantile, GammaSlope
 from tinygrad_cupy.ops.matmul import EachLinear
 from tinygrad_cupy.tensor import Transfer
 
@@ -37,6 +38,9 @@ PLUMBING = {
     EachLinear: "what vmap(grad) makes of Linear; the same",
     ArrayRule: "raises behind a rule that works on arrays; test_array_rules.py",
     Alias: "what a FusedOp gives its reference; test_fused.py",
+    GammaQuantile: "draws, differentiated once; numpy_api/test_draws.py",
+    GammaSlope: "its derivative, which has none; the same",
+    Count: "draws counts; the same",
     Transfer: "moves between devices, which takes two; test_cpu_gpu.py",
 }
 

@@ -12,6 +12,12 @@ among tensors too; where it cannot be differentiated its docstring says so.
 
 from __future__ import annotations
 
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from . import random
 from .arrays import *
 from .arrays import __all__ as _arrays
 from .creation import *
@@ -37,7 +43,25 @@ from .statistics import __all__ as _statistics
 from .ufuncs import *
 from .ufuncs import __all__ as _ufuncs
 
+# What NumPy has beside functions: its types, constants and settings serve here as they are.
+_PASSED = (type, float, np.dtype, ModuleType)
+_ALSO = ("errstate", "finfo", "iinfo", "index_exp", "newaxis", "printoptions", "s_", "seterr",
+         "set_printoptions")  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """A type, a constant or a setting of NumPy's; any other name is an error."""
+    found = getattr(np, name, _ALSO)
+    if found is not _ALSO and (name in _ALSO or isinstance(found, _PASSED)):
+        return found
+    raise AttributeError(
+        f"module {__name__!r} has no attribute {name!r}"
+        + ("" if found is _ALSO else ": NumPy's takes values, x.detach().numpy(), not tensors")
+    )
+
+
 __all__ = [
+    "random",
     *_arrays,
     *_creation,
     *_indexing,

@@ -13,7 +13,7 @@ from ..backend import default_device, device_of
 from ..ops.protocols import is_array
 from ..tensor import Tensor
 
-__all__ = ["array", "asarray", "ndarray"]
+__all__ = ["ndarray"]
 
 
 class ndarray(Tensor):
@@ -38,17 +38,6 @@ class ndarray(Tensor):
 
 
 ndarray._plain = ndarray
-
-
-def array(data: Any, dtype: Any = None, copy: bool = True, **options: Any) -> Tensor:
-    """A new array of a number, a nested list (tensors in it too), an array or a tensor."""
-    found = asarray(data, dtype, **options)
-    return found.clone() if copy and found is data else found
-
-
-def asarray(data: Any, dtype: Any = None, device: str | None = None) -> Tensor:
-    """``data`` as an `ndarray`; what was computed stays in its graph."""
-    raise NotImplementedError  # of the chapter on creation
 
 
 # --- arguments ----------------------------------------------------------------------------------

@@ -201,7 +201,8 @@ class ReduceMixin(TensorBase):
 
         It does not overflow where the sum of the elements would.
         """
-        return Mean(normalize_axis(axis, len(self.shape), "mean"), keepdims)(self)
+        x: Any = self if self._float is np.float32 else as_float(self)  # exact sums of integers
+        return Mean(normalize_axis(axis, len(self.shape), "mean"), keepdims)(x)
 
     def var(self, axis: Axis = None, correction: int = 0, keepdims: bool = False) -> Tensor:
         """Σ (x - mean)² / (n - correction) over ``axis`` (NumPy's default; PyTorch's is 1).

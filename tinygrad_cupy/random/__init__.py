@@ -10,6 +10,7 @@ holds.
 from __future__ import annotations
 
 import math
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from ..backend.devices import copy
 from ..backend.gpu import properties_of
 
 STREAM_WEIGHTS, STREAM_SHUFFLES, STREAM_DROPOUT = 0, 1, 2
+STREAM_DRAWS = 3  # of `tinygrad_cupy.numpy.random`
 
 PHILOX = str(Path(__file__).with_name("philox.cuh"))  # in front of kernels that draw
 RESIDENT = 6  # of their blocks, on a multiprocessor
@@ -34,10 +36,17 @@ class Generator:
     block. It is written in place for ever: captured programs hold its address.
     """
 
-    def __init__(self) -> None:
-        self.seed = 0
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
         self.counters: dict[int, int] = {}  # by stream
         self.states: dict[tuple[int, str], Array] = {}  # by stream and GPU
+        _generators.add(self)
+
+    def restart(self, seed: int) -> None:
+        """Start all streams anew from ``seed``."""
+        self.seed, self.counters = seed, {}
+        for state in self.states.values():
+            _write(state, 0, seed)
 
     def state(self, stream: int, device: str) -> Array:
         """The state of a stream on the current GPU."""
@@ -48,13 +57,14 @@ class Generator:
         return self.states[stream, device]
 
 
-generator = Generator()
+_generators: weakref.WeakSet[Generator] = weakref.WeakSet()
+generator = Generator()  # that of `manual_seed`
 
 
 @prepares
 def _make_states(device: int) -> None:
     with import_cupy().cuda.Device(device):
-        for stream in (STREAM_WEIGHTS, STREAM_SHUFFLES, STREAM_DROPOUT):
+        for stream in (STREAM_WEIGHTS, STREAM_SHUFFLES, STREAM_DROPOUT, STREAM_DRAWS):
             generator.state(stream, f"cuda:{device}")
 
 
@@ -66,11 +76,14 @@ def _write(state: Array, counter: int, seed: int) -> None:
 
 def manual_seed(seed: int) -> None:
     """Start all random streams of all devices anew from ``seed``, 0 ≤ seed < 2⁶⁴."""
+    generator.restart(checked_seed("manual_seed", seed))
+
+
+def checked_seed(name: str, seed: Any) -> int:
+    """``seed`` as an integer that a key has room for, or ``ValueError`` that names the function."""
     if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**64:
-        raise ValueError(f"[manual_seed] expected a whole number from 0 to 2**64 - 1, got {seed!r}")
-    generator.seed, generator.counters = int(seed), {}
-    for state in generator.states.values():
-        _write(state, 0, int(seed))
+        raise ValueError(f"[{name}] expected a whole number from 0 to 2**64 - 1, got {seed!r}")
+    return int(seed)
 
 
 def get_state() -> dict[str, Any]:
@@ -91,31 +104,41 @@ def set_state(state: dict[str, Any]) -> None:
             _write(generator.state(stream, device), count, generator.seed)
 
 
-def snapshot() -> dict[str, Any]:
+def snapshot() -> list[tuple[Generator, int, dict[int, int], dict[tuple[int, str], Array]]]:
     """Where all streams stand, without looking: what a GPU has is copied on it; for `restore`."""
-    states = {key: state.copy() for key, state in generator.states.items()}
-    return {"seed": generator.seed, "counters": dict(generator.counters), "states": states}
+    return [
+        (
+            one,
+            one.seed,
+            dict(one.counters),
+            {key: state.copy() for key, state in one.states.items()},
+        )
+        for one in _generators
+    ]
 
 
-def restore(found: dict[str, Any]) -> None:
+def restore(
+    found: list[tuple[Generator, int, dict[int, int], dict[tuple[int, str], Array]]],
+) -> None:
     """Continue all streams from where `snapshot` found them."""
-    generator.seed, generator.counters = found["seed"], dict(found["counters"])
-    for key, state in generator.states.items():
-        if key in found["states"]:
-            copy(found["states"][key], state)
-        else:  # made since
-            _write(state, 0, generator.seed)
+    for one, seed, counters, states in found:
+        one.seed, one.counters = seed, dict(counters)
+        for key, state in one.states.items():
+            if key in states:
+                copy(states[key], state)
+            else:  # made since
+                _write(state, 0, seed)
 
 
-def words(count: int, stream: int, device: str) -> Array:
+def words(count: int, stream: int, device: str, source: Generator = generator) -> Array:
     """The next ``count`` 64-bit words of a stream, as uint64."""
     device = normalize_device(device)
     if device == "cpu":
-        return words_at(advance(count, stream), count, stream)
+        return words_at(advance(count, stream, source), count, stream, source)
     cupy = import_cupy()
     with cupy.cuda.Device(int(device.removeprefix("cuda:"))):
         out = cupy.empty(count, np.uint64)
-        arguments = (out, np.int64(count), generator.state(stream, device), np.uint64(stream))
+        arguments = (out, np.int64(count), source.state(stream, device), np.uint64(stream))
         kernels.launch("philox_words", walking(out), arguments)
         return out
 
@@ -132,37 +155,63 @@ def walking_images(x: Array) -> tuple[int, int]:
     return min(len(x), most // tiles), tiles
 
 
-def advance(count: int, stream: int) -> int:
+def advance(count: int, stream: int, source: Generator = generator) -> int:
     """Move the CPU's counter of a stream past ``count`` words; where it stood."""
-    counter = generator.counters.get(stream, 0)
-    generator.counters[stream] = counter + -(-count // 4)
+    counter = source.counters.get(stream, 0)
+    source.counters[stream] = counter + -(-count // 4)
     return counter
 
 
-def words_at(counter: int, count: int, stream: int) -> np.ndarray:
+def words_at(counter: int, count: int, stream: int, source: Generator = generator) -> np.ndarray:
     """``count`` words of a stream on the CPU from a counter on, which stays."""
-    key = generator.seed + (stream << 64)
+    key = source.seed + (stream << 64)
     return np.random.Philox(key=key, counter=counter).random_raw(count)
 
 
-def uniform(shape: tuple[int, ...], stream: int, device: str) -> Array:
+def uniform(
+    shape: tuple[int, ...], stream: int, device: str, source: Generator = generator
+) -> Array:
     """float32 numbers in [0, 1): (word >> 40) · 2⁻²⁴, in C order of ``shape``."""
-    raw = words(math.prod(shape), stream, device)
+    raw = words(math.prod(shape), stream, device, source)
     raw >>= np.uint64(40)
     out = raw.astype(np.float32)
     out *= np.float32(2**-24)
     return out.reshape(shape)
 
 
-def normal(shape: tuple[int, ...], stream: int, device: str) -> Array:
-    """float32 standard normal numbers (Box & Muller 1958), from two uniform ones each."""
-    pair = uniform((2, *shape), stream, device)
+def uniform_double(
+    shape: tuple[int, ...], stream: int, device: str, source: Generator = generator
+) -> Array:
+    """float64 numbers in [0, 1): (word >> 11) · 2⁻⁵³, as NumPy's generators make them of words."""
+    raw = words(math.prod(shape), stream, device, source)
+    raw >>= np.uint64(11)
+    return (raw.astype(np.float64) * 2.0**-53).reshape(shape)
+
+
+def normal(
+    shape: tuple[int, ...], stream: int, device: str, source: Generator = generator
+) -> Array:
+    """float32 standard normal numbers, from two uniform ones each."""
+    return _box_muller(uniform((2, *shape), stream, device, source))
+
+
+def normal_double(
+    shape: tuple[int, ...], stream: int, device: str, source: Generator = generator
+) -> Array:
+    """float64 standard normal numbers, from two uniform ones each."""
+    return _box_muller(uniform_double((2, *shape), stream, device, source))
+
+
+def _box_muller(pair: Array) -> Array:
+    """Box & Muller 1958: normal numbers of uniform ones (2, …)."""
     xp = array_module(pair)
     radius = xp.sqrt(-2 * xp.log(1 - pair[0]))  # 1 - u is in (0, 1]
-    return radius * xp.cos(np.float32(2 * math.pi) * pair[1])
+    return radius * xp.cos(pair.dtype.type(2 * math.pi) * pair[1])
 
 
-def permutation(count: int, device: str) -> Array:
-    """A random order of 0 … count - 1 (int64): a stable argsort of words of the shuffle stream."""
-    raw = words(count, STREAM_SHUFFLES, device)
+def permutation(
+    count: int, device: str, stream: int = STREAM_SHUFFLES, source: Generator = generator
+) -> Array:
+    """A random order of 0 … count - 1 (int64): a stable argsort of words of the stream."""
+    raw = words(count, stream, device, source)
     return raw.argsort(kind="stable").astype(np.int64, copy=False)
