@@ -24,7 +24,7 @@ class Adam(Optimizer):
     decoupled = False
     kernel = "adam_step"
     slots = ("exp_avg", "exp_avg_sq")
-    hyperparameters = ("lr", "beta1", "beta2", "eps", "weight_decay")
+    hyperparameters: tuple[str, ...] = ("lr", "beta1", "beta2", "eps", "weight_decay")
 
     def __init__(
         self,
@@ -56,9 +56,6 @@ class Adam(Optimizer):
 
     def check(self, name: str, value: Any) -> Any:
         return checks.number(self, name, value, 0, 1 if name in ("beta1", "beta2") else math.inf)
-
-    def _numbers(self) -> list[float]:
-        return [*super()._numbers(), float(self.decoupled)]
 
     def coefficients(self, step: int) -> tuple[float, ...]:
         """Step size, epsilon, and the factor that the parameter itself is taken times."""

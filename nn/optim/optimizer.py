@@ -13,7 +13,7 @@ from tinygrad_cupy.nn import checks
 from tinygrad_cupy.tensor import Tensor
 
 from .checks import check_grad, on_cpu, parameter_list, together
-from .cuda import DeviceMemory, Row, prepare
+from .cuda import READ_BY, DeviceMemory, Row, prepare
 from .state import State, read_state
 
 CPU = "cpu"
@@ -204,8 +204,10 @@ class Optimizer:
         for param in self.params:
             param.zero_grad()
 
-    def _numbers(self) -> list[float]:
-        return [float(getattr(self, name)) for name in self.hyperparameters]
+    def _numbers(self, **instead: float) -> list[float]:
+        """What `kernel` reads in device memory, in its order: of this optimizer, or `instead`."""
+        names = READ_BY[self.kernel or ""]
+        return [float(instead.get(name, getattr(self, name))) for name in names]
 
     def _first_numbers(self) -> list[float]:
         """The `_numbers` of a step at which a state begins, where the count does not say so."""

@@ -51,7 +51,7 @@ def _decayed(grad: Any, weight_decay: float, param: Any) -> Any:
 
 def _sgd(grad: Any, lr: float, weight_decay: float, param: Any) -> None:
     if optim_native.suits(param):
-        optim_native.sgd(grad, lr, weight_decay, param)
+        optim_native.update(optim_native.Sgd(lr=lr, weight_decay=weight_decay), grad, param)
         return
 
     def block(grad: Any, param: Any) -> None:
@@ -73,8 +73,10 @@ def _momentum(
     buffer: Any,
 ) -> None:
     if optim_native.suits(param, buffer):
-        numbers = lr, gain, momentum, weight_decay, nesterov
-        optim_native.momentum(grad, numbers, param, buffer)
+        numbers = optim_native.Momentum(
+            lr=lr, gain=gain, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov
+        )
+        optim_native.update(numbers, grad, param, buffer)
         return
 
     def block(grad: Any, param: Any, buffer: Any) -> None:
@@ -107,8 +109,11 @@ def _adam(
     second: Any,
 ) -> None:
     if optim_native.suits(param, first, second):
-        betas = beta1, beta2
-        optim_native.adam(grad, step_size, epsilon, keep, betas, weight_decay, param, first, second)
+        numbers = optim_native.Adam(
+            step_size=step_size, epsilon=epsilon, keep=keep, weight_decay=weight_decay,
+            beta1=beta1, rest1=1 - beta1, beta2=beta2, rest2=1 - beta2,
+        )  # fmt: skip
+        optim_native.update(numbers, grad, param, first, second)
         return
 
     def block(grad: Any, param: Any, first: Any, second: Any) -> None:
