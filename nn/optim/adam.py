@@ -65,9 +65,13 @@ class Adam(Optimizer):
         return self.lr * root / (1 - self.beta1**step), self.eps * root, keep
 
     def update(self, param: Any, grad: Any, state: State, coefficients: tuple[float, ...]) -> None:
+        step_size, epsilon, keep = coefficients
         decay = 0.0 if self.decoupled else self.weight_decay
-        moments = [state[slot] for slot in self.slots]
-        adam_update(grad, *coefficients, self.beta1, self.beta2, decay, param, *moments)
+        adam_update(
+            grad, param, state["exp_avg"], state["exp_avg_sq"],
+            step_size=step_size, epsilon=epsilon, keep=keep,
+            beta1=self.beta1, beta2=self.beta2, weight_decay=decay,
+        )  # fmt: skip
 
 
 class AdamW(Adam):

@@ -44,6 +44,9 @@ class Adam(ctypes.Structure):
     ]
 
 
+Numbers = Sgd | Momentum | Adam
+
+
 def _names(struct: type[ctypes.Structure]) -> str:
     members = ",".join(field[0] for field in struct._fields_)
     return f"{struct.__name__.upper()}_NAMES={members}"
@@ -53,23 +56,23 @@ _file = CSource(__file__, "update.c", defines=(_names(Sgd), _names(Momentum), _n
 
 
 def suits(*arrays: Any) -> bool:
-    """Whether parameters and states, arrays of one shape, can be updated here.
+    """Whether parameters and states, arrays of one size, can be updated here.
 
     What may not be written to is NumPy's to refuse.
     """
-    if not all(array.dtype == np.float32 and array.flags.carray for array in arrays):
-        return False
+    for array in arrays:
+        on_cpu = isinstance(array, np.ndarray)
+        if not (on_cpu and array.dtype == np.float32 and array.flags.carray):
+            return False
     return _file.library is not None
 
 
-def update(numbers: Sgd | Momentum | Adam, grad: Any, *written: Any) -> None:
+def update(numbers: Numbers, grad: Any, *written: Any) -> None:
     """Write the parameter, and what it has of moments, by the function that goes with ``numbers``.
 
-    Raises ``ValueError`` for a gradient of another size.
+    All arrays are of one size.
     """
     name = type(numbers).__name__.lower()
-    grad = plain(np.asarray(grad, np.float32))
-    if any(array.size != grad.size for array in written):  # it is the kernel's number of elements
-        others = ", ".join(str(array.size) for array in written)
-        raise ValueError(f"[{name}] expected arrays of {grad.size} elements, as grad, got {others}")
-    _file.run(name, numbers, grad.size, (grad, *written), least=LEAST)
+    _file.run(
+        name, numbers, grad.size, (plain(np.asarray(grad, np.float32)), *written), least=LEAST
+    )

@@ -47,7 +47,9 @@ class Optimizer:
 
     On a GPU, `kernel` (of update.cu) steps all parameters in one launch. Hyperparameters and step
     counts are then in device memory too, where a captured step reads and moves them: setting a
-    hyperparameter writes it there, and `steps` reads the counts back.
+    hyperparameter writes it there, and `steps` reads the counts back. A subclass with an `update`
+    or `coefficients` of its own is stepped one parameter after the other, as on the CPU; what it
+    inherits of an update are plain array operations then.
 
     `copy.deepcopy` and pickle take everything along, the parameters as well: copied together with
     its model, `copy.deepcopy((model, optimizer))`, an optimizer steps the copy.

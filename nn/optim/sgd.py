@@ -84,9 +84,9 @@ class SGD(Optimizer):
     def update(self, param: Any, grad: Any, state: State, coefficients: tuple[float, ...]) -> None:
         lr, gain = coefficients
         if not self.momentum:
-            sgd_update(grad, lr, self.weight_decay, param)
+            sgd_update(grad, param, lr=lr, weight_decay=self.weight_decay)
             return
-        buffer = state["momentum_buffer"]
         momentum_update(
-            grad, lr, gain, self.momentum, self.weight_decay, self.nesterov, param, buffer
-        )
+            grad, param, state["momentum_buffer"], lr=lr, gain=gain,
+            momentum=self.momentum, weight_decay=self.weight_decay, nesterov=self.nesterov,
+        )  # fmt: skip
