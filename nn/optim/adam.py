@@ -23,7 +23,7 @@ class Adam(Optimizer):
 
     decoupled = False
     kernel = "adam_step"
-    slots = ("exp_avg", "exp_avg_sq")
+    slots: tuple[str, ...] = ("exp_avg", "exp_avg_sq")
     hyperparameters: tuple[str, ...] = ("lr", "beta1", "beta2", "eps", "weight_decay")
 
     def __init__(

@@ -372,6 +372,36 @@ def test_what_is_inherited_has_the_same_bits_in_blocks_and_as_a_whole(
         np.testing.assert_array_equal(one, other)
 
 
+class Remembers(optim.Adam):
+    """Adam with one slot more, between the others."""
+
+    slots = ("exp_avg", "last", "exp_avg_sq")
+
+
+def test_slots_of_its_own_move_no_other(device: str) -> None:
+    kinds = Remembers, optim.Adam
+    found, expected = (trained(partial(kind, lr=0.1), "float32", device) for kind in kinds)
+    for one, other in zip(found[:5], expected[:5], strict=True):  # the parameters
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_what_has_a_rule_of_its_own_inherits_no_kernel() -> None:
+    class Mixin:
+        def update(self, *args: Any) -> None: ...
+
+    class Mixed(Mixin, optim.Adam):
+        pass
+
+    class Further(Mixed):
+        pass
+
+    class Renamed(optim.AdamW):
+        pass
+
+    assert {kind.kernel for kind in (Remembers, Mixed, Further, Signs)} == {None}
+    assert {kind.kernel for kind in (optim.Adam, optim.AdamW, Renamed)} == {"adam_step"}
+
+
 @pytest.mark.gpu
 @own
 def test_a_rule_of_its_own_launches_no_kernel_of_the_inherited_one(
