@@ -15,6 +15,8 @@ import numpy as np
 
 from ...backend import Array, blas
 from ...backend.cpu_threads import by_parts, workspace
+from ...backend.dtypes import through_single
+from ..common import sums
 from ..common.cache_blocks import at, chunks, column_sums, open_chunk, pool_chunk, relu_chunk
 from ..common.layout import scratch_last
 from ..common.pool2x2 import POOL
@@ -46,6 +48,11 @@ def wgrad(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
     if row_lowering.suits(geometry, x.shape, w_shape, g.shape[2:]):
         return _rows_backward(g, None, None, x, w, geometry, g.shape[2:], (False, True, False))[1]
     return reference.wgrad(x, g, geometry, w_shape)
+
+
+def wgrad_and_bias(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> tuple[Array, Array]:
+    """`wgrad` and the sum of g; of 16 bits each is rounded once."""
+    return through_single(wgrad)(x, g, geometry, w_shape), sums.total(g, (0, 2, 3))
 
 
 def wgrad_each(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:

@@ -16,6 +16,7 @@ import numpy as np
 
 from ...backend import Array, CudaSource, blas, import_cupy, int32s, int64s, null
 from ...backend.gpu import GpuProperties, properties_of
+from ..common import sums
 from ..common.layout import contiguous, empties, empty_last, last
 from ..common.pool2x2 import MASKED, POOL, spread
 from ..common.select import keep_where
@@ -58,11 +59,16 @@ def dgrad(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Array:
 
 def wgrad(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
     """Gradient by the weight, (O, C/G, KH, KW), from x (N, C, H, W) and g (N, O, OH, OW)."""
-    if reference.whole(geometry, x.shape, g.shape) and _suits(x, g, geometry):
-        found = _weight_and_bias(x, g, geometry.windows, w_shape)
-        if found is not None:
-            return found[0]
-    return reference.wgrad(x, g, geometry, w_shape)
+    made = _sums_of_whole(x, g, geometry, w_shape)
+    return reference.wgrad(x, g, geometry, w_shape) if made is None else made[0]
+
+
+def wgrad_and_bias(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> tuple[Array, Array]:
+    """`wgrad` and the gradient by the bias, (O,), from one pass over g where a kernel is for it."""
+    made = _sums_of_whole(x, g, geometry, w_shape)
+    if made is not None:
+        return made
+    return reference.wgrad(x, g, geometry, w_shape), sums.total(g, (0, 2, 3))
 
 
 def wgrad_each(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
@@ -280,6 +286,15 @@ def _product_launch(
     return _Launch(file, name, plan.grid, numbers, defines, plan.shared, threads)
 
 
+def _sums_of_whole(
+    x: Array, g: Array, geometry: Geometry, w_shape: Shape
+) -> tuple[Array, Array] | None:
+    """`_weight_and_bias` where the kernels are for these arrays, and g is not cut short."""
+    if not reference.whole(geometry, x.shape, g.shape) or not _suits(x, g, geometry):
+        return None
+    return _weight_and_bias(x, g, geometry.windows, w_shape)
+
+
 def _weight_and_bias(
     x: Array, g: Array, windows: Windows, w_shape: Shape
 ) -> tuple[Array, Array] | None:
@@ -289,9 +304,9 @@ def _weight_and_bias(
     launch = _weight_launch(x.shape, w_shape, windows, blas.get_precision(), properties_of(x))
     if launch is None:
         return None
-    sums = _Sums(w_shape, launch.grid)
-    launch(last(x), last(g), *sums.parts)
-    return sums.total()
+    partials = _Partials(w_shape, launch.grid)
+    launch(last(x), last(g), *partials.arrays)
+    return partials.total()
 
 
 @functools.lru_cache(1024)
@@ -313,10 +328,10 @@ def _few_weight(
     """The same with few channels, where g may also be the gradient behind ReLU or the max-pool."""
     kind = 2 if argmax is not None else 1 if relu_y is not None else 0
     launch = _few_weight_launch(x.shape, w_shape, windows, g.size, kind, properties_of(x))
-    sums = _Sums(w_shape, launch.grid)
+    partials = _Partials(w_shape, launch.grid)
     extra = [null() if array is None else last(array) for array in (relu_y, argmax)]
-    launch(last(x), last(g), *extra, *sums.parts)
-    return sums.total()
+    launch(last(x), last(g), *extra, *partials.arrays)
+    return partials.total()
 
 
 @functools.lru_cache(1024)
@@ -331,14 +346,14 @@ def _few_weight_launch(
     return _Launch(_few, "conv_few_channels_wgrad", plan.grid, numbers, defines)
 
 
-class _Sums:
+class _Partials:
     """What the blocks of a weight gradient found, each for itself: added up in a fixed order."""
 
     def __init__(self, w_shape: Shape, grid: Any) -> None:
         self.w_shape, self.blocks = w_shape, grid[0]
         count = math.prod(w_shape)
         both = import_cupy().empty(self.blocks * (count + w_shape[0]), FLOAT)
-        self.parts = (both, both.data + 4 * self.blocks * count)
+        self.arrays = (both, both.data + 4 * self.blocks * count)
 
     def total(self) -> tuple[Array, Array]:
         """dw (O, C, KH, KW) and db (O,)."""
@@ -346,7 +361,7 @@ class _Sums:
         dw, db = empties((self.w_shape, FLOAT), ((outputs,), FLOAT))
         numbers = int32s(self.blocks, outputs, math.prod(kernel), channels)
         blocks = -(-(dw.size + outputs) // SUM_TILE)
-        _sum.launch("conv_wgrad_reduce", blocks, (*self.parts, dw, db, *numbers))
+        _sum.launch("conv_wgrad_reduce", blocks, (*self.arrays, dw, db, *numbers))
         return dw, db
 
 
