@@ -47,14 +47,14 @@ def _poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
     poison(monkeypatch)
 
 
-@pytest.fixture(params=["groups", "warps"])
+@pytest.fixture(params=["wgmma", "mma"])
 def _products(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tensor-core products by groups of four warps, as on Hopper, and warp by warp."""
+    """Tensor-core products by warpgroups (wgmma), as on Hopper, and by warps (mma)."""
     properties_of = gpu.properties_of
-    groups = request.param == "groups"
-    if groups and not properties_of(backend.import_cupy().empty(1)).groups:
-        pytest.skip("products by groups of warps need compute capability 9.0")
-    monkeypatch.setattr(cuda, "properties_of", lambda x: properties_of(x)._replace(groups=groups))
+    wgmma = request.param == "wgmma"
+    if wgmma and not properties_of(backend.import_cupy().empty(1)).wgmma:
+        pytest.skip("wgmma needs compute capability 9.0")
+    monkeypatch.setattr(cuda, "properties_of", lambda x: properties_of(x)._replace(wgmma=wgmma))
 
 
 def problem(
@@ -74,9 +74,9 @@ def problem(
     return x, weight, bias, Geometry(windows, 1)
 
 
-def sample(rng: np.random.Generator, cuts: plan.Cuts) -> list[plan.Plan]:
+def sample(rng: np.random.Generator, configurations: plan.Configurations) -> list[plan.Plan]:
     """A third of the plans, others each time."""
-    plans = [one for _, one in cuts]
+    plans = [one for _, one in configurations]
     return [plans[i] for i in rng.permutation(len(plans))[: 1 + len(plans) // 3]]
 
 
@@ -153,7 +153,7 @@ def test_block(rng: np.random.Generator, size: tuple[Any, ...], pool: bool, prec
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("pool", [False, True])
 @pytest.mark.parametrize("precision", BOUNDS)
-def test_every_way_to_cut_a_product(
+def test_every_tile_configuration_of_a_product(
     rng: np.random.Generator,
     precision: str,
     pool: bool,
@@ -172,7 +172,7 @@ def test_every_way_to_cut_a_product(
 
     def some(*how: Any) -> plan.Plan:
         if not found:
-            found.extend(sample(rng, plan.forward_cuts(*how)))
+            found.extend(sample(rng, plan.forward_configurations(*how)))
         return found.pop()
 
     monkeypatch.setattr(cuda, "forward_plan", some)
@@ -191,7 +191,7 @@ def test_every_way_to_cut_a_product(
 
 
 @pytest.mark.parametrize("precision", BOUNDS)
-def test_every_way_to_cut_a_weight_gradient(
+def test_every_tile_configuration_of_a_weight_gradient(
     rng: np.random.Generator, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blas.set_precision(precision)
@@ -201,7 +201,7 @@ def test_every_way_to_cut_a_weight_gradient(
 
     def some(*how: Any) -> plan.Plan:
         if not found:
-            found.extend(sample(rng, plan.weight_cuts(*how)))
+            found.extend(sample(rng, plan.weight_configurations(*how)))
         return found.pop()
 
     monkeypatch.setattr(cuda, "weight_plan", some)

@@ -294,9 +294,9 @@ def test_weight_gradients_of_few_channels_take_no_more_blocks_than_run_at_a_time
     shape: tuple[int, ...], pool: bool, images: int
 ) -> None:
     """And no more than have two rounds of work for each thread. An H100's 132 multiprocessors."""
-    limits = GpuProperties(132, 232448, tensor_cores=True, groups=True)
+    gpu = GpuProperties(132, 232448, tensor_cores=True, wgmma=True)
     grads = images * shape[0] * 24 * 24 // (4 if pool else 1)
-    plan = few_plan(shape, grads, pool, limits)
+    plan = few_plan(shape, grads, pool, gpu)
     (at_once,) = (int(define.removeprefix("OV=")) for define in plan.defines)
     (blocks,) = plan.grid
     places = grads // shape[0] // (1 if pool else 4)

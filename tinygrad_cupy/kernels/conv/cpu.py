@@ -66,8 +66,8 @@ def wgrad_each(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
             windows = reference.windows_of(x[i], geometry, out_size)
             rows = reference.window_rows(windows, 1)[0]  # (N · OH · OW, KH · KW · C)
             by_place = g[i].transpose(1, 0, 2, 3).reshape(o, -1)  # (O, N · OH · OW)
-            found = blas.matmul(by_place, rows).reshape(o, kh, kw, c)
-            dw[i] = found.transpose(0, 3, 1, 2)
+            taps_first = blas.matmul(by_place, rows).reshape(o, kh, kw, c)
+            dw[i] = taps_first.transpose(0, 3, 1, 2)
 
     by_parts(np, task, count)
     return dw

@@ -1,9 +1,9 @@
-"""How the convolution kernels cut their work: tile sizes, grids, shared memory.
+"""The tile configurations of the convolution kernels: tile sizes, grids, shared memory.
 
-The kernels are compiled for one geometry and one tile size each; a rough count of cycles (products
-against reads of shared memory, see `tiles.cu`) chooses among the tile sizes that fit. Its
-constants were fitted to the times of cuts of the MNIST nets' layers on an H200 and an H100; what it
-chooses takes up to a tenth longer than the best of them in the mean.
+The kernels are compiled for one geometry and one tile configuration each; a rough count of cycles
+(products against reads of shared memory, see `tiles.cu`) chooses among those that fit. Its
+constants were fitted to the times of configurations of the MNIST nets' layers on an H200 and an
+H100; what it chooses takes up to a tenth longer than the best of them in the mean.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ PRECISIONS = {"fp32": 0, "tf32": 1, "bf16": 2}
 
 @dataclass(frozen=True)
 class Plan:
-    """How a product is cut: the macros of its tiles, grid, bytes of shared memory, patch floats.
+    """A tile configuration: macros, grid, bytes of shared memory, tiles, words of an input tile.
 
-    ``groups``: by groups of four warps (`wgmma.cu`), not warp by warp (`mma.cu`);
-    ``teams`` of threads in a block.
+    ``wgmma``: warpgroups multiply (`wgmma.cu`), not warps (`mma.cu`); ``consumers``: how many times
+    a block has the file's threads, each time with an input tile of their own.
     """
 
     defines: tuple[str, ...]
@@ -35,8 +35,8 @@ class Plan:
     shared: int = 0
     tiles: int = 0
     capacity: int = 0
-    groups: bool = False
-    teams: int = 1
+    wgmma: bool = False
+    consumers: int = 1
 
 
 def _spread(words: int) -> int:
@@ -69,23 +69,23 @@ def few_channels(w_shape: Shape, windows: Windows) -> bool:
     return w_shape[1] <= 4 and depth <= 32 and outputs <= 128 and pixels <= MOST_PIXELS
 
 
-def few_plan(w_shape: Shape, grads: int, pool: bool, limits: GpuProperties) -> Plan:
+def few_plan(w_shape: Shape, grads: int, pool: bool, gpu: GpuProperties) -> Plan:
     """The weight gradient of `few_channels.cu` from ``grads`` elements of gradient.
 
     Two rounds at least for each thread, of four pixels or of one window of the max-pool, and no
-    more blocks than run at a time: each ends with adding up what its threads found.
+    more blocks than run at a time: each ends with adding up its threads' sums.
     """
     at_once = 4 if w_shape[0] % 4 == 0 else 1
     lanes = 256 // -(-w_shape[0] // at_once)
     places = grads // w_shape[0] // (1 if pool else 4)
     sums = (math.prod(w_shape[1:]) + 1) * at_once  # of a thread, in registers
     resident = 2 if sums <= SUMS_OF_TWO else 1  # blocks of a multiprocessor
-    blocks = max(1, min(resident * limits.processors, places // (2 * lanes)))
+    blocks = max(1, min(resident * gpu.processors, places // (2 * lanes)))
     return Plan((f"OV={at_once}",), (blocks,))
 
 
-def _patch_rows(tile: int, windows: Windows, sizes: tuple[int, ...], pool: bool) -> int:
-    """Rows of the tall picture (see tiles.cu) that a tile of pixels can reach, at most."""
+def _input_rows(tile: int, windows: Windows, sizes: tuple[int, ...], pool: bool) -> int:
+    """Rows of the concatenated batch (see tiles.cu) that a tile can reach, at most."""
     _, height, _, oh, ow = sizes
     scale = 2 if pool else 1
     pixels, across, down = tile // scale**2, ow // scale, oh // scale
@@ -103,15 +103,15 @@ def _channel_chunks(channels: int) -> Iterator[int]:
     yield from dict.fromkeys([whole] * (whole <= 128) + [c for c in (64, 32, 16, 8) if c < whole])
 
 
-Cuts = Iterator[tuple[float, Plan]]  # with the cost of each, in cycles
+Configurations = Iterator[tuple[float, Plan]]  # with the cost of each, in cycles
 
 MOST_STEPS = 128  # products of eight words that wgmma.cu writes out one by one
 ALONE = 1.3  # a tile's time where a multiprocessor has one block instead of two, which overlap
 
 
-def _cheapest(cuts: Cuts) -> Plan | None:
+def _cheapest(configurations: Configurations) -> Plan | None:
     """The first of the cheapest, None where there is none."""
-    return min(cuts, key=lambda cut: cut[0], default=(0, None))[1]
+    return min(configurations, key=lambda one: one[0], default=(0, None))[1]
 
 
 @functools.lru_cache(1024)
@@ -122,59 +122,60 @@ def forward_plan(
     sizes: tuple[int, ...],
     pool: bool,
     precision: int,
-    limits: GpuProperties,
+    gpu: GpuProperties,
 ) -> Plan | None:
-    """The tiles that a rough count of cycles likes best, or None where nothing fits."""
-    return _cheapest(forward_cuts(channels, outputs, windows, sizes, pool, precision, limits))
+    """The tile configuration of the fewest cycles, or None where nothing fits."""
+    return _cheapest(
+        forward_configurations(channels, outputs, windows, sizes, pool, precision, gpu)
+    )
 
 
-def forward_cuts(
+def forward_configurations(
     channels: int,
     outputs: int,
     windows: Windows,
     sizes: tuple[int, ...],
     pool: bool,
     precision: int,
-    limits: GpuProperties,
-) -> Cuts:
-    """All tiles that fit; on Hopper those of its own tensor cores, where there are any."""
-    found = []
-    if limits.groups and precision != PRECISIONS["fp32"]:
-        found = [*_forward_cuts(channels, outputs, windows, sizes, pool, precision, limits, True)]
-    if not found:
-        found = [*_forward_cuts(channels, outputs, windows, sizes, pool, precision, limits, False)]
-    yield from found
+    gpu: GpuProperties,
+) -> Configurations:
+    """All tile configurations that fit; on Hopper those of wgmma, where there are any."""
+    how = (channels, outputs, windows, sizes, pool, precision, gpu)
+    fitting = []
+    if gpu.wgmma and precision != PRECISIONS["fp32"]:
+        fitting = [*_forward_configurations(*how, wgmma=True)]
+    yield from fitting or _forward_configurations(*how, wgmma=False)
 
 
-def _forward_cuts(
+def _forward_configurations(
     channels: int,
     outputs: int,
     windows: Windows,
     sizes: tuple[int, ...],
     pool: bool,
     precision: int,
-    limits: GpuProperties,
-    groups: bool,
-) -> Cuts:
+    gpu: GpuProperties,
+    wgmma: bool,
+) -> Configurations:
     n, _, width, oh, ow = sizes
     pixels = 4 * n * (oh // 2) * (ow // 2) if pool else n * oh * ow
     wide = width + 2 * windows.padding[1]
     packed = precision == PRECISIONS["bf16"]
     widths = [bn for bn in (8, 16, 32, 64) if bn < 2 * outputs or bn == 8][-2:]
-    tiles_of_warps = ((256, 8), (128, 4), *(() if groups else ((64, 2),)))
-    most_tiles = 8 if packed or groups else 4  # of a warp that has 128 registers
-    cuts = itertools.product(widths, tiles_of_warps, _channel_chunks(channels), (1, 0), (2, 1))
-    for bn, (bm, warps_m), cb, resident, teams in cuts:
+    tiles_of_warps = ((256, 8), (128, 4), *(() if wgmma else ((64, 2),)))
+    most_tiles = 8 if packed or wgmma else 4  # of a warp that has 128 registers
+    choices = itertools.product(widths, tiles_of_warps, _channel_chunks(channels), (1, 0), (2, 1))
+    for bn, (bm, warps_m), cb, resident, consumers in choices:
         nt = bn * warps_m // 64  # tiles of 8 output channels of a warp
         chunks = -(-channels // cb)
         words = cb // 2 if packed else cb
-        if nt == 0 or (not resident and (chunks == 1 or teams == 2)):
+        if nt == 0 or (not resident and (chunks == 1 or consumers == 2)):
             continue
-        if groups and (words % 8 or windows.taps * words // 8 > MOST_STEPS):
+        if wgmma and (words % 8 or windows.taps * words // 8 > MOST_STEPS):
             continue
         tiles, columns = -(-pixels // bm), -(-outputs // bn)
         apart = _spread_fours if packed and cb % 16 else _spread
-        if groups:
+        if wgmma:
             tap_stride = bn * words + 4  # as wgmma.cu says
             weights = windows.taps * tap_stride
             layout: tuple[str, ...] = (f"TAP_STRIDE={tap_stride}",)
@@ -185,31 +186,36 @@ def _forward_cuts(
             weights = bn * weight_stride
             layout = (f"WEIGHT_STRIDE={weight_stride}", f"TAP_STRIDE={tap_stride}")
         stride = _spread_fours(words) if pool else apart(words)
-        capacity = _patch_rows(bm, windows, sizes, pool) * wide * stride
-        shared = 4 * (weights * (chunks if resident else 1) + teams * capacity)
-        if shared + 1024 > limits.shared or (teams == 2 and nt > most_tiles):
+        capacity = _input_rows(bm, windows, sizes, pool) * wide * stride
+        shared = 4 * (weights * (chunks if resident else 1) + consumers * capacity)
+        if shared + 1024 > gpu.shared or (consumers == 2 and nt > most_tiles):
             continue
-        two = teams == 1 and nt <= most_tiles and 2 * (shared + 2048) <= limits.shared
+        two = consumers == 1 and nt <= most_tiles and 2 * (shared + 2048) <= gpu.shared
         blocks = 2 if two else 1  # of a multiprocessor
-        if groups:
+        if wgmma:
             # A product of 64 pixels, 8 words and 8 nt channels: 4 nt cycles, in which shared memory
             # gives 2 KB of pixels and 256 nt bytes of weights.
             product = windows.taps * words / 8 * (bm * 8 / warps_m / 64) * (16 + 2 * nt) * 1.2
         else:
             product = windows.taps * words * max(8 + 2 * nt, 3.2 * nt) * 1.5
         loading = capacity * (8 if packed else 4) / 40
-        each = -(-tiles * columns // limits.processors)  # tiles of a multiprocessor
-        together = min(blocks * teams, each)
+        each = -(-tiles * columns // gpu.processors)  # tiles of a multiprocessor
+        together = min(blocks * consumers, each)
         chunk = max(product, loading) if together == 2 else product + loading
         chunk += 0 if resident else weights / 3 + 800  # cycles during which nothing is multiplied
         storing = bm * bn / (16 if pool else 6)
         step = chunks * (chunk + (1200 if cb > 8 else 3000)) + storing + 500
-        walkers = min(tiles, max(1, limits.processors * blocks // columns))
+        splits = min(tiles, max(1, gpu.processors * blocks // columns))
         tile = (f"CB={cb}", f"BM={bm}", f"WARPS_M={warps_m}", f"NT={nt}", f"STRIDE={stride}")
-        rest = (f"CHUNK={weights}", f"RESIDENT={resident}", f"TEAMS={teams}", f"BLOCKS={blocks}")
+        rest = (
+            f"CHUNK={weights}",
+            f"RESIDENT={resident}",
+            f"CONSUMERS={consumers}",
+            f"BLOCKS={blocks}",
+        )
         shape = (*shape_defines(channels, outputs, windows), f"PRECISION={precision}")
         defines = (*shape, *tile, *layout, *rest)
-        plan = Plan(defines, (walkers, columns), shared, tiles, capacity, groups, teams)
+        plan = Plan(defines, (splits, columns), shared, tiles, capacity, wgmma, consumers)
         yield weights * chunks * together / 5 + each * step * (1 if together == 2 else ALONE), plan
 
 
@@ -220,21 +226,21 @@ def weight_plan(
     windows: Windows,
     sizes: tuple[int, ...],
     precision: int,
-    limits: GpuProperties,
+    gpu: GpuProperties,
 ) -> Plan | None:
     """As `forward_plan`, for the weight gradient."""
-    return _cheapest(weight_cuts(channels, outputs, windows, sizes, precision, limits))
+    return _cheapest(weight_configurations(channels, outputs, windows, sizes, precision, gpu))
 
 
-def weight_cuts(
+def weight_configurations(
     channels: int,
     outputs: int,
     windows: Windows,
     sizes: tuple[int, ...],
     precision: int,
-    limits: GpuProperties,
-) -> Cuts:
-    """All tiles that fit."""
+    gpu: GpuProperties,
+) -> Configurations:
+    """All tile configurations that fit."""
     n, _, width, oh, ow = sizes
     pixels, wide = n * oh * ow, width + 2 * windows.padding[1]
     warps_o, mt = (1, 1) if outputs <= 16 else (1, 2) if outputs <= 32 else (2, 2)
@@ -243,14 +249,14 @@ def weight_cuts(
     apart = _spread_fours if packed else _spread
     grad_stride = apart(bo // 2 if packed else bo)
     own = 32 * bo if packed else 0  # bytes that the kernel itself declares
-    cuts = itertools.product(
+    choices = itertools.product(
         _channel_chunks(channels),
         (13, 9, 5) if packed else (13,),  # column tiles of a warp, at most
         (128, 64, 32),
         (1,) if packed else (2, 1),
     )
     seen = set()
-    for cb, most, bm, buffers in cuts:
+    for cb, most, bm, buffers in choices:
         stride = apart(cb // 2 if packed else cb)
         column_tiles = windows.taps * cb // 8
         column_blocks = -(-column_tiles // (warps_n * most))
@@ -259,17 +265,17 @@ def weight_cuts(
             continue
         seen.add((cb, nt, bm, buffers))
         others = column_blocks * -(-outputs // bo) * -(-channels // cb)
-        reach = _patch_rows(bm, windows, sizes, False) * wide
+        reach = _input_rows(bm, windows, sizes, False) * wide
         capacity = reach * stride
         arriving = reach * cb + bm * bo  # floats of a tile
         shared = 4 * (buffers * (capacity + bm * grad_stride + bm) + (arriving if packed else 0))
-        if shared + own > limits.shared:
+        if shared + own > gpu.shared:
             continue
-        two = mt * nt <= (18 if packed else 10) and 2 * (shared + own + 1024) <= limits.shared
+        two = mt * nt <= (18 if packed else 10) and 2 * (shared + own + 1024) <= gpu.shared
         for blocks in (2, 1) if two and packed else (1 + two,):
             tiles = -(-pixels // bm)
-            splits = min(tiles, max(1, limits.processors * blocks // others))
-            each = -(-tiles * others // limits.processors)
+            splits = min(tiles, max(1, gpu.processors * blocks // others))
+            each = -(-tiles * others // gpu.processors)
             together = min(blocks, each)
             product = bm * max(4 * mt + 2 * nt, 1.6 * mt * nt)
             if packed:

@@ -63,9 +63,9 @@ def max_pool(x: Array, windows: Windows) -> tuple[Array, Array]:
     n, c, h, w = x.shape
     out, last = windows.output_size("max_pool2d", (h, w)), lies_last(x)
     y = _empty(n, c, out, x.dtype, last)
-    code = np.dtype(np.uint8 if windows.taps <= 256 else np.int32)
-    argmax = _empty(n, c, out, code, last)
-    _launch("max_pool", [_contiguous(x, last), y, argmax], windows, (h, w), out, last, code)
+    taps = np.dtype(np.uint8 if windows.taps <= 256 else np.int32)
+    argmax = _empty(n, c, out, taps, last)
+    _launch("max_pool", [_contiguous(x, last), y, argmax], windows, (h, w), out, last, taps)
     return _logical(y, last), _logical(argmax, last)
 
 

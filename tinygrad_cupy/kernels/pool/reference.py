@@ -68,25 +68,25 @@ def max_pool(x: Array, windows: Windows) -> tuple[Array, Array]:
     padded = _pad(x, windows, _least(x.dtype))
     best = _empty_like(x, out, x.dtype)
     # One byte an element, unless windows are huge.
-    winners = xp.empty_like(best, np.uint8 if windows.taps <= 256 else np.int32)
+    argmax = xp.empty_like(best, np.uint8 if windows.taps <= 256 else np.int32)
     first = 0 if windows.padding == (0, 0) else _first_taps(xp, windows, out)
 
     def task(part: slice) -> None:
-        top, argmax = best[part], winners[part]
+        top, places = best[part], argmax[part]
         for k, vertical, horizontal in windows.each_tap(out):
             tap = padded[part, :, vertical, horizontal]
             if k == 0:
                 top[...] = tap
-                argmax[...] = first
+                places[...] = first
                 continue
             better = tap > top
-            xp.maximum(argmax, better * argmax.dtype.type(k), out=argmax)
+            xp.maximum(places, better * places.dtype.type(k), out=places)
             xp.maximum(top, tap, out=top)
         if is_float(x.dtype):
-            _find_nan(padded[part], windows, top, argmax)
+            _find_nan(padded[part], windows, top, places)
 
     by_parts(xp, task, x.shape[0])
-    return best, winners
+    return best, argmax
 
 
 def _find_nan(padded: Array, windows: Windows, top: Array, argmax: Array) -> None:
@@ -126,7 +126,7 @@ def max_scatter(grad: Array, argmax: Array, windows: Windows, size: Pair) -> Arr
 
 
 def max_gather(x: Array, argmax: Array, windows: Windows) -> Array:
-    """The element of each window at its winning tap; 0 where that lies in the padding."""
+    """The element of each window at its argmax; 0 where that lies in the padding."""
     padded = _pad(x, windows, 0)
     y = array_module(x).zeros(argmax.shape, x.dtype)
     for k, vertical, horizontal in windows.each_tap((y.shape[2], y.shape[3])):
