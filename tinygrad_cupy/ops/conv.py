@@ -17,6 +17,7 @@ from ..autograd.batching import joined_axis, split_axis
 from ..autograd.mode import mode
 from ..backend import Array, expect_memory, is_cuda
 from ..kernels.common import sums
+from ..kernels.common.layout import seen_second
 from ..kernels.common.windows import Geometry, Pair, Shape, Windows, expect_images, pair, whole
 from ..kernels.conv.reference import add_windows, padded_images
 from .promotion import in_one_dtype, single
@@ -218,7 +219,7 @@ class Fold(Op):
         rows = columns.reshape(n, c, *self.windows.kernel, *out).transpose(0, 4, 5, 2, 3, 1)
         dx = self.xp.empty((n, *self.size, c), columns.dtype)
         add_windows(rows[:, :, :, None], self.windows, dx)
-        return dx.transpose(0, 3, 1, 2)
+        return seen_second(dx)
 
     def backward(self, grad: Tensor) -> Tensor:
         return Unfold(self.windows)(grad)

@@ -18,7 +18,7 @@ from ...backend.cpu_threads import by_parts, workspace
 from ...backend.dtypes import through_single
 from ..common import sums
 from ..common.cache_blocks import at, chunks, column_sums, open_chunk, pool_chunk, relu_chunk
-from ..common.layout import scratch_last
+from ..common.layout import scratch_last, seen_last, seen_second
 from ..common.pool2x2 import POOL
 from ..common.windows import Geometry, Pair, Shape
 from . import fused_reference, native, reference, row_lowering
@@ -103,7 +103,7 @@ def fused_forward(
                 relu_chunk(out, at(argmax, chunk))
 
     by_parts(np, task, x.shape[0])
-    return y.transpose(0, 3, 1, 2), None if argmax is None else argmax.transpose(0, 3, 1, 2)
+    return seen_second(y), None if argmax is None else seen_second(argmax)
 
 
 def fused_backward(
@@ -157,7 +157,7 @@ class _ByRows:
         )
 
         def into(x: Array, out: Array) -> None:
-            pixels.images[: len(x)] = x.transpose(0, 2, 3, 1)
+            pixels.images[: len(x)] = seen_last(x)
             product.into(out, pixels.laid_out(len(x)), self.start)
 
         return into
@@ -225,7 +225,7 @@ def _rows_backward(
 
     dw, db = _totals(by_parts(np, task, n), x.dtype)
     turned = dw.reshape(kh, c, kw, o)[:, :, ::-1].transpose(3, 1, 0, 2)
-    return None if dx is None else dx.transpose(0, 3, 1, 2), turned, db
+    return None if dx is None else seen_second(dx), turned, db
 
 
 def _windows_backward(
