@@ -13,7 +13,10 @@ from tinygrad_cupy import backend
 from tinygrad_cupy.backend import blas, gpu
 from tinygrad_cupy.kernels.common.pool2x2 import spread
 from tinygrad_cupy.kernels.common.windows import Geometry, Windows
-from tinygrad_cupy.kernels.conv import Epilogue, cuda, fused_reference, plan, reference
+from tinygrad_cupy.kernels.conv import Epilogue, cuda, fused_reference, reference
+from tinygrad_cupy.kernels.conv.implicit_gemm_plan import forward_configurations
+from tinygrad_cupy.kernels.conv.plan import Configurations, Plan, Problem
+from tinygrad_cupy.kernels.conv.wgrad_plan import weight_configurations
 
 pytestmark = pytest.mark.gpu
 
@@ -74,7 +77,7 @@ def problem(
     return x, weight, bias, Geometry(windows, 1)
 
 
-def sample(rng: np.random.Generator, configurations: plan.Configurations) -> list[plan.Plan]:
+def sample(rng: np.random.Generator, configurations: Configurations) -> list[Plan]:
     """A third of the plans, others each time."""
     plans = [one for _, one in configurations]
     return [plans[i] for i in rng.permutation(len(plans))[: 1 + len(plans) // 3]]
@@ -168,11 +171,11 @@ def test_every_tile_configuration_of_a_product(
     g = backend.import_cupy().asarray(rng.standard_normal((7, 40, 17, 15)).astype(np.float32))
     forward = (x, w, bias, geometry, Epilogue(False, pool))
     backward = (g, w, geometry, x.shape)
-    found: list[plan.Plan] = []
+    found: list[Plan] = []
 
-    def some(*how: Any) -> plan.Plan:
+    def some(problem: Problem) -> Plan:
         if not found:
-            found.extend(sample(rng, plan.forward_configurations(*how)))
+            found.extend(sample(rng, forward_configurations(problem)))
         return found.pop()
 
     monkeypatch.setattr(cuda, "forward_plan", some)
@@ -197,11 +200,11 @@ def test_every_tile_configuration_of_a_weight_gradient(
     blas.set_precision(precision)
     x, w, _, geometry = problem(rng, (7, 40, 17, 15, 33, 3, 1, 1, 1), "NHWC")
     g = backend.import_cupy().asarray(rng.standard_normal((7, 33, 17, 15)).astype(np.float32))
-    found: list[plan.Plan] = []
+    found: list[Plan] = []
 
-    def some(*how: Any) -> plan.Plan:
+    def some(problem: Problem) -> Plan:
         if not found:
-            found.extend(sample(rng, plan.weight_configurations(*how)))
+            found.extend(sample(rng, weight_configurations(problem)))
         return found.pop()
 
     monkeypatch.setattr(cuda, "weight_plan", some)

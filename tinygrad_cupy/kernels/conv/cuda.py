@@ -23,7 +23,9 @@ from ..common.select import keep_where
 from ..common.windows import Geometry, Pair, Shape, Windows
 from . import fused_reference, reference
 from .epilogue import Epilogue
-from .plan import PRECISIONS, few_channels, few_plan, forward_plan, shape_defines, weight_plan
+from .implicit_gemm_plan import forward_plan
+from .plan import PRECISIONS, Problem, few_channels, few_plan, shape_defines
+from .wgrad_plan import weight_plan
 
 SUM_TILE = 32  # elements of a weight that a block of wgrad_reduce.cu adds up
 _MASKED = (f"MASKED={MASKED}",)
@@ -274,7 +276,7 @@ def _product_launch(
         defines = (*shape_defines(channels, outputs, windows), *macros[:3])
         return _Launch(_few, "conv_few_channels_fprop", blocks, int32s(*sizes), defines)
     number = PRECISIONS[precision]
-    plan = forward_plan(channels, outputs, windows, sizes, pool, number, gpu)
+    plan = forward_plan(Problem(channels, outputs, windows, sizes, number, gpu, pool))
     if plan is None:
         return None
     pixels = n * down * across * (4 if pool else 1)
@@ -315,7 +317,7 @@ def _weight_launch(
 ) -> _Launch | None:
     n, _, _, oh, ow = sizes = _sizes(x_shape, windows)
     number = PRECISIONS[precision]
-    plan = weight_plan(w_shape[1], w_shape[0], windows, sizes, number, gpu)
+    plan = weight_plan(Problem(w_shape[1], w_shape[0], windows, sizes, number, gpu))
     if plan is None:
         return None
     numbers = int32s(*sizes, n * oh * ow, plan.tiles, plan.capacity)

@@ -13,7 +13,6 @@
 // mma.cu or, for Hopper's tensor cores, wgmma.cu.
 
 constexpr int ALL_THREADS = THREADS * CONSUMERS;
-constexpr int MT = 2;                        // 16-row tiles of a warp
 constexpr int WARPS_N = WARPS / WARPS_M;
 constexpr int BN = WARPS_N * NT * 8;
 constexpr int CHUNKS = (CHANNELS + CB - 1) / CB;
