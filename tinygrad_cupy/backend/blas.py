@@ -13,6 +13,7 @@ import numpy as np
 from . import cublaslt
 from .arrays import Array, array_module, is_cuda
 from .cpu_threads import by_parts, is_working, spans
+from .cublaslt_library import why_missing
 from .dtypes import common_dtype, is_narrow, through_single
 from .install import how_to_install
 
@@ -128,8 +129,8 @@ def _matmul_cuda(a: Array, b: Array, out: Array | None) -> Array:
         return array_module(a).matmul(a, b, out=out)
     except NotImplementedError as error:  # CuPy's, in a capture
         raise NotImplementedError(
-            f"[matmul] a product in a captured function needs cuBLASLt ({cublaslt.library()}): "
-            f"{how_to_install('cuda12', 'cuda13')}"
+            "[matmul] a product in a captured function needs cuBLASLt "
+            f"({why_missing() or 'which refuses this one'}): {how_to_install('cuda12', 'cuda13')}"
         ) from error
 
 
