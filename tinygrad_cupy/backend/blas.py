@@ -77,7 +77,7 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
         a, b = a.astype(wide, copy=False), b.astype(wide, copy=False)
     elif a.shape[-1] > LONG and kind.itemsize < 8:
         return _long(a, b, kind, out)
-    if is_cuda(a):
+    if type(a) is not np.ndarray and is_cuda(a):
         return _matmul_cuda(a, b, out)
     narrow = a.dtype.itemsize == 2 or b.dtype.itemsize == 2
     return (_matmul_narrow if narrow else _matmul_cpu)(a, b, out)
@@ -162,9 +162,10 @@ def _matmul_cpu(a: Array, b: Array, out: Array | None) -> Array:
     BLAS would use its own, and those go on spinning for a while when they are done, which takes
     the cores from whatever runs next.
     """
-    vectors = min(a.ndim, b.ndim) < 2
-    if vectors or is_working() or max(a.size * b.shape[-1], b.size * a.shape[-2]) < LARGE:
-        return np.matmul(a, b, out=out)
+    if a.ndim < 2 or b.ndim < 2 or max(a.size * b.shape[-1], b.size * a.shape[-2]) < LARGE:
+        return np.matmul(a, b, out)
+    if is_working():
+        return np.matmul(a, b, out)
     lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     shape = (*lead, a.shape[-2], b.shape[-1])
     y = np.empty(shape, np.result_type(a, b)) if out is None else out

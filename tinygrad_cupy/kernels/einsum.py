@@ -14,6 +14,7 @@ import numpy as np
 
 from ..backend import Array, Reduction, array_module, blas, kernel
 from ..backend.cpu_threads import by_parts, part_along
+from ..backend.dtypes import through_single
 
 Shape = tuple[int, ...]
 LARGE = 1 << 18  # elements of a product without sums that several threads write
@@ -174,18 +175,31 @@ def contract(a: Array, b: Array, how: Pair) -> Array:
     """The product y of a and b, which are of one dtype, as ``how`` says; integers are int64."""
 
 
+@through_single
+def cross(a: Array, b: Array) -> Array:
+    """The cross products (…, 3) of a and b, which broadcast and are of one dtype."""
+    xp = array_module(a)
+    y = xp.empty(np.broadcast_shapes(a.shape, b.shape), a.dtype)
+    for i in range(3):
+        j, k = (i + 1) % 3, (i + 2) % 3
+        xp.multiply(a[..., j], b[..., k], out=y[..., i])
+        y[..., i] -= a[..., k] * b[..., j]
+    return y
+
+
 # --- diagonals ----------------------------------------------------------------------------------
 
 
 def diagonal(x: Array, given: str, made: str) -> Array:
     """The view of x, of axes ``given``, with the axes ``made``: each label once."""
-    steps = dict.fromkeys(made, 0)
-    for label, stride in zip(given, x.strides, strict=True):
-        steps[label] += stride
-    sizes = dict(zip(given, x.shape, strict=True))
-    as_strided = array_module(x).lib.stride_tricks.as_strided
-    view: Array = as_strided(x, [sizes[c] for c in made], [*steps.values()])
-    return view
+    view, labels = x, given
+    for label in made:
+        while (first := labels.index(label)) != (second := labels.rindex(label)):
+            view = view.diagonal(0, first, second)  # its axis becomes the last one
+            labels = labels[:first] + labels[first + 1 : second] + labels[second + 1 :] + label
+    if isinstance(view, np.ndarray) and x.flags.writeable:
+        view.flags.writeable = True  # NumPy's method says no; its einsum says yes
+    return view if labels == made else view.transpose([labels.index(c) for c in made])
 
 
 def from_diagonal(values: Array, given: str, made: str) -> Array:

@@ -12,6 +12,7 @@ among tensors too; where it cannot be differentiated its docstring says so.
 
 from __future__ import annotations
 
+from . import linalg
 from .arrays import *
 from .arrays import __all__ as _arrays
 from .creation import *
@@ -50,4 +51,5 @@ __all__ = [
     *_sorting,
     *_statistics,
     *_ufuncs,
+    "linalg",
 ]

@@ -6,18 +6,22 @@ an operation whose gradients are of the same kind, so that derivatives of every 
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import kernels
-from ..autograd import Op
+from ..autograd import Op, TensorBase
 from ..backend import Array
 from ..backend.dtypes import common_dtype, is_float, is_narrow
 from ..kernels.einsum import Pair
+from .axes import normalize_axis
+from .matmul import widened
+from .promotion import single
 from .reduce import Sum
 from .shape import Permute, Reshape
-from .subscripts import Plan, planned
+from .subscripts import LETTERS, Plan, planned
 
 if TYPE_CHECKING:
     from ..autograd.batching import BatchLevel
@@ -92,6 +96,29 @@ def _unused(labels: str) -> str:
     return chr(max(map(ord, labels)) + 1)
 
 
+class Cross(Op):
+    """The cross products of 3-vectors along the last axis; other axes are broadcast."""
+
+    broadcasts = True
+    saves = ("a", "b")
+    saved_for = (1, 0)
+    linear = ("a", "b")
+
+    def forward(self, a: Array, b: Array) -> Array:
+        return kernels.einsum.cross(a, b)
+
+    def backward(self, grad: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        grad = single(grad)  # it may be summed, and is rounded after that
+        return (
+            Cross()(single(b), grad) if self.needs[0] else None,
+            Cross()(grad, single(a)) if self.needs[1] else None,
+        )
+
+    def batch(self, b: BatchLevel, x: Tensor, y: Tensor) -> Tensor:
+        most = max(len(x.shape), len(y.shape))
+        return Cross()(*[widened(b, one, most) for one in (x, y)])
+
+
 # --- functions ----------------------------------------------------------------------------------
 
 
@@ -99,21 +126,26 @@ def einsum(equation: str, *tensors: Tensor, optimize: Any = True) -> Tensor:
     """The products of all elements with the labels of the result, the others added up.
 
     NumPy's equations: implicit results, ellipses, repeated labels (diagonals), axes of one element
-    that are broadcast. Integers and booleans are int64. 16-bit floats are multiplied in float32
-    and rounded once. More than two tensors are multiplied two by two, in the order that
-    ``optimize`` says: True, the name of an optimizer, or a path, tuples of positions.
+    that are broadcast. As in NumPy the result is of the operands' common dtype, integers too: they
+    are added up in int64, 16-bit floats in float32 and rounded once. More than two tensors are
+    multiplied two by two, in the order that ``optimize`` says: True, the name of an optimizer, or a
+    path, tuples of positions. Raises ``ValueError`` where equation and shapes do not fit.
     """
-    plan = planned(equation, tuple([x.shape for x in tensors]), optimize)
-    dtype = common_dtype(*[x.dtype for x in tensors])
+    plan = planned(equation, tuple([x.data.shape for x in tensors]), optimize)
+    dtypes = [x.data.dtype for x in tensors]
+    dtype = dtypes[0] if dtypes.count(dtypes[0]) == len(dtypes) else common_dtype(*dtypes)
     inside = _computed_in(dtype, plan)
     result = _run(plan, [x.astype(inside) for x in tensors])
-    return result.astype(dtype) if is_narrow(dtype) else result
+    return result if dtype == inside else result.astype(dtype)
 
 
 def _computed_in(dtype: Any, plan: Plan) -> Any:
     if not is_float(dtype):
-        return np.int64
-    return np.float32 if is_narrow(dtype) and plan.roundings > 1 else dtype
+        return _INT64
+    return _SINGLE if is_narrow(dtype) and plan.roundings > 1 else dtype
+
+
+_INT64, _SINGLE = np.dtype(np.int64), np.dtype(np.float32)
 
 
 def _run(plan: Plan, tensors: list[Tensor]) -> Tensor:
@@ -125,11 +157,70 @@ def _run(plan: Plan, tensors: list[Tensor]) -> Tensor:
             x = Reshape(one.reshaped)(x)
         values.append(x if one.summed is None else Sum(one.summed, False)(x))
     for step in plan.steps:
-        a, b = values[step.first], values[step.second]
-        values.append(Contract(step.how)(a, b))
+        values.append(Contract(step.how)(values[step.first], values[step.second]))
     return values[-1] if plan.permuted is None else Permute(plan.permuted)(values[-1])
 
 
-def contract(a: Tensor, b: Tensor, labels: tuple[str, str, str]) -> Tensor:
-    """The product of two with the labels of a, b and the result, each once, all sizes alike."""
-    return einsum(f"{labels[0]},{labels[1]}->{labels[2]}", a, b)
+def tensordot(
+    a: Tensor, b: Tensor, axes_a: tuple[int, ...], axes_b: tuple[int, ...], name: str = "tensordot"
+) -> Tensor:
+    """Sums of products over these axes, pair by pair: (…of a, …of b), their other axes.
+
+    Raises ``ValueError`` by ``name`` where an axis is not there or comes twice, or sizes differ.
+    """
+    pairs = axes_a, axes_b
+    places = [normal_axes(axes, x.ndim, name) for axes, x in zip(pairs, (a, b), strict=True)]
+    sizes = [[x.shape[i] for i in place] for place, x in zip(places, (a, b), strict=True)]
+    if sizes[0] != sizes[1]:
+        raise ValueError(
+            f"[{name}] expected axes {axes_a} of {a.shape} to match axes {axes_b} of {b.shape}"
+        )
+    return einsum(_equation(a.ndim, b.ndim, *places), a, b)
+
+
+@functools.lru_cache(4096)
+def _equation(ndim_a: int, ndim_b: int, axes_a: tuple[int, ...], axes_b: tuple[int, ...]) -> str:
+    if ndim_a + ndim_b > len(LETTERS):
+        raise ValueError(f"[tensordot] expected at most {len(LETTERS)} axes together")
+    a, b = LETTERS[:ndim_a], [*LETTERS[ndim_a : ndim_a + ndim_b]]
+    for i, j in zip(axes_a, axes_b, strict=True):
+        b[j] = a[i]
+    summed = {a[i] for i in axes_a}
+    result = "".join([c for c in (*a, *b) if c not in summed])
+    return f"{a},{''.join(b)}->{result}"
+
+
+def normal_axes(axes: tuple[int, ...], ndim: int, name: str) -> tuple[int, ...]:
+    """``axes`` counted from the first one, in their order."""
+    return tuple([normalize_axis(axis, ndim, name)[0] for axis in axes])
+
+
+def dot(a: Any, b: Any) -> Tensor:
+    """NumPy's ``dot`` of tensors, or a tensor and a number."""
+    if not (isinstance(a, TensorBase) and isinstance(b, TensorBase) and a.shape and b.shape):
+        return a * b  # type: ignore[no-any-return]
+    return tensordot(a, b, (-1,), (-2 if len(b.shape) > 1 else 0,), "dot")
+
+
+class ProductMixin(TensorBase):
+    """Products that NumPy's arrays have as methods."""
+
+    __slots__ = ()
+
+    def dot(self, other: Any, out: Any = None) -> Tensor:
+        """NumPy's: sums over self's last axis and other's next-to-last, or only, axis.
+
+        (…, K) by (…, K, N) is (…, …, N); of vectors a number, of matrices their product; with a
+        number, each element's product. Of integers as NumPy's: of their common dtype. Raises
+        ``TypeError`` when other is neither a tensor, an array nor a number, ``ValueError`` when
+        sizes differ.
+        """
+        given, other = other, self._operand(other, kept=True)  # type: ignore[attr-defined]
+        if other is NotImplemented:
+            kind = type(given).__name__
+            raise TypeError(f"[dot] expected a tensor, an array or a number, got {kind}")
+        result = dot(self, other)
+        if out is None:
+            return result
+        out[...] = result
+        return out  # type: ignore[no-any-return]

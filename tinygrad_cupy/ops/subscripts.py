@@ -20,7 +20,7 @@ from ..kernels.einsum import Pair, pair
 
 Shape = tuple[int, ...]
 FIRST = 0x100  # of the labels of an ellipsis
-_LETTERS = string.ascii_uppercase + string.ascii_lowercase  # what NumPy's integer labels stand for
+LETTERS = string.ascii_uppercase + string.ascii_lowercase  # what NumPy's integer labels stand for
 PLANS = 4096  # that are kept
 
 
@@ -94,9 +94,9 @@ def _letter(label: Any) -> str:
     if label is Ellipsis:
         return "..."
     number = operator.index(label)
-    if not 0 <= number < len(_LETTERS):
-        raise ValueError(f"[einsum] expected labels from 0 to {len(_LETTERS) - 1}, got {number}")
-    return _LETTERS[number]
+    if not 0 <= number < len(LETTERS):
+        raise ValueError(f"[einsum] expected labels from 0 to {len(LETTERS) - 1}, got {number}")
+    return LETTERS[number]
 
 
 def read(equation: str, shapes: tuple[Shape, ...]) -> Subscripts:
@@ -131,7 +131,7 @@ def _expanded(equation: str, term: str, axes: int) -> str:
     """``term`` with labels for its ellipsis, which stands for so many axes."""
     before, dots, after = term.partition("...")
     for letter in before + after:
-        if letter not in _LETTERS:
+        if letter not in LETTERS:
             raise ValueError(
                 f"[einsum] expected letters, one ellipsis '...' a term, ',' and '->' in "
                 f"{equation!r}, got {letter!r}"
@@ -269,7 +269,7 @@ def _path(labels: list[str], output: str, sizes: dict[str, int], optimize: Any) 
     """An order of products: opt_einsum's where that is installed, else NumPy's."""
     if len(labels) <= 2:
         return (tuple(range(len(labels))),)
-    names = {label: _LETTERS[i] for i, label in enumerate(sizes) if i < len(_LETTERS)}
+    names = {label: LETTERS[i] for i, label in enumerate(sizes) if i < len(LETTERS)}
     if len(names) < len(sizes):  # NumPy has no more letters
         return (tuple(range(len(labels))),)
     terms = ",".join(["".join([names[c] for c in one]) for one in labels])
