@@ -1,7 +1,7 @@
 """Products of vectors, matrices and tensors, and `einsum`.
 
-Results are of NumPy's dtypes, those of integers and booleans too. Products of float16 and bfloat16
-are added up in float32 and rounded once.
+Sums of products of integers are int64, where NumPy's wrap around in shorter ones; of booleans they
+are booleans. Products of float16 and bfloat16 are added up in float32 and rounded once.
 """
 
 from __future__ import annotations
@@ -215,7 +215,8 @@ def _stacked(like: Any, equation: str, does: str) -> Any:
         places = _core_axes(name, cores, axes, keepdims)
         xs = [_from(x, place, name) for x, place in zip(xs, places, strict=False)]
         if name == "matmul":
-            result = xs[0].matmul(xs[1]).astype(common_dtype(*[x.dtype for x in xs]))
+            result = xs[0].matmul(xs[1])
+            result = result.astype(bool) if all(x.dtype == bool for x in xs) else result
         else:
             _expect_cores(name, terms, xs)
             result = ops.einsum(equation, *xs)

@@ -126,17 +126,23 @@ def einsum(equation: str, *tensors: Tensor, optimize: Any = True) -> Tensor:
     """The products of all elements with the labels of the result, the others added up.
 
     NumPy's equations: implicit results, ellipses, repeated labels (diagonals), axes of one element
-    that are broadcast. As in NumPy the result is of the operands' common dtype, integers too: they
-    are added up in int64, 16-bit floats in float32 and rounded once. More than two tensors are
-    multiplied two by two, in the order that ``optimize`` says: True, the name of an optimizer, or a
-    path, tuples of positions. Raises ``ValueError`` where equation and shapes do not fit.
+    that are broadcast. The result is of the operands' common dtype, but of integers int64, which do
+    not wrap around; of booleans it is whether a product holds. 16-bit floats are added up in
+    float32 and rounded once. More than two tensors are multiplied two by two, in the order that
+    ``optimize`` says: True, the name of an optimizer, or a path, tuples of positions. Raises
+    ``ValueError`` where equation and shapes do not fit.
     """
     plan = planned(equation, tuple([x.data.shape for x in tensors]), optimize)
     dtypes = [x.data.dtype for x in tensors]
     dtype = dtypes[0] if dtypes.count(dtypes[0]) == len(dtypes) else common_dtype(*dtypes)
     inside = _computed_in(dtype, plan)
     result = _run(plan, [x.astype(inside) for x in tensors])
-    return result if dtype == inside else result.astype(dtype)
+    return result if dtype == inside else result.astype(product_dtype(dtype))
+
+
+def product_dtype(dtype: Any) -> Any:
+    """Of a sum of products: int64 for integers that are shorter, whose products may be longer."""
+    return _INT64 if dtype.kind in "iu" and dtype.itemsize < 8 else dtype
 
 
 def _computed_in(dtype: Any, plan: Plan) -> Any:
@@ -211,9 +217,8 @@ class ProductMixin(TensorBase):
         """NumPy's: sums over self's last axis and other's next-to-last, or only, axis.
 
         (…, K) by (…, K, N) is (…, …, N); of vectors a number, of matrices their product; with a
-        number, each element's product. Of integers as NumPy's: of their common dtype. Raises
-        ``TypeError`` when other is neither a tensor, an array nor a number, ``ValueError`` when
-        sizes differ.
+        number, each element's product. Of integers int64. Raises ``TypeError`` when other is
+        neither a tensor, an array nor a number, ``ValueError`` when sizes differ.
         """
         given, other = other, self._operand(other, kept=True)  # type: ignore[attr-defined]
         if other is NotImplemented:
