@@ -262,7 +262,9 @@ def part_along(x: np.ndarray, axis: int, part: slice) -> np.ndarray:
     """That part of x along ``axis``, which is negative; x where it is broadcast along it."""
     if -axis > x.ndim or x.shape[axis] == 1:
         return x
-    return x[(..., part, *[slice(None)] * (-1 - axis))]
+    key: Any = (..., part, *[slice(None)] * (-1 - axis))
+    found: np.ndarray = x[key]
+    return found
 
 
 def workspace(name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:

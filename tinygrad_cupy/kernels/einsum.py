@@ -52,7 +52,9 @@ class Pair:
         if self.sums:
             self._plan_matrices(summed)
         else:
-            self.a, self.b = (_View(x, [c for c in y if c in x], self._stretched(x)) for x in (a, b))
+            self.a, self.b = (
+                _View(x, [c for c in y if c in x], self._stretched(x)) for x in (a, b)
+            )
 
     def _stretched(self, labels: str) -> Shape | None:
         """The shape with axes of one element where y has axes of its own."""
@@ -67,7 +69,9 @@ class Pair:
         self.dots = not rows and not columns
         self.swapped = y != "" and y[-1] in rows and bool(columns)  # yᵀ = bᵀ aᵀ ends as y does
         self.a = self._matrices(a, batch, *((summed, rows) if self.swapped else (rows, summed)))
-        self.b = self._matrices(b, batch, *((columns, summed) if self.swapped else (summed, columns)))
+        self.b = self._matrices(
+            b, batch, *((columns, summed) if self.swapped else (summed, columns))
+        )
         made = [*batch, *columns, *rows] if self.swapped else [*batch, *rows, *columns]
         plain = len(rows) == len(columns) == 1
         self.shape = None if plain else tuple([self.sizes[c] for c in made])
@@ -139,16 +143,13 @@ def _multiply(a: np.ndarray, b: np.ndarray, how: Pair) -> np.ndarray:
     if how.size < LARGE:
         return np.asarray(a * b)
     y = np.empty(np.broadcast_shapes(a.shape, b.shape), a.dtype)
-    axis = int(np.argmax(y.shape))
-    by_parts(
-        np,
-        lambda part: np.multiply(
-            *(part_along(x, axis - y.ndim, part) for x in (a, b)),
-            out=part_along(y, axis - y.ndim, part),
-        ),
-        y.shape[axis],
-        -(-y.shape[axis] * LARGE // (2 * y.size)),
-    )
+    axis = int(np.argmax(y.shape)) - y.ndim
+
+    def task(part: slice) -> None:
+        left, right, out = (part_along(x, axis, part) for x in (a, b, y))
+        np.multiply(left, right, out=out)
+
+    by_parts(np, task, y.shape[axis], -(-y.shape[axis] * LARGE // (2 * y.size)))
     return y
 
 

@@ -77,6 +77,8 @@ def _rows(xp: Any, key: Key, shape: Shape) -> _Rows:
 
 def _axis_of_rows(key: Key, ndim: int) -> int | None:
     """The axis that a key indexes by one array of integers, while it takes all of the others."""
+    if len(key) == 1 and type(key[0]) is np.ndarray:
+        return 0 if key[0].dtype != bool and key[0].ndim else None
     axis, before = None, 0
     for k in key:
         if k is Ellipsis:
@@ -102,4 +104,8 @@ def _axes_of(part: Any) -> int:
     """How many axes a part of a key takes."""
     if part is None or isinstance(part, bool):
         return 0
-    return part.ndim if getattr(part, "dtype", None) == bool else 1
+    return int(part.ndim) if _is_mask(part) else 1
+
+
+def _is_mask(part: Any) -> bool:
+    return hasattr(part, "dtype") and bool(part.dtype == bool)

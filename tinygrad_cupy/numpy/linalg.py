@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from ..ops.promotion import in_one_dtype, in_single
 from ..ops.protocols import implements, ours_for
 from . import products
 from .arrays import finished
-from .products import factors, tensordot
+from .products import factors
 
 __all__ = ["cross", "matmul", "matrix_power", "multi_dot", "outer", "tensordot", "vecdot"]
 
@@ -46,6 +47,12 @@ def outer(x1: Any, x2: Any, /) -> Any:
     if x1.ndim != 1 or x2.ndim != 1:
         raise ValueError(f"[outer] expected vectors, got {x1.shape} and {x2.shape}")
     return products.outer(x1, x2)
+
+
+@implements(np.linalg.tensordot)
+def tensordot(x1: Any, x2: Any, /, *, axes: Any = 2) -> Any:
+    """Sums of products over ``axes``: so many of x1 from its end and of x2, or two lists."""
+    return products.tensordot(x1, x2, axes)
 
 
 @implements(np.linalg.vecdot)
@@ -119,7 +126,7 @@ def multi_dot(arrays: Sequence[Any], *, out: Any = None) -> Any:
 def _fit(shapes: list[tuple[int, ...]]) -> bool:
     inner = all(len(shape) == 2 for shape in shapes[1:-1])
     ends = all(len(shape) in (1, 2) for shape in (shapes[0], shapes[-1]))
-    return inner and ends and all(a[-1] == b[0] for a, b in zip(shapes, shapes[1:], strict=False))
+    return inner and ends and all(a[-1] == b[0] for a, b in pairwise(shapes))
 
 
 @functools.lru_cache(1024)

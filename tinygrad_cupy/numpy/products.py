@@ -17,7 +17,7 @@ from ..ops import einsum as ops
 from ..ops.axes import normalize_axis
 from ..ops.promotion import in_one_dtype
 from ..ops.protocols import implements
-from ..ops.subscripts import equation_of
+from ..ops.subscripts import LETTERS, equation_of
 from .arrays import finished, first_tensor, tensor
 
 __all__ = [
@@ -27,17 +27,16 @@ __all__ = [
 
 
 def factors(*values: Any) -> list[Any]:
-    """All as tensors; a number takes the dtype of the tensors beside it, which it does not widen."""
+    """All as tensors; numbers take the dtype of tensors beside them, which they do not widen."""
     like = first_tensor(values)
     found = [tensor(x, like) for x in values]
     numbers = [isinstance(x, bool | int | float | np.generic) for x in values]
     if all(numbers) or not any(numbers):
         return found
     dtype = common_dtype(*[x.dtype for x, one in zip(found, numbers, strict=True) if not one])
-    return [
-        x.astype(dtype) if one and (is_float(dtype) or not is_float(x.dtype)) else x
-        for x, one in zip(found, numbers, strict=True)
-    ]
+    if not is_float(dtype) and any(is_float(x.dtype) for x in found):  # integers by a float
+        return [x.astype(x._float) for x in found]
+    return [x.astype(dtype) if one else x for x, one in zip(found, numbers, strict=True)]
 
 
 @implements(np.dot)
@@ -57,7 +56,8 @@ def vdot(a: Any, b: Any, /) -> Any:
 def inner(a: Any, b: Any, /) -> Any:
     """Sums of products over the last axes: (…of a, …of b)."""
     a, b = factors(a, b)
-    return ops.tensordot(a, b, (-1,), (-1,), "inner") if a.shape and b.shape else a * b
+    axes = (-1,) if a.shape and b.shape else ()
+    return ops.tensordot(a, b, axes, axes, "inner")
 
 
 @implements(np.outer)
@@ -72,13 +72,13 @@ def kron(a: Any, b: Any) -> Any:
     a, b = factors(a, b)
     ndim = max(a.ndim, b.ndim)
     a, b = (x.reshape(*[1] * (ndim - x.ndim), *x.shape) for x in (a, b))
-    letters = ops.LETTERS[:ndim], ops.LETTERS[ndim : 2 * ndim]
+    letters = LETTERS[:ndim], LETTERS[ndim : 2 * ndim]
     result = "".join([x + y for x, y in zip(*letters, strict=True)])
     blocks = ops.einsum(f"{letters[0]},{letters[1]}->{result}", a, b)
     return blocks.reshape(*[m * n for m, n in zip(a.shape, b.shape, strict=True)])
 
 
-@implements(np.tensordot, np.linalg.tensordot)
+@implements(np.tensordot)
 def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     """Sums of products over ``axes``: so many last ones of a and first ones of b, or two lists."""
     a, b = factors(a, b)
@@ -90,7 +90,7 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
             raise ValueError(
                 f"[tensordot] expected a number of axes, or as many of a as of b, got {axes!r}"
             ) from None
-        return ops.tensordot(a, b, *pair)
+        return ops.tensordot(a, b, pair[0], pair[1])
     return ops.tensordot(a, b, tuple(range(-count, 0)), tuple(range(count)))
 
 
@@ -132,33 +132,33 @@ def _moved(x: Any, source: int, target: int, name: str) -> Any:
 
 
 @implements(np.einsum)
-def einsum(
-    *operands: Any,
-    out: Any = None,
-    optimize: Any = False,
-    dtype: Any = None,
-    order: str = "K",
-    casting: Any = "safe",
-) -> Any:
+def einsum(*operands: Any, out: Any = None, optimize: Any = False, **options: Any) -> Any:
     """Einstein's summation by an equation, ``einsum("ij,jk->ik", a, b)``, or by lists of labels.
 
     Ellipses broadcast, a label twice in one operand is its diagonal, and a result of one operand is
     a view where it can be. Operands are always multiplied two by two. ``optimize`` says in which
     order: "greedy" or "optimal" as NumPy finds it, a path of `einsum_path`, or else opt_einsum's
-    order where that is installed, NumPy's where not. ``order`` says nothing here.
+    order where that is installed, NumPy's where not. Options: ``dtype``, to which the operands are
+    cast, by the rule ``casting`` ("safe"); ``order`` says nothing here.
     """
     equation, given = equation_of(operands)
-    xs = factors(*given)
-    if dtype is not None:
-        wanted = resolve_dtype(dtype)
-        for i, x in enumerate(xs):
-            if not np.can_cast(x.dtype, wanted, casting):
-                raise TypeError(
-                    f"[einsum] expected operands that can be cast to {wanted} by the rule "
-                    f"{casting!r}, got {x.dtype} for operand {i}"
-                )
-        xs = [x.astype(wanted) for x in xs]
+    xs = _cast("einsum", factors(*given), **options)
     return finished(ops.einsum(equation, *xs, optimize=_optimizer(optimize)), None, out)
+
+
+def _cast(
+    name: str, xs: list[Any], dtype: Any = None, casting: Any = "safe", order: str = "K"
+) -> list[Any]:
+    if dtype is None:
+        return xs
+    wanted = resolve_dtype(dtype)
+    for i, x in enumerate(xs):
+        if not np.can_cast(x.dtype, wanted, casting):
+            raise TypeError(
+                f"[{name}] expected operands that can be cast to {wanted} by the rule "
+                f"{casting!r}, got {x.dtype} for operand {i}"
+            )
+    return [x.astype(wanted) for x in xs]
 
 
 def _optimizer(optimize: Any) -> Any:
@@ -204,8 +204,7 @@ def _stacked(like: Any, equation: str, does: str) -> Any:
         dtype: Any = None,
         subok: bool = True,
     ) -> Any:
-        xs = factors(x1, x2)
-        xs = xs if dtype is None else [x.astype(dtype) for x in xs]
+        xs = _cast(name, factors(x1, x2), dtype, casting)
         if axis is not None:
             axes = [axis, axis, axis][: 2 + keepdims]
         cores = [len(term) for term in terms]
@@ -242,15 +241,15 @@ def _core_axes(name: str, cores: list[int], axes: Any, keepdims: bool) -> list[t
 
 def _expect_cores(name: str, terms: list[str], xs: list[Any]) -> None:
     """Raise where sizes differ: there is no broadcasting among the axes that are multiplied."""
-    cores = [x.shape[-len(term) :] for x, term in zip(xs, terms, strict=False)]
-    pairs = [pair for core, term in zip(cores, terms, strict=False) for pair in zip(term, core)]
-    if any(x.ndim < len(term) for x, term in zip(xs, terms, strict=False)) or (
-        len({*pairs}) > len({label for label, _ in pairs})
-    ):
-        raise ValueError(
-            f"[{name}] expected shapes (…, {', '.join(terms[0])}) and (…, {', '.join(terms[1])}), "
-            f"got {xs[0].shape} and {xs[1].shape}"
-        )
+    sizes: dict[str, int] = {}
+    for x, term in zip(xs, terms, strict=False):
+        core = x.shape[-len(term) :]
+        same = [n == sizes.setdefault(c, n) for c, n in zip(term, core, strict=False)]
+        if len(core) < len(term) or not all(same):
+            raise ValueError(
+                f"[{name}] expected shapes (…, {', '.join(terms[0])}) and "
+                f"(…, {', '.join(terms[1])}), got {xs[0].shape} and {xs[1].shape}"
+            )
 
 
 def _from(x: Any, axes: tuple[int, ...], name: str) -> Any:

@@ -198,13 +198,16 @@ def _equation(ndim_a: int, ndim_b: int, axes_a: tuple[int, ...], axes_b: tuple[i
 
 def normal_axes(axes: tuple[int, ...], ndim: int, name: str) -> tuple[int, ...]:
     """``axes`` counted from the first one, in their order."""
-    return tuple([normalize_axis(axis, ndim, name)[0] for axis in axes])
+    normalize_axis(axes, ndim, name)  # they are there, and distinct
+    return tuple([axis % ndim for axis in axes])
 
 
 def dot(a: Any, b: Any) -> Tensor:
     """NumPy's ``dot`` of tensors, or a tensor and a number."""
-    if not (isinstance(a, TensorBase) and isinstance(b, TensorBase) and a.shape and b.shape):
+    if not hasattr(a, "shape") or not hasattr(b, "shape"):
         return a * b  # type: ignore[no-any-return]
+    if not (a.shape and b.shape):
+        return tensordot(a, b, (), ())
     return tensordot(a, b, (-1,), (-2 if len(b.shape) > 1 else 0,), "dot")
 
 

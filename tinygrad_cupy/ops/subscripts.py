@@ -235,7 +235,11 @@ def _steps(
     steps: list[Step] = []
     for positions in path:
         places = sorted({operator.index(i) for i in positions})
-        if not places or len(places) < len(positions) or not 0 <= places[0] <= places[-1] < len(left):
+        if (
+            not places
+            or len(places) < len(positions)
+            or not 0 <= places[0] <= places[-1] < len(left)
+        ):
             raise ValueError(
                 f"[einsum] expected distinct positions below {len(left)} in the path for "
                 f"{equation!r}, got {positions}"

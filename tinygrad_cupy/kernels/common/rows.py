@@ -97,16 +97,16 @@ def _add_cpu(values: Array, places: Array, rows: int) -> Array:
     if is_narrow(dtype):  # through float32 they would be rounded twice
         return _rounded(_add_cpu(values.astype(np.float64), places, rows), dtype)
     blocks, count, columns = values.shape
-    native = values.nbytes >= SOME and max(blocks * max(count, rows), 1) < MOST
-    if native and _add[dtype.itemsize].library is not None:
+    small = values.nbytes < SOME or max(blocks * max(count, rows), 1) >= MOST
+    if not small and _add[dtype.itemsize].library is not None:
         return _add_native(values, places, rows)
     flat = _from_start(_signed(places), rows)
     if columns > 1:
-        flat = flat[:, None] * columns + np.arange(columns)
+        flat = (flat * columns)[:, None] + np.arange(columns)
     if blocks > 1:
-        flat = np.arange(blocks).reshape(-1, 1, 1) * (rows * columns) + flat.reshape(count, columns)
+        flat = (np.arange(blocks) * (rows * columns))[:, None, None] + flat.reshape(count, columns)
     sums = np.bincount(flat.reshape(-1), values.reshape(-1), blocks * rows * columns)
-    return _rounded(sums.reshape(blocks, rows, columns), dtype)
+    return _rounded(sums, dtype).reshape(blocks, rows, columns)
 
 
 def _rounded(sums: np.ndarray, dtype: Any) -> np.ndarray:
@@ -116,15 +116,23 @@ def _rounded(sums: np.ndarray, dtype: Any) -> np.ndarray:
 
 def _from_start(places: np.ndarray, rows: int) -> np.ndarray:
     """The places without negative ones, which count from the end."""
-    if not places.size or (places.min() >= 0 and places.max() < rows):
+    least, most = _extremes(places)
+    if least >= 0 and most < rows:
         return places
     _expect_right((places < -rows) | (places >= rows), places, rows)
     return np.where(places < 0, places + rows, places)
 
 
+def _extremes(places: np.ndarray) -> tuple[int, int]:
+    if not places.size:
+        return 0, -1
+    return np.minimum.reduce(places), np.maximum.reduce(places)
+
+
 def _add_integers(values: np.ndarray, places: np.ndarray, rows: int) -> np.ndarray:
     y = np.zeros((values.shape[0], rows, values.shape[2]), values.dtype)
-    np.add.at(y, (slice(None), places), values)
+    key: Any = (slice(None), places)
+    np.add.at(y, key, values)
     return y
 
 
@@ -133,9 +141,9 @@ def _add_native(values: np.ndarray, places: np.ndarray, rows: int) -> np.ndarray
     source, size = _add[values.itemsize], rows * columns
     flat, values = plain(places.astype(np.int64, copy=False)), plain(values)
     wrong = np.zeros(PARTS, bool)
-    if size > IN_CACHE or (blocks == 1 and EACH < count < 8 * rows and size > BUCKET):
+    if size > IN_CACHE:
         y = _by_buckets(source, values, flat, rows, wrong)
-    elif blocks > 1 or count < 2 * EACH:
+    elif blocks > 1 or count < max(2 * EACH, 8 * rows):
         y = np.empty((blocks, rows, columns), values.dtype)
         given, least = (flat, values, y, wrong), -(-EACH // (count * columns))
         sizes = _Rows(rows, count, columns)
