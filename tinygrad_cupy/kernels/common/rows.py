@@ -50,8 +50,8 @@ def _blocks(shape: Shape, axis: int) -> Shape:
 
 
 def _signed(places: np.ndarray) -> np.ndarray:
-    """The places, of int64 where NumPy does not take their type."""
-    return places.astype(np.int64) if places.dtype == np.uint64 else places
+    """The places in int64."""
+    return places.astype(np.int64, copy=False)
 
 
 def _expect_right(wrong: np.ndarray, places: np.ndarray, rows: int, axis: int = 0) -> None:
@@ -66,10 +66,10 @@ def _expect_right(wrong: np.ndarray, places: np.ndarray, rows: int, axis: int = 
 def _take_cpu(x: Array, places: Array, axis: int) -> Array:
     shape = (*x.shape[:axis], *places.shape, *x.shape[axis + 1 :])
     size = math.prod(shape)
-    if size * x.itemsize < MANY or not x.flags.c_contiguous or _take.library is None:
+    if size * x.itemsize <= MANY or not x.flags.c_contiguous or _take.library is None:
         return x.take(_signed(places), axis)
     blocks, rows, columns = _blocks(x.shape, axis)
-    flat = plain(places.astype(np.int64, copy=False))
+    flat = plain(_signed(places))
     y, wrong = np.empty(shape, x.dtype), np.zeros(PARTS, bool)
     sizes = _Rows(rows, flat.size, columns * x.itemsize)
     least = max(1, EACH * 4 // (columns * x.itemsize))
@@ -97,11 +97,11 @@ def _add_cpu(values: Array, places: Array, rows: int) -> Array:
     if is_narrow(dtype):  # through float32 they would be rounded twice
         return _rounded(_add_cpu(values.astype(np.float64), places, rows), dtype)
     blocks, count, columns = values.shape
-    small = values.nbytes < SOME or max(blocks * max(count, rows), 1) >= MOST
+    small = values.nbytes <= SOME or max(blocks * max(count, rows), 1) >= MOST
     if not small and _add[dtype.itemsize].library is not None:
         return _add_native(values, places, rows)
     flat = _from_start(_signed(places), rows)
-    if columns > 1:
+    if columns != 1:
         flat = (flat * columns)[:, None] + np.arange(columns)
     if blocks > 1:
         flat = (np.arange(blocks) * (rows * columns))[:, None, None] + flat.reshape(count, columns)
@@ -139,7 +139,7 @@ def _add_integers(values: np.ndarray, places: np.ndarray, rows: int) -> np.ndarr
 def _add_native(values: np.ndarray, places: np.ndarray, rows: int) -> np.ndarray:
     blocks, count, columns = values.shape
     source, size = _add[values.itemsize], rows * columns
-    flat, values = plain(places.astype(np.int64, copy=False)), plain(values)
+    flat, values = plain(_signed(places)), plain(values)
     wrong = np.zeros(PARTS, bool)
     if size > IN_CACHE:
         y = _by_buckets(source, values, flat, rows, wrong)
