@@ -1,4 +1,4 @@
-"""Rows taken and added by index: in C and by NumPy alone, the same bits on any number of threads."""
+"""Rows taken and added by index: in C and by NumPy alone, the same bits whatever the threads."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def test_what_a_key_adds_broadcasts(device: str, data: st.DataObject) -> None:
 def test_sums_on_a_gpu(sizes: tuple[int, ...], dtype: Any) -> None:
     values, places = drawn(sizes, dtype)
     given_ = [backend.to_device(x, "cuda:0") for x in (values, places)]
-    found = [backend.to_numpy(rows.add(*given_, sizes[1])) for _ in range(2)]
+    found = [backend.to_numpy(rows.add(given_[0], given_[1], sizes[1])) for _ in range(2)]
     assert found[0].tobytes() == found[1].tobytes()
     expected = summed(values, places, sizes[1])
     limit = {2: 2e-3, 4: 2e-7, 8: 1e-12}[np.dtype(dtype).itemsize]

@@ -75,12 +75,27 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
     if kind.kind in "biu":
         wide = np.int64 if out is None else out.dtype
         a, b = a.astype(wide, copy=False), b.astype(wide, copy=False)
+        if out is None and (found := _through_double(a, b)) is not None:
+            return found
     elif a.shape[-1] > LONG and kind.itemsize < 8:
         return _long(a, b, kind, out)
     if type(a) is not np.ndarray and is_cuda(a):
         return _matmul_cuda(a, b, out)
     narrow = a.dtype.itemsize == 2 or b.dtype.itemsize == 2
     return (_matmul_narrow if narrow else _matmul_cpu)(a, b, out)
+
+
+def _through_double(a: Array, b: Array) -> Array | None:
+    """a @ b of integers as a product of float64, which BLAS is fast at, where that is exact.
+
+    On the CPU alone: to look at the numbers, a GPU would have to be waited for.
+    """
+    if type(a) is not np.ndarray or a.size * b.shape[-1] < LARGE or not b.size:
+        return None
+    largest = [max(int(x.max()), -int(x.min())) for x in (a, b)]
+    if largest[0] * largest[1] * a.shape[-1] >= 1 << 53:  # a sum might be rounded
+        return None
+    return _matmul_cpu(a.astype(np.float64), b.astype(np.float64), None).astype(np.int64)
 
 
 def _long(a: Array, b: Array, dtype: Any, out: Array | None) -> Array:
