@@ -33,6 +33,7 @@ from .ops.comparison import ComparisonMixin
 from .ops.conv import ConvMixin
 from .ops.conv_fused import ConvBlockMixin
 from .ops.dropout import DropoutMixin
+from .ops.einsum import ProductMixin
 from .ops.hints import HintMixin, hinting
 from .ops.inplace import InplaceMixin
 from .ops.loss import LossMixin
@@ -71,6 +72,7 @@ class Tensor(
     SoftmaxMixin,
     ShapeMixin,
     MatmulMixin,
+    ProductMixin,
     ConvMixin,
     ConvBlockMixin,
     PoolMixin,

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import strategies as st
 
 import tinygrad_cupy as tg
+import tinygrad_cupy.numpy  # fills TABLE
 from records import FAMILIES, SAMPLES
 from support.sampling import Sample, options_on, tensors_of
 from tinygrad_cupy import FusedOp, Op, Tensor
@@ -25,6 +26,7 @@ from tinygrad_cupy.interop.theirs import Theirs
 from tinygrad_cupy.ops.conv import EachConv
 from tinygrad_cupy.ops.draws import Count, GammaQuantile, GammaSlope
 from tinygrad_cupy.ops.matmul import EachLinear
+from tinygrad_cupy.ops.protocols import TABLE
 from tinygrad_cupy.tensor import Transfer
 
 PLUMBING = {
@@ -136,6 +138,12 @@ def test_names_of_records_are_unique() -> None:
     assert [name for name, count in counts.items() if count > 1] == []
 
 
+def name_of_numpy(function: Any) -> str:
+    """``np.linalg.multi_dot``."""
+    module = getattr(function, "__module__", "numpy") or "numpy"
+    return f"np{module.removeprefix('numpy')}.{function.__name__}"
+
+
 @contextmanager
 def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[Any]]:
     """Op classes that are called, and public names that are used, inside."""
@@ -164,6 +172,8 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[Any]]:
                 patch.setattr(Tensor, name, spy(name, original))
         for name in FUNCTIONS:
             patch.setattr(tg, name, spy(f"tg.{name}", getattr(tg, name)))
+        for function, ours in list(TABLE.items()):
+            patch.setitem(TABLE, function, spy(name_of_numpy(function), ours))
         yield seen
 
 

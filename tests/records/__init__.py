@@ -9,6 +9,7 @@ from . import (
     conv,
     conv_fused,
     dropout,
+    einsum,
     indexing,
     loss,
     matmul,
@@ -24,7 +25,7 @@ FAMILIES: dict[str, list[Sample]] = {
     module.__name__.rpartition(".")[2]: module.SAMPLES
     for module in (
         *(arithmetic, comparison, unary, activation, reduce, softmax, shape, indexing),
-        *(matmul, conv, conv_fused, pool, norm, loss, dropout),
+        *(matmul, einsum, conv, conv_fused, pool, norm, loss, dropout),
     )
 }
 SAMPLES: list[Sample] = [sample for family in FAMILIES.values() for sample in family]

@@ -1,61 +1,111 @@
-"""Values added where a key says, the adjoint of indexing."""
+"""Indexing, and values added where a key says: its adjoint."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend import Array, Elementwise, import_cupy, kernel
+from ..backend import Array, array_module
 from ..backend.dtypes import is_float
+from .common import rows
+
+Key = tuple[Any, ...]
+Shape = tuple[int, ...]
 
 
-def _add_cpu(out: Array, key: Any, values: Array) -> None:
-    np.add.at(out, key, values)
+def get(x: Array, key: Key) -> Array:
+    """x[key]; of a single element a view, too, as CuPy's: NumPy copies it."""
+    axis = _axis_of_rows(key, x.ndim)
+    if axis is not None and isinstance(x, np.ndarray):
+        return rows.take(x, _array_in(key), axis)
+    found = x[key]
+    return x[(*key, ...)] if isinstance(found, np.generic) else found
 
 
-def _add_cuda(out: Array, key: Any, values: Array) -> None:
-    """out[key] += values, repeats added in a fixed order, without atomics.
+def scattered(values: Array, key: Key, shape: Shape) -> Array:
+    """Zeros of ``shape`` with the values added at ``key``, repeats added up: the adjoint of `get`.
 
-    Indexing an array of positions finds where each value goes, whatever the key; a stable sort
-    brings equal positions together, and the thread at the head of each run adds that run up.
+    Floats are added up in float64, in a fixed order, and rounded once.
     """
-    cupy = import_cupy()
-    position = cupy.arange(out.size).reshape(out.shape)[key].ravel()
-    order = cupy.argsort(position, kind="stable")
-    _sum_runs(position[order], order, cupy.ascontiguousarray(values).ravel(), out, size=order.size)
+    if any(hasattr(k, "dtype") and k.dtype != bool for k in key):
+        found = _rows(array_module(values), key, shape)
+        of_rows = values.reshape(found.blocks, found.places.size, found.columns)
+        return rows.add(of_rows, found.places.reshape(-1), found.rows).reshape(shape)
+    out = array_module(values).zeros(shape, values.dtype)
+    out[key] = values
+    return out
 
 
-_sum_runs = Elementwise(
-    "raw int64 position, raw int64 order, raw T values",
-    "raw T out",
-    """
-    long long here = position[i];
-    if (i == 0 || position[i - 1] != here) {
-        T sum = values[order[i]];
-        for (long long j = i + 1; j < _ind.size() && position[j] == here; ++j)
-            sum += values[order[j]];
-        out[here] = sum;
-    }
-    """,
-    "sum_runs",
-)
+def scatter_add(out: Array, key: Key, values: Array) -> None:
+    """out[key] += values, which broadcast, with repeats added up."""
+    xp, wide = array_module(out), np.float64 if is_float(out.dtype) else out.dtype
+    region = _rows(xp, key, tuple(out.shape)).region
+    full = xp.broadcast_to(values.astype(wide, copy=False), region)
+    out[...] = out.astype(wide, copy=False) + scattered(full, key, tuple(out.shape))
 
 
-def _in_double(add: Callable[[Array, Any, Array], None]) -> Callable[..., None]:
-    """``add`` with floats of 32 bits and less added up in float64: a place may come up often."""
-
-    def wide(out: Array, key: Any, values: Array) -> None:
-        if not is_float(out.dtype) or out.dtype.itemsize == 8:
-            return add(out, key, values)
-        total = out.astype(np.float64)
-        add(total, key, values.astype(np.float64))
-        out[...] = total
-
-    return wide
+# --- keys as rows -------------------------------------------------------------------------------
 
 
-@kernel(cpu=_in_double(_add_cpu), cuda=_in_double(_add_cuda))
-def scatter_add(out: Array, key: Any, values: Array) -> None:
-    """out[key] += values, with repeats added up."""
+class _Rows(NamedTuple):
+    """An array as P blocks of R rows of K elements, and which of these rows a key takes."""
+
+    blocks: int
+    rows: int
+    columns: int
+    places: Array
+    region: Shape  # of what the key gives
+
+
+def _rows(xp: Any, key: Key, shape: Shape) -> _Rows:
+    axis = _axis_of_rows(key, len(shape))
+    if axis is not None:
+        places, outer, inner = _array_in(key), shape[:axis], shape[axis + 1 :]
+        region = (*outer, *places.shape, *inner)
+        return _Rows(math.prod(outer), shape[axis], math.prod(inner), places, region)
+    while key and (key[-1] is Ellipsis or _is_whole(key[-1])):
+        key = key[:-1]
+    dots = any(k is Ellipsis for k in key)
+    ends = len(shape) if dots else sum(map(_axes_of, key))
+    outer, inner = shape[:ends], shape[ends:]
+    count = math.prod(outer)
+    places = xp.arange(count).reshape(outer)[key]  # whatever the key means
+    return _Rows(1, count, math.prod(inner), places, (*places.shape, *inner))
+
+
+def _axis_of_rows(key: Key, ndim: int) -> int | None:
+    """The axis that a key indexes by one array of integers, while it takes all of the others."""
+    if len(key) == 1 and type(key[0]) is np.ndarray:
+        return 0 if key[0].dtype != bool and key[0].ndim else None
+    axis, before = None, 0
+    for k in key:
+        if k is Ellipsis:
+            before += ndim + 1 - len(key)
+        elif _is_whole(k):
+            before += 1
+        elif axis is None and hasattr(k, "ndim") and k.dtype != bool and k.ndim:
+            axis, before = before, before + 1
+        else:
+            return None
+    return axis
+
+
+def _array_in(key: Key) -> Array:
+    return next(k for k in key if hasattr(k, "ndim"))
+
+
+def _is_whole(part: Any) -> bool:
+    return isinstance(part, slice) and part == slice(None)
+
+
+def _axes_of(part: Any) -> int:
+    """How many axes a part of a key takes."""
+    if part is None or isinstance(part, bool):
+        return 0
+    return int(part.ndim) if _is_mask(part) else 1
+
+
+def _is_mask(part: Any) -> bool:
+    return hasattr(part, "dtype") and bool(part.dtype == bool)

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from . import random
+from . import linalg, random
 from .arrays import *
 from .arrays import __all__ as _arrays
 from .creation import *
@@ -74,4 +74,5 @@ __all__ = [
     *_sorting,
     *_statistics,
     *_ufuncs,
+    "linalg",
 ]

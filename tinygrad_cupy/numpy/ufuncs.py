@@ -11,7 +11,7 @@ import numpy as np
 from ..autograd import TensorBase
 from ..ops import arithmetic, comparison
 from ..ops.protocols import TABLE
-from .arrays import finished, operands, tensor, tensors
+from .arrays import finished, operands, tensors
 
 Compute = Callable[..., Any]
 
@@ -92,7 +92,6 @@ less = Ufunc(np.less, _comparison("less", "greater"))
 less_equal = Ufunc(np.less_equal, _comparison("less_equal", "greater_equal"))
 greater = Ufunc(np.greater, _comparison("greater", "less"))
 greater_equal = Ufunc(np.greater_equal, _comparison("greater_equal", "less_equal"))
-matmul = Ufunc(np.matmul, lambda a, b: tensor(a, b) @ tensor(b, a))
 
 __all__ = sorted(name for name, value in list(globals().items()) if isinstance(value, Ufunc))
 

@@ -54,7 +54,6 @@ _METHODS_OF_NUMPY = {
     "absolute": "abs()",
     "amax": "max()",
     "amin": "min()",
-    "dot": "matmul(y)",
     "expand_dims": "unsqueeze(axis)",
     "ravel": "flatten()",
     "swapaxes": "transpose(*axes)",
@@ -93,7 +92,6 @@ class HintMixin(TensorBase):
     cuda = Elsewhere('.to("cuda")')
     dim = Elsewhere(".ndim")
     div_ = Elsewhere("x /= y, under no_grad() where x wants a gradient")
-    dot = Elsewhere("x @ y")
     double = Elsewhere('.astype("float64")')
     expand = Elsewhere(".broadcast_to(*shape)")
     expand_as = Elsewhere(".broadcast_to(y.shape)")

@@ -30,9 +30,7 @@ class Index(Op):
 
     def forward(self, x: Array) -> Array:
         self.source = tuple(x.shape)
-        found = x[self.key]
-        # NumPy copies a single element; like CuPy we give a view, which sees what is written.
-        return x[(*self.key, ...)] if isinstance(found, np.generic) else found
+        return kernels.indexing.get(x, self.key)
 
     def backward(self, grad: Tensor) -> Tensor:
         return Scatter(self.key, self.source).watch_with(self)(grad)
@@ -52,13 +50,7 @@ class Scatter(Op):
         self.key, self.shape = key, shape
 
     def forward(self, values: Array) -> Array:
-        out = self.xp.zeros(self.shape, values.dtype)
-        repeats = any(getattr(k, "dtype", None) is not None and k.dtype != bool for k in self.key)
-        if repeats:
-            kernels.indexing.scatter_add(out, self.key, values)
-        else:
-            out[self.key] = values
-        return out
+        return kernels.indexing.scattered(values, self.key, self.shape)
 
     def backward(self, grad: Tensor) -> Tensor:
         return Index(self.key).watch_with(self)(grad)
