@@ -69,6 +69,7 @@ NO_FUNCTIONS = {
     *(
         "Elementwise",
         "FusedOp",
+        "GradientDroppedWarning",
         "Op",
         "Tensor",
         "datasets",
@@ -76,6 +77,7 @@ NO_FUNCTIONS = {
         "jit",
         "manual_seed",
         "nn",
+        "numpy",
     ),
     *("cuda_available", "default_device", "set_default_device"),
     *("get_precision", "set_precision"),
@@ -97,7 +99,7 @@ def public_names() -> set[str]:
         for name in vars(kind)
         if name.startswith("__") and hasattr(float, name) and not hasattr(object, name)
     }
-    conversions = {"__bool__", "__float__", "__int__"}
+    conversions = {"__bool__", "__float__", "__index__", "__int__"}
     comparisons = {"__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"}
     named = {n for n in dir(Tensor) if not n.startswith("_") and hasattr(Tensor, n)}
     return (named - NOT_OPERATIONS) | SPECIAL | (operators - conversions) | comparisons
