@@ -140,6 +140,7 @@ def test_answers_name_what_there_is() -> None:
 
 
 DIM: Any = {"dim": 0}
+np_: Any = tnp
 
 
 @pytest.mark.parametrize(
@@ -152,8 +153,8 @@ DIM: Any = {"dim": 0}
         (lambda x: x.flatten(start_dim=1), "[flatten] takes start_axis=, not start_dim="),
         (lambda x: x.std(ddof=1), "[std] takes correction=, not ddof="),
         (lambda x: x.clip(min=0.0), "[clip] takes low=, not min="),
-        (lambda x: tnp.sum(x, dim=0), "[sum] takes axis=, not dim="),
-        (lambda x: tnp.concatenate(tensors=[x]), "[concatenate] takes arrays=, not tensors="),
+        (lambda x: np_.sum(x, dim=0), "[sum] takes axis=, not dim="),
+        (lambda x: np_.concatenate(tensors=[x]), "[concatenate] takes arrays=, not tensors="),
         (lambda x: tg.concat([x, x], **DIM), "[concat] takes axis=, not dim="),
         (lambda x: tg.stack([x, x], **DIM), "[stack] takes axis=, not dim="),
         (lambda x: x.sum(nonsense=0), "Tensor.sum() got an unexpected keyword argument 'nonsense'"),

@@ -36,7 +36,7 @@ def warn_of_number(x: TensorBase, how: str) -> None:
     warnings.warn(
         f"[Tensor] {how} takes a value that carries a gradient out of the graph: what is computed "
         "from the number has no gradient. Compute with tensors (x.exp(), not math.exp(x)), or, "
-        "where the number is meant, say x.item()",
+        "where the number is meant, say x.item(), or x.detach() before",
         GradientDroppedWarning,
         stacklevel=_depth(sys._getframe(1)) + 1,
     )

@@ -55,7 +55,7 @@ def of_list(values: Sequence[Any], like: TensorBase) -> Any:
     turn these into floats. NotImplemented where something else is among them.
     """
     if _holds_tensor(values):
-        parts = [_part(x, like) for x in values]
+        parts: list[Any] = [x if isinstance(x, TensorBase) else _part(x, like) for x in values]
         if any(x is NotImplemented for x in parts):
             return NotImplemented
         stacked: Any = parts[0]
@@ -74,9 +74,10 @@ def _holds_tensor(values: Sequence[Any]) -> bool:
 
 
 def _part(x: Any, like: TensorBase) -> Any:
-    if isinstance(x, TensorBase):
-        return x
-    return of_list(x, like) if isinstance(x, list | tuple) else of_list((x,), like).squeeze(0)
+    if isinstance(x, list | tuple):
+        return of_list(x, like)
+    alone = of_list((x,), like)
+    return alone if alone is NotImplemented else alone.squeeze(0)
 
 
 def _beside(array: Array, like: TensorBase) -> Array:
