@@ -34,12 +34,11 @@ class Ufunc:
 
     compute:
         takes tensors and numbers, at least one tensor among them, and gives a tensor, or as many as
-        ``like`` has outputs.
+        ``like`` has outputs. What it ``takes_arrays`` for, by an attribute of that name, it makes
+        tensors of itself.
     reduction, accumulation:
         of our own where there are some, called with (tensor, axis, keepdims) and (tensor, axis); or
         the names of Tensor's methods that are. Others go element by element along the axis.
-    ready:
-        makes what ``compute`` takes of the arguments, where that is more than tensors and numbers.
     harmless:
         what stands in for inputs where ``where`` does not hold: their values, infinite slopes among
         them, shall not be met.
@@ -53,10 +52,10 @@ class Ufunc:
         accumulation: Compute | str | None = None,
         *,
         harmless: float = HARMLESS,
-        ready: Callable[..., Sequence[Any]] | None = None,
     ) -> None:
         self.like, self.compute, self.harmless = like, compute, harmless
-        self._ready = ready or (one_tensor if like.nin == 1 else operands)
+        as_they_are = like.nin == 1 or getattr(compute, "takes_arrays", False)
+        self._ready = one_tensor if as_they_are else operands
         self.reduction, self.accumulation = reduction, accumulation
         self.__name__, self.__doc__ = like.__name__, compute.__doc__ or like.__doc__
         self.nin, self.nout, self.nargs = like.nin, like.nout, like.nargs

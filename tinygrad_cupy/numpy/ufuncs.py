@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -11,43 +11,48 @@ from ..autograd import TensorBase
 from ..ops import arithmetic, comparison
 from ..ops.protocols import TABLE
 from .arrays import tensor
-from .ufunc import Compute, Ufunc, one_tensor
+from .ufunc import Compute, Ufunc
 
 
 def _method(name: str) -> Compute:
     return operator.methodcaller(name)
 
 
-SYMMETRIC = (arithmetic.Add, arithmetic.Mul, comparison.Maximum, comparison.Minimum)
+class _pair:
+    """The operation of two operands: a tensor, and another, an array, a list or a number."""
 
+    takes_arrays = True
+    symmetric = (arithmetic.Add, arithmetic.Mul, comparison.Maximum)
+    names: ClassVar = {"sub": "subtract", "mul": "multiply", "div": "divide", "pow": "power"}
 
-def _pair(like: np.ufunc, op: Any, *methods: Any) -> Ufunc:
-    """A ufunc that is an operation of two operands: a tensor, and another, an array or a number."""
-    name, swapped = like.__name__, op not in SYMMETRIC
+    def __init__(self, op: Any) -> None:
+        self.op, self.swapped = op, not issubclass(op, self.symmetric)
+        name = op.__name__.lower()
+        self.name = self.names.get(name, name)
 
-    def compute(a: Any, b: Any) -> Any:
+    def __call__(self, a: Any, b: Any) -> Any:
         if isinstance(a, TensorBase):
-            found = a._binary(op, b, name=name)  # type: ignore[attr-defined]
+            found = a._binary(self.op, b, name=self.name)  # type: ignore[attr-defined]
         else:
-            found = b._binary(op, a, swapped, name)
-        return _operands_fit(name, found, a, b)
-
-    return Ufunc(like, compute, *methods, ready=one_tensor)
+            found = b._binary(self.op, a, self.swapped, self.name)
+        return _operands_fit(self.name, found, a, b)
 
 
-def _comparison(like: np.ufunc, mirrored: str) -> Ufunc:
+class _comparison:
     """A comparison, which is the ``mirrored`` one of swapped operands."""
-    name = like.__name__
 
-    def compute(a: Any, b: Any) -> Any:
+    takes_arrays = True
+
+    def __init__(self, name: str, mirrored: str) -> None:
+        self.name, self.mirrored = name, mirrored
+
+    def __call__(self, a: Any, b: Any) -> Any:
         if isinstance(a, np.ndarray) and not a.ndim:  # what NumPy makes of a scalar on the left
             a = a[()]
         first: Any = a
         is_first = isinstance(a, TensorBase)
-        found = first._compare(name, b) if is_first else b._compare(mirrored, a)
-        return _operands_fit(name, found, a, b)
-
-    return Ufunc(like, compute, ready=one_tensor)
+        found = first._compare(self.name, b) if is_first else b._compare(self.mirrored, a)
+        return _operands_fit(self.name, found, a, b)
 
 
 def _operands_fit(name: str, found: Any, *operands: Any) -> Any:
@@ -59,11 +64,11 @@ def _operands_fit(name: str, found: Any, *operands: Any) -> Any:
     return found
 
 
-add = _pair(np.add, arithmetic.Add, "sum", "cumsum")
-subtract = _pair(np.subtract, arithmetic.Sub)
-multiply = _pair(np.multiply, arithmetic.Mul, "prod", "cumprod")
-divide = true_divide = _pair(np.true_divide, arithmetic.Div)
-power = _pair(np.power, arithmetic.Pow)
+add = Ufunc(np.add, _pair(arithmetic.Add), "sum", "cumsum")
+subtract = Ufunc(np.subtract, _pair(arithmetic.Sub))
+multiply = Ufunc(np.multiply, _pair(arithmetic.Mul), "prod", "cumprod")
+divide = true_divide = Ufunc(np.true_divide, _pair(arithmetic.Div))
+power = Ufunc(np.power, _pair(arithmetic.Pow))
 negative = Ufunc(np.negative, operator.neg)
 exp = Ufunc(np.exp, _method("exp"))
 expm1 = Ufunc(np.expm1, _method("expm1"))
@@ -73,14 +78,14 @@ sin = Ufunc(np.sin, _method("sin"))
 cos = Ufunc(np.cos, _method("cos"))
 sign = Ufunc(np.sign, _method("sign"))
 absolute = abs = Ufunc(np.absolute, _method("abs"))
-maximum = _pair(np.maximum, comparison.Maximum, "max", "cummax")
-minimum = _pair(np.minimum, comparison.Minimum, "min", "cummin")
-equal = _comparison(np.equal, "equal")
-not_equal = _comparison(np.not_equal, "not_equal")
-less = _comparison(np.less, "greater")
-less_equal = _comparison(np.less_equal, "greater_equal")
-greater = _comparison(np.greater, "less")
-greater_equal = _comparison(np.greater_equal, "less_equal")
+maximum = Ufunc(np.maximum, _pair(comparison.Maximum), "max", "cummax")
+minimum = Ufunc(np.minimum, _pair(comparison.Minimum), "min", "cummin")
+equal = Ufunc(np.equal, _comparison("equal", "equal"))
+not_equal = Ufunc(np.not_equal, _comparison("not_equal", "not_equal"))
+less = Ufunc(np.less, _comparison("less", "greater"))
+less_equal = Ufunc(np.less_equal, _comparison("less_equal", "greater_equal"))
+greater = Ufunc(np.greater, _comparison("greater", "less"))
+greater_equal = Ufunc(np.greater_equal, _comparison("greater_equal", "less_equal"))
 matmul = Ufunc(np.matmul, lambda a, b: tensor(a, b) @ tensor(b, a))
 
 __all__ = [
