@@ -28,9 +28,9 @@ _UNARY = {  # NumPy's ufuncs of one array, and for which of the inputs
         *("absolute", "fabs", "negative", "positive", "sign", "signbit", "square", "reciprocal"),
         *("exp", "exp2", "expm1", "sin", "cos", "tan", "sinh", "cosh", "tanh", "arcsinh", "arctan"),
         *("cbrt", "ceil", "floor", "rint", "trunc", "deg2rad", "rad2deg", "degrees", "radians"),
-        *("isfinite", "isinf", "isnan", "logical_not", "conjugate", "spacing", "sqrt"),
+        *("isfinite", "isinf", "isnan", "logical_not", "conjugate", "spacing"),
     ),
-    "p": ("log", "log2", "log10", "log1p", "arcsin", "arccos", "arctanh"),
+    "p": ("sqrt", "log", "log2", "log10", "log1p", "arcsin", "arccos", "arctanh"),
     "i": ("invert", "bitwise_count"),
 }
 _BINARY = {
@@ -58,7 +58,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "logaddexp": ("np.logaddexp.reduce(x, axis=1)",),
     "logical_or": ("np.logical_or.reduce(b, axis=0)",),
     "divide": ("np.divide(x, y, where=y > 0, out=np.zeros_like(x))",),
-    "sqrt": ("np.sqrt(p)", "np.sqrt(i)"),
+    "sqrt": ("np.sqrt(i)",),
     "modf": ("np.modf(x)",),
     "frexp": ("np.frexp(x)",),
     "arccosh": ("np.arccosh(p + 1)",),

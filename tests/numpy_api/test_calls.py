@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,13 +11,13 @@ import pytest
 import tinygrad_cupy as tg
 from numpy_api.calls import CALLS, CONSTANT, INPUTS, NOT_DIFFERENTIABLE, UNCALLED
 from numpy_api.dispatching import dispatching
+from numpy_api.running import floats, leaves, names_in, run, tensors
 from tinygrad_cupy import Tensor, backend
 from tinygrad_cupy import numpy as tnp
 from tinygrad_cupy.ops.protocols import TABLE
 
 ALL = dispatching()
 THERE = {name for name, function in ALL.items() if function in TABLE}
-NAMES = "|".join(INPUTS)
 SCALARS = bool | int | float | complex | np.generic
 
 
@@ -46,31 +44,8 @@ def _next_issue() -> set[str]:
     return {name for name in ALL if name.startswith(("linalg.", "fft."))}
 
 
-def run(expression: str, np_: Any, inputs: dict[str, Any]) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of NaN, and of slices of it alone
-        return eval(expression, {"np": np_, **inputs})
-
-
-def tensors(requires_grad: bool = False) -> dict[str, Tensor]:
-    made = {}
-    for name, values in INPUTS.items():
-        array = backend.to_device(values.copy(), tg.default_device())
-        made[name] = Tensor(array, requires_grad=requires_grad and values.dtype.kind == "f")
-    return made
-
-
 def arrays() -> dict[str, np.ndarray]:
     return {name: values.copy() for name, values in INPUTS.items()}
-
-
-def leaves(value: Any) -> Iterator[Any]:
-    """What a result consists of."""
-    if isinstance(value, tuple | list):
-        for part in value:
-            yield from leaves(part)
-    else:
-        yield value
 
 
 def numbers(value: Any) -> Any:
@@ -118,9 +93,28 @@ def _makes_python_values(name: str) -> bool:
 
 
 @each
+def test_gradients_are_those_of_differences(name: str, expression: str, device: str) -> None:
+    inputs: dict[str, Any] = tensors(requires_grad=True)
+    wanted = [n for n in names_in(expression) if inputs[n].requires_grad]
+    if not wanted or name in NOT_DIFFERENTIABLE:
+        return
+    which = [y.requires_grad for y in floats(expression, inputs)]
+    for n in wanted:  # away from ties and steps, where a difference says nothing
+        off = np.linspace(0.013, 0.031, INPUTS[n].size).reshape(INPUTS[n].shape)
+        inputs[n] = Tensor(INPUTS[n] + off, device=device, requires_grad=True)
+
+    def call(*given: Tensor) -> list[Tensor]:
+        found = floats(expression, inputs | dict(zip(wanted, given, strict=True)))
+        return [y for y, one in zip(found, which, strict=True) if one]
+
+    if any(which):
+        assert tg.gradcheck(call, [inputs[n] for n in wanted], order=1, forward_mode=True)
+
+
+@each
 def test_no_gradient_is_dropped(name: str, expression: str, device: str) -> None:
     inputs = tensors(requires_grad=True)
-    if not any(inputs[n].requires_grad for n in re.findall(rf"\b({NAMES})\b", expression)):
+    if not any(inputs[n].requires_grad for n in names_in(expression)):
         return
     if name in NOT_DIFFERENTIABLE:
         with pytest.raises((TypeError, RuntimeError), match=r"\.detach\(\)"):

@@ -13,6 +13,10 @@ import pytest
 from hypothesis import strategies as st
 
 import tinygrad_cupy as tg
+import tinygrad_cupy.numpy as tnp
+from numpy_api.calls import CALLS
+from numpy_api.dispatching import dispatching
+from numpy_api.running import carries_gradient
 from records import FAMILIES, SAMPLES
 from support.sampling import Sample, options_on, tensors_of
 from tinygrad_cupy import FusedOp, Op, Tensor
@@ -25,6 +29,7 @@ from tinygrad_cupy.interop.theirs import Theirs
 from tinygrad_cupy.ops.conv import EachConv
 from tinygrad_cupy.ops.draws import Count, GammaQuantile, GammaSlope
 from tinygrad_cupy.ops.matmul import EachLinear
+from tinygrad_cupy.ops.protocols import TABLE
 from tinygrad_cupy.tensor import Transfer
 
 PLUMBING = {
@@ -84,6 +89,20 @@ NO_FUNCTIONS = {
     *("grad", "is_grad_enabled", "no_grad"),
 }
 
+# NumPy's functions that are a method of ours by another name, and nothing else.
+FORWARDED = {
+    "absolute": "abs",
+    "add": "__add__",
+    "concatenate": "tg.concat",
+    "divide": "__truediv__",
+    "matmul": "__matmul__",
+    "multiply": "__mul__",
+    "negative": "__neg__",
+    "power": "__pow__",
+    "stack": "tg.stack",
+    "subtract": "__sub__",
+}
+
 
 def op_classes(base: type[Op] = Op) -> set[type[Op]]:
     """All subclasses, those of this package only: tests define some of their own."""
@@ -133,9 +152,51 @@ def test_every_public_function_has_a_record() -> None:
     assert set(tg.__all__) - FUNCTIONS <= NO_FUNCTIONS
 
 
+def test_every_differentiable_function_of_numpy_has_a_record() -> None:
+    covered = {name for sample in SAMPLES for name in sample.covers}
+    missing = {
+        name
+        for name, function in dispatching().items()
+        if function in TABLE
+        and not {f"np.{name}", name, FORWARDED.get(name)} & covered
+        and any(carries_gradient(name, expression) for expression in CALLS.get(name, ()))
+    }
+    assert not missing, f"no sample record for {sorted(missing)}"
+
+
 def test_names_of_records_are_unique() -> None:
     counts = collections.Counter(sample.name for sample in SAMPLES)
     assert [name for name, count in counts.items() if count > 1] == []
+
+
+class Spy:
+    """A function that says when it is called, or one of its attributes is."""
+
+    def __init__(self, name: str, original: Any, seen: set[Any]) -> None:
+        self._name, self._original, self._seen = name, original, seen
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        self._seen.add(self._name)
+        return self._original(*arguments, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        self._seen.add(self._name)
+        return getattr(self._original, name)
+
+
+def watch_numpy(patch: pytest.MonkeyPatch, seen: set[Any]) -> None:
+    """See NumPy's functions, called by NumPy or as those of our namespace."""
+    spies = {
+        id(TABLE[function]): Spy(f"np.{name}", TABLE[function], seen)
+        for name, function in dispatching().items()
+        if function in TABLE
+    }
+    for function, ours in list(TABLE.items()):
+        if id(ours) in spies:
+            patch.setitem(TABLE, function, spies[id(ours)])
+    for name, ours in list(vars(tnp).items()):
+        if id(ours) in spies:
+            patch.setattr(tnp, name, spies[id(ours)])
 
 
 @contextmanager
@@ -166,6 +227,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[Any]]:
                 patch.setattr(Tensor, name, spy(name, original))
         for name in FUNCTIONS:
             patch.setattr(tg, name, spy(f"tg.{name}", getattr(tg, name)))
+        watch_numpy(patch, seen)
         yield seen
 
 
