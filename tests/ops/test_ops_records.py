@@ -94,6 +94,7 @@ FORWARDED = {
     "absolute": "abs",
     "add": "__add__",
     "concatenate": "tg.concat",
+    "copy": "clone",
     "divide": "__truediv__",
     "matmul": "__matmul__",
     "multiply": "__mul__",

@@ -8,6 +8,7 @@ from . import (
     comparison,
     conv,
     conv_fused,
+    creation,
     dropout,
     indexing,
     loss,
@@ -24,7 +25,7 @@ FAMILIES: dict[str, list[Sample]] = {
     module.__name__.rpartition(".")[2]: module.SAMPLES
     for module in (
         *(arithmetic, comparison, unary, activation, reduce, softmax, shape, indexing),
-        *(matmul, conv, conv_fused, pool, norm, loss, dropout),
+        *(matmul, conv, conv_fused, pool, norm, loss, dropout, creation),
     )
 }
 SAMPLES: list[Sample] = [sample for family in FAMILIES.values() for sample in family]

@@ -56,7 +56,9 @@ def _stays_on_the_device(case: Case) -> bool:
     """Whether no mask and no list is in the key."""
     key = case.options["key"]
     parts = key if isinstance(key, tuple) else (key,)
-    return not any(isinstance(k, list) or getattr(k, "dtype", None) == bool for k in parts)
+    return not any(
+        isinstance(k, list) or getattr(getattr(k, "dtype", None), "kind", "") == "b" for k in parts
+    )
 
 
 SAMPLES = [
