@@ -2,7 +2,7 @@
 
 A line is a function's name and expressions in which it is called. ``np`` is NumPy, handed arrays or
 tensors, or `tinygrad_cupy.numpy`; the other names are those of `INPUTS`. What is written in place
-is a copy, made by ``x * 1``.
+is a copy, ``t``.
 """
 
 from __future__ import annotations
@@ -217,12 +217,15 @@ CALLS: dict[str, tuple[str, ...]] = {
     "ix_": ("np.ix_([0, 1], k)",),
     "unravel_index": ("np.unravel_index(k, (2, 2))",),
     "ravel_multi_index": ("np.ravel_multi_index((k, k), (3, 3))",),
-    "put": ("[t := x * 1, np.put(t, [0, 4], [7.0, 8.0])][0]",),
-    "put_along_axis": ("[t := x * 1, np.put_along_axis(t, k[None, :1], 9.0, axis=1)][0]",),
-    "place": ("[t := x * 1, np.place(t, b, [7.0, 8.0])][0]",),
-    "putmask": ("[t := x * 1, np.putmask(t, b, y)][0]",),
-    "copyto": ("[t := x * 1, np.copyto(t, y)][0]", "[t := x * 1, np.copyto(t, y, where=b)][0]"),
-    "fill_diagonal": ("[t := m * 1, np.fill_diagonal(t, 7.0)][0]",),
+    "put": ("[t := np.copy(x), np.put(t, [0, 4], [7.0, 8.0])][0]",),
+    "put_along_axis": ("[t := np.copy(x), np.put_along_axis(t, k[None, :1], 9.0, 1)][0]",),
+    "place": ("[t := np.copy(x), np.place(t, b, [7.0, 8.0])][0]",),
+    "putmask": ("[t := np.copy(x), np.putmask(t, b, y)][0]",),
+    "copyto": (
+        "[t := np.copy(x), np.copyto(t, y)][0]",
+        "[t := np.copy(x), np.copyto(t, y, where=b)][0]",
+    ),
+    "fill_diagonal": ("[t := np.copy(m), np.fill_diagonal(t, 7.0)][0]",),
     # products
     "dot": ("np.dot(x, m)", "np.dot(y, y)", "np.dot(2.0, y)"),
     "vdot": ("np.vdot(x, p)",),
@@ -284,7 +287,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "array_repr": ("np.array_repr(x).startswith(('array', 'Tensor', 'ndarray'))",),
     "array_str": ("np.array_str(x)",),
     "array2string": ("np.array2string(x, precision=2)",),
-    "shape": ("np.shape(x)", "np.shape([y, y])"),
+    "shape": ("np.shape(x)", "np.shape(y[0])"),
     "ndim": ("np.ndim(x)",),
     "size": ("np.size(x)", "np.size(x, 1)"),
     "iscomplexobj": ("np.iscomplexobj(x)",),

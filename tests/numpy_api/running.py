@@ -48,8 +48,20 @@ def names_in(expression: str) -> list[str]:
     return [n for n in INPUTS if re.search(rf"\b{n}\b", expression)]
 
 
+def is_recorded(expression: str) -> bool:
+    """Whether gradients go through it: where it writes in place, as far as such writes are."""
+    if ":=" not in expression:
+        return True
+    x: Any = Tensor([1.0], requires_grad=True) * 1
+    try:
+        x[0] = x[0] * 2
+    except RuntimeError:
+        return False
+    return True
+
+
 def carries_gradient(name: str, expression: str) -> bool:
     """Whether a call gives something differentiable."""
-    if name in NOT_DIFFERENTIABLE:
+    if name in NOT_DIFFERENTIABLE or not is_recorded(expression):
         return False
     return any(y.requires_grad for y in floats(expression, tensors(requires_grad=True)))

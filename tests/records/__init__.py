@@ -11,6 +11,7 @@ from . import (
     creation,
     dropout,
     indexing,
+    logic,
     loss,
     matmul,
     norm,
@@ -25,7 +26,7 @@ FAMILIES: dict[str, list[Sample]] = {
     module.__name__.rpartition(".")[2]: module.SAMPLES
     for module in (
         *(arithmetic, comparison, unary, activation, reduce, softmax, shape, indexing),
-        *(matmul, conv, conv_fused, pool, norm, loss, dropout, creation),
+        *(matmul, conv, conv_fused, pool, norm, loss, dropout, creation, logic),
     )
 }
 SAMPLES: list[Sample] = [sample for family in FAMILIES.values() for sample in family]
