@@ -32,6 +32,7 @@ from .ops.activation import ActivationMixin
 from .ops.comparison import ComparisonMixin
 from .ops.conv import ConvMixin
 from .ops.conv_fused import ConvBlockMixin
+from .ops.cupy_kernels import CupyMixin
 from .ops.dropout import DropoutMixin
 from .ops.hints import HintMixin, hinting
 from .ops.inplace import InplaceMixin
@@ -80,6 +81,7 @@ class Tensor(
     DropoutMixin,
     InplaceMixin,
     ProtocolMixin,
+    CupyMixin,
     HintMixin,
 ):
     """An n-dimensional array that records what is computed from it, so it can be differentiated.

@@ -38,6 +38,10 @@ KEYWORDS = {
     "a_max": ("high",),
 }
 
+# Keywords of NumPy's methods, with values that ask for nothing.
+IDLE = {"out": None, "dtype": None, "copy": False}
+REORDERED = ("sum", "prod")  # methods that CuPy calls with (axis, dtype, out, keepdims)
+
 
 class HintMixin(TensorBase):
     """What a tensor says to names from elsewhere."""
@@ -103,22 +107,34 @@ def nearest(name: str) -> str:
 
 
 def name_ours(function: F) -> F:
-    """``function``, which says of a keyword like ``dim`` what it is called here."""
+    """``function``, which says of a keyword like ``dim`` what it is called here.
+
+    CuPy's functions call methods with all that NumPy's take: by keywords, which are let pass where
+    they ask for nothing, or, of ``sum(axis, keepdims)``, in NumPy's order.
+    """
     parameters = inspect.signature(function).parameters
     foreign = {
         theirs: next(name for name in ours if name in parameters)
         for theirs, ours in KEYWORDS.items()
         if theirs not in parameters and not parameters.keys().isdisjoint(ours)
     }
+    variable = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    idle = {} if variable else {k: v for k, v in IDLE.items() if k not in parameters}
+    reordered = function.__name__ in REORDERED and "self" in parameters
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
+        if reordered and len(args) == 5:
+            x, axis, dtype, out, keepdims = args
+            args, kwargs = (x, axis, bool(keepdims)), {"dtype": dtype, "out": out}
         for name in kwargs:
             if name in foreign:
                 raise TypeError(f"[{function.__name__}] takes {foreign[name]}=, not {name}=")
+            if name in idle and kwargs[name] is idle[name]:
+                return wrapper(*args, **{key: kwargs[key] for key in kwargs if key != name})
         return function(*args, **kwargs)
 
-    return cast(F, wrapper) if foreign else function
+    return cast(F, wrapper) if foreign or "dtype" in parameters else function
 
 
 def hinting(cls: Any) -> Any:
