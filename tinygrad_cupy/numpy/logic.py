@@ -13,7 +13,7 @@ import numpy as np
 from ..autograd import TensorBase
 from ..backend import array_module, device_of, to_numpy
 from ..backend.dtypes import common_dtype, is_bfloat16, resolve_dtype
-from ..ops.logic import IsClose
+from ..ops.closeness import IsClose
 from ..ops.protocols import implements, is_array
 from .arrays import operands, tensor, tensors, written
 
