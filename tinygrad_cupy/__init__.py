@@ -12,7 +12,8 @@ from .backend.blas import get_precision, set_precision
 from .gradcheck import gradcheck
 from .jit import jit
 from .ops.comparison import where
-from .ops.hints import FUNCTIONS
+from .ops.hints import for_function
+from .ops.leaving import GradientDroppedWarning
 from .ops.protocols import provided_by
 from .ops.shape import concat, stack
 from .random import manual_seed
@@ -31,6 +32,7 @@ provided_by("tinygrad_cupy.numpy")  # what NumPy's functions do with tensors
 __all__ = [
     "Elementwise",
     "FusedOp",
+    "GradientDroppedWarning",
     "Op",
     "Tensor",
     "checkpoint",
@@ -82,7 +84,8 @@ def __getattr__(name: str) -> Any:
         found = getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
         globals()[name] = found
         return found
-    hint = f": use {FUNCTIONS[name]}" if name in FUNCTIONS else ""
+    ours = None if name.startswith("_") else for_function(name)
+    hint = "" if ours is None else f": use {ours}"
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
 
 

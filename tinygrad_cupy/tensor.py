@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -32,10 +32,12 @@ from .ops.activation import ActivationMixin
 from .ops.comparison import ComparisonMixin
 from .ops.conv import ConvMixin
 from .ops.conv_fused import ConvBlockMixin
+from .ops.cupy_kernels import CupyMixin
 from .ops.dropout import DropoutMixin
 from .ops.einsum import ProductMixin
 from .ops.hints import HintMixin, hinting
 from .ops.inplace import InplaceMixin
+from .ops.leaving import carries_gradient, warn_of_number
 from .ops.loss import LossMixin
 from .ops.matmul import MatmulMixin
 from .ops.norm import NormMixin
@@ -81,6 +83,7 @@ class Tensor(
     DropoutMixin,
     InplaceMixin,
     ProtocolMixin,
+    CupyMixin,
     HintMixin,
 ):
     """An n-dimensional array that records what is computed from it, so it can be differentiated.
@@ -161,15 +164,35 @@ class Tensor(
         return format(self.item(), form) if form and self.size == 1 else format(repr(self), form)
 
     def __float__(self) -> float:
-        return float(self.item())
+        """The number, with a warning where it carries a gradient; `item` gives it without one."""
+        number = float(self.item())
+        warn_of_number(self, "float()")
+        return number
 
     def __int__(self) -> int:
+        """The number cut to an integer, with a warning where it carries a gradient."""
+        number = int(self.item())
+        warn_of_number(self, "int()")
+        return number
+
+    def __index__(self) -> int:
+        """A tensor with one integer stands for it: in ``range(n)``, as an index of a list."""
+        if self.size != 1 or self.dtype.kind not in "iu":
+            raise TypeError(
+                f"[index] expected one integer, got dtype {self.dtype} and shape {self.shape}"
+            )
         return int(self.item())
 
-    def __iter__(self) -> NoReturn:
-        raise TypeError(
-            "[iter] a tensor is not iterated over; index it, or use .split() or .numpy()"
-        )
+    def __iter__(self) -> Iterator[Tensor]:
+        """The elements along the first axis, one after the other, in the graph."""
+        if not self.shape:
+            raise TypeError("[iter] a tensor without axes is not iterated over")
+        return (self[i] for i in range(len(self)))
+
+    def __contains__(self, value: Any) -> bool:
+        """Whether an element is equal to ``value``, which is broadcast."""
+        equal: Any = self == value
+        return bool(equal.sum()) if isinstance(equal, Tensor) else False
 
     # --- leaving the graph, and the device -------------------------------------------------------
 
@@ -216,7 +239,7 @@ class Tensor(
         return self.data.__dlpack_device__()
 
     def _refuse_while_recording(self, protocol: str) -> None:
-        if self.requires_grad:
+        if carries_gradient(self):
             raise RuntimeError(
                 f"[Tensor] {protocol} would take the values out of the graph unnoticed; use "
                 ".detach() first, or .numpy() for a host copy"

@@ -80,7 +80,7 @@ def test_the_device_is_a_setting(device: str) -> None:
 def test_a_list_with_tensors_in_it_stays_in_their_graph() -> None:
     x = Tensor([1.0, 2.0], requires_grad=True)
     made = np.array([[x[0], 2, 0.5], [x[1] * x[0], x[1], x.sum()]])
-    numpy.testing.assert_allclose(made.numpy(), [[1, 2, 0.5], [2, 2, 3]])
+    numpy.testing.assert_allclose(made.numpy(), [[1.0, 2.0, 0.5], [2.0, 2.0, 3.0]])
     made.sum().backward()
     assert x.grad is not None
     numpy.testing.assert_allclose(x.grad.numpy(), [1 + 2 + 1, 1 + 1 + 1])

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy
 import pytest
-from published import CALLS
 
 import tinygrad_cupy as tg
 import tinygrad_cupy.numpy as tnp
+from numpy_api.published import CALLS
 
 every = pytest.mark.parametrize(("function", "values"), CALLS, ids=[f.__name__ for f, _ in CALLS])
 

@@ -13,7 +13,10 @@ import pytest
 from hypothesis import strategies as st
 
 import tinygrad_cupy as tg
-import tinygrad_cupy.numpy  # fills TABLE
+import tinygrad_cupy.numpy as tnp
+from numpy_api.calls import CALLS
+from numpy_api.dispatching import dispatching
+from numpy_api.running import carries_gradient
 from records import FAMILIES, SAMPLES
 from support.sampling import Sample, options_on, tensors_of
 from tinygrad_cupy import FusedOp, Op, Tensor
@@ -71,6 +74,7 @@ NO_FUNCTIONS = {
     *(
         "Elementwise",
         "FusedOp",
+        "GradientDroppedWarning",
         "Op",
         "Tensor",
         "datasets",
@@ -78,10 +82,26 @@ NO_FUNCTIONS = {
         "jit",
         "manual_seed",
         "nn",
+        "numpy",
     ),
     *("cuda_available", "default_device", "set_default_device"),
     *("get_precision", "set_precision"),
     *("grad", "is_grad_enabled", "no_grad"),
+}
+
+# NumPy's functions that are a method of ours by another name, and nothing else.
+FORWARDED = {
+    "absolute": "abs",
+    "add": "__add__",
+    "concatenate": "tg.concat",
+    "copy": "clone",
+    "divide": "__truediv__",
+    "matmul": "__matmul__",
+    "multiply": "__mul__",
+    "negative": "__neg__",
+    "power": "__pow__",
+    "stack": "tg.stack",
+    "subtract": "__sub__",
 }
 
 
@@ -99,7 +119,7 @@ def public_names() -> set[str]:
         for name in vars(kind)
         if name.startswith("__") and hasattr(float, name) and not hasattr(object, name)
     }
-    conversions = {"__bool__", "__float__", "__int__"}
+    conversions = {"__bool__", "__float__", "__index__", "__int__"}
     comparisons = {"__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"}
     named = {n for n in dir(Tensor) if not n.startswith("_") and hasattr(Tensor, n)}
     return (named - NOT_OPERATIONS) | SPECIAL | (operators - conversions) | comparisons
@@ -133,15 +153,51 @@ def test_every_public_function_has_a_record() -> None:
     assert set(tg.__all__) - FUNCTIONS <= NO_FUNCTIONS
 
 
+def test_every_differentiable_function_of_numpy_has_a_record() -> None:
+    covered = {name for sample in SAMPLES for name in sample.covers}
+    missing = {
+        name
+        for name, function in dispatching().items()
+        if function in TABLE
+        and not {f"np.{name}", name, FORWARDED.get(name)} & covered
+        and any(carries_gradient(name, expression) for expression in CALLS.get(name, ()))
+    }
+    assert not missing, f"no sample record for {sorted(missing)}"
+
+
 def test_names_of_records_are_unique() -> None:
     counts = collections.Counter(sample.name for sample in SAMPLES)
     assert [name for name, count in counts.items() if count > 1] == []
 
 
-def name_of_numpy(function: Any) -> str:
-    """``np.linalg.multi_dot``."""
-    module = getattr(function, "__module__", "numpy") or "numpy"
-    return f"np{module.removeprefix('numpy')}.{function.__name__}"
+class Spy:
+    """A function that says when it is called, or one of its attributes is."""
+
+    def __init__(self, name: str, original: Any, seen: set[Any]) -> None:
+        self._name, self._original, self._seen = name, original, seen
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        self._seen.add(self._name)
+        return self._original(*arguments, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        self._seen.add(self._name)
+        return getattr(self._original, name)
+
+
+def watch_numpy(patch: pytest.MonkeyPatch, seen: set[Any]) -> None:
+    """See NumPy's functions, called by NumPy or as those of our namespace."""
+    spies = {
+        id(TABLE[function]): Spy(f"np.{name}", TABLE[function], seen)
+        for name, function in dispatching().items()
+        if function in TABLE
+    }
+    for function, ours in list(TABLE.items()):
+        if id(ours) in spies:
+            patch.setitem(TABLE, function, spies[id(ours)])
+    for name, ours in list(vars(tnp).items()):
+        if id(ours) in spies:
+            patch.setattr(tnp, name, spies[id(ours)])
 
 
 @contextmanager
@@ -172,8 +228,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[Any]]:
                 patch.setattr(Tensor, name, spy(name, original))
         for name in FUNCTIONS:
             patch.setattr(tg, name, spy(f"tg.{name}", getattr(tg, name)))
-        for function, ours in list(TABLE.items()):
-            patch.setitem(TABLE, function, spy(name_of_numpy(function), ours))
+        watch_numpy(patch, seen)
         yield seen
 
 

@@ -5,9 +5,11 @@ from support.sampling import Sample
 from . import (
     activation,
     arithmetic,
+    closeness,
     comparison,
     conv,
     conv_fused,
+    creation,
     dropout,
     einsum,
     indexing,
@@ -25,7 +27,7 @@ FAMILIES: dict[str, list[Sample]] = {
     module.__name__.rpartition(".")[2]: module.SAMPLES
     for module in (
         *(arithmetic, comparison, unary, activation, reduce, softmax, shape, indexing),
-        *(matmul, einsum, conv, conv_fused, pool, norm, loss, dropout),
+        *(matmul, einsum, conv, conv_fused, pool, norm, loss, dropout, creation, closeness),
     )
 }
 SAMPLES: list[Sample] = [sample for family in FAMILIES.values() for sample in family]

@@ -96,9 +96,9 @@ SAMPLES = [
                 "[Minimum] shapes (2,) and (3,) do not broadcast",
             ),
             Error(
-                lambda: Tensor([1.0]).minimum([2.0]),
+                lambda: Tensor([1.0]).minimum({2.0}),
                 TypeError,
-                "[minimum] expected a tensor, an array or a number, got list",
+                "[minimum] expected a tensor, an array or a number, got set",
             ),
         ),
     ),

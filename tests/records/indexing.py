@@ -52,6 +52,15 @@ def _as_numpy(key: Any) -> Any:
     return key.numpy() if hasattr(key, "numpy") else key
 
 
+def _stays_on_the_device(case: Case) -> bool:
+    """Whether no mask and no list is in the key."""
+    key = case.options["key"]
+    parts = key if isinstance(key, tuple) else (key,)
+    return not any(
+        isinstance(k, list) or getattr(getattr(k, "dtype", None), "kind", "") == "b" for k in parts
+    )
+
+
 SAMPLES = [
     Sample(
         "getitem",
@@ -61,6 +70,9 @@ SAMPLES = [
         (indexing.Index, indexing.Scatter),
         ("__getitem__",),
         dtypes=MOVED,
+        captured=_stays_on_the_device,
+        obstacle="a mask as a key: the result's shape depends on values (`where` has a fixed one); "
+        "a list as a key: it is copied to the GPU in every call",
         errors=(
             Error(
                 lambda: Tensor.ones(2, 3)[5],

@@ -86,8 +86,8 @@ SAMPLES = [
         ("__matmul__",),
     ),
     Sample(
-        "array @ tensor",
-        lambda x, array: array @ x,
+        "array @ tensor",  # of a list, or of CuPy's: NumPy's arrays ask for np.matmul
+        lambda x, array: x.__rmatmul__(array),
         _array_case,
         lambda _, x, array: array.to(x.dtype) @ x,
         (matmul.MatMul,),

@@ -66,6 +66,11 @@ class Sample:
         False where finite differences in float64 say nothing, as for casts to float32.
     forward_mode, batched:
         whether the operation has forward-mode derivatives, and can be batched with ``vmap``.
+    captured:
+        whether `tg.jit` captures it: not where a shape, or what is computed, depends on values.
+        A function of the case where that is so of some alone.
+    obstacle:
+        what cannot be captured, and why, where ``captured`` is not True; docs/jit.md has it.
     """
 
     name: str
@@ -80,6 +85,8 @@ class Sample:
     differences: bool = True
     forward_mode: bool = True
     batched: bool = True
+    captured: bool | Callable[[Case], bool] = True
+    obstacle: str = ""
     errors: tuple[Error, ...] = ()
 
 

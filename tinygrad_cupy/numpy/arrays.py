@@ -8,8 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..autograd import TensorBase
+from ..autograd.levels import Tracer
 from ..autograd.mode import mode
 from ..backend import default_device, device_of
+from ..ops.leaving import carries_gradient, in_augmented_assignment
 from ..ops.protocols import is_array
 from ..tensor import Tensor
 
@@ -40,6 +42,9 @@ class ndarray(Tensor):
 ndarray._plain = ndarray
 
 
+_PLAIN = frozenset(map(np.dtype, "?bhilqBHILQefd"))  # dtypes that need no look
+
+
 # --- arguments ----------------------------------------------------------------------------------
 
 
@@ -64,8 +69,10 @@ def tensor(x: Any, like: Any = None) -> Any:
     kind: Any = ndarray if like is None else like._plain
     if not is_array(x):
         return kind(x, device=None if like is None else device_of(like.data))
-    kept = like is not None and like.requires_grad and mode.recording
-    return kind(x.copy() if kept else x)
+    array = x.copy() if like is not None and like.requires_grad and mode.recording else x
+    if type(x) is np.ndarray and x.dtype in _PLAIN:
+        return kind._wrap(array)
+    return kind(array)
 
 
 def tensors(*values: Any) -> list[Any]:
@@ -76,6 +83,8 @@ def tensors(*values: Any) -> list[Any]:
 
 def operands(*values: Any) -> list[Any]:
     """As `tensors`, but numbers stay numbers beside a tensor or an array: they do not widen it."""
+    if all(isinstance(x, TensorBase) for x in values):
+        return list(values)
     scalars = [isinstance(x, bool | int | float | complex | np.generic) for x in values]
     if all(scalars):
         return tensors(*values)
@@ -88,9 +97,32 @@ def operands(*values: Any) -> list[Any]:
 def finished(result: Any, dtype: Any = None, out: Any = None) -> Any:
     """``result`` cast to ``dtype``, and written into ``out`` where there is one."""
     result = result if dtype is None else result.astype(dtype)
+    return result if out is None else written("out", result, out)
+
+
+def written(name: str, result: Any, out: Any, augmented: bool = True) -> Any:
+    """``result`` written into ``out``, which is returned: a tensor, or an array of NumPy or CuPy.
+
+    An array holds no gradient: where one is wanted of the result, that is an error, but in
+    ``array += tensor`` (unless ``augmented`` is False), which gives the name to a tensor.
+    """
     if isinstance(out, tuple):
         (out,) = out
     if out is None:
         return result
-    out[...] = result
+    if isinstance(out, TensorBase):
+        out[...] = result  # type: ignore[index]
+        return out
+    if not is_array(out):
+        raise TypeError(f"[{name}] expected out to be a tensor or an array, got {type(out)}")
+    if carries_gradient(result):
+        if augmented and in_augmented_assignment():
+            if not isinstance(result, Tracer):
+                Tensor(out)[...] = result.detach()  # others may look at the array by another name
+            return result
+        raise TypeError(
+            f"[{name}] expected out to be a tensor, got an array, which holds no gradient: leave "
+            "out= away, or take the values out of the graph with .detach()"
+        )
+    Tensor(out)[...] = result
     return out

@@ -14,8 +14,9 @@ import numpy as np
 from ..autograd import TensorBase
 from ..autograd.levels import Tracer
 from ..backend import default_device, device_of, expect_memory, import_cupy
+from ..backend.dtypes import common_dtype, is_narrow
 from ..ops import shape as joining
-from ..ops.promotion import as_float, in_one_dtype
+from ..ops.promotion import as_float, in_one_dtype, single
 from ..ops.protocols import implements
 from .arrays import finished, first_tensor, ndarray, tensor, tensors
 
@@ -312,7 +313,9 @@ def logspace(
     dtype: Any = None, axis: int = 0,
 ) -> Any:  # fmt: skip
     """``base`` to the powers of `linspace`."""
-    return finished(base ** linspace(start, stop, num, endpoint, axis=axis), dtype)
+    (start, stop), narrow = _in_single(start, stop)
+    powers = base ** linspace(start, stop, num, endpoint, axis=axis)
+    return finished(powers, narrow if dtype is None else dtype)
 
 
 @implements(np.geomspace)
@@ -322,9 +325,19 @@ def geomspace(
     """``num`` numbers at equal ratios from ``start`` to ``stop``, of one sign."""
     if first_tensor((start, stop)) is None:
         return asarray(np.geomspace(start, stop, num, endpoint, dtype, axis))
-    start, stop = map(as_float, tensors(start, stop))
+    (start, stop), narrow = _in_single(*map(as_float, tensors(start, stop)))
     powers = linspace(start * 0, (stop / start).log(), num, endpoint)
-    return finished(_placed(_ending(powers.exp() * start, stop, num, endpoint), axis), dtype)
+    found = _placed(_ending(powers.exp() * start, stop, num, endpoint), axis)
+    return finished(found, narrow if dtype is None else dtype)
+
+
+def _in_single(start: Any, stop: Any) -> tuple[list[Any], Any]:
+    """Both ends in float32 where they have 16 bits, and the dtype to round to at the end."""
+    ends: list[Any] = [start, stop]
+    dtypes = [x.dtype for x in ends if isinstance(x, TensorBase)]
+    if not dtypes or not all(is_narrow(dtype) for dtype in dtypes):
+        return ends, None
+    return [single(x) if hasattr(x, "requires_grad") else x for x in ends], common_dtype(*dtypes)
 
 
 # --- by slices ----------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from ..backend.dtypes import (
     resolve_dtype,
     rounded_once,
 )
-from .promotion import as_float, single
+from .promotion import as_float, of_list, single
 
 if TYPE_CHECKING:
     from ..autograd.typing import Tensor
@@ -195,7 +195,7 @@ class ArithmeticMixin(TensorBase):
                 raise TypeError(f"[Tensor] expected numbers or booleans, got dtype {array.dtype}")
             kept = kept and self.requires_grad and mode.recording
             return self._wrap(array.copy() if kept else array)
-        return NotImplemented
+        return of_list(other, self) if isinstance(other, list | tuple) else NotImplemented
 
     def _binary(self, op: Any, other: Any, swapped: bool = False, name: str = "") -> Any:
         if not isinstance(other, TensorBase):

@@ -1,76 +1,46 @@
 """Names of NumPy and PyTorch that are not ours raise errors that say which are.
 
-Nothing here is on the way of a name that exists: a foreign one is a descriptor on the class.
+Nothing here is on the way of a name that exists.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable
-from typing import Any, NoReturn, TypeVar, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+
+import numpy as np
 
 from ..autograd import TensorBase
+from .foreign_names import FUNCTIONS, METHODS, NUMPY
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+# Keywords of PyTorch's and NumPy's, and what parameters of ours may be meant, the likeliest first.
 KEYWORDS = {
-    "dim": "axis",
-    "dims": "axis",
-    "keepdim": "keepdims",
-    "start_dim": "start_axis",
-    "end_dim": "end_axis",
-    "ddof": "correction",
-    "min": "low",
-    "max": "high",
-    "a_min": "low",
-    "a_max": "high",
+    "dim": ("axis", "axes"),
+    "dims": ("axis", "axes"),
+    "dim0": ("axis1",),
+    "dim1": ("axis2",),
+    "keepdim": ("keepdims",),
+    "start_dim": ("start_axis",),
+    "end_dim": ("end_axis",),
+    "correction": ("ddof",),
+    "ddof": ("correction",),
+    "unbiased": ("correction", "ddof"),
+    "diagonal": ("k", "offset"),
+    "shifts": ("shift",),
+    "tensors": ("arrays",),
+    "min": ("low", "a_min"),
+    "max": ("high", "a_max"),
+    "a_min": ("low",),
+    "a_max": ("high",),
 }
 
-# PyTorch's and NumPy's names for functions of tensors.
-FUNCTIONS = {
-    "arange": "Tensor.arange(…)",
-    "array": "Tensor(…)",
-    "as_tensor": "Tensor(…)",
-    "asarray": "Tensor(…)",
-    "cat": "tg.concat(tensors, axis)",
-    "concatenate": "tg.concat(tensors, axis)",
-    "eye": "Tensor.eye(n)",
-    "from_numpy": "Tensor(array)",
-    "full": "Tensor.full(shape, value)",
-    "hstack": "tg.concat(tensors, axis=1)",
-    "inference_mode": "tg.no_grad()",
-    "ones": "Tensor.ones(*shape)",
-    "rand": "Tensor.rand(*shape)",
-    "randn": "Tensor.randn(*shape)",
-    "seed": "tg.manual_seed(seed)",
-    "tensor": "Tensor(…)",
-    "vstack": "tg.concat(tensors, axis=0)",
-    "zeros": "Tensor.zeros(*shape)",
-}
-
-# NumPy's functions whose method has another name here.
-_METHODS_OF_NUMPY = {
-    "absolute": "abs()",
-    "amax": "max()",
-    "amin": "min()",
-    "expand_dims": "unsqueeze(axis)",
-    "ravel": "flatten()",
-    "swapaxes": "transpose(*axes)",
-}
-
-
-class Elsewhere:
-    """A name that is not ours: reading it raises ``AttributeError`` with what is."""
-
-    def __init__(self, ours: str) -> None:
-        self.ours = ours
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-
-    def __get__(self, instance: object, owner: type | None = None) -> NoReturn:
-        raise AttributeError(f"[Tensor] has no {self.name}: use {self.ours}")
+# Keywords of NumPy's methods, with values that ask for nothing.
+IDLE = {"out": None, "dtype": None, "copy": False}
+REORDERED = ("sum", "prod")  # methods that CuPy calls with (axis, dtype, out, keepdims)
 
 
 class HintMixin(TensorBase):
@@ -78,67 +48,51 @@ class HintMixin(TensorBase):
 
     __slots__ = ()
 
-    add_ = Elsewhere("x += y, under no_grad() where x wants a gradient")
-    all = Elsewhere(".numpy().all()")
-    any = Elsewhere(".numpy().any()")
-    bmm = Elsewhere("x @ y")
-    bool = Elsewhere('.astype("bool")')
-    cat = Elsewhere("tg.concat(tensors, axis)")
-    clamp = Elsewhere(".clip(low, high)")
-    contiguous = Elsewhere("the tensor as it is: operations take any layout")
-    copy = Elsewhere(".clone()")
-    copy_ = Elsewhere(".assign_(values)")
-    cpu = Elsewhere('.to("cpu")')
-    cuda = Elsewhere('.to("cuda")')
-    dim = Elsewhere(".ndim")
-    div_ = Elsewhere("x /= y, under no_grad() where x wants a gradient")
-    double = Elsewhere('.astype("float64")')
-    expand = Elsewhere(".broadcast_to(*shape)")
-    expand_as = Elsewhere(".broadcast_to(y.shape)")
-    fill = Elsewhere(".assign_(value)")
-    fill_ = Elsewhere(".assign_(value)")
-    float = Elsewhere('.astype("float32")')
-    gather = Elsewhere("x[indices]")
-    get = Elsewhere(".numpy()")
-    half = Elsewhere('.astype("float16")')
-    index_select = Elsewhere("x[indices]")
-    int = Elsewhere('.astype("int32")')
-    is_cuda = Elsewhere(".device")
-    long = Elsewhere('.astype("int64")')
-    masked_fill = Elsewhere(".where(mask == 0, value)")
-    mm = Elsewhere("x @ y")
-    mul_ = Elsewhere("x *= y, under no_grad() where x wants a gradient")
-    ndimension = Elsewhere(".ndim")
-    numel = Elsewhere(".size")
-    ravel = Elsewhere(".flatten()")
-    square = Elsewhere("x * x")
-    sub_ = Elsewhere("x -= y, under no_grad() where x wants a gradient")
-    sum_to_size = Elsewhere(".sum_to(shape)")
-    swapaxes = Elsewhere(".transpose(*axes), with every axis")
-    t = Elsewhere(".T")
-    take = Elsewhere("x[indices]")
-    type = Elsewhere(".astype(dtype)")
-    unbind = Elsewhere(".split(n)")
-    view = Elsewhere(".reshape(*shape)")
-    zero_ = Elsewhere(".assign_(0)")
+    if not TYPE_CHECKING:  # a type checker would take it that tensors have every name
 
-    def __dir__(self) -> Iterable[str]:
-        return [name for name in super().__dir__() if name not in _FOREIGN]
+        def __getattr__(self, name: str) -> NoReturn:
+            """Asked where there is no such name: an ``AttributeError`` that says what there is."""
+            ours = None if name.startswith("_") else for_method(name)
+            if ours is not None:
+                raise AttributeError(f"[Tensor] has no {name}: use {ours}")
+            object.__getattribute__(self, name)  # the usual error, or what a property raised
 
 
-_FOREIGN = {name for name, value in vars(HintMixin).items() if isinstance(value, Elsewhere)}
+def for_method(name: str) -> str | None:
+    """What stands for a method or an attribute of this name, or None."""
+    if name in METHODS:
+        return METHODS[name]
+    if _is_dispatched(name):
+        return f"np.{name}(x)"
+    if not name.endswith("_") or name.endswith("__"):
+        return None
+    plain = name[:-1]  # PyTorch's of writing in place
+    ours = f".{plain}()" if _is_ours(plain) else for_method(plain)
+    if ours is None or not ours.startswith((".", "x ", "np.", "-")):
+        return None
+    return f"x[...] = {'x' if ours.startswith('.') else ''}{ours}"
 
 
-def _ours(name: str) -> str | None:
-    """What stands for NumPy's function of this name, or None."""
+def for_function(name: str) -> str | None:
+    """What stands for a function of this name, or None."""
     if name in FUNCTIONS:
         return FUNCTIONS[name]
-    if name in ("stack", "where"):
-        return f"tg.{name}(…)"
-    if name in _METHODS_OF_NUMPY:
-        return f"x.{_METHODS_OF_NUMPY[name]}"
-    known = any(name in vars(base) for base in _families)
-    return f"x.{name}()" if known and name not in _FOREIGN else None
+    if _is_ours(name):
+        return f"x.{name}()"
+    found = METHODS.get(name)
+    if found is not None:
+        return f"x{found}" if found.startswith(".") else found
+    return f"np.{name}(x)" if _is_dispatched(name) else None
+
+
+def _is_ours(name: str) -> bool:
+    return not name.startswith("_") and any(name in vars(family) for family in _families)
+
+
+def _is_dispatched(name: str) -> bool:
+    """Whether NumPy has a function of this name that arrays of others can do."""
+    function = getattr(np, name, None)
+    return isinstance(function, np.ufunc) or hasattr(function, "_implementation")
 
 
 _families: list[Any] = []  # the classes whose methods are Tensor's
@@ -146,27 +100,41 @@ _families: list[Any] = []  # the classes whose methods are Tensor's
 
 def nearest(name: str) -> str:
     """What to use for NumPy's function of this name, as an error says it."""
-    ours = _ours(name)
+    ours = NUMPY.get("vectorize" if name.endswith(" (vectorized)") else name)
+    if ours is None and name not in METHODS and _is_ours(name):
+        ours = f"x.{name}()"
     return f"use {ours}, or" if ours else "no operation of tensors does it;"
 
 
 def name_ours(function: F) -> F:
-    """``function``, which says of a keyword like ``dim`` what it is called here."""
+    """``function``, which says of a keyword like ``dim`` what it is called here.
+
+    CuPy's functions call methods with all that NumPy's take: by keywords, which are let pass where
+    they ask for nothing, or, of ``sum(axis, keepdims)``, in NumPy's order.
+    """
     parameters = inspect.signature(function).parameters
     foreign = {
-        theirs: ours
+        theirs: next(name for name in ours if name in parameters)
         for theirs, ours in KEYWORDS.items()
-        if ours in parameters and theirs not in parameters
+        if theirs not in parameters and not parameters.keys().isdisjoint(ours)
     }
+    variable = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    idle = {} if variable else {k: v for k, v in IDLE.items() if k not in parameters}
+    reordered = function.__name__ in REORDERED and "self" in parameters
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
+        if reordered and len(args) == 5:
+            x, axis, dtype, out, keepdims = args
+            args, kwargs = (x, axis, bool(keepdims)), {"dtype": dtype, "out": out}
         for name in kwargs:
             if name in foreign:
                 raise TypeError(f"[{function.__name__}] takes {foreign[name]}=, not {name}=")
+            if name in idle and kwargs[name] is idle[name]:
+                return wrapper(*args, **{key: kwargs[key] for key in kwargs if key != name})
         return function(*args, **kwargs)
 
-    return cast(F, wrapper) if foreign else function
+    return cast(F, wrapper) if foreign or "dtype" in parameters else function
 
 
 def hinting(cls: Any) -> Any:

@@ -187,9 +187,8 @@ class MatmulMixin(TensorBase):
         return self.matmul(other)
 
     def __rmatmul__(self, other: Any) -> Tensor:
-        array = np.asarray(other) if isinstance(other, list) else other
         left: Any = self
-        left = left._operand(array, kept=True)
+        left = left._operand(other, kept=True)
         if not isinstance(left, TensorBase):
             return NotImplemented
         return left.matmul(self)  # type: ignore[attr-defined, no-any-return]

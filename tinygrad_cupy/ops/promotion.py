@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..autograd import TensorBase
+from ..backend import Array, device_of, to_device
 from ..backend.dtypes import common_dtype, is_float, is_narrow
 
 if TYPE_CHECKING:
@@ -42,3 +43,53 @@ def in_single(x: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
 def single(x: Tensor) -> Tensor:
     """``x``, in float32 where it has 16 bits: a rule of several steps is rounded at its end."""
     return x.astype(np.float32) if is_narrow(x.data.dtype) else x
+
+
+# --- lists --------------------------------------------------------------------------------------
+
+
+def of_list(values: Sequence[Any], like: TensorBase) -> Any:
+    """A list or tuple, nested perhaps and with tensors in it, as an operand beside ``like``.
+
+    Its numbers take the dtype of ``like``, as they would one by one: only floats beside integers
+    turn these into floats. NotImplemented where something else is among them.
+    """
+    if _holds_tensor(values):
+        parts: list[Any] = [x if isinstance(x, TensorBase) else _part(x, like) for x in values]
+        if any(x is NotImplemented for x in parts):
+            return NotImplemented
+        stacked: Any = parts[0]
+        return stacked._stacked(list(in_one_dtype(*parts)))
+    array = np.asarray(values)
+    if array.dtype.kind not in "biufc":
+        return NotImplemented
+    return like._wrap(to_device(_beside(array, like), device_of(like.data)))
+
+
+def _holds_tensor(values: Sequence[Any]) -> bool:
+    return any(
+        isinstance(x, TensorBase) or (isinstance(x, list | tuple) and _holds_tensor(x))
+        for x in values
+    )
+
+
+def _part(x: Any, like: TensorBase) -> Any:
+    if isinstance(x, list | tuple):
+        return of_list(x, like)
+    alone = of_list((x,), like)
+    return alone if alone is NotImplemented else alone.squeeze(0)
+
+
+def _beside(array: Array, like: TensorBase) -> Array:
+    kind, dtype = array.dtype.kind, like.data.dtype
+    if kind == "c":
+        raise TypeError(f"[Tensor] expected numbers or booleans, got dtype {array.dtype}")
+    if kind == "b" or (kind in "iu" and dtype.kind == "b"):
+        return array
+    if is_float(dtype):
+        return array.astype(dtype)
+    if kind == "f":
+        return array.astype(like._float)
+    info = np.iinfo(dtype)
+    fits = not array.size or (info.min <= array.min() and array.max() <= info.max)
+    return array.astype(dtype) if fits else array

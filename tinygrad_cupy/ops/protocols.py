@@ -75,7 +75,13 @@ class ProtocolMixin(TensorBase):
     __array_priority__ = 1000
 
     def _ufunc(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
-        return getattr(ours_for(ufunc), method)(*inputs, **options)
+        ours = TABLE.get(ufunc) or ours_for(ufunc)
+        if method == "__call__":
+            return ours(*inputs, **options)
+        own = getattr(ours, method, None)
+        if own is None:
+            raise TypeError(f"[numpy.{ufunc.__name__}] has no .{method} for tensors")
+        return own(*inputs, **options)
 
     def __array_function__(
         self, func: Any, types: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
