@@ -6,12 +6,28 @@ tests hold the others to; ``cpu`` chooses between C and NumPy; ``native`` calls 
 launches; ``plan`` says with which tiles.
 """
 
-from . import activation, conv, dropout, indexing, loss, matmul, norm, pool, reduce, shape
+from . import (
+    activation,
+    conv,
+    division,
+    dropout,
+    floating,
+    indexing,
+    loss,
+    matmul,
+    norm,
+    pool,
+    reduce,
+    shape,
+    trigonometric,
+)
 
 __all__ = [
     "activation",
     "conv",
+    "division",
     "dropout",
+    "floating",
     "indexing",
     "loss",
     "matmul",
@@ -19,4 +35,5 @@ __all__ = [
     "pool",
     "reduce",
     "shape",
+    "trigonometric",
 ]

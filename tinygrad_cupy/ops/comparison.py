@@ -12,6 +12,7 @@ from ..autograd.mode import mode
 from ..backend import Array, array_module, device_of, plain_array
 from ..backend.dtypes import choose, expect_fitting, is_narrow, narrow_scalar, quietly
 from .arithmetic import ArithmeticMixin
+from .functions import pair
 from .promotion import as_float
 
 if TYPE_CHECKING:
@@ -83,6 +84,26 @@ def _order(a: Array, b: Array) -> Array:
     return (a <= b).astype(np.int8) + (a >= b) * np.int8(ABOVE)
 
 
+class Fmax(Maximum):
+    """The larger of a and b, the other where one is NaN; equal elements share the gradient."""
+
+    def forward(self, a: Array, b: Array) -> Array:
+        self.order = quietly(_order, a, b) + _nan(a) + ABOVE * _nan(b)
+        return choose(self.order >= ABOVE, a, b)
+
+
+class Fmin(Minimum):
+    """The smaller of a and b, the other where one is NaN; equal elements share the gradient."""
+
+    def forward(self, a: Array, b: Array) -> Array:
+        self.order = quietly(_order, a, b) + ABOVE * _nan(a) + _nan(b)
+        return choose(self.order % ABOVE == 1, a, b)
+
+
+def _nan(x: Array) -> Array:
+    return quietly(lambda x: x != x, x).astype(np.int8)
+
+
 class Clip(Elementwise):
     """x limited to [low, high]; the gradient passes but where x lies outside."""
 
@@ -101,6 +122,26 @@ class Clip(Elementwise):
 
     def backward(self, grad: Tensor) -> Tensor:
         return grad.where(self.inside, 0)
+
+
+AtLeast = pair(
+    "at_least",
+    "a, or the limit b where a is below; where they are equal, a has the gradient.",
+    lambda grad, a, b: grad.where(~(a < b), 0),
+    lambda grad, a, b: grad.where(a < b, 0),
+    lambda a, b: quietly(array_module(a).maximum, a, b),
+    keeps=True,
+    exact=True,
+)
+AtMost = pair(
+    "at_most",
+    "a, or the limit b where a is above; where they are equal, a has the gradient.",
+    lambda grad, a, b: grad.where(~(a > b), 0),
+    lambda grad, a, b: grad.where(a > b, 0),
+    lambda a, b: quietly(array_module(a).minimum, a, b),
+    keeps=True,
+    exact=True,
+)
 
 
 class Compare(Elementwise):
@@ -207,13 +248,32 @@ class ComparisonMixin(ArithmeticMixin):
         """The smaller of self and other; equal elements share the gradient."""
         return self._method("minimum", Minimum, other)
 
-    def clip(self, low: float | None = None, high: float | None = None) -> Tensor:
-        """Elements limited to [low, high]; None leaves that side open."""
+    def clip(
+        self, low: Any = None, high: Any = None, *, min: Any = None, max: Any = None
+    ) -> Tensor:
+        """Elements limited to [low, high]; None leaves that side open. NumPy calls them min, max.
+
+        Limits that are tensors or arrays broadcast, and have a gradient where x lies outside; the
+        upper one counts where they cross.
+        """
+        low = _one_limit("low", low, min)
+        high = _one_limit("high", high, max)
         if low is None and high is None:
             raise ValueError("[clip] expected a lower or an upper limit, got neither")
         limits: list[Any] = [None if v is None else self._operand(v) for v in (low, high)]
-        x: Any = as_float(self) if any(isinstance(v, float) for v in limits) else self
+        x: Any = self
+        if any(isinstance(v, TensorBase) for v in limits):
+            for kind, limit in zip((AtLeast, AtMost), limits, strict=True):
+                x = x if limit is None else kind.of(x, limit)
+            return x  # type: ignore[no-any-return]
+        x = as_float(self) if any(isinstance(v, float) for v in limits) else self
         return Clip(*_limits(limits[0], limits[1], x.data.dtype))(x)
+
+
+def _one_limit(name: str, ours: Any, theirs: Any) -> Any:
+    if ours is not None and theirs is not None:
+        raise TypeError(f"[clip] expected {name} by one of its two names, got both")
+    return theirs if ours is None else ours
 
 
 def where(condition: Any, a: Any, b: Any) -> Tensor:
