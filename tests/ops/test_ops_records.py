@@ -13,6 +13,7 @@ import pytest
 from hypothesis import strategies as st
 
 import tinygrad_cupy as tg
+import tinygrad_cupy.numpy as tnp
 from records import FAMILIES, SAMPLES
 from support.sampling import Sample, options_on, tensors_of
 from tinygrad_cupy import FusedOp, Op, Tensor
@@ -22,6 +23,7 @@ from tinygrad_cupy.autograd.fused import Alias
 from tinygrad_cupy.autograd.joint import Deliver, Joint
 from tinygrad_cupy.custom import _Custom
 from tinygrad_cupy.interop.theirs import Theirs
+from tinygrad_cupy.ops import functions
 from tinygrad_cupy.ops.conv import EachConv
 from tinygrad_cupy.ops.draws import Count, GammaQuantile, GammaSlope
 from tinygrad_cupy.ops.matmul import EachLinear
@@ -30,6 +32,9 @@ from tinygrad_cupy.tensor import Transfer
 PLUMBING = {
     FusedOp: "a base class",
     Elementwise: "a base class",
+    functions._Made: "what makes functions",
+    functions.Function: "of one tensor",
+    functions.Pair: "and of two",
     _Custom: "of users' own; test_custom.py",
     Theirs: "of PyTorch's; test_interop.py",
     Joint: "several outputs at once; test_checkpoint.py, test_hooks.py",
@@ -61,7 +66,11 @@ NOT_OPERATIONS = {
     *("assign_", "bump_version", "replace_data"),
     *("arange", "eye", "full", "ones", "rand", "randn", "zeros"),
 }
-SPECIAL = {"__abs__", "__getitem__", "__matmul__", "__rmatmul__", "__neg__"}
+BITS = ("and", "or", "xor", "lshift", "rshift")  # which floats have not
+SPECIAL = {
+    *("__abs__", "__getitem__", "__matmul__", "__rmatmul__", "__neg__", "__invert__"),
+    *[f"__{side}{name}__" for name in BITS for side in ("", "r")],
+}
 FUNCTIONS = {"concat", "stack", "where"}  # of the package, beside the methods
 NO_FUNCTIONS = {
     *("checkpoint", "custom_op", "functional_call", "hessian", "hvp", "jacobian", "jvp"),
@@ -76,6 +85,7 @@ NO_FUNCTIONS = {
         "jit",
         "manual_seed",
         "nn",
+        "numpy",
     ),
     *("cuda_available", "default_device", "set_default_device"),
     *("get_precision", "set_precision"),
@@ -164,6 +174,8 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[Any]]:
                 patch.setattr(Tensor, name, spy(name, original))
         for name in FUNCTIONS:
             patch.setattr(tg, name, spy(f"tg.{name}", getattr(tg, name)))
+        for name in tnp.__all__:
+            patch.setattr(tnp, name, spy(f"np.{name}", getattr(tnp, name)))
         yield seen
 
 

@@ -5,18 +5,25 @@ from support.sampling import Sample
 from . import (
     activation,
     arithmetic,
+    bitwise,
     comparison,
     conv,
     conv_fused,
+    division,
     dropout,
+    exponential,
+    floating,
     indexing,
+    logical,
     loss,
     matmul,
     norm,
     pool,
     reduce,
+    rounding,
     shape,
     softmax,
+    trigonometric,
     unary,
 )
 
@@ -24,6 +31,7 @@ FAMILIES: dict[str, list[Sample]] = {
     module.__name__.rpartition(".")[2]: module.SAMPLES
     for module in (
         *(arithmetic, comparison, unary, activation, reduce, softmax, shape, indexing),
+        *(exponential, trigonometric, rounding, division, floating, logical, bitwise),
         *(matmul, conv, conv_fused, pool, norm, loss, dropout),
     )
 }

@@ -17,6 +17,96 @@ from .ufuncs import Ufunc, power
 from .ufuncs import _method as method
 from .ufuncs import _pair as pair
 
+__all__ = [
+    "acos",
+    "acosh",
+    "angle",
+    "arccos",
+    "arccosh",
+    "arcsin",
+    "arcsinh",
+    "arctan",
+    "arctan2",
+    "arctanh",
+    "around",
+    "asin",
+    "asinh",
+    "atan",
+    "atan2",
+    "atanh",
+    "bitwise_and",
+    "bitwise_count",
+    "bitwise_invert",
+    "bitwise_left_shift",
+    "bitwise_not",
+    "bitwise_or",
+    "bitwise_right_shift",
+    "bitwise_xor",
+    "cbrt",
+    "ceil",
+    "clip",
+    "copysign",
+    "cosh",
+    "deg2rad",
+    "degrees",
+    "divmod",
+    "exp2",
+    "fabs",
+    "fix",
+    "float_power",
+    "floor",
+    "floor_divide",
+    "fmax",
+    "fmin",
+    "fmod",
+    "frexp",
+    "gcd",
+    "heaviside",
+    "hypot",
+    "imag",
+    "invert",
+    "isfinite",
+    "isinf",
+    "isnan",
+    "isneginf",
+    "isposinf",
+    "lcm",
+    "ldexp",
+    "left_shift",
+    "log1p",
+    "log2",
+    "log10",
+    "logaddexp",
+    "logaddexp2",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "logical_xor",
+    "mod",
+    "modf",
+    "nan_to_num",
+    "nextafter",
+    "positive",
+    "pow",
+    "power",
+    "rad2deg",
+    "radians",
+    "real",
+    "reciprocal",
+    "remainder",
+    "right_shift",
+    "rint",
+    "round",
+    "signbit",
+    "sinc",
+    "sinh",
+    "spacing",
+    "square",
+    "tan",
+    "tanh",
+    "trunc",
+]
+
 
 def ufunc(kind: type[Function] | type[Pair]) -> Ufunc:
     """NumPy's ufunc of the same name."""
@@ -93,8 +183,7 @@ bitwise_left_shift = left_shift = ufunc(bitwise.LeftShift)
 bitwise_right_shift = right_shift = ufunc(bitwise.RightShift)
 bitwise_count = ufunc(bitwise.BitwiseCount)
 
-_UFUNCS = {name: value for name, value in list(globals().items()) if isinstance(value, Ufunc)}
-TABLE.update({value.like: value for value in _UFUNCS.values()})
+TABLE.update({value.like: value for value in list(globals().values()) if isinstance(value, Ufunc)})
 
 
 # --- functions that are no ufuncs ---------------------------------------------------------------
@@ -186,12 +275,3 @@ def isposinf(x: Any, out: Any = None) -> Any:
 def isneginf(x: Any, out: Any = None) -> Any:
     """Whether x is -∞."""
     return finished(tensor(x) == -math.inf, None, out)
-
-
-__all__ = sorted(
-    (
-        *_UFUNCS,
-        *("angle", "around", "clip", "fix", "imag", "isneginf", "isposinf", "nan_to_num"),
-        *("real", "round", "sinc"),
-    )
-)
