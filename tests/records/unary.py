@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support.elementwise import function, one
+from support.elementwise import function, one, ufunc
 from support.sampling import NUMBERS, Error, Sample, nonzero, normal
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.ops import unary
@@ -24,6 +24,9 @@ SAMPLES = [
             ),
         ),
     ),
+    ufunc("positive", unary.Positive, dtypes=NUMBERS),
+    ufunc("real", (), dtypes=NUMBERS),
+    ufunc("imag", (), torch=lambda t, x: t.zeros_like(x), dtypes=NUMBERS, order=0),
     function("sign", unary.Sign, nonzero, kinks=True, dtypes=NUMBERS),
     function("erf", unary.Erf),
 ]

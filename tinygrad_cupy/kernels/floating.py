@@ -34,8 +34,8 @@ def nextafter(a: Array, b: Array) -> Array:
 def spacing(x: Array) -> Array:
     """The neighbour of x away from 0, less x. (NumPy's has no sign in float16.)"""
     xp = array_module(x)
-    away = xp.where(x < 0, -np.inf, np.inf).astype(x.dtype)
     with np.errstate(invalid="ignore", over="ignore"):  # ∞ - ∞ is NaN; that of the largest is ∞
+        away = xp.where(x < 0, -np.inf, np.inf).astype(x.dtype)
         return nextafter(x, away) - x
 
 
@@ -43,4 +43,6 @@ def spacing(x: Array) -> Array:
 def ldexp(x: Array, n: Array) -> Array:
     """x · 2ⁿ, n of any integer type."""
     xp = array_module(x)
-    return xp.ldexp(x, xp.clip(n.astype(np.int64), -BEYOND, BEYOND).astype(np.int32))
+    if n.dtype.itemsize > 2:
+        n = xp.clip(n, 0 if n.dtype.kind == "u" else -BEYOND, BEYOND)
+    return xp.ldexp(x, n.astype(np.int32))

@@ -15,7 +15,6 @@ from ..ops.protocols import TABLE, implements
 from .arrays import finished, first_tensor, operands, tensor
 from .ufuncs import Ufunc, power
 from .ufuncs import _method as method
-from .ufuncs import _pair as pair
 
 __all__ = [
     "acos",
@@ -88,7 +87,6 @@ __all__ = [
     "nextafter",
     "positive",
     "pow",
-    "power",
     "rad2deg",
     "radians",
     "real",
@@ -157,8 +155,8 @@ lcm = ufunc(division.Lcm)
 
 positive = Ufunc(np.positive, operator.pos)
 fabs = Ufunc(np.fabs, floating.fabs)
-fmax = Ufunc(np.fmax, pair(comparison.Fmax))
-fmin = Ufunc(np.fmin, pair(comparison.Fmin))
+fmax = ufunc(comparison.Fmax)
+fmin = ufunc(comparison.Fmin)
 copysign = ufunc(floating.Copysign)
 signbit = ufunc(floating.Signbit)
 nextafter = ufunc(floating.Nextafter)

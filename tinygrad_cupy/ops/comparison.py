@@ -84,26 +84,6 @@ def _order(a: Array, b: Array) -> Array:
     return (a <= b).astype(np.int8) + (a >= b) * np.int8(ABOVE)
 
 
-class Fmax(Maximum):
-    """The larger of a and b, the other where one is NaN; equal elements share the gradient."""
-
-    def forward(self, a: Array, b: Array) -> Array:
-        self.order = quietly(_order, a, b) + _nan(a) + ABOVE * _nan(b)
-        return choose(self.order >= ABOVE, a, b)
-
-
-class Fmin(Minimum):
-    """The smaller of a and b, the other where one is NaN; equal elements share the gradient."""
-
-    def forward(self, a: Array, b: Array) -> Array:
-        self.order = quietly(_order, a, b) + ABOVE * _nan(a) + _nan(b)
-        return choose(self.order % ABOVE == 1, a, b)
-
-
-def _nan(x: Array) -> Array:
-    return quietly(lambda x: x != x, x).astype(np.int8)
-
-
 class Clip(Elementwise):
     """x limited to [low, high]; the gradient passes but where x lies outside."""
 
@@ -124,6 +104,32 @@ class Clip(Elementwise):
         return grad.where(self.inside, 0)
 
 
+def _share(grad: Any, mine: Any, other: Any, larger: bool) -> Any:
+    """What of ``grad`` mine has in `Fmax` or `Fmin`: half where both are equal, or both NaN."""
+    alone = (mine == mine) & (other != other)
+    both = (mine == other) | ((mine != mine) & (other != other))
+    taken = alone | (mine > other if larger else mine < other)
+    return grad.where(taken, (grad * 0.5).where(both, 0))
+
+
+Fmax = pair(
+    "fmax",
+    "The larger of a and b, the other where one is NaN; equal elements share the gradient.",
+    lambda grad, a, b: _share(grad, a, b, True),
+    lambda grad, a, b: _share(grad, b, a, True),
+    lambda a, b: quietly(array_module(a).fmax, a, b),
+    keeps=True,
+    exact=True,
+)
+Fmin = pair(
+    "fmin",
+    "The smaller of a and b, the other where one is NaN; equal elements share the gradient.",
+    lambda grad, a, b: _share(grad, a, b, False),
+    lambda grad, a, b: _share(grad, b, a, False),
+    lambda a, b: quietly(array_module(a).fmin, a, b),
+    keeps=True,
+    exact=True,
+)
 AtLeast = pair(
     "at_least",
     "a, or the limit b where a is below; where they are equal, a has the gradient.",

@@ -42,7 +42,7 @@ Sqrt = function(
 Cbrt = function(
     "cbrt",
     "Cube root, of negative numbers too; the gradient at 0 is infinite.",
-    lambda grad, y: grad / (y * y * 3),
+    lambda grad, y: grad / (y * 3) / y,
 )
 
 
