@@ -92,7 +92,7 @@ def test_limits_at_infinity(name: str, dtype: str) -> None:
 def test_log1p_and_expm1_are_exact_near_0(x: float) -> None:
     found = derivatives(tnp.log1p, leaf(x))
     np.testing.assert_allclose(np.ravel(found), [math.log1p(x), 1 - x, -1 + 2 * x], rtol=1e-15)
-    found = derivatives(tnp.expm1, leaf(x))
+    found = derivatives(Tensor.expm1, leaf(x))
     np.testing.assert_allclose(np.ravel(found), [math.expm1(x), 1 + x, 1 + x], rtol=1e-15)
 
 
@@ -108,7 +108,7 @@ def test_the_inverses_of_sine_and_tanh_are_exact_near_1() -> None:
 
 def test_roots_of_0_have_an_infinite_slope() -> None:
     with np.errstate(divide="ignore"):
-        for call in (tnp.sqrt, tnp.cbrt, lambda x: x**0.5):
+        for call in (Tensor.sqrt, tnp.cbrt, lambda x: x**0.5):
             assert derivatives(call, leaf(0.0), 1) == [[0.0], [INF]]
 
 
@@ -376,9 +376,8 @@ def test_neighbours_by_their_bits(dtype: str) -> None:
     found = floating.by_bits(a, b)
     assert found.dtype == dtype
     np.testing.assert_array_equal(found, expected)
-    np.testing.assert_array_equal(
-        np.signbit(found), np.signbit(expected) | np.signbit(found) & np.isnan(found)
-    )
+    if dtype != "float16":  # where NumPy's goes from 0 to -0 in vain
+        np.testing.assert_array_equal(np.signbit(found), np.signbit(expected))
 
 
 # --- the makers ---------------------------------------------------------------------------------
