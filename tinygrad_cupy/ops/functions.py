@@ -45,21 +45,16 @@ class _Made(Elementwise):
     exact: ClassVar[bool] = False
     kinds: ClassVar[str] = ""
 
-    def backward(self, grad: Tensor, *saved: Any) -> tuple[Tensor | None, ...]:
-        values = dict(zip(self.saves, saved, strict=True))
-        return tuple(
-            [
-                rule(grad, *[values[name] for name in names]) if wanted else None
-                for rule, names, wanted in zip(self.rules, self.reads, self.needs, strict=True)
-            ]
-        )
-
 
 class Function(_Made):
     """A function of one tensor."""
 
     def forward(self, x: Array) -> Array:
         return self.body(x) if self.body else getattr(self.xp, self.name)(x)
+
+    def backward(self, grad: Tensor, *saved: Any) -> Tensor:
+        (rule,) = self.rules
+        return rule(grad, *saved)  # type: ignore[no-any-return]
 
     @classmethod
     def of(cls, x: Any) -> Tensor:
@@ -77,6 +72,15 @@ class Pair(_Made):
 
     def forward(self, a: Array, b: Array) -> Array:
         return self.body(a, b) if self.body else getattr(self.xp, self.name)(a, b)
+
+    def backward(self, grad: Tensor, *saved: Any) -> tuple[Tensor | None, ...]:
+        values = dict(zip(self.saves, saved, strict=True))
+        return tuple(
+            [
+                rule(grad, *[values[name] for name in names]) if wanted else None
+                for rule, names, wanted in zip(self.rules, self.reads, self.needs, strict=True)
+            ]
+        )
 
     @classmethod
     def of(cls, a: Any, b: Any) -> Tensor:
