@@ -23,7 +23,6 @@ NUMPY: list[tuple[str, Callable[[Any], Any]]] = [
     ("stack] expected arrays, got a Tensor: use tg.stack(…), or", lambda x: np.stack([x, x])),
     ("where] expected arrays, got a Tensor: use tg.where(…), or", lambda x: np.where(True, x, x)),
     ("expand_dims] expected arrays, got a Tensor: use x.unsq", lambda x: np.expand_dims(x, 0)),
-    ("arctan] expected arrays, got a Tensor: no operation of tensors does it; take", np.arctan),
     ("add] expected arrays", lambda x: np.add.reduce(x)),
 ]
 

@@ -35,6 +35,7 @@ PLUMBING = {
     functions._Made: "what makes functions",
     functions.Function: "of one tensor",
     functions.Pair: "and of two",
+    functions.Choice: "which takes one of them",
     _Custom: "of users' own; test_custom.py",
     Theirs: "of PyTorch's; test_interop.py",
     Joint: "several outputs at once; test_checkpoint.py, test_hooks.py",

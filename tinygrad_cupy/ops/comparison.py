@@ -12,7 +12,7 @@ from ..autograd.mode import mode
 from ..backend import Array, array_module, device_of, plain_array
 from ..backend.dtypes import choose, expect_fitting, is_narrow, narrow_scalar, quietly
 from .arithmetic import ArithmeticMixin
-from .functions import pair
+from .functions import choice
 from .promotion import as_float
 
 if TYPE_CHECKING:
@@ -26,15 +26,18 @@ class Where(Elementwise):
     saves = ("condition",)
     linear = ("a", "b")
     jointly = True
+    chooses = True
 
     def forward(self, condition: Array, a: Array, b: Array) -> Array:
         return choose(condition, a, b)
 
     def backward(self, grad: Tensor, condition: Tensor) -> tuple[Tensor | None, ...]:
+        other = Not()(condition) if self.needs[2] else None
+        self.chosen = (None, condition, other)
         return (
             None,
             grad.where(condition, 0) if self.needs[1] else None,
-            grad.where(Not()(condition), 0) if self.needs[2] else None,
+            grad.where(other, 0) if other is not None else None,
         )
 
 
@@ -54,12 +57,14 @@ class Maximum(Elementwise):
     """
 
     broadcasts = True
+    chooses = True
 
     def forward(self, a: Array, b: Array) -> Array:
         self.order = quietly(_order, a, b)
         return quietly(self.xp.maximum, a, b)
 
     def backward(self, grad: Tensor) -> tuple[Tensor, Tensor]:
+        self.chosen = (grad._wrap(self.order != BELOW), grad._wrap(self.order != ABOVE))
         half = (grad * 0.5).where(self.order == EQUAL, 0)  # a product would make NaN of ∞
         return grad.where(self.order % 2 == 0, half), grad.where(self.order < ABOVE, half)
 
@@ -73,10 +78,11 @@ class Minimum(Maximum):
 
     def backward(self, grad: Tensor) -> tuple[Tensor, Tensor]:
         above, below = super().backward(grad)
+        self.chosen = self.chosen[::-1]
         return below, above
 
 
-ABOVE, EQUAL = 2, 3
+BELOW, ABOVE, EQUAL = 1, 2, 3
 
 
 def _order(a: Array, b: Array) -> Array:
@@ -86,6 +92,8 @@ def _order(a: Array, b: Array) -> Array:
 
 class Clip(Elementwise):
     """x limited to [low, high]; the gradient passes but where x lies outside."""
+
+    chooses = True
 
     def __init__(self, low: Any, high: Any) -> None:
         self.low, self.high = low, high
@@ -101,52 +109,35 @@ class Clip(Elementwise):
         return y
 
     def backward(self, grad: Tensor) -> Tensor:
+        self.chosen = (grad._wrap(self.inside),)
         return grad.where(self.inside, 0)
 
 
-def _share(grad: Any, mine: Any, other: Any, larger: bool) -> Any:
-    """What of ``grad`` mine has in `Fmax` or `Fmin`: half where both are equal, or both NaN."""
-    alone = (mine == mine) & (other != other)
-    both = (mine == other) | ((mine != mine) & (other != other))
-    taken = alone | (mine > other if larger else mine < other)
-    return grad.where(taken, (grad * 0.5).where(both, 0))
-
-
-Fmax = pair(
+Fmax = choice(
     "fmax",
     "The larger of a and b, the other where one is NaN; equal elements share the gradient.",
-    lambda grad, a, b: _share(grad, a, b, True),
-    lambda grad, a, b: _share(grad, b, a, True),
-    lambda a, b: quietly(array_module(a).fmax, a, b),
-    keeps=True,
-    exact=True,
+    lambda a, b: (a >= b) | (b != b),
+    lambda a, b: (b >= a) | (a != a),
 )
-Fmin = pair(
+Fmin = choice(
     "fmin",
     "The smaller of a and b, the other where one is NaN; equal elements share the gradient.",
-    lambda grad, a, b: _share(grad, a, b, False),
-    lambda grad, a, b: _share(grad, b, a, False),
-    lambda a, b: quietly(array_module(a).fmin, a, b),
-    keeps=True,
-    exact=True,
+    lambda a, b: (a <= b) | (b != b),
+    lambda a, b: (b <= a) | (a != a),
 )
-AtLeast = pair(
+AtLeast = choice(
     "at_least",
     "a, or the limit b where a is below; where they are equal, a has the gradient.",
-    lambda grad, a, b: grad.where(~(a < b), 0),
-    lambda grad, a, b: grad.where(a < b, 0),
-    lambda a, b: quietly(array_module(a).maximum, a, b),
-    keeps=True,
-    exact=True,
+    lambda a, b: ~(a < b),
+    lambda a, b: a < b,
+    lambda a, b: array_module(a).maximum(a, b),
 )
-AtMost = pair(
+AtMost = choice(
     "at_most",
     "a, or the limit b where a is above; where they are equal, a has the gradient.",
-    lambda grad, a, b: grad.where(~(a > b), 0),
-    lambda grad, a, b: grad.where(a > b, 0),
-    lambda a, b: quietly(array_module(a).minimum, a, b),
-    keeps=True,
-    exact=True,
+    lambda a, b: ~(a > b),
+    lambda a, b: a > b,
+    lambda a, b: array_module(a).minimum(a, b),
 )
 
 
@@ -240,8 +231,8 @@ class ComparisonMixin(ArithmeticMixin):
     def where(self, condition: Any, other: Any) -> Tensor:
         """Elements of self where ``condition`` holds, of ``other`` elsewhere; all broadcast.
 
-        What is not chosen gets a gradient of 0, which a slope of ∞ in front turns into NaN, as in
-        PyTorch: put a harmless value there first, ``x.where(x > 0, 1).sqrt().where(x > 0, 0)``.
+        What is not chosen has no gradient: where it was computed element by element, an infinite
+        slope on the way does not make NaN of its 0, as in ``x.sqrt().where(x > 0, 0)`` at 0.
         """
         mask = _mask(condition, self, other)
         return self._method("where", lambda: functools.partial(Where(), mask), other)

@@ -116,6 +116,8 @@ def frexp(x: Any) -> tuple[Tensor, Tensor]:
 class NanToNum(Elementwise):
     """x, numbers in place of NaN and ±∞; the gradient passes where x is finite."""
 
+    chooses = True
+
     def __init__(self, nan: float, above: float | None, below: float | None) -> None:
         self.nan, self.above, self.below = nan, above, below
 
@@ -129,6 +131,7 @@ class NanToNum(Elementwise):
         return y
 
     def backward(self, grad: Tensor) -> Tensor:
+        self.chosen = (grad._wrap(self.finite),)
         return grad.where(self.finite, 0)
 
 

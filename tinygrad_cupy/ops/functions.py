@@ -19,7 +19,7 @@ import numpy as np
 
 from ..autograd import Elementwise, TensorBase
 from ..backend import Array, device_of, full
-from ..backend.dtypes import expect_fitting, is_float, is_narrow, narrow_scalar
+from ..backend.dtypes import expect_fitting, is_float, is_narrow, narrow_scalar, quietly
 from .promotion import as_float, in_one_dtype, in_single
 
 if TYPE_CHECKING:
@@ -109,6 +109,30 @@ class Pair(_Made):
         return cls()(a.astype(np.float32), b.astype(np.float32)).astype(dtype)
 
 
+class Choice(Pair):
+    """A function whose results are elements of the one input or of the other."""
+
+    chooses = True
+    saves = ("a", "b")
+    keeps = exact = True
+
+    def forward(self, a: Array, b: Array) -> Array:
+        return quietly(super().forward, a, b)
+
+    def backward(self, grad: Tensor, *saved: Any) -> tuple[Tensor | None, ...]:
+        of_a, of_b = self.chosen = [rule(*saved) for rule in self.rules]
+        half = (grad * 0.5).where(of_a & of_b, 0)  # a product would make NaN of ∞
+        return tuple(
+            [
+                grad.where(mine & ~other, half) if wanted else None
+                for mine, other, wanted in (
+                    (of_a, of_b, self.needs[0]),
+                    (of_b, of_a, self.needs[1]),
+                )
+            ]
+        )
+
+
 # --- makers -------------------------------------------------------------------------------------
 
 
@@ -133,6 +157,16 @@ def pair(
 ) -> type[Pair]:
     """The operation of two tensors that NumPy calls ``name``; options as in `function`."""
     made: type[Pair] = _made(Pair, name, doc, (by_a, by_b), body, options)
+    return made
+
+
+def choice(name: str, doc: str, of_a: Rule, of_b: Rule, body: Body | None = None) -> type[Choice]:
+    """The operation that takes elements from a or from b.
+
+    ``of_a(a, b)`` and ``of_b(a, b)`` say where; where both hold, they share the gradient equally.
+    """
+    told = {"rules": (of_a, of_b)}
+    made: type[Choice] = _made(Choice, name, doc, (), body, told)
     return made
 
 
@@ -168,7 +202,7 @@ def _made(
         "body": None if body is None else staticmethod(body),
     }
     told |= {"differentiable": False, "keeps": True, "exact": True} if rules is None else {}
-    return type(title, (base,), told | _saved_by(rules or ()) | options)
+    return type(title, (base,), told | (_saved_by(rules) if rules else {}) | options)
 
 
 def _saved_by(rules: tuple[Rule, ...]) -> dict[str, Any]:
