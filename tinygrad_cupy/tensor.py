@@ -29,10 +29,12 @@ from .backend import (
 from .backend.capture import active
 from .backend.dtypes import is_float, resolve_dtype
 from .ops.activation import ActivationMixin
+from .ops.bitwise import BitwiseMixin
 from .ops.comparison import ComparisonMixin
 from .ops.conv import ConvMixin
 from .ops.conv_fused import ConvBlockMixin
 from .ops.cupy_kernels import CupyMixin
+from .ops.division import DivisionMixin
 from .ops.dropout import DropoutMixin
 from .ops.einsum import ProductMixin
 from .ops.hints import HintMixin, hinting
@@ -44,6 +46,7 @@ from .ops.norm import NormMixin
 from .ops.pool import PoolMixin
 from .ops.protocols import ProtocolMixin
 from .ops.reduce import ReduceMixin
+from .ops.rounding import RoundingMixin
 from .ops.shape import ShapeMixin
 from .ops.softmax import SoftmaxMixin
 from .ops.unary import UnaryMixin
@@ -69,6 +72,9 @@ class Transfer(Elementwise):
 class Tensor(
     ComparisonMixin,
     UnaryMixin,
+    DivisionMixin,
+    RoundingMixin,
+    BitwiseMixin,
     ActivationMixin,
     ReduceMixin,
     SoftmaxMixin,

@@ -26,6 +26,7 @@ from tinygrad_cupy.autograd.fused import Alias
 from tinygrad_cupy.autograd.joint import Deliver, Joint
 from tinygrad_cupy.custom import _Custom
 from tinygrad_cupy.interop.theirs import Theirs
+from tinygrad_cupy.ops import functions
 from tinygrad_cupy.ops.conv import EachConv
 from tinygrad_cupy.ops.draws import Count, GammaQuantile, GammaSlope
 from tinygrad_cupy.ops.matmul import EachLinear
@@ -35,6 +36,10 @@ from tinygrad_cupy.tensor import Transfer
 PLUMBING = {
     FusedOp: "a base class",
     Elementwise: "a base class",
+    functions._Made: "what makes functions",
+    functions.Function: "of one tensor",
+    functions.Pair: "and of two",
+    functions.Choice: "which takes one of them",
     _Custom: "of users' own; test_custom.py",
     Theirs: "of PyTorch's; test_interop.py",
     Joint: "several outputs at once; test_checkpoint.py, test_hooks.py",
@@ -66,7 +71,11 @@ NOT_OPERATIONS = {
     *("assign_", "bump_version", "replace_data"),
     *("arange", "eye", "full", "ones", "rand", "randn", "zeros"),
 }
-SPECIAL = {"__abs__", "__getitem__", "__matmul__", "__rmatmul__", "__neg__"}
+BITS = ("and", "or", "xor", "lshift", "rshift")  # which floats have not
+SPECIAL = {
+    *("__abs__", "__getitem__", "__matmul__", "__rmatmul__", "__neg__", "__invert__"),
+    *[f"__{side}{name}__" for name in BITS for side in ("", "r")],
+}
 FUNCTIONS = {"concat", "stack", "where"}  # of the package, beside the methods
 NO_FUNCTIONS = {
     *("checkpoint", "custom_op", "functional_call", "hessian", "hvp", "jacobian", "jvp"),

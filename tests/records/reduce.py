@@ -24,7 +24,7 @@ from support.sampling import (
     shapes,
 )
 from tinygrad_cupy import Tensor
-from tinygrad_cupy.ops import reduce, unary
+from tinygrad_cupy.ops import exponential, reduce
 
 
 def _sum(torch: Any, x: Any, axis: Any, keepdims: bool) -> Any:
@@ -139,7 +139,7 @@ SAMPLES = [
         method("std"),
         over_axis(distinct, min_dims=1, min_side=2, correction=st.integers(0, 1)),
         _std,
-        (unary.Sqrt,),
+        (exponential.Sqrt,),
         ("std",),
         kinks=True,
     ),

@@ -208,7 +208,9 @@ class ArrayRule(Op):
         self.text, self.edges = text, edges
         self._saved = []
 
-    def _input_gradients(self, grad: Tensor, create_graph: bool) -> list[Tensor | None]:
+    def _input_gradients(
+        self, grad: Tensor, create_graph: bool, only: Any = None
+    ) -> list[Tensor | None]:
         raise RuntimeError(self.text)
 
 

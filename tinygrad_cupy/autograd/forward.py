@@ -275,17 +275,21 @@ def _stretched(op: Op, given: list[Any], ends: list[Any]) -> tuple[list[Any], li
     shape = np.broadcast_shapes(*[x.shape for x in tensors])
     dtype = common_dtype(*[x.dtype for x in tensors])
     wide = [
-        x if end is None else x.astype(dtype).broadcast_to(shape)
+        x if end is None else _in_shape(x.astype(dtype), shape)
         for x, end in zip(given, ends, strict=True)
     ]
     return wide, [None if end is None else x for x, end in zip(wide, ends, strict=True)]
+
+
+def _in_shape(x: Any, shape: tuple[int, ...]) -> Any:
+    return x if x.shape == shape else x.broadcast_to(shape)
 
 
 def _by_diagonal(y: Any, wanted: Sequence[tuple[Any, Any]], recorded: bool) -> Any:
     """J t = Jᵀ t for each input, one pass each."""
     total: Any = None
     for end, t in wanted:
-        seed = t.astype(y.dtype).broadcast_to(y.shape)
+        seed = _in_shape(t.astype(y.dtype), y.shape)
         (part,) = grad_of([y], [end], [seed], recorded, True, allow_unused=True)
         if part is not None:
             total = part if total is None else total + part

@@ -42,7 +42,7 @@ def names_of_inputs(cls: type[Op]) -> list[str]:
 ENGINE = frozenset(
     (
         *("xp", "needs", "edges", "inputs", "absorbing", "absorbed", "hooks"),
-        *("_given", "_saved", "_watched", "_kind"),
+        *("_given", "_saved", "_watched", "_kind", "chosen"),
     )
 )
 
@@ -94,6 +94,11 @@ class Op:
     ``elementwise``
         each element of the output is computed from those at its place in the inputs, once these
         are broadcast. Forward mode and batching then follow of themselves.
+    ``chooses``
+        an elementwise operation that takes each element from one of its inputs, or from none. Its
+        ``backward`` says in ``self.chosen``, of each input, where that is (a boolean tensor, None
+        for everywhere). What was not chosen has no gradient, whatever slopes lie behind: a product
+        of its 0 with ∞ or NaN is 0 again.
     ``linear``, ``added``, ``jointly``
         names of inputs that the operation is linear in, each by itself (or ``jointly``, as a sum
         is), and of those that are added along axis 1, as a bias is. Forward mode follows; without
@@ -117,6 +122,8 @@ class Op:
     differentiable: ClassVar[bool] = True
     view: ClassVar[bool] = False
     elementwise: ClassVar[bool] = False
+    chooses: ClassVar[bool] = False
+    chosen: Sequence[Any] = ()
     linear: ClassVar[tuple[str, ...]] = ()
     added: ClassVar[tuple[str, ...]] = ()
     jointly: ClassVar[bool] = False
@@ -345,15 +352,40 @@ class Op:
     def _run_backward(self, grad: Tensor, create_graph: bool) -> Any:
         return self.backward(grad, *self._read_saved(create_graph))
 
-    def _input_gradients(self, grad: Tensor, create_graph: bool) -> list[Tensor | None]:
-        result = self._run_backward(grad, create_graph)
+    def _input_gradients(
+        self, grad: Tensor, create_graph: bool, only: Any = None
+    ) -> list[Tensor | None]:
+        """The gradients by the inputs, of that by the output, which was chosen where ``only`` is.
+
+        Where theirs count is left in ``self.chosen``, if that is not everywhere.
+        """
+        if only is None:
+            result = self._run_backward(grad, create_graph)
+        else:
+            with np.errstate(all="ignore"):  # of what was not chosen
+                result = self._run_backward(grad, create_graph)
         grads = result if isinstance(result, (tuple, list)) else (result,)
         if len(grads) != len(self.edges):
             raise RuntimeError(
                 f"[{type(self).__name__}] expected {len(self.edges)} gradients from backward, "
                 f"got {len(grads)}"
             )
-        return [self._fit(grad, i) for i, grad in enumerate(grads)]
+        if only is not None and self.elementwise:
+            grads = self._chosen_alone(grads, only)
+        found = [self._fit(grad, i) for i, grad in enumerate(grads)]
+        if self.broadcasts and self.chosen:
+            self.chosen = [
+                _summed(mask, grad.shape, x) for mask, x in zip(self.chosen, found, strict=True)
+            ]
+        return found
+
+    def _chosen_alone(self, grads: Sequence[Tensor | None], only: Any) -> list[Tensor | None]:
+        """The gradients, 0 again where ``only`` does not hold; ``self.chosen`` within it."""
+        mine = self.chosen or (None,) * len(grads)
+        self.chosen = [only if mask is None else mask & only for mask in mine]
+        if not any(version is not None for _, _, version, _ in self._saved or ()):
+            return list(grads)  # no slope that may be infinite: 0 stays 0
+        return [g if g is None or _is_finite(g) else g.where(only, 0) for g in grads]
 
     def _fit(self, grad: Tensor | None, index: int) -> Tensor | None:
         """Check a gradient against its input; undo broadcasting and promotion where declared."""
@@ -383,6 +415,25 @@ class Op:
     def _release(self) -> None:
         """Let go of everything the backward rule read; edges stay, so that a reuse is noticed."""
         self.__dict__ = {"edges": self.edges, "_saved": None}
+
+
+def _is_finite(grad: Tensor) -> bool:
+    """Whether a gradient is known to hold neither ∞ nor NaN, and to be no part of a graph.
+
+    On the CPU, where to look is faster than to choose.
+    """
+    array = grad.data
+    if mode.recording or active.busy or type(array) is not np.ndarray:
+        return False
+    with np.errstate(all="ignore"):
+        return array.dtype.kind == "f" and bool(np.isfinite(array.sum()))
+
+
+def _summed(mask: Any, shape: tuple[int, ...], grad: Tensor | None) -> Any:
+    """Where one of the places was chosen that a gradient of this ``shape`` was summed over."""
+    if mask is None or grad is None or grad.shape == shape:
+        return mask
+    return mask.broadcast_to(shape).astype(np.int64).sum_to(grad.shape) != 0
 
 
 class Elementwise(Op):

@@ -6,13 +6,30 @@ tests hold the others to; ``cpu`` chooses between C and NumPy; ``native`` calls 
 launches; ``plan`` says with which tiles.
 """
 
-from . import activation, conv, dropout, einsum, indexing, loss, matmul, norm, pool, reduce, shape
+from . import (
+    activation,
+    conv,
+    division,
+    dropout,
+    einsum,
+    floating,
+    indexing,
+    loss,
+    matmul,
+    norm,
+    pool,
+    reduce,
+    shape,
+    trigonometric,
+)
 
 __all__ = [
     "activation",
     "conv",
+    "division",
     "dropout",
     "einsum",
+    "floating",
     "indexing",
     "loss",
     "matmul",
@@ -20,4 +37,5 @@ __all__ = [
     "pool",
     "reduce",
     "shape",
+    "trigonometric",
 ]

@@ -22,6 +22,8 @@ from .arrays import *
 from .arrays import __all__ as _arrays
 from .creation import *
 from .creation import __all__ as _creation
+from .elementwise import *
+from .elementwise import __all__ as _elementwise
 from .indexing import *
 from .indexing import __all__ as _indexing
 from .logic import *
@@ -64,6 +66,7 @@ __all__ = [
     "random",
     *_arrays,
     *_creation,
+    *_elementwise,
     *_indexing,
     *_logic,
     *_products,

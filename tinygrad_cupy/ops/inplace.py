@@ -109,6 +109,27 @@ class InplaceMixin(TensorBase):
     def __imatmul__(self, other: Any) -> Self:
         return self._update("@", operator.matmul, other)
 
+    def __ifloordiv__(self, other: Any) -> Self:
+        return self._update("//", operator.floordiv, other)
+
+    def __imod__(self, other: Any) -> Self:
+        return self._update("%", operator.mod, other)
+
+    def __iand__(self, other: Any) -> Self:
+        return self._update("&", operator.and_, other)
+
+    def __ior__(self, other: Any) -> Self:
+        return self._update("|", operator.or_, other)
+
+    def __ixor__(self, other: Any) -> Self:
+        return self._update("^", operator.xor, other)
+
+    def __ilshift__(self, other: Any) -> Self:
+        return self._update("<<", operator.lshift, other)
+
+    def __irshift__(self, other: Any) -> Self:
+        return self._update(">>", operator.rshift, other)
+
     def _update(self, sign: str, compute: Callable[[Any, Any], Any], other: Any) -> Self:
         """``self`` with ``compute(self, other)`` written into it, or that itself if recorded."""
         if active.level is not None and (isinstance(self, Tracer) or isinstance(other, Tracer)):
