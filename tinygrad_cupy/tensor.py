@@ -29,6 +29,7 @@ from .backend import (
 from .backend.capture import active
 from .backend.dtypes import is_float, resolve_dtype
 from .ops.activation import ActivationMixin
+from .ops.choose import ChooseMixin
 from .ops.comparison import ComparisonMixin
 from .ops.conv import ConvMixin
 from .ops.conv_fused import ConvBlockMixin
@@ -41,7 +42,6 @@ from .ops.norm import NormMixin
 from .ops.pool import PoolMixin
 from .ops.protocols import ProtocolMixin
 from .ops.reduce import ReduceMixin
-from .ops.shape import ShapeMixin
 from .ops.softmax import SoftmaxMixin
 from .ops.unary import UnaryMixin
 
@@ -69,7 +69,7 @@ class Tensor(
     ActivationMixin,
     ReduceMixin,
     SoftmaxMixin,
-    ShapeMixin,
+    ChooseMixin,
     MatmulMixin,
     ConvMixin,
     ConvBlockMixin,

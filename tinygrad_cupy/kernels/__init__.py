@@ -6,11 +6,29 @@ tests hold the others to; ``cpu`` chooses between C and NumPy; ``native`` calls 
 launches; ``plan`` says with which tiles.
 """
 
-from . import activation, conv, dropout, indexing, loss, matmul, norm, pool, reduce, shape
+from . import (
+    activation,
+    conv,
+    diagonal,
+    dropout,
+    indexing,
+    loss,
+    matmul,
+    norm,
+    pool,
+    reduce,
+    scatter,
+    sets,
+    shape,
+    sort,
+    take,
+    windows,
+)
 
 __all__ = [
     "activation",
     "conv",
+    "diagonal",
     "dropout",
     "indexing",
     "loss",
@@ -18,5 +36,10 @@ __all__ = [
     "norm",
     "pool",
     "reduce",
+    "scatter",
+    "sets",
     "shape",
+    "sort",
+    "take",
+    "windows",
 ]

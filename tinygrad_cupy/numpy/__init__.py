@@ -12,14 +12,19 @@ among tensors too; where it cannot be differentiated its docstring says so.
 
 from __future__ import annotations
 
+from . import lib
 from .arrays import *
 from .arrays import __all__ as _arrays
 from .creation import *
 from .creation import __all__ as _creation
 from .indexing import *
 from .indexing import __all__ as _indexing
+from .joining import *
+from .joining import __all__ as _joining
 from .logic import *
 from .logic import __all__ as _logic
+from .padding import *
+from .padding import __all__ as _padding
 from .products import *
 from .products import __all__ as _products
 from .reductions import *
@@ -41,7 +46,9 @@ __all__ = [
     *_arrays,
     *_creation,
     *_indexing,
+    *_joining,
     *_logic,
+    *_padding,
     *_products,
     *_reductions,
     *_scans,
@@ -50,4 +57,5 @@ __all__ = [
     *_sorting,
     *_statistics,
     *_ufuncs,
+    "lib",
 ]

@@ -56,8 +56,6 @@ _METHODS_OF_NUMPY = {
     "amin": "min()",
     "dot": "matmul(y)",
     "expand_dims": "unsqueeze(axis)",
-    "ravel": "flatten()",
-    "swapaxes": "transpose(*axes)",
 }
 
 
@@ -99,28 +97,40 @@ class HintMixin(TensorBase):
     expand_as = Elsewhere(".broadcast_to(y.shape)")
     fill = Elsewhere(".assign_(value)")
     fill_ = Elsewhere(".assign_(value)")
+    fliplr = Elsewhere(".flip(1)")
+    flipud = Elsewhere(".flip(0)")
     float = Elsewhere('.astype("float32")')
-    gather = Elsewhere("x[indices]")
+    gather = Elsewhere("np.take_along_axis(x, indices, axis)")
     get = Elsewhere(".numpy()")
     half = Elsewhere('.astype("float16")')
-    index_select = Elsewhere("x[indices]")
+    index_select = Elsewhere(".take(indices, axis)")
     int = Elsewhere('.astype("int32")')
     is_cuda = Elsewhere(".device")
     long = Elsewhere('.astype("int64")')
+    masked_select = Elsewhere("x[mask]")
     masked_fill = Elsewhere(".where(mask == 0, value)")
     mm = Elsewhere("x @ y")
+    movedim = Elsewhere("np.moveaxis(x, source, destination)")
     mul_ = Elsewhere("x *= y, under no_grad() where x wants a gradient")
+    narrow = Elsewhere("x[start : start + length], along its axis")
     ndimension = Elsewhere(".ndim")
     numel = Elsewhere(".size")
-    ravel = Elsewhere(".flatten()")
+    repeat_interleave = Elsewhere(".repeat(repeats, axis)")
+    roll = Elsewhere("np.roll(x, shift, axis)")
+    scatter = Elsewhere("np.put_along_axis(x, indices, values, axis)")
+    scatter_add = Elsewhere("tinygrad_cupy.numpy.scatter_add(x, indices, values, axis)")
+    scatter_reduce = Elsewhere("tinygrad_cupy.numpy.scatter_reduce(x, indices, values, axis, how)")
     square = Elsewhere("x * x")
     sub_ = Elsewhere("x -= y, under no_grad() where x wants a gradient")
     sum_to_size = Elsewhere(".sum_to(shape)")
-    swapaxes = Elsewhere(".transpose(*axes), with every axis")
     t = Elsewhere(".T")
-    take = Elsewhere("x[indices]")
+    tile = Elsewhere("np.tile(x, repeats)")
+    topk = Elsewhere("tinygrad_cupy.numpy.topk(x, k, axis)")
+    tril = Elsewhere("np.tril(x, k)")
+    triu = Elsewhere("np.triu(x, k)")
     type = Elsewhere(".astype(dtype)")
-    unbind = Elsewhere(".split(n)")
+    unbind = Elsewhere("np.unstack(x, axis=axis)")
+    unique = Elsewhere("np.unique(x)")
     view = Elsewhere(".reshape(*shape)")
     zero_ = Elsewhere(".assign_(0)")
 

@@ -58,7 +58,9 @@ class Permute(Op):
 
 
 class Pad(Op):
-    def __init__(self, width: tuple[tuple[int, int], ...], value: float) -> None:
+    """Elements of ``value``, or of one value for each side, added around."""
+
+    def __init__(self, width: tuple[tuple[int, int], ...], value: Any) -> None:
         self.width, self.value = width, value
 
     def forward(self, x: Array) -> Array:
@@ -71,7 +73,8 @@ class Pad(Op):
         return grad[tuple(inside)]
 
     def batch(self, b: BatchLevel, x: Tensor) -> Tensor:
-        return Pad(((0, 0), *self.width), self.value)(b.whole(x))
+        value = ((0, 0), *self.value) if isinstance(self.value, tuple) else self.value
+        return Pad(((0, 0), *self.width), value)(b.whole(x))
 
 
 class Concat(Op):
