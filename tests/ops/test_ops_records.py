@@ -13,6 +13,7 @@ import pytest
 from hypothesis import strategies as st
 
 import tinygrad_cupy as tg
+import tinygrad_cupy.numpy as tnp
 from records import FAMILIES, SAMPLES
 from support.sampling import Sample, options_on, tensors_of
 from tinygrad_cupy import FusedOp, Op, Tensor
@@ -24,11 +25,13 @@ from tinygrad_cupy.custom import _Custom
 from tinygrad_cupy.interop.theirs import Theirs
 from tinygrad_cupy.ops.conv import EachConv
 from tinygrad_cupy.ops.matmul import EachLinear
+from tinygrad_cupy.ops.sort import Ordered
 from tinygrad_cupy.tensor import Transfer
 
 PLUMBING = {
     FusedOp: "a base class",
     Elementwise: "a base class",
+    Ordered: "of sorting, one",
     _Custom: "of users' own; test_custom.py",
     Theirs: "of PyTorch's; test_interop.py",
     Joint: "several outputs at once; test_checkpoint.py, test_hooks.py",
@@ -43,6 +46,7 @@ PLUMBING = {
 # Public names of Tensor that are no operations: what it is, its graph, memory and construction.
 NOT_OPERATIONS = {
     *("data", "device", "dtype", "grad", "is_leaf", "ndim", "requires_grad", "shape", "size"),
+    "strides",
     *(
         "backward",
         "detach",
@@ -55,6 +59,7 @@ NOT_OPERATIONS = {
         "zero_grad",
     ),
     *("assign_", "bump_version", "replace_data"),
+    *("partition", "sort"),  # in place
     *("arange", "eye", "full", "ones", "rand", "randn", "zeros"),
 }
 SPECIAL = {"__abs__", "__getitem__", "__matmul__", "__rmatmul__", "__neg__"}
@@ -160,6 +165,8 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[Any]]:
                 patch.setattr(Tensor, name, spy(name, original))
         for name in FUNCTIONS:
             patch.setattr(tg, name, spy(f"tg.{name}", getattr(tg, name)))
+        for name in tnp.__all__:
+            patch.setattr(tnp, name, spy(f"np.{name}", getattr(tnp, name)))
         yield seen
 
 

@@ -31,11 +31,11 @@ def _argsort_cpu(x: Array, axis: int, stable: bool) -> Array:
 
 
 def _partition_cpu(x: Array, places: Places, axis: int) -> Array:
-    return np.partition(_known(x), places, axis).astype(x.dtype, copy=False)
+    return np.partition(_known(x), np.asarray(places, np.int64), axis).astype(x.dtype, copy=False)
 
 
 def _argpartition_cpu(x: Array, places: Places, axis: int) -> Array:
-    return np.argpartition(_known(x), places, axis)
+    return np.argpartition(_known(x), np.asarray(places, np.int64), axis)
 
 
 def _argtopk_cpu(x: Array, k: int, axis: int, largest: bool) -> Array:

@@ -53,7 +53,7 @@ def put_added(values: Array, indices: Array, axis: int, size: int) -> Array:
     rows = values.reshape(columns[0], indices.size, columns[1])
     if columns[0] == 1:
         return runs.reduce_at(rows[0], places, size, "sum").reshape(*before, size, *after)
-    flat = rows.transpose(1, 0, 2).reshape(indices.size, -1)
+    flat = rows.transpose(1, 0, 2).reshape(indices.size, math.prod(columns))
     found = runs.reduce_at(flat, places, size, "sum").reshape(size, *columns)
     return found.transpose(1, 0, 2).reshape(*before, size, *after)
 

@@ -12,7 +12,7 @@ among tensors too; where it cannot be differentiated its docstring says so.
 
 from __future__ import annotations
 
-from . import lib
+from . import lib as lib
 from .arrays import *
 from .arrays import __all__ as _arrays
 from .creation import *
@@ -57,5 +57,4 @@ __all__ = [
     *_sorting,
     *_statistics,
     *_ufuncs,
-    "lib",
 ]

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..autograd import TensorBase
+from ..autograd.batching import BatchLevel
+from ..autograd.levels import innermost
 from ..ops import arrange, choose, shape
 from ..ops.protocols import implements
 from ..ops.take import Take, index_tensor
@@ -336,8 +338,11 @@ def trim_zeros(filt: Any, trim: str = "fb", axis: Any = None) -> Any:
     How much is left depends on the values, which are read.
     """
     a = tensor(filt)
-    if not set(trim.lower()) <= set("fb"):
-        raise ValueError(f'[trim_zeros] expected trim of "f" and "b", got {trim!r}')
+    if trim.lower() not in ("f", "b", "fb", "bf"):
+        raise ValueError(f'[trim_zeros] expected trim "f", "b" or "fb", got {trim!r}')
+    level = innermost([a])
+    if isinstance(level, BatchLevel):  # which reads the values of one element after the other
+        return level.batched(level.one_by_one(lambda x: trim_zeros(x, trim, axis), [a]))
     axes = range(a.ndim) if axis is None else arrange.each_axis(axis, a.ndim, "trim_zeros")
     found = choose.argwhere(a).numpy()
     key = [slice(None)] * a.ndim

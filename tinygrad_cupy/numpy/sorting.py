@@ -35,13 +35,6 @@ def argsort(
     return tensor(a).argsort(axis, kind, order, stable=stable)
 
 
-def _expect_introselect(name: str, kind: str, order: Any) -> None:
-    if kind != "introselect" or order is not None:
-        raise ValueError(
-            f'[{name}] expected kind "introselect" and no order, got {kind!r} and {order!r}'
-        )
-
-
 @implements(np.partition)
 def partition(
     a: Any, kth: Any, axis: int | None = -1, kind: str = "introselect", order: Any = None
@@ -50,7 +43,7 @@ def partition(
 
     In which order the others stand is not said; on a GPU they are sorted.
     """
-    _expect_introselect("partition", kind, order)
+    sorting.expect_introselect("partition", kind, order)
     return sorting.partition(tensor(a), kth, axis)
 
 
@@ -59,8 +52,7 @@ def argpartition(
     a: Any, kth: Any, axis: int | None = -1, kind: str = "introselect", order: Any = None
 ) -> Any:
     """Where the elements of `partition` stand."""
-    _expect_introselect("argpartition", kind, order)
-    return sorting.argpartition(tensor(a), kth, axis)
+    return tensor(a).argpartition(kth, axis, kind, order)
 
 
 def topk(a: Any, k: int, axis: int = -1, largest: bool = True) -> tuple[Any, Any]:

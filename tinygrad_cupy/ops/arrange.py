@@ -165,6 +165,14 @@ def rot90(x: Tensor, k: int = 1, axes: Sequence[int] = (0, 1)) -> Tensor:
     return x.swapaxes(first, second).flip(second)
 
 
+def bytes_to_next(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    """The strides of an array of this shape in C order."""
+    steps = [itemsize]
+    for n in reversed(shape[1:]):
+        steps.append(steps[-1] * n)
+    return tuple(reversed(steps[: len(shape)]))
+
+
 class ArrangeMixin(ShapeMixin):
     """Rearranging elements as methods."""
 
@@ -190,10 +198,7 @@ class ArrangeMixin(ShapeMixin):
     @property
     def strides(self) -> tuple[int, ...]:
         """Bytes from element to element along each axis in C order, which memory need not have."""
-        steps = [self.dtype.itemsize]
-        for n in reversed(self.shape[1:]):
-            steps.append(steps[-1] * n)
-        return tuple(reversed(steps[: len(self.shape)]))
+        return bytes_to_next(self.shape, self.dtype.itemsize)
 
     @property
     def mT(self) -> Tensor:  # noqa: N802

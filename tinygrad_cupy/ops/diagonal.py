@@ -64,7 +64,8 @@ def triangle(x: Tensor, k: int, upper: bool, name: str) -> Tensor:
     k = operator.index(k)
     with on_device_of(x.data):
         below = array_module(x.data).tri(*x.shape[-2:], k - upper, bool)
-    return x.where(~below if upper else below, 0)
+    zero = False if x.dtype == bool else 0
+    return x.where(~below if upper else below, zero)
 
 
 def diag(x: Tensor, k: int = 0) -> Tensor:

@@ -15,13 +15,12 @@ import numpy as np
 
 from .. import kernels
 from ..autograd import FusedOp, Op
-from ..backend import Array, array_module, on_device_of
+from ..backend import Array, array_module, is_cuda, on_device_of
 from .arrange import one_axis
 from .promotion import as_float, constant_like, in_one_dtype, single
 from .shape import concat
 from .take import (
     Offset,
-    PlacesAlong,
     PutAdded,
     ScatterAlong,
     TakeAlong,
@@ -32,6 +31,26 @@ from .take import (
 if TYPE_CHECKING:
     from ..autograd.batching import BatchLevel
     from ..autograd.typing import Tensor
+
+
+class PlacesAlong(Op):
+    """Where in C order the elements of a tensor of ``shape`` lie that indices along an axis name.
+
+    ``lead``: axes of batches in front, each of which counts from its own start.
+    """
+
+    differentiable = False
+
+    def __init__(self, axis: int, shape: tuple[int, ...], lead: int = 0) -> None:
+        self.axis, self.shape, self.lead = axis, shape, lead
+
+    def forward(self, indices: Array) -> Array:
+        if not is_cuda(indices):
+            kernels.take.expect_bounds(indices, self.axis, self.shape[self.axis])
+        return kernels.take.places_along(indices, self.axis, self.shape, self.lead)
+
+    def batch(self, b: BatchLevel, indices: Tensor) -> Tensor:
+        return PlacesAlong(self.axis + 1, (b.size, *self.shape), self.lead + 1)(b.whole(indices))
 
 
 class SegmentExtremum(Op):

@@ -124,6 +124,14 @@ def is_stable(name: str, kind: Any, stable: Any, order: Any = None) -> bool:
     return bool(stable) or kind in ("stable", "mergesort")
 
 
+def expect_introselect(name: str, kind: str, order: Any) -> None:
+    """Raise ``ValueError`` for another kind of partition, and for an order of fields."""
+    if kind != "introselect" or order is not None:
+        raise ValueError(
+            f'[{name}] expected kind "introselect" and no order, got {kind!r} and {order!r}'
+        )
+
+
 def _lines(x: Any, axis: Any, name: str) -> tuple[Any, int]:
     """x and the axis to sort along; flattened where there is none."""
     if axis is None:
@@ -241,6 +249,7 @@ class SortMixin(DiagonalMixin):
         self, kth: Any, axis: int = -1, kind: str = "introselect", order: Any = None
     ) -> None:
         """Sort in part, in place, as NumPy's method does; see `tinygrad_cupy.numpy.partition`."""
+        expect_introselect("partition", kind, order)
         x: Any = self
         x[...] = partition(x, kth, axis)
 
@@ -255,6 +264,7 @@ class SortMixin(DiagonalMixin):
         self, kth: Any, axis: int | None = -1, kind: str = "introselect", order: Any = None
     ) -> Tensor:
         """Where elements stand, with the ``kth`` as if sorted: none before it is greater."""
+        expect_introselect("argpartition", kind, order)
         x: Any = self
         return argpartition(x, kth, axis)
 

@@ -13,7 +13,7 @@ import numpy as np
 from .. import kernels
 from ..autograd import Op, TensorBase
 from ..autograd.mode import mode
-from ..backend import Array, device_of, is_cuda, plain_array, to_device
+from ..backend import Array, device_of, plain_array, to_device
 
 if TYPE_CHECKING:
     from ..autograd.batching import BatchLevel
@@ -146,26 +146,6 @@ class ScatterAlong(Op):
     def batch(self, b: BatchLevel, values: Tensor, indices: Tensor) -> Tensor:
         op = ScatterAlong(self.axis + 1, self.size, self.distinct)
         return op(b.whole(values), b.whole(indices))
-
-
-class PlacesAlong(Op):
-    """Where in C order the elements of a tensor of ``shape`` lie that indices along an axis name.
-
-    ``lead``: axes of batches in front, each of which counts from its own start.
-    """
-
-    differentiable = False
-
-    def __init__(self, axis: int, shape: tuple[int, ...], lead: int = 0) -> None:
-        self.axis, self.shape, self.lead = axis, shape, lead
-
-    def forward(self, indices: Array) -> Array:
-        if not is_cuda(indices):
-            kernels.take.expect_bounds(indices, self.axis, self.shape[self.axis])
-        return kernels.take.places_along(indices, self.axis, self.shape, self.lead)
-
-    def batch(self, b: BatchLevel, indices: Tensor) -> Tensor:
-        return PlacesAlong(self.axis + 1, (b.size, *self.shape), self.lead + 1)(b.whole(indices))
 
 
 # --- indices --------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...ops import windows
+from ...ops.arrange import bytes_to_next
 from ...ops.protocols import implements
 from ..arrays import tensor
 from ..shaping import broadcast_arrays, broadcast_shapes, broadcast_to
@@ -39,13 +40,14 @@ def as_strided(
 ) -> Any:
     """A view of ``shape`` whose axes step by ``strides``, in bytes, through x in C order.
 
-    ``x.strides`` are those of C order, however x lies in memory. Elements may come up any number
-    of times; the gradient adds up. Where a step would leave x it is a ``ValueError``, and the view
-    is not written.
+    A tensor's strides are those of C order, however it lies in memory. Elements may come up any
+    number of times; the gradient adds up. Where a step would leave x it is a ``ValueError``, and
+    the view is not written.
     """
     x = tensor(x)
     if writeable:
         raise ValueError("[as_strided] elements may share their memory: they are not written")
     sizes = x.shape if shape is None else shape
     sizes = tuple(sizes) if isinstance(sizes, tuple | list) else (sizes,)
-    return windows.as_strided(x, sizes, x.strides if strides is None else strides)
+    steps = bytes_to_next(x.shape, x.dtype.itemsize) if strides is None else strides
+    return windows.as_strided(x, sizes, steps)
