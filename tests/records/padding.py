@@ -25,7 +25,7 @@ from support.sampling import (
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.ops.comparison import Where
 from tinygrad_cupy.ops.indexing import Index
-from tinygrad_cupy.ops.padding import Rounded
+from tinygrad_cupy.ops.padding import Ramp, Rounded
 from tinygrad_cupy.ops.reduce import Extremum, Mean
 from tinygrad_cupy.ops.shape import Concat, Pad
 from tinygrad_cupy.ops.take import Take
@@ -55,9 +55,9 @@ def _padded(
     return cases
 
 
-def _moving(name: str, mode: str, options: Any, ops: Any, most: int = 5) -> Sample:
+def _moving(name: str, mode: Any, options: Any, ops: Any, most: int = 5) -> Sample:
     def padded(x: Any, **given: Any) -> Any:
-        return np.pad(x, mode=mode, **given)  # type: ignore[call-overload]
+        return np.pad(x, mode=mode, **given)
 
     return Sample(
         f"np.pad {name}",
@@ -75,7 +75,7 @@ def _sides(draw: Draw, shape: Shape) -> Any:
     return draw(st.one_of(value, st.tuples(value, value)))
 
 
-def _by_jacobian(torch: Any, x: Any, mode: str, **options: Any) -> Any:
+def _by_jacobian(torch: Any, x: Any, mode: Any, **options: Any) -> Any:
     """NumPy's function, which is affine in x, as a matrix."""
     values = x.detach().double().numpy()
     base = np.pad(np.zeros_like(values), mode=mode, **options)
@@ -255,7 +255,7 @@ SAMPLES = [
         lambda torch, x, mode: torch.as_tensor(
             np.pad(np.pad(x.detach().numpy().astype("int32"), 1, "mean"), 2, mode)
         ),
-        (Rounded,),
+        (Ramp, Rounded),
         ("np.pad",),
         order=0,
     ),

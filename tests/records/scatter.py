@@ -51,7 +51,8 @@ def _scattered(values: Callable[..., np.ndarray], *reductions: str) -> Callable[
 def with_zeros(draw: Draw, shape: tuple[int, ...]) -> np.ndarray:
     """Normal values, some of them 0."""
     mask: np.ndarray = draw(hnp.arrays(bool, shape))
-    return normal(draw, shape) * mask
+    found: np.ndarray = normal(draw, shape) * mask
+    return found
 
 
 def _positive(indices: Any, n: int) -> Any:

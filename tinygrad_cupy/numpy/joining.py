@@ -141,7 +141,8 @@ def block(arrays: Any) -> Any:
     def joined(level: Any, at: int) -> Any:
         if not isinstance(level, list):
             leaf = next(queue)
-            return leaf.reshape((1,) * (most - leaf.ndim) + leaf.shape)
+            whole = leaf.reshape((1,) * (most - leaf.ndim) + leaf.shape)
+            return whole if depth else whole.clone()
         return shape.concat([joined(inner, at + 1) for inner in level], at - depth)
 
     return joined(arrays, 0)

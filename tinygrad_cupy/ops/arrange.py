@@ -92,6 +92,8 @@ def repeat(x: Tensor, repeats: Any, axis: int | None = None) -> Tensor:
     place = one_axis(axis, len(x.shape), "repeat")
     shape = x.shape
     counts = _counts(repeats, shape[place])
+    if isinstance(counts, int) and counts == 1:
+        return x.clone()
     if isinstance(counts, int):
         wide = x.unsqueeze(place + 1)
         wide = wide.broadcast_to(*shape[: place + 1], counts, *shape[place + 1 :])
@@ -124,7 +126,7 @@ def tile(x: Tensor, repeats: Sequence[int]) -> Tensor:
     if min(counts, default=0) < 0:
         raise ValueError(f"[tile] expected numbers of repeats ≥ 0, got {tuple(repeats)}")
     if all(n == 1 for n in counts):
-        return x.reshape(shape)
+        return x.clone().reshape(shape)
     apart = [m for n in shape for m in (1, n)]
     wide = [m for pair in zip(counts, shape, strict=True) for m in pair]
     whole = [n * m for n, m in zip(counts, shape, strict=True)]

@@ -88,7 +88,7 @@ def take(x: Tensor, indices: Any, axis: int | None = None, mode: str = "raise") 
     place = one_axis(axis, len(x.shape), "take")
     if mode == "raise" and isinstance(indices, int | np.integer):
         try:
-            return x[(*(slice(None),) * place, int(indices))]
+            return x[(*(slice(None),) * place, int(indices))].clone()
         except IndexError as error:
             raise IndexError(str(error).replace("[index]", "[take]", 1)) from error
     found = _within(index_tensor("take", x, indices), x.shape[place], mode, "take")

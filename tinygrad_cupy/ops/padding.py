@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..autograd import Elementwise, TensorBase
+from ..autograd import Elementwise, Op, TensorBase
 from ..backend import Array, array_module, on_device_of
 from ..backend.dtypes import is_float
 from .promotion import as_float, constant_like
@@ -22,6 +22,7 @@ from .sort import sort
 from .take import Take
 
 if TYPE_CHECKING:
+    from ..autograd.batching import BatchLevel
     from ..autograd.typing import Tensor
 
 Pairs = tuple[tuple[Any, Any], ...]  # (before, after) of each axis
@@ -61,6 +62,8 @@ def pad(x: Tensor, width: Any, mode: Any = "constant", **options: Any) -> Tensor
             f"[pad] mode {mode!r} takes {tuple(OPTIONS[mode])}, got {tuple(sorted(unknown))}"
         )
     widths = _widths(width, len(x.shape))
+    if not any(n for pair in widths for n in pair):
+        return x.clone()
     given = OPTIONS[mode] | options
     if mode in ("constant", "empty"):
         return _constant(x, widths, given.get("constant_values", 0))
@@ -112,8 +115,6 @@ def _expect_elements(x: Tensor, widths: Pairs, mode: str) -> None:
 
 
 def _constant(x: Tensor, widths: Pairs, values: Any) -> Tensor:
-    if not any(n for pair in widths for n in pair):
-        return x.clone()
     pairs = _pairs("values", values, len(x.shape))
     if not isinstance(values, TensorBase):
         return Pad(widths, pairs)(x)
@@ -161,16 +162,15 @@ def _linear_ramp(x: Tensor, end_values: Any) -> Widen:
 
     def ramp(edge: Any, end: Any, n: int, axis: int) -> Any:
         """From the end towards the edge, in float64 as NumPy computes it."""
-        shape = _with((1,) * len(edge.shape), axis, n)
+        if not is_float(edge.dtype):
+            return Ramp(end, axis, n)(edge)
         with on_device_of(edge.data):
-            steps = array_module(edge.data).arange(n, dtype=np.float64) / n
-        share = edge._wrap(steps.reshape(shape))
+            count = array_module(edge.data).arange(n, dtype=np.float64)
         wide = edge.astype(np.float64)
         end = constant_like(wide, end)
-        between = end + (wide - end) * share
-        if is_float(edge.dtype):
-            return between.astype(edge.dtype)
-        return Rounded("floor")(between).astype(edge.dtype)
+        step = (wide - end) / n
+        steps = edge._wrap(count.reshape(_with((1,) * len(edge.shape), axis, n)))
+        return (steps * step + end).astype(edge.dtype)
 
     def widen(x: Tensor, axis: int, low: int, high: int) -> Tensor:
         first, last = _part(x, axis, 1), _part(x, axis, x.shape[axis] - 1, None)
@@ -184,16 +184,39 @@ def _linear_ramp(x: Tensor, end_values: Any) -> Widen:
     return widen
 
 
-class Rounded(Elementwise):
-    """Values that become integers, rounded down ("floor") or to the nearest ("rint")."""
+class Ramp(Op):
+    """n steps from ``end`` towards the integers at an edge, which they do not reach, rounded down.
+
+    ``lead``: axes of batches in front.
+    """
 
     differentiable = False
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, end: Any, axis: int, n: int, lead: int = 0) -> None:
+        self.end, self.axis, self.n, self.lead = end, axis, n, lead
+
+    def forward(self, edge: Array) -> Array:
+        xp = self.xp
+        count = xp.arange(self.n, dtype=np.float64)
+        count = count.reshape(_with((1,) * edge.ndim, self.axis, self.n))
+        rise = edge.astype(np.float64) - self.end
+        step = rise / self.n
+        # As NumPy's linspace rounds, which computes all in another order where one does not rise.
+        level = (step == 0).any(axis=tuple(range(self.lead, edge.ndim)), keepdims=True)
+        ramp = xp.where(level, count / self.n * rise, count * step) + self.end
+        return xp.floor(ramp).astype(edge.dtype)
+
+    def batch(self, b: BatchLevel, edge: Tensor) -> Tensor:
+        return Ramp(self.end, self.axis + 1, self.n, self.lead + 1)(b.whole(edge))
+
+
+class Rounded(Elementwise):
+    """Values that become integers, rounded to the nearest."""
+
+    differentiable = False
 
     def forward(self, x: Array) -> Array:
-        return getattr(self.xp, self.name)(x)
+        return self.xp.rint(x)
 
 
 def _median(x: Tensor, axis: int) -> Tensor:
@@ -224,7 +247,7 @@ def _statistic(x: Tensor, stat_length: Any, name: str) -> Widen:
             raise ValueError(f"[pad] expected a stat_length > 0 for mode {name!r}, got 0")
         if is_float(x.dtype) or name in ("maximum", "minimum"):
             return statistic(x, axis)
-        return Rounded("rint")(statistic(x.astype(np.float64), axis)).astype(x.dtype)
+        return Rounded()(statistic(x.astype(np.float64), axis)).astype(x.dtype)
 
     def widen(x: Tensor, axis: int, low: int, high: int) -> Tensor:
         n = x.shape[axis]

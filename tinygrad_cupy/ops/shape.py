@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import kernels
 from ..autograd import Op, TensorBase
-from ..backend import Array
+from ..backend import Array, may_share_memory
 from .axes import Axis, behind_batch, normalize_axis
 from .hints import name_ours
 from .indexing import IndexingMixin
@@ -111,8 +111,18 @@ class ShapeMixin(IndexingMixin):
             raise ValueError(f"[reshape] cannot make shape {wanted} of {self.shape}")
         return Reshape(full)(self)
 
-    def flatten(self, start_axis: int = 0, end_axis: int = -1) -> Tensor:
-        """Axes ``start_axis`` … ``end_axis`` (inclusive) joined into one."""
+    def flatten(
+        self, start_axis: int | str | None = None, end_axis: int = -1, order: str = "C"
+    ) -> Tensor:
+        """Axes ``start_axis`` … ``end_axis`` (inclusive) joined into one, a view where possible.
+
+        Without axes, or with an order as the first argument, NumPy's method: a copy of all
+        elements, in C order or with the first axis fastest ("F"). `ravel` gives a view.
+        """
+        if start_axis is None or isinstance(start_axis, str):
+            x: Any = self
+            flat: Tensor = x.ravel(order if start_axis is None else start_axis)
+            return flat.clone() if may_share_memory(flat.data, self.data) else flat
         ndim = len(self.shape)
         if ndim == 0:
             return self.reshape(1)
