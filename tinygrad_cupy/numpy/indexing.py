@@ -11,7 +11,7 @@ import numpy as np
 
 from ..autograd import TensorBase
 from ..backend import default_device, device_of, to_device
-from ..backend.dtypes import common_dtype
+from ..backend.dtypes import common_dtype, is_float
 from ..ops import choose as choosing
 from ..ops import comparison, scatter
 from ..ops import diagonal as diagonals
@@ -121,29 +121,22 @@ def select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0)
             f"{len(condlist)} and {len(choicelist)}"
         )
     like = first_tensor([*choicelist, default, *condlist])
-    values = [*choicelist, default]
-    found = operands(*values) if first_tensor(values) is not None else tensors(*values)
-    found = [tensor(value, like) for value in _in_one_dtype(found)]
+    found = _in_one_dtype([*choicelist, default], like)
     shape = np.broadcast_shapes(*[v.shape for v in found[:-1]])
     found = [*[v.broadcast_to(shape) for v in found[:-1]], found[-1]]
     return choosing.select([tensor(c, like) for c in condlist], found[:-1], found[-1])
 
 
-def _in_one_dtype(values: Sequence[Any]) -> list[Any]:
-    """Tensors in their common dtype; numbers among them do not widen it."""
-    dtypes = [v.dtype for v in values if isinstance(v, TensorBase)]
-    dtype = common_dtype(*dtypes)
-    like = first_tensor(values)
-    cast: list[Any] = []
-    for value in values:
-        if isinstance(value, TensorBase):
-            cast.append(value)
-        elif isinstance(value, float) and dtype.kind in "biu":
-            cast.append(tensor(value, like))
-        else:
-            cast.append(tensor(np.asarray(value, dtype if dtype.kind != "b" else None), like))
-    dtype = common_dtype(*[v.dtype for v in cast])
-    return [v.astype(dtype) for v in cast]
+def _in_one_dtype(values: Sequence[Any], like: Any) -> list[Any]:
+    """Tensors of their common dtype; numbers do not widen it, but make floats of integers."""
+    numbers = [isinstance(v, bool | int | float | np.generic) for v in values]
+    given = [tensor(v, like) for v in values]
+    chosen = [v.dtype for v, number in zip(given, numbers, strict=True) if not number]
+    floats = [v for v, number in zip(given, numbers, strict=True) if number and is_float(v.dtype)]
+    if not chosen or (floats and not is_float(common_dtype(*chosen))):
+        chosen += [v.dtype for v in floats or given]
+    dtype = common_dtype(*chosen)
+    return [v.astype(dtype) for v in given]
 
 
 @implements(np.where)

@@ -164,7 +164,8 @@ def scatter_reduce(
     """x with ``values`` reduced into it where ``indices`` say; see `numpy.scatter_reduce`."""
     if reduce not in REDUCTIONS:
         raise ValueError(f"[scatter_reduce] expected one of {REDUCTIONS}, got {reduce!r}")
-    x = as_float(x) if reduce == "mean" else x
+    if reduce == "mean":
+        x, values = as_float(x), as_float(constant_like(x, values))
     x, flat, places = _laid_out("scatter_reduce", x, indices, values, axis)
     size = math.prod(x.shape)
     counts = PutAdded(0, size)(_ones(places), places).reshape(x.shape)

@@ -48,7 +48,8 @@ def _reduce_cpu(values: Array, places: Array, count: int, kind: Kind) -> Array:
         found = np.bincount(flat, wide.ravel(), count * width)
     else:
         found = np.full(count * width, identity(kind, wide.dtype), wide.dtype)
-        _UFUNCS[kind].at(found, _flat_places(places, width), wide.ravel())
+        with np.errstate(invalid="ignore"):  # NumPy warns of NaN, here alone
+            _UFUNCS[kind].at(found, _flat_places(places, width), wide.ravel())
     with np.errstate(over="ignore"):
         return found.reshape(count, width).astype(dtype, copy=False)
 
