@@ -30,6 +30,7 @@ from .backend.capture import active
 from .backend.dtypes import is_float, resolve_dtype
 from .ops.activation import ActivationMixin
 from .ops.bitwise import BitwiseMixin
+from .ops.choose import ChooseMixin
 from .ops.comparison import ComparisonMixin
 from .ops.conv import ConvMixin
 from .ops.conv_fused import ConvBlockMixin
@@ -47,7 +48,6 @@ from .ops.pool import PoolMixin
 from .ops.protocols import ProtocolMixin
 from .ops.reduce import ReduceMixin
 from .ops.rounding import RoundingMixin
-from .ops.shape import ShapeMixin
 from .ops.softmax import SoftmaxMixin
 from .ops.unary import UnaryMixin
 
@@ -78,7 +78,7 @@ class Tensor(
     ActivationMixin,
     ReduceMixin,
     SoftmaxMixin,
-    ShapeMixin,
+    ChooseMixin,
     MatmulMixin,
     ProductMixin,
     ConvMixin,

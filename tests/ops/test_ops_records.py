@@ -31,6 +31,7 @@ from tinygrad_cupy.ops.conv import EachConv
 from tinygrad_cupy.ops.draws import Count, GammaQuantile, GammaSlope
 from tinygrad_cupy.ops.matmul import EachLinear
 from tinygrad_cupy.ops.protocols import TABLE
+from tinygrad_cupy.ops.sort import Ordered
 from tinygrad_cupy.tensor import Transfer
 
 PLUMBING = {
@@ -40,6 +41,7 @@ PLUMBING = {
     functions.Function: "of one tensor",
     functions.Pair: "and of two",
     functions.Choice: "which takes one of them",
+    Ordered: "of sorting, one",
     _Custom: "of users' own; test_custom.py",
     Theirs: "of PyTorch's; test_interop.py",
     Joint: "several outputs at once; test_checkpoint.py, test_hooks.py",
@@ -57,6 +59,7 @@ PLUMBING = {
 # Public names of Tensor that are no operations: what it is, its graph, memory and construction.
 NOT_OPERATIONS = {
     *("data", "device", "dtype", "grad", "is_leaf", "ndim", "requires_grad", "shape", "size"),
+    "strides",
     *(
         "backward",
         "detach",
@@ -69,6 +72,7 @@ NOT_OPERATIONS = {
         "zero_grad",
     ),
     *("assign_", "bump_version", "replace_data"),
+    *("partition", "sort"),  # in place
     *("arange", "eye", "full", "ones", "rand", "randn", "zeros"),
 }
 BITS = ("and", "or", "xor", "lshift", "rshift")  # which floats have not

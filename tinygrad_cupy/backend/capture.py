@@ -129,3 +129,12 @@ def refuse_upload() -> None:
             "values of the host are copied to the GPU, which a replay would not do again",
             "make the tensor outside and pass it as an argument",
         )
+
+
+def refuse_size(what: str) -> None:
+    """Called before something is made on a GPU whose size depends on values: ``nonzero``, say."""
+    if active.run is not None:
+        active.run.refuse(
+            f"the size of what {what} gives depends on values",
+            "use where, or weights of 0 and 1, which keep the shape",
+        )

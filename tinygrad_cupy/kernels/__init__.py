@@ -9,6 +9,7 @@ launches; ``plan`` says with which tiles.
 from . import (
     activation,
     conv,
+    diagonal,
     division,
     dropout,
     einsum,
@@ -19,13 +20,19 @@ from . import (
     norm,
     pool,
     reduce,
+    scatter,
+    sets,
     shape,
+    sort,
+    take,
     trigonometric,
+    windows,
 )
 
 __all__ = [
     "activation",
     "conv",
+    "diagonal",
     "division",
     "dropout",
     "einsum",
@@ -36,6 +43,11 @@ __all__ = [
     "norm",
     "pool",
     "reduce",
+    "scatter",
+    "sets",
     "shape",
+    "sort",
+    "take",
     "trigonometric",
+    "windows",
 ]

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from . import lib as lib
 from . import linalg, random
 from .arrays import *
 from .arrays import __all__ as _arrays
@@ -26,8 +27,12 @@ from .elementwise import *
 from .elementwise import __all__ as _elementwise
 from .indexing import *
 from .indexing import __all__ as _indexing
+from .joining import *
+from .joining import __all__ as _joining
 from .logic import *
 from .logic import __all__ as _logic
+from .padding import *
+from .padding import __all__ as _padding
 from .products import *
 from .products import __all__ as _products
 from .reductions import *
@@ -68,7 +73,9 @@ __all__ = [
     *_creation,
     *_elementwise,
     *_indexing,
+    *_joining,
     *_logic,
+    *_padding,
     *_products,
     *_reductions,
     *_scans,

@@ -11,8 +11,8 @@ from .. import kernels
 from ..autograd import Op, TensorBase
 from ..autograd.levels import innermost
 from ..autograd.mode import mode
-from ..backend import Array, device_of, plain_array, to_device
-from ..backend.capture import active
+from ..backend import Array, device_of, is_cuda, plain_array, to_device
+from ..backend.capture import active, refuse_size
 
 if TYPE_CHECKING:
     from ..autograd.batching import BatchLevel
@@ -30,6 +30,8 @@ class Index(Op):
 
     def forward(self, x: Array) -> Array:
         self.source = tuple(x.shape)
+        if active.run is not None and is_cuda(x) and _by_booleans(self.key):
+            refuse_size("an index by booleans")
         return kernels.indexing.get(x, self.key)
 
     def backward(self, grad: Tensor) -> Tensor:
@@ -106,6 +108,11 @@ def index_error(x: TensorBase, error: IndexError) -> IndexError:
     if said.startswith("[index]"):
         return error
     return IndexError(f"[index] {said[:1].lower()}{said[1:]} (tensor of shape {x.shape})")
+
+
+def _by_booleans(key: tuple[Any, ...]) -> bool:
+    """Whether a key has booleans among it, whose number depends on values."""
+    return any(getattr(getattr(part, "dtype", None), "kind", "") == "b" for part in key)
 
 
 def _leads(key: tuple[Any, ...]) -> bool:
