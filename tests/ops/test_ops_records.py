@@ -184,33 +184,38 @@ def test_names_of_records_are_unique() -> None:
 
 
 class Spy:
-    """A function that says when it is called, or one of its attributes is."""
+    """A function that says by all its names when it is called, or one of its attributes is."""
 
-    def __init__(self, name: str, original: Any, seen: set[Any]) -> None:
-        self._name, self._original, self._seen = name, original, seen
+    def __init__(self, names: set[str], original: Any, seen: set[Any]) -> None:
+        self._names, self._original, self._seen = names, original, seen
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
-        self._seen.add(self._name)
+        self._seen |= self._names
         return self._original(*arguments, **options)
 
     def __getattr__(self, name: str) -> Any:
-        self._seen.add(self._name)
+        self._seen |= self._names
         return getattr(self._original, name)
 
 
 def watch_numpy(patch: pytest.MonkeyPatch, seen: set[Any]) -> None:
     """See NumPy's functions, called by NumPy or as those of our namespace."""
-    spies = {
-        id(TABLE[function]): Spy(f"np.{name}", TABLE[function], seen)
-        for name, function in dispatching().items()
-        if function in TABLE
-    }
+    names = collections.defaultdict(set)
+    for name, function in dispatching().items():
+        if function in TABLE:
+            names[id(TABLE[function])].add(f"np.{name}")
+    for name in tnp.__all__:
+        names[id(getattr(tnp, name))].add(f"np.{name}")
+    spies: dict[int, Any] = {}
+
+    def spy(ours: Any) -> Any:
+        return spies.setdefault(id(ours), Spy(names[id(ours)], ours, seen))
+
     for function, ours in list(TABLE.items()):
-        if id(ours) in spies:
-            patch.setitem(TABLE, function, spies[id(ours)])
-    for name, ours in list(vars(tnp).items()):
-        if id(ours) in spies:
-            patch.setattr(tnp, name, spies[id(ours)])
+        patch.setitem(TABLE, function, spy(ours))
+    for name in tnp.__all__:
+        if callable(ours := getattr(tnp, name)) and not isinstance(ours, type):
+            patch.setattr(tnp, name, spy(ours))
 
 
 @contextmanager
