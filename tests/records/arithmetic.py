@@ -44,7 +44,7 @@ BETWEEN_TENSORS = [
     binary("mul", arithmetic.Mul, lambda a, b: a * b, two(), dtypes=NUMBERS),
     binary("truediv", arithmetic.Div, lambda a, b: a / b, two(second=nonzero)),
     binary("pow", arithmetic.Pow, lambda a, b: a**b, two(positive), covers=("__pow__",)),
-    ufunc("pow", arithmetic.Pow, two(positive)),
+    ufunc("power", arithmetic.Pow, two(positive), torch=lambda t, a, b: t.pow(a, b)),
     Sample(
         "neg",
         call=lambda x: -x,

@@ -32,7 +32,7 @@ def _binary(name: str, op: Any, sign: Any, dunder: str, second: Any = integers) 
         lambda a, b: call(getattr(tnp, name), a, b),
         two(integers, second),
         (f"np.{name}", f"__{dunder}__", f"__r{dunder}__"),
-        lambda t, a, b: call(getattr(t, name), a, b),
+        lambda t, a, b: call(getattr(t, f"bitwise_{name.removeprefix('bitwise_')}"), a, b),
         errors=(
             Error(
                 lambda: sign(Tensor([1.0]), 2),
@@ -51,14 +51,14 @@ SAMPLES = [
     _binary("bitwise_and", bitwise.BitwiseAnd, operator.and_, "and"),
     _binary("bitwise_or", bitwise.BitwiseOr, operator.or_, "or"),
     _binary("bitwise_xor", bitwise.BitwiseXor, operator.xor, "xor"),
-    _binary("bitwise_left_shift", bitwise.LeftShift, operator.lshift, "lshift", _places),
-    _binary("bitwise_right_shift", bitwise.RightShift, operator.rshift, "rshift", _places),
+    _binary("left_shift", bitwise.LeftShift, operator.lshift, "lshift", _places),
+    _binary("right_shift", bitwise.RightShift, operator.rshift, "rshift", _places),
     of_integers(
-        "np.bitwise_not",
+        "np.invert",
         bitwise.Invert,
-        lambda x: [tnp.bitwise_not(x), ~x],
+        lambda x: [tnp.invert(x), ~x],
         one(integers),
-        ("np.bitwise_not", "__invert__"),
+        ("np.invert", "__invert__"),
         lambda t, x: [t.bitwise_not(x), ~x],
         errors=(
             Error(

@@ -39,11 +39,14 @@ SAMPLES = [
         covers=("round",),
         kinks=True,
     ),
-    ufunc(
-        "round",
-        rounding.Round,
-        _decimals,
-        torch=lambda t, x, decimals: t.round(x, decimals=decimals),
-        kinks=True,
-    ),
+    *[
+        ufunc(
+            name,
+            rounding.Round,
+            _decimals,
+            torch=lambda t, x, decimals: t.round(x, decimals=decimals),
+            kinks=True,
+        )
+        for name in ("round", "around")
+    ],
 ]

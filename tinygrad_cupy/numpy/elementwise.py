@@ -188,13 +188,16 @@ TABLE.update({value.like: value for value in list(globals().values()) if isinsta
 # --- functions that are no ufuncs ---------------------------------------------------------------
 
 
-@implements(np.round, np.around)
+@implements(np.round)
 def round(a: Any, decimals: int = 0, out: Any = None) -> Any:
     """Rounded to ``decimals``, before the point where it is negative; the gradient is 0."""
     return finished(tensor(a).round(decimals), None, out)
 
 
-around = round
+@implements(np.around)
+def around(a: Any, decimals: int = 0, out: Any = None) -> Any:
+    """The older name of `round`."""
+    return round(a, decimals, out)
 
 
 @implements(np.fix)
