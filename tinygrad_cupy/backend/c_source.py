@@ -132,7 +132,7 @@ def _threads() -> Any:
     return library
 
 
-def address_of(array: np.ndarray) -> int:
+def address_of(array: Any) -> int:
     """Where the first element of ``array`` is."""
     if array.flags.carray and array.size and array.dtype.kind in "fiub":
         return ctypes.addressof(ctypes.c_char.from_buffer(array))  # a fifth of the time
