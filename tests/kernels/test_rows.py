@@ -34,18 +34,20 @@ SIZES = [
     (1, 7, 40_000, 3),
     (2, 1, 150_000, 2),
 ]
-native = pytest.param(True, marks=pytest.mark.skipif(compiler() is None, reason="no C compiler"))
 
 
 @pytest.fixture
-def in_c(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """C does everything, or NumPy."""
-    monkeypatch.setattr(rows, "SOME", 0 if request.param else 1 << 60)
-    monkeypatch.setattr(rows, "MANY", 0 if request.param else 1 << 60)
-    return bool(request.param)
+def body(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C does everything, by the functions for many or for few, or NumPy."""
+    if request.param == "NumPy":
+        monkeypatch.setattr(rows, "MOST", 0)
+    elif compiler() is None:
+        pytest.skip("needs a C compiler")
+    monkeypatch.setattr(rows, "SOME", 0 if request.param == "many" else 1 << 60)
+    monkeypatch.setattr(rows, "MANY", 0 if request.param == "many" else 1 << 60)
 
 
-in_either = pytest.mark.parametrize("in_c", [native, False], indirect=True)
+every = pytest.mark.parametrize("body", ["NumPy", "few", "many"], indirect=True)
 
 
 def drawn(sizes: tuple[int, ...], dtype: Any, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -63,10 +65,10 @@ def summed(values: np.ndarray, places: np.ndarray, count: int) -> np.ndarray:
     return total
 
 
-@in_either
+@every
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, ml_dtypes.bfloat16])
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
-def test_sums_are_rounded_once(sizes: tuple[int, ...], dtype: Any, in_c: bool) -> None:
+def test_sums_are_rounded_once(sizes: tuple[int, ...], dtype: Any, body: None) -> None:
     values, places = drawn(sizes, dtype)
     found = rows.add(values, places, sizes[1])
     expected = summed(values, places, sizes[1])
@@ -80,9 +82,9 @@ def test_sums_are_rounded_once(sizes: tuple[int, ...], dtype: Any, in_c: bool) -
     np.testing.assert_allclose(found.astype(np.float32), near, rtol=2**-7, atol=1e-6)
 
 
-@in_either
+@every
 @pytest.mark.parametrize("dtype", [np.int64, np.int8, np.bool_])
-def test_integers_are_added_as_numpy_does(dtype: Any, in_c: bool) -> None:
+def test_integers_are_added_as_numpy_does(dtype: Any, body: None) -> None:
     places = np.array([1, -1, 1, 1])
     values = np.ones((2, 4, 3), dtype)
     expected = np.zeros((2, 5, 3), dtype)
@@ -93,10 +95,10 @@ def test_integers_are_added_as_numpy_does(dtype: Any, in_c: bool) -> None:
     np.testing.assert_array_equal(found, expected)
 
 
-@in_either
+@every
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int8, np.float16, np.bool_])
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
-def test_rows_that_are_taken(sizes: tuple[int, ...], dtype: Any, in_c: bool) -> None:
+def test_rows_that_are_taken(sizes: tuple[int, ...], dtype: Any, body: None) -> None:
     blocks, count, columns, _ = sizes
     places = drawn(sizes, np.float32)[1]
     x = np.random.default_rng(1).standard_normal((blocks, count, columns)).astype(dtype)
@@ -108,9 +110,9 @@ def test_rows_that_are_taken(sizes: tuple[int, ...], dtype: Any, in_c: bool) -> 
     np.testing.assert_array_equal(rows.take(backwards, places, 1), backwards[:, places])
 
 
-@in_either
+@every
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.uint64])
-def test_places_of_any_integer_type(dtype: Any, in_c: bool) -> None:
+def test_places_of_any_integer_type(dtype: Any, body: None) -> None:
     places = np.arange(100, dtype=dtype).repeat(400)
     x = np.random.default_rng(0).standard_normal((100, 5)).astype(np.float32)
     np.testing.assert_array_equal(rows.take(x, places, 0), x[places])
@@ -118,12 +120,12 @@ def test_places_of_any_integer_type(dtype: Any, in_c: bool) -> None:
     np.testing.assert_allclose(found[0], x * 400, rtol=1e-6)
 
 
-@in_either
+@every
 @pytest.mark.parametrize("wrong", [7, -8, 2**40, -(2**40)])
 @pytest.mark.parametrize("blocks", [1, 3])
 @pytest.mark.parametrize("columns", [1, 30_000])
 def test_no_place_outside_is_read_or_written(
-    wrong: int, blocks: int, columns: int, in_c: bool
+    wrong: int, blocks: int, columns: int, body: None
 ) -> None:
     places = np.zeros(30 if columns > 1 else 70_000, np.int64)
     places[len(places) // 2] = wrong

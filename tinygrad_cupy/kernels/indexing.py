@@ -29,6 +29,9 @@ def scattered(values: Array, key: Key, shape: Shape) -> Array:
 
     Floats are added up in float64, in a fixed order, and rounded once.
     """
+    if len(key) == 1 and type(key[0]) is np.ndarray and key[0].ndim == 1 and key[0].dtype != bool:
+        of_rows = values.reshape(1, len(values), math.prod(shape[1:]))
+        return rows.add(of_rows, key[0], shape[0]).reshape(shape)
     if any(hasattr(k, "dtype") and k.dtype != bool for k in key):
         found = _rows(array_module(values), key, shape)
         of_rows = values.reshape(found.blocks, found.places.size, found.columns)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import kernels
-from ..autograd import Op, TensorBase
+from ..autograd import FusedOp, Op, TensorBase
 from ..autograd.levels import innermost
 from ..autograd.mode import mode
 from ..backend import Array, device_of, is_cuda, plain_array, to_device
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from ..autograd.typing import Tensor
 
 
-class Index(Op):
+class Index(FusedOp):
     """x[key], for any key that NumPy takes."""
 
+    saves = ()
     view = True
     linear = ("x",)
 
@@ -34,8 +35,11 @@ class Index(Op):
             refuse_size("an index by booleans")
         return kernels.indexing.get(x, self.key)
 
-    def backward(self, grad: Tensor) -> Tensor:
-        return Scatter(self.key, self.source).watch_with(self)(grad)
+    def backward_arrays(self, grad: Array) -> tuple[Array]:
+        return (kernels.indexing.scattered(grad, self.key, self.source),)
+
+    def backward(self, grad: Tensor) -> tuple[Tensor]:
+        return (Scatter(self.key, self.source).watch_with(self)(grad),)
 
     def batch(self, b: BatchLevel, x: Tensor) -> Tensor:
         if _leads(self.key):  # NumPy puts the axis that such a key makes in front of all others

@@ -29,6 +29,21 @@ static int add_places(
   return add_block(s, places, values, m, end, sums, s->columns);
 }
 
+/* Few values, by the calling thread; sums (R, K) is memory to work in. 0 where a place is wrong. */
+int rows_add_few(
+    Int blocks, Int rows, Int count, Int columns, const Int *places, const NUMBER *values,
+    NUMBER *y, double *sums)
+{
+  Rows s = {.rows = rows, .places = count, .columns = columns};
+  Int size = rows * columns;
+  for (Int p = 0; p < blocks; p++) {
+    memset(sums, 0, size * sizeof(double));
+    if (!add_places(&s, places, values + p * count * columns, 0, count, sums)) return 0;
+    for (Int i = 0; i < size; i++) y[p * size + i] = (NUMBER)sums[i];
+  }
+  return 1;
+}
+
 /* Block by block; scratch holds the sums of one. */
 void rows_add_blocks(
     const Rows *s, const Share *share, const Int *places, const NUMBER *values, NUMBER *y,

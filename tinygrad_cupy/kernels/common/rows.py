@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...backend import Array, Elementwise, import_cupy, kernel
-from ...backend.c_source import CSource, plain
+from ...backend.c_source import CSource, address_of, plain
 from ...backend.cpu_threads import PARTS, parts_of
 from ...backend.dtypes import is_float, is_narrow
 
@@ -97,9 +97,11 @@ def _add_cpu(values: Array, places: Array, rows: int) -> Array:
     if is_narrow(dtype):  # through float32 they would be rounded twice
         return _rounded(_add_cpu(values.astype(np.float64), places, rows), dtype)
     blocks, count, columns = values.shape
-    small = values.nbytes <= SOME or max(blocks * max(count, rows), 1) >= MOST
-    if not small and _add[dtype.itemsize].library is not None:
-        return _add_native(values, places, rows)
+    if values.size and max(blocks * max(count, rows), rows * columns) < MOST:
+        source = _add[dtype.itemsize]
+        if source.library is not None:
+            few = values.nbytes <= SOME and rows * columns <= IN_CACHE
+            return (_add_few if few else _add_many)(source, values, places, rows)
     flat = _from_start(_signed(places), rows)
     if columns != 1:
         flat = (flat * columns)[:, None] + np.arange(columns)
@@ -136,9 +138,22 @@ def _add_integers(values: np.ndarray, places: np.ndarray, rows: int) -> np.ndarr
     return y
 
 
-def _add_native(values: np.ndarray, places: np.ndarray, rows: int) -> np.ndarray:
+def _add_few(source: CSource, values: np.ndarray, places: np.ndarray, rows: int) -> np.ndarray:
     blocks, count, columns = values.shape
-    source, size = _add[values.itemsize], rows * columns
+    flat, values = plain(_signed(places)), plain(values)
+    y, sums = np.empty((blocks, rows, columns), values.dtype), np.empty(rows * columns)
+    add = source.library.rows_add_few  # type: ignore[union-attr]
+    if add.argtypes is None:
+        add.argtypes = [ctypes.c_int64] * 4 + [ctypes.c_void_p] * 4
+    arrays = [address_of(x) for x in (flat, values, y, sums)]
+    if not add(blocks, rows, count, columns, *arrays):
+        _expect_right(np.ones(1), flat, rows)
+    return y
+
+
+def _add_many(source: CSource, values: np.ndarray, places: np.ndarray, rows: int) -> np.ndarray:
+    blocks, count, columns = values.shape
+    size = rows * columns
     flat, values = plain(_signed(places)), plain(values)
     wrong = np.zeros(PARTS, bool)
     if size > IN_CACHE:
