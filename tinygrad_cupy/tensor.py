@@ -33,14 +33,18 @@ from .ops.comparison import ComparisonMixin
 from .ops.conv import ConvMixin
 from .ops.conv_fused import ConvBlockMixin
 from .ops.dropout import DropoutMixin
+from .ops.extrema import ExtremaMixin
 from .ops.hints import HintMixin, hinting
 from .ops.inplace import InplaceMixin
+from .ops.logical_reduce import LogicalReduceMixin
 from .ops.loss import LossMixin
 from .ops.matmul import MatmulMixin
 from .ops.norm import NormMixin
 from .ops.pool import PoolMixin
+from .ops.product import ProductMixin
 from .ops.protocols import ProtocolMixin
 from .ops.reduce import ReduceMixin
+from .ops.scan import ScanMixin
 from .ops.shape import ShapeMixin
 from .ops.softmax import SoftmaxMixin
 from .ops.unary import UnaryMixin
@@ -68,6 +72,10 @@ class Tensor(
     UnaryMixin,
     ActivationMixin,
     ReduceMixin,
+    ExtremaMixin,
+    ProductMixin,
+    LogicalReduceMixin,
+    ScanMixin,
     SoftmaxMixin,
     ShapeMixin,
     MatmulMixin,

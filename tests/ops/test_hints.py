@@ -125,7 +125,6 @@ DIM: Any = {"dim": 0}
         (lambda x: x.softmax(dim=-1), "[softmax] takes axis=, not dim="),
         (lambda x: x.unsqueeze(dim=0), "[unsqueeze] takes axis=, not dim="),
         (lambda x: x.flatten(start_dim=1), "[flatten] takes start_axis=, not start_dim="),
-        (lambda x: x.std(ddof=1), "[std] takes correction=, not ddof="),
         (lambda x: x.clip(min=0.0), "[clip] takes low=, not min="),
         (lambda x: tg.concat([x, x], **DIM), "[concat] takes axis=, not dim="),
         (lambda x: tg.stack([x, x], **DIM), "[stack] takes axis=, not dim="),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import strategies as st
 
 import tinygrad_cupy as tg
+import tinygrad_cupy.numpy as tnp
 from records import FAMILIES, SAMPLES
 from support.sampling import Sample, options_on, tensors_of
 from tinygrad_cupy import FusedOp, Op, Tensor
@@ -77,6 +79,11 @@ NO_FUNCTIONS = {
     *("get_precision", "set_precision"),
     *("grad", "is_grad_enabled", "no_grad"),
 }
+
+
+def functions_of_numpy() -> set[str]:
+    """The functions of `tinygrad_cupy.numpy` (no ufuncs, no classes)."""
+    return {name for name in tnp.__all__ if inspect.isfunction(getattr(tnp, name))}
 
 
 def op_classes(base: type[Op] = Op) -> set[type[Op]]:
@@ -160,6 +167,8 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[Any]]:
                 patch.setattr(Tensor, name, spy(name, original))
         for name in FUNCTIONS:
             patch.setattr(tg, name, spy(f"tg.{name}", getattr(tg, name)))
+        for name in functions_of_numpy():
+            patch.setattr(tnp, name, spy(f"np.{name}", getattr(tnp, name)))
         yield seen
 
 

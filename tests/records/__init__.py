@@ -9,12 +9,16 @@ from . import (
     conv,
     conv_fused,
     dropout,
+    extrema,
     indexing,
+    logical_reduce,
     loss,
     matmul,
     norm,
     pool,
+    product,
     reduce,
+    scan,
     shape,
     softmax,
     unary,
@@ -23,7 +27,8 @@ from . import (
 FAMILIES: dict[str, list[Sample]] = {
     module.__name__.rpartition(".")[2]: module.SAMPLES
     for module in (
-        *(arithmetic, comparison, unary, activation, reduce, softmax, shape, indexing),
+        *(arithmetic, comparison, unary, activation, reduce, extrema, product, logical_reduce),
+        *(scan, softmax, shape, indexing),
         *(matmul, conv, conv_fused, pool, norm, loss, dropout),
     )
 }

@@ -6,7 +6,20 @@ tests hold the others to; ``cpu`` chooses between C and NumPy; ``native`` calls 
 launches; ``plan`` says with which tiles.
 """
 
-from . import activation, conv, dropout, indexing, loss, matmul, norm, pool, reduce, shape
+from . import (
+    activation,
+    conv,
+    dropout,
+    indexing,
+    loss,
+    matmul,
+    norm,
+    order_statistics,
+    pool,
+    reduce,
+    scan,
+    shape,
+)
 
 __all__ = [
     "activation",
@@ -16,7 +29,9 @@ __all__ = [
     "loss",
     "matmul",
     "norm",
+    "order_statistics",
     "pool",
     "reduce",
+    "scan",
     "shape",
 ]

@@ -16,10 +16,14 @@ from .arrays import *
 from .arrays import __all__ as _arrays
 from .creation import *
 from .creation import __all__ as _creation
+from .histograms import *
+from .histograms import __all__ as _histograms
 from .indexing import *
 from .indexing import __all__ as _indexing
 from .logic import *
 from .logic import __all__ as _logic
+from .nanfunctions import *
+from .nanfunctions import __all__ as _nanfunctions
 from .products import *
 from .products import __all__ as _products
 from .reductions import *
@@ -40,8 +44,10 @@ from .ufuncs import __all__ as _ufuncs
 __all__ = [
     *_arrays,
     *_creation,
+    *_histograms,
     *_indexing,
     *_logic,
+    *_nanfunctions,
     *_products,
     *_reductions,
     *_scans,

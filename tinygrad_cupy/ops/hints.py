@@ -20,7 +20,6 @@ KEYWORDS = {
     "keepdim": "keepdims",
     "start_dim": "start_axis",
     "end_dim": "end_axis",
-    "ddof": "correction",
     "min": "low",
     "max": "high",
     "a_min": "low",
@@ -80,8 +79,6 @@ class HintMixin(TensorBase):
     __slots__ = ()
 
     add_ = Elsewhere("x += y, under no_grad() where x wants a gradient")
-    all = Elsewhere(".numpy().all()")
-    any = Elsewhere(".numpy().any()")
     bmm = Elsewhere("x @ y")
     bool = Elsewhere('.astype("bool")')
     cat = Elsewhere("tg.concat(tensors, axis)")
