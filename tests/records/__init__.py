@@ -10,11 +10,16 @@ from . import (
     conv_fused,
     dropout,
     extrema,
+    histogram,
     indexing,
     logical_reduce,
     loss,
     matmul,
     norm,
+    numpy_reductions,
+    numpy_scans,
+    numpy_statistics,
+    order_statistics,
     pool,
     product,
     reduce,
@@ -30,6 +35,7 @@ FAMILIES: dict[str, list[Sample]] = {
         *(arithmetic, comparison, unary, activation, reduce, extrema, product, logical_reduce),
         *(scan, softmax, shape, indexing),
         *(matmul, conv, conv_fused, pool, norm, loss, dropout),
+        *(order_statistics, histogram, numpy_reductions, numpy_scans, numpy_statistics),
     )
 }
 SAMPLES: list[Sample] = [sample for family in FAMILIES.values() for sample in family]

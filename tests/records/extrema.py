@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from hypothesis import strategies as st
 
 from support.axes import dims, empty, out_of_range, over_axis
@@ -16,6 +17,7 @@ from support.sampling import (
     distinct,
     draw_axis,
     method,
+    rng_of,
     shapes,
 )
 from tinygrad_cupy import Tensor
@@ -40,6 +42,13 @@ def _position_case(draw: Draw) -> Case:
     shape = draw(shapes(min_dims=1))
     options = {"axis": draw_axis(draw, len(shape), several=False), "keepdims": draw(st.booleans())}
     return Case((distinct(draw, shape),), options)
+
+
+def _masked_case(draw: Draw) -> Case:
+    shape = draw(shapes(min_dims=1))
+    mask = np.asarray(rng_of(draw).random(shape) < 0.7)
+    mask[0] = True
+    return Case((distinct(draw, shape),), {"mask": mask})
 
 
 BOTH: Any = (0, 1)
@@ -100,6 +109,22 @@ SAMPLES = [
         errors=(
             empty(lambda x: x.argmin(0), "argmin"),
             out_of_range(lambda x: x.argmin(2), "argmin"),
+        ),
+    ),
+    Sample(
+        "max where",
+        lambda x, mask: x.max(0, initial=-1e3, where=mask),
+        _masked_case,
+        lambda torch, x, mask: torch.where(mask, x, torch.full_like(x, -1e3)).amax(0),
+        (extrema.MaskedExtremum,),
+        ("max", "maximum"),
+        kinks=True,
+        errors=(
+            Error(
+                lambda: Tensor.ones(2).max(where=np.ones(2, bool)),
+                ValueError,
+                "[max] expected initial= beside where=: it may choose nothing",
+            ),
         ),
     ),
 ]

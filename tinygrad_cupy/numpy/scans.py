@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from ..backend import device_of
-from ..backend.dtypes import is_float, resolve_dtype
+from ..backend.dtypes import common_dtype, is_float, is_narrow, resolve_dtype
 from ..ops import shape
 from ..ops.axes import normalize_axis
-from ..ops.promotion import as_float, in_single
+from ..ops.promotion import as_float, in_single, single
 from ..ops.protocols import implements, is_array
 from ..ops.scan import Unwrapping
 from .arrays import finished, first_tensor, tensor
@@ -216,7 +216,10 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> An
         raise TypeError(
             f"[gradient] expected distances for {len(axes)} axes, got {len(given)} of them"
         )
-    found = [_slope(f, place, h, edge_order) for place, h in zip(axes, given, strict=True)]
+    places = [_places(f, h, place) if _ndim(h) else h for place, h in zip(axes, given, strict=True)]
+    dtype = common_dtype(f.dtype, *[h.dtype for h in places if _ndim(h)])
+    found = [_slope(single(f), a, h, edge_order) for a, h in zip(axes, places, strict=True)]
+    found = [y.astype(dtype) for y in found] if is_narrow(dtype) else found
     return found[0] if len(found) == 1 else tuple(found)
 
 
@@ -231,6 +234,16 @@ def _listed(axis: Any, ndim: int) -> list[int]:
     return list(axis) if isinstance(axis, tuple | list) else [axis]
 
 
+def _places(f: Any, places: Any, axis: int) -> Any:
+    """The places of samples f along an axis."""
+    found = as_float(_beside(places, f))
+    if found.shape != (f.shape[axis],):
+        raise ValueError(
+            f"[gradient] expected {f.shape[axis]} places along axis {axis}, got shape {found.shape}"
+        )
+    return found
+
+
 def _slope(f: Any, axis: int, distance: Any, edge_order: int) -> Any:
     """The derivative along one axis, of samples one ``distance`` apart or at such places."""
     if f.shape[axis] < edge_order + 1:
@@ -240,13 +253,7 @@ def _slope(f: Any, axis: int, distance: Any, edge_order: int) -> Any:
         )
     steps = distance
     if _ndim(distance):
-        places = as_float(_beside(distance, f))
-        if places.shape != (f.shape[axis],):
-            raise ValueError(
-                f"[gradient] expected {f.shape[axis]} places along axis {axis}, got shape "
-                f"{places.shape}"
-            )
-        steps = _on_axis(_differences(places, 0), axis, f.ndim)
+        steps = _on_axis(_differences(single(distance), 0), axis, f.ndim)
     inner = _inner_slope(f, axis, steps)
     first, last = _end_slopes(f, axis, steps, edge_order)
     return shape.concat([first, inner, last], axis)

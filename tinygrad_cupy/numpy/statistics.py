@@ -9,7 +9,7 @@ import numpy as np
 
 from ..autograd import TensorBase
 from ..ops import order_statistics, shape
-from ..ops.promotion import as_float
+from ..ops.promotion import as_float, in_single
 from ..ops.protocols import implements
 from ..ops.reduce import Centre
 from .arrays import finished, first_tensor, tensor, tensors
@@ -114,6 +114,11 @@ def cov(
         raise ValueError(f"[cov] expected an integer ddof, got {ddof}")
     x = _variables(m, y, rowvar, dtype)
     taken = int(ddof) if ddof is not None else 0 if bias else 1
+    return in_single(x, lambda x: _covariance(x, taken, fweights, aweights))
+
+
+def _covariance(x: Any, taken: int, fweights: Any = None, aweights: Any = None) -> Any:
+    """Of the rows of x (V, N): (V, V), without axes of one element."""
     if fweights is None and aweights is None:
         centred, weighted, count = _plain_moments(x, taken)
     else:
@@ -140,7 +145,7 @@ def _plain_moments(x: Any, taken: int) -> tuple[Any, Any, Any]:
     """x less its means, twice, and what sums of products are divided by."""
     count = x.shape[1] - taken
     if count <= 0:
-        warnings.warn("[cov] no degrees of freedom", RuntimeWarning, stacklevel=3)
+        warnings.warn("[cov] no degrees of freedom", RuntimeWarning, stacklevel=5)
     centred = Centre((1,))(x) if x.size else x
     return centred, centred, max(count, 0)
 
@@ -170,7 +175,11 @@ def corrcoef(x: Any, y: Any = None, rowvar: bool = True, *, dtype: Any = None) -
 
     Those of a variable that does not vary are NaN, as NumPy's are.
     """
-    covariance = cov(x, y, rowvar, dtype=dtype)
+    return in_single(_variables(x, y, rowvar, dtype), _correlation)
+
+
+def _correlation(x: Any) -> Any:
+    covariance = _covariance(x, 1)
     if not covariance.ndim:
         return covariance / covariance
     each = np.arange(len(covariance))

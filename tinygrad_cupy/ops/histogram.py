@@ -57,8 +57,7 @@ class BinCounts(Op):
 def _own_bins(b: BatchLevel, place: Tensor, count: int) -> Tensor:
     """Places in one long row, where each element of the batch has bins of its own."""
     whole: Any = b.whole(place)
-    xp = array_module(whole.data)
-    first = whole._wrap(xp.arange(0, b.size * count, count).reshape(b.size, 1))
+    first = whole._wrap(array_module(whole.data).arange(b.size).reshape(b.size, 1) * count)
     found: Tensor = (whole.reshape(b.size, -1) + first).reshape(-1)
     return found
 

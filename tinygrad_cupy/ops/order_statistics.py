@@ -12,7 +12,8 @@ import numpy as np
 
 from .. import kernels
 from ..autograd import Op, TensorBase
-from ..backend import Array, array_module, device_of, to_device
+from ..autograd.levels import Tracer
+from ..backend import Array, array_module, device_of, is_cuda, to_device
 from ..backend.dtypes import is_float
 from .axes import Axis, as_rows, kept_shape, nonempty_axes, normalize_axis
 from .comparison import where
@@ -53,23 +54,24 @@ class Ranked(Op):
 
 
 class Places(Op):
-    """Where the quantiles q of that many elements, ``count`` (…, 1), lie by a method: (…, 3K).
+    """Where the quantiles q (…, K) of that many elements, ``count`` (…, 1), lie: (…, 4K).
 
     First come the ranks of the elements below, then those above, then how far it is from one to
-    the other.
+    the other, and how fast that grows with q.
     """
 
     differentiable = False
 
-    def __init__(self, method: str, q: np.ndarray) -> None:
-        self.method, self.q = method, q
+    def __init__(self, method: str) -> None:
+        self.method = method
 
-    def forward(self, count: Array) -> Array:
-        q = self.xp.asarray(self.q)
+    def forward(self, q: Array, count: Array) -> Array:
         return self.xp.concatenate(_places(self.method, q, count), -1)
 
-    def batch(self, b: BatchLevel, count: Tensor) -> Tensor:
-        return Places(self.method, self.q)(b.whole(count))
+    def batch(self, b: BatchLevel, q: Tensor, count: Tensor) -> Tensor:
+        between = [1] * (len(count.shape) - len(q.shape))
+        q = b.whole(q).reshape(b.size, *between, *q.shape)
+        return Places(self.method)(q, b.whole(count))
 
 
 # --- where a quantile lies ------------------------------------------------------------------------
@@ -87,15 +89,17 @@ DISCRETE = ("inverted_cdf", "closest_observation", "lower", "higher", "nearest")
 METHODS = (*CONTINUOUS, *DISCRETE, "averaged_inverted_cdf", "midpoint")
 
 
-def _places(method: str, q: Array, count: Any) -> tuple[Array, Array, Array]:
+def _places(method: str, q: Array, count: Any) -> tuple[Array, Array, Array, Array]:
     """The ranks below and above the quantiles q of ``count`` elements, and how far between.
 
-    ``count`` is a number or an array (…, 1).
+    And how fast that grows with q. ``count`` is a number or an array (…, 1).
     """
     xp = array_module(q)
+    speed = count + 0 * q - 1
     if method in CONTINUOUS and method != "linear":
         alpha, beta = CONTINUOUS[method]
         place = count * q + (alpha + q * (1 - alpha - beta)) - 1
+        speed = speed + (2 - alpha - beta)
     elif method in ("inverted_cdf", "averaged_inverted_cdf"):
         place = count * q - 1
     elif method == "closest_observation":
@@ -104,32 +108,29 @@ def _places(method: str, q: Array, count: Any) -> tuple[Array, Array, Array]:
         place = (count - 1) * q
     low = xp.floor(place)
     part = place - low
-    if method == "inverted_cdf":
-        part = xp.where(part == 0, 0.0, 1.0)
-    elif method == "averaged_inverted_cdf":
-        part = xp.where(part == 0, 0.5, 1.0)
-    elif method == "closest_observation":  # of two that are as close the one of even rank, from 1
-        part = xp.where((part == 0) & (low % 2 == 1), 0.0, 1.0)
-    elif method == "lower":
-        part = part * 0
-    elif method == "higher":
-        part = xp.where(part == 0, 0.0, 1.0)
-    elif method == "midpoint":
-        part = xp.where(part == 0, 0.0, 0.5)
-    elif method == "nearest":
-        part = xp.rint(place) - low
-    last = xp.maximum(count - 1, 0)
-    part = xp.where((place < 0) | (place >= last), 0.0, part)
+    if method not in CONTINUOUS:
+        part, speed = _step(method, place, low, part), 0 * speed
+    last = xp.maximum(count - 1, 0) + 0 * place
+    still = (place < 0) | (place >= last)
     low = xp.clip(low, 0, last)
-    return low, xp.minimum(low + 1, last), part
+    part, speed = (xp.where(still, 0.0, v) for v in (part, speed))
+    return low, xp.minimum(low + 1, last), part, speed
 
 
-def _speed(method: str, q: np.ndarray, count: int) -> np.ndarray:
-    """How fast the place moves with q."""
-    alpha, beta = CONTINUOUS.get(method, (0, 0))
-    place = count * q + (alpha + q * (1 - alpha - beta)) - 1
-    moves = (method in CONTINUOUS) & (place >= 0) & (place < count - 1)
-    return np.where(moves, count + 1 - alpha - beta, 0.0)
+def _step(method: str, place: Array, low: Array, part: Array) -> Array:
+    """How far it is to the element above by a method that takes steps."""
+    xp, whole = array_module(place), part == 0
+    if method == "lower":
+        return 0 * part
+    if method == "nearest":
+        return xp.rint(place) - low
+    if method == "averaged_inverted_cdf":
+        return xp.where(whole, 0.5, 1.0)
+    if method == "midpoint":
+        return xp.where(whole, 0.0, 0.5)
+    if method == "closest_observation":  # of two that are as close the one of even rank, from 1
+        whole = whole & (low % 2 == 1)
+    return xp.where(whole, 0.0, 1.0)
 
 
 # --- medians and quantiles ------------------------------------------------------------------------
@@ -140,30 +141,38 @@ def quantile(
 ) -> Tensor:
     """The quantiles q, from 0 to 1, of the elements along ``axis``: q's axes stand in front.
 
-    In x's dtype, whatever q's. A NaN among the elements is the quantile, unless ``skip_nan``. Of a
-    tensor q the values are read on the host; its gradient is right but for ``skip_nan``.
+    In x's dtype, whatever q's. A NaN among the elements is the quantile, unless ``skip_nan``. A
+    tensor q may want a gradient; its values are not looked at on a GPU or in `vmap`.
     """
     axes = nonempty_axes(x.shape, axis, name)
     if method not in METHODS:
         raise ValueError(f"[{name}] expected a method among {', '.join(METHODS)}, got {method!r}")
     moving: Any = q if isinstance(q, TensorBase) else None
-    places = np.asarray(q if moving is None else moving.detach().numpy(), np.float64)
-    if not ((places >= 0) & (places <= 1)).all():
-        raise ValueError(f"[{name}] expected quantiles from 0 to 1, got {places.tolist()}")
+    given = np.asarray(q, np.float64) if moving is None else moving
+    if moving is None:
+        _expect_quantiles(given, name)
+    elif not isinstance(moving, Tracer) and not is_cuda(moving.data):
+        _expect_quantiles(moving.data, name)
     x = x if method in DISCRETE else as_float(x)
-    line = places.reshape(-1)
 
     def found(x: Tensor) -> Tensor:
-        rows = as_rows(x, axes)
-        if skip_nan and is_float(x.dtype):
-            return _of_numbers(rows, line, method)
-        return _of_all(rows, line, method, moving)
+        rows, line = as_rows(x, axes), given.reshape(-1)
+        some = skip_nan and is_float(x.dtype)
+        if moving is None and not some:
+            return _of_all(rows, line, method)
+        places: Any = _like(rows, line) if moving is None else line.astype(np.float64)
+        return _by_places(rows, places, method, some)
 
     y: Any = in_single(x, found)  # (…, K)
     last = len(y.shape) - 1
     kept = kept_shape(x.shape, axes) if keepdims else y.shape[:-1]
-    done: Tensor = y.permute(last, *range(last)).reshape(*places.shape, *kept)
+    done: Tensor = y.permute(last, *range(last)).reshape(*given.shape, *kept)
     return done
+
+
+def _expect_quantiles(q: np.ndarray, name: str) -> None:
+    if not ((q >= 0) & (q <= 1)).all():
+        raise ValueError(f"[{name}] expected quantiles from 0 to 1, got {q.tolist()}")
 
 
 def median(x: Any, axis: Axis, keepdims: bool, name: str, skip_nan: bool = False) -> Tensor:
@@ -175,27 +184,35 @@ def median(x: Any, axis: Axis, keepdims: bool, name: str, skip_nan: bool = False
     return quantile(as_float(x), 0.5, axes, "linear", keepdims, name, skip_nan)
 
 
-def _of_all(rows: Tensor, q: np.ndarray, method: str, moving: Any) -> Tensor:
+def _of_all(rows: Tensor, q: np.ndarray, method: str) -> Tensor:
     """The quantiles of each row (…, n) of rows: (…, K)."""
     n = rows.shape[-1]
-    low, high, part = _places(method, q, n)
-    ranks: Any = _like(rows, np.concatenate([low, high]).astype(np.int64))
+    low, high, part, _ = _places(method, q, n)
+    ranks = _like(rows, np.concatenate([low, high]).astype(np.int64))
     among = {int(rank) for rank in (*low, *high)}
     if is_float(rows.dtype):
-        ranks = where((rows != rows).any(-1, True), n - 1, ranks)  # where NaN is
+        ranks = _behind_nan(rows, ranks)
         among.add(n - 1)
-    share = _like(rows, part)
-    if moving is not None:
-        moving = moving.reshape(-1).astype(np.float64)
-        share = share + (moving - moving.detach()) * _like(rows, _speed(method, q, n))
-    return _between(Ranked(tuple(sorted(among)))(rows, ranks), share)
+    return _between(Ranked(tuple(sorted(among)))(rows, ranks), _like(rows, part))
 
 
-def _of_numbers(rows: Tensor, q: np.ndarray, method: str) -> Tensor:
-    """As `_of_all`, of what is not NaN; NaN where nothing is."""
-    count = (rows == rows).sum(-1, True).astype(np.float64)
-    low, high, part = Places(method, q)(count).split(3, -1)
-    return _between(Ranked()(rows, concat([low, high], -1).astype(np.int64)), part)
+def _by_places(rows: Tensor, q: Tensor, method: str, skip_nan: bool) -> Tensor:
+    """As `_of_all`, with a tensor q; ``skip_nan``: of what is not NaN, NaN where nothing is."""
+    if skip_nan:
+        count = (rows == rows).sum(-1, True).astype(np.float64)
+    else:
+        count = _like(rows, np.full([1] * len(rows.shape), float(rows.shape[-1])))
+    low, high, part, speed = Places(method)(q.detach(), count).split(4, -1)
+    ranks = concat([low, high], -1).astype(np.int64)
+    if not skip_nan and is_float(rows.dtype):
+        ranks = _behind_nan(rows, ranks)
+    return _between(Ranked()(rows, ranks), part + (q - q.detach()) * speed)
+
+
+def _behind_nan(rows: Tensor, ranks: Tensor) -> Tensor:
+    """``ranks``, or the last one in rows that hold a NaN: it is NaN."""
+    holding: Any = rows != rows
+    return where(holding.any(-1, True), rows.shape[-1] - 1, ranks)
 
 
 def _like(x: Tensor, values: np.ndarray) -> Tensor:
