@@ -37,17 +37,21 @@ from .ops.conv_fused import ConvBlockMixin
 from .ops.cupy_kernels import CupyMixin
 from .ops.division import DivisionMixin
 from .ops.dropout import DropoutMixin
-from .ops.einsum import ProductMixin
+from .ops.einsum import DotMixin
+from .ops.extrema import ExtremaMixin
 from .ops.hints import HintMixin, hinting
 from .ops.inplace import InplaceMixin
 from .ops.leaving import carries_gradient, warn_of_number
+from .ops.logical_reduce import LogicalReduceMixin
 from .ops.loss import LossMixin
 from .ops.matmul import MatmulMixin
 from .ops.norm import NormMixin
 from .ops.pool import PoolMixin
+from .ops.product import ProductMixin
 from .ops.protocols import ProtocolMixin
 from .ops.reduce import ReduceMixin
 from .ops.rounding import RoundingMixin
+from .ops.scan import ScanMixin
 from .ops.softmax import SoftmaxMixin
 from .ops.unary import UnaryMixin
 
@@ -77,10 +81,14 @@ class Tensor(
     BitwiseMixin,
     ActivationMixin,
     ReduceMixin,
+    ExtremaMixin,
+    ProductMixin,
+    LogicalReduceMixin,
+    ScanMixin,
     SoftmaxMixin,
     ChooseMixin,
     MatmulMixin,
-    ProductMixin,
+    DotMixin,
     ConvMixin,
     ConvBlockMixin,
     PoolMixin,

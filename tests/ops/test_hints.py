@@ -151,7 +151,6 @@ np_: Any = tnp
         (lambda x: x.softmax(dim=-1), "[softmax] takes axis=, not dim="),
         (lambda x: x.unsqueeze(dim=0), "[unsqueeze] takes axis=, not dim="),
         (lambda x: x.flatten(start_dim=1), "[flatten] takes start_axis=, not start_dim="),
-        (lambda x: x.std(ddof=1), "[std] takes correction=, not ddof="),
         (lambda x: np_.sum(x, dim=0), "[sum] takes axis=, not dim="),
         (lambda x: np_.concatenate(tensors=[x]), "[concatenate] takes arrays=, not tensors="),
         (lambda x: x.clip(a_min=0.0), "[clip] takes low=, not a_min="),

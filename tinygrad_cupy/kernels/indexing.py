@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend import Array, array_module
+from ..backend import Array, array_module, import_cupy, kernel
 from ..backend.dtypes import is_float
 from .common import rows
 
@@ -112,3 +112,43 @@ def _axes_of(part: Any) -> int:
 
 def _is_mask(part: Any) -> bool:
     return hasattr(part, "dtype") and bool(part.dtype == bool)
+
+
+# --- counts and sums by place --------------------------------------------------------------------
+
+
+def _bins_cpu(values: Array, place: Array, count: int) -> Array:
+    if not is_float(values.dtype):
+        found = np.zeros(count, np.int64)
+        np.add.at(found, place.reshape(-1), values.reshape(-1).astype(np.int64))
+        return found
+    wide = values.reshape(-1).astype(np.float64, copy=False)
+    return np.bincount(place.reshape(-1), wide, count).astype(values.dtype, copy=False)
+
+
+def _bins_cuda(values: Array, place: Array, count: int) -> Array:
+    dtype = values.dtype if is_float(values.dtype) else np.int64
+    found = import_cupy().zeros(count, dtype)
+    scatter_add(found, (place.reshape(-1),), values.reshape(-1).astype(dtype, copy=False))
+    return found
+
+
+@kernel(cpu=_bins_cpu, cuda=_bins_cuda)
+def bin_sums(values: Array, place: Array, count: int) -> Array:
+    """The sums (count,) of the values in each place, from 0 to count - 1; of integers int64."""
+
+
+def _counts_cpu(place: Array, count: int) -> Array:
+    return np.bincount(place.reshape(-1), minlength=count)
+
+
+def _counts_cuda(place: Array, count: int) -> Array:
+    cupy = import_cupy()
+    found = cupy.zeros(count, np.int64)  # bincount would ask the host for the largest
+    cupy.add.at(found, place.reshape(-1), 1)
+    return found
+
+
+@kernel(cpu=_counts_cpu, cuda=_counts_cuda)
+def bin_counts(place: Array, count: int) -> Array:
+    """How many (count,) integers there are in each place, from 0 to count - 1."""

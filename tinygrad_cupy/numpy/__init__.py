@@ -25,12 +25,16 @@ from .creation import *
 from .creation import __all__ as _creation
 from .elementwise import *
 from .elementwise import __all__ as _elementwise
+from .histograms import *
+from .histograms import __all__ as _histograms
 from .indexing import *
 from .indexing import __all__ as _indexing
 from .joining import *
 from .joining import __all__ as _joining
 from .logic import *
 from .logic import __all__ as _logic
+from .nanfunctions import *
+from .nanfunctions import __all__ as _nanfunctions
 from .padding import *
 from .padding import __all__ as _padding
 from .products import *
@@ -72,10 +76,12 @@ __all__ = [
     *_arrays,
     *_creation,
     *_elementwise,
+    *_histograms,
     *_indexing,
     *_joining,
     *_logic,
     *_padding,
+    *_nanfunctions,
     *_products,
     *_reductions,
     *_scans,

@@ -211,7 +211,7 @@ def dot(a: Any, b: Any) -> Tensor:
     return tensordot(a, b, (-1,), (-2 if len(b.shape) > 1 else 0,), "dot")
 
 
-class ProductMixin(TensorBase):
+class DotMixin(TensorBase):
     """Products that NumPy's arrays have as methods."""
 
     __slots__ = ()
