@@ -57,7 +57,7 @@ NOT_OPERATIONS = {
     *("assign_", "bump_version", "replace_data"),
     *("arange", "eye", "full", "ones", "rand", "randn", "zeros"),
 }
-SPECIAL = {"__abs__", "__getitem__", "__matmul__", "__rmatmul__", "__neg__"}
+SPECIAL = {"__abs__", "__getitem__", "__matmul__", "__rmatmul__", "__neg__", "__setitem__"}
 FUNCTIONS = {"concat", "stack", "where"}  # of the package, beside the methods
 NO_FUNCTIONS = {
     *("checkpoint", "custom_op", "functional_call", "hessian", "hvp", "jacobian", "jvp"),

@@ -18,12 +18,13 @@ from . import (
     shape,
     softmax,
     unary,
+    write,
 )
 
 FAMILIES: dict[str, list[Sample]] = {
     module.__name__.rpartition(".")[2]: module.SAMPLES
     for module in (
-        *(arithmetic, comparison, unary, activation, reduce, softmax, shape, indexing),
+        *(arithmetic, comparison, unary, activation, reduce, softmax, shape, indexing, write),
         *(matmul, conv, conv_fused, pool, norm, loss, dropout),
     )
 }
