@@ -25,9 +25,10 @@ def test_writing_after_use_names_the_operation() -> None:
     w.assign_([5.0, 6.0])
     with pytest.raises(RuntimeError) as raised:
         y.backward()
+    line = test_writing_after_use_names_the_operation.__code__.co_firstlineno + 3
     assert str(raised.value) == (
         "[Mul] a value that its backward needs (shape (2,)) was written in place after it was "
-        f"used, at {__file__}:{test_writing_after_use_names_the_operation.__code__.co_firstlineno + 3}"
+        f"used, at {__file__}:{line}"
     )
 
 

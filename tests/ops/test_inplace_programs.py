@@ -127,14 +127,19 @@ class Program:
             vector = x.memory.vector[self.torch.as_tensor(numbers.ravel())]
             self.add(ours, vector, numbers.shape)
 
-    def value(self, shape: tuple[int, ...], itself: Any = None) -> tuple[Any, Any]:
-        """Something that broadcasts to a shape, in both; ``itself`` not of this memory alone."""
-        kind = self.draw(st.sampled_from(["number", "leaf", "tensor", "constant"]))
+    def value(self, shape: tuple[int, ...], sign: str = "", memory: Any = None) -> tuple[Any, Any]:
+        """Something that broadcasts to a shape, in both.
+
+        A graph keeps what is multiplied with: that is a tensor of ``memory``, or nobody's. And none
+        is divided by, for it may be 0.
+        """
+        kinds = ["number", "leaf", "constant"] + ["tensor"] * (sign != "/")
+        kind = self.draw(st.sampled_from(kinds))
         if kind == "tensor":
             fitting = [x for x in self.tensors if _fits(x.numbers.shape, shape)]
             if fitting:
                 x = self.choose(fitting)
-                if itself in (None, x.memory) and self.draw(st.booleans()):
+                if (sign != "*" or memory is x.memory) and self.draw(st.booleans()):
                     return x.ours, x.torch
                 return x.ours * 0.5, x.torch * 0.5
         if kind == "leaf":
@@ -172,13 +177,13 @@ class Program:
         x = self.choose(self.tensors)
         sign = self.choose("+-*/")
         if self.draw(st.booleans()):
-            ours, theirs = self.value(x.numbers.shape, None if sign in "+-" else x.memory)
+            ours, theirs = self.value(x.numbers.shape, sign, x.memory)
             expected = UPDATES[sign](x.torch, theirs)
             assert OURS[sign](x.ours, ours) is x.ours
             self.written(x, ..., expected)
             return
         key = self.draw_key(x)
-        ours, theirs = self.value(x.numbers[key].shape, None if sign in "+-" else self)
+        ours, theirs = self.value(x.numbers[key].shape, sign)
         part = x.torch.reshape(-1)[self.torch.as_tensor(self.places(x, key).ravel())]
         expected = UPDATES[sign](part.reshape(x.numbers[key].shape), theirs)
         chosen = self.ours_key(key)

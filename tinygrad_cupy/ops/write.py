@@ -103,7 +103,8 @@ class Write(Op):
             grad = op.again()(grad)
         found = Index(self.key).watch_with(self)(grad)
         if kernels.indexing.may_repeat(self.key):
-            found = found.where(kernels.indexing.values_that_stay(self.key, grad.shape), 0)
+            stays = kernels.indexing.values_that_stay(self.key, grad.shape)
+            return found.where(stays, 0)
         return found
 
     def absorbs(self, producer: Any) -> bool:
@@ -111,7 +112,7 @@ class Write(Op):
         return isinstance(producer, Write)
 
     def batch(self, b: BatchLevel, x: Tensor, values: Any) -> Tensor:
-        whole = b.whole(x).clone()
+        whole: Tensor = b.whole(x).clone()
         place: Any = b.batched(whole)
         for op in self.path:
             place = op.again()(place)
