@@ -16,7 +16,7 @@ from .autograd.forward import DualMixin
 from .autograd.fused import Alias
 from .autograd.hooks import HookHandle
 from .autograd.levels import Tracer
-from .autograd.views import refresh, set_apart
+from .autograd.views import link, refresh, set_apart
 from .backend import (
     Array,
     default_device,
@@ -237,7 +237,7 @@ class Tensor(
         for name, value in ((attributes or {}) | slots).items():
             setattr(result, name, value)
         if not (leaf and self._requires_grad):
-            result._view = (self, Alias(), self._version.recorded)
+            link(result, self, Alias())
         return result
 
     def __getstate__(self) -> Any:
@@ -308,7 +308,7 @@ class Tensor(
         if self._grad is not None and not fits(self._grad.data, array):
             self.grad = None
         self.bump_version()
-        self.data = array
+        self.data, self._version = array, Version()
 
     # --- making tensors -------------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ def numbers(*shape: int, seed: int = 0) -> Tensor:
 
 
 def draw_function(draw: Draw) -> Callable[[Any], Any]:
-    """A function of a tensor of SHAPE that makes tensors, views and writes, and returns them all."""
+    """A function of a tensor of SHAPE that makes tensors and views, and writes into them."""
     shapes, steps = [SHAPE, SHAPE], []
     for _ in range(draw(st.integers(2, 9))):
         kind = draw(st.sampled_from(["new", "view", "view", "assign", "assign", "update", "add_at",
@@ -212,7 +212,7 @@ def test_tangents_fit_gradients_of_both_orders(data: st.DataObject) -> None:
 def test_transforms_inside_of_one_another(data: st.DataObject) -> None:
     function = draw_function(data.draw)
     xs, along = numbers(2, *SHAPE), numbers(2, *SHAPE, seed=1)
-    push = lambda x, t: tg.jvp(function, (x,), (t,))[1]  # noqa: E731
+    push: Any = lambda x, t: tg.jvp(function, (x,), (t,))[1]  # noqa: E731
     inner = tg.vmap(push)(xs, along)
     _, outer = tg.jvp(tg.vmap(function), (xs,), (along,))
     twice = tg.vmap(tg.vmap(function))(tg.stack([xs, along]))

@@ -26,7 +26,7 @@ from ..backend.capture import active
 from .levels import Tracer
 from .mode import mode
 from .tensor_base import PACKAGE, Edge, TensorBase, Version
-from .views import FIXED, refresh_all
+from .views import FIXED, link, refresh_all, set_apart
 
 if TYPE_CHECKING:
     from .batching import BatchLevel
@@ -197,9 +197,10 @@ class Op:
     def _link(self, first: TensorBase, view: TensorBase, inputs: tuple[Any, ...]) -> None:
         """Have a view remember what it is of: of an only input."""
         if len(inputs) == 1:
-            seen = first._version.recorded
-            apart = not mode.recording and first.requires_grad
-            view._view = (None, None, seen) if apart else (first, self, seen)
+            if mode.recording or not first.requires_grad:
+                link(view, first, self)
+            else:
+                set_apart(view)
 
     def _elsewhere(self, tensors: list[TensorBase], inputs: tuple[Any, ...]) -> Tensor | None:
         """What a transform makes of this call, where it is one's; a capture is told of it."""

@@ -35,23 +35,33 @@ if TYPE_CHECKING:
     from .op import Op
     from .tensor_base import TensorBase
 
-# In the slot `_view`: of a view what it is of, by which operation, and how many recorded writes
-# there had been then; of a tensor apart the last of these alone. A base has none.
-Link = tuple["TensorBase | None", "Op | None", "int | None"]
-FIXED: Link = (None, None, None)  # what a graph saved: no later write changes its place
+# In the slot `_view`: of a view what it is of, by which operation, how many recorded writes there
+# had been then, and how many views lie between it and its base; of a tensor apart the number of
+# writes alone. A base has none.
+Link = tuple["TensorBase | None", "Op | None", "int | None", int]
+FIXED: Link = (None, None, None, 0)  # what a graph saved: no later write changes its place
+DEEPEST = 1000  # views of views, before one is lost: whoever makes them for ever keeps no more
 
 _TRACED = ("_level", "_primal", "_tangent", "_value")  # slots of tracers
 
 
+def link(view: TensorBase, parent: TensorBase, op: Op) -> None:
+    """Have a view remember what it is of, and by which operation."""
+    above = getattr(parent, "_view", None)
+    depth = 1 if above is None else above[3] + 1
+    seen = view._version.recorded
+    view._view = (parent, op, seen, depth) if depth < DEEPEST else (None, op, seen, 0)
+
+
 def set_apart(tensor: TensorBase) -> None:
     """Have nothing that others on its memory write into it change its place in the graph."""
-    tensor._view = (None, None, tensor._version.recorded)
+    tensor._view = (None, None, tensor._version.recorded, 0)
 
 
 def _parent(tensor: TensorBase) -> Any:
     """What ``tensor`` is a view of, or None."""
-    link = getattr(tensor, "_view", None)
-    return None if link is None else link[0]
+    kept = getattr(tensor, "_view", None)
+    return None if kept is None else kept[0]
 
 
 def base_of(tensor: TensorBase) -> Any:
@@ -92,7 +102,7 @@ def refresh_all(values: Iterable[Any]) -> None:
 
 
 def _renew(view: Any) -> None:
-    parent, op, _ = view._view
+    parent, op = view._view[:2]
     recording = mode.recording
     try:
         mode.recording = True
@@ -157,17 +167,20 @@ def _expect_known(base: Any) -> None:
     """Raise where ``base`` lies in memory that was written so that its graph does not know."""
     if hasattr(base, "_level"):
         return  # what it holds is asked in its turn
-    version, link = base._version, getattr(base, "_view", None)
+    version, kept = base._version, getattr(base, "_view", FIXED)
+    unseen = kept[2] not in (None, version.recorded)
     if getattr(version, "moved", False):
         raise RuntimeError(
             f"[Tensor] a tensor of shape {base.shape} shares memory, by .detach(), with one that a "
             "transform has written in place, and does not see it: take .detach() after the write"
         )
-    if link is None:
-        unknown = getattr(version, "apart", False)
-    else:
-        unknown = base._requires_grad and link[2] not in (None, version.recorded)
-    if unknown:
+    if unseen and kept[1] is not None:
+        raise RuntimeError(
+            f"[Tensor] a tensor of shape {base.shape} is a view by more than {DEEPEST} steps of "
+            "one that was written in place, and does not see it: take fewer, or a .clone()"
+        )
+    beside = unseen and base._node is not None
+    if beside or (not hasattr(base, "_view") and getattr(version, "apart", False)):
         line = version.last_line()
         raise RuntimeError(
             f"[Tensor] the memory of a tensor of shape {base.shape} was written in place"
