@@ -78,6 +78,7 @@ NOT_OPERATIONS = {
 BITS = ("and", "or", "xor", "lshift", "rshift")  # which floats have not
 SPECIAL = {
     *("__abs__", "__getitem__", "__matmul__", "__rmatmul__", "__neg__", "__invert__"),
+    "__setitem__",
     *[f"__{side}{name}__" for name in BITS for side in ("", "r")],
 }
 FUNCTIONS = {"concat", "stack", "where"}  # of the package, beside the methods

@@ -47,6 +47,7 @@ from . import (
     trigonometric,
     unary,
     windows,
+    write,
 )
 
 FAMILIES: dict[str, list[Sample]] = {
@@ -96,6 +97,7 @@ FAMILIES: dict[str, list[Sample]] = {
         trigonometric,
         unary,
         windows,
+        write,
     )
 }
 SAMPLES: list[Sample] = [sample for family in FAMILIES.values() for sample in family]

@@ -13,7 +13,8 @@ from .array_rules import input_gradients
 from .hooks import hooked, hooks_of, leaves
 from .levels import Tracer, innermost
 from .mode import mode
-from .op import Op, Rule
+from .op import Op
+from .rule import Rule
 from .tensor_base import Edge, TensorBase, facts_of
 
 if TYPE_CHECKING:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 class DualMixin(Tracer):
     """A value and its tangent, both tensors of the level below."""
 
-    __slots__ = ("_primal", "_tangent")
+    __slots__ = ()
 
     _primal: Any
     _tangent: Any
@@ -94,8 +94,7 @@ class ForwardLevel(Level):
             return primal
         dual: Any = object.__new__(TensorBase._dual)
         dual._level, dual._primal, dual._tangent = self, primal, tangent
-        dual._grad, dual._node, dual._version = None, None, primal._version
-        dual.requires_grad = primal.requires_grad
+        dual._grad = dual._node = None
         return dual
 
     def split(self, x: Any) -> tuple[Any, Any]:
@@ -202,7 +201,7 @@ def push(op: Op, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, 
     if kind.jvp is not Op.jvp:
         y = op(*primals)
         return y, op.jvp(y, primals, tangents)
-    if op.linear and not any(isinstance(x, Tracer) for x in primals):
+    if op.linear and (op.view or not any(isinstance(x, Tracer) for x in primals)):
         y = op(*primals)
         return y, _push_linear(op, y, primals, tangents)
     return _push_back(op, primals, tangents)

@@ -7,7 +7,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend import Array, array_module, import_cupy, kernel
+from ..backend import (
+    Array,
+    Elementwise,
+    array_module,
+    import_cupy,
+    is_cuda,
+    kernel,
+    may_share_memory,
+)
 from ..backend.dtypes import is_float
 from .common import rows
 
@@ -152,3 +160,147 @@ def _counts_cuda(place: Array, count: int) -> Array:
 @kernel(cpu=_counts_cpu, cuda=_counts_cuda)
 def bin_counts(place: Array, count: int) -> Array:
     """How many (count,) integers there are in each place, from 0 to count - 1."""
+
+
+# --- values written where a key says --------------------------------------------------------------
+
+
+class Places(NamedTuple):
+    """What a key with integer arrays says of the axes that these index.
+
+    ``flat`` (M,): the places of the values, in C order of the index arrays, out of ``number``. A
+    result has axes ``before`` and ``after`` those of the arrays, which broadcast to ``shape``.
+    """
+
+    flat: Array
+    number: int
+    shape: tuple[int, ...]
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+
+def may_repeat(key: tuple[Any, ...]) -> bool:
+    """Whether a key may name an element several times."""
+    return any(hasattr(k, "dtype") and k.dtype != bool and k.size > 1 for k in key)
+
+
+def places_of(key: tuple[Any, ...], shape: tuple[int, ...]) -> Places:
+    """The places that the index arrays of a key, one at least, name in an array of ``shape``."""
+    parts = _one_for_each_axis(key, len(shape))
+    xp = array_module(next(k for k in key if hasattr(k, "ndim")))
+    arrays: list[tuple[Array, int]] = []  # with the length of their axis
+    advanced: list[int] = []
+    others: list[int] = []
+    axis = before = 0
+    for number, k in enumerate(parts):
+        if k is None or isinstance(k, slice):
+            others.append(1 if k is None else len(range(*k.indices(shape[axis]))))
+            axis += k is not None
+            before += not advanced
+            continue
+        advanced.append(number)
+        found = xp.nonzero(k) if hasattr(k, "dtype") and k.dtype == bool else (k,)
+        arrays += [(xp.asarray(one), shape[axis + i]) for i, one in enumerate(found)]
+        axis += len(found)
+    if advanced[-1] - advanced[0] >= len(advanced):  # NumPy puts their axes in front of all others
+        before = 0
+    result = np.broadcast_shapes(*[one.shape for one, _ in arrays])
+    flat, count = xp.zeros(result, np.int64), 1
+    for one, length in arrays:
+        flat = flat * length + one % max(length, 1)
+        count *= length
+    return Places(flat.ravel(), count, result, tuple(others[:before]), tuple(others[before:]))
+
+
+def _one_for_each_axis(key: tuple[Any, ...], ndim: int) -> list[Any]:
+    """The parts of a key without an ellipsis, with slices for the axes that it does not name."""
+    named = sum(
+        k.ndim if hasattr(k, "dtype") and k.dtype == bool else 1
+        for k in key
+        if not (k is None or k is Ellipsis)
+    )
+    dots = [i for i, k in enumerate(key) if k is Ellipsis]
+    at = dots[0] if dots else len(key)
+    return [*key[:at], *[slice(None)] * (ndim - named), *key[at + 1 :]]
+
+
+def _last_cpu(flat: Array, count: int) -> Array:
+    order = np.arange(flat.size)
+    if flat.size < 2 or (flat[1:] > flat[:-1]).all():
+        return order
+    owner = np.empty(count, np.int64)
+    owner[flat] = order  # one after the other
+    return owner[flat]
+
+
+def _last_cuda(flat: Array, count: int) -> Array:
+    cupy = import_cupy()
+    owner, found = cupy.empty(count, np.int64), cupy.empty(flat.shape, np.int64)
+    for step in (_begin_owner, _latest_owner):
+        step(flat, owner, size=flat.size)
+    _read_owner(flat, owner, found, size=flat.size)
+    return found
+
+
+_begin_owner = Elementwise(
+    "raw int64 place", "raw int64 owner", "owner[place[i]] = -1;", "begin_owner"
+)
+_latest_owner = Elementwise(  # an atomic maximum of integers: the same in every run
+    "raw int64 place",
+    "raw int64 owner",
+    "atomicMax(&owner[place[i]], (long long)i);",
+    "latest_owner",
+)
+_read_owner = Elementwise(
+    "raw int64 place, raw int64 owner", "raw int64 found", "found[i] = owner[place[i]];", "owner_of"
+)
+
+
+@kernel(cpu=_last_cpu, cuda=_last_cuda)
+def last_for_place(flat: Array, count: int) -> Array:
+    """(M,): the number of the last value for the place of each, of places 0 … count - 1."""
+
+
+def values_that_stay(key: tuple[Any, ...], shape: tuple[int, ...]) -> Array:
+    """Whether each value written at ``key`` stays, to be broadcast against them."""
+    places = places_of(key, shape)
+    last = last_for_place(places.flat, places.number)
+    stays = last == array_module(last).arange(last.size)
+    return stays.reshape(*places.shape, *[1] * len(places.after))
+
+
+def put(out: Array, key: tuple[Any, ...], values: Any) -> None:
+    """out[key] = values, of several for one element the last in C order of the index arrays.
+
+    (Which it is NumPy says for one axis only, and CuPy for none.)
+    """
+    on_gpu, several = is_cuda(out), may_repeat(key) and getattr(values, "size", 1) > 1
+    if (on_gpu or several) and hasattr(values, "dtype") and may_share_memory(out, values):
+        values = values.copy()  # CuPy copies in no order, and below they are read a second time
+    if not several:  # with an ellipsis, for NumPy writes one element of a scalar alone
+        array_key = any(hasattr(k, "ndim") for k in key)
+        out[key if array_key or Ellipsis in key else (*key, ...)] = values
+        return
+    if not on_gpu:
+        out[key] = values
+    places = places_of(key, out.shape)
+    if not on_gpu and len(places.shape) == 1:
+        return  # written one after the other
+    last = last_for_place(places.flat, places.number)
+    region = (*places.before, *places.shape, *places.after)
+    values = values.reshape(values.shape[max(0, values.ndim - len(region)) :])
+    rows = array_module(out).broadcast_to(values, region)
+    rows = rows.reshape(*places.before, last.size, *places.after)
+    out[key] = rows.take(last, axis=len(places.before)).reshape(region)
+
+
+def add_at(out: Array, key: tuple[Any, ...], values: Any) -> None:
+    """out[key] += values, with repeats added up; rounded once."""
+    if is_cuda(out) and is_cuda(values) and may_share_memory(out, values):
+        values = values.copy()
+    if not may_repeat(key):
+        out[key] += values
+        return
+    total = array_module(out).zeros(out.shape, np.float64 if is_float(out.dtype) else out.dtype)
+    scatter_add(total, key, values)
+    out[...] = out + total
