@@ -24,9 +24,10 @@ from support.sampling import (
 )
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.ops.comparison import Where
+from tinygrad_cupy.ops.extrema import Extremum
 from tinygrad_cupy.ops.indexing import Index
 from tinygrad_cupy.ops.padding import Ramp, Rounded
-from tinygrad_cupy.ops.reduce import Extremum, Mean
+from tinygrad_cupy.ops.reduce import Mean
 from tinygrad_cupy.ops.shape import Concat, Pad
 from tinygrad_cupy.ops.take import Take
 

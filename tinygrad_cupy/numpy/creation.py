@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import TensorBase
+from ..autograd.fused import Alias
 from ..autograd.levels import Tracer
 from ..backend import default_device, device_of, expect_memory, import_cupy
 from ..backend.dtypes import common_dtype, is_narrow
@@ -91,11 +92,9 @@ def _as_ndarray(x: Any) -> Any:
     """The tensor ``x`` as an `ndarray` on the same memory, in the same graph."""
     if isinstance(x, ndarray | Tracer):
         return x
-    same = x._alias(x.data) if not x.requires_grad else x[...]
-    found = object.__new__(ndarray)
-    found.data, found._grad, found._node = same.data, None, same._node
-    found._version, found.requires_grad = same._version, same.requires_grad
-    return found
+    same: Any = Alias()(x)
+    same.__class__ = ndarray
+    return same
 
 
 def _stacked(values: Any) -> Any:
