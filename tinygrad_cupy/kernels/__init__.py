@@ -8,6 +8,7 @@ launches; ``plan`` says with which tiles.
 
 from . import (
     activation,
+    arrange,
     conv,
     diagonal,
     division,
@@ -33,6 +34,7 @@ from . import (
 
 __all__ = [
     "activation",
+    "arrange",
     "conv",
     "diagonal",
     "division",
