@@ -38,7 +38,10 @@ class StandInGraph:
             leaf._grad = None if entry is None else Tensor(entry.data.copy())
         args, kwargs = rebuild(self.structure, self.inputs)
         for new, old in zip(_leaves(self.function(*args, **kwargs)), self.results, strict=True):
-            old.data.flags.writeable = True  # what was broadcast is not: NumPy guards it
+            if not old.size or np.may_share_memory(old.data, new.data):
+                continue  # a view of what the function was given shows it already
+            if not old.data.flags.writeable:
+                old.data.flags.writeable = True  # what was broadcast is not: NumPy guards it
             np.copyto(old.data, new.data)
         for leaf, _, left in self.grads:
             if left is not None and leaf._grad is not None:

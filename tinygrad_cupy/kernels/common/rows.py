@@ -97,7 +97,9 @@ def _add_cpu(values: Array, places: Array, rows: int) -> Array:
     if is_narrow(dtype):  # through float32 they would be rounded twice
         return _rounded(_add_cpu(values.astype(np.float64), places, rows), dtype)
     blocks, count, columns = values.shape
-    if values.size and max(blocks * max(count, rows), rows * columns) < MOST:
+    if not values.size:
+        return np.zeros((blocks, rows, columns), dtype)
+    if max(blocks * max(count, rows), rows * columns) < MOST:
         source = _add[dtype.itemsize]
         if source.library is not None:
             few = values.nbytes <= SOME and rows * columns <= IN_CACHE
