@@ -7,23 +7,9 @@ import math
 import numpy as np
 
 from ..backend import Array, array_module, kernel
-from .common import runs
+from .common import rows
 
-
-def _take_cpu(x: Array, indices: Array, axis: int) -> Array:
-    return np.take(x, indices, axis)
-
-
-def _take_cuda(x: Array, indices: Array, axis: int) -> Array:
-    return x.take(indices, axis)
-
-
-@kernel(cpu=_take_cpu, cuda=_take_cuda)
-def take(x: Array, indices: Array, axis: int) -> Array:
-    """x at ``indices`` along ``axis``; the axes of the indices stand in its place.
-
-    An index out of bounds is an ``IndexError`` on the CPU; on a GPU it is taken modulo the size.
-    """
+take = rows.take
 
 
 def _from_start(indices: Array, size: int) -> Array:
@@ -48,14 +34,8 @@ def offset(indices: Array, size: int) -> Array:
 def put_added(values: Array, indices: Array, axis: int, size: int) -> Array:
     """Zeros, ``size`` along ``axis``, with ``values`` added at ``indices``: adjoint of `take`."""
     before, after = values.shape[:axis], values.shape[axis + indices.ndim :]
-    places = _from_start(indices, size).ravel()
-    columns = math.prod(before), math.prod(after)
-    rows = values.reshape(columns[0], indices.size, columns[1])
-    if columns[0] == 1:
-        return runs.reduce_at(rows[0], places, size, "sum").reshape(*before, size, *after)
-    flat = rows.transpose(1, 0, 2).reshape(indices.size, math.prod(columns))
-    found = runs.reduce_at(flat, places, size, "sum").reshape(size, *columns)
-    return found.transpose(1, 0, 2).reshape(*before, size, *after)
+    blocks = values.reshape(math.prod(before), indices.size, math.prod(after))
+    return rows.add(blocks, indices.reshape(-1), size).reshape(*before, size, *after)
 
 
 # --- along an axis --------------------------------------------------------------------------------
@@ -126,5 +106,4 @@ def scatter_along(values: Array, indices: Array, axis: int, size: int, distinct:
     if xp is np:
         expect_bounds(indices, axis, size)
     places = places_along(indices, axis, shape).reshape(-1)
-    found = runs.reduce_at(values.reshape(-1, 1), places, math.prod(shape), "sum")
-    return found.reshape(shape)
+    return rows.add(values.reshape(1, -1, 1), places, math.prod(shape)).reshape(shape)

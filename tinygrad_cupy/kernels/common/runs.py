@@ -8,11 +8,11 @@ import numpy as np
 
 from ...backend import Array, Elementwise, import_cupy, kernel
 from ...backend.dtypes import is_float, is_narrow
+from . import rows
 
 Kind = Literal["sum", "prod", "max", "min"]
 
 _UFUNCS: dict[str, Any] = {
-    "sum": np.add,
     "prod": np.multiply,
     "max": np.maximum,
     "min": np.minimum,
@@ -32,10 +32,10 @@ def identity(kind: Kind, dtype: Any) -> Any:
 
 
 def _wide(values: Array, kind: Kind) -> Array:
-    """The values in the type in which they are added up or multiplied; maxima stay exact."""
+    """The values in the type in which they are multiplied; maxima stay exact."""
     if not is_float(values.dtype):
         return values
-    if kind in ("sum", "prod"):
+    if kind == "prod":
         return values.astype(np.float64, copy=False)
     return values.astype(np.float32) if is_narrow(values.dtype) else values
 
@@ -43,13 +43,9 @@ def _wide(values: Array, kind: Kind) -> Array:
 def _reduce_cpu(values: Array, places: Array, count: int, kind: Kind) -> Array:
     dtype, width = values.dtype, values.shape[1]
     wide = _wide(values, kind)
-    if kind == "sum" and is_float(dtype):
-        flat = _flat_places(places, width)
-        found = np.bincount(flat, wide.ravel(), count * width)
-    else:
-        found = np.full(count * width, identity(kind, wide.dtype), wide.dtype)
-        with np.errstate(invalid="ignore"):  # NumPy warns of NaN, here alone
-            _UFUNCS[kind].at(found, _flat_places(places, width), wide.ravel())
+    found = np.full(count * width, identity(kind, wide.dtype), wide.dtype)
+    with np.errstate(invalid="ignore"):  # NumPy warns of NaN, here alone
+        _UFUNCS[kind].at(found, _flat_places(places, width), wide.ravel())
     with np.errstate(over="ignore"):
         return found.reshape(count, width).astype(dtype, copy=False)
 
@@ -66,25 +62,24 @@ def _reduce_cuda(values: Array, places: Array, count: int, kind: Kind) -> Array:
     then the one at the head reduces what the others found.
     """
     cupy = import_cupy()
-    dtype, (rows, width) = values.dtype, values.shape
+    dtype, (height, width) = values.dtype, values.shape
     wide = values.astype(np.float32) if is_narrow(dtype) else values
     found = cupy.full((count, width), identity(kind, wide.dtype), wide.dtype)
     if values.size:
         narrow = places.astype(np.int32) if count < 1 << 31 else places
         order = cupy.argsort(narrow)
         sorted_places = narrow[order]
-        inside = np.float64 if is_float(dtype) and kind in ("sum", "prod") else wide.dtype
-        parts = cupy.empty((rows, width), inside)
+        inside = np.float64 if is_float(dtype) and kind == "prod" else wide.dtype
+        parts = cupy.empty((height, width), inside)
         chunks, heads = _KERNELS[kind]
         flat = cupy.ascontiguousarray(wide).ravel()
-        chunks(sorted_places, order, flat, rows, width, parts, size=rows * width)
-        heads(sorted_places, parts, rows, width, found, size=rows * width)
+        chunks(sorted_places, order, flat, height, width, parts, size=values.size)
+        heads(sorted_places, parts, height, width, found, size=values.size)
     return found.astype(dtype, copy=False)
 
 
 CHUNK = 256
 _PAIRS = {
-    "sum": "a + b",
     "prod": "a * b",
     "max": "b > a || b != b ? b : a",  # NaN stays: nothing is larger
     "min": "b < a || b != b ? b : a",
@@ -135,9 +130,17 @@ _KERNELS = {kind: _kernels(kind) for kind in _PAIRS}
 
 
 @kernel(cpu=_reduce_cpu, cuda=_reduce_cuda)
+def _reduce(values: Array, places: Array, count: int, kind: Kind) -> Array:
+    """`reduce_at` where nothing is added up."""
+
+
 def reduce_at(values: Array, places: Array, count: int, kind: Kind) -> Array:
     """(count, K): the rows of ``values`` (M, K) that stand at each of ``places`` (M,), reduced.
 
     Places are from 0 to count - 1. Sums and products of floats are computed in float64 and rounded
     once. Where no value is stands `identity`.
     """
+    if kind == "sum":
+        found: Array = rows.add(values[None], places, count)[0]
+        return found
+    return _reduce(values, places, count, kind)
