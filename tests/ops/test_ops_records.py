@@ -81,6 +81,9 @@ NO_FUNCTIONS = {
 }
 
 
+NOT_OF_NUMPY = {"array", "asarray"}  # functions of the namespace that are no operations
+
+
 def functions_of_numpy() -> set[str]:
     """The functions of `tinygrad_cupy.numpy` (no ufuncs, no classes)."""
     return {name for name in tnp.__all__ if inspect.isfunction(getattr(tnp, name))}
@@ -132,6 +135,12 @@ def test_every_public_function_has_a_record() -> None:
     functions = {f"tg.{name}" for name in FUNCTIONS}
     assert functions <= covered
     assert set(tg.__all__) - FUNCTIONS <= NO_FUNCTIONS
+
+
+def test_every_function_of_numpy_has_a_record() -> None:
+    covered = {name for sample in SAMPLES for name in sample.covers}
+    missing = {f"np.{name}" for name in functions_of_numpy() - NOT_OF_NUMPY} - covered
+    assert not missing, f"no sample record for {sorted(missing)}"
 
 
 def test_names_of_records_are_unique() -> None:
