@@ -5,10 +5,12 @@ from support.sampling import Sample
 from . import (
     activation,
     arithmetic,
+    bessel,
     closeness,
     comparison,
     conv,
     conv_fused,
+    convolve,
     creation,
     dropout,
     indexing,
@@ -27,6 +29,7 @@ FAMILIES: dict[str, list[Sample]] = {
     for module in (
         *(arithmetic, comparison, unary, activation, reduce, softmax, shape, indexing),
         *(matmul, conv, conv_fused, pool, norm, loss, dropout, creation, closeness),
+        *(convolve, bessel),
     )
 }
 SAMPLES: list[Sample] = [sample for family in FAMILIES.values() for sample in family]

@@ -6,11 +6,12 @@ tests hold the others to; ``cpu`` chooses between C and NumPy; ``native`` calls 
 launches; ``plan`` says with which tiles.
 """
 
-from . import activation, conv, dropout, indexing, loss, matmul, norm, pool, reduce, shape
+from . import activation, conv, convolve, dropout, indexing, loss, matmul, norm, pool, reduce, shape
 
 __all__ = [
     "activation",
     "conv",
+    "convolve",
     "dropout",
     "indexing",
     "loss",

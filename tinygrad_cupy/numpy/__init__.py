@@ -18,14 +18,23 @@ from typing import Any
 import numpy as np
 
 from . import random
+from . import scimath as emath
 from .arrays import *
 from .arrays import __all__ as _arrays
+from .bits import *
+from .bits import __all__ as _bits
 from .creation import *
 from .creation import __all__ as _creation
+from .files import *
+from .files import __all__ as _files
+from .functional import *
+from .functional import __all__ as _functional
 from .indexing import *
 from .indexing import __all__ as _indexing
 from .logic import *
 from .logic import __all__ as _logic
+from .polynomials import *
+from .polynomials import __all__ as _polynomials
 from .products import *
 from .products import __all__ as _products
 from .reductions import *
@@ -36,12 +45,16 @@ from .sets import *
 from .sets import __all__ as _sets
 from .shaping import *
 from .shaping import __all__ as _shaping
+from .signals import *
+from .signals import __all__ as _signals
 from .sorting import *
 from .sorting import __all__ as _sorting
 from .statistics import *
 from .statistics import __all__ as _statistics
 from .ufuncs import *
 from .ufuncs import __all__ as _ufuncs
+from .writing import *
+from .writing import __all__ as _writing
 
 # What NumPy has beside functions: its types, constants and settings serve here as they are.
 _PASSED = (type, float, np.dtype, ModuleType)
@@ -61,17 +74,24 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "emath",
     "random",
     *_arrays,
+    *_bits,
     *_creation,
+    *_files,
+    *_functional,
     *_indexing,
     *_logic,
+    *_polynomials,
     *_products,
     *_reductions,
     *_scans,
     *_sets,
     *_shaping,
+    *_signals,
     *_sorting,
     *_statistics,
     *_ufuncs,
+    *_writing,
 ]
