@@ -40,7 +40,7 @@ def _one(draw: Draw) -> Case:
 
 def _points(draw: Draw) -> Case:
     n = draw(st.integers(1, 5))
-    at = rng_of(draw).uniform(-1.2, 1.2, draw(st.integers(0, 4)))
+    at = rng_of(draw).uniform(-1.2, 1.2, (draw(st.integers(0, 4)),))
     options = {"left": -1.5, "right": 2.5} if draw(st.booleans()) else {}
     return Case((at, np.sort(distinct(draw, (n,))) * 4, normal(draw, (n,))), options)
 

@@ -72,7 +72,7 @@ def interp(
     x, xp, fp = single(x), single(xp), single(fp)
     left, right = (fp[0] if left is None else left), (fp[-1] if right is None else right)
     if xp.size == 1:
-        middle = fp[0].broadcast_to(x.shape)
+        middle = where((x == x) + (x != x), fp[0], x)  # anywhere, with a slope of 0 by x
     else:
         i = Bracket()(xp, x) - 1
         i = i.clip(0, xp.size - 2)
