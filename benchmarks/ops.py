@@ -2,18 +2,24 @@
 
     python -m benchmarks.ops [--device cuda|cpu] [--only conv,pool] [--batch 1024] [--rounds 7]
                              [--out FILE]
+    python -m benchmarks.ops --arrays [--sizes 1e3,1e5,1e7] [--only einsum,take] [--bound 0.8]
 
 Microseconds per call, forward alone and forward with backward, in one process, taking turns;
 medians. Values and gradients are compared first. What is short of about 30 us on a GPU is the time
 of the host that launches it: inside `tg.jit` that goes away.
+
+With ``--arrays``, NumPy's operations (`benchmarks.arrays`) on arrays of so many elements. ``x``
+columns are PyTorch's time over ours, the median of all rounds; where forward with backward falls
+short of ``--bound`` the process ends with code 1.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -23,7 +29,7 @@ import numpy as np
 import tinygrad_cupy as tg
 from tinygrad_cupy import Tensor, backend
 
-from . import report, steps_ours, steps_torch
+from . import arrays, report, steps_ours, steps_torch
 
 Call = Callable[..., Any]
 
@@ -32,9 +38,10 @@ class Case(NamedTuple):
     """An operation on inputs of these shapes in three libraries.
 
     ``plain`` (CuPy or NumPy) gets the module first; None where there is no plain line for it.
-    ``integers``: the last input is a class number below so many, without a gradient.
-    ``random``: its values cannot be compared. ``chooses``: behind products it takes a maximum,
-    which their rounding may move, so that gradients can be compared in strict fp32 only.
+    ``integers``: the last input is a class number below so many, without a gradient, ``distinct``
+    ones if so. ``random``: its values cannot be compared. ``chooses``: behind products it takes a
+    maximum, which their rounding may move, so that gradients can be compared in strict fp32 only.
+    ``images``: what has four axes is images, which lie with their channels last on a GPU.
     """
 
     name: str
@@ -45,6 +52,8 @@ class Case(NamedTuple):
     integers: int = 0
     random: bool = False
     chooses: bool = False
+    distinct: bool = False
+    images: bool = True
 
 
 def cases(n: int) -> list[Case]:
@@ -100,6 +109,19 @@ def cases(n: int) -> list[Case]:
     ]  # fmt: skip
 
 
+def of_arrays(sizes: list[float]) -> Iterator[Case]:
+    """NumPy's operations on arrays of these numbers of elements."""
+    for size in sizes:
+        for case in arrays.cases(int(size)):
+            yield Case(
+                f"{case.name}, {size:.0e}".replace("e+0", "e"),
+                *(case.shapes, case.ours, case.torch),
+                integers=case.integers,
+                distinct=case.distinct,
+                images=False,
+            )
+
+
 def _plain_softmax(xp: Any, a: Any) -> Any:
     powers = xp.exp(a - a.max(1, keepdims=True))
     return powers / powers.sum(1, keepdims=True)
@@ -129,16 +151,19 @@ class Subject:
         ]
         if case.integers:
             arrays[-1] = rng.integers(0, case.integers, case.shapes[-1])
+        if case.distinct:
+            arrays[-1] = rng.permutation(case.integers)[: len(arrays[-1])]
         floating = [array.dtype == np.float32 for array in arrays]
+        last = device != "cpu" and case.images
         self.inputs = [
-            Tensor(_placed(array, device, i), requires_grad=wanted)
+            Tensor(_placed(array, device, i, last), requires_grad=wanted)
             for i, (array, wanted) in enumerate(zip(arrays, floating, strict=True))
         ]
         self.theirs = [
             torch.tensor(array, device=device, requires_grad=wanted)
             for array, wanted in zip(arrays, floating, strict=True)
         ]
-        if device != "cpu":  # channels last, in which the convolutions of both give their results
+        if last:  # in which the convolutions of both give their results
             self.theirs = [
                 x.detach().to(memory_format=torch.channels_last).requires_grad_()
                 if x.ndim == 4 else x for x in self.theirs
@@ -147,9 +172,9 @@ class Subject:
         self.xp = backend.array_module(self.plain[0])
         result = case.ours(*self.inputs)
         grad = rng.standard_normal(result.shape, np.float32)
-        self.grad = Tensor(_placed(grad, device))
+        self.grad = Tensor(_placed(grad, device, 0, last))
         self.their_grad = torch.tensor(grad, device=device)
-        if device != "cpu" and grad.ndim == 4:
+        if last and grad.ndim == 4:
             self.their_grad = self.their_grad.to(memory_format=torch.channels_last)
 
     def calls(self) -> dict[str, Callable[[], Any]]:
@@ -192,7 +217,7 @@ class Subject:
             set_precision("fp32")
         pairs += zip(self.our_backward(), self.their_backward(), strict=True)
         set_precision(precision)
-        return max(_difference(a.numpy(), b.cpu().numpy()) for a, b in pairs)
+        return max(_difference(a.numpy(), b.detach().cpu().numpy()) for a, b in pairs)
 
 
 def set_precision(precision: str) -> None:
@@ -204,12 +229,12 @@ def set_precision(precision: str) -> None:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
 
 
-def _placed(array: np.ndarray, device: str, position: int = 0) -> Any:
-    """The array on the device, images on a GPU with their channels last; weights come later."""
-    if device == "cpu" or array.ndim != 4 or position:
+def _placed(array: np.ndarray, device: str, position: int, last: bool) -> Any:
+    """The array on the device, images with their channels last if so; weights come later."""
+    if not last or array.ndim != 4 or position:
         return backend.to_device(array, device)
-    last = backend.to_device(array.transpose(0, 2, 3, 1).copy(), device)
-    return last.transpose(0, 3, 1, 2)
+    placed = backend.to_device(array.transpose(0, 2, 3, 1).copy(), device)
+    return placed.transpose(0, 3, 1, 2)
 
 
 def _scale(case: Case, position: int) -> float:
@@ -235,7 +260,19 @@ def measure(case: Case, options: argparse.Namespace) -> dict[str, Any]:
         for name, call in calls.items():
             samples[name].append(_seconds(call, counts[name]))
     us = {name: round(1e6 * median(took), 1) for name, took in samples.items()}
-    return {"op": case.name, "difference": float(f"{difference:.1e}"), "us": us}
+    return {
+        "op": case.name,
+        "difference": float(f"{difference:.1e}"),
+        "us": us,
+        "x": _ratio(samples, ""),
+        "x backward": _ratio(samples, " backward"),
+    }
+
+
+def _ratio(samples: dict[str, list[float]], which: str) -> float:
+    """PyTorch's time over ours, by rounds: what slows the machine down slows down both."""
+    pairs = zip(samples[f"ours{which}"], samples[f"torch{which}"], strict=True)
+    return round(median(theirs / ours for ours, theirs in pairs), 2)
 
 
 def _seconds(call: Callable[[], Any], count: int) -> float:
@@ -254,16 +291,8 @@ def _count(call: Callable[[], Any], sample: float) -> int:
     return max(1, round(sample / _seconds(call, 3)))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", default="cuda")
-    parser.add_argument("--only", default="", help="operations whose names hold one of these")
-    parser.add_argument("--batch", type=int, help="1024, on a CPU 64")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--sample-ms", type=float, default=10.0)
-    parser.add_argument("--precision", choices=["fp32", "tf32"], default="tf32")
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
+def main() -> int:
+    options = _options()
     import torch
 
     batch = options.batch or (64 if options.device == "cpu" else 1024)
@@ -273,28 +302,66 @@ def main() -> None:
     versions = steps_ours.versions(options.device) | steps_torch.versions(options.device)
     name = steps_ours.device_name(options.device)
     head = report.facts(report.command("ops"), name, versions)
-    rows: list[dict[str, Any]] = []
-    failures: list[dict[str, Any]] = []
+    sizes = [float(word) for word in options.sizes.split(",")]
+    chosen: Iterable[Case] = of_arrays(sizes) if options.arrays else cases(batch)
     wanted = [word for word in options.only.split(",") if word]
-    columns = ["ours", "torch", "plain", "ours backward", "torch backward"]
-    print(f"{'operation':26}" + "".join(f"{column:>15}" for column in columns) + "   us per call")
-    for case in cases(batch):
+    found = Table(options.out, head | {"batch": batch})
+    for case in chosen:
         if wanted and not any(word in case.name for word in wanted):
             continue
+        found.add(case, options)
+        steps_ours.release(options.device)
+    slow = [row["op"] for row in found.rows if row["x backward"] < options.bound]
+    if slow:
+        print(f"below {options.bound} of PyTorch's speed: {'; '.join(slow)}")
+    return int(bool(slow))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--only", default="", help="operations whose names hold one of these")
+    parser.add_argument("--batch", type=int, help="1024, on a CPU 64")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--sample-ms", type=float, default=10.0)
+    parser.add_argument("--precision", choices=["fp32", "tf32"], default="tf32")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--arrays", action="store_true", help="NumPy's operations, by --sizes")
+    parser.add_argument("--sizes", default=",".join(f"{n:g}" for n in arrays.SIZES))
+    parser.add_argument("--bound", type=float, default=0.0)
+    return parser.parse_args()
+
+
+class Table:
+    """The rows so far, on the screen and in a file."""
+
+    columns = ("ours", "torch", "plain", "ours backward", "torch backward")
+
+    def __init__(self, path: Path | None, head: dict[str, Any]) -> None:
+        self.path, self.head = path, head
+        self.rows: list[dict[str, Any]] = []
+        self.failures: list[dict[str, Any]] = []
+        titles = "".join(f"{column:>15}" for column in self.columns)
+        print(f"{'operation':32}{titles}   us per call{'x':>8}{'x backward':>12}")
+
+    def add(self, case: Case, options: argparse.Namespace) -> None:
+        """Measure and show a case."""
         try:
             row = measure(case, options)
         except Exception as error:
-            failures.append({"op": case.name, "error": f"{type(error).__name__}: {error}"[:300]})
-            print(f"{case.name:26}FAILED {failures[-1]['error']}", flush=True)
-            continue
-        rows.append(row)
-        cells = [f"{row['us'][name]:15.1f}" if name in row["us"] else " " * 15 for name in columns]
-        print(f"{case.name:26}" + "".join(cells), flush=True)
-        steps_ours.release(options.device)
-        if options.out:
-            content = head | {"batch": batch, "rows": rows, "failures": failures}
-            report.write(options.out, content)
+            self.failures.append(
+                {"op": case.name, "error": f"{type(error).__name__}: {error}"[:300]}
+            )
+            print(f"{case.name:32}FAILED {self.failures[-1]['error']}", flush=True)
+            return
+        self.rows.append(row)
+        us = row["us"]
+        cells = [f"{us[name]:15.1f}" if name in us else " " * 15 for name in self.columns]
+        ratios = f"{row['x']:22.2f}{row['x backward']:12.2f}"
+        print(f"{case.name:32}" + "".join(cells) + ratios, flush=True)
+        if self.path:
+            report.write(self.path, self.head | {"rows": self.rows, "failures": self.failures})
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

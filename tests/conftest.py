@@ -35,9 +35,9 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark every test of a file that imports PyTorch through peers.py as a comparison."""
+    """Mark every test of a file that imports a library through peers.py as a comparison."""
     names = vars(getattr(item, "module", None) or object)
-    if "import_torch" in names or "torch" in names:
+    if not {"import_torch", "torch", "import_jax", "jax"}.isdisjoint(names):
         item.add_marker(pytest.mark.peers)
 
 

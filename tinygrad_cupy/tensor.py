@@ -13,7 +13,10 @@ from .autograd import backward as backward_pass
 from .autograd.array_rules import HandedMixin
 from .autograd.batching import BatchedMixin, as_batched
 from .autograd.forward import DualMixin
+from .autograd.fused import Alias
 from .autograd.hooks import HookHandle
+from .autograd.levels import Tracer
+from .autograd.views import link, refresh, set_apart
 from .backend import (
     Array,
     default_device,
@@ -29,21 +32,29 @@ from .backend import (
 from .backend.capture import active
 from .backend.dtypes import is_float, resolve_dtype
 from .ops.activation import ActivationMixin
+from .ops.bitwise import BitwiseMixin
+from .ops.choose import ChooseMixin
 from .ops.comparison import ComparisonMixin
 from .ops.conv import ConvMixin
 from .ops.conv_fused import ConvBlockMixin
 from .ops.cupy_kernels import CupyMixin
+from .ops.division import DivisionMixin
 from .ops.dropout import DropoutMixin
+from .ops.einsum import DotMixin
+from .ops.extrema import ExtremaMixin
 from .ops.hints import HintMixin, hinting
 from .ops.inplace import InplaceMixin
 from .ops.leaving import carries_gradient, warn_of_number
+from .ops.logical_reduce import LogicalReduceMixin
 from .ops.loss import LossMixin
 from .ops.matmul import MatmulMixin
 from .ops.norm import NormMixin
 from .ops.pool import PoolMixin
+from .ops.product import ProductMixin
 from .ops.protocols import ProtocolMixin
 from .ops.reduce import ReduceMixin
-from .ops.shape import ShapeMixin
+from .ops.rounding import RoundingMixin
+from .ops.scan import ScanMixin
 from .ops.softmax import SoftmaxMixin
 from .ops.unary import UnaryMixin
 
@@ -68,11 +79,19 @@ class Transfer(Elementwise):
 class Tensor(
     ComparisonMixin,
     UnaryMixin,
+    DivisionMixin,
+    RoundingMixin,
+    BitwiseMixin,
     ActivationMixin,
     ReduceMixin,
+    ExtremaMixin,
+    ProductMixin,
+    LogicalReduceMixin,
+    ScanMixin,
     SoftmaxMixin,
-    ShapeMixin,
+    ChooseMixin,
     MatmulMixin,
+    DotMixin,
     ConvMixin,
     ConvBlockMixin,
     PoolMixin,
@@ -114,11 +133,12 @@ class Tensor(
         self.data = _as_array(data, dtype, device)
         self._grad = None
         self._node = None
-        self._version = data._version if self._shares(data) else Version()
-        self.requires_grad = _may_require(self.data, requires_grad)
-
-    def _shares(self, data: Any) -> bool:
-        return isinstance(data, TensorBase) and data.data is self.data
+        self._requires_grad = _may_require(self.data, requires_grad)
+        if isinstance(data, TensorBase) and data.data is self.data:
+            self._version = data._version
+            set_apart(self)
+        else:
+            self._version = Version()
 
     # --- what it is -----------------------------------------------------------------------------
 
@@ -136,11 +156,6 @@ class Tensor(
     def device(self) -> str:
         """ "cpu" or "cuda:N"."""
         return device_of(self.data)
-
-    @property
-    def is_leaf(self) -> bool:
-        """Whether it was made by the user, not computed from tensors that require a gradient."""
-        return self._node is None
 
     def __repr__(self) -> str:
         values = np.array2string(to_numpy(self.data), separator=", ", prefix="Tensor(")
@@ -210,7 +225,13 @@ class Tensor(
 
     def detach(self) -> Tensor:
         """A tensor on the same memory, outside the graph."""
-        return self._alias(self.data)
+        if self._version.recorded:
+            refresh(self)
+            if isinstance(self, Tracer):  # it has become one
+                return self.detach()
+        detached = self._alias(self.data)
+        set_apart(detached)
+        return detached
 
     def clone(self) -> Tensor:
         """A copy in memory of its own; the gradient passes through."""
@@ -247,12 +268,15 @@ class Tensor(
 
     def __copy__(self) -> Tensor:
         """`copy.copy`: another tensor on the same memory, at the same place in the graph."""
+        leaf = self.is_leaf
         state: Any = super().__getstate__()
         attributes, slots = state
         result = object.__new__(type(self))
         slots.pop("_hooks", None)
         for name, value in ((attributes or {}) | slots).items():
             setattr(result, name, value)
+        if not (leaf and self._requires_grad):
+            link(result, self, Alias())
         return result
 
     def __getstate__(self) -> Any:
@@ -263,10 +287,11 @@ class Tensor(
         """
         state: Any = super().__getstate__()
         attributes, slots = state
-        slots.pop("_hooks", None)
-        leaf = self._node is None
+        for name in ("_hooks", "_view"):
+            slots.pop(name, None)
+        leaf = self.is_leaf
         lost = getattr(self._grad, "stale", False)  # left by a jitted function and written over
-        changed = {"_node": None, "requires_grad": self.requires_grad and leaf}
+        changed = {"_node": None, "_requires_grad": self._requires_grad and leaf}
         return attributes, slots | changed | ({"_grad": None} if lost else {})
 
     # --- gradients ------------------------------------------------------------------------------
@@ -321,8 +346,8 @@ class Tensor(
         _may_require(array, self.requires_grad)
         if self._grad is not None and not fits(self._grad.data, array):
             self.grad = None
-        self.data = array
         self.bump_version()
+        self.data, self._version = array, Version()
 
     # --- making tensors -------------------------------------------------------------------------
 
@@ -471,7 +496,7 @@ def _made(cls: type[Tensor], array: Array, requires_grad: bool | None) -> Tensor
     if cls is not Tensor:
         return cls(array) if requires_grad is None else cls(array, requires_grad=requires_grad)
     tensor = Tensor._wrap(array)
-    tensor.requires_grad = _may_require(array, bool(requires_grad))
+    tensor._requires_grad = _may_require(array, bool(requires_grad))
     return tensor
 
 

@@ -23,8 +23,8 @@ class Adam(Optimizer):
 
     decoupled = False
     kernel = "adam_step"
-    slots = ("exp_avg", "exp_avg_sq")
-    hyperparameters = ("lr", "beta1", "beta2", "eps", "weight_decay")
+    slots: tuple[str, ...] = ("exp_avg", "exp_avg_sq")
+    hyperparameters: tuple[str, ...] = ("lr", "beta1", "beta2", "eps", "weight_decay")
 
     def __init__(
         self,
@@ -57,9 +57,6 @@ class Adam(Optimizer):
     def check(self, name: str, value: Any) -> Any:
         return checks.number(self, name, value, 0, 1 if name in ("beta1", "beta2") else math.inf)
 
-    def _numbers(self) -> list[float]:
-        return [*super()._numbers(), float(self.decoupled)]
-
     def coefficients(self, step: int) -> tuple[float, ...]:
         """Step size, epsilon, and the factor that the parameter itself is taken times."""
         # Both corrections moved out of the square root: m / (sqrt(v) / root + eps), times root.
@@ -68,9 +65,13 @@ class Adam(Optimizer):
         return self.lr * root / (1 - self.beta1**step), self.eps * root, keep
 
     def update(self, param: Any, grad: Any, state: State, coefficients: tuple[float, ...]) -> None:
+        step_size, epsilon, keep = coefficients
         decay = 0.0 if self.decoupled else self.weight_decay
-        moments = [state[slot] for slot in self.slots]
-        adam_update(grad, *coefficients, self.beta1, self.beta2, decay, param, *moments)
+        adam_update(
+            grad, param, state["exp_avg"], state["exp_avg_sq"],
+            step_size=step_size, epsilon=epsilon, keep=keep,
+            beta1=self.beta1, beta2=self.beta2, weight_decay=decay,
+        )  # fmt: skip
 
 
 class AdamW(Adam):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from tinygrad_cupy import backend
+from tinygrad_cupy.backend import Array
 from tinygrad_cupy.nn import checks
 from tinygrad_cupy.tensor import Tensor
 
@@ -37,6 +38,16 @@ def check_grad(owner: object, position: int, array: Any, grad: Any) -> None:
             f"[{checks.name_of(owner)}] the gradient of parameter {position}: expected {wanted}, "
             f"as the parameter, got {got}"
         )
+
+
+def check_sizes(name: str, grad: Array, written: Sequence[Array]) -> None:
+    """A gradient must be of as many elements as what an update writes; ValueError otherwise.
+
+    C would read beyond its end, and what has one element would be spread over all.
+    """
+    if any(array.size != grad.size for array in written):
+        others = ", ".join(str(array.size) for array in written)
+        raise ValueError(f"[{name}] expected arrays of {grad.size} elements, as grad, got {others}")
 
 
 def parameter_list(owner: object, params: Iterable[Tensor]) -> list[Tensor]:

@@ -19,15 +19,24 @@ from tinygrad_cupy.backend.cuda_source import dtype_macros
 from tinygrad_cupy.kernels.common.headers import LAST_BLOCK, VECTOR
 
 WIDTH = 4  # elements of a thread
-NUMBERS = 8
+NUMBERS = 8  # hyperparameters there is room for
 CAPACITIES = (16, 80)  # rows of a table; a launch takes 4 kB of arguments
 _WORDS = 6  # of 8 bytes in a row
+
+# What a kernel reads of its optimizer: attributes, in the order in which they lie in device memory.
+# update.cu is given the names, as members of a struct, and reads them by name too.
+_SGD = ("lr", "momentum", "dampening", "weight_decay", "nesterov")
+_ADAM = ("lr", "beta1", "beta2", "eps", "weight_decay", "decoupled")
+READ_BY = {"sgd_step": _SGD, "momentum_step": _SGD, "adam_step": _ADAM}
 
 _TABLES = {rows: np.dtype([("words", np.uint64, rows * _WORDS)]) for rows in CAPACITIES}
 _NUMBERS = np.dtype([("numbers", np.float64, NUMBERS)])
 _kernels = CudaSource(
     *(__file__, VECTOR, LAST_BLOCK, "update.cu"),
-    defines=(f"WIDTH={WIDTH}", f"HYPERPARAMETERS={NUMBERS}", f"ROW_BYTES={8 * _WORDS}"),
+    defines=(
+        *(f"WIDTH={WIDTH}", f"HYPERPARAMETERS={NUMBERS}", f"ROW_BYTES={8 * _WORDS}"),
+        *(f"SGD_NAMES={','.join(_SGD)}", f"ADAM_NAMES={','.join(_ADAM)}"),
+    ),
 )
 
 
@@ -102,7 +111,10 @@ class DeviceMemory:
         self.write(numbers)
 
     def write(self, numbers: Sequence[float]) -> None:
-        """Put the hyperparameters there, in stream order, if they are not there already."""
+        """Put the hyperparameters there, in stream order, if they are not there already.
+
+        They are those that `READ_BY` names, in its order.
+        """
         values = (*numbers, *(0.0,) * (NUMBERS - len(numbers)))
         if values == self.written:
             return

@@ -12,26 +12,28 @@ import numpy as np
 
 from tinygrad_cupy.backend.c_source import CSource, plain
 
-_file = CSource(__file__, "update.c")
 LEAST = 1 << 15  # elements for a thread: fewer do not pay
 
+# Structs of update.c, which is given the names of their members; each goes with the function of its
+# name.
 
-class _Sgd(ctypes.Structure):
-    """As ``Sgd`` in update.c."""
+
+class Sgd(ctypes.Structure):
+    """Numbers of one update."""
 
     _fields_ = [(name, ctypes.c_float) for name in ("lr", "weight_decay")]
 
 
-class _Momentum(ctypes.Structure):
-    """As ``Momentum`` in update.c."""
+class Momentum(ctypes.Structure):
+    """Numbers of one update; nesterov is 0 or 1."""
 
     _fields_ = [
         (name, ctypes.c_float) for name in ("lr", "gain", "momentum", "weight_decay", "nesterov")
     ]
 
 
-class _Adam(ctypes.Structure):
-    """As ``Adam`` in update.c."""
+class Adam(ctypes.Structure):
+    """Numbers of one update; rest is 1 - beta."""
 
     _fields_ = [
         (name, ctypes.c_float)
@@ -42,44 +44,35 @@ class _Adam(ctypes.Structure):
     ]
 
 
+Numbers = Sgd | Momentum | Adam
+
+
+def _names(struct: type[ctypes.Structure]) -> str:
+    members = ",".join(field[0] for field in struct._fields_)
+    return f"{struct.__name__.upper()}_NAMES={members}"
+
+
+_file = CSource(__file__, "update.c", defines=(_names(Sgd), _names(Momentum), _names(Adam)))
+
+
 def suits(*arrays: Any) -> bool:
-    """Whether parameters and states, arrays of one shape, can be updated here.
+    """Whether parameters and states, arrays of one size, can be updated here.
 
     What may not be written to is NumPy's to refuse.
     """
-    if not all(array.dtype == np.float32 and array.flags.carray for array in arrays):
-        return False
+    for array in arrays:
+        on_cpu = isinstance(array, np.ndarray)
+        if not (on_cpu and array.dtype == np.float32 and array.flags.carray):
+            return False
     return _file.library is not None
 
 
-def sgd(grad: Any, lr: float, weight_decay: float, param: Any) -> None:
-    """``param`` a step down the gradient."""
-    _run("sgd", _Sgd(lr, weight_decay), grad, param)
+def update(numbers: Numbers, grad: Any, *written: Any) -> None:
+    """Write the parameter, and what it has of moments, by the function that goes with ``numbers``.
 
-
-def momentum(grad: Any, numbers: tuple[float, ...], param: Any, buffer: Any) -> None:
-    """``numbers``: lr, gain, momentum, weight decay, and whether it is Nesterov's."""
-    _run("momentum", _Momentum(*numbers), grad, param, buffer)
-
-
-def adam(
-    grad: Any,
-    step_size: float,
-    epsilon: float,
-    keep: float,
-    betas: tuple[float, float],
-    weight_decay: float,
-    *written: Any,
-) -> None:
-    """``written``: the parameter, its first and its second moment."""
-    one, two = betas
-    sizes = _Adam(step_size, epsilon, keep, one, 1 - one, two, 1 - two, weight_decay)
-    _run("adam", sizes, grad, *written)
-
-
-def _run(name: str, sizes: ctypes.Structure, grad: Any, *written: Any) -> None:
-    grad = plain(np.asarray(grad, np.float32))
-    if any(array.size != grad.size for array in written):  # it is the kernel's number of elements
-        others = ", ".join(str(array.size) for array in written)
-        raise ValueError(f"[{name}] expected arrays of {grad.size} elements, as grad, got {others}")
-    _file.run(name, sizes, grad.size, (grad, *written), least=LEAST)
+    All arrays are of one size.
+    """
+    name = type(numbers).__name__.lower()
+    _file.run(
+        name, numbers, grad.size, (plain(np.asarray(grad, np.float32)), *written), least=LEAST
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from tinygrad_cupy.nn import checks
 from tinygrad_cupy.tensor import Tensor
 
 from .checks import check_grad, on_cpu, parameter_list, together
-from .cuda import DeviceMemory, Row, prepare
+from .cuda import READ_BY, DeviceMemory, Row, prepare
 from .state import State, read_state
 
 CPU = "cpu"
@@ -47,7 +48,9 @@ class Optimizer:
 
     On a GPU, `kernel` (of update.cu) steps all parameters in one launch. Hyperparameters and step
     counts are then in device memory too, where a captured step reads and moves them: setting a
-    hyperparameter writes it there, and `steps` reads the counts back.
+    hyperparameter writes it there, and `steps` reads the counts back. A subclass with an `update`,
+    `coefficients` or `slots` of its own is stepped one parameter after the other, as on the CPU;
+    what it inherits of an update are plain array operations then.
 
     `copy.deepcopy` and pickle take everything along, the parameters as well: copied together with
     its model, `copy.deepcopy((model, optimizer))`, an optimizer steps the copy.
@@ -63,7 +66,8 @@ class Optimizer:
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         own = vars(cls)
-        if {"update", "coefficients"} & set(own) and "kernel" not in own:
+        nearer = takewhile(lambda base: "kernel" not in vars(base), cls.__mro__)  # mixins too
+        if any({"update", "coefficients", "slots"} & set(vars(base)) for base in nearer):
             cls.kernel = None  # an inherited kernel would know nothing of these
         if {"update", "coefficients", "slots", "hyperparameters"} & set(own) and "kind" not in own:
             cls.kind = cls.__name__
@@ -204,8 +208,10 @@ class Optimizer:
         for param in self.params:
             param.zero_grad()
 
-    def _numbers(self) -> list[float]:
-        return [float(getattr(self, name)) for name in self.hyperparameters]
+    def _numbers(self, **instead: float) -> list[float]:
+        """What `kernel` reads in device memory, in its order: of this optimizer, or `instead`."""
+        names = READ_BY[self.kernel or ""]
+        return [float(instead.get(name, getattr(self, name))) for name in names]
 
     def _first_numbers(self) -> list[float]:
         """The `_numbers` of a step at which a state begins, where the count does not say so."""

@@ -23,7 +23,7 @@ class SGD(Optimizer):
     p -= lr * g, and b stays what it is.
     """
 
-    hyperparameters = ("lr", "momentum", "dampening", "weight_decay", "nesterov")
+    hyperparameters: tuple[str, ...] = ("lr", "momentum", "dampening", "weight_decay", "nesterov")
     momentum, dampening, nesterov = 0.0, 0.0, False
     buffered = ("momentum_buffer",)
 
@@ -75,8 +75,7 @@ class SGD(Optimizer):
 
     def _first_numbers(self) -> list[float]:
         """Without dampening: momentum that is given later begins with the gradient as it is."""
-        lr, momentum, _, weight_decay, nesterov = self._numbers()
-        return [lr, momentum, 0.0, weight_decay, nesterov]
+        return self._numbers(dampening=0.0)
 
     def coefficients(self, step: int) -> tuple[float, ...]:
         """The learning rate, and how much of a gradient enters the momentum buffer."""
@@ -85,9 +84,9 @@ class SGD(Optimizer):
     def update(self, param: Any, grad: Any, state: State, coefficients: tuple[float, ...]) -> None:
         lr, gain = coefficients
         if not self.momentum:
-            sgd_update(grad, lr, self.weight_decay, param)
+            sgd_update(grad, param, lr=lr, weight_decay=self.weight_decay)
             return
-        buffer = state["momentum_buffer"]
         momentum_update(
-            grad, lr, gain, self.momentum, self.weight_decay, self.nesterov, param, buffer
-        )
+            grad, param, state["momentum_buffer"], lr=lr, gain=gain,
+            momentum=self.momentum, weight_decay=self.weight_decay, nesterov=self.nesterov,
+        )  # fmt: skip

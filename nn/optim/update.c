@@ -2,17 +2,17 @@
 
 #include <math.h>
 
-/* What Python passes for each. */
+/* What Python passes for each. The members' names stand in native.py. */
 typedef struct {
-  float lr, weight_decay;
+  float SGD_NAMES;
 } Sgd;
 
 typedef struct {
-  float lr, gain, momentum, weight_decay, nesterov;
+  float MOMENTUM_NAMES;
 } Momentum;
 
 typedef struct {
-  float step_size, epsilon, keep, beta1, rest1, beta2, rest2, weight_decay; /* rest = 1 - beta */
+  float ADAM_NAMES;
 } Adam;
 
 void sgd(const Sgd *s, const Share *share, const float *restrict grad, float *restrict param,

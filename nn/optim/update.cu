@@ -4,7 +4,8 @@
 // elements of a thread, moved at once where all arrays allow it. The table travels in the launch
 // itself, so a captured launch keeps the pointers it was captured with. What changes from step to
 // step is in device memory: the hyperparameters (`numbers`) and how often each parameter was
-// stepped (`counts`).
+// stepped (`counts`). SGD_NAMES and ADAM_NAMES are the hyperparameters' names in their order there,
+// which stand in cuda.py.
 
 struct Row {
     u64 arrays[4];      // parameter, gradient and up to two slots; to scale: gradient, result
@@ -68,15 +69,30 @@ __device__ A square_root(A x) {
     return sizeof(A) == 8 ? (A)sqrt((double)x) : (A)sqrtf((float)x);
 }
 
+struct SgdNumbers {
+    double SGD_NAMES;
+};
+
+struct AdamNumbers {
+    double ADAM_NAMES;
+};
+
+struct Numbers {
+    double at[HYPERPARAMETERS];
+};
+static_assert(sizeof(SgdNumbers) <= sizeof(Numbers) && sizeof(AdamNumbers) <= sizeof(Numbers),
+              "there is room for all");
+
 // A rule: what it makes of the numbers at a step counted from 1, and how it updates one element.
 
 struct Sgd {
+    typedef SgdNumbers Given;
     static const int SLOTS = 0;
     A lr, decay;
 
-    __device__ void set(const double* numbers, long long) {
-        lr = (A)numbers[0];
-        decay = (A)numbers[3];
+    __device__ void set(const Given& given, long long) {
+        lr = (A)given.lr;
+        decay = (A)given.weight_decay;
     }
 
     __device__ void update(A& param, A grad, A&, A&) const {
@@ -85,16 +101,17 @@ struct Sgd {
 };
 
 struct Momentum {
+    typedef SgdNumbers Given;
     static const int SLOTS = 1;
     A lr, decay, momentum, gain;
     bool nesterov;
 
-    __device__ void set(const double* numbers, long long step) {
-        lr = (A)numbers[0];
-        momentum = (A)numbers[1];
-        gain = step == 1 || momentum == 0 ? (A)1 : (A)(1 - numbers[2]);
-        decay = (A)numbers[3];
-        nesterov = numbers[4] != 0;
+    __device__ void set(const Given& given, long long step) {
+        lr = (A)given.lr;
+        momentum = (A)given.momentum;
+        gain = step == 1 || momentum == 0 ? (A)1 : (A)(1 - given.dampening);
+        decay = (A)given.weight_decay;
+        nesterov = given.nesterov != 0;
     }
 
     __device__ void update(A& param, A grad, A& buffer, A&) const {
@@ -105,17 +122,18 @@ struct Momentum {
 };
 
 struct Adam {
+    typedef AdamNumbers Given;
     static const int SLOTS = 2;
     A step_size, epsilon, keep, decay, beta1, rest1, beta2, rest2;
 
-    __device__ void set(const double* numbers, long long step) {
-        const bool decoupled = numbers[5] != 0;
-        const double lr = numbers[0], one = numbers[1], two = numbers[2];
+    __device__ void set(const Given& given, long long step) {
+        const bool decoupled = given.decoupled != 0;
+        const double lr = given.lr, one = given.beta1, two = given.beta2;
         const double root = sqrt(1 - power(two, step));
         step_size = (A)(lr * root / (1 - power(one, step)));
-        epsilon = (A)(numbers[3] * root);
-        keep = decoupled ? (A)(1 - lr * numbers[4]) : (A)1;
-        decay = decoupled ? (A)0 : (A)numbers[4];
+        epsilon = (A)(given.eps * root);
+        keep = decoupled ? (A)(1 - lr * given.weight_decay) : (A)1;
+        decay = decoupled ? (A)0 : (A)given.weight_decay;
         beta1 = (A)one;
         rest1 = (A)(1 - one);
         beta2 = (A)two;
@@ -143,7 +161,9 @@ __device__ void step_all(const Table& table, int tensors, const double* numbers,
     load(grad, (void*)row.arrays[1], first, row.size, whole);
     if (Rule::SLOTS > 0) load(one, (void*)row.arrays[2], first, row.size, whole);
     if (Rule::SLOTS > 1) load(two, (void*)row.arrays[3], first, row.size, whole);
-    if (threadIdx.x == 0) rule.set(numbers, counts[row.position] + 1);
+    if (threadIdx.x == 0) {
+        rule.set(*(const typename Rule::Given*)numbers, counts[row.position] + 1);
+    }
     __syncthreads();
 
     for (int k = 0; k < WIDTH; ++k) {
@@ -184,10 +204,6 @@ __device__ void step_all(const Table& table, int tensors, const double* numbers,
 STEP(sgd_step, Sgd)
 STEP(momentum_step, Momentum)
 STEP(adam_step, Adam)
-
-struct Numbers {
-    double at[HYPERPARAMETERS];
-};
 
 // Sent with the launch, so that they arrive in stream order and nothing waits.
 extern "C" __global__ void write_numbers(double* to, const __grid_constant__ Numbers from) {

@@ -25,8 +25,10 @@ def test_writing_after_use_names_the_operation() -> None:
     w.assign_([5.0, 6.0])
     with pytest.raises(RuntimeError) as raised:
         y.backward()
+    line = test_writing_after_use_names_the_operation.__code__.co_firstlineno + 3
     assert str(raised.value) == (
-        "[Mul] a value that its backward needs (shape (2,)) was written in place after it was used"
+        "[Mul] a value that its backward needs (shape (2,)) was written in place after it was "
+        f"used, at {__file__}:{line}"
     )
 
 
@@ -166,9 +168,9 @@ def test_a_key_or_a_target_that_was_written_is_noticed() -> None:
     key.assign_([1, 1])
     with pytest.raises(RuntimeError) as raised:
         y.backward()
-    assert str(raised.value) == (
+    assert str(raised.value).startswith(
         "[Index] a value that its backward needs (shape (2,)) was written in place after it was "
-        "used"
+        f"used, at {__file__}:"
     )
     with pytest.raises(RuntimeError, match=r"^\[Scatter\] .* written in place"):
         first.sum().backward()

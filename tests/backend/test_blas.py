@@ -15,6 +15,7 @@ import tinygrad_cupy as tg
 from support.sampling import draw_layout, lay_out
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.backend import blas, cublaslt, to_device, to_numpy
+from tinygrad_cupy.backend.cublaslt_library import library, why_missing
 
 # Relative errors by norm.
 LIMITS = {"fp32": 1e-5, "tf32": 1e-3, "bf16": 1e-2}
@@ -102,6 +103,54 @@ def test_plain_and_transposed_matrices_need_no_copy() -> None:
         assert cublaslt._matrix(array, array.shape[:-2]) is None
 
 
+# --- on the CPU ---------------------------------------------------------------------------------
+
+
+@given(data=st.data())
+def test_large_products_on_the_cpu_in_any_layout(data: st.DataObject) -> None:
+    """Split over threads by matrices, rows or columns; also of one matrix for all."""
+    rows, inner, columns = data.draw(
+        st.sampled_from([(40, 100, 70), (1, 300, 900), (900, 300, 1), (3, 20_000, 5), (64, 64, 64)])
+    )
+    lead = data.draw(st.sampled_from([(), (5,), (2, 3), (300,), (1, 4)]))
+    arrays: list[Any] = []
+    for matrix in ((rows, inner), (inner, columns)):
+        kept = lead[data.draw(st.integers(0, len(lead))) :]
+        if int(np.prod(lead)) > 100:
+            matrix = min(matrix[0], 30), min(matrix[1], 30)
+        shape = (*(data.draw(st.sampled_from([1, n])) for n in kept), *matrix)
+        values = np.random.default_rng(len(arrays)).standard_normal(shape)
+        arrays.append(lay_out(values, draw_layout(data.draw, len(shape), broadcast=True)))
+    expected = np.matmul(*[np.ascontiguousarray(x) for x in arrays])
+    np.testing.assert_allclose(blas.matmul(*arrays), expected, rtol=1e-9, atol=1e-9)
+    out = np.full(expected.shape, np.nan)
+    out = lay_out(out, draw_layout(data.draw, out.ndim, broadcast=False))
+    assert blas.matmul(arrays[0], arrays[1], out) is out
+    np.testing.assert_allclose(out, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("largest", [1, 2**20, 2**25, 2**31, 2**62])
+def test_large_products_of_integers_are_exact(largest: int, rng: np.random.Generator) -> None:
+    a, b = rng.integers(-largest, largest, (2, 80, 80), endpoint=True)
+    a[0, :2] = largest, -largest
+    found = blas.matmul(a, b)
+    assert found.dtype == np.int64
+    np.testing.assert_array_equal(found, np.matmul(a, b))
+    smallest = np.full((80, 80), np.iinfo(np.int64).min)
+    np.testing.assert_array_equal(blas.matmul(smallest, b), np.matmul(smallest, b))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 2), (70, 80)], ids=str)
+def test_parts_of_long_sums_on_the_cpu(shape: tuple[int, int], rng: np.random.Generator) -> None:
+    count = 2 * blas.LONG + 17
+    a = rng.uniform(0.5, 1, (shape[0], count)).astype(np.float32)
+    b = rng.uniform(0.5, 1, (count, shape[1])).astype(np.float32)
+    expected = a.astype(np.float64) @ b.astype(np.float64)
+    for found in (blas.matmul(a, b), blas.matmul(a[None], b)[0]):
+        assert found.dtype == np.float32
+        assert error(found, expected) < 1e-6
+
+
 # --- on a GPU -----------------------------------------------------------------------------------
 
 
@@ -125,7 +174,7 @@ def test_products_of_float32(
 
 @pytest.mark.gpu
 def test_cublaslt_is_what_computes() -> None:
-    assert not isinstance(cublaslt.library(), str), cublaslt.library()
+    assert library() is not None, why_missing()
     a = to_device(np.ones((3, 4), np.float32), "cuda:0")
     assert cublaslt.product(a, a.T, None, "tf32") is not None
 

@@ -13,7 +13,10 @@ from tinygrad_cupy import backend
 from tinygrad_cupy.backend import blas, gpu
 from tinygrad_cupy.kernels.common.pool2x2 import spread
 from tinygrad_cupy.kernels.common.windows import Geometry, Windows
-from tinygrad_cupy.kernels.conv import Epilogue, cuda, fused_reference, plan, reference
+from tinygrad_cupy.kernels.conv import Epilogue, cuda, fused_reference, reference
+from tinygrad_cupy.kernels.conv.implicit_gemm_plan import forward_configurations
+from tinygrad_cupy.kernels.conv.plan import Configurations, Plan, Problem
+from tinygrad_cupy.kernels.conv.wgrad_plan import weight_configurations
 
 pytestmark = pytest.mark.gpu
 
@@ -47,14 +50,14 @@ def _poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
     poison(monkeypatch)
 
 
-@pytest.fixture(params=["groups", "warps"])
+@pytest.fixture(params=["wgmma", "mma"])
 def _products(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tensor-core products by groups of four warps, as on Hopper, and warp by warp."""
+    """Tensor-core products by warpgroups (wgmma), as on Hopper, and by warps (mma)."""
     properties_of = gpu.properties_of
-    groups = request.param == "groups"
-    if groups and not properties_of(backend.import_cupy().empty(1)).groups:
-        pytest.skip("products by groups of warps need compute capability 9.0")
-    monkeypatch.setattr(cuda, "properties_of", lambda x: properties_of(x)._replace(groups=groups))
+    wgmma = request.param == "wgmma"
+    if wgmma and not properties_of(backend.import_cupy().empty(1)).wgmma:
+        pytest.skip("wgmma needs compute capability 9.0")
+    monkeypatch.setattr(cuda, "properties_of", lambda x: properties_of(x)._replace(wgmma=wgmma))
 
 
 def problem(
@@ -74,9 +77,9 @@ def problem(
     return x, weight, bias, Geometry(windows, 1)
 
 
-def sample(rng: np.random.Generator, cuts: plan.Cuts) -> list[plan.Plan]:
+def sample(rng: np.random.Generator, configurations: Configurations) -> list[Plan]:
     """A third of the plans, others each time."""
-    plans = [one for _, one in cuts]
+    plans = [one for _, one in configurations]
     return [plans[i] for i in rng.permutation(len(plans))[: 1 + len(plans) // 3]]
 
 
@@ -153,7 +156,7 @@ def test_block(rng: np.random.Generator, size: tuple[Any, ...], pool: bool, prec
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("pool", [False, True])
 @pytest.mark.parametrize("precision", BOUNDS)
-def test_every_way_to_cut_a_product(
+def test_every_tile_configuration_of_a_product(
     rng: np.random.Generator,
     precision: str,
     pool: bool,
@@ -168,11 +171,11 @@ def test_every_way_to_cut_a_product(
     g = backend.import_cupy().asarray(rng.standard_normal((7, 40, 17, 15)).astype(np.float32))
     forward = (x, w, bias, geometry, Epilogue(False, pool))
     backward = (g, w, geometry, x.shape)
-    found: list[plan.Plan] = []
+    found: list[Plan] = []
 
-    def some(*how: Any) -> plan.Plan:
+    def some(problem: Problem) -> Plan:
         if not found:
-            found.extend(sample(rng, plan.forward_cuts(*how)))
+            found.extend(sample(rng, forward_configurations(problem)))
         return found.pop()
 
     monkeypatch.setattr(cuda, "forward_plan", some)
@@ -191,17 +194,17 @@ def test_every_way_to_cut_a_product(
 
 
 @pytest.mark.parametrize("precision", BOUNDS)
-def test_every_way_to_cut_a_weight_gradient(
+def test_every_tile_configuration_of_a_weight_gradient(
     rng: np.random.Generator, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blas.set_precision(precision)
     x, w, _, geometry = problem(rng, (7, 40, 17, 15, 33, 3, 1, 1, 1), "NHWC")
     g = backend.import_cupy().asarray(rng.standard_normal((7, 33, 17, 15)).astype(np.float32))
-    found: list[plan.Plan] = []
+    found: list[Plan] = []
 
-    def some(*how: Any) -> plan.Plan:
+    def some(problem: Problem) -> Plan:
         if not found:
-            found.extend(sample(rng, plan.weight_cuts(*how)))
+            found.extend(sample(rng, weight_configurations(problem)))
         return found.pop()
 
     monkeypatch.setattr(cuda, "weight_plan", some)

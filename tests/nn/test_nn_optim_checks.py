@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 import tinygrad_cupy as tg
 from support.graph_stand_in import StandInPool
+from support.optimizers import SETTINGS
 from tinygrad_cupy import Tensor, nn
 from tinygrad_cupy.nn import optim
+from tinygrad_cupy.nn.optim import cuda, native, update
 
 
 class Signs(optim.Optimizer):
@@ -107,11 +111,14 @@ def test_a_step_writes_nothing_behind_its_parameter(name: str) -> None:
     assert not memory[4:].any() or not optimizer.slots
 
 
-def test_an_update_of_other_sizes_is_refused_by_the_kernel() -> None:
-    p = leaf(4, "cpu")
-    optimizer = optim.SGD([p], lr=1.0)
-    with pytest.raises(ValueError, match=r"expected arrays of 6 elements|broadcast"):
-        optimizer.update(p.data, np.ones(6, np.float32), {}, (1.0, 1.0))
+@pytest.mark.parametrize("dtype", ["float32", "float64"])  # through C, and through NumPy
+@pytest.mark.parametrize("size", [1, 6])
+def test_an_inherited_update_refuses_other_sizes(size: int, dtype: str, device: str) -> None:
+    p = nn.Parameter(np.ones(4, dtype), device=device)
+    optimizer, grad = optim.SGD([p], lr=1.0), Tensor.ones(size, dtype=dtype, device=device)
+    with raises(ValueError, f"[sgd] expected arrays of {size} elements, as grad, got 4"):
+        optimizer.update(p.data, grad.data, {}, (1.0, 1.0))
+    assert p.tolist() == [1] * 4
 
 
 @pytest.mark.gpu
@@ -269,6 +276,143 @@ def test_nesterov_and_dampening_exclude_each_other() -> None:
     other = optim.SGD([leaf(2, "cpu")], momentum=0.9, nesterov=True)
     other.load_state_dict(optimizer.state_dict())
     assert (other.dampening, other.nesterov) == (0.1, False)
+
+
+# Subclasses ---------------------------------------------------------------------------------------
+
+
+def own_update(name: str) -> Make:
+    """An optimizer whose update is the inherited one, of gradients times 2."""
+    kind, options = SETTINGS[name]
+
+    class Doubled(kind):  # type: ignore[misc, valid-type]
+        def update(self, param: Any, grad: Any, state: Any, coefficients: Any) -> None:
+            super().update(param, grad + grad, state, coefficients)
+
+    return partial(Doubled, lr=0.1, **options)
+
+
+def own_coefficients(name: str) -> Make:
+    """An optimizer whose steps are half of the inherited ones."""
+    kind, options = SETTINGS[name]
+
+    class Halved(kind):  # type: ignore[misc, valid-type]
+        def coefficients(self, step: int) -> tuple[float, ...]:
+            size, *others = super().coefficients(step)
+            return (size / 2, *others)
+
+    return partial(Halved, lr=0.1, **options)
+
+
+every_rule = pytest.mark.parametrize("name", SETTINGS)
+own = pytest.mark.parametrize("own", [own_update, own_coefficients])
+NARROW = [(np.dtype(np.float16), 11), (np.dtype(ml_dtypes.bfloat16), 8)]  # significant bits
+
+
+def drawn(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Numbers that are the same in every dtype."""
+    values = np.asarray(rng.standard_normal(shape))
+    for narrow, _ in NARROW:
+        values = values.astype(narrow)
+    return values.astype(dtype)
+
+
+def trained(make: Make, dtype: Any, device: str, steps: int = 3) -> list[np.ndarray]:
+    """Parameters and state in float64, after steps along gradients that are the same every time."""
+    rng = np.random.default_rng(0)
+    shapes: list[tuple[int, ...]] = [(33, 65), (4, 3), (), (0,), (70_000,)]
+    params = [nn.Parameter(drawn(rng, shape, dtype), device=device) for shape in shapes]
+    params[1].data = params[1].data.T.copy().T
+    optimizer = make(params)
+    for _ in range(steps):
+        for p in params:
+            p.grad = Tensor(drawn(rng, p.shape, dtype), device=device)
+        optimizer.step()
+    assert all(p.dtype == dtype and p.device == device for p in params)
+    state = optimizer.state_dict()
+    slots = [state[key] for key in sorted(state) if "." in key]
+    return [array.astype(np.float64) for array in (*(p.numpy() for p in params), *slots)]
+
+
+@every_rule
+@own
+@pytest.mark.parametrize(("dtype", "bound"), [("float32", 1e-5), ("float64", 1e-12)])
+def test_a_subclass_inherits_the_rule(
+    own: Any, name: str, dtype: str, bound: float, device: str
+) -> None:
+    found, expected = trained(own(name), dtype, device), trained(own(name), "float64", "cpu")
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=bound, atol=bound)
+
+
+@every_rule
+@own
+@pytest.mark.parametrize(("dtype", "bits"), NARROW, ids=["float16", "bfloat16"])
+def test_what_a_subclass_inherits_rounds_16_bit_floats_once(
+    own: Any, name: str, dtype: Any, bits: int, device: str
+) -> None:
+    """A step in float32 leaves them half a unit of the last place away at most."""
+    found = trained(own(name), dtype, device, steps=1)
+    expected = trained(own(name), "float32", "cpu", steps=1)
+    for one, other in zip(found, expected, strict=True):
+        bound = 1.01 * 2.0**-bits * np.abs(other) + 2.0**-24  # what float16 does not tell from 0
+        assert (np.abs(one - other) <= bound).all()
+
+
+@every_rule
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_what_is_inherited_has_the_same_bits_in_blocks_and_as_a_whole(
+    name: str, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a whole is how a GPU does it."""
+    monkeypatch.setattr(native, "suits", lambda *arrays: False)
+    in_blocks = trained(own_update(name), dtype, "cpu")
+    monkeypatch.setattr(update, "is_cuda", lambda array: True)
+    for one, other in zip(trained(own_update(name), dtype, "cpu"), in_blocks, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+class Remembers(optim.Adam):
+    """Adam with one slot more, between the others."""
+
+    slots = ("exp_avg", "last", "exp_avg_sq")
+
+
+def test_slots_of_its_own_move_no_other(device: str) -> None:
+    kinds = Remembers, optim.Adam
+    found, expected = (trained(partial(kind, lr=0.1), "float32", device) for kind in kinds)
+    for one, other in zip(found[:5], expected[:5], strict=True):  # the parameters
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_what_has_a_rule_of_its_own_inherits_no_kernel() -> None:
+    class Mixin:
+        def update(self, *args: Any) -> None: ...
+
+    class Mixed(Mixin, optim.Adam):
+        pass
+
+    class Further(Mixed):
+        pass
+
+    class Renamed(optim.AdamW):
+        pass
+
+    assert {kind.kernel for kind in (Remembers, Mixed, Further, Signs)} == {None}
+    assert {kind.kernel for kind in (optim.Adam, optim.AdamW, Renamed)} == {"adam_step"}
+
+
+@pytest.mark.gpu
+@own
+def test_a_rule_of_its_own_launches_no_kernel_of_the_inherited_one(
+    own: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    p = leaf(4, "cuda:0")
+    optimizer = own("Adam")([p])
+    monkeypatch.setattr(cuda._kernels, "launch", None)
+    optimizer.step()
+    assert optimizer.steps == [1]
+    assert (p.numpy() != 1).all()
 
 
 # States of another kind ---------------------------------------------------------------------------

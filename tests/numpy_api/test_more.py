@@ -35,9 +35,10 @@ def test_convolution_by_windows_and_of_other_dtypes() -> None:
     batch, v = rng.standard_normal((3, 5000)), rng.standard_normal(900)
     found = tg.vmap(lambda a: np.convolve(a, v))(Tensor(batch))
     same(found, [np.convolve(a, v) for a in batch], 1e-10)
-    half = Tensor(np.full(3000, 0.1, np.float16))
-    assert np.convolve(half, half).dtype == np.float16
-    assert np.convolve(half, half).numpy().max() == pytest.approx(30, rel=2e-3)
+    half: Any = Tensor(np.full(3000, 0.1, np.float16))
+    wide: Any = np.convolve(half, half)
+    assert wide.dtype == np.float16
+    assert wide.numpy().max() == pytest.approx(30, rel=2e-3)
     assert np.convolve(Tensor([1.0, 2.0], dtype="bfloat16"), [1.0, 1.0]).tolist() == [1.0, 3.0, 2.0]
     assert np.convolve(Tensor(3.0), [1.0, 2.0]).tolist() == [3.0, 6.0]
     with pytest.raises(

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import tinygrad_cupy as tg
 from support.windows import draw_windows
-from tinygrad_cupy import Tensor, backend
+from tinygrad_cupy import Tensor, backend, kernels
+from tinygrad_cupy.backend import CudaSource
 from tinygrad_cupy.backend.gpu import GpuProperties
 from tinygrad_cupy.kernels.common.windows import Geometry, Windows
 from tinygrad_cupy.kernels.conv import cuda, reference
@@ -201,6 +202,66 @@ def test_numbers_that_are_left_in_scratch_memory_do_no_harm(device: str) -> None
     assert all(np.isfinite(g.numpy()).all() for g in gradients)
 
 
+@pytest.mark.parametrize("wanted", ["weight", "bias", "weight bias", "x weight bias"])
+def test_the_gradients_by_weight_and_bias_are_one_kernel(
+    wanted: str, device: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where both are wanted; alone each is its own, and with a graph they are operations."""
+    called: list[str] = []
+
+    def spied(name: str) -> Any:
+        kernel = getattr(kernels.conv, name)
+
+        def spy(*arguments: Any) -> Any:
+            called.append(name)
+            return kernel(*arguments)
+
+        return spy
+
+    for name in ("dgrad", "wgrad", "wgrad_and_bias"):
+        monkeypatch.setattr(kernels.conv, name, spied(name))
+    shapes = {"x": (3, 2, 6, 5), "weight": (4, 2, 3, 2), "bias": (4,)}
+    inputs = {
+        name: tensor(rng.standard_normal(shape), device, name in wanted.split())
+        for name, shape in shapes.items()
+    }
+    y = inputs["x"].conv2d(inputs["weight"], inputs["bias"], padding=1)
+    seed = tensor(rng.standard_normal(y.shape), device)
+    leaves = [inputs[name] for name in wanted.split()]
+    by_kernels = tg.grad(y, leaves, seed, retain_graph=True)
+    of_weight = {"bias": [], "weight": ["wgrad"]}.get(wanted, ["wgrad_and_bias"])
+    assert called == [*["dgrad"] * ("x" in wanted), *of_weight]
+    by_operations = tg.grad(y, leaves, seed, create_graph=True)
+    assert called.count("wgrad_and_bias") == ("weight bias" in wanted)
+    for one, other in zip(by_kernels, by_operations, strict=True):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("channels", "gemm"), [(1, False), (32, True)])
+def test_launches_of_the_gradients_by_weight_and_bias(
+    channels: int, gemm: bool, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two: the sums of each block, and the sums of these. None adds up the gradient once more."""
+    x = tensor(rng.standard_normal((7, channels, 12, 12), np.float32), "cuda:0")
+    weight = tensor(rng.standard_normal((32, channels, 3, 3), np.float32), "cuda:0", True)
+    bias = tensor(rng.standard_normal(32, np.float32), "cuda:0", True)
+    y = x.conv2d(weight, bias)
+    seed = rng.standard_normal(y.shape, np.float32)
+    launched: list[str] = []
+    launch = CudaSource.launch
+
+    def spy(source: CudaSource, name: str, *arguments: Any, **named: Any) -> None:
+        launched.append(name)
+        launch(source, name, *arguments, **named)
+
+    monkeypatch.setattr(CudaSource, "launch", spy)
+    _, by_bias = tg.grad(y, [weight, bias], tensor(seed, "cuda:0"))
+    assert launched == ["conv_wgrad" if gemm else "conv_few_channels_wgrad", "conv_wgrad_reduce"]
+    expected = seed.astype(np.float64).sum(axis=(0, 2, 3))
+    np.testing.assert_allclose(by_bias.numpy(), expected, rtol=1e-5, atol=1e-4)
+
+
 def test_integers_are_convolved_too() -> None:
     y = Tensor(np.arange(9).reshape(1, 1, 3, 3)).conv2d(Tensor(np.ones((1, 1, 2, 2), np.int64)))
     assert y.tolist() == [[[[8, 12], [20, 24]]]]
@@ -233,9 +294,9 @@ def test_weight_gradients_of_few_channels_take_no_more_blocks_than_run_at_a_time
     shape: tuple[int, ...], pool: bool, images: int
 ) -> None:
     """And no more than have two rounds of work for each thread. An H100's 132 multiprocessors."""
-    limits = GpuProperties(132, 232448, tensor_cores=True, groups=True)
+    gpu = GpuProperties(132, 232448, tensor_cores=True, wgmma=True)
     grads = images * shape[0] * 24 * 24 // (4 if pool else 1)
-    plan = few_plan(shape, grads, pool, limits)
+    plan = few_plan(shape, grads, pool, gpu)
     (at_once,) = (int(define.removeprefix("OV=")) for define in plan.defines)
     (blocks,) = plan.grid
     places = grads // shape[0] // (1 if pool else 4)

@@ -16,10 +16,7 @@ from tinygrad_cupy import Tensor
 from tinygrad_cupy import numpy as tnp
 from tinygrad_cupy.ops import foreign_names, protocols
 
-along: Any = np.apply_along_axis
-
 NUMPY: list[tuple[str, Callable[[Any], Any]]] = [
-    ("apply_along_axis] expected arrays, got a Tensor: use tg.vmap(", lambda x: along(abs, 0, x)),
     ("roots] expected arrays, got a Tensor: no operation of tensors does it; take", np.roots),
     ("spam (vectorized)] expected arrays, got a Tensor: use tg.vmap(", np.frompyfunc(abs, 1, 1)),
 ]
@@ -35,13 +32,10 @@ def test_functions_of_numpy_that_nothing_does(said: str, call: Any, requires_gra
     assert str(raised.value).endswith("take the values out of the graph with .detach().numpy()")
 
 
-def test_a_ufunc_without_the_method() -> None:
-    protocols.TABLE[np.spacing] = np.cbrt.__call__
-    try:
-        with pytest.raises(TypeError, match=r"^\[numpy.spacing\] has no .at for tensors$"):
-            np.spacing.at(Tensor([1.0]), [0])
-    finally:
-        del protocols.TABLE[np.spacing]
+def test_a_ufunc_without_the_method(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(protocols.TABLE, np.spacing, np.cbrt.__call__)
+    with pytest.raises(TypeError, match=r"^\[numpy.spacing\] has no .at for tensors$"):
+        np.spacing.at(Tensor([1.0]), [0])
 
 
 SIGNS = [
@@ -151,10 +145,9 @@ np_: Any = tnp
         (lambda x: x.softmax(dim=-1), "[softmax] takes axis=, not dim="),
         (lambda x: x.unsqueeze(dim=0), "[unsqueeze] takes axis=, not dim="),
         (lambda x: x.flatten(start_dim=1), "[flatten] takes start_axis=, not start_dim="),
-        (lambda x: x.std(ddof=1), "[std] takes correction=, not ddof="),
-        (lambda x: x.clip(min=0.0), "[clip] takes low=, not min="),
         (lambda x: np_.sum(x, dim=0), "[sum] takes axis=, not dim="),
         (lambda x: np_.concatenate(tensors=[x]), "[concatenate] takes arrays=, not tensors="),
+        (lambda x: x.clip(a_min=0.0), "[clip] takes low=, not a_min="),
         (lambda x: tg.concat([x, x], **DIM), "[concat] takes axis=, not dim="),
         (lambda x: tg.stack([x, x], **DIM), "[stack] takes axis=, not dim="),
         (lambda x: x.sum(nonsense=0), "Tensor.sum() got an unexpected keyword argument 'nonsense'"),

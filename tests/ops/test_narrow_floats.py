@@ -25,7 +25,7 @@ from tinygrad_cupy.backend import to_device
 NARROW = {"float16": np.dtype(np.float16), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
 ROUNDING = {"float16": 2.0**-11, "bfloat16": 2.0**-8}
 UNITS, SECOND = 4, 8
-CHOOSING = {"astype"}  # the dtype is an argument
+CHOOSING = {"astype", "np.spacing"}  # the dtype is an argument, or the result
 # On a GPU the sum and the bias are rounded one after the other: which of two values of a window is
 # the larger, and which value is above 0, may come out otherwise, and the gradient with it.
 ROUNDED_TWICE = {"conv2d_block"}

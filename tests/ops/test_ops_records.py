@@ -26,15 +26,22 @@ from tinygrad_cupy.autograd.fused import Alias
 from tinygrad_cupy.autograd.joint import Deliver, Joint
 from tinygrad_cupy.custom import _Custom
 from tinygrad_cupy.interop.theirs import Theirs
+from tinygrad_cupy.ops import functions
 from tinygrad_cupy.ops.conv import EachConv
 from tinygrad_cupy.ops.draws import Count, GammaQuantile, GammaSlope
 from tinygrad_cupy.ops.matmul import EachLinear
 from tinygrad_cupy.ops.protocols import TABLE
+from tinygrad_cupy.ops.sort import Ordered
 from tinygrad_cupy.tensor import Transfer
 
 PLUMBING = {
     FusedOp: "a base class",
     Elementwise: "a base class",
+    functions._Made: "what makes functions",
+    functions.Function: "of one tensor",
+    functions.Pair: "and of two",
+    functions.Choice: "which takes one of them",
+    Ordered: "of sorting, one",
     _Custom: "of users' own; test_custom.py",
     Theirs: "of PyTorch's; test_interop.py",
     Joint: "several outputs at once; test_checkpoint.py, test_hooks.py",
@@ -52,6 +59,7 @@ PLUMBING = {
 # Public names of Tensor that are no operations: what it is, its graph, memory and construction.
 NOT_OPERATIONS = {
     *("data", "device", "dtype", "grad", "is_leaf", "ndim", "requires_grad", "shape", "size"),
+    "strides",
     *(
         "backward",
         "detach",
@@ -64,9 +72,15 @@ NOT_OPERATIONS = {
         "zero_grad",
     ),
     *("assign_", "bump_version", "replace_data"),
+    *("partition", "sort"),  # in place
     *("arange", "eye", "full", "ones", "rand", "randn", "zeros"),
 }
-SPECIAL = {"__abs__", "__getitem__", "__matmul__", "__rmatmul__", "__neg__"}
+BITS = ("and", "or", "xor", "lshift", "rshift")  # which floats have not
+SPECIAL = {
+    *("__abs__", "__getitem__", "__matmul__", "__rmatmul__", "__neg__", "__invert__"),
+    "__setitem__",
+    *[f"__{side}{name}__" for name in BITS for side in ("", "r")],
+}
 FUNCTIONS = {"concat", "stack", "where"}  # of the package, beside the methods
 NO_FUNCTIONS = {
     *("checkpoint", "custom_op", "functional_call", "hessian", "hvp", "jacobian", "jvp"),
@@ -181,33 +195,38 @@ def test_names_of_records_are_unique() -> None:
 
 
 class Spy:
-    """A function that says when it is called, or one of its attributes is."""
+    """A function that says by all its names when it is called, or one of its attributes is."""
 
-    def __init__(self, name: str, original: Any, seen: set[Any]) -> None:
-        self._name, self._original, self._seen = name, original, seen
+    def __init__(self, names: set[str], original: Any, seen: set[Any]) -> None:
+        self._names, self._original, self._seen = names, original, seen
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
-        self._seen.add(self._name)
+        self._seen |= self._names
         return self._original(*arguments, **options)
 
     def __getattr__(self, name: str) -> Any:
-        self._seen.add(self._name)
+        self._seen |= self._names
         return getattr(self._original, name)
 
 
 def watch_numpy(patch: pytest.MonkeyPatch, seen: set[Any]) -> None:
     """See NumPy's functions, called by NumPy or as those of our namespace."""
-    spies = {
-        id(TABLE[function]): Spy(f"np.{name}", TABLE[function], seen)
-        for name, function in dispatching().items()
-        if function in TABLE
-    }
+    names = collections.defaultdict(set)
+    for name, function in dispatching().items():
+        if function in TABLE:
+            names[id(TABLE[function])].add(f"np.{name}")
+    for name in tnp.__all__:
+        names[id(getattr(tnp, name))].add(f"np.{name}")
+    spies: dict[int, Any] = {}
+
+    def spy(ours: Any) -> Any:
+        return spies.setdefault(id(ours), Spy(names[id(ours)], ours, seen))
+
     for function, ours in list(TABLE.items()):
-        if id(ours) in spies:
-            patch.setitem(TABLE, function, spies[id(ours)])
-    for name, ours in list(vars(tnp).items()):
-        if id(ours) in spies:
-            patch.setattr(tnp, name, spies[id(ours)])
+        patch.setitem(TABLE, function, spy(ours))
+    for name in tnp.__all__:
+        if callable(ours := getattr(tnp, name)) and not isinstance(ours, type):
+            patch.setattr(tnp, name, spy(ours))
 
 
 @contextmanager

@@ -297,8 +297,8 @@ IMAGES = [
 
 def test_walking_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """No more than run at once, and none without work."""
-    limits = GpuProperties(processors=10, shared=0, tensor_cores=True, groups=True)
-    monkeypatch.setattr(random, "properties_of", lambda x: limits)
+    gpu = GpuProperties(processors=10, shared=0, tensor_cores=True, wgmma=True)
+    monkeypatch.setattr(random, "properties_of", lambda x: gpu)
     assert [random.walking(np.empty(n)) for n in (0, 1, 1024, 1025, 10**6)] == [1, 1, 1, 2, 60]
     cases = {
         (3, 1, 2, 2): (3, 1),

@@ -14,13 +14,12 @@ from hypothesis import strategies as st
 
 import tinygrad_cupy as tg
 from records import SAMPLES
-from support.disguises import disguised, stretched
+from support.disguises import disguised, junk_behind_one_element, stretched
 from support.optimizers import OPTIMIZERS
 from support.sampling import Case, Options, Sample, options_on
 from tinygrad_cupy import Tensor, nn
 from tinygrad_cupy.backend import cublaslt, one_stride, strides_of, to_device
 from tinygrad_cupy.datasets import ArrayDataset, DataLoader
-from tinygrad_cupy.kernels.common.layout import lies_last
 from tinygrad_cupy.nn import meter, optim
 
 # Sums over memory in another order round elsewhere.
@@ -205,11 +204,6 @@ CALLS: dict[str, Callable[[Any], Tensor]] = {
 }
 
 
-def junk_behind_one_element(grad: np.ndarray) -> np.ndarray:
-    strides = [4 << 40 if n == 1 else s for n, s in zip(grad.shape, grad.strides, strict=True)]
-    return np.lib.stride_tricks.as_strided(grad, grad.shape, strides)
-
-
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("form", FORMS)
 def test_an_axis_of_one_element(call: str, form: str, rng: np.random.Generator) -> None:
@@ -237,17 +231,6 @@ def test_strides_of_one_element_are_none() -> None:
     assert one_stride((3, 1, 8), strides_of(a[:, None, ::-1, 0])) is None
     assert one_stride((3, 1), strides_of(a[:, 7:, 0])) == 160
     assert one_stride((1, 1), (0, 0)) == one_stride((), ()) == 0
-
-
-def test_which_way_images_lie() -> None:
-    rows = np.zeros((2, 4, 5, 3), np.float32)
-    assert lies_last(rows.transpose(0, 3, 1, 2))
-    assert lies_last(rows.transpose(0, 3, 1, 2)[..., ::-1])
-    assert not lies_last(rows)
-    one_channel, one_pixel = rows[..., :1].transpose(0, 3, 1, 2), rows[:, :, :1, :1]
-    for either in (one_channel, one_pixel, rows[:, :0]):
-        assert not lies_last(either)
-        assert not lies_last(junk_behind_one_element(either))
 
 
 @pytest.mark.parametrize("shape", [(1, 4), (4, 1), (1, 1), (2, 1, 3), (1, 3, 1), (5, 1, 2, 3)])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from support.elementwise import binary, one, two
+from support.elementwise import binary, one, two, ufunc
 from support.sampling import (
     FLOATS,
     MOVED,
@@ -44,6 +44,7 @@ BETWEEN_TENSORS = [
     binary("mul", arithmetic.Mul, lambda a, b: a * b, two(), dtypes=NUMBERS),
     binary("truediv", arithmetic.Div, lambda a, b: a / b, two(second=nonzero)),
     binary("pow", arithmetic.Pow, lambda a, b: a**b, two(positive), covers=("__pow__",)),
+    ufunc("power", arithmetic.Pow, two(positive), torch=lambda t, a, b: t.pow(a, b)),
     Sample(
         "neg",
         call=lambda x: -x,

@@ -8,7 +8,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 import tinygrad_cupy as tg
-from support.elementwise import binary, two
+import tinygrad_cupy.numpy as tnp
+from support.elementwise import binary, one, two, ufunc
 from support.sampling import (
     MOVED,
     NUMBERS,
@@ -20,6 +21,7 @@ from support.sampling import (
     distinct,
     method,
     normal,
+    rng_of,
     shapes,
 )
 from tinygrad_cupy import Tensor
@@ -47,6 +49,24 @@ def _where_case(draw: Draw) -> Case:
 
 def _ties(draw: Draw, shape: tuple[int, ...]) -> Any:
     return np.rint(normal(draw, shape))
+
+
+def _infinite(draw: Draw, shape: tuple[int, ...]) -> Any:
+    return rng_of(draw).choice([-np.inf, -2.0, 0.0, np.inf, np.nan], shape)
+
+
+def _limits_case(draw: Draw) -> Case:
+    """Values and limits that lie 0.1 from each other at least; the limits may cross."""
+    a, b, c = broadcastable(draw, 3)
+    return Case((_even(draw, a), _odd(draw, b), _odd(draw, c) + 0.05))
+
+
+def _numpy_clip(x: Any, low: Any, high: Any) -> Any:
+    return tnp.clip(x, low, high)
+
+
+def _torch_clip(torch: Any, x: Any, low: Any, high: Any) -> Any:
+    return torch.clip(x, low, high)
 
 
 def _comparison(name: str, operator: Any) -> Sample:
@@ -102,6 +122,10 @@ SAMPLES = [
             ),
         ),
     ),
+    ufunc("fmax", comparison.Fmax, two(_even, _odd), dtypes=NUMBERS, kinks=True),
+    ufunc("fmin", comparison.Fmin, two(_even, _odd), dtypes=NUMBERS, kinks=True),
+    ufunc("isposinf", comparison.Compare, one(_infinite), order=0),
+    ufunc("isneginf", comparison.Compare, one(_infinite), order=0),
     Sample(
         "where",
         call=lambda a, b, condition: tg.where(condition, a, b),
@@ -144,6 +168,24 @@ SAMPLES = [
             ),
         ),
     ),
+    Sample(
+        "clip between tensors",
+        call=lambda x, low, high: x.clip(min=low, max=high),
+        cases=_limits_case,
+        torch=lambda t, x, low, high: t.minimum(t.maximum(x, low), high),
+        ops=(comparison.AtLeast, comparison.AtMost),
+        covers=("clip",),
+        dtypes=NUMBERS,
+        kinks=True,
+        errors=(
+            Error(
+                lambda: Tensor([1.0]).clip(0.0, min=0.0),
+                TypeError,
+                "[clip] expected low by one of its two names, got both",
+            ),
+        ),
+    ),
+    ufunc("clip", comparison.Clip, _clip_case, call=_numpy_clip, torch=_torch_clip, kinks=True),
     _comparison("eq", lambda a, b: a == b),
     _comparison("ne", lambda a, b: a != b),
     _comparison("lt", lambda a, b: a < b),

@@ -42,8 +42,13 @@ def _index_case(draw: Draw) -> Case:
 
 def _taken(torch: Any, x: Any, key: Any) -> Any:
     """PyTorch knows no negative steps: NumPy says which elements the key means."""
-    positions = np.arange(x.numel()).reshape(tuple(x.shape))[_as_numpy(key)]
-    return x.reshape(-1)[torch.as_tensor(np.array(positions))]
+    numbers = numbers_of(np.arange(x.numel()).reshape(tuple(x.shape)), key)
+    return x.reshape(-1)[torch.as_tensor(numbers)]
+
+
+def numbers_of(elements: np.ndarray, key: Any) -> np.ndarray:
+    """Those of the elements that a key means."""
+    return np.array(elements[_as_numpy(key)])
 
 
 def _as_numpy(key: Any) -> Any:

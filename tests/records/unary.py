@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from support.elementwise import function, one
-from support.sampling import NUMBERS, Sample, nonzero, positive
+from support.elementwise import function, one, ufunc
+from support.sampling import NUMBERS, Error, Sample, nonzero, normal
+from tinygrad_cupy import Tensor
 from tinygrad_cupy.ops import unary
 
 SAMPLES = [
-    function("exp", unary.Exp),
-    function("expm1", unary.Expm1),
-    function("log", unary.Log, positive),
-    function("sqrt", unary.Sqrt, positive),
     function("abs", unary.Abs, nonzero, kinks=True, dtypes=NUMBERS),
     Sample("abs()", abs, one(nonzero), lambda _, x: abs(x), (unary.Abs,), ("__abs__",), kinks=True),
+    Sample(
+        "pos",
+        lambda x: +x,
+        one(normal),
+        lambda _, x: +x,
+        (unary.Positive,),
+        ("__pos__",),
+        dtypes=NUMBERS,
+        errors=(
+            Error(
+                lambda: +Tensor([True]), TypeError, "[positive] expected numbers, got dtype bool"
+            ),
+        ),
+    ),
+    ufunc("positive", unary.Positive, dtypes=NUMBERS),
+    ufunc("real", (), dtypes=NUMBERS),
+    ufunc("imag", (), torch=lambda t, x: t.zeros_like(x), dtypes=NUMBERS, order=0),
     function("sign", unary.Sign, nonzero, kinks=True, dtypes=NUMBERS),
-    function("sin", unary.Sin),
-    function("cos", unary.Cos),
     function("erf", unary.Erf),
 ]

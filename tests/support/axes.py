@@ -38,3 +38,9 @@ def empty(call: Callable[[Tensor], Any], name: str) -> Error:
     """What a reduction without an identity says of an axis of length 0."""
     text = f"[{name}] no elements to reduce along axis 0 of (0, 2)"
     return Error(lambda: call(Tensor(np.zeros((0, 2)))), ValueError, text)
+
+
+def out_of_range(call: Callable[[Tensor], Any], name: str) -> Error:
+    """What a reduction says of an axis that is not there."""
+    text = f"[{name}] axis 2 is out of range for a tensor of 2 axes"
+    return Error(lambda: call(Tensor(np.zeros((3, 2)))), ValueError, text)

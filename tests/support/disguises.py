@@ -58,3 +58,9 @@ def _with_junk(view: Any, rng: np.random.Generator) -> Any:
     if xp is not np:
         return xp.lib.stride_tricks.as_strided(view, view.shape, strides)
     return np.lib.stride_tricks.as_strided(view, view.shape, strides, subok=False)
+
+
+def junk_behind_one_element(x: np.ndarray) -> np.ndarray:
+    """x, with a stride that means nothing where an axis has one element."""
+    strides = [4 << 40 if n == 1 else s for n, s in zip(x.shape, x.strides, strict=True)]
+    return np.lib.stride_tricks.as_strided(x, x.shape, strides)

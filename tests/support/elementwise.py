@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from .sampling import Case, Draw, Sample, broadcastable, normal, shapes
+import tinygrad_cupy.numpy as tnp
+
+from .sampling import Case, Draw, Sample, broadcastable, normal, rng_of, shapes
 
 
 def one(values: Callable[..., np.ndarray]) -> Callable[[Draw], Case]:
@@ -49,5 +51,55 @@ def binary(
         torch=options.pop("torch", lambda _, a, b: operator(a, b)),
         ops=(op,),
         covers=options.pop("covers", (f"__{name}__",)),
+        **options,
+    )
+
+
+def ufunc(name: str, op: Any, cases: Any = None, **options: Any) -> Sample:
+    """A function of `tinygrad_cupy.numpy` that PyTorch calls the same, of one tensor or of two."""
+    return Sample(
+        f"np.{name}",
+        call=options.pop("call", lambda *xs, **given: _listed(getattr(tnp, name)(*xs, **given))),
+        cases=cases or one(normal),
+        torch=options.pop("torch", lambda t, *xs, **given: getattr(t, name)(*xs, **given)),
+        ops=op if isinstance(op, tuple) else (op,),
+        covers=options.pop("covers", (f"np.{name}",)),
+        **options,
+    )
+
+
+def _listed(results: Any) -> Any:
+    return list(results) if isinstance(results, tuple) else results
+
+
+def between(low: float, high: float) -> Callable[[Draw, tuple[int, ...]], np.ndarray]:
+    """Values from low to high."""
+    return lambda draw, shape: rng_of(draw).uniform(low, high, shape)
+
+
+def off_steps(draw: Draw, shape: tuple[int, ...]) -> np.ndarray:
+    """Values of either sign that lie 0.2 from halves and integers at least."""
+    rng = rng_of(draw)
+    return rng.integers(-9, 9, shape) / 2 + rng.uniform(0.2, 0.3, shape)
+
+
+def integers(draw: Draw, shape: tuple[int, ...]) -> np.ndarray:
+    """Integers of either sign, 0 among them, as floats."""
+    return rng_of(draw).integers(-20, 21, shape).astype(float)
+
+
+def of_integers(
+    name: str, op: Any, call: Any, cases: Any, covers: tuple[str, ...], torch: Any, **options: Any
+) -> Sample:
+    """An operation of integers alone, where the records draw floats."""
+    return Sample(
+        name,
+        call=lambda *xs: call(*[x.astype("int64") for x in xs]),
+        cases=cases,
+        torch=lambda t, *xs: torch(t, *[x.long() for x in xs]),
+        ops=(op,),
+        covers=covers,
+        dtypes=("int64", "float64"),
+        order=0,
         **options,
     )

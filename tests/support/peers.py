@@ -14,9 +14,15 @@ from typing import Any
 
 import pytest
 
+NEEDS_JAX = "needs JAX: pip install jax"
 NEEDS_TORCH = 'needs PyTorch: pip install -e ".[peers]"'
 
 
 def import_torch() -> Any:
     """PyTorch, or a skip that says how to install it."""
     return pytest.importorskip("torch", reason=NEEDS_TORCH)
+
+
+def import_jax() -> Any:
+    """JAX, or a skip that says how to install it."""
+    return pytest.importorskip("jax", reason=NEEDS_JAX)

@@ -215,26 +215,6 @@ def test_a_tensor_that_leaves_its_transform() -> None:
         kept[0] + 1
 
 
-def test_in_place_inside_of_a_transform() -> None:
-    def fn(x: Tensor) -> Tensor:
-        x += 1
-        y = x * 2
-        y *= x
-        return y
-
-    x = numbers(3)
-    np.testing.assert_allclose(tg.vmap(fn)(x).numpy(), 2 * (x.numpy() + 1) ** 2)
-    np.testing.assert_array_equal(x.numpy(), numbers(3).numpy())
-
-    def writes(x: Tensor) -> Tensor:
-        y = Tensor.zeros(2, dtype="float64")
-        y[0] = x
-        return y
-
-    with pytest.raises(RuntimeError, match=r"^\[index\] no element is written in place inside of"):
-        tg.vmap(writes)(x)
-
-
 def test_aux_and_several_arguments() -> None:
     x, y = numbers(3), numbers(2)
     fn: Any = lambda x, y: ((x * x).sum() * y.sum(), {"n": x * 2})  # noqa: E731

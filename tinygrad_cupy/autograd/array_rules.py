@@ -22,6 +22,7 @@ from ..backend import Array, is_cuda
 from .mode import mode
 from .op import ENGINE, Op
 from .tensor_base import PACKAGE, Edge, TensorBase
+from .views import FIXED
 
 if TYPE_CHECKING:
     from .typing import Tensor
@@ -52,7 +53,9 @@ class HandedMixin(TensorBase):
         """The same tensor, handed to a rule."""
         handed = object.__new__(cls)
         handed._grad, handed._node, handed._version = None, tensor._edge(), tensor._version
-        handed.requires_grad = tensor.requires_grad
+        handed._requires_grad = tensor.requires_grad
+        if tensor._version.recorded:
+            handed._view = FIXED
         _array.__set__(handed, tensor.data)
         return handed
 
@@ -66,7 +69,7 @@ class HandedMixin(TensorBase):
         """The array itself."""
         array = _array.__get__(self)
         # Integers have no derivative, and what is in no graph is a constant.
-        if _watch.reads is not None and self.requires_grad and array.dtype.kind not in "biu":
+        if _watch.reads is not None and self._requires_grad and array.dtype.kind not in "biu":
             self._note(sys._getframe(1))
         return array
 
@@ -208,7 +211,9 @@ class ArrayRule(Op):
         self.text, self.edges = text, edges
         self._saved = []
 
-    def _input_gradients(self, grad: Tensor, create_graph: bool) -> list[Tensor | None]:
+    def _input_gradients(
+        self, grad: Tensor, create_graph: bool, only: Any = None
+    ) -> list[Tensor | None]:
         raise RuntimeError(self.text)
 
 
@@ -216,7 +221,9 @@ def outside(found: Tensor, text: str | None, sources: tuple[Edge, ...]) -> Tenso
     """A gradient as a plain tensor, in front of an `ArrayRule` where there is a ``text``."""
     tensor = found._wrap(found.data)
     tensor._version = found._version
-    tensor._node, tensor.requires_grad = found._edge(), found.requires_grad
+    tensor._node, tensor._requires_grad = found._edge(), found.requires_grad
+    if tensor._version.recorded:
+        tensor._view = FIXED
     if text is not None and any(edge is not None for edge in sources):
-        tensor._node, tensor.requires_grad = ArrayRule(text, sources), True
+        tensor._node, tensor._requires_grad = ArrayRule(text, sources), True
     return tensor

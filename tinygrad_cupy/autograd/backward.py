@@ -13,7 +13,8 @@ from .array_rules import input_gradients
 from .hooks import hooked, hooks_of, leaves
 from .levels import Tracer, innermost
 from .mode import mode
-from .op import Op, Rule
+from .op import Op
+from .rule import Rule
 from .tensor_base import Edge, TensorBase, facts_of
 
 if TYPE_CHECKING:
@@ -69,19 +70,21 @@ def _walk(
     edges = [root._edge() for root in roots]
     order = topological(edges)
     wanted = None if targets is None else _leading_to(targets, order)
-    pending: dict[int, tuple[Tensor, bool]] = {}  # gradients, and whether a step is absorbed
+    # Gradients, whether a step is absorbed, and where alone they count, see `Op.chooses`.
+    pending: dict[int, tuple[Tensor, bool, Any]] = {}
     narrow: dict[int, Any] = {}  # dtypes of 16 bits, of gradients that are added up in float32
     arrived: dict[int, tuple[Edge, Tensor]] = {}
 
-    def add(edge: Edge, grad: Tensor, absorbed: bool = False) -> None:
+    def add(edge: Edge, grad: Tensor, absorbed: bool = False, only: Any = None) -> None:
         known = pending.get(id(edge))
         if known is None:
-            pending[id(edge)] = (grad, absorbed)
+            pending[id(edge)] = (grad, absorbed, only)
             return
         if grad.data.dtype.itemsize == 2:  # rounded once, however many there are
             narrow[id(edge)] = grad.data.dtype
             grad = grad.astype(np.float32)
-        pending[id(edge)] = (known[0] + grad, False)
+        both = None if only is None or known[2] is None else only | known[2]
+        pending[id(edge)] = (known[0] + grad, False, both)
 
     watched = leaves.hooked or active.run is not None
     outer, recording = mode.rule, mode.recording
@@ -96,14 +99,15 @@ def _walk(
             found = pending.pop(id(node), None)
             if found is None or (wanted is not None and id(node) not in wanted):
                 continue
-            grad, absorbed = found
+            grad, absorbed, only = found
             if narrow and id(node) in narrow:
                 grad = grad.astype(narrow[id(node)])
             is_leaf = isinstance(node, TensorBase)
             hooks = node.hooks if not is_leaf else watched and hooks_of(node)
             if hooks:
                 rule.node, rule.grad = None, grad
-                grad = hooked(hooks, grad)
+                given, grad = grad, hooked(hooks, grad)
+                only = only if grad is given else None
             if is_leaf if targets is None else id(node) in targets:
                 arrived[id(node)] = (node, grad)
             if is_leaf or (not through and id(node) in arrived):
@@ -125,10 +129,11 @@ def _walk(
             if node._foreign and active.level is not None and isinstance(grad, Tracer):
                 by_input = grad._level.rule(node, grad, create_graph)
             else:
-                by_input = gradients_of(node, grad, create_graph)
+                by_input = gradients_of(node, grad, create_graph, only)
+            chosen = node.__dict__.pop("chosen", None)
             for i, (edge, by_x) in enumerate(zip(node.edges, by_input, strict=True)):
                 if by_x is not None:
-                    add(edge, by_x, absorbing and i == 0)
+                    add(edge, by_x, absorbing and i == 0, chosen[i] if chosen else None)
             if not retain_graph:
                 node._release()
     finally:
@@ -143,11 +148,13 @@ def _may_be_absorbed(producer: Edge, targets: set[int] | None) -> bool:
     return targets is None or id(producer) not in targets
 
 
-def gradients_of(node: Op, grad: Tensor, create_graph: bool) -> list[Tensor | None]:
+def gradients_of(
+    node: Op, grad: Tensor, create_graph: bool, only: Any = None
+) -> list[Tensor | None]:
     """The gradients by the inputs of one operation, from that of its output."""
     if create_graph and node._foreign:
         return input_gradients(node, grad)
-    return node._input_gradients(grad, create_graph)
+    return node._input_gradients(grad, create_graph, only)
 
 
 def _seed(output: TensorBase, grad: Any, caller: str, create_graph: bool) -> Tensor:

@@ -37,7 +37,7 @@ _told: set[str] = set()  # operations that were done one by one
 class BatchedMixin(Tracer):
     """One element, as far as shapes go, of a batch along the first axis of ``_value``."""
 
-    __slots__ = ("_value",)
+    __slots__ = ()
 
     _value: Any
 
@@ -45,7 +45,7 @@ class BatchedMixin(Tracer):
         return self._value
 
     def _array(self) -> Array:
-        array: Array = self._value.data[0]  # asked for its shape, dtype and device alone
+        array: Array = self._value.data[0, ...]  # asked for its shape, dtype and device alone
         return array
 
     def _over(self, tensor: TensorBase) -> Tensor:
@@ -95,8 +95,7 @@ class BatchLevel(Level):
         """The batch (B, …) as the tensor (…) that stands for each of its elements."""
         batched: Any = object.__new__(TensorBase._batched)
         batched._level, batched._value = self, value
-        batched._grad, batched._node, batched._version = None, None, value._version
-        batched.requires_grad = value.requires_grad
+        batched._grad = batched._node = None
         return batched
 
     # --- for rules ------------------------------------------------------------------------------

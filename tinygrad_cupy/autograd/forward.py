@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 class DualMixin(Tracer):
     """A value and its tangent, both tensors of the level below."""
 
-    __slots__ = ("_primal", "_tangent")
+    __slots__ = ()
 
     _primal: Any
     _tangent: Any
@@ -94,8 +94,7 @@ class ForwardLevel(Level):
             return primal
         dual: Any = object.__new__(TensorBase._dual)
         dual._level, dual._primal, dual._tangent = self, primal, tangent
-        dual._grad, dual._node, dual._version = None, None, primal._version
-        dual.requires_grad = primal.requires_grad
+        dual._grad = dual._node = None
         return dual
 
     def split(self, x: Any) -> tuple[Any, Any]:
@@ -202,7 +201,7 @@ def push(op: Op, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, 
     if kind.jvp is not Op.jvp:
         y = op(*primals)
         return y, op.jvp(y, primals, tangents)
-    if op.linear and not any(isinstance(x, Tracer) for x in primals):
+    if op.linear and (op.view or not any(isinstance(x, Tracer) for x in primals)):
         y = op(*primals)
         return y, _push_linear(op, y, primals, tangents)
     return _push_back(op, primals, tangents)
@@ -275,17 +274,21 @@ def _stretched(op: Op, given: list[Any], ends: list[Any]) -> tuple[list[Any], li
     shape = np.broadcast_shapes(*[x.shape for x in tensors])
     dtype = common_dtype(*[x.dtype for x in tensors])
     wide = [
-        x if end is None else x.astype(dtype).broadcast_to(shape)
+        x if end is None else _in_shape(x.astype(dtype), shape)
         for x, end in zip(given, ends, strict=True)
     ]
     return wide, [None if end is None else x for x, end in zip(wide, ends, strict=True)]
+
+
+def _in_shape(x: Any, shape: tuple[int, ...]) -> Any:
+    return x if x.shape == shape else x.broadcast_to(shape)
 
 
 def _by_diagonal(y: Any, wanted: Sequence[tuple[Any, Any]], recorded: bool) -> Any:
     """J t = Jᵀ t for each input, one pass each."""
     total: Any = None
     for end, t in wanted:
-        seed = t.astype(y.dtype).broadcast_to(y.shape)
+        seed = _in_shape(t.astype(y.dtype), y.shape)
         (part,) = grad_of([y], [end], [seed], recorded, True, allow_unused=True)
         if part is not None:
             total = part if total is None else total + part

@@ -14,9 +14,10 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ..backend import Array
-from ..backend.capture import active
+from ..backend.capture import Inside, active
 from .mode import mode
-from .tensor_base import PACKAGE, TensorBase
+from .tensor_base import PACKAGE, Edge, TensorBase, Version
+from .views import refresh_all
 
 if TYPE_CHECKING:
     from .op import Op
@@ -31,6 +32,8 @@ class Level:
 
     name: ClassVar[str]
 
+    inside: Inside | None = None  # of what is made in it
+
     def __init__(self) -> None:
         self.outer: Level | None = active.level
         self.depth = 1 if self.outer is None else self.outer.depth + 1
@@ -39,12 +42,19 @@ class Level:
     @contextlib.contextmanager
     def entered(self) -> Iterator[Self]:
         """Inside of it the level is the innermost one; behind it, over."""
+        around = active.inside
+        self.inside = Inside(active.run, around)
         try:
-            active.level, active.busy = self, True
+            active.level, active.busy, active.inside = self, True, self.inside
             yield self
         finally:
-            active.level, self.ended = self.outer, True
+            active.level, active.inside, self.ended = self.outer, around, True
             active.busy = active.run is not None or active.level is not None
+
+    def has_made(self, tensor: TensorBase) -> bool:
+        """Whether the memory of a tensor was made inside."""
+        made_in = tensor._version.inside
+        return made_in is not None and self.inside is not None and made_in.within(self.inside)
 
     def alive(self) -> Self:
         """The level itself, or an error when it is over."""
@@ -65,6 +75,11 @@ class Level:
         if self.outer is not None:
             self.outer.writes(tensor)
 
+    def joins(self, tensor: TensorBase) -> None:
+        """This tensor is about to be written with what wants a gradient: it joins the graph."""
+        if self.outer is not None:
+            self.outer.joins(tensor)
+
     def apply(self, op: Op, inputs: tuple[Any, ...]) -> Tensor:
         """What ``op`` gives on inputs of which this level's tracers are the innermost."""
         raise NotImplementedError
@@ -83,7 +98,7 @@ class Level:
 class Tracer(TensorBase):
     """A tensor inside of a transform."""
 
-    __slots__ = ("_level",)
+    __slots__ = ()
 
     _level: Any
 
@@ -109,6 +124,24 @@ class Tracer(TensorBase):
 
     def _array(self) -> Array:
         raise NotImplementedError
+
+    @property
+    def _version(self) -> Version:  # type: ignore[override]
+        version: Version = self._held()._version
+        return version
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether a gradient of it is wanted outside of the transform."""
+        wanted: bool = self._held().requires_grad
+        return wanted
+
+    @requires_grad.setter
+    def requires_grad(self, wanted: bool) -> None:
+        self._refuse(".requires_grad is set")
+
+    def _edge(self) -> Edge:
+        return self if self.requires_grad else None
 
     @property
     def data(self) -> Array:
@@ -154,6 +187,7 @@ def enclosing(kind: type[Level]) -> list[Any]:
 
 def innermost(tensors: Sequence[Any]) -> Any:
     """The innermost level that the tracers among ``tensors`` are of, or None."""
+    refresh_all(tensors)
     levels = [x._level for x in tensors if isinstance(x, Tracer)]
     return max(levels, key=lambda level: level.depth) if levels else None
 

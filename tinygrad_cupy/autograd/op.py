@@ -26,6 +26,7 @@ from ..backend.capture import active
 from .levels import Tracer
 from .mode import mode
 from .tensor_base import PACKAGE, Edge, TensorBase, Version
+from .views import FIXED, link, refresh_all, set_apart
 
 if TYPE_CHECKING:
     from .batching import BatchLevel
@@ -42,35 +43,9 @@ def names_of_inputs(cls: type[Op]) -> list[str]:
 ENGINE = frozenset(
     (
         *("xp", "needs", "edges", "inputs", "absorbing", "absorbed", "hooks"),
-        *("_given", "_saved", "_watched", "_kind"),
+        *("_given", "_saved", "_watched", "_kind", "chosen"),
     )
 )
-
-
-class Rule:
-    """The backward rule that a walk is at: its node, and the gradient that it is handed."""
-
-    __slots__ = ("fills", "grad", "node", "outer")
-
-    node: Op | None  # None in a hook
-    grad: Tensor
-
-    def __init__(self, outer: Rule | None, fills: bool) -> None:
-        self.outer = outer  # the rule that this walk was begun in
-        # Whether it, or one around it, adds to the ``.grad`` of all leaves.
-        self.fills: bool = fills or (outer is not None and outer.fills)
-
-    @property
-    def name(self) -> str:
-        """What is running, for an error."""
-        return f"the backward of {type(self.node).__name__}" if self.node else "a hook"
-
-    def hands(self, array: Array) -> bool:
-        """Whether ``array`` is memory of what the rule, or one around it, was handed."""
-        kept = (self.node and self.node._saved) or ()
-        saved = [value for value, _, version, _ in kept if version is not None]
-        handed = any(may_share_memory(array, one) for one in (self.grad.data, *saved))
-        return handed or (self.outer is not None and self.outer.hands(array))
 
 
 class Op:
@@ -90,10 +65,16 @@ class Op:
     ``differentiable``
         False for comparisons and the like: their results are never part of a graph.
     ``view``
-        the output may share memory with the first input, and so shares its version counter.
+        the output may share memory with the first input, and so shares its version counter. Of an
+        only input it is a view, see `views`: of memory that lies in rows it must always be.
     ``elementwise``
         each element of the output is computed from those at its place in the inputs, once these
         are broadcast. Forward mode and batching then follow of themselves.
+    ``chooses``
+        an elementwise operation that takes each element from one of its inputs, or from none. Its
+        ``backward`` says in ``self.chosen``, of each input, where that is (a boolean tensor, None
+        for everywhere). What was not chosen has no gradient, whatever slopes lie behind: a product
+        of its 0 with ∞ or NaN is 0 again.
     ``linear``, ``added``, ``jointly``
         names of inputs that the operation is linear in, each by itself (or ``jointly``, as a sum
         is), and of those that are added along axis 1, as a bias is. Forward mode follows; without
@@ -117,6 +98,8 @@ class Op:
     differentiable: ClassVar[bool] = True
     view: ClassVar[bool] = False
     elementwise: ClassVar[bool] = False
+    chooses: ClassVar[bool] = False
+    chosen: Sequence[Any] = ()
     linear: ClassVar[tuple[str, ...]] = ()
     added: ClassVar[tuple[str, ...]] = ()
     jointly: ClassVar[bool] = False
@@ -209,23 +192,45 @@ class Op:
         except ValueError as error:
             self._blame_shapes(tensors, error)
             raise
-        shares = self.view and may_share_memory(array, first.data)
-        result = first._alias(array) if shares else first._wrap(array)
+        if self.view and may_share_memory(array, first.data):
+            result = first._alias(array)
+            self._link(first, result, inputs)
+        else:
+            result = first._wrap(array)
         if mode.recording and self.differentiable:
             self._record(inputs, result)
         return result
 
+    def _link(self, first: TensorBase, view: TensorBase, inputs: tuple[Any, ...]) -> None:
+        """Have a view remember what it is of: of an only input."""
+        if len(inputs) == 1:
+            if mode.recording or not first.requires_grad:
+                link(view, first, self)
+            else:
+                set_apart(view)
+
     def _elsewhere(self, tensors: list[TensorBase], inputs: tuple[Any, ...]) -> Tensor | None:
         """What a transform makes of this call, where it is one's; a capture is told of it."""
         if active.level is not None:
+            refresh_all(tensors)
             traced = [x for x in tensors if isinstance(x, Tracer)]
             if traced:
                 level = max([x._level for x in traced], key=lambda level: level.depth)
-                return level.alive().apply(self, inputs)  # type: ignore[no-any-return]
+                found: Tensor = level.alive().apply(self, inputs)
+                if self.view and found._version is tensors[0]._version:
+                    self._link(tensors[0], found, inputs)
+                return found
             active.level.uses(tensors)
         if active.run is not None:
             active.run.uses(tensors)
         return None
+
+    def again(self) -> Self:
+        """The same operation, not called yet. (As `copy.copy`, in less time.)"""
+        made: Self = object.__new__(type(self))
+        made.__dict__.update(self.__getstate__())
+        made._watched = self._watched
+        return made
 
     def watch_with(self, other: Op) -> Self:
         """Watch what ``other`` watches: for an adjoint that is made with the same key or mask."""
@@ -277,9 +282,10 @@ class Op:
         wanted = False
         for x in inputs:
             if isinstance(x, TensorBase):
-                edges.append(x._edge())
+                edge = x._edge()
+                edges.append(edge)
                 known.append((x.data.shape, x.data.dtype))
-                wanted = wanted or x.requires_grad
+                wanted = wanted or edge is not None
             else:
                 edges.append(None)
                 known.append(None)
@@ -299,12 +305,13 @@ class Op:
             value = result if slot < 0 else inputs[slot]
             if isinstance(value, TensorBase):
                 edge = None if slot < 0 else edges[slot]  # `self` is put in when y is read
-                self._saved.append((value.data, edge, value._version, value._version.count))
+                version = value._version
+                self._saved.append((value.data, edge, version, version.count))
             else:
                 self._saved.append((value, None, None, 0))
         self._kind = type(result)
         result._node = self
-        result.requires_grad = True
+        result._requires_grad = True
 
     def _check_saved(self) -> None:
         """Raise where the saved values are gone, or something that backward reads was written."""
@@ -315,16 +322,19 @@ class Op:
             )
         for value, version, count in self._watched:
             if version.count != count:
-                raise self._written(value)
+                self._expect_unwritten(value, version, count)
         for value, _, saved, count in self._saved:
             if saved is not None and saved.count != count:
-                raise self._written(value)
+                self._expect_unwritten(value, saved, count)
 
-    def _written(self, value: Array) -> RuntimeError:
-        return RuntimeError(
-            f"[{type(self).__name__}] a value that its backward needs (shape "
-            f"{tuple(value.shape)}) was written in place after it was used"
-        )
+    def _expect_unwritten(self, value: Array, version: Version, count: int) -> None:
+        line = version.overwritten(value, count)
+        if line is not None:
+            raise RuntimeError(
+                f"[{type(self).__name__}] a value that its backward needs (shape "
+                f"{tuple(value.shape)}) was written in place after it was used"
+                f"{line and ', at ' + line}"
+            )
 
     def _read_saved(self, connected: bool) -> list[Any]:
         """The saved values as tensors; ``connected`` to the graph where it will be extended."""
@@ -337,23 +347,50 @@ class Op:
             edge = self if slot < 0 else kept
             tensor = self._kind._wrap(value)
             tensor._version = version
+            if version.recorded:
+                tensor._view = FIXED
             if connected and edge is not None:
-                tensor._node, tensor.requires_grad = edge, True
+                tensor._node, tensor._requires_grad = edge, True
             values.append(tensor)
         return values
 
     def _run_backward(self, grad: Tensor, create_graph: bool) -> Any:
         return self.backward(grad, *self._read_saved(create_graph))
 
-    def _input_gradients(self, grad: Tensor, create_graph: bool) -> list[Tensor | None]:
-        result = self._run_backward(grad, create_graph)
+    def _input_gradients(
+        self, grad: Tensor, create_graph: bool, only: Any = None
+    ) -> list[Tensor | None]:
+        """The gradients by the inputs, of that by the output, which was chosen where ``only`` is.
+
+        Where theirs count is left in ``self.chosen``, if that is not everywhere.
+        """
+        if only is None:
+            result = self._run_backward(grad, create_graph)
+        else:
+            with np.errstate(all="ignore"):  # of what was not chosen
+                result = self._run_backward(grad, create_graph)
         grads = result if isinstance(result, (tuple, list)) else (result,)
         if len(grads) != len(self.edges):
             raise RuntimeError(
                 f"[{type(self).__name__}] expected {len(self.edges)} gradients from backward, "
                 f"got {len(grads)}"
             )
-        return [self._fit(grad, i) for i, grad in enumerate(grads)]
+        if only is not None and self.elementwise:
+            grads = self._chosen_alone(grads, only)
+        found = [self._fit(grad, i) for i, grad in enumerate(grads)]
+        if self.broadcasts and self.chosen:
+            self.chosen = [
+                _summed(mask, grad.shape, x) for mask, x in zip(self.chosen, found, strict=True)
+            ]
+        return found
+
+    def _chosen_alone(self, grads: Sequence[Tensor | None], only: Any) -> list[Tensor | None]:
+        """The gradients, 0 again where ``only`` does not hold; ``self.chosen`` within it."""
+        mine = self.chosen or (None,) * len(grads)
+        self.chosen = [only if mask is None else mask & only for mask in mine]
+        if not any(version is not None for _, _, version, _ in self._saved or ()):
+            return list(grads)  # no slope that may be infinite: 0 stays 0
+        return [g if g is None or _is_finite(g) else g.where(only, 0) for g in grads]
 
     def _fit(self, grad: Tensor | None, index: int) -> Tensor | None:
         """Check a gradient against its input; undo broadcasting and promotion where declared."""
@@ -382,7 +419,27 @@ class Op:
 
     def _release(self) -> None:
         """Let go of everything the backward rule read; edges stay, so that a reuse is noticed."""
-        self.__dict__ = {"edges": self.edges, "_saved": None}
+        kept = self.__getstate__() if self.view else {}  # its result is one for longer
+        self.__dict__ = {**kept, "edges": self.edges, "_saved": None}
+
+
+def _is_finite(grad: Tensor) -> bool:
+    """Whether a gradient is known to hold neither ∞ nor NaN, and to be no part of a graph.
+
+    On the CPU, where to look is faster than to choose.
+    """
+    array = grad.data
+    if mode.recording or active.busy or type(array) is not np.ndarray:
+        return False
+    with np.errstate(all="ignore"):
+        return array.dtype.kind == "f" and bool(np.isfinite(array.sum()))
+
+
+def _summed(mask: Any, shape: tuple[int, ...], grad: Tensor | None) -> Any:
+    """Where one of the places was chosen that a gradient of this ``shape`` was summed over."""
+    if mask is None or grad is None or grad.shape == shape:
+        return mask
+    return mask.broadcast_to(shape).astype(np.int64).sum_to(grad.shape) != 0
 
 
 class Elementwise(Op):

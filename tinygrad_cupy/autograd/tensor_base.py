@@ -9,30 +9,16 @@ import numpy as np
 
 from ..backend import Array, array_module, device_of, on_device_of
 from ..backend.capture import active
+from .memory import PACKAGE, Version
+from .views import Link, refresh, set_apart
 
 if TYPE_CHECKING:
     from .op import Op
     from .typing import Tensor
 
 
-PACKAGE = __name__.partition(".")[0]
+__all__ = ["PACKAGE", "Edge", "TensorBase", "Version"]
 Edge = Any  # an Op (the node that made the input), a leaf TensorBase, or None: no gradient
-
-
-class Version:
-    """How often an array was written in place; shared by all tensors that view that array.
-
-    ``made_in`` is the run of a jitted function in which the array was made, or None.
-    """
-
-    __slots__ = ("__weakref__", "count", "made_in")
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.made_in = active.run
-
-    def __reduce__(self) -> Any:
-        return Version, ()  # a copied array begins anew
 
 
 class TensorBase:
@@ -41,10 +27,14 @@ class TensorBase:
     The mixins of the operation families build on this; users see `tinygrad_cupy.Tensor`.
     """
 
-    __slots__ = ("__weakref__", "_grad", "_hooks", "_node", "_version", "data", "requires_grad")
+    __slots__ = (
+        *("__weakref__", "_grad", "_hooks", "_node", "_requires_grad", "_version", "_view", "data"),
+        *("_level", "_primal", "_tangent", "_value"),  # of tracers: any tensor may become one
+    )
 
     data: Array
-    requires_grad: bool
+    _requires_grad: bool
+    _view: Link  # of a view and of a tensor apart, see `views`
     _grad: Tensor | None
     _fleeting: ClassVar[bool] = False  # whether the memory is written again behind its back
     _float: ClassVar[Any] = np.float32  # what integers become where a float is computed
@@ -80,7 +70,7 @@ class TensorBase:
         tensor: Tensor = object.__new__(cls._plain)
         tensor.data = np.asarray(array) if isinstance(array, np.generic) else array
         tensor._grad = None
-        tensor.requires_grad = False
+        tensor._requires_grad = False
         tensor._node = None
         tensor._version = Version()
         return tensor
@@ -134,9 +124,30 @@ class TensorBase:
         hooks = getattr(self, "_hooks", None)
         return 0 if hooks is None else hooks.changes
 
+    @property
+    def requires_grad(self) -> bool:
+        """Whether a gradient of it may be wanted: of a leaf that asks, and what comes of one."""
+        if self._version.recorded:
+            refresh(self)
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, wanted: bool) -> None:
+        if wanted and not self.requires_grad and getattr(self, "_view", None) is not None:
+            set_apart(self)  # a leaf is where a graph begins
+        self._requires_grad = wanted
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether it was made by the user, not computed from tensors that require a gradient."""
+        edge = self._edge()
+        return edge is None or edge is self
+
     def _edge(self) -> Edge:
         """Where a gradient of this tensor goes: its node, itself when it is a leaf, or nowhere."""
-        if not self.requires_grad:
+        if self._version.recorded:
+            refresh(self)
+        if not self._requires_grad:
             return None
         return self if self._node is None else self._node
 

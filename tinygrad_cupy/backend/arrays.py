@@ -103,6 +103,21 @@ def may_share_memory(a: Array, b: Array) -> bool:
     return np.may_share_memory(a, b)
 
 
+def address_of(array: Array) -> int:
+    """Where the first element of ``array`` lies."""
+    return int(array.data.ptr if is_cuda(array) else array.__array_interface__["data"][0])
+
+
+def is_same_view(a: Array, b: Array) -> bool:
+    """Whether both arrays have the same elements of one memory in the same places."""
+    return bool(
+        a.shape == b.shape
+        and a.dtype == b.dtype
+        and address_of(a) == address_of(b)
+        and strides_of(a) == strides_of(b)
+    )
+
+
 def strides_of(array: Array) -> tuple[int, ...]:
     """The strides of ``array`` in bytes, 0 for an axis of one element.
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from . import cublaslt
 from .arrays import Array, array_module, is_cuda
-from .cpu_threads import by_parts, is_working, spans
+from .cpu_threads import by_parts, is_working, part_along, spans
+from .cublaslt_library import why_missing
 from .dtypes import common_dtype, is_narrow, through_single
 from .install import how_to_install
 
@@ -20,6 +21,9 @@ PRECISIONS = ("fp32", "tf32", "bf16")
 LARGE = 1 << 18  # multiplications; BLAS computes smaller products in one thread by itself
 LONG = 1 << 16  # terms that one float32 adds up at most
 PART = 1 << 24  # multiplications for which it pays to wake a thread
+FEW = 1 << 12  # elements of a product of long sums whose parts are kept
+EACH = 1 << 10  # multiplications in the time that a matrix of a stack takes by itself
+MOVED = 8  # multiplications in the time in which an element comes from memory
 
 _precision = "tf32"
 
@@ -72,20 +76,43 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
     if kind.kind in "biu":
         wide = np.int64 if out is None else out.dtype
         a, b = a.astype(wide, copy=False), b.astype(wide, copy=False)
+        if out is None and (found := _through_double(a, b)) is not None:
+            return found
     elif a.shape[-1] > LONG and kind.itemsize < 8:
         return _long(a, b, kind, out)
-    if is_cuda(a):
+    if type(a) is not np.ndarray and is_cuda(a):
         return _matmul_cuda(a, b, out)
     narrow = a.dtype.itemsize == 2 or b.dtype.itemsize == 2
     return (_matmul_narrow if narrow else _matmul_cpu)(a, b, out)
 
 
+def _through_double(a: Array, b: Array) -> Array | None:
+    """a @ b of integers as a product of float64, which BLAS is fast at, where that is exact.
+
+    On the CPU alone: to look at the numbers, a GPU would have to be waited for.
+    """
+    if type(a) is not np.ndarray or a.size * b.shape[-1] < LARGE or not b.size:
+        return None
+    largest = [max(int(x.max()), -int(x.min())) for x in (a, b)]
+    if largest[0] * largest[1] * a.shape[-1] >= 1 << 53:  # a sum might be rounded
+        return None
+    return _matmul_cpu(a.astype(np.float64), b.astype(np.float64), None).astype(np.int64)
+
+
 def _long(a: Array, b: Array, dtype: Any, out: Array | None) -> Array:
     """a @ b of so many terms that a float32 would not hold their sum exactly enough."""
     total: Any = 0
-    for part in spans(a.shape[-1], LONG):
-        some = a[..., part].astype(np.float32), b[..., part, :].astype(np.float32)
-        total = total + matmul(*some).astype(np.float64)
+    whole = 0
+    if a.ndim == b.ndim == 2 and len(a) * b.shape[1] <= FEW:  # all at once: they are a stack
+        runs = a.shape[1] // LONG
+        whole = runs * LONG
+        left = a[:, :whole].astype(np.float32, copy=False).reshape(len(a), runs, LONG)
+        right = b[:whole].astype(np.float32, copy=False).reshape(runs, LONG, b.shape[1])
+        total = matmul(left.swapaxes(0, 1), right).sum(0, np.float64)
+    for part in spans(a.shape[-1] - whole, LONG):
+        here = slice(whole + part.start, whole + part.stop)
+        some = a[..., here], b[..., here, :]
+        total = total + matmul(*[x.astype(np.float32, copy=False) for x in some]).astype(np.float64)
     if out is None:
         return total.astype(dtype)
     out[...] = total
@@ -128,8 +155,8 @@ def _matmul_cuda(a: Array, b: Array, out: Array | None) -> Array:
         return array_module(a).matmul(a, b, out=out)
     except NotImplementedError as error:  # CuPy's, in a capture
         raise NotImplementedError(
-            f"[matmul] a product in a captured function needs cuBLASLt ({cublaslt.library()}): "
-            f"{how_to_install('cuda12', 'cuda13')}"
+            "[matmul] a product in a captured function needs cuBLASLt "
+            f"({why_missing() or 'which refuses this one'}): {how_to_install('cuda12', 'cuda13')}"
         ) from error
 
 
@@ -146,19 +173,34 @@ def _matmul_narrow(a: Array, b: Array, out: Array | None) -> Array:
 
 
 def _matmul_cpu(a: Array, b: Array, out: Array | None) -> Array:
-    """A large product is split by rows or columns over our own threads.
+    """A large product is split by matrices, rows or columns over our own threads.
 
     BLAS would use its own, and those go on spinning for a while when they are done, which takes
     the cores from whatever runs next.
     """
-    if is_working() or a.ndim != 2 or b.ndim != 2 or a.size * b.shape[1] < LARGE:
-        return np.matmul(a, b, out=out)
-    y = np.empty((len(a), b.shape[1]), np.result_type(a, b)) if out is None else out
-    longer = max(y.shape)
-    parts = max(1, a.size * b.shape[1] // PART)
-    least = max(64, -(-longer // (1 << parts.bit_length() - 1)))  # a power of two of them
-    if len(a) >= b.shape[1]:
-        by_parts(np, lambda part: np.matmul(a[part], b, out=y[part]), longer, least)
-    else:
-        by_parts(np, lambda part: np.matmul(a, b[:, part], out=y[:, part]), longer, least)
+    if a.ndim < 2 or b.ndim < 2 or max(a.size * b.shape[-1], b.size * a.shape[-2]) < LARGE:
+        return np.matmul(a, b, out)
+    if is_working():
+        return np.matmul(a, b, out)
+    lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    shape = (*lead, a.shape[-2], b.shape[-1])
+    y = np.empty(shape, np.result_type(a, b)) if out is None else out
+    parts = max(1, _work(a, b, y) // PART)
+    axis = int(np.argmax(shape[-2:])) - 2  # rows or columns
+    least = max(64, -(-shape[axis] // (1 << parts.bit_length() - 1)))  # a power of two of them
+    if (stacks := max(lead, default=1)) > 1:
+        axis, least = lead.index(stacks) - len(shape), -(-stacks // parts)
+
+    def task(part: slice) -> None:
+        left = a if axis == -1 else part_along(a, axis, part)
+        right = b if axis == -2 else part_along(b, axis, part)
+        np.matmul(left, right, out=part_along(y, axis, part))
+
+    by_parts(np, task, shape[axis], least)
     return y
+
+
+def _work(a: Array, b: Array, y: Array) -> int:
+    """The time of a product, as that of so many multiplications in a large one."""
+    matrices = y.size // max(1, y.shape[-2] * y.shape[-1])
+    return int(y.size * a.shape[-1] + EACH * matrices + MOVED * (a.size + b.size + y.size))

@@ -21,6 +21,9 @@ class Run(Protocol):
     def writes(self, tensor: Any) -> None:
         """The memory of this tensor was written in place."""
 
+    def joins(self, tensor: Any) -> None:
+        """This tensor is about to be written with what wants a gradient: it joins the graph."""
+
     def reads_grad(self, leaf: Any) -> None:
         """``leaf.grad`` is about to be read."""
 
@@ -43,20 +46,40 @@ class Run(Protocol):
         """Raise: this cannot be captured."""
 
 
+class Inside:
+    """A run or a transform in progress, as memory that is made in it remembers it."""
+
+    __slots__ = ("outer", "run")
+
+    def __init__(self, run: Run | None, outer: Inside | None) -> None:
+        self.run = run
+        self.outer = outer
+
+    def within(self, other: Inside) -> bool:
+        """Whether this is ``other`` or in progress inside of it."""
+        one: Inside | None = self
+        while one is not None and one is not other:
+            one = one.outer
+        return one is not None
+
+
 class _Active(threading.local):
     run: Run | None = None
     level: Any = None  # the innermost `autograd.levels.Level`: a transform in progress
+    inside: Inside | None = None  # the innermost of either
     busy = False  # whether there is either: what every operation asks
 
     def begin(self, run: Run) -> None:
         """`run` is in progress from now on."""
         self.busy = True
         self.run = run
+        self.inside = Inside(run, self.inside)
 
     def end(self) -> None:
         """No run is in progress any more."""
         self.run = None
         self.busy = self.level is not None
+        self.inside = None if self.level is None else self.level.inside
 
 
 active = _Active()
@@ -128,4 +151,13 @@ def refuse_upload() -> None:
         active.run.refuse(
             "values of the host are copied to the GPU, which a replay would not do again",
             "make the tensor outside and pass it as an argument",
+        )
+
+
+def refuse_size(what: str) -> None:
+    """Called before something is made on a GPU whose size depends on values: ``nonzero``, say."""
+    if active.run is not None:
+        active.run.refuse(
+            f"the size of what {what} gives depends on values",
+            "use where, or weights of 0 and 1, which keep the shape",
         )

@@ -258,6 +258,15 @@ def parts_of(count: int, least: int = 1) -> list[slice]:
     return spans(count, max(least, -(-count // PARTS)))
 
 
+def part_along(x: np.ndarray, axis: int, part: slice) -> np.ndarray:
+    """That part of x along ``axis``, which is negative; x where it is broadcast along it."""
+    if -axis > x.ndim or x.shape[axis] == 1:
+        return x
+    key: Any = (..., part, *[slice(None)] * (-1 - axis))
+    found: np.ndarray = x[key]
+    return found
+
+
 def workspace(name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """Scratch memory of this thread, reused from call to call; its contents are left over.
 

@@ -1,8 +1,8 @@
 """Matrix products on a GPU by cuBLASLt, which may be called while a CUDA graph is captured.
 
-CuPy refuses every cuBLAS call in a capture, so these go through nvmath-python's bindings. What
-cuBLASLt does for matrices of given shapes and strides is decided once (a `_Plan`) and kept; a call
-then costs a look-up, the output's memory and the launch.
+CuPy refuses every cuBLAS call in a capture, so these go through nvmath-python's bindings. What is
+done for matrices of given shapes and strides is decided once (a `Plan`) and kept; a call then costs
+a look-up, the output's memory and the launch.
 
 cuBLASLt's matrices are stored column by column. Ours, row by row, are their transposes, so it is
 asked for yᵀ = bᵀ aᵀ: its first operand is b, its second a, and its rows are our columns.
@@ -10,15 +10,15 @@ asked for yᵀ = bᵀ aᵀ: its first operand is b, its second a, and its rows a
 
 from __future__ import annotations
 
-import functools
 import math
 import threading
 import weakref
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from .arrays import Array, import_cupy, one_stride, strides_of
+from .cublaslt_library import Library, library
 
 WORKSPACE = 32 << 20  # bytes that an algorithm may ask for
 ALIGNED = 16  # bytes, the widest load of a kernel; memory that is less aligned has plans of its own
@@ -31,48 +31,6 @@ DATA = {
     "float64": "CUDA_R_64F",
 }
 FAST = {"tf32": "COMPUTE_32F_FAST_TF32", "bf16": "COMPUTE_32F_FAST_16BF"}  # of float32, on sm_80
-
-
-class _Library:
-    """cuBLASLt, and the enumerations that it is spoken to in."""
-
-    def __init__(self) -> None:
-        import nvmath
-        from nvmath.bindings import cublas, cublasLt
-
-        self.lt, self.cublas, self.data = cublasLt, cublas, nvmath.CudaDataType
-        cublasLt.get_version()  # loads it
-        self.attributes = {
-            "matmul_desc": cublasLt.MatmulDescAttribute,
-            "matrix_layout": cublasLt.MatrixLayoutAttribute,
-            "matmul_preference": cublasLt.MatmulPreferenceAttribute,
-        }
-        # alpha = 1 and beta = 0 are read from host memory, in the type that products are scaled in.
-        self.scales = {size: np.array([1, 0], f"f{size}") for size in (4, 8)}
-        self.handles: dict[int, int] = {}
-
-    def handle(self, device: int) -> int:
-        """The handle of a device, which must be the current one."""
-        if device not in self.handles:
-            self.handles[device] = self.lt.create()
-        return self.handles[device]
-
-    def set(self, kind: str, target: int, name: str, value: int) -> None:
-        """Set an attribute of a descriptor of that kind, in the type that the attribute has."""
-        attribute = self.attributes[kind][name]
-        dtype = getattr(self.lt, f"get_{kind}_attribute_dtype")(attribute)
-        buffer = np.array([value], dtype)
-        setter = getattr(self.lt, f"{kind}_set_attribute")
-        setter(target, int(attribute), buffer.ctypes.data, buffer.nbytes)
-
-
-@functools.cache
-def library() -> _Library | str:
-    """cuBLASLt, or why there is none."""
-    try:
-        return _Library()
-    except Exception as error:  # not installed, or none for this CUDA, which has errors of its own
-        return f"{type(error).__name__}: {error}"
 
 
 class _Matrix(NamedTuple):
@@ -104,11 +62,19 @@ def _matrix(array: Array, lead: tuple[int, ...]) -> _Matrix | None:
     return _Matrix(rows, columns, by_columns, leading, step)
 
 
-class _Plan:
-    """One kind of product: its operands' layouts, and the algorithm that cuBLASLt proposes."""
+class Plan(Protocol):
+    """What is done for products of one kind: of one dtype, with these shapes and strides."""
+
+    def __call__(self, a: Array, b: Array, y: Array, bias: Array | None) -> Array | None:
+        """Write the product into y, on the current stream; y, or None where it cannot be done."""
+
+
+class Product:
+    """cuBLASLt multiplies: the operands' layouts, and the algorithm that it proposes for them."""
 
     def __init__(
         self,
+        found: Library,
         dtype: Any,
         compute: str,
         matrices: tuple[_Matrix, _Matrix, _Matrix],
@@ -117,8 +83,6 @@ class _Plan:
         bias: Array | None,
         relu: bool,
     ) -> None:
-        found = library()
-        assert not isinstance(found, str)
         self.library, lt = found, found.lt
         self.handle = found.handle(import_cupy().cuda.runtime.getDevice())
         self.data = int(found.data[DATA[dtype.name]])
@@ -188,8 +152,7 @@ class _Plan:
             lt.matmul_preference_destroy(preference)
         return result if count[0] and int(result.state) == 0 else None
 
-    def __call__(self, a: Array, b: Array, y: Array, bias: Array | None) -> None:
-        """Write the product into y, on the current stream."""
+    def __call__(self, a: Array, b: Array, y: Array, bias: Array | None) -> Array:
         cupy = import_cupy()
         # The memory is free again when this returns: what gets it next comes later in the stream.
         scratch = cupy.empty(self.workspace, np.uint8) if self.workspace else None
@@ -203,13 +166,65 @@ class _Plan:
         )
         if bias is None:
             self.library.lt.matmul(*arguments)
-            return
+            return y
         with self.lock:
             self._point_at(bias)
             self.library.lt.matmul(*arguments)
+        return y
 
 
-_plans: dict[Any, _Plan | str] = {}  # or what else to do, see `_make`
+class Zeros:
+    """Nothing is added up."""
+
+    def __call__(self, a: Array, b: Array, y: Array, bias: Array | None) -> Array:
+        y.fill(0)
+        return y
+
+
+class Transposed(NamedTuple):
+    """y is stored by columns, so yᵀ = bᵀ aᵀ is computed; without bias or ReLU."""
+
+    precision: str
+
+    def __call__(self, a: Array, b: Array, y: Array, bias: Array | None) -> Array | None:
+        left, right, result = (x.swapaxes(-1, -2) for x in (b, a, y))
+        return None if product(left, right, result, self.precision) is None else y
+
+
+class CopiedOperands(NamedTuple):
+    """The strides of a or b are none that cuBLASLt reads, so it is given copies."""
+
+    precision: str
+    relu: bool
+
+    def __call__(self, a: Array, b: Array, y: Array, bias: Array | None) -> Array | None:
+        lead = y.shape[:-2]
+        left, right = _regular(a, lead), _regular(b, lead)
+        return product(left, right, y, self.precision, bias, self.relu)
+
+
+class CopiedResult(NamedTuple):
+    """Those of y are none that it writes, so the product is copied there."""
+
+    precision: str
+    relu: bool
+
+    def __call__(self, a: Array, b: Array, y: Array, bias: Array | None) -> Array | None:
+        made = product(a, b, None, self.precision, bias, self.relu)
+        if made is None:
+            return None
+        y[...] = made
+        return y
+
+
+class Refused:
+    """cuBLASLt is missing, or cannot do this."""
+
+    def __call__(self, a: Array, b: Array, y: Array, bias: Array | None) -> None:
+        return None
+
+
+_plans: dict[Any, Plan] = {}
 
 
 def product(
@@ -239,49 +254,30 @@ def product(
     if plan is None:
         if len(_plans) >= PLANS:
             _plans.clear()
-        plan = _plans[key] = _make(a, b, y, precision, bias, relu, aligned)
-    if isinstance(plan, _Plan):
-        plan(a, b, y, bias)
-    elif plan == "empty":
-        y.fill(0)
-    elif plan == "turn":
-        turned = product(b.swapaxes(-1, -2), a.swapaxes(-1, -2), y.swapaxes(-1, -2), precision)
-        return y if turned is not None else None
-    elif plan == "copy operands":
-        lead = y.shape[:-2]
-        return product(_regular(a, lead), _regular(b, lead), y, precision, bias, relu)
-    elif plan == "copy result":
-        made = product(a, b, None, precision, bias, relu)
-        if made is None:
-            return None
-        y[...] = made
-    else:
-        return None
-    return y
+        plan = _plans[key] = _plan(a, b, y, precision, bias, relu, aligned)
+    return plan(a, b, y, bias)
 
 
-def _make(
+def _plan(
     a: Array, b: Array, y: Array, precision: str, bias: Array | None, relu: bool, aligned: bool
-) -> _Plan | str:
-    """The plan of a product, or a word for what to do instead.
-
-    "empty": nothing is added up; "turn": compute yᵀ, for y is stored by columns; "copy operands"
-    or "copy result": their strides are none that cuBLASLt knows; "refuse": it cannot do this.
-    """
+) -> Plan:
+    """What to do for products like this one."""
     lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     if a.shape[-1] != b.shape[-2] or y.shape != (*lead, a.shape[-2], b.shape[-1]):
         raise ValueError(f"[matmul] shapes {a.shape} and {b.shape} do not give {y.shape}")
-    if isinstance(library(), str) or a.dtype.name not in DATA:
-        return "refuse"
+    found = library()
+    if found is None or a.dtype.name not in DATA:
+        return Refused()
     if 0 in y.shape or not a.shape[-1]:
-        return "refuse" if bias is not None else "empty"
+        return Zeros() if bias is None else Refused()
     left, right, result = (_matrix(x, lead) for x in (a, b, y))
-    if result is None:
-        return "copy result"
+    plain = bias is None and not relu
+    if result is None or (result.by_columns and not plain):
+        return CopiedResult(precision, relu)
     if result.by_columns:
-        return "copy result" if bias is not None or relu else "turn"
+        return Transposed(precision)
     if left is None or right is None:
-        return "copy operands"
+        return CopiedOperands(precision, relu)
     batch = math.prod(lead)
     stacked = not left.by_columns and all(m.step == m.rows * m.leading for m in (left, result))
     if batch > 1 and right.step == 0 and stacked:  # one b for all: the matrices of a are one
@@ -290,10 +286,10 @@ def _make(
     alignment = ALIGNED if aligned else a.dtype.itemsize
     for compute in _compute_types(a, precision):
         matrices = (left, right, result)
-        plan = _Plan(a.dtype, compute, matrices, batch, alignment, bias, relu)
+        plan = Product(found, a.dtype, compute, matrices, batch, alignment, bias, relu)
         if plan.works:
             return plan
-    return "refuse"
+    return Refused()
 
 
 def _compute_types(array: Array, precision: str) -> list[str]:

@@ -28,6 +28,11 @@ def is_narrow(dtype: Any) -> bool:
     return bool(dtype.itemsize == 2 and (dtype.kind == "f" or is_bfloat16(dtype)))
 
 
+def largest(dtype: Any) -> float:
+    """The largest finite number that a floating-point ``dtype`` holds."""
+    return float.fromhex("0x1.fep127") if is_bfloat16(dtype) else float(np.finfo(dtype).max)
+
+
 def common_dtype(*dtypes: Any) -> np.dtype[Any]:
     """What NumPy promotes ``dtypes`` to; bfloat16 as it promotes float16, the two to float32.
 

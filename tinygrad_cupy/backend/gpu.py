@@ -11,13 +11,13 @@ from .arrays import Array, import_cupy
 class GpuProperties(NamedTuple):
     """What the GPU has: multiprocessors, shared memory of a block, TF32 on tensor cores.
 
-    ``groups``: tensor cores that four warps use together, which only Hopper's code can say (wgmma).
+    ``wgmma``: the instruction by which four warps use tensor cores together, Hopper's alone.
     """
 
     processors: int
     shared: int
     tensor_cores: bool
-    groups: bool
+    wgmma: bool
 
 
 @functools.cache
@@ -32,5 +32,5 @@ def _properties_of(device: int) -> GpuProperties:
 
 
 def properties_of(array: Array) -> GpuProperties:
-    """The limits of the GPU that holds ``array``."""
+    """What the GPU that holds ``array`` has."""
     return _properties_of(array.data.device_id)

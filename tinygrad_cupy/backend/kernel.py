@@ -52,14 +52,20 @@ def _parameters(body: Any) -> tuple[str, ...] | None:
 
 
 class Elementwise:
-    """A CUDA kernel applied element by element, compiled on first use (by CuPy, and cached)."""
+    """A CUDA kernel applied element by element, compiled on first use (by CuPy, and cached).
 
-    def __init__(self, inputs: str, outputs: str, body: str, name: str) -> None:
+    ``functions`` is C++ that the body calls.
+    """
+
+    def __init__(
+        self, inputs: str, outputs: str, body: str, name: str, functions: str = ""
+    ) -> None:
         self.source = (inputs, outputs, body, name)
+        self.functions = functions
 
     @functools.cached_property
     def compiled(self) -> Any:
-        return import_cupy().ElementwiseKernel(*self.source)
+        return import_cupy().ElementwiseKernel(*self.source, preamble=self.functions)
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         return self.compiled(*arguments, **options)

@@ -184,7 +184,7 @@ def _function() -> Any:
             call, leaves = ctx.call, ctx.saved_tensors  # raises where a leaf was written
             for y, (t, version) in zip(call.outputs, ctx.seen, strict=True):
                 if t._version != version:
-                    y._version.count += 1  # our graph raises where it needs it
+                    y._version.wrote()  # our graph raises where it needs it
             if torch.is_grad_enabled():  # a graph of the gradients is wanted
                 found = _differentiable(call, leaves, grads)
             else:

@@ -148,7 +148,7 @@ class Jitted(Generic[P, R]):
         structure = self._structure(result, results, "results")
         for x in results:
             _check_result(x, self.name)
-        detached = [x.detach() if x._node is not None else x for x in results]
+        detached = [x if x.is_leaf else x.detach() for x in results]
         self._remember(signature, _Variant(recording.finish(), self.calls))
         return rebuild(structure, detached)
 
@@ -214,7 +214,7 @@ def _input(leaf: Any, array: Array) -> Any:
     if not isinstance(leaf, TensorBase):
         return array
     tensor = Tensor._wrap(array)
-    tensor.requires_grad = leaf.requires_grad and leaf._node is None
+    tensor.requires_grad = leaf.requires_grad and leaf.is_leaf
     tensor._grad = leaf._grad  # the recording puts a copy in its place when it is read
     return tensor
 

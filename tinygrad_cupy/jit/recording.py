@@ -108,6 +108,14 @@ class Recording:
         if version.made_in is self:
             self._see(tensor, outside=False)
 
+    def joins(self, tensor: Any) -> None:
+        if tensor._version.made_in is not self:
+            self.refuse(
+                f"a tensor of shape {tensor.shape} from outside is written with what wants a "
+                "gradient, and joins a graph, which a replay would not do again",
+                "write it under no_grad(), or write into a .clone() and return that",
+            )
+
     def _see(self, tensor: Any, outside: bool) -> None:
         version = tensor._version
         if self.capturing and id(version) not in self.sightings:

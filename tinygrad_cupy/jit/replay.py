@@ -93,7 +93,7 @@ class Captured:
                 copy(self.inputs[position], array_of(leaves[position]))
         self.generation.call = call
         for version, count in self.bumps:
-            version.count += count
+            version.wrote(times=count)
         for reference, grad in self.grads:
             leaf = reference()
             if leaf is not None:
@@ -133,4 +133,4 @@ def array_of(leaf: Any) -> Array:
 
 def _plain(tensor: Any) -> Any:
     """The tensor without the graph that it came from, which would keep memory."""
-    return tensor if tensor._node is None else tensor.detach()
+    return tensor if tensor.is_leaf else tensor.detach()

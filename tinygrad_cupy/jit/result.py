@@ -38,7 +38,7 @@ class JitResult(Tensor):
         output._array, output._generation, output._made = array, generation, generation.call
         output._version = version
         output._node = output._grad = None
-        output.requires_grad = False
+        output._requires_grad = False
         return output
 
     @property

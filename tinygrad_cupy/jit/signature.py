@@ -54,7 +54,7 @@ def signature_of(leaf: Any) -> Hashable:
     facts = (array.shape, array.dtype, device_number(array), layout)
     if not isinstance(leaf, TensorBase):
         return facts
-    if leaf._node is not None and is_grad_enabled():
+    if not leaf.is_leaf and is_grad_enabled():
         raise RuntimeError(
             f"[jit] an argument of shape {leaf.shape} is part of a graph, which a captured "
             "function cannot send its gradient on to: pass its .detach()"

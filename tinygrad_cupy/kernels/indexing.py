@@ -1,61 +1,306 @@
-"""Values added where a key says, the adjoint of indexing."""
+"""Indexing, and values added where a key says: its adjoint."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend import Array, Elementwise, import_cupy, kernel
+from ..backend import (
+    Array,
+    Elementwise,
+    array_module,
+    import_cupy,
+    is_cuda,
+    kernel,
+    may_share_memory,
+)
 from ..backend.dtypes import is_float
+from .common import rows
+
+Key = tuple[Any, ...]
+Shape = tuple[int, ...]
 
 
-def _add_cpu(out: Array, key: Any, values: Array) -> None:
-    np.add.at(out, key, values)
+def get(x: Array, key: Key) -> Array:
+    """x[key]; of a single element a view, too, as CuPy's: NumPy copies it."""
+    axis = _axis_of_rows(key, x.ndim)
+    if axis is not None and isinstance(x, np.ndarray):
+        return rows.take(x, _array_in(key), axis)
+    found = x[key]
+    return x[(*key, ...)] if isinstance(found, np.generic) else found
 
 
-def _add_cuda(out: Array, key: Any, values: Array) -> None:
-    """out[key] += values, repeats added in a fixed order, without atomics.
+def scattered(values: Array, key: Key, shape: Shape) -> Array:
+    """Zeros of ``shape`` with the values added at ``key``, repeats added up: the adjoint of `get`.
 
-    Indexing an array of positions finds where each value goes, whatever the key; a stable sort
-    brings equal positions together, and the thread at the head of each run adds that run up.
+    Floats are added up in float64, in a fixed order, and rounded once.
     """
+    if len(key) == 1 and type(key[0]) is np.ndarray and key[0].ndim == 1 and key[0].dtype != bool:
+        of_rows = values.reshape(1, len(values), math.prod(shape[1:]))
+        return rows.add(of_rows, key[0], shape[0]).reshape(shape)
+    if any(hasattr(k, "dtype") and k.dtype != bool for k in key):
+        found = _rows(array_module(values), key, shape)
+        of_rows = values.reshape(found.blocks, found.places.size, found.columns)
+        return rows.add(of_rows, found.places.reshape(-1), found.rows).reshape(shape)
+    out = array_module(values).zeros(shape, values.dtype)
+    out[key] = values
+    return out
+
+
+def scatter_add(out: Array, key: Key, values: Array) -> None:
+    """out[key] += values, which broadcast, with repeats added up."""
+    xp, wide = array_module(out), np.float64 if is_float(out.dtype) else out.dtype
+    region = _rows(xp, key, tuple(out.shape)).region
+    full = xp.broadcast_to(values.astype(wide, copy=False), region)
+    out[...] = out.astype(wide, copy=False) + scattered(full, key, tuple(out.shape))
+
+
+# --- keys as rows -------------------------------------------------------------------------------
+
+
+class _Rows(NamedTuple):
+    """An array as P blocks of R rows of K elements, and which of these rows a key takes."""
+
+    blocks: int
+    rows: int
+    columns: int
+    places: Array
+    region: Shape  # of what the key gives
+
+
+def _rows(xp: Any, key: Key, shape: Shape) -> _Rows:
+    axis = _axis_of_rows(key, len(shape))
+    if axis is not None:
+        places, outer, inner = _array_in(key), shape[:axis], shape[axis + 1 :]
+        region = (*outer, *places.shape, *inner)
+        return _Rows(math.prod(outer), shape[axis], math.prod(inner), places, region)
+    while key and (key[-1] is Ellipsis or _is_whole(key[-1])):
+        key = key[:-1]
+    dots = any(k is Ellipsis for k in key)
+    ends = len(shape) if dots else sum(map(_axes_of, key))
+    outer, inner = shape[:ends], shape[ends:]
+    count = math.prod(outer)
+    places = xp.arange(count).reshape(outer)[key]  # whatever the key means
+    return _Rows(1, count, math.prod(inner), places, (*places.shape, *inner))
+
+
+def _axis_of_rows(key: Key, ndim: int) -> int | None:
+    """The axis that a key indexes by one array of integers, while it takes all of the others."""
+    if len(key) == 1 and type(key[0]) is np.ndarray:
+        return 0 if key[0].dtype != bool and key[0].ndim else None
+    axis, before = None, 0
+    for k in key:
+        if k is Ellipsis:
+            before += ndim + 1 - len(key)
+        elif _is_whole(k):
+            before += 1
+        elif axis is None and hasattr(k, "ndim") and k.dtype != bool and k.ndim:
+            axis, before = before, before + 1
+        else:
+            return None
+    return axis
+
+
+def _array_in(key: Key) -> Array:
+    return next(k for k in key if hasattr(k, "ndim"))
+
+
+def _is_whole(part: Any) -> bool:
+    return isinstance(part, slice) and part == slice(None)
+
+
+def _axes_of(part: Any) -> int:
+    """How many axes a part of a key takes."""
+    if part is None or isinstance(part, bool):
+        return 0
+    return int(part.ndim) if _is_mask(part) else 1
+
+
+def _is_mask(part: Any) -> bool:
+    return hasattr(part, "dtype") and bool(part.dtype == bool)
+
+
+# --- counts and sums by place --------------------------------------------------------------------
+
+
+def _bins_cpu(values: Array, place: Array, count: int) -> Array:
+    if not is_float(values.dtype):
+        found = np.zeros(count, np.int64)
+        np.add.at(found, place.reshape(-1), values.reshape(-1).astype(np.int64))
+        return found
+    wide = values.reshape(-1).astype(np.float64, copy=False)
+    return np.bincount(place.reshape(-1), wide, count).astype(values.dtype, copy=False)
+
+
+def _bins_cuda(values: Array, place: Array, count: int) -> Array:
+    dtype = values.dtype if is_float(values.dtype) else np.int64
+    found = import_cupy().zeros(count, dtype)
+    scatter_add(found, (place.reshape(-1),), values.reshape(-1).astype(dtype, copy=False))
+    return found
+
+
+@kernel(cpu=_bins_cpu, cuda=_bins_cuda)
+def bin_sums(values: Array, place: Array, count: int) -> Array:
+    """The sums (count,) of the values in each place, from 0 to count - 1; of integers int64."""
+
+
+def _counts_cpu(place: Array, count: int) -> Array:
+    return np.bincount(place.reshape(-1), minlength=count)
+
+
+def _counts_cuda(place: Array, count: int) -> Array:
     cupy = import_cupy()
-    position = cupy.arange(out.size).reshape(out.shape)[key].ravel()
-    order = cupy.argsort(position, kind="stable")
-    _sum_runs(position[order], order, cupy.ascontiguousarray(values).ravel(), out, size=order.size)
+    found = cupy.zeros(count, np.int64)  # bincount would ask the host for the largest
+    cupy.add.at(found, place.reshape(-1), 1)
+    return found
 
 
-_sum_runs = Elementwise(
-    "raw int64 position, raw int64 order, raw T values",
-    "raw T out",
+@kernel(cpu=_counts_cpu, cuda=_counts_cuda)
+def bin_counts(place: Array, count: int) -> Array:
+    """How many (count,) integers there are in each place, from 0 to count - 1."""
+
+
+# --- values written where a key says --------------------------------------------------------------
+
+
+class Places(NamedTuple):
+    """What a key with integer arrays says of the axes that these index.
+
+    ``flat`` (M,): the places of the values, in C order of the index arrays, out of ``number``. A
+    result has axes ``before`` and ``after`` those of the arrays, which broadcast to ``shape``.
     """
-    long long here = position[i];
-    if (i == 0 || position[i - 1] != here) {
-        T sum = values[order[i]];
-        for (long long j = i + 1; j < _ind.size() && position[j] == here; ++j)
-            sum += values[order[j]];
-        out[here] = sum;
-    }
-    """,
-    "sum_runs",
+
+    flat: Array
+    number: int
+    shape: tuple[int, ...]
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+
+def may_repeat(key: tuple[Any, ...]) -> bool:
+    """Whether a key may name an element several times."""
+    return any(hasattr(k, "dtype") and k.dtype != bool and k.size > 1 for k in key)
+
+
+def places_of(key: tuple[Any, ...], shape: tuple[int, ...]) -> Places:
+    """The places that the index arrays of a key, one at least, name in an array of ``shape``."""
+    parts = _one_for_each_axis(key, len(shape))
+    xp = array_module(next(k for k in key if hasattr(k, "ndim")))
+    arrays: list[tuple[Array, int]] = []  # with the length of their axis
+    advanced: list[int] = []
+    others: list[int] = []
+    axis = before = 0
+    for number, k in enumerate(parts):
+        if k is None or isinstance(k, slice):
+            others.append(1 if k is None else len(range(*k.indices(shape[axis]))))
+            axis += k is not None
+            before += not advanced
+            continue
+        advanced.append(number)
+        found = xp.nonzero(k) if hasattr(k, "dtype") and k.dtype == bool else (k,)
+        arrays += [(xp.asarray(one), shape[axis + i]) for i, one in enumerate(found)]
+        axis += len(found)
+    if advanced[-1] - advanced[0] >= len(advanced):  # NumPy puts their axes in front of all others
+        before = 0
+    result = np.broadcast_shapes(*[one.shape for one, _ in arrays])
+    flat, count = xp.zeros(result, np.int64), 1
+    for one, length in arrays:
+        flat = flat * length + one % max(length, 1)
+        count *= length
+    return Places(flat.ravel(), count, result, tuple(others[:before]), tuple(others[before:]))
+
+
+def _one_for_each_axis(key: tuple[Any, ...], ndim: int) -> list[Any]:
+    """The parts of a key without an ellipsis, with slices for the axes that it does not name."""
+    named = sum(
+        k.ndim if hasattr(k, "dtype") and k.dtype == bool else 1
+        for k in key
+        if not (k is None or k is Ellipsis)
+    )
+    dots = [i for i, k in enumerate(key) if k is Ellipsis]
+    at = dots[0] if dots else len(key)
+    return [*key[:at], *[slice(None)] * (ndim - named), *key[at + 1 :]]
+
+
+def _last_cpu(flat: Array, count: int) -> Array:
+    order = np.arange(flat.size)
+    if flat.size < 2 or (flat[1:] > flat[:-1]).all():
+        return order
+    owner = np.empty(count, np.int64)
+    owner[flat] = order  # one after the other
+    return owner[flat]
+
+
+def _last_cuda(flat: Array, count: int) -> Array:
+    cupy = import_cupy()
+    owner, found = cupy.empty(count, np.int64), cupy.empty(flat.shape, np.int64)
+    for step in (_begin_owner, _latest_owner):
+        step(flat, owner, size=flat.size)
+    _read_owner(flat, owner, found, size=flat.size)
+    return found
+
+
+_begin_owner = Elementwise(
+    "raw int64 place", "raw int64 owner", "owner[place[i]] = -1;", "begin_owner"
+)
+_latest_owner = Elementwise(  # an atomic maximum of integers: the same in every run
+    "raw int64 place",
+    "raw int64 owner",
+    "atomicMax(&owner[place[i]], (long long)i);",
+    "latest_owner",
+)
+_read_owner = Elementwise(
+    "raw int64 place, raw int64 owner", "raw int64 found", "found[i] = owner[place[i]];", "owner_of"
 )
 
 
-def _in_double(add: Callable[[Array, Any, Array], None]) -> Callable[..., None]:
-    """``add`` with floats of 32 bits and less added up in float64: a place may come up often."""
-
-    def wide(out: Array, key: Any, values: Array) -> None:
-        if not is_float(out.dtype) or out.dtype.itemsize == 8:
-            return add(out, key, values)
-        total = out.astype(np.float64)
-        add(total, key, values.astype(np.float64))
-        out[...] = total
-
-    return wide
+@kernel(cpu=_last_cpu, cuda=_last_cuda)
+def last_for_place(flat: Array, count: int) -> Array:
+    """(M,): the number of the last value for the place of each, of places 0 … count - 1."""
 
 
-@kernel(cpu=_in_double(_add_cpu), cuda=_in_double(_add_cuda))
-def scatter_add(out: Array, key: Any, values: Array) -> None:
-    """out[key] += values, with repeats added up."""
+def values_that_stay(key: tuple[Any, ...], shape: tuple[int, ...]) -> Array:
+    """Whether each value written at ``key`` stays, to be broadcast against them."""
+    places = places_of(key, shape)
+    last = last_for_place(places.flat, places.number)
+    stays = last == array_module(last).arange(last.size)
+    return stays.reshape(*places.shape, *[1] * len(places.after))
+
+
+def put(out: Array, key: tuple[Any, ...], values: Any) -> None:
+    """out[key] = values, of several for one element the last in C order of the index arrays.
+
+    (Which it is NumPy says for one axis only, and CuPy for none.)
+    """
+    on_gpu, several = is_cuda(out), may_repeat(key) and getattr(values, "size", 1) > 1
+    if (on_gpu or several) and hasattr(values, "dtype") and may_share_memory(out, values):
+        values = values.copy()  # CuPy copies in no order, and below they are read a second time
+    if not several:  # with an ellipsis, for NumPy writes one element of a scalar alone
+        array_key = any(hasattr(k, "ndim") for k in key)
+        out[key if array_key or Ellipsis in key else (*key, ...)] = values
+        return
+    if not on_gpu:
+        out[key] = values
+    places = places_of(key, out.shape)
+    if not on_gpu and len(places.shape) == 1:
+        return  # written one after the other
+    last = last_for_place(places.flat, places.number)
+    region = (*places.before, *places.shape, *places.after)
+    values = values.reshape(values.shape[max(0, values.ndim - len(region)) :])
+    rows = array_module(out).broadcast_to(values, region)
+    rows = rows.reshape(*places.before, last.size, *places.after)
+    out[key] = rows.take(last, axis=len(places.before)).reshape(region)
+
+
+def add_at(out: Array, key: tuple[Any, ...], values: Any) -> None:
+    """out[key] += values, with repeats added up; rounded once."""
+    if is_cuda(out) and is_cuda(values) and may_share_memory(out, values):
+        values = values.copy()
+    if not may_repeat(key):
+        out[key] += values
+        return
+    total = array_module(out).zeros(out.shape, np.float64 if is_float(out.dtype) else out.dtype)
+    scatter_add(total, key, values)
+    out[...] = out + total

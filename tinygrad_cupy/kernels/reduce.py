@@ -1,6 +1,8 @@
-"""Where the extrema are."""
+"""Products, and where the extrema are."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
@@ -35,3 +37,29 @@ _ordered = Elementwise(
 @kernel(cpu=_arg_extremum_cpu, cuda=_arg_extremum_cuda)
 def arg_extremum(x: Array, name: str, axis: int | None) -> Array:
     """Where, by "argmax" or "argmin", NaN or else the extremum along ``axis`` is first."""
+
+
+# --- products -----------------------------------------------------------------------------------
+
+_multiply: Any = np.multiply.reduce  # without what ndarray.prod does around it
+
+
+def _product_cpu(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
+    if not is_float(x.dtype):
+        return np.asarray(_multiply(x, axes, np.int64, None, keepdims))
+    return np.asarray(_multiply(x, axes, np.float64, None, keepdims), x.dtype)
+
+
+def _product_cuda(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
+    if not is_float(x.dtype):
+        return x.prod(axes, np.int64, None, keepdims)
+    wide = x.astype(np.float32) if x.dtype.kind == "V" else x  # CuPy knows bfloat16 in part
+    return wide.prod(axes, np.float64, None, keepdims).astype(x.dtype)
+
+
+@kernel(cpu=_product_cpu, cuda=_product_cuda)
+def product(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
+    """The product of x over ``axes`` (non-negative), in x's dtype; of integers int64.
+
+    It is multiplied up in float64 and rounded once.
+    """

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from . import random
+from . import lib as lib
+from . import linalg, random
 from . import scimath as emath
 from .arrays import *
 from .arrays import __all__ as _arrays
@@ -25,14 +26,24 @@ from .bits import *
 from .bits import __all__ as _bits
 from .creation import *
 from .creation import __all__ as _creation
+from .elementwise import *
+from .elementwise import __all__ as _elementwise
 from .files import *
 from .files import __all__ as _files
 from .functional import *
 from .functional import __all__ as _functional
+from .histograms import *
+from .histograms import __all__ as _histograms
 from .indexing import *
 from .indexing import __all__ as _indexing
+from .joining import *
+from .joining import __all__ as _joining
 from .logic import *
 from .logic import __all__ as _logic
+from .nanfunctions import *
+from .nanfunctions import __all__ as _nanfunctions
+from .padding import *
+from .padding import __all__ as _padding
 from .polynomials import *
 from .polynomials import __all__ as _polynomials
 from .products import *
@@ -75,15 +86,21 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "emath",
+    "linalg",
     "random",
     *_arrays,
     *_bits,
     *_creation,
     *_files,
     *_functional,
+    *_elementwise,
+    *_histograms,
     *_indexing,
+    *_joining,
     *_logic,
     *_polynomials,
+    *_padding,
+    *_nanfunctions,
     *_products,
     *_reductions,
     *_scans,

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..autograd import TensorBase
 from ..autograd.levels import Tracer
+from ..autograd.views import become
 from ..backend import default_device, device_of, expect_memory, import_cupy
 from ..backend.dtypes import common_dtype, is_narrow
 from ..ops import shape as joining
@@ -93,8 +94,8 @@ def _as_ndarray(x: Any) -> Any:
         return x
     same = x._alias(x.data) if not x.requires_grad else x[...]
     found = object.__new__(ndarray)
-    found.data, found._grad, found._node = same.data, None, same._node
-    found._version, found.requires_grad = same._version, same.requires_grad
+    found.data, found._grad, found._version = same.data, None, same._version
+    become(found, same)
     return found
 
 

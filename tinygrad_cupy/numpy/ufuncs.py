@@ -10,7 +10,6 @@ import numpy as np
 from ..autograd import TensorBase
 from ..ops import arithmetic, comparison
 from ..ops.protocols import TABLE
-from .arrays import tensor
 from .ufunc import Compute, Ufunc
 
 
@@ -87,7 +86,6 @@ less = Ufunc(np.less, _comparison("less", "greater"))
 less_equal = Ufunc(np.less_equal, _comparison("less_equal", "greater_equal"))
 greater = Ufunc(np.greater, _comparison("greater", "less"))
 greater_equal = Ufunc(np.greater_equal, _comparison("greater_equal", "less_equal"))
-matmul = Ufunc(np.matmul, lambda a, b: tensor(a, b) @ tensor(b, a))
 
 __all__ = [
     "abs",
@@ -105,7 +103,6 @@ __all__ = [
     "less",
     "less_equal",
     "log",
-    "matmul",
     "maximum",
     "minimum",
     "multiply",

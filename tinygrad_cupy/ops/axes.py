@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from typing import TYPE_CHECKING
+
 import numpy as np
+
+if TYPE_CHECKING:
+    from ..autograd.typing import Tensor
 
 Axis = int | tuple[int, ...] | None
 
@@ -39,3 +45,23 @@ def nonempty_axes(shape: tuple[int, ...], axis: Axis, name: str) -> tuple[int, .
 def behind_batch(axes: tuple[int, ...]) -> tuple[int, ...]:
     """``axes`` of one element as axes of a batch, which has the elements along axis 0."""
     return tuple([axis + 1 for axis in axes])
+
+
+def as_rows(x: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """x with the elements along ``axes`` in one, the last; the others stay in front of it."""
+    others = [i for i in range(len(x.shape)) if i not in axes]
+    moved = x if axes == tuple(range(len(others), len(x.shape))) else x.permute(*others, *axes)
+    if len(axes) == 1:
+        return moved
+    kept = moved.shape[: len(others)]
+    return moved.reshape(*kept, math.prod([x.shape[axis] for axis in axes]))
+
+
+def from_rows(rows: Tensor, shape: tuple[int, ...], axes: tuple[int, ...]) -> Tensor:
+    """The tensor of this ``shape`` that `as_rows` makes ``rows`` of."""
+    others = [i for i in range(len(shape)) if i not in axes]
+    order = [*others, *axes]
+    moved = rows if len(axes) == 1 else rows.reshape([shape[i] for i in order])
+    if order == sorted(order):
+        return moved
+    return moved.permute([order.index(i) for i in range(len(shape))])

@@ -12,6 +12,7 @@ from ..autograd.mode import mode
 from ..backend import Array, array_module, device_of, plain_array
 from ..backend.dtypes import choose, expect_fitting, is_narrow, narrow_scalar, quietly
 from .arithmetic import ArithmeticMixin
+from .functions import choice
 from .promotion import as_float
 
 if TYPE_CHECKING:
@@ -25,15 +26,18 @@ class Where(Elementwise):
     saves = ("condition",)
     linear = ("a", "b")
     jointly = True
+    chooses = True
 
     def forward(self, condition: Array, a: Array, b: Array) -> Array:
         return choose(condition, a, b)
 
     def backward(self, grad: Tensor, condition: Tensor) -> tuple[Tensor | None, ...]:
+        other = Not()(condition) if self.needs[2] else None
+        self.chosen = (None, condition, other)
         return (
             None,
             grad.where(condition, 0) if self.needs[1] else None,
-            grad.where(Not()(condition), 0) if self.needs[2] else None,
+            grad.where(other, 0) if other is not None else None,
         )
 
 
@@ -53,12 +57,14 @@ class Maximum(Elementwise):
     """
 
     broadcasts = True
+    chooses = True
 
     def forward(self, a: Array, b: Array) -> Array:
         self.order = quietly(_order, a, b)
         return quietly(self.xp.maximum, a, b)
 
     def backward(self, grad: Tensor) -> tuple[Tensor, Tensor]:
+        self.chosen = (grad._wrap(self.order != BELOW), grad._wrap(self.order != ABOVE))
         half = (grad * 0.5).where(self.order == EQUAL, 0)  # a product would make NaN of ∞
         return grad.where(self.order % 2 == 0, half), grad.where(self.order < ABOVE, half)
 
@@ -72,10 +78,11 @@ class Minimum(Maximum):
 
     def backward(self, grad: Tensor) -> tuple[Tensor, Tensor]:
         above, below = super().backward(grad)
+        self.chosen = self.chosen[::-1]
         return below, above
 
 
-ABOVE, EQUAL = 2, 3
+BELOW, ABOVE, EQUAL = 1, 2, 3
 
 
 def _order(a: Array, b: Array) -> Array:
@@ -85,6 +92,8 @@ def _order(a: Array, b: Array) -> Array:
 
 class Clip(Elementwise):
     """x limited to [low, high]; the gradient passes but where x lies outside."""
+
+    chooses = True
 
     def __init__(self, low: Any, high: Any) -> None:
         self.low, self.high = low, high
@@ -100,7 +109,36 @@ class Clip(Elementwise):
         return y
 
     def backward(self, grad: Tensor) -> Tensor:
+        self.chosen = (grad._wrap(self.inside),)
         return grad.where(self.inside, 0)
+
+
+Fmax = choice(
+    "fmax",
+    "The larger of a and b, the other where one is NaN; equal elements share the gradient.",
+    lambda a, b: (a >= b) | (b != b),
+    lambda a, b: (b >= a) | (a != a),
+)
+Fmin = choice(
+    "fmin",
+    "The smaller of a and b, the other where one is NaN; equal elements share the gradient.",
+    lambda a, b: (a <= b) | (b != b),
+    lambda a, b: (b <= a) | (a != a),
+)
+AtLeast = choice(
+    "at_least",
+    "a, or the limit b where a is below; where they are equal, a has the gradient.",
+    lambda a, b: ~(a < b),
+    lambda a, b: a < b,
+    lambda a, b: array_module(a).maximum(a, b),
+)
+AtMost = choice(
+    "at_most",
+    "a, or the limit b where a is above; where they are equal, a has the gradient.",
+    lambda a, b: ~(a > b),
+    lambda a, b: a > b,
+    lambda a, b: array_module(a).minimum(a, b),
+)
 
 
 class Compare(Elementwise):
@@ -193,8 +231,8 @@ class ComparisonMixin(ArithmeticMixin):
     def where(self, condition: Any, other: Any) -> Tensor:
         """Elements of self where ``condition`` holds, of ``other`` elsewhere; all broadcast.
 
-        What is not chosen gets a gradient of 0, which a slope of ∞ in front turns into NaN, as in
-        PyTorch: put a harmless value there first, ``x.where(x > 0, 1).sqrt().where(x > 0, 0)``.
+        What is not chosen has no gradient: where it was computed element by element, an infinite
+        slope on the way does not make NaN of its 0, as in ``x.sqrt().where(x > 0, 0)`` at 0.
         """
         mask = _mask(condition, self, other)
         return self._method("where", lambda: functools.partial(Where(), mask), other)
@@ -207,13 +245,32 @@ class ComparisonMixin(ArithmeticMixin):
         """The smaller of self and other; equal elements share the gradient."""
         return self._method("minimum", Minimum, other)
 
-    def clip(self, low: float | None = None, high: float | None = None) -> Tensor:
-        """Elements limited to [low, high]; None leaves that side open."""
+    def clip(
+        self, low: Any = None, high: Any = None, *, min: Any = None, max: Any = None
+    ) -> Tensor:
+        """Elements limited to [low, high]; None leaves that side open. NumPy calls them min, max.
+
+        Limits that are tensors or arrays broadcast, and have a gradient where x lies outside; the
+        upper one counts where they cross.
+        """
+        low = _one_limit("low", low, min)
+        high = _one_limit("high", high, max)
         if low is None and high is None:
             raise ValueError("[clip] expected a lower or an upper limit, got neither")
         limits: list[Any] = [None if v is None else self._operand(v) for v in (low, high)]
-        x: Any = as_float(self) if any(isinstance(v, float) for v in limits) else self
+        x: Any = self
+        if any(isinstance(v, TensorBase) for v in limits):
+            for kind, limit in zip((AtLeast, AtMost), limits, strict=True):
+                x = x if limit is None else kind.of(x, limit)
+            return x  # type: ignore[no-any-return]
+        x = as_float(self) if any(isinstance(v, float) for v in limits) else self
         return Clip(*_limits(limits[0], limits[1], x.data.dtype))(x)
+
+
+def _one_limit(name: str, ours: Any, theirs: Any) -> Any:
+    if ours is not None and theirs is not None:
+        raise TypeError(f"[clip] expected {name} by one of its two names, got both")
+    return theirs if ours is None else ours
 
 
 def where(condition: Any, a: Any, b: Any) -> Tensor:

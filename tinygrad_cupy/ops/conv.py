@@ -17,6 +17,7 @@ from ..autograd.batching import joined_axis, split_axis
 from ..autograd.mode import mode
 from ..backend import Array, expect_memory, is_cuda
 from ..kernels.common import sums
+from ..kernels.common.layout import seen_second
 from ..kernels.common.windows import Geometry, Pair, Shape, Windows, expect_images, pair, whole
 from ..kernels.conv.reference import add_windows, padded_images
 from .promotion import in_one_dtype, single
@@ -31,15 +32,15 @@ def _grouped(geometry: Geometry, count: int) -> Geometry:
     return geometry._replace(groups=count * geometry.groups)
 
 
-class Conv2d(Op):
+class Conv2d(FusedOp):
     """y = x ⋆ w + bias.
 
     ``size`` is OH × OW where it is known: as a derivative of a transposed convolution whose
     output_padding reaches the stride, there are fewer windows than would fit.
     """
 
-    saves = ("x", "weight")
-    saved_for = (1, 0)
+    saves: ClassVar[tuple[str, ...]] = ("x", "weight")
+    saved_for: ClassVar[tuple[int | None, ...]] = (1, 0)
     linear = ("x", "weight")
     added = ("bias",)
 
@@ -53,14 +54,25 @@ class Conv2d(Op):
         y = kernels.conv.fprop(x, weight, bias, self.geometry)
         return y if self.size in ((), y.shape[2:]) else y[:, :, : self.size[0], : self.size[1]]
 
+    def backward_arrays(self, grad: Array, x: Array | None, weight: Array | None) -> Any:
+        dx, dw, db, by_bias = None, None, None, self.needs[2:] == (True,)  # there may be none
+        if self.needs[0]:
+            dx = kernels.conv.dgrad(grad, weight, self.geometry, self.x_shape)
+        if self.needs[1] and by_bias:
+            dw, db = kernels.conv.wgrad_and_bias(x, grad, self.geometry, self.w_shape)
+        elif self.needs[1]:
+            dw = kernels.conv.wgrad(x, grad, self.geometry, self.w_shape)
+        elif by_bias:
+            db = sums.total(grad, (0, 2, 3))
+        return (dx, dw, db)[: len(self.needs)]
+
     def backward(self, grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor | None, ...]:
-        found = (
+        gradients = (
             ConvInput(self.geometry, self.x_shape)(grad, weight) if self.needs[0] else None,
             ConvWeight(self.geometry, self.w_shape)(x, grad) if self.needs[1] else None,
+            grad.sum(axis=(0, 2, 3)) if self.needs[2:] == (True,) else None,
         )
-        if len(self.needs) == 2:
-            return found
-        return (*found, grad.sum(axis=(0, 2, 3)) if self.needs[2] else None)
+        return gradients[: len(self.needs)]
 
     def batch(self, b: BatchLevel, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         given = () if bias is None else (bias,)
@@ -155,8 +167,8 @@ class EachConv(FusedOp):
             dx = kernels.conv.dgrad(images, weight[0], geometry, of_images).reshape(shape)
         if self.needs[1]:
             dw = kernels.conv.wgrad_each(x, grad, geometry, self.w_shape)
-        found = dx, dw, sums.total(grad, (1, 3, 4)) if self.needs[-1] else None
-        return found[: len(self.needs)]
+        db = sums.total(grad, (1, 3, 4)) if self.needs[2:] == (True,) else None
+        return (dx, dw, db)[: len(self.needs)]
 
     def backward(self, grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor | None, ...]:
         (count, n, c, *size), geometry = self.x_shape, _grouped(self.geometry, self.x_shape[0])
@@ -167,8 +179,8 @@ class EachConv(FusedOp):
         if self.needs[1]:
             of_weight = ConvWeight(geometry, (count * self.w_shape[1], *self.w_shape[2:]))
             dw = split_axis(of_weight(joined_axis(x, 1), g), count, 0)
-        found = dx, dw, grad.sum((1, 3, 4)) if self.needs[-1] else None
-        return found[: len(self.needs)]
+        db = grad.sum((1, 3, 4)) if self.needs[2:] == (True,) else None
+        return (dx, dw, db)[: len(self.needs)]
 
 
 class Unfold(Op):
@@ -207,7 +219,7 @@ class Fold(Op):
         rows = columns.reshape(n, c, *self.windows.kernel, *out).transpose(0, 4, 5, 2, 3, 1)
         dx = self.xp.empty((n, *self.size, c), columns.dtype)
         add_windows(rows[:, :, :, None], self.windows, dx)
-        return dx.transpose(0, 3, 1, 2)
+        return seen_second(dx)
 
     def backward(self, grad: Tensor) -> Tensor:
         return Unfold(self.windows)(grad)
@@ -278,15 +290,7 @@ class ConvMixin(TensorBase):
             )
         size = tuple(
             (n - 1) * s - 2 * p + d * (k - 1) + e + 1
-            for n, k, s, p, d, e in zip(
-                x.shape[2:],
-                windows.kernel,
-                windows.stride,
-                windows.padding,
-                windows.dilation,
-                extra,
-                strict=True,
-            )
+            for n, k, s, p, d, e in zip(x.shape[2:], *windows, extra, strict=True)
         )
         if min(size) < 1:
             raise ValueError(

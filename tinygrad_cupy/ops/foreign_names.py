@@ -23,7 +23,6 @@ METHODS = {
     "amin": ".min(axis)",
     "aminmax": ".min(axis) and .max(axis)",
     "apply_": "tg.vmap(function)(x)",
-    "arange": "Tensor.arange(…)",
     "bfloat16": '.astype("bfloat16")',
     "bmm": "x @ y",
     "bool": '.astype("bool")',
@@ -47,7 +46,6 @@ METHODS = {
     "dist": "np.linalg.norm(x - y)",
     "div": "x / y",
     "div_": "x /= y",
-    "dot": "x @ y",
     "double": '.astype("float64")',
     "element_size": ".dtype.itemsize",
     "eq": "x == y",
@@ -105,7 +103,6 @@ METHODS = {
     "long": '.astype("int64")',
     "lt": "x < y",
     "mH": "np.swapaxes(x, -1, -2)",
-    "mT": "np.swapaxes(x, -1, -2)",
     "map_": "tg.vmap(function)(x, y)",
     "masked_fill": ".where(~mask, value)",
     "masked_fill_": "x[mask] = value",
@@ -141,10 +138,8 @@ METHODS = {
     "prelu": ".where(x > 0, weight * x)",
     "put_": "np.put(x, indices, y)",
     "random_": ".assign_(values)",
-    "ravel": ".flatten()",
     "register_post_accumulate_grad_hook": ".register_hook(hook)",
     "remainder": "np.remainder(x, y)",
-    "repeat": "np.tile(x, sizes), as PyTorch's repeat; NumPy's is np.repeat(x, n, axis)",
     "repeat_interleave": "np.repeat(x, n, axis)",
     "reshape_as": ".reshape(y.shape)",
     "resize_as_": ".reshape(y.shape)",
@@ -169,7 +164,6 @@ METHODS = {
     "sub_": "x -= y",
     "subtract": "x - y",
     "sum_to_size": ".sum_to(shape)",
-    "swapaxes": ".transpose(*axes), with every axis, or np.swapaxes(x, a, b)",
     "swapdims": "np.swapaxes(x, a, b)",
     "t": ".T",
     "take_along_dim": "np.take_along_axis(x, indices, axis)",
@@ -227,8 +221,5 @@ FUNCTIONS = {
 
 # Functions of NumPy's that no operation of ours does.
 NUMPY = {
-    "apply_along_axis": "tg.vmap(function)",
-    "apply_over_axes": "function(x, axis) for each axis",
-    "piecewise": "np.where or np.select",
     "vectorize": "tg.vmap(function)",
 }

@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import kernels
-from ..autograd import Op, TensorBase
+from ..autograd import FusedOp, Op, TensorBase
 from ..autograd.levels import innermost
 from ..autograd.mode import mode
-from ..backend import Array, device_of, plain_array, to_device
-from ..backend.capture import active
+from ..backend import Array, device_of, is_cuda, plain_array, to_device
+from ..backend.capture import active, refuse_size
 
 if TYPE_CHECKING:
     from ..autograd.batching import BatchLevel
     from ..autograd.typing import Tensor
 
 
-class Index(Op):
+class Index(FusedOp):
     """x[key], for any key that NumPy takes."""
 
+    saves = ()
     view = True
     linear = ("x",)
 
@@ -30,12 +31,15 @@ class Index(Op):
 
     def forward(self, x: Array) -> Array:
         self.source = tuple(x.shape)
-        found = x[self.key]
-        # NumPy copies a single element; like CuPy we give a view, which sees what is written.
-        return x[(*self.key, ...)] if isinstance(found, np.generic) else found
+        if active.run is not None and is_cuda(x) and _by_booleans(self.key):
+            refuse_size("an index by booleans")
+        return kernels.indexing.get(x, self.key)
 
-    def backward(self, grad: Tensor) -> Tensor:
-        return Scatter(self.key, self.source).watch_with(self)(grad)
+    def backward_arrays(self, grad: Array) -> tuple[Array]:
+        return (kernels.indexing.scattered(grad, self.key, self.source),)
+
+    def backward(self, grad: Tensor) -> tuple[Tensor]:
+        return (Scatter(self.key, self.source).watch_with(self)(grad),)
 
     def batch(self, b: BatchLevel, x: Tensor) -> Tensor:
         if _leads(self.key):  # NumPy puts the axis that such a key makes in front of all others
@@ -52,13 +56,7 @@ class Scatter(Op):
         self.key, self.shape = key, shape
 
     def forward(self, values: Array) -> Array:
-        out = self.xp.zeros(self.shape, values.dtype)
-        repeats = any(getattr(k, "dtype", None) is not None and k.dtype != bool for k in self.key)
-        if repeats:
-            kernels.indexing.scatter_add(out, self.key, values)
-        else:
-            out[self.key] = values
-        return out
+        return kernels.indexing.scattered(values, self.key, self.shape)
 
     def backward(self, grad: Tensor) -> Tensor:
         return Index(self.key).watch_with(self)(grad)
@@ -114,6 +112,11 @@ def index_error(x: TensorBase, error: IndexError) -> IndexError:
     if said.startswith("[index]"):
         return error
     return IndexError(f"[index] {said[:1].lower()}{said[1:]} (tensor of shape {x.shape})")
+
+
+def _by_booleans(key: tuple[Any, ...]) -> bool:
+    """Whether a key has booleans among it, whose number depends on values."""
+    return any(getattr(getattr(part, "dtype", None), "kind", "") == "b" for part in key)
 
 
 def _leads(key: tuple[Any, ...]) -> bool:

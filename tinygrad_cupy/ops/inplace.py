@@ -1,8 +1,9 @@
-"""Writing in place: ``x += y`` and the like, ``x[key] = y``, and `assign_`.
+"""Writing in place: ``x += y`` and the like, ``x[key] = y``, `add_at` and `assign_`.
 
-What wants no gradient, and whatever is done under `no_grad`, is written into the left side's own
-memory, which its views see. While operations are recorded, a leaf that wants a gradient is not
-written at all, and ``x += y`` where one is wanted is ``x = x + y``: a new tensor with a graph.
+Values go into the left side's own memory, which its views see. Where a gradient is wanted of the
+tensor or of the values, the write is part of the graph (`autograd.views`, `ops.write`); a leaf that
+wants a gradient is then not written at all. Inside of a transform the tangents and the whole batch
+are written as well (`ops.write_traced`). `assign_` writes values alone.
 """
 
 from __future__ import annotations
@@ -14,20 +15,16 @@ from typing import Any, Self
 import numpy as np
 
 from ..autograd import TensorBase
-from ..autograd.levels import Tracer
+from ..autograd.levels import Tracer, innermost
 from ..autograd.mode import mode
-from ..backend import (
-    Array,
-    device_of,
-    is_cuda,
-    may_share_memory,
-    on_device_of,
-    plain_array,
-    to_device,
-)
+from ..autograd.views import base_of
+from ..backend import Array, device_of, is_cuda, on_device_of, plain_array, to_device
 from ..backend.capture import active, use
 from ..backend.dtypes import is_float
+from .comparison import where
 from .indexing import array_key, index_error
+from .write import AddAt, Write, fitted, is_there, keep_old, mask_of_fixed_size, record, region
+from .write_inside import write_inside
 
 
 def _expect_writable(name: str, tensor: TensorBase) -> Array:
@@ -55,11 +52,14 @@ def _expect_writable(name: str, tensor: TensorBase) -> Array:
     return array
 
 
-def _refuse_recorded(name: str, tensor: TensorBase, instead: str) -> None:
-    if tensor.requires_grad and tensor._node is None:
+def _refuse_leaf(name: str, tensor: TensorBase, instead: str) -> None:
+    """Raise where a recorded write would go into a leaf that wants a gradient."""
+    base = base_of(tensor)
+    if base.requires_grad and base.is_leaf and not isinstance(base, Tracer):
+        view = "" if base is tensor else f"a view (shape {tensor.shape}) of "
         raise RuntimeError(
-            f"[{name}] a leaf that wants a gradient (shape {tensor.shape}) is not written in place "
-            f"while operations are recorded: do it under no_grad(), or {instead}"
+            f"[{name}] {view}a leaf that wants a gradient (shape {base.shape}) is not written in "
+            f"place while operations are recorded: do it under no_grad(), or {instead}"
         )
 
 
@@ -71,19 +71,13 @@ def _expect_kind(name: str, dtype: Any, target: Any) -> None:
         )
 
 
-def _refuse_traced(name: str, *values: Any) -> None:
-    """Raise where one of these is a tensor of a transform in progress."""
-    for x in values:
-        for one in x if isinstance(x, tuple) else (x,):
-            if isinstance(one, Tracer):
-                raise RuntimeError(
-                    f"[{name}] no element is written in place inside of {one._level.name}: build "
-                    "the result with tg.where, tg.concat or arithmetic"
-                )
-
-
 def _wants_gradient(value: Any) -> bool:
     return isinstance(value, TensorBase) and value.requires_grad
+
+
+def _is_traced(*values: Any) -> bool:
+    """Whether one of these is a tensor of a transform in progress."""
+    return active.level is not None and innermost(values) is not None
 
 
 class InplaceMixin(TensorBase):
@@ -109,63 +103,135 @@ class InplaceMixin(TensorBase):
     def __imatmul__(self, other: Any) -> Self:
         return self._update("@", operator.matmul, other)
 
+    def __ifloordiv__(self, other: Any) -> Self:
+        return self._update("//", operator.floordiv, other)
+
+    def __imod__(self, other: Any) -> Self:
+        return self._update("%", operator.mod, other)
+
+    def __iand__(self, other: Any) -> Self:
+        return self._update("&", operator.and_, other)
+
+    def __ior__(self, other: Any) -> Self:
+        return self._update("|", operator.or_, other)
+
+    def __ixor__(self, other: Any) -> Self:
+        return self._update("^", operator.xor, other)
+
+    def __ilshift__(self, other: Any) -> Self:
+        return self._update("<<", operator.lshift, other)
+
+    def __irshift__(self, other: Any) -> Self:
+        return self._update(">>", operator.rshift, other)
+
     def _update(self, sign: str, compute: Callable[[Any, Any], Any], other: Any) -> Self:
-        """``self`` with ``compute(self, other)`` written into it, or that itself if recorded."""
-        if active.level is not None and (isinstance(self, Tracer) or isinstance(other, Tracer)):
-            return compute(self, other)  # type: ignore[no-any-return]  # what it holds is not ours
-        name = f"{sign}="
-        array = _expect_writable(name, self) if mode.rule is not None else None
-        if mode.recording and (self.requires_grad or _wants_gradient(other)):
-            _refuse_recorded(name, self, f"say x = x {sign} y")
-            return compute(self, other)  # type: ignore[no-any-return]
-        array = _expect_writable(name, self) if array is None else array
-        values: Array = compute(self, other).data
-        if values.shape != array.shape:
+        """``self`` with ``compute(self, other)`` written into it."""
+        name, own = f"{sign}=", self
+        traced = _is_traced(self, other)
+        array = _expect_writable(name, self)
+        recorded = mode.recording and (self.requires_grad or _wants_gradient(other))
+        if recorded:
+            _refuse_leaf(name, self, f"say x = x {sign} y")
+        if traced:  # what operations keep of it is about to be written
+            own = self.clone()  # type: ignore[attr-defined]
+            if isinstance(other, TensorBase) and other._version is self._version:
+                other = other.clone()  # type: ignore[attr-defined]
+        values = compute(own, other)
+        if values.shape != self.shape:
             raise ValueError(
                 f"[{name}] expected a result of shape {self.shape}, the left side's, got "
                 f"{tuple(values.shape)}; say x = x {sign} y"
             )
         _expect_kind(name, values.dtype, array.dtype)
-        self._write(array, ..., values)
+        if not (recorded or traced):
+            self._write(array, (...,), values.data)
+            return self
+        if values.dtype != array.dtype:
+            values = values.astype(array.dtype)
+        if not traced:
+            keep_old(values, self, other)
+        self._put(Write((...,)), values)
         return self
 
     def __setitem__(self, key: Any, value: Any) -> None:
         """Write ``value``, which broadcasts, where NumPy's indexing by ``key`` says."""
-        _refuse_traced("index", self, key, value)
-        array = _expect_writable("index", self)
-        if mode.recording and (self.requires_grad or _wants_gradient(value)):
-            _refuse_recorded("index", self, "build the result with tg.where or tg.concat")
-            raise RuntimeError(
-                "[index] elements are not assigned where a gradient is wanted, of the tensor or of "
-                "the value: build the result with tg.where, tg.concat or arithmetic, or assign "
-                "under no_grad()"
-            )
-        keys = key if isinstance(key, tuple) else (key,)
-        use(*[k for k in (*keys, value) if isinstance(k, TensorBase)])
-        values = self._values("index", value)
+        self._set("index", key if isinstance(key, tuple) else (key,), value, Write)
+
+    def _set(self, name: str, keys: tuple[Any, ...], value: Any, kind: type[Write]) -> None:
+        """``self[keys] = value``, or what else ``kind`` does there."""
+        traced = _is_traced(self, value, *keys)
+        array = _expect_writable(name, self)
+        recorded = mode.recording and (self.requires_grad or _wants_gradient(value))
+        if recorded:
+            _refuse_leaf(name, self, "write into a .clone()")
+        if kind is Write and is_there(value, self, keys):
+            return  # as ``x[1:] += y`` ends with
+        values = value if isinstance(value, TensorBase) else self._values(name, value)
         if isinstance(values, float) or hasattr(values, "dtype"):
-            kind = np.dtype(np.float32) if isinstance(values, float) else values.dtype
-            _expect_kind("index", kind, array.dtype)
-        place = array_key(self, keys)
+            found = np.dtype(np.float32) if isinstance(values, float) else values.dtype
+            _expect_kind(name, found, array.dtype)
         try:
-            self._write(array, place, values)
+            if recorded or traced:
+                self._assign(kind, keys, values)
+            else:
+                use(*[k for k in (*keys, value) if isinstance(k, TensorBase)])
+                plain = values.data if isinstance(values, TensorBase) else values
+                self._write(array, array_key(self, keys), plain, kind)
         except IndexError as error:
             raise index_error(self, error) from error
         except ValueError as error:
             shape = tuple(getattr(values, "shape", ()))
             raise ValueError(
-                f"[index] values of shape {shape} do not broadcast to the place, of shape "
-                f"{tuple(array[place].shape)}"
+                f"[{name}] values of shape {shape} do not broadcast to the place, of shape "
+                f"{tuple(array[array_key(self, keys)].shape)}"
             ) from error
+
+    def _assign(self, kind: type[Write], keys: tuple[Any, ...], values: Any) -> None:
+        """A write that is recorded, or of what a transform holds."""
+        if not isinstance(values, TensorBase) and hasattr(values, "dtype"):
+            values = self._wrap(values.copy())
+        if isinstance(values, TensorBase) and values.dtype != self.dtype:
+            values = values.astype(self.dtype)  # type: ignore[attr-defined]
+        place = tuple(
+            [k if isinstance(k, Tracer) else array_key(self, (k,), kept=True)[0] for k in keys]
+        )
+        if kind is Write and (mask := mask_of_fixed_size(self, keys, values)) is not None:
+            values = where(mask, values, self)
+            keep_old(values, self)
+            write = Write((...,))
+            write.touched = place
+        else:
+            write = kind(place).watch(*keys)
+            if isinstance(values, TensorBase) and innermost(keys) is None:
+                values = fitted(values, region(self.data, place))
+        self._put(write, values)
+
+    def _put(self, write: Write, values: Any) -> None:
+        """Do ``write``, of values of this dtype that fit its place, here."""
+        if active.level is not None:
+            level = innermost((self, values, *write.key))
+            if level is not None:
+                return write_inside(level, self, write, values)
+        array = _expect_writable("index", self)
+        if mode.recording and (self.requires_grad or _wants_gradient(values)):
+            _refuse_leaf("index", self, "write into a .clone()")
+            record(self, write, values)
+        else:
+            plain = values.data if isinstance(values, TensorBase) else values
+            self._write(array, write.key, plain, type(write))
 
     def assign_(self, values: Any) -> Self:
         """Write ``values`` (a tensor, array or number that broadcasts) into self's own memory.
 
         Raises when a graph that still needs the old values is used afterwards.
         """
-        if self.requires_grad and self._node is not None:
+        if self.requires_grad and not self.is_leaf:
             raise RuntimeError("[assign_] only a leaf can be written; use .detach() first")
-        _refuse_traced("assign_", self, values)
+        if _is_traced(self, values):
+            raise RuntimeError(
+                f"[assign_] no values are written inside of {innermost((self, values)).name} but "
+                "by what it sees: write x[...] = values"
+            )
         array = _expect_writable("assign_", self)
         found = self._values("assign_", values, move=True)
         shape = tuple(getattr(found, "shape", ()))
@@ -175,7 +241,7 @@ class InplaceMixin(TensorBase):
             fitting = False
         if not fitting:
             raise ValueError(f"[assign_] expected values of shape {self.shape}, got {shape}")
-        self._write(array, ..., found)
+        self._write(array, (...,), found)
         return self
 
     def _values(self, name: str, value: Any, move: bool = False) -> Any:
@@ -199,18 +265,27 @@ class InplaceMixin(TensorBase):
             )
         return to_device(array, here)
 
-    def _write(self, array: Array, key: Any, values: Any) -> None:
+    def _write(
+        self, array: Array, key: tuple[Any, ...], values: Any, kind: type[Write] = Write
+    ) -> None:
         with on_device_of(array):
-            if is_cuda(array) and is_cuda(values) and may_share_memory(array, values):
-                values = values.copy()  # CuPy copies element by element, in no order
-            array[key] = values
-        self.bump_version()
+            kind(key).store(array, key, values)
+        self._written(array, key)
 
     def bump_version(self) -> None:
         """Say that ``.data`` was written in place, so that stale graphs are noticed."""
-        self._version.count += 1
+        self._written()
+
+    def _written(self, array: Any = None, key: Any = (...,), recorded: bool = False) -> None:
+        """Say that a part of ``.data``, or any, was written in place."""
+        self._version.wrote(array, key, recorded)
         if active.busy:
             if active.level is not None:
                 active.level.writes(self)
             if active.run is not None:
                 active.run.writes(self)
+
+
+def add_at(x: Any, indices: Any, values: Any) -> None:
+    """``x[indices] += values``, added up where an index is there several times (`numpy.add.at`)."""
+    x._set("add.at", indices if isinstance(indices, tuple) else (indices,), values, AddAt)

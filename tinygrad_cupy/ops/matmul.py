@@ -24,7 +24,7 @@ def _swap(x: Tensor) -> Tensor:
     return x.permute(*range(len(x.shape) - 2), -1, -2)
 
 
-def _widened(b: BatchLevel, x: Tensor, ndim: int) -> Tensor:
+def widened(b: BatchLevel, x: Tensor, ndim: int) -> Tensor:
     """A batch with its elements in front of ``ndim`` axes; what is one for all stays as it is."""
     if not b.has(x):
         return x
@@ -53,7 +53,7 @@ class MatMul(Op):
 
     def batch(self, b: BatchLevel, x: Tensor, y: Tensor) -> Tensor:
         most = max(len(x.shape), len(y.shape))
-        wide = [_widened(b, one, most) for one in (x, y)]
+        wide = [widened(b, one, most) for one in (x, y)]
         return MatMul()(*wide)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..autograd import TensorBase
-from ..backend import Array, device_of, to_device
+from ..backend import Array, array_module, device_of, on_device_of, plain_array, to_device
 from ..backend.dtypes import common_dtype, is_float, is_narrow
 
 if TYPE_CHECKING:
@@ -93,3 +93,21 @@ def _beside(array: Array, like: TensorBase) -> Array:
     info = np.iinfo(dtype)
     fits = not array.size or (info.min <= array.min() and array.max() <= info.max)
     return array.astype(dtype) if fits else array
+
+
+def constant_like(x: TensorBase, value: Any) -> Tensor:
+    """``value``, a tensor, an array, a list or a number, as a tensor where x is.
+
+    A number does not widen x: a float beside floats is of x's dtype, an integer is anyhow.
+    """
+    if isinstance(value, TensorBase):
+        return value  # type: ignore[return-value]
+    if not isinstance(value, bool | int | float | np.generic):
+        array = value if hasattr(value, "dtype") else np.asarray(value)
+        return x._wrap(to_device(plain_array(array), device_of(x.data)))
+    number = value.item() if isinstance(value, np.generic) else value
+    dtype = x.data.dtype
+    if not is_float(dtype) and isinstance(number, float):
+        dtype = np.dtype(np.float64)
+    with on_device_of(x.data):  # a kernel's argument, where an upload could not be captured
+        return x._wrap(array_module(x.data).full((), number, dtype))

@@ -1,22 +1,20 @@
-"""Reductions over axes: sums, means, extrema, and the broadcast that is a sum's adjoint.
+"""Reductions over axes: sums, means, variances, and the broadcast that is a sum's adjoint.
 
 ``axis`` is None (all axes), an integer or a tuple; negative values count from the last axis.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import kernels
 from ..autograd import Op, TensorBase
 from ..backend import Array
-from ..backend.dtypes import quietly
 from ..kernels.common import sums
-from .axes import Axis, behind_batch, kept_shape, nonempty_axes, normalize_axis
+from .axes import Axis, behind_batch, kept_shape, normalize_axis
+from .masked import delivered, mask_of, prepared
 from .promotion import as_float, in_single
 
 if TYPE_CHECKING:
@@ -121,64 +119,39 @@ class SumTo(Op):
         return y.reshape(b.size, *self.shape) if missing else y
 
 
-class Extremum(Op):
-    """The largest ("max") or smallest ("min") element; equal ones share the gradient equally."""
-
-    saves = ("x", "y")
-
-    def __init__(self, name: str, axes: tuple[int, ...]) -> None:
-        self.name, self.axes = name, axes
-
-    def forward(self, x: Array) -> Array:
-        extremum = functools.partial(getattr(self.xp, self.name), axis=self.axes, keepdims=True)
-        return quietly(extremum, x)
-
-    def backward(self, grad: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        hits = (x.data == y.data) | (x.data != x.data)  # where there is NaN, it is the extremum
-        share = hits / hits.sum(axis=self.axes, keepdims=True)
-        return grad * grad._wrap(share.astype(grad.dtype))
-
-    def batch(self, b: BatchLevel, x: Tensor) -> Tensor:
-        return Extremum(self.name, behind_batch(self.axes))(b.whole(x))
-
-
-class ArgExtremum(Op):
-    """The position of the first largest ("argmax") or smallest ("argmin") element, as int64."""
-
-    differentiable = False
-
-    def __init__(self, name: str, axis: int | None, keepdims: bool) -> None:
-        self.name, self.axis, self.keepdims = name, axis, keepdims
-
-    def forward(self, x: Array) -> Array:
-        found = self.xp.asarray(kernels.reduce.arg_extremum(x, self.name, self.axis))
-        if not self.keepdims:
-            return found
-        axes = range(x.ndim) if self.axis is None else [self.axis]
-        return self.xp.expand_dims(found, tuple(axes))
-
-    def batch(self, b: BatchLevel, x: Tensor) -> Tensor:
-        whole = b.whole(x)
-        if self.axis is not None:
-            return ArgExtremum(
-                self.name, self.axis + 1 if self.axis >= 0 else self.axis, self.keepdims
-            )(whole)
-        found = ArgExtremum(self.name, 1, False)(whole.reshape(b.size, -1))
-        return found.reshape(b.size, *[1] * len(x.shape)) if self.keepdims else found
+# --- the methods --------------------------------------------------------------------------------
 
 
 class ReduceMixin(TensorBase):
-    """Reductions as methods."""
+    """Reductions as methods.
+
+    Beside ``axis`` and ``keepdims`` they take what NumPy's do: ``dtype`` to compute in, ``out`` to
+    write to, ``where``, booleans that broadcast and choose elements, and ``initial``, which is one
+    element more.
+    """
 
     __slots__ = ()
 
-    def sum(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    def sum(
+        self,
+        axis: Axis = None,
+        keepdims: bool = False,
+        *,
+        dtype: Any = None,
+        out: Any = None,
+        initial: Any = None,
+        where: Any = True,
+    ) -> Tensor:
         """Sum over ``axis``, in self's dtype; booleans and integers are summed as int64.
 
         However many elements there are, the error is at most 1e-6 of Σ|x| for float32, and one
         rounding of the sum for float16 and bfloat16: all are added up in a wider type.
         """
-        return Sum(normalize_axis(axis, len(self.shape), "sum"), keepdims)(self)
+        axes = normalize_axis(axis, len(self.shape), "sum")
+        if dtype is None and where is True and out is None and initial is None:
+            return Sum(axes, keepdims)(self)
+        total = Sum(axes, keepdims)(prepared(self, "sum", dtype, where, 0))
+        return delivered(total if initial is None else total + initial, dtype, out)
 
     def sum_to(self, shape: tuple[int, ...]) -> Tensor:
         """Summed down to ``shape``, over the axes along which it would be broadcast; as `sum`."""
@@ -196,67 +169,120 @@ class ReduceMixin(TensorBase):
             raise ValueError(f"[broadcast_to] cannot stretch shape {self.shape} to {wanted}")
         return BroadcastTo(wanted)(self)
 
-    def mean(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    def mean(
+        self,
+        axis: Axis = None,
+        keepdims: bool = False,
+        *,
+        dtype: Any = None,
+        out: Any = None,
+        where: Any = True,
+    ) -> Tensor:
         """Arithmetic mean over ``axis``, as exact as `sum`; of integers in float32.
 
         It does not overflow where the sum of the elements would.
         """
-        x: Any = self if self._float is np.float32 else as_float(self)  # exact sums of integers
-        return Mean(normalize_axis(axis, len(self.shape), "mean"), keepdims)(x)
+        axes = normalize_axis(axis, len(self.shape), "mean")
+        if dtype is None and where is True and out is None and self._float is np.float32:
+            return Mean(axes, keepdims)(self)
+        x = as_float(prepared(self, "mean", dtype, True, 0))
+        if where is True:
+            return delivered(Mean(axes, keepdims)(x), dtype, out)
+        mask = mask_of(x, where, "mean")
+        found = in_single(x, lambda x: _mean_where(x, axes, keepdims, mask))
+        return delivered(found, dtype, out)
 
-    def var(self, axis: Axis = None, correction: int = 0, keepdims: bool = False) -> Tensor:
+    def var(
+        self,
+        axis: Axis = None,
+        correction: float = 0,
+        keepdims: bool = False,
+        *,
+        ddof: float | None = None,
+        dtype: Any = None,
+        out: Any = None,
+        where: Any = True,
+        mean: Any = None,
+    ) -> Tensor:
         """Σ (x - mean)² / (n - correction) over ``axis`` (NumPy's default; PyTorch's is 1).
 
         Deviations are taken from the mean before that is rounded: the error does not grow with
-        the mean, however large that is beside the deviations.
+        the mean, however large that is beside the deviations. NumPy's ``ddof`` is another name of
+        ``correction``; ``mean`` is what `mean` gives with ``keepdims``, where that is known.
         """
-        axes = normalize_axis(axis, len(self.shape), "var")
-        count = math.prod([self.shape[a] for a in axes])
+        found = self._spread("var", axis, correction, keepdims, ddof, dtype, where, mean)
+        return delivered(found, dtype, out)
+
+    def _spread(
+        self,
+        name: str,
+        axis: Axis,
+        correction: float,
+        keepdims: bool,
+        ddof: float | None,
+        dtype: Any,
+        where: Any,
+        mean: Any,
+    ) -> Tensor:
+        """`var`, or for "std" its root; where that is 0 the root's gradient is 0."""
+        axes = normalize_axis(axis, len(self.shape), name)
+        if ddof is not None:
+            if correction:
+                raise ValueError(f"[{name}] expected correction= or ddof=, not both")
+            correction = ddof
+        x = as_float(prepared(self, name, dtype, True, 0))
+        mask = None if where is True else mask_of(x, where, name)
 
         def spread(x: Tensor) -> Tensor:
-            centred = Centre(axes)(x)
-            squares = centred * centred
-            if correction >= count:  # 0 / 0, or infinite
-                return squares.sum(axes, keepdims) / 0
-            mean = squares.mean(axes, keepdims)  # finite where the sum may not be
-            return mean * (count / (count - correction)) if correction else mean
+            found: Tensor = _variance(x, axes, correction, keepdims, mask, mean)
+            if name == "var":
+                return found
+            moved = found != 0
+            return found.where(moved, 1).sqrt().where(moved, 0)
 
-        return in_single(as_float(self), spread)
+        return in_single(x, spread)
 
-    def std(self, axis: Axis = None, correction: int = 0, keepdims: bool = False) -> Tensor:
+    def std(
+        self,
+        axis: Axis = None,
+        correction: float = 0,
+        keepdims: bool = False,
+        *,
+        ddof: float | None = None,
+        dtype: Any = None,
+        out: Any = None,
+        where: Any = True,
+        mean: Any = None,
+    ) -> Tensor:
         """Square root of `var`; where that is 0 the gradient is 0, a subgradient, as in PyTorch."""
+        found = self._spread("std", axis, correction, keepdims, ddof, dtype, where, mean)
+        return delivered(found, dtype, out)
 
-        def root(x: Tensor) -> Tensor:
-            variance = x.var(axis, correction, keepdims)
-            spread = variance != 0
-            return variance.where(spread, 1).sqrt().where(spread, 0)
 
-        return in_single(as_float(self), root)
+def _mean_where(x: Any, axes: tuple[int, ...], keepdims: bool, mask: Any) -> Any:
+    """The mean of the elements where ``mask`` holds; NaN where there is none."""
+    total, count = x.where(mask, 0).sum(axes, keepdims), mask.sum(axes, keepdims)
+    return total / count.astype(x.dtype)
 
-    def max(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """Largest element along ``axis``; equal ones share the gradient equally."""
-        return self._extremum("max", axis, keepdims)
 
-    def min(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """Smallest element along ``axis``; equal ones share the gradient equally."""
-        return self._extremum("min", axis, keepdims)
-
-    def _extremum(self, name: str, axis: Axis, keepdims: bool) -> Tensor:
-        axes = nonempty_axes(self.shape, axis, name)
-        found = Extremum(name, axes)(self)
-        return found if keepdims else found.squeeze(axes)
-
-    def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
-        """Position of the first largest element along ``axis`` (int64); of all when None."""
-        self._one_axis(axis, "argmax")
-        return ArgExtremum("argmax", axis, keepdims)(self)
-
-    def argmin(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
-        """Position of the first smallest element along ``axis`` (int64); of all when None."""
-        self._one_axis(axis, "argmin")
-        return ArgExtremum("argmin", axis, keepdims)(self)
-
-    def _one_axis(self, axis: int | None, name: str) -> None:
-        if isinstance(axis, tuple | list):
-            raise TypeError(f"[{name}] expected one axis or None, got {axis!r}")
-        nonempty_axes(self.shape, axis, name)
+def _variance(
+    x: Any, axes: tuple[int, ...], correction: float, keepdims: bool, mask: Any, mean: Any
+) -> Any:
+    """Σ (x - mean)² / (n - correction) over ``axes``, of the elements where ``mask`` holds."""
+    x = x if mask is None else x.where(mask, 0)  # NaN would come back with a gradient of 0
+    if mean is not None:
+        centred = x - (mean.astype(x.dtype) if hasattr(mean, "astype") else mean)
+    elif mask is None:
+        centred = Centre(axes)(x)
+    else:
+        centred = x - _mean_where(x, axes, True, mask)
+        centred = centred - _mean_where(centred, axes, True, mask)  # the mean itself was rounded
+    squares = centred * centred
+    if mask is not None:
+        left = (mask.sum(axes, keepdims) - correction).astype(x.dtype).maximum(0)
+        return squares.where(mask, 0).sum(axes, keepdims) / left
+    count = math.prod([x.shape[a] for a in axes])
+    if correction >= count:  # 0 / 0, or infinite
+        return squares.sum(axes, keepdims) / 0
+    found = squares.mean(axes, keepdims)  # finite where the sum may not be
+    return found * (count / (count - correction)) if correction else found

@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import kernels
 from ..autograd import Op, TensorBase
-from ..backend import Array
+from ..backend import Array, may_share_memory
 from .axes import Axis, behind_batch, normalize_axis
 from .hints import name_ours
 from .indexing import IndexingMixin
@@ -58,7 +58,9 @@ class Permute(Op):
 
 
 class Pad(Op):
-    def __init__(self, width: tuple[tuple[int, int], ...], value: float) -> None:
+    """Elements of ``value``, or of one value for each side, added around."""
+
+    def __init__(self, width: tuple[tuple[int, int], ...], value: Any) -> None:
         self.width, self.value = width, value
 
     def forward(self, x: Array) -> Array:
@@ -71,7 +73,8 @@ class Pad(Op):
         return grad[tuple(inside)]
 
     def batch(self, b: BatchLevel, x: Tensor) -> Tensor:
-        return Pad(((0, 0), *self.width), self.value)(b.whole(x))
+        value = ((0, 0), *self.value) if isinstance(self.value, tuple) else self.value
+        return Pad(((0, 0), *self.width), value)(b.whole(x))
 
 
 class Concat(Op):
@@ -108,8 +111,18 @@ class ShapeMixin(IndexingMixin):
             raise ValueError(f"[reshape] cannot make shape {wanted} of {self.shape}")
         return Reshape(full)(self)
 
-    def flatten(self, start_axis: int = 0, end_axis: int = -1) -> Tensor:
-        """Axes ``start_axis`` … ``end_axis`` (inclusive) joined into one."""
+    def flatten(
+        self, start_axis: int | str | None = None, end_axis: int = -1, order: str = "C"
+    ) -> Tensor:
+        """Axes ``start_axis`` … ``end_axis`` (inclusive) joined into one, a view where possible.
+
+        Without axes, or with an order as the first argument, NumPy's method: a copy of all
+        elements, in C order or with the first axis fastest ("F"). `ravel` gives a view.
+        """
+        if start_axis is None or isinstance(start_axis, str):
+            x: Any = self
+            flat: Tensor = x.ravel(order if start_axis is None else start_axis)
+            return flat.clone() if may_share_memory(flat.data, self.data) else flat
         ndim = len(self.shape)
         if ndim == 0:
             return self.reshape(1)

@@ -1,4 +1,4 @@
-"""Functions of one tensor, element by element: exponentials, roots, sines."""
+"""Functions of one tensor, element by element, as methods."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 
 from ..autograd import Elementwise, TensorBase
 from ..backend import Array, special_functions
+from .exponential import Exp, Expm1, Log, Sqrt
+from .functions import flat, function
 from .promotion import as_float, in_single
+from .trigonometric import Cos, Sin
 
 if TYPE_CHECKING:
     from ..autograd.typing import Tensor
@@ -15,57 +18,12 @@ if TYPE_CHECKING:
 
 FAR = 1e3  # beyond ±FAR the functions here are as at ±∞, in every dtype
 
-
-class Exp(Elementwise):
-    saves = ("y",)
-
-    def forward(self, x: Array) -> Array:
-        return self.xp.exp(x)
-
-    def backward(self, grad: Tensor, y: Tensor) -> Tensor:
-        return grad * y
-
-
-class Expm1(Elementwise):
-    saves = ("y",)
-
-    def forward(self, x: Array) -> Array:
-        return self.xp.expm1(x)
-
-    def backward(self, grad: Tensor, y: Tensor) -> Tensor:
-        return grad * (y + 1)
-
-
-class Log(Elementwise):
-    saves = ("x",)
-
-    def forward(self, x: Array) -> Array:
-        return self.xp.log(x)
-
-    def backward(self, grad: Tensor, x: Tensor) -> Tensor:
-        return grad / x
-
-
-class Sqrt(Elementwise):
-    saves = ("y",)
-
-    def forward(self, x: Array) -> Array:
-        return self.xp.sqrt(x)
-
-    def backward(self, grad: Tensor, y: Tensor) -> Tensor:
-        return grad / (y * 2)
-
-
-class Abs(Elementwise):
-    """|x|; the gradient at 0 is 0."""
-
-    saves = ("x",)
-
-    def forward(self, x: Array) -> Array:
-        return self.xp.abs(x)
-
-    def backward(self, grad: Tensor, x: Tensor) -> Tensor:
-        return grad * x.sign()
+Abs = function(
+    "abs", "|x|; the gradient at 0 is 0.", lambda grad, x: grad * x.sign(), keeps=True, exact=True
+)
+Positive = function(
+    "positive", "x, a copy.", lambda grad: grad, lambda x: x.copy(), keeps=True, exact=True
+)
 
 
 class Sign(Elementwise):
@@ -73,27 +31,7 @@ class Sign(Elementwise):
         return x.copy() if x.dtype == bool else self.xp.sign(x)
 
     def backward(self, grad: Tensor) -> Tensor:
-        return grad._wrap(self.xp.zeros_like(grad.data))
-
-
-class Sin(Elementwise):
-    saves = ("x",)
-
-    def forward(self, x: Array) -> Array:
-        return self.xp.sin(x)
-
-    def backward(self, grad: Tensor, x: Tensor) -> Tensor:
-        return grad * x.cos()
-
-
-class Cos(Elementwise):
-    saves = ("x",)
-
-    def forward(self, x: Array) -> Array:
-        return self.xp.cos(x)
-
-    def backward(self, grad: Tensor, x: Tensor) -> Tensor:
-        return -(grad * x.sin())
+        return flat(grad)
 
 
 class Erf(Elementwise):
@@ -117,25 +55,30 @@ class UnaryMixin(TensorBase):
 
     def exp(self) -> Tensor:
         """eˣ, elementwise."""
-        return Exp()(as_float(self))
+        return Exp.of(self)
 
     def expm1(self) -> Tensor:
         """eˣ - 1, elementwise, exact near 0."""
-        return in_single(as_float(self), Expm1())
+        return Expm1.of(self)
 
     def log(self) -> Tensor:
         """Natural logarithm, elementwise."""
-        return Log()(as_float(self))
+        return Log.of(self)
 
     def sqrt(self) -> Tensor:
         """Square root, elementwise; the gradient at 0 is infinite."""
-        return Sqrt()(as_float(self))
+        return Sqrt.of(self)
 
     def abs(self) -> Tensor:
         """Absolute value, elementwise; the gradient at 0 is 0."""
-        return Abs()(self)
+        return Abs.of(self)
 
     __abs__ = abs
+
+    def __pos__(self) -> Tensor:
+        if self.data.dtype == bool:
+            raise TypeError("[positive] expected numbers, got dtype bool")
+        return Positive.of(self)
 
     def sign(self) -> Tensor:
         """-1, 0 or 1, elementwise; the gradient is 0."""
@@ -143,11 +86,11 @@ class UnaryMixin(TensorBase):
 
     def sin(self) -> Tensor:
         """Sine of radians, elementwise."""
-        return Sin()(as_float(self))
+        return Sin.of(self)
 
     def cos(self) -> Tensor:
         """Cosine of radians, elementwise."""
-        return Cos()(as_float(self))
+        return Cos.of(self)
 
     def erf(self) -> Tensor:
         """The error function 2/√π ∫₀ˣ exp(-t²) dt, elementwise."""

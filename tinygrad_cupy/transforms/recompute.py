@@ -65,8 +65,24 @@ class _Tape(Level):
         super().uses(tensors)
 
     def writes(self, tensor: TensorBase) -> None:
-        self.written.setdefault(id(tensor._version), tensor)
+        if not self.has_made(tensor):
+            self.written.setdefault(id(tensor._version), tensor)
         super().writes(tensor)
+
+
+class _Again(Level):
+    """The second call, which would give tensors from outside a graph that the first did not."""
+
+    name = "checkpoint"
+
+    def joins(self, tensor: TensorBase) -> None:
+        if not self.has_made(tensor):
+            raise RuntimeError(
+                f"[checkpoint] the function writes into a tensor of shape {tensor.shape} from "
+                "outside, with what wants a gradient: it is called again on the way back, so write "
+                "into a .clone(), and return that"
+            )
+        super().joins(tensor)
 
 
 class _Run:
@@ -100,7 +116,7 @@ class _Run:
         create_graph = mode.recording
         ends = {id(x): self._end(x, create_graph) for x in self.wanted}
         given = [ends.get(id(x), x) for x in self.arguments.leaves]
-        with self._as_before(), set_grad_enabled(True):
+        with self._as_before(), _Again().entered(), set_grad_enabled(True):
             args, kwargs = self.arguments.with_leaves(given)
             outputs = Tree(self.fn(*args, **kwargs), "[checkpoint] the result").leaves
         floats = [y for y in outputs if is_float(y.dtype)]
@@ -132,4 +148,4 @@ class _Run:
             random.restore(now)
             for x, values, count in kept:
                 copy(values, x.data)
-                x._version.count = count
+                x._version.rewind(count)

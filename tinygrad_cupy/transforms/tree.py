@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..autograd import TensorBase
+from ..autograd.views import refresh_all
 from ..pytree import Branch, Constant, TreeDef, flatten, rebuild
 from ..tensor import Tensor
 
@@ -20,6 +21,7 @@ class Tree:
         except TypeError as error:
             raise TypeError(f"{what}: {error}") from None
         self.leaves: list[Any] = [x if isinstance(x, TensorBase) else Tensor(x) for x in leaves]
+        refresh_all(self.leaves)
 
     def with_leaves(self, leaves: Sequence[Any]) -> Any:
         """The value with others in their places."""

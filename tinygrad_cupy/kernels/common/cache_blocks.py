@@ -63,12 +63,12 @@ def pool_chunk(z: Array, top: Array, argmax: Array) -> None:
 
 
 def relu_chunk(y: Array, argmax: Array | None) -> None:
-    """max(y, 0) in place; where that is shut, the argmax says so."""
+    """max(y, 0) in place; where that masks the gradient, the argmax says so."""
     np.maximum(y, y.dtype.type(0), out=y)
     if argmax is not None:
-        shut = (y <= 0).view(np.uint8)
-        shut *= np.uint8(MASKED)
-        np.maximum(argmax, shut, out=argmax)
+        masked = (y <= 0).view(np.uint8)
+        masked *= np.uint8(MASKED)
+        np.maximum(argmax, masked, out=argmax)
 
 
 def open_chunk(grad: Array, relu_y: Array | None, argmax: Array | None, out: Array) -> None:

@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from ...backend import Array, import_cupy, is_cuda, strides_of
+from ...backend import Array, array_module, import_cupy, is_cuda, strides_of
 from ...backend.cpu_threads import workspace
 
 ALIGNED = 16  # bytes, the widest load of a kernel
@@ -24,10 +24,28 @@ def seen_last(x: Array) -> Array:
     return x.transpose(0, *range(2, x.ndim), 1)
 
 
+def seen_second(x: Array) -> Array:
+    """x (N, …, C) as a view (N, C, …): the inverse of `seen_last`."""
+    return x.transpose(0, x.ndim - 1, *range(1, x.ndim - 1))
+
+
 def lies_last(x: Array) -> bool:
     """Whether the channels of x (N, C, H, W) lie closer together in memory than its pixels do."""
     _, by_channel, *by_pixel = map(abs, strides_of(x))
     return 0 < by_channel <= min(filter(None, by_pixel), default=0)
+
+
+def is_stored_last(x: Array) -> bool:
+    """Whether x is images (N, C, H, W) that are stored as (N, H, W, C), without gaps."""
+    return bool(x.ndim == 4 and seen_last(x).flags.c_contiguous)
+
+
+def empty_beside(x: Array, size: tuple[int, ...], dtype: np.dtype) -> Array:
+    """A new (N, C, *size), with the channels last in memory where those of x (N, C, H, W) are."""
+    xp, (n, c) = array_module(x), x.shape[:2]
+    if lies_last(x):
+        return seen_second(xp.empty((n, *size, c), dtype))
+    return xp.empty((n, c, *size), dtype)
 
 
 def scratch_last(x: Array, name: str) -> Array:
@@ -81,13 +99,23 @@ def _starts(wanted: tuple[tuple[tuple[int, ...], np.dtype], ...]) -> list[int]:
     return [0, *itertools.accumulate(-(-size // APART) * APART for size in sizes)]
 
 
+def empty(shape: tuple[int, ...], dtype: np.dtype, channels_last: bool) -> Array:
+    """A new (N, C, …) stored as (N, …, C), or in C order."""
+    return empty_last(shape, dtype) if channels_last else import_cupy().empty(shape, dtype)
+
+
 def last(x: Array, alignment: int = ALIGNED) -> Array:
     """x (N, C, …) for a kernel that reads (N, …, C): itself where it lies so, else a copy."""
     if x.strides == strides_last(x.shape, x.itemsize) and x.data.ptr % alignment == 0:
         return x
-    return contiguous(seen_last(x))
+    return contiguous(seen_last(x), alignment)
 
 
-def contiguous(x: Array) -> Array:
+def contiguous(x: Array, alignment: int = ALIGNED) -> Array:
     """x for a kernel that reads it in C order: itself where it lies so, else a copy."""
-    return x if x.flags.c_contiguous and x.data.ptr % ALIGNED == 0 else x.copy(order="C")
+    return x if x.flags.c_contiguous and x.data.ptr % alignment == 0 else x.copy(order="C")
+
+
+def arranged(x: Array, channels_last: bool, alignment: int = ALIGNED) -> Array:
+    """x (N, C, …) for a kernel that reads (N, …, C), or C order: itself where it lies so."""
+    return last(x, alignment) if channels_last else contiguous(x, alignment)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...backend import Array, array_module
+from .layout import seen_second
 from .select import keep_where
 from .windows import Shape, Windows
 
@@ -28,7 +29,7 @@ def spread(grad: Array, argmax: Array, size: Shape) -> Array:
     """Each window's gradient (N, C, OH/2, OW/2) put where its maximum was, (N, C, OH, OW)."""
     xp = array_module(grad)
     n, c, *out = grad.shape
-    g = xp.zeros((n, *size, c), grad.dtype).transpose(0, 3, 1, 2)
+    g = seen_second(xp.zeros((n, *size, c), grad.dtype))
     for k, rows, columns in POOL.each_tap((out[0], out[1])):
         g[:, :, rows, columns] = keep_where(grad, argmax == k)
     return g

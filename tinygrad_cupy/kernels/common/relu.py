@@ -13,6 +13,7 @@ from ...backend.cpu_threads import PARALLEL_SIZE, by_parts
 from ...backend.cuda_source import dtype_macros
 from ...backend.dtypes import quietly
 from .headers import VECTOR
+from .layout import empty, is_stored_last
 from .select import keep_where
 
 _kernels = CudaSource(__file__, VECTOR, "relu.cu")
@@ -57,17 +58,17 @@ def _split(task: Callable[[slice], None], x: Array, out: Array) -> Array:
 
 def _relu_cuda(x: Array) -> Array:
     xp = array_module(x)
-    last = _order(x)
-    if last is None:
+    channels_last = _order(x)
+    if channels_last is None:
         return xp.maximum(x, x.dtype.type(0))
-    return _launch("relu", last, x)
+    return _launch("relu", channels_last, x)
 
 
 def _relu_backward_cuda(grad: Array, y: Array) -> Array:
-    last = _order(y)
-    if last is None or _order(grad) != last or grad.dtype != y.dtype:
+    channels_last = _order(y)
+    if channels_last is None or _order(grad) != channels_last or grad.dtype != y.dtype:
         return _relu_backward_strided(grad, y)
-    return _launch("relu_backward", last, grad, y)
+    return _launch("relu_backward", channels_last, grad, y)
 
 
 def _order(x: Array) -> bool | None:
@@ -76,17 +77,16 @@ def _order(x: Array) -> bool | None:
         return None
     if x.flags.c_contiguous:
         return False
-    return True if x.ndim == 4 and x.transpose(0, 2, 3, 1).flags.c_contiguous else None
+    return True if is_stored_last(x) else None
 
 
-def _launch(name: str, last: bool, *inputs: Array) -> Array:
-    given = [x.transpose(0, 2, 3, 1) if last else x for x in inputs]
-    out = array_module(inputs[0]).empty(given[0].shape, given[0].dtype)
+def _launch(name: str, channels_last: bool, *inputs: Array) -> Array:
+    out = empty(inputs[0].shape, inputs[0].dtype, channels_last)
     defines, width = _defines(out.dtype)
     blocks = _kernels.blocks(-(-out.size // width))
-    arguments: tuple[Any, ...] = (*given, out, np.int64(out.size))
+    arguments: tuple[Any, ...] = (*inputs, out, np.int64(out.size))
     _kernels.launch(name, blocks, arguments, defines=defines)
-    return out.transpose(0, 3, 1, 2) if last else out
+    return out
 
 
 @kernel(cpu=_relu_cpu, cuda=_relu_cuda)

@@ -91,9 +91,9 @@ def _wide_total(x: np.ndarray, axes: Axes, keepdims: bool) -> Any:
 
 
 def _total_cuda(x: Array, axes: Axes, keepdims: bool = False) -> Array:
-    found = sums_cuda.outer_sum(x, axes)
-    if found is not None:
-        return found.reshape(_kept(x.shape, axes)) if keepdims else found
+    by_column = sums_cuda.outer_sum(x, axes)
+    if by_column is not None:
+        return by_column.reshape(_kept(x.shape, axes)) if keepdims else by_column
     if not is_float(x.dtype):
         return x.sum(axes, _of_integers(x.dtype), None, keepdims)
     if x.dtype == np.float64:
@@ -127,11 +127,11 @@ def _wide_mean(x: Array, axes: Axes, keepdims: bool, exact: bool = True) -> Arra
     """The mean as float64; not ``exact``, with the error of `total`."""
     xp = array_module(x)
     if xp is np:
-        found = (_wide_total if exact else _sum_in_runs)(x, axes, keepdims)
+        total = (_wide_total if exact else _sum_in_runs)(x, axes, keepdims)
     else:
         x = x.astype(np.float32) if x.dtype.kind == "V" else x
-        found = x.sum(axes, np.float64, None, keepdims)
-    return found / count_of(x, axes)
+        total = x.sum(axes, np.float64, None, keepdims)
+    return total / count_of(x, axes)
 
 
 def mean(x: Array, axes: Axes, keepdims: bool = False) -> Array:

@@ -22,6 +22,7 @@ __all__ = [
     "fused_forward",
     "prepare_backward",
     "wgrad",
+    "wgrad_and_bias",
     "wgrad_each",
 ]
 
@@ -39,6 +40,14 @@ def dgrad(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Array:
 @kernel(cpu=through_single(cpu.wgrad), cuda=cuda.wgrad)
 def wgrad(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
     """The gradient by w, (O, C/G, KH, KW), of x (N, C, H, W) and g (N, O, OH, OW)."""
+
+
+@kernel(cpu=cpu.wgrad_and_bias, cuda=cuda.wgrad_and_bias)
+def wgrad_and_bias(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> tuple[Array, Array]:
+    """`wgrad`, and the gradient by a bias (O,): the sum of g over N, OH and OW.
+
+    On a GPU the kernel that reads g for the one has the other as well.
+    """
 
 
 @kernel(cpu=through_single(cpu.wgrad_each), cuda=cuda.wgrad_each)

@@ -15,8 +15,10 @@ import numpy as np
 
 from ...backend import Array, blas
 from ...backend.cpu_threads import by_parts, workspace
+from ...backend.dtypes import through_single
+from ..common import sums
 from ..common.cache_blocks import at, chunks, column_sums, open_chunk, pool_chunk, relu_chunk
-from ..common.layout import scratch_last
+from ..common.layout import scratch_last, seen_last, seen_second
 from ..common.pool2x2 import POOL
 from ..common.windows import Geometry, Pair, Shape
 from . import fused_reference, native, reference, row_lowering
@@ -48,6 +50,11 @@ def wgrad(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
     return reference.wgrad(x, g, geometry, w_shape)
 
 
+def wgrad_and_bias(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> tuple[Array, Array]:
+    """`wgrad` and the sum of g; of 16 bits each is rounded once."""
+    return through_single(wgrad)(x, g, geometry, w_shape), sums.total(g, (0, 2, 3))
+
+
 def wgrad_each(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
     """The weight gradient of each element, by im2col; the elements are dealt to the threads."""
     count, o, c, kh, kw = w_shape
@@ -59,8 +66,8 @@ def wgrad_each(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
             windows = reference.windows_of(x[i], geometry, out_size)
             rows = reference.window_rows(windows, 1)[0]  # (N · OH · OW, KH · KW · C)
             by_place = g[i].transpose(1, 0, 2, 3).reshape(o, -1)  # (O, N · OH · OW)
-            found = blas.matmul(by_place, rows).reshape(o, kh, kw, c)
-            dw[i] = found.transpose(0, 3, 1, 2)
+            taps_first = blas.matmul(by_place, rows).reshape(o, kh, kw, c)
+            dw[i] = taps_first.transpose(0, 3, 1, 2)
 
     by_parts(np, task, count)
     return dw
@@ -96,7 +103,7 @@ def fused_forward(
                 relu_chunk(out, at(argmax, chunk))
 
     by_parts(np, task, x.shape[0])
-    return y.transpose(0, 3, 1, 2), None if argmax is None else argmax.transpose(0, 3, 1, 2)
+    return seen_second(y), None if argmax is None else seen_second(argmax)
 
 
 def fused_backward(
@@ -150,7 +157,7 @@ class _ByRows:
         )
 
         def into(x: Array, out: Array) -> None:
-            pixels.images[: len(x)] = x.transpose(0, 2, 3, 1)
+            pixels.images[: len(x)] = seen_last(x)
             product.into(out, pixels.laid_out(len(x)), self.start)
 
         return into
@@ -218,7 +225,7 @@ def _rows_backward(
 
     dw, db = _totals(by_parts(np, task, n), x.dtype)
     turned = dw.reshape(kh, c, kw, o)[:, :, ::-1].transpose(3, 1, 0, 2)
-    return None if dx is None else dx.transpose(0, 3, 1, 2), turned, db
+    return None if dx is None else seen_second(dx), turned, db
 
 
 def _windows_backward(

@@ -16,13 +16,16 @@ import numpy as np
 
 from ...backend import Array, CudaSource, blas, import_cupy, int32s, int64s, null
 from ...backend.gpu import GpuProperties, properties_of
+from ..common import sums
 from ..common.layout import contiguous, empties, empty_last, last
 from ..common.pool2x2 import MASKED, POOL, spread
 from ..common.select import keep_where
 from ..common.windows import Geometry, Pair, Shape, Windows
 from . import fused_reference, reference
 from .epilogue import Epilogue
-from .plan import PRECISIONS, few_channels, few_plan, forward_plan, shape_defines, weight_plan
+from .implicit_gemm_plan import forward_plan
+from .plan import PRECISIONS, Problem, few_channels, few_plan, shape_defines
+from .wgrad_plan import weight_plan
 
 SUM_TILE = 32  # elements of a weight that a block of wgrad_reduce.cu adds up
 _MASKED = (f"MASKED={MASKED}",)
@@ -50,19 +53,24 @@ def dgrad(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Array:
     """Gradient by the input, (N, C, H, W), from g (N, O, OH, OW): a transposed convolution."""
     mirrored = reference.gathering(geometry, g.shape[2:], x_shape[2:])
     if mirrored is not None and _suits(g, w, geometry._replace(windows=mirrored)):
-        found = _product(g, w, None, mirrored, x_shape[1], flip=True)
-        if found is not None:
-            return found[0]
+        product = _product(g, w, None, mirrored, x_shape[1], flip=True)
+        if product is not None:
+            return product[0]
     return reference.dgrad(g, w, geometry, x_shape)
 
 
 def wgrad(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
     """Gradient by the weight, (O, C/G, KH, KW), from x (N, C, H, W) and g (N, O, OH, OW)."""
-    if reference.whole(geometry, x.shape, g.shape) and _suits(x, g, geometry):
-        found = _weight_and_bias(x, g, geometry.windows, w_shape)
-        if found is not None:
-            return found[0]
-    return reference.wgrad(x, g, geometry, w_shape)
+    both = _sums_of_whole(x, g, geometry, w_shape)
+    return reference.wgrad(x, g, geometry, w_shape) if both is None else both[0]
+
+
+def wgrad_and_bias(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> tuple[Array, Array]:
+    """`wgrad` and the gradient by the bias, (O,), from one pass over g where a kernel is for it."""
+    both = _sums_of_whole(x, g, geometry, w_shape)
+    if both is not None:
+        return both
+    return reference.wgrad(x, g, geometry, w_shape), sums.total(g, (0, 2, 3))
 
 
 def wgrad_each(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
@@ -78,8 +86,8 @@ def wgrad_each(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
         windows = reference.windows_of(images, geometry, out_size)
         rows = reference.window_rows(windows, 1)[0].reshape(-1, places, taps)
         by_place = g[some].transpose(0, 2, 1, 3, 4).reshape(-1, o, places)
-        found = blas.matmul(by_place, rows).reshape(-1, o, kh, kw, c)
-        dw[some] = found.transpose(0, 1, 4, 2, 3)
+        taps_first = blas.matmul(by_place, rows).reshape(-1, o, kh, kw, c)
+        dw[some] = taps_first.transpose(0, 1, 4, 2, 3)
     return dw
 
 
@@ -92,9 +100,9 @@ def fused_forward(
         size = geometry.windows.output_size("conv2d", x.shape[2:])
         POOL.output_size("max_pool2d", size)
     if _suits(x, w, geometry):
-        found = _product(x, w, bias, geometry.windows, w.shape[0], relu=relu, pool=pool)
-        if found is not None:
-            return found
+        product = _product(x, w, bias, geometry.windows, w.shape[0], relu=relu, pool=pool)
+        if product is not None:
+            return product
     return fused_reference.forward(x, w, bias, geometry, epilogue)
 
 
@@ -129,11 +137,11 @@ def fused_backward(
     size = windows.output_size("conv2d", x.shape[2:])
     g = _opened(grad, y, argmax, size) if relu or pool else grad
     dx = dgrad(g, w, geometry, tuple(x.shape)) if needs[0] else None
-    found = None
+    both = None
     if suits and (needs[1] or wanted_bias):
-        found = _weight_and_bias(x, g, windows, w_shape)
-    if found is not None:
-        return dx, *found
+        both = _weight_and_bias(x, g, windows, w_shape)
+    if both is not None:
+        return dx, *both
     dw = wgrad(x, g, geometry, w_shape) if needs[1] else None
     return dx, dw, g.sum(axis=(0, 2, 3)) if wanted_bias else None
 
@@ -216,12 +224,12 @@ def _prepare_backward(
     geometry: Geometry,
     epilogue: Epilogue,
     precision: str,
-    limits: GpuProperties,
+    gpu: GpuProperties,
 ) -> None:
     """`prepare_backward`, once for each of what is asked.
 
-    A guess: few channels are mostly those of the pictures, which want no gradient; and in front of
-    a batch norm no ReLU gates (see `Op`), so that another kernel may be wanted then.
+    A guess: few channels are mostly those of the pictures, which want no gradient; and a batch norm
+    may absorb ReLU's backward (see `Op.absorbs`), so that another kernel may be wanted then.
     """
     windows = geometry.windows
     relu, pool = epilogue
@@ -230,17 +238,17 @@ def _prepare_backward(
     if few_channels(w_shape, windows):
         kind = 2 if pool else 1 if relu else 0
         grads = x_shape[0] * w_shape[0] * (oh // 2 * (ow // 2) if pool else oh * ow)
-        launch = _few_weight_launch(x_shape, w_shape, windows, grads, kind, limits)
+        launch = _few_weight_launch(x_shape, w_shape, windows, grads, kind, gpu)
         launch.file.prepare(launch.defines)
         return
     if relu or pool:
         _relu_pool.prepare()
-    launches = [_weight_launch(x_shape, w_shape, windows, precision, limits)]
+    launches = [_weight_launch(x_shape, w_shape, windows, precision, gpu)]
     mirrored = reference.gathering(geometry, size, x_shape[2:])
     g_shape = (x_shape[0], w_shape[0], *size)
     if mirrored is not None and _fits(g_shape, w_shape, geometry._replace(windows=mirrored)):
         flags = (False, False, False, True)
-        launches += [_product_launch(g_shape, x_shape[1], mirrored, flags, precision, limits)]
+        launches += [_product_launch(g_shape, x_shape[1], mirrored, flags, precision, gpu)]
     for each in launches:
         if each is not None:
             each.file.prepare(each.defines)
@@ -253,7 +261,7 @@ def _product_launch(
     windows: Windows,
     flags: tuple[bool, ...],
     precision: str,
-    limits: GpuProperties,
+    gpu: GpuProperties,
 ) -> _Launch | None:
     """`_product`'s, for ``flags`` (relu, bias, pool, flip)."""
     names = ("RELU", "BIAS", "POOL", "FLIP")
@@ -264,20 +272,29 @@ def _product_launch(
     down, across = (oh // 2, ow // 2) if pool else (oh, ow)
     if not flip and few_channels((outputs, channels, *windows.kernel), windows):
         threads = n * down * (across if pool else -(-ow // 4)) * -(-outputs // 4)
-        blocks = min(_few.blocks(threads), 16 * limits.processors)
+        blocks = min(_few.blocks(threads), 16 * gpu.processors)
         defines = (*shape_defines(channels, outputs, windows), *macros[:3])
         return _Launch(_few, "conv_few_channels_fprop", blocks, int32s(*sizes), defines)
     number = PRECISIONS[precision]
-    plan = forward_plan(channels, outputs, windows, sizes, pool, number, limits)
+    plan = forward_plan(Problem(channels, outputs, windows, sizes, number, gpu, pool))
     if plan is None:
         return None
     pixels = n * down * across * (4 if pool else 1)
     numbers = int32s(*sizes, pixels, plan.tiles, plan.capacity)
     defines = (*plan.defines, *macros)
-    file = _wgmma if plan.groups else _mma
-    threads = file.threads * plan.teams
+    file = _wgmma if plan.wgmma else _mma
+    threads = file.threads * plan.consumers
     name = "conv_dgrad" if flip else "conv_fprop"
     return _Launch(file, name, plan.grid, numbers, defines, plan.shared, threads)
+
+
+def _sums_of_whole(
+    x: Array, g: Array, geometry: Geometry, w_shape: Shape
+) -> tuple[Array, Array] | None:
+    """`_weight_and_bias` where the kernels are for these arrays, and g is not cut short."""
+    if not reference.whole(geometry, x.shape, g.shape) or not _suits(x, g, geometry):
+        return None
+    return _weight_and_bias(x, g, geometry.windows, w_shape)
 
 
 def _weight_and_bias(
@@ -289,18 +306,18 @@ def _weight_and_bias(
     launch = _weight_launch(x.shape, w_shape, windows, blas.get_precision(), properties_of(x))
     if launch is None:
         return None
-    sums = _Sums(w_shape, launch.grid)
-    launch(last(x), last(g), *sums.parts)
-    return sums.total()
+    partials = _Partials(w_shape, launch.grid)
+    launch(last(x), last(g), *partials.arrays)
+    return partials.total()
 
 
 @functools.lru_cache(1024)
 def _weight_launch(
-    x_shape: Shape, w_shape: Shape, windows: Windows, precision: str, limits: GpuProperties
+    x_shape: Shape, w_shape: Shape, windows: Windows, precision: str, gpu: GpuProperties
 ) -> _Launch | None:
     n, _, _, oh, ow = sizes = _sizes(x_shape, windows)
     number = PRECISIONS[precision]
-    plan = weight_plan(w_shape[1], w_shape[0], windows, sizes, number, limits)
+    plan = weight_plan(Problem(w_shape[1], w_shape[0], windows, sizes, number, gpu))
     if plan is None:
         return None
     numbers = int32s(*sizes, n * oh * ow, plan.tiles, plan.capacity)
@@ -313,32 +330,32 @@ def _few_weight(
     """The same with few channels, where g may also be the gradient behind ReLU or the max-pool."""
     kind = 2 if argmax is not None else 1 if relu_y is not None else 0
     launch = _few_weight_launch(x.shape, w_shape, windows, g.size, kind, properties_of(x))
-    sums = _Sums(w_shape, launch.grid)
+    partials = _Partials(w_shape, launch.grid)
     extra = [null() if array is None else last(array) for array in (relu_y, argmax)]
-    launch(last(x), last(g), *extra, *sums.parts)
-    return sums.total()
+    launch(last(x), last(g), *extra, *partials.arrays)
+    return partials.total()
 
 
 @functools.lru_cache(1024)
 def _few_weight_launch(
-    x_shape: Shape, w_shape: Shape, windows: Windows, grads: int, kind: int, limits: GpuProperties
+    x_shape: Shape, w_shape: Shape, windows: Windows, grads: int, kind: int, gpu: GpuProperties
 ) -> _Launch:
     outputs, channels = w_shape[:2]
-    plan = few_plan(w_shape, grads, kind == 2, limits)
+    plan = few_plan(w_shape, grads, kind == 2, gpu)
     shape = shape_defines(channels, outputs, windows)
     defines = (*shape, *plan.defines, f"GRAD={kind}")
     numbers = int32s(*_sizes(x_shape, windows))
     return _Launch(_few, "conv_few_channels_wgrad", plan.grid, numbers, defines)
 
 
-class _Sums:
-    """What the blocks of a weight gradient found, each for itself: added up in a fixed order."""
+class _Partials:
+    """The sums that each block of a weight gradient leaves: added up in a fixed order."""
 
     def __init__(self, w_shape: Shape, grid: Any) -> None:
         self.w_shape, self.blocks = w_shape, grid[0]
         count = math.prod(w_shape)
         both = import_cupy().empty(self.blocks * (count + w_shape[0]), FLOAT)
-        self.parts = (both, both.data + 4 * self.blocks * count)
+        self.arrays = (both, both.data + 4 * self.blocks * count)
 
     def total(self) -> tuple[Array, Array]:
         """dw (O, C, KH, KW) and db (O,)."""
@@ -346,7 +363,7 @@ class _Sums:
         dw, db = empties((self.w_shape, FLOAT), ((outputs,), FLOAT))
         numbers = int32s(self.blocks, outputs, math.prod(kernel), channels)
         blocks = -(-(dw.size + outputs) // SUM_TILE)
-        _sum.launch("conv_wgrad_reduce", blocks, (*self.parts, dw, db, *numbers))
+        _sum.launch("conv_wgrad_reduce", blocks, (*self.arrays, dw, db, *numbers))
         return dw, db
 
 

@@ -1,37 +1,36 @@
 // Convolution as an implicit matrix product: y (pixels, O) = windows of x (pixels, taps * C) times
 // weights, with bias, ReLU and 2 x 2 max-pool done before anything is stored. With FLIP it is the
 // input gradient of a convolution with stride 1: the same product with the weights turned round.
-// Arrays are N, H, W, C in memory. See tiles.cu for the patch.
+// Arrays are N, H, W, C in memory. See tiles.cu for the input tile.
 //
-// A block keeps its weights in shared memory. Its TEAMS of THREADS threads walk over the tiles,
-// each for itself and with a patch of its own: while one copies or stores, the other multiplies.
-// (So do two blocks of a multiprocessor, BLOCKS 2, where there is memory for their weights.)
-// Channels are worked on CB at a time; where the weights of all of them are too many to stay
-// (RESIDENT 0), they are fetched every time. Warps of a team: WARPS_M times WARPS / WARPS_M, each
-// with 32 pixels and 8 * NT of the BN output channels. How weights lie in shared memory, and how
-// they are multiplied, is said by the file that is compiled behind this one: mma.cu or, for
-// Hopper's tensor cores, wgmma.cu.
+// A block keeps its weights in shared memory. Its CONSUMERS, of THREADS threads each, walk over the
+// tiles, each for itself and with an input tile of its own: while one copies or stores, the other
+// multiplies. (So do two blocks of a multiprocessor, BLOCKS 2, where there is memory for their
+// weights.) Channels are worked on CB at a time; where the weights of all of them are too many to
+// stay (RESIDENT 0), they are fetched every time. Warps of a consumer: WARPS_M times
+// WARPS / WARPS_M, each with 32 pixels and 8 * NT of the BN output channels. How weights lie in
+// shared memory, and how they are multiplied, is said by the file that is compiled behind this one:
+// mma.cu or, for Hopper's tensor cores, wgmma.cu.
 
-constexpr int ALL_THREADS = THREADS * TEAMS;
-constexpr int MT = 2;                        // 16-row tiles of a warp
+constexpr int ALL_THREADS = THREADS * CONSUMERS;
 constexpr int WARPS_N = WARPS / WARPS_M;
 constexpr int BN = WARPS_N * NT * 8;
 constexpr int CHUNKS = (CHANNELS + CB - 1) / CB;
 constexpr int EACH = PRECISION == 2 ? 2 : 1;  // channels of a word
 constexpr int WORDS = CB / EACH;              // of a pixel
 static_assert(BM == WARPS_M * MT * 16, "tile");
-static_assert(RESIDENT || TEAMS == 1, "one team cannot change the other's weights");
+static_assert(RESIDENT || CONSUMERS == 1, "one consumer cannot change the other's weights");
 
 // Where word `word` (of CB channels) of a tap and output channel lies among the CHUNK words that
 // weights take in shared memory; and what has to follow their storing, before the barrier.
 __device__ __forceinline__ int place_of_weight(int o, int word, int tap);
 __device__ __forceinline__ void weights_are_stored();
 
-// acc = the patch's pixels at `rows` (2 * MT of them, in words) times such weights, of which the
-// warp takes its 8 * NT output channels; plus what acc was, unless it is `fresh`.
-__device__ __forceinline__ void multiply_patch(float (*acc)[NT][4], const u32* patch,
-                                               const int* rows, const u32* weights, int warp_n,
-                                               int wide, bool fresh);
+// acc = the input tile's pixels at `rows` (2 * MT of them, in words) times such weights, of which
+// the warp takes its 8 * NT output channels; plus what acc was, unless it is `fresh`.
+__device__ __forceinline__ void multiply_input_tile(float (*acc)[NT][4], const u32* input_tile,
+                                                    const int* rows, const u32* weights,
+                                                    int warp_n, int wide, bool fresh);
 
 // A word of weights: of output channel o and the EACH channels from c on. w is (O, C, taps), or
 // with FLIP (C, O, taps).
@@ -65,13 +64,13 @@ __device__ __forceinline__ void load_weights(u32* weights, const float* w, int o
     for (int o = threadIdx.x / 32; o < BN; o += ALL_THREADS / 32) {
 #pragma unroll
         for (int from = 0; from < ALL; from += AHEAD) {
-            Weight found[AHEAD];
+            Weight read[AHEAD];
 #pragma unroll
             for (int a = 0; a < AHEAD; ++a) {
                 const int half = (from + a) / TAP_ROUNDS,
                           tap = (from + a) % TAP_ROUNDS * 8 + lane % 8;
                 const int word = half / 2 * 8 + lane / 8 * 2 + half % 2;
-                if (from + a < ALL) found[a] = Weight(w, output + o, channel + word * EACH, tap);
+                if (from + a < ALL) read[a] = Weight(w, output + o, channel + word * EACH, tap);
             }
 #pragma unroll
             for (int a = 0; a < AHEAD; ++a) {
@@ -79,7 +78,7 @@ __device__ __forceinline__ void load_weights(u32* weights, const float* w, int o
                           tap = (from + a) % TAP_ROUNDS * 8 + lane % 8;
                 const int word = half / 2 * 8 + lane / 8 * 2 + half % 2;
                 if (from + a < ALL && tap < TAPS && word < WORDS)
-                    weights[place_of_weight(o, word, tap)] = found[a].packed();
+                    weights[place_of_weight(o, word, tap)] = read[a].packed();
             }
         }
     }
@@ -96,24 +95,25 @@ struct Eight {
 };
 template <int LENGTH>
 __device__ __forceinline__ Eight read_eight(const float* from, int there) {
-    Eight found;
+    Eight eight;
     if (LENGTH % 4 == 0) {
 #pragma unroll
         for (int k = 0; k < 8; k += 4) {
             const float4 four = k < there ? *(const float4*)(from + k) : make_float4(0, 0, 0, 0);
-            found.at[k] = four.x, found.at[k + 1] = four.y, found.at[k + 2] = four.z,
-            found.at[k + 3] = four.w;
+            eight.at[k] = four.x, eight.at[k + 1] = four.y, eight.at[k + 2] = four.z,
+            eight.at[k + 3] = four.w;
         }
     } else {
 #pragma unroll
-        for (int k = 0; k < 8; ++k) found.at[k] = k < there ? from[k] : 0;
+        for (int k = 0; k < 8; ++k) eight.at[k] = k < there ? from[k] : 0;
     }
-    return found;
+    return eight;
 }
 
-// As copy_patch, but in bfloat16, and there at once.
-__device__ __forceinline__ void pack_patch(u32* patch, const float* x, int first, int rows,
-                                           int channel, const Sizes& size, int thread) {
+// As copy_input_tile, but in bfloat16, and there at once.
+__device__ __forceinline__ void pack_input_tile(u32* input_tile, const float* x, int first,
+                                                int rows, int channel, const Sizes& size,
+                                                int thread) {
     constexpr int PIECES = CB / 8, AHEAD = 4;  // a thread reads so many pieces of eight together
     const int count = rows * size.padded_width.value * PIECES;
     for (int start = thread; start < count; start += AHEAD * THREADS) {
@@ -128,7 +128,7 @@ __device__ __forceinline__ void pack_patch(u32* patch, const float* x, int first
         for (int a = 0; a < AHEAD; ++a) {
             const int i = start + a * THREADS;
             if (i < count)
-                *(uint4*)(patch + i / PIECES * STRIDE + i % PIECES * 4) = values[a].packed();
+                *(uint4*)(input_tile + i / PIECES * STRIDE + i % PIECES * 4) = values[a].packed();
         }
     }
 }
@@ -160,12 +160,12 @@ __device__ __forceinline__ void store_pair(T* to, T first, T second, int o) {
     }
 }
 
-// A barrier of the threads of one team.
-__device__ __forceinline__ void wait_for_team(int team) {
-    if (TEAMS == 1)
+// A barrier of the threads of one consumer.
+__device__ __forceinline__ void consumer_sync(int consumer) {
+    if (CONSUMERS == 1)
         __syncthreads();
     else
-        asm volatile("bar.sync %0, %1;" ::"r"(team + 1), "n"(THREADS) : "memory");
+        asm volatile("bar.sync %0, %1;" ::"r"(consumer + 1), "n"(THREADS) : "memory");
 }
 
 #if FLIP
@@ -184,30 +184,30 @@ extern "C" __global__ void __launch_bounds__(ALL_THREADS, BLOCKS)
     extern __shared__ float4 memory[];
     __shared__ float biases[BN];
     u32* weights = (u32*)memory;
-    u32* patches = weights + (RESIDENT ? CHUNKS : 1) * CHUNK;
+    u32* input_tiles = weights + (RESIDENT ? CHUNKS : 1) * CHUNK;
     const Sizes size(images, height, width, out_height, out_width);
     const int wide = size.padded_width.value;
-    const int team = threadIdx.x / THREADS, thread = threadIdx.x % THREADS;
+    const int consumer = threadIdx.x / THREADS, thread = threadIdx.x % THREADS;
     const int g = thread % 32 / 4, t = thread % 4;
     const int warp_m = thread / 32 % WARPS_M, warp_n = thread / 32 / WARPS_M;
     const int output = blockIdx.y * BN;
 
     auto first_row = [&](int tile) { return place(tile * BM, size).row; };
-    u32* patch = patches + team * capacity;
+    u32* input_tile = input_tiles + consumer * capacity;
     auto load = [&](int tile, int chunk) {
         int first = first_row(tile);
-        int last = place(last_pixel(tile, pixels), size).row + (KH - 1) * DH;
+        int rows = place(last_pixel(tile, pixels), size).row + (KH - 1) * DH - first + 1;
         if (PRECISION == 2) {
-            pack_patch(patch, x, first, last - first + 1, chunk * CB, size, thread);
+            pack_input_tile(input_tile, x, first, rows, chunk * CB, size, thread);
         } else {
-            copy_patch<STRIDE>(patch, x, first, last - first + 1, chunk * CB, size, thread);
+            copy_input_tile<STRIDE>(input_tile, x, first, rows, chunk * CB, size, thread);
             copies_end_group();
         }
     };
 
     float acc[MT][NT][4] = {};
-    // A block's second team begins where all first teams end: few tiles are spread over all blocks.
-    const int start = blockIdx.x + team * gridDim.x, step = gridDim.x * TEAMS;
+    // A block's second consumer begins where all first ones end: few tiles spread over all blocks.
+    const int start = blockIdx.x + consumer * gridDim.x, step = gridDim.x * CONSUMERS;
     if (start < tiles) load(start, 0);
     if (RESIDENT)
         for (int chunk = 0; chunk < CHUNKS; ++chunk)
@@ -229,10 +229,10 @@ extern "C" __global__ void __launch_bounds__(ALL_THREADS, BLOCKS)
         for (int chunk = 0; chunk < CHUNKS; ++chunk) {
             if (!RESIDENT) load_weights(weights, w, output, chunk * CB);
             copies_wait();
-            wait_for_team(team);  // the patch is there
-            multiply_patch(acc, patch, rows, weights + (RESIDENT ? chunk * CHUNK : 0), warp_n, wide,
-                           chunk == 0);
-            wait_for_team(team);  // nobody reads it any more
+            consumer_sync(consumer);  // the input tile is there
+            multiply_input_tile(acc, input_tile, rows, weights + (RESIDENT ? chunk * CHUNK : 0),
+                                warp_n, wide, chunk == 0);
+            consumer_sync(consumer);  // nobody reads it any more
             const bool same_tile = chunk + 1 < CHUNKS;
             const int next = same_tile ? tile : tile + step;
             if (next < tiles) load(next, same_tile ? chunk + 1 : 0);

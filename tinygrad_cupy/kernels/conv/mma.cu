@@ -1,4 +1,5 @@
-// The products of implicit_gemm.cu warp by warp: mma.sync, or in float32 plain multiply-adds.
+// The products of implicit_gemm.cu by mma.sync, each warp's own, or in float32 by plain
+// multiply-adds.
 //
 // Weights lie WEIGHT_STRIDE words apart for each output channel and of these TAP_STRIDE for each
 // tap.
@@ -12,9 +13,9 @@ __device__ __forceinline__ int place_of_weight(int o, int word, int tap) {
 
 __device__ __forceinline__ void weights_are_stored() {}
 
-__device__ __forceinline__ void multiply_patch(float (*acc)[NT][4], const u32* patch,
-                                               const int* rows, const u32* weights, int warp_n,
-                                               int wide, bool fresh) {
+__device__ __forceinline__ void multiply_input_tile(float (*acc)[NT][4], const u32* input_tile,
+                                                    const int* rows, const u32* weights,
+                                                    int warp_n, int wide, bool fresh) {
 #pragma unroll
     for (int i = 0; i < MT; ++i)
 #pragma unroll
@@ -27,7 +28,7 @@ __device__ __forceinline__ void multiply_patch(float (*acc)[NT][4], const u32* p
     for (int kh = 0; kh < KH; ++kh)
 #pragma unroll
         for (int kw = 0; kw < KW; ++kw) {
-            const u32* a_tap = patch + (kh * DH * wide + kw * DW) * STRIDE;
+            const u32* a_tap = input_tile + (kh * DH * wide + kw * DW) * STRIDE;
             const u32* b_tap = weights + (kh * KW + kw) * TAP_STRIDE;
             if (PRECISION == 0) {
 #pragma unroll 2

@@ -15,6 +15,7 @@ from ...backend import Array
 from ...backend.c_source import CSource, plain
 from ...backend.cpu_threads import parts_of, workspace
 from ..common.images import contiguous_last, images_of
+from ..common.layout import seen_second
 from ..common.pool2x2 import MASKED
 from ..common.windows import Geometry, Shape, Windows
 from .epilogue import Epilogue
@@ -60,7 +61,7 @@ def forward(
     scratch = _file.size("conv_forward_scratch", sizes)
     _file.run("conv_forward", sizes, len(x), arguments, scratch)
     del held  # until here: images points into it
-    return y.transpose(0, 3, 1, 2), None if argmax is None else argmax.transpose(0, 3, 1, 2)
+    return seen_second(y), None if argmax is None else seen_second(argmax)
 
 
 def backward(
@@ -104,7 +105,7 @@ def backward(
     scratch = _file.size("conv_backward_scratch", sizes)
     _file.run("conv_backward", sizes, n, arguments, scratch)
     del held_x, held_grad
-    by_x = None if dx is None else dx.transpose(0, 3, 1, 2)
+    by_x = None if dx is None else seen_second(dx)
     by_w = None if dw is None else _total(dw).transpose(0, 4, 3, 1, 2)
     return (
         by_x,

@@ -17,7 +17,7 @@ import numpy as np
 from ...backend import Array, array_module, blas
 from ...backend.cpu_threads import by_parts, spans, workspace
 from ...backend.dtypes import is_narrow
-from ..common.layout import scratch_last
+from ..common.layout import scratch_last, seen_last, seen_second
 from ..common.windows import Geometry, Pair, Shape, Windows
 
 CPU_CHUNK_BYTES = 1 << 20  # of the window matrix: with its product it stays in a core's cache
@@ -43,7 +43,7 @@ def fprop(x: Array, w: Array, bias: Array | None, geometry: Geometry) -> Array:
                 out[chunk] += bias
 
     by_parts(xp, task, x.shape[0])
-    return y.transpose(0, 3, 1, 2)
+    return seen_second(y)
 
 
 def dgrad(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Array:
@@ -84,7 +84,7 @@ def _scatter_input(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Ar
             add_windows(rows, windows, out[chunk])
 
     by_parts(xp, task, n)
-    return dx.transpose(0, 3, 1, 2)
+    return seen_second(dx)
 
 
 def whole(geometry: Geometry, x_shape: Shape, g_shape: Shape) -> bool:
@@ -162,7 +162,7 @@ def padded_images(x: Array, windows: Windows) -> Array:
     n, c, h, w = x.shape
     padded = _empty(array_module(x), "input", (n, *windows.padded_size((h, w)), c), x.dtype)
     padded[...] = 0
-    padded[:, *windows.inside((h, w))] = x.transpose(0, 2, 3, 1)
+    padded[:, *windows.inside((h, w))] = seen_last(x)
     return padded
 
 

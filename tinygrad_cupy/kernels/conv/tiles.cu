@@ -1,13 +1,13 @@
-// Pieces that the tensor-core convolutions share: where a pixel lies, how a patch of images comes
-// into shared memory, and the products of small tiles in three precisions.
+// Pieces that the tensor-core convolutions share: where a pixel lies, how an input tile comes into
+// shared memory, and the products of small tiles in three precisions.
 //
-// All images of a batch, each with its padding, stand on top of one another as one tall picture.
-// Output pixels are numbered through the whole batch; BM of them in a row are a tile. What a tile
-// reads is a band of whole rows of the tall picture: the patch. It is copied once into shared
-// memory, zeros where the padding is, and all taps of the kernel read it from there: there is no
-// column matrix. A pixel of the patch takes STRIDE words of 4 bytes: CB floats, or CB / 2 pairs of
-// bfloat16, rounded once as they come in; and what keeps pixels that a warp reads at once in
-// different banks (plan.py).
+// All images of a batch, each with its padding, stand on top of one another: the concatenated
+// batch. Output pixels are numbered through all of it; BM of them in a row are a tile. What a tile
+// reads is a band of whole rows of the concatenated batch: the input tile. It is copied once into
+// shared memory, zeros where the padding is, and all taps of the kernel read it from there: there
+// is no column matrix. A pixel of the input tile takes STRIDE words of 4 bytes: CB floats, or
+// CB / 2 pairs of bfloat16, rounded once as they come in; and what keeps pixels that a warp reads
+// at once in different banks (plan.py).
 //
 // Macros: CHANNELS of the input, OUTPUTS channels, KH KW SH SW PADH PADW DH DW the geometry, CB how
 // many channels are worked on at once (a multiple of 8), STRIDE, BM pixels of a tile, POOL whether
@@ -41,7 +41,7 @@ struct Sizes {
 };
 
 struct Place {
-    int row, column;  // in the tall picture: the top left corner of an output pixel's window
+    int row, column;  // in the concatenated batch: where an output pixel's window begins
 };
 
 // Which window of the max-pool a pixel belongs to.
@@ -83,10 +83,10 @@ __device__ __forceinline__ u32 to_bf16(float low, float high) {
     return both;
 }
 
-// Where pixel `pixel` of a patch, which begins with row `first` of the tall picture, is in x; less
-// than 0 where it is padding.
+// Where pixel `pixel` of an input tile, which begins with row `first` of the concatenated batch, is
+// in x; less than 0 where it is padding.
 __device__ __forceinline__ long long source(int pixel, int first, const Sizes& size) {
-    if (PADH == 0 && PADW == 0) {  // the tall picture as it is
+    if (PADH == 0 && PADW == 0) {  // the concatenated batch is x itself
         const int at = first * size.width + pixel;
         return at < size.images * size.height * size.width ? (long long)at * CHANNELS : -1;
     }
@@ -98,18 +98,20 @@ __device__ __forceinline__ long long source(int pixel, int first, const Sizes& s
     return wanted ? (((long long)image * size.height + h) * size.width + w) * CHANNELS : -1;
 }
 
-// `rows` rows of the tall picture from row `first`, channels from `channel` on, a pixel every APART
-// words: there after copies_wait. `thread` is one of THREADS that do it together.
+// `rows` rows of the concatenated batch from row `first`, channels from `channel` on, a pixel every
+// APART words: there after copies_wait. `thread` is one of THREADS that do it together.
 template <int APART>
-__device__ __forceinline__ void copy_patch(u32* patch, const float* x, int first, int rows,
-                                           int channel, const Sizes& size, int thread) {
+__device__ __forceinline__ void copy_input_tile(u32* input_tile, const float* x, int first,
+                                                int rows, int channel, const Sizes& size,
+                                                int thread) {
     constexpr int PIECES = CB / VECTOR;  // of a pixel
     const int count = rows * size.padded_width.value * PIECES;
     for (int i = thread; i < count; i += THREADS) {
         const int pixel = i / PIECES, c = i % PIECES * VECTOR;
         const long long from = source(pixel, first, size);
         const bool wanted = from >= 0 && channel + c < CHANNELS;
-        copy_async<VECTOR>(patch + pixel * APART + c, wanted ? x + from + channel + c : x, wanted);
+        copy_async<VECTOR>(input_tile + pixel * APART + c, wanted ? x + from + channel + c : x,
+                           wanted);
     }
 }
 
@@ -151,18 +153,18 @@ __device__ __forceinline__ void multiply_bf16_deep(float* c, const u32* a, const
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-// Four (or, from lanes 0 to 15, two) 8 x 8 matrices of bfloat16, turned over: lane l names
+// Four (or, from lanes 0 to 15, two) 8 x 8 matrices of bfloat16, transposed: lane l names
 // row l % 8 of matrix l / 8 and gets of each the two rows 2t and 2t + 1 at column g.
-__device__ __forceinline__ void load_turned(u32* found, const u32* row, bool four) {
+__device__ __forceinline__ void load_transposed(u32* fragment, const u32* row, bool four) {
     const u32 address = (u32)__cvta_generic_to_shared(row);
     if (four)
         asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
-                     : "=r"(found[0]), "=r"(found[1]), "=r"(found[2]), "=r"(found[3])
+                     : "=r"(fragment[0]), "=r"(fragment[1]), "=r"(fragment[2]), "=r"(fragment[3])
                      : "r"(address)
                      : "memory");
     else
         asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0,%1}, [%2];"
-                     : "=r"(found[0]), "=r"(found[1])
+                     : "=r"(fragment[0]), "=r"(fragment[1])
                      : "r"(address)
                      : "memory");
 }

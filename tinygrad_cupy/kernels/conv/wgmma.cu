@@ -1,6 +1,6 @@
-// The products of implicit_gemm.cu by groups of four warps: wgmma, Hopper's own (sm_90a). Pixels
-// come from registers, for a group's 64 rows may then be any 64 pixels of the patch; the weights
-// are read by the tensor core itself, from shared memory.
+// The products of implicit_gemm.cu by wgmma, Hopper's own (sm_90a), which the four warps of a
+// warpgroup do together. Pixels come from registers, for a warpgroup's 64 rows may then be any 64
+// pixels of the input tile; the weights are read by the tensor core itself, from shared memory.
 //
 // There they lie as its core matrices: eight output channels times four words, 128 bytes in a row.
 // One product is 8 words deep, two core matrices, BN / 8 of them one after the other for the first,
@@ -12,9 +12,9 @@
 constexpr int PIECES = WORDS / 8;       // of eight words, of a pixel
 constexpr int STEPS = TAPS * PIECES;
 // Steps begun at once, as registers allow.
-constexpr int DEPTH = BLOCKS * TEAMS == 1 ? 4 : NT <= 4 ? 2 : 1;
+constexpr int DEPTH = BLOCKS * CONSUMERS == 1 ? 4 : NT <= 4 ? 2 : 1;
 constexpr int ROUNDS = (STEPS + DEPTH - 1) / DEPTH;
-static_assert(WORDS % 8 == 0 && WARPS_M % 4 == 0, "a group's tile");
+static_assert(WORDS % 8 == 0 && WARPS_M % 4 == 0, "a warpgroup's tile");
 
 __device__ __forceinline__ int place_of_weight(int o, int word, int tap) {
     const int matrix = word / 8 * 2 + word % 2;
@@ -35,7 +35,7 @@ __device__ __forceinline__ void products_may_begin() {
 __device__ __forceinline__ void products_end_group() {
     asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
 }
-template <int LEFT>  // groups that may still be at work
+template <int LEFT>  // of what products_end_group ended, so many may still be at work
 __device__ __forceinline__ void products_wait() {
     asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(LEFT) : "memory");
 }
@@ -78,7 +78,7 @@ __device__ __forceinline__ void multiply(float (*c)[4], const u32* a, unsigned l
 #endif
 }
 
-// --- all of a patch -----------------------------------------------------------------------------
+// --- all of an input tile ------------------------------------------------------------------------
 
 struct Pixels {  // of DEPTH steps, as `multiply` takes them
     u32 at[DEPTH][MT][4];
@@ -88,14 +88,14 @@ __device__ __forceinline__ u32 as_operand(u32 word) {
     return PRECISION == 1 ? __float_as_uint(near_tf32(__uint_as_float(word))) : word;
 }
 
-__device__ __forceinline__ void multiply_patch(float (*acc)[NT][4], const u32* patch,
-                                               const int* rows, const u32* weights, int warp_n,
-                                               int wide, bool fresh) {
+__device__ __forceinline__ void multiply_input_tile(float (*acc)[NT][4], const u32* input_tile,
+                                                    const int* rows, const u32* weights,
+                                                    int warp_n, int wide, bool fresh) {
     // The matrices' descriptor, in units of 16 bytes: where one begins, from its first core matrix
     // to the second (BN), and in the upper half from eight output channels to the next (8).
     u32 matrix = ((u32)__cvta_generic_to_shared(weights) / 16 + warp_n * NT * 8) | BN << 16;
     asm volatile("" : "+r"(matrix));  // or the compiler keeps that of every step in registers
-    patch += 2 * (threadIdx.x % 4);
+    input_tile += 2 * (threadIdx.x % 4);
 
     auto fetch = [&](Pixels& to, int round) {
 #pragma unroll
@@ -103,7 +103,7 @@ __device__ __forceinline__ void multiply_patch(float (*acc)[NT][4], const u32* p
             const int step = round * DEPTH + d, tap = step / PIECES;
             if (step >= STEPS) break;
             const u32* from =
-                patch + (tap / KW * DH * wide + tap % KW * DW) * STRIDE + step % PIECES * 8;
+                input_tile + (tap / KW * DH * wide + tap % KW * DW) * STRIDE + step % PIECES * 8;
 #pragma unroll
             for (int i = 0; i < MT; ++i) {
                 const uint2 upper = *(const uint2*)(from + rows[2 * i]);

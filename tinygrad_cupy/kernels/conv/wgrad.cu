@@ -1,6 +1,6 @@
 // The weight gradient of a convolution, dw (O, taps * C) = g (pixels, O) transposed times windows
 // of x, and the bias gradient, the column sums of g. Arrays are N, H, W, C in memory. See
-// tiles.cu for the patch of x; the tile of g lies beside it, a row of GRAD_STRIDE words for
+// tiles.cu for the input tile of x; the tile of g lies beside it, a row of GRAD_STRIDE words for
 // each pixel.
 //
 // A block takes BO output channels, and of the taps * CB columns a part (blockIdx.y), and walks
@@ -24,11 +24,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
                int height, int width, int out_height, int out_width, int pixels, int tiles,
                int capacity) {
     extern __shared__ float4 memory[];
-    u32* patches = (u32*)memory;
-    u32* grads = patches + BUFFERS * capacity;                 // (BM, BO) each
+    u32* input_tiles = (u32*)memory;
+    u32* grads = input_tiles + BUFFERS * capacity;             // (BM, BO) each
     int* places = (int*)(grads + BUFFERS * BM * GRAD_STRIDE);  // where a pixel's window begins
-    u32* raw_patch = (u32*)(places + BUFFERS * BM);            // PACKED: floats, as they arrive
-    u32* raw_grads = raw_patch + capacity / STRIDE * CB;
+    u32* raw_input_tile = (u32*)(places + BUFFERS * BM);       // PACKED: floats, as they arrive
+    u32* raw_grads = raw_input_tile + capacity / STRIDE * CB;
     const Sizes size(images, height, width, out_height, out_width);
     const int wide = size.padded_width.value;
     const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
@@ -37,7 +37,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     const int output = rest % O_BLOCKS * BO, channel = rest / O_BLOCKS * CB;
 
     struct Rows {
-        int first, count;  // of the tall picture, what a tile reads
+        int first, count;  // of the concatenated batch, what a tile reads
     };
     auto rows_of = [&](int tile) -> Rows {
         const int first = place(tile * BM, size).row;
@@ -53,8 +53,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     };
     auto load = [&](int tile, int buffer) {
         const Rows rows = rows_of(tile);
-        u32* patch = PACKED ? raw_patch : patches + buffer * capacity;
-        copy_patch<PACKED ? CB : STRIDE>(patch, x, rows.first, rows.count, channel, size,
+        u32* input_tile = PACKED ? raw_input_tile : input_tiles + buffer * capacity;
+        copy_input_tile<PACKED ? CB : STRIDE>(input_tile, x, rows.first, rows.count, channel, size,
                                                threadIdx.x);
         u32* to = PACKED ? raw_grads : grads + buffer * BM * GRAD_STRIDE;
         constexpr int PIECES = BO / GRAD_VECTOR, APART = PACKED ? BO : GRAD_STRIDE;
@@ -74,8 +74,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
         const int count = rows_of(tile).count * wide * PIECES;
 #pragma unroll 4
         for (int i = threadIdx.x; i < count; i += THREADS) {
-            const float4 v = ((const float4*)raw_patch)[i];
-            *(uint2*)(patches + i / PIECES * STRIDE + i % PIECES * 2) = {to_bf16(v.x, v.y),
+            const float4 v = ((const float4*)raw_input_tile)[i];
+            *(uint2*)(input_tiles + i / PIECES * STRIDE + i % PIECES * 2) = {to_bf16(v.x, v.y),
                                                                          to_bf16(v.z, v.w)};
         }
 #pragma unroll 4
@@ -88,11 +88,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
         find_places(tile, places);
     };
 
-    int columns[NT];  // where in a window this warp's columns are, in words of the patch
+    int columns[NT];  // where in a window this warp's columns are, in words of the input tile
 #pragma unroll
     for (int j = 0; j < NT; ++j) {
         int tile = (column_block * WARPS_N + warp_n) * NT + j;
-        // Of the two that load_turned takes; columns[1], [3] ... are not read.
+        // Of the two that load_transposed takes; columns[1], [3] ... are not read.
         if (PACKED) tile += lane / 16;
         int tap = min(tile / (CB / 8), TAPS - 1), c = tile % (CB / 8) * 8;
         columns[j] = (tap / KW * DH * wide + tap % KW * DW) * STRIDE;
@@ -112,9 +112,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
             __syncthreads();
         }
         if (EARLY && next < tiles) load(next, buffer ^ 1);
-        const u32* packed_patch = patches + buffer * capacity;
+        const u32* packed_input_tile = input_tiles + buffer * capacity;
         const u32* packed_rows = grads + buffer * BM * GRAD_STRIDE;
-        const float* patch = (const float*)packed_patch;
+        const float* input_tile = (const float*)packed_input_tile;
         const float* rows = (const float*)packed_rows + warp_o * MT * 16 + g;
         const int* at = places + buffer * BM;
 
@@ -126,7 +126,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
                     a[i] = rows[k * GRAD_STRIDE + 8 * i];
                     if (sums_wanted) sums[i] += a[i];
                 }
-                const float* pixel = patch + at[k];
+                const float* pixel = input_tile + at[k];
 #pragma unroll
                 for (int j = 0; j < NT; ++j) {
                     float2 b = *(const float2*)(pixel + columns[j]);
@@ -144,7 +144,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
             for (int k = 0; k < BM; k += 8) {
                 float a[MT][4];
                 const float* upper = rows + (k + t) * GRAD_STRIDE;
-                const float* pixel[2] = {patch + at[k + t], patch + at[k + t + 4]};
+                const float* pixel[2] = {input_tile + at[k + t], input_tile + at[k + t + 4]};
 #pragma unroll
                 for (int i = 0; i < MT; ++i) {
                     a[i][0] = upper[16 * i];
@@ -171,13 +171,14 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
                 u32 a[MT][4];
                 const u32* row =
                     packed_rows + (k + lane / 16 * 8 + lane % 8) * GRAD_STRIDE + lane / 8 % 2 * 4;
-                const u32* pixel = packed_patch + at[k + lane % 16];
+                const u32* pixel = packed_input_tile + at[k + lane % 16];
 #pragma unroll
-                for (int i = 0; i < MT; ++i) load_turned(a[i], row + (warp_o * MT + i) * 8, true);
+                for (int i = 0; i < MT; ++i)
+                    load_transposed(a[i], row + (warp_o * MT + i) * 8, true);
 #pragma unroll
                 for (int j = 0; j < NT; j += 2) {
                     u32 b[4];
-                    load_turned(b, pixel + columns[j], j + 1 < NT);
+                    load_transposed(b, pixel + columns[j], j + 1 < NT);
 #pragma unroll
                     for (int n = 0; n < 2 && j + n < NT; ++n)
 #pragma unroll

@@ -1,4 +1,4 @@
-// Adds up what the blocks of a weight gradient found, in a fixed order.
+// Adds up the sums that the blocks of a weight gradient leave, in a fixed order.
 //
 // partial (parts, O, taps, C) -> dw (O, C, taps); bias_partial (parts, O) -> db (O). TILE elements
 // to a block of THREADS: thread (slice, element) adds every SLICESth part, then the slices are

@@ -9,7 +9,7 @@ import numpy as np
 
 from ... import random
 from ...backend import Array, CudaSource, Elementwise, device_of, import_cupy, int32s, int64s
-from ..common.layout import contiguous, empty_last
+from ..common.layout import contiguous, empty_last, is_stored_last
 from . import reference
 from .reference import least_word, scale_of
 
@@ -61,7 +61,7 @@ def lies_channels_last(x: Array) -> bool:
         and not x.flags.c_contiguous
         and x.shape[2] * x.shape[3] % 4 == 0
         and math.prod(x.shape[1:]) < 2**31
-        and x.transpose(0, 2, 3, 1).flags.c_contiguous
+        and is_stored_last(x)
     )
 
 

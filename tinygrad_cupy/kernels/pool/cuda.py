@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ...backend import Array, CudaSource, import_cupy
+from ...backend import Array, CudaSource
 from ...backend.cuda_source import dtype_macros
 from ..common.headers import VECTOR
-from ..common.layout import lies_last
+from ..common.layout import arranged, empty, lies_last
 from ..common.sums import FEW
 from ..common.windows import Pair, Windows
 from . import reference
@@ -19,28 +19,17 @@ _SHAPE = np.dtype([("numbers", np.int32, 13)])
 _kernels = CudaSource(__file__, VECTOR, "pool.cu", defines=(f"SHAPE_BYTES={_SHAPE.itemsize}",))
 
 
-def _contiguous(x: Array, last: bool) -> Array:
-    """x (N, C, H, W) as (N, H, W, C), or as it is; copied only if it is not laid out so."""
-    return import_cupy().ascontiguousarray(x.transpose(0, 2, 3, 1) if last else x)
-
-
-def _empty(n: int, c: int, size: Pair, dtype: Any, last: bool) -> Array:
-    return import_cupy().empty((n, *size, c) if last else (n, c, *size), dtype)
-
-
-def _logical(x: Array, last: bool) -> Array:
-    """(N, H, W, C) behind the strides of (N, C, H, W)."""
-    return x.transpose(0, 3, 1, 2) if last else x
-
-
 def _launch(
     name: str, arrays: list[Array], windows: Windows, size: Pair, out: Pair, last: bool, argmax: Any
 ) -> None:
-    """Run a kernel that writes all of ``arrays[-1]``, or the last two for ``max_pool``."""
+    """Run a kernel that writes all of ``arrays[-1]``, or the last two for ``max_pool``.
+
+    What it reads is `arranged`, what it writes (N, C, …); ``last``: the channels are, in memory.
+    """
     written = arrays[-1]
     if written.size == 0:
         return
-    channels = written.shape[3] if last else 1
+    channels = written.shape[1] if last else 1
     whole = channels % 4 == 0 and all(array.data.ptr % 16 == 0 for array in arrays)
     width = 4 if whole else 1
     index = "u32" if max(array.size for array in arrays) < 2**31 else "u64"
@@ -62,11 +51,11 @@ def max_pool(x: Array, windows: Windows) -> tuple[Array, Array]:
         return reference.max_pool(x, windows)
     n, c, h, w = x.shape
     out, last = windows.output_size("max_pool2d", (h, w)), lies_last(x)
-    y = _empty(n, c, out, x.dtype, last)
-    code = np.dtype(np.uint8 if windows.taps <= 256 else np.int32)
-    argmax = _empty(n, c, out, code, last)
-    _launch("max_pool", [_contiguous(x, last), y, argmax], windows, (h, w), out, last, code)
-    return _logical(y, last), _logical(argmax, last)
+    y = empty((n, c, *out), x.dtype, last)
+    taps = np.dtype(np.uint8 if windows.taps <= 256 else np.int32)
+    argmax = empty((n, c, *out), taps, last)
+    _launch("max_pool", [arranged(x, last, 1), y, argmax], windows, (h, w), out, last, taps)
+    return y, argmax
 
 
 def max_scatter(grad: Array, argmax: Array, windows: Windows, size: Pair) -> Array:
@@ -75,10 +64,10 @@ def max_scatter(grad: Array, argmax: Array, windows: Windows, size: Pair) -> Arr
         return reference.max_scatter(grad, argmax, windows, size)
     n, c, *out = grad.shape
     last = lies_last(argmax)
-    dx = _empty(n, c, size, grad.dtype, last)
-    arrays = [_contiguous(grad, last), _contiguous(argmax, last), dx]
+    dx = empty((n, c, *size), grad.dtype, last)
+    arrays = [arranged(grad, last, 1), arranged(argmax, last, 1), dx]
     _launch("max_scatter", arrays, windows, size, (out[0], out[1]), last, argmax.dtype)
-    return _logical(dx, last)
+    return dx
 
 
 def max_gather(x: Array, argmax: Array, windows: Windows) -> Array:
@@ -87,11 +76,11 @@ def max_gather(x: Array, argmax: Array, windows: Windows) -> Array:
         return reference.max_gather(x, argmax, windows)
     n, c, *out = argmax.shape
     last = lies_last(argmax)
-    y = _empty(n, c, (out[0], out[1]), x.dtype, last)
-    arrays = [_contiguous(x, last), _contiguous(argmax, last), y]
+    y = empty((n, c, *out), x.dtype, last)
+    arrays = [arranged(x, last, 1), arranged(argmax, last, 1), y]
     size = (x.shape[2], x.shape[3])
     _launch("max_gather", arrays, windows, size, (out[0], out[1]), last, argmax.dtype)
-    return _logical(y, last)
+    return y
 
 
 def sum_pool(x: Array, windows: Windows) -> Array:
@@ -100,9 +89,9 @@ def sum_pool(x: Array, windows: Windows) -> Array:
         return reference.sum_pool(x, windows)
     n, c, h, w = x.shape
     out, last = windows.output_size("avg_pool2d", (h, w)), lies_last(x)
-    y = _empty(n, c, out, x.dtype, last)
-    _launch("sum_pool", [_contiguous(x, last), y], windows, (h, w), out, last, np.dtype(np.uint8))
-    return _logical(y, last)
+    y = empty((n, c, *out), x.dtype, last)
+    _launch("sum_pool", [arranged(x, last, 1), y], windows, (h, w), out, last, np.dtype(np.uint8))
+    return y
 
 
 def spread(grad: Array, windows: Windows, size: Pair) -> Array:
@@ -111,7 +100,7 @@ def spread(grad: Array, windows: Windows, size: Pair) -> Array:
         return reference.spread(grad, windows, size)
     n, c, *out = grad.shape
     last = lies_last(grad)
-    dx = _empty(n, c, size, grad.dtype, last)
-    arrays = [_contiguous(grad, last), dx]
+    dx = empty((n, c, *size), grad.dtype, last)
+    arrays = [arranged(grad, last, 1), dx]
     _launch("sum_pool_backward", arrays, windows, size, (out[0], out[1]), last, np.dtype(np.uint8))
-    return _logical(dx, last)
+    return dx

@@ -13,7 +13,7 @@ import numpy as np
 from ...backend import Array, array_module
 from ...backend.cpu_threads import by_parts
 from ...backend.dtypes import is_float, through_single
-from ..common.layout import lies_last
+from ..common.layout import empty_beside
 from ..common.select import keep_where
 from ..common.sums import FEW
 from ..common.windows import Pair, Windows
@@ -27,15 +27,6 @@ def _pad(x: Array, windows: Windows, value: float) -> Array:
         return x
     ph, pw = windows.padding
     return array_module(x).pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)), constant_values=value)
-
-
-def _empty_like(x: Array, size: Shape, dtype: Any) -> Array:
-    """An unset array (N, C, *size), N, H, W, C in memory where x is."""
-    xp = array_module(x)
-    n, c = x.shape[:2]
-    if lies_last(x):
-        return xp.empty((n, *size, c), dtype).transpose(0, 3, 1, 2)
-    return xp.empty((n, c, *size), dtype)
 
 
 def _least(dtype: Any) -> float:
@@ -66,27 +57,27 @@ def max_pool(x: Array, windows: Windows) -> tuple[Array, Array]:
     xp = array_module(x)
     out = windows.output_size("max_pool2d", x.shape[2:])
     padded = _pad(x, windows, _least(x.dtype))
-    best = _empty_like(x, out, x.dtype)
+    best = empty_beside(x, out, x.dtype)
     # One byte an element, unless windows are huge.
-    winners = xp.empty_like(best, np.uint8 if windows.taps <= 256 else np.int32)
+    argmax = xp.empty_like(best, np.uint8 if windows.taps <= 256 else np.int32)
     first = 0 if windows.padding == (0, 0) else _first_taps(xp, windows, out)
 
     def task(part: slice) -> None:
-        top, argmax = best[part], winners[part]
+        top, places = best[part], argmax[part]
         for k, vertical, horizontal in windows.each_tap(out):
             tap = padded[part, :, vertical, horizontal]
             if k == 0:
                 top[...] = tap
-                argmax[...] = first
+                places[...] = first
                 continue
             better = tap > top
-            xp.maximum(argmax, better * argmax.dtype.type(k), out=argmax)
+            xp.maximum(places, better * places.dtype.type(k), out=places)
             xp.maximum(top, tap, out=top)
         if is_float(x.dtype):
-            _find_nan(padded[part], windows, top, argmax)
+            _find_nan(padded[part], windows, top, places)
 
     by_parts(xp, task, x.shape[0])
-    return best, winners
+    return best, argmax
 
 
 def _find_nan(padded: Array, windows: Windows, top: Array, argmax: Array) -> None:
@@ -107,7 +98,7 @@ def max_scatter(grad: Array, argmax: Array, windows: Windows, size: Pair) -> Arr
         for s, d, k in zip(windows.stride, windows.dilation, windows.kernel, strict=True)
     )
     dtype = grad.dtype if disjoint else _wide(grad.dtype, windows)
-    padded = _empty_like(argmax, windows.padded_size(size), dtype)
+    padded = empty_beside(argmax, windows.padded_size(size), dtype)
 
     def task(part: slice) -> None:
         padded[part] = 0
@@ -126,7 +117,7 @@ def max_scatter(grad: Array, argmax: Array, windows: Windows, size: Pair) -> Arr
 
 
 def max_gather(x: Array, argmax: Array, windows: Windows) -> Array:
-    """The element of each window at its winning tap; 0 where that lies in the padding."""
+    """The element of each window at its argmax; 0 where that lies in the padding."""
     padded = _pad(x, windows, 0)
     y = array_module(x).zeros(argmax.shape, x.dtype)
     for k, vertical, horizontal in windows.each_tap((y.shape[2], y.shape[3])):
@@ -138,7 +129,7 @@ def sum_pool(x: Array, windows: Windows) -> Array:
     """The sum of each window, the padding counting as zeros."""
     out = windows.output_size("avg_pool2d", x.shape[2:])
     padded = _pad(x, windows, 0)
-    y = _empty_like(x, out, _wide(x.dtype, windows))
+    y = empty_beside(x, out, _wide(x.dtype, windows))
     y[...] = 0
     for _, vertical, horizontal in windows.each_tap(out):
         y += padded[:, :, vertical, horizontal]
@@ -152,7 +143,7 @@ def _wide(dtype: Any, windows: Windows) -> Any:
 
 def spread(grad: Array, windows: Windows, size: Pair) -> Array:
     """Each window's gradient added to every pixel that it holds, (N, C, *size)."""
-    padded = _empty_like(grad, windows.padded_size(size), _wide(grad.dtype, windows))
+    padded = empty_beside(grad, windows.padded_size(size), _wide(grad.dtype, windows))
     padded[...] = 0
     for _, vertical, horizontal in windows.each_tap((grad.shape[2], grad.shape[3])):
         padded[:, :, vertical, horizontal] += grad

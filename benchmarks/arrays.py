@@ -1,0 +1,131 @@
+"""NumPy's operations on arrays of n elements: what `benchmarks.ops --arrays` measures."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import tinygrad_cupy as tg
+from tinygrad_cupy import Tensor
+from tinygrad_cupy.ops.indexing import Scatter
+
+SIZES = (1e3, 1e4, 1e5, 1e6, 1e7)
+ROW = 32  # elements of a row, where rows are taken or written
+MATRIX = 32  # rows and columns of a matrix of a stack
+
+Call = Callable[..., Any]
+
+
+class Case(NamedTuple):
+    """An operation on inputs of these shapes in both libraries.
+
+    ``integers``: the last input is row numbers below so many, without a gradient; where they are
+    ``distinct``, no two alike.
+    """
+
+    name: str
+    shapes: list[tuple[int, ...]]
+    ours: Call
+    torch: Call
+    integers: int = 0
+    distinct: bool = False
+
+
+def cases(n: int) -> Iterator[Case]:
+    """On arrays of about n elements, those that are there."""
+    import torch
+
+    yield from _equations(n, torch)
+    rows = max(1, n // ROW)
+    for name, shape, axis in (
+        ("", (n,), 0),
+        (" of rows", (rows, ROW), 1),
+        (" of columns", (rows, ROW), 0),
+    ):
+        yield from _along(name, shape, axis, torch)
+    table = (rows, ROW)
+    yield Case("take rows", [table, (rows,)], _taken, lambda x, k: x.index_select(0, k), rows)
+    yield Case("take elements", [(n,), (n,)], _taken, lambda x, k: x.index_select(0, k), n)
+    yield Case("x[rows]", [table, (rows,)], lambda x, k: x[k], lambda x, k: x[k], rows)
+    yield Case("x[elements]", [(n,), (n,)], lambda x, k: x[k], lambda x, k: x[k], n)
+    yield Case("x[:, columns]", [table, (ROW,)], lambda x, k: x[:, k], lambda x, k: x[:, k], ROW)
+    half = max(1, rows // 2)
+    given = [table, (half, ROW), (half,)]
+    yield Case("x[rows] = y", given, _our_write, _their_write, rows, distinct=True)
+    given = [(n,), (n // 2,), (n // 2,)]
+    yield Case("x[elements] = y", given, _our_write, _their_write, n, distinct=True)
+
+
+def _equations(n: int, torch: Any) -> Iterator[Case]:
+    side = max(1, int(n**0.5))
+    stack, small = max(1, n // MATRIX**2), (MATRIX, MATRIX)
+    length = 64 if n >= 1 << 15 else 16
+    heads = (max(1, n // (4 * length * MATRIX)), 4, length, MATRIX)
+    equations: dict[str, list[tuple[int, ...]]] = {
+        "ij,jk->ik": [(side, side)] * 2,
+        "bij,bjk->bik": [(stack, *small)] * 2,
+        "bhqd,bhkd->bhqk": [heads, heads],
+        "i,i->": [(n,)] * 2,
+        "i,j->ij": [(side,)] * 2,
+        "bi,bi->b": [(max(1, n // ROW), ROW)] * 2,
+        "ijk,k->ij": [(stack, *small), (MATRIX,)],
+        "ij,ij->": [(side, side)] * 2,
+        "ii->i": [(side, side)],
+        "abc,cd,de->abe": [(stack, *small), small, small],
+    }
+    for equation, shapes in equations.items():
+        ours = functools.partial(tg.numpy.einsum, equation)
+        yield Case(f"einsum {equation}", shapes, ours, functools.partial(torch.einsum, equation))
+
+
+def _along(name: str, shape: tuple[int, ...], axis: int, torch: Any) -> Iterator[Case]:
+    """Scans and sorting, once they are there."""
+    for function in ("cumsum", "sort"):
+        ours = getattr(tg.numpy, function, None)
+        if ours is None:
+            continue
+        theirs = getattr(torch, function)
+        yield Case(
+            f"{function}{name}",
+            [shape],
+            functools.partial(ours, axis=axis),
+            lambda x, theirs=theirs: _values(theirs(x, axis)),
+        )
+
+
+def _values(found: Any) -> Any:
+    """Of PyTorch's sort, which gives the indices too."""
+    return found if hasattr(found, "shape") else found[0]
+
+
+def _taken(x: Tensor, k: Tensor) -> Any:
+    take = getattr(tg.numpy, "take", None)
+    return x[k] if take is None else take(x, k, axis=0)
+
+
+def _their_write(x: Any, y: Any, k: Any) -> Any:
+    z = x.clone()
+    z[k] = y
+    return z
+
+
+def _our_write(x: Tensor, y: Tensor, k: Tensor) -> Any:
+    if not _writes_are_recorded():  # by what does the same
+        kept = Tensor.ones(x.shape[0], *[1] * (x.ndim - 1), device=x.device)
+        with tg.no_grad():
+            kept[k] = 0.0
+        return x * kept + Scatter((k.data,), x.shape)(y)
+    z = x.clone()
+    z[k] = y
+    return z
+
+
+@functools.cache
+def _writes_are_recorded() -> bool:
+    x = Tensor([1.0, 2.0], requires_grad=True).clone()
+    try:
+        x[0] = 3.0
+    except RuntimeError:
+        return False
+    return True

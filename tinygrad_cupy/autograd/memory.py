@@ -1,0 +1,195 @@
+"""How often the memory of a tensor was written in place, where in it, and by which line.
+
+A saved value is good as long as none of *its* elements was written since it was saved. A count of
+writes tells at once that none was. Where some were, the log of writes tells which elements: it
+keeps, for each element of the memory, the number of the write that wrote it last. So a program that
+fills an array step by step, each from the one before, may save what it reads there.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from ..backend import Array, address_of, to_numpy
+from ..backend.capture import Inside, Run, active
+
+PACKAGE = __name__.partition(".")[0]
+MANY = 1000  # writes of which no graph knows, after which they count as one of everything
+_NOT_THE_USERS = frozenset((PACKAGE, "numpy", "cupy", "cupyx", "contextlib", "functools"))
+
+
+class Version:
+    """How often an array was written in place; shared by all tensors that view that array.
+
+    ``recorded`` of the writes are part of a graph: views then look for their new place in it, see
+    `views`. ``inside`` says which run of a jitted function, or transform, the array was made in.
+    """
+
+    __slots__ = ("__weakref__", "_writes", "apart", "count", "inside", "moved", "recorded")
+
+    _writes: Writes  # not set while nobody needs it
+    apart: bool  # set once a write was recorded of a tensor outside of the others' graph
+    moved: bool  # set once a transform has moved the base into another memory
+
+    def __init__(self) -> None:
+        self.count = self.recorded = 0
+        self.inside: Inside | None = active.inside
+
+    def __reduce__(self) -> Any:
+        return Version, ()  # a copied array begins anew
+
+    @property
+    def made_in(self) -> Run | None:
+        """The run of a jitted function in which the array was made, or None."""
+        return None if self.inside is None else self.inside.run
+
+    def wrote(
+        self, array: Array | None = None, key: Any = ..., recorded: bool = False, times: int = 1
+    ) -> None:
+        """Count a write into ``array[key]``; into anything where there is no array."""
+        self.count += times
+        if recorded or _known_to(self) > _ALONE:
+            self._note(array, key, recorded)
+
+    def _note(self, array: Array | None, key: Any, recorded: bool) -> None:
+        writes = getattr(self, "_writes", None)
+        if writes is None:
+            writes = self._writes = Writes()
+        self.recorded += recorded
+        writes.note(self.count, array, key, recorded)
+
+    def overwritten(self, value: Array, count: int) -> str | None:
+        """By which line ``value``, saved after ``count`` writes, was written: "", None if not."""
+        if self.count == count:
+            return None
+        writes = getattr(self, "_writes", None)
+        return "" if writes is None else writes.into(value, count)
+
+    def last_line(self) -> str:
+        """By which line the memory was written last, as far as is known."""
+        writes = getattr(self, "_writes", None)
+        return "" if writes is None else writes.line(self.count)
+
+    def rewind(self, count: int) -> None:
+        """Forget all writes but the first ``count``, which were undone."""
+        self.count = count
+        writes = getattr(self, "_writes", None)
+        if writes is not None:
+            writes.new = [write for write in writes.new if write[0] <= count]
+
+
+class Writes:
+    """The log of one memory's writes: those that are new, and for each element the last before."""
+
+    def __init__(self) -> None:
+        self.new: list[tuple[int, Array | None, Any]] = []  # number, array and key
+        self.unrecorded = 0  # how many of them
+        self.lines: dict[int, tuple[str, int]] = {}
+        self.everything = 0  # the last write of which it is not known where
+        self.unit = 1  # bytes of an element
+        self.start = 0  # the address that `last` begins at
+        self.last = np.zeros(0, np.int64)  # by element, the number of its last write
+
+    def note(self, number: int, array: Array | None, key: Any, recorded: bool) -> None:
+        self.unrecorded += not recorded
+        if self.unrecorded > MANY:
+            array = None
+        if array is None:
+            self.new.clear()
+            self.unrecorded = 0
+        self.new.append((number, array, key))
+        while len(self.lines) > MANY and not recorded:
+            del self.lines[next(iter(self.lines))]
+        self.lines[number] = _writing_line()
+
+    def line(self, number: int) -> str:
+        return "{}:{}".format(*self.lines[number]) if number in self.lines else ""
+
+    def into(self, value: Array, count: int) -> str | None:
+        """By which line ``value`` was written after ``count`` writes; None where it was not."""
+        if not value.size:
+            return None
+        try:
+            for number, array, key in self.new:
+                if array is None:
+                    self.everything = number
+                elif array.size:
+                    self._mirror(array)[_on_host(key)] = number
+            found = max(int(self._mirror(value).max(initial=0)), self.everything)
+        except ValueError:  # elements of several sizes, or none that lie in a row
+            self.everything = found = self.new[-1][0] if self.new else self.everything
+        self.new.clear()
+        return self.line(found) if found > count else None
+
+    def _mirror(self, array: Array) -> np.ndarray:
+        """The part of ``last`` that lies as ``array`` lies in memory."""
+        if not self.last.size:
+            self.unit = array.dtype.itemsize
+        low, high = _bounds(array)
+        begin, end = self.start, self.start + len(self.last) * self.unit
+        if not self.last.size or low < begin or high > end:
+            begin, end = (min(low, begin), max(high, end)) if self.last.size else (low, high)
+            grown = np.zeros(-(-(end - begin) // self.unit), np.int64)
+            offset = (self.start - begin) // self.unit if self.last.size else 0
+            grown[offset : offset + len(self.last)] = self.last
+            self.start, self.last = begin, grown
+        address = address_of(array)
+        steps = [address - self.start, *array.strides]
+        if array.dtype.itemsize != self.unit or any(step % self.unit for step in steps):
+            raise ValueError("elements that lie otherwise")
+        strides = [8 * (step // self.unit) for step in array.strides]
+        first = (address - self.start) // self.unit
+        return np.lib.stride_tricks.as_strided(self.last[first:], array.shape, strides)
+
+
+def _bounds(array: Array) -> tuple[int, int]:
+    """The first address of an array, and the one behind its last."""
+    low = high = address_of(array)
+    for n, stride in zip(array.shape, array.strides, strict=True):
+        low, high = low + min(0, (n - 1) * stride), high + max(0, (n - 1) * stride)
+    return low, high + array.dtype.itemsize
+
+
+def _on_host(key: Any) -> Any:
+    parts = key if isinstance(key, tuple) else (key,)
+    return tuple([to_numpy(part) if hasattr(part, "ndim") else part for part in parts])
+
+
+def _writing_line() -> tuple[str, int]:
+    """File and line of the innermost frame outside of this package."""
+    frame: Any = sys._getframe(1)
+    while frame.f_back is not None:
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in _NOT_THE_USERS:
+            break
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno
+
+
+# --- who knows of a memory ------------------------------------------------------------------------
+
+
+class _Holder:
+    """What a tensor is to its `Version`."""
+
+    def __init__(self) -> None:
+        self.version = _Lonely()
+
+
+class _Lonely(Version):
+    __slots__ = ()
+
+    def wrote(self, *_: Any, **__: Any) -> Any:
+        return _known_to(self)
+
+
+def _known_to(version: Version) -> int:
+    """Counts who holds it: tensors, saved values, and callers of this."""
+    return sys.getrefcount(version)
+
+
+# What `_known_to` says in `wrote` where one tensor alone knows: then no saved value can go bad, and
+# no log is kept.
+_ALONE: int = _Holder().version.wrote()

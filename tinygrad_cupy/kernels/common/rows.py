@@ -1,0 +1,257 @@
+"""Rows taken by index, and values added where an index says: each the adjoint of the other.
+
+Letters: P blocks of R rows of K elements, of which M places say a row each: (P, M, K). Where the
+same row is said more than once its values are added up in float64, always in one order, and rounded
+once. Nothing is added atomically.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from typing import Any
+
+import numpy as np
+
+from ...backend import Array, Elementwise, import_cupy, kernel
+from ...backend.c_source import CSource, address_of, plain
+from ...backend.cpu_threads import PARTS, parts_of
+from ...backend.dtypes import is_float, is_narrow
+
+Shape = tuple[int, ...]
+
+MANY = 1 << 19  # bytes that several threads take
+SOME = 1 << 16  # bytes that it pays to add in C
+EACH = 1 << 15  # places of a thread, at least
+IN_CACHE = 1 << 17  # sums in float64 that stay in a core's cache
+BUCKET = 1 << 15  # sums of a bucket
+BUCKETS = 1 << 11  # at most: each is written to at another place
+MOST = 1 << 31  # places and rows that 32 bits count
+
+_take = CSource(__file__, "rows.h", "take_rows.c")
+_add = {
+    4: CSource(__file__, "rows.h", "add_rows.c", defines=("NUMBER=float", "ENTRY=uint32_t")),
+    8: CSource(__file__, "rows.h", "add_rows.c", defines=("NUMBER=double", "ENTRY=uint64_t")),
+}
+
+
+class _Rows(ctypes.Structure):
+    """As ``Rows`` in rows.h."""
+
+    _fields_ = [
+        (name, ctypes.c_int64)
+        for name in ("rows", "places", "columns", "shift", "buckets", "total")
+    ]
+
+
+def _blocks(shape: Shape, axis: int) -> Shape:
+    """P, R and K of an array of this shape whose rows lie along ``axis``."""
+    return math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
+
+
+def _signed(places: np.ndarray) -> np.ndarray:
+    """The places in int64."""
+    return places.astype(np.int64, copy=False)
+
+
+def _expect_right(wrong: np.ndarray, places: np.ndarray, rows: int, axis: int = 0) -> None:
+    if wrong.any():
+        outside = places[(places < -rows) | (places >= rows)]
+        raise IndexError(f"index {outside[0]} is out of bounds for axis {axis} with size {rows}")
+
+
+# --- taking -------------------------------------------------------------------------------------
+
+
+def _take_cpu(x: Array, places: Array, axis: int) -> Array:
+    shape = (*x.shape[:axis], *places.shape, *x.shape[axis + 1 :])
+    size = math.prod(shape)
+    if size * x.itemsize <= MANY or not x.flags.c_contiguous or _take.library is None:
+        return x.take(_signed(places), axis)
+    blocks, rows, columns = _blocks(x.shape, axis)
+    flat = plain(_signed(places))
+    y, wrong = np.empty(shape, x.dtype), np.zeros(PARTS, bool)
+    sizes = _Rows(rows, flat.size, columns * x.itemsize)
+    least = max(1, EACH * 4 // (columns * x.itemsize))
+    _take.run("rows_take", sizes, blocks * flat.size, (plain(x), flat, y, wrong), least=least)
+    _expect_right(wrong, flat, rows, axis)
+    return y
+
+
+def _take_cuda(x: Array, places: Array, axis: int) -> Array:
+    return x.take(places, axis)
+
+
+@kernel(cpu=_take_cpu, cuda=_take_cuda)
+def take(x: Array, places: Array, axis: int) -> Array:
+    """x at ``places`` along ``axis``; the axes of the places stand in its place."""
+
+
+# --- adding -------------------------------------------------------------------------------------
+
+
+def _add_cpu(values: Array, places: Array, rows: int) -> Array:
+    dtype = values.dtype
+    if not is_float(dtype):
+        return _add_integers(values, places, rows)
+    if is_narrow(dtype):  # through float32 they would be rounded twice
+        return _rounded(_add_cpu(values.astype(np.float64), places, rows), dtype)
+    blocks, count, columns = values.shape
+    if values.size and max(blocks * max(count, rows), rows * columns) < MOST:
+        source = _add[dtype.itemsize]
+        if source.library is not None:
+            few = values.nbytes <= SOME and rows * columns <= IN_CACHE
+            return (_add_few if few else _add_many)(source, values, places, rows)
+    flat = _from_start(_signed(places), rows)
+    if columns != 1:
+        flat = (flat * columns)[:, None] + np.arange(columns)
+    if blocks > 1:
+        flat = (np.arange(blocks) * (rows * columns))[:, None, None] + flat.reshape(count, columns)
+    sums = np.bincount(flat.reshape(-1), values.reshape(-1), blocks * rows * columns)
+    return _rounded(sums, dtype).reshape(blocks, rows, columns)
+
+
+def _rounded(sums: np.ndarray, dtype: Any) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return sums.astype(dtype, copy=False)
+
+
+def _from_start(places: np.ndarray, rows: int) -> np.ndarray:
+    """The places without negative ones, which count from the end."""
+    least, most = _extremes(places)
+    if least >= 0 and most < rows:
+        return places
+    _expect_right((places < -rows) | (places >= rows), places, rows)
+    return np.where(places < 0, places + rows, places)
+
+
+def _extremes(places: np.ndarray) -> tuple[int, int]:
+    if not places.size:
+        return 0, -1
+    return np.minimum.reduce(places), np.maximum.reduce(places)
+
+
+def _add_integers(values: np.ndarray, places: np.ndarray, rows: int) -> np.ndarray:
+    y = np.zeros((values.shape[0], rows, values.shape[2]), values.dtype)
+    key: Any = (slice(None), places)
+    np.add.at(y, key, values)
+    return y
+
+
+def _add_few(source: CSource, values: np.ndarray, places: np.ndarray, rows: int) -> np.ndarray:
+    blocks, count, columns = values.shape
+    flat, values = plain(_signed(places)), plain(values)
+    y, sums = np.empty((blocks, rows, columns), values.dtype), np.empty(rows * columns)
+    add = source.library.rows_add_few  # type: ignore[union-attr]
+    if add.argtypes is None:
+        add.argtypes = [ctypes.c_int64] * 4 + [ctypes.c_void_p] * 4
+    arrays = [address_of(x) for x in (flat, values, y, sums)]
+    if not add(blocks, rows, count, columns, *arrays):
+        _expect_right(np.ones(1), flat, rows)
+    return y
+
+
+def _add_many(source: CSource, values: np.ndarray, places: np.ndarray, rows: int) -> np.ndarray:
+    blocks, count, columns = values.shape
+    size = rows * columns
+    flat, values = plain(_signed(places)), plain(values)
+    wrong = np.zeros(PARTS, bool)
+    if size > IN_CACHE:
+        y = _by_buckets(source, values, flat, rows, wrong)
+    elif blocks > 1 or count < max(2 * EACH, 8 * rows):
+        y = np.empty((blocks, rows, columns), values.dtype)
+        given, least = (flat, values, y, wrong), -(-EACH // (count * columns))
+        sizes = _Rows(rows, count, columns)
+        source.run("rows_add_blocks", sizes, blocks, given, 2 * size, least)
+    else:
+        parts = np.empty((len(parts_of(count, EACH)), rows, columns))
+        sizes = _Rows(rows, count, columns)
+        source.run("rows_add_parts", sizes, count, (flat, values, parts, wrong), least=EACH)
+        y = _rounded(parts.sum(0)[None], values.dtype)
+    _expect_right(wrong, flat, rows)
+    return y
+
+
+def _by_buckets(
+    source: CSource, values: np.ndarray, places: np.ndarray, rows: int, wrong: np.ndarray
+) -> np.ndarray:
+    blocks, count, columns = values.shape
+    total, items = blocks * rows, blocks * count
+    shift = max(BUCKET // columns, -(-total // BUCKETS), 1).bit_length() - 1
+    buckets = -(-total >> shift)
+    sizes = _Rows(rows, count, columns, shift, buckets, total)
+    counts = np.empty((len(parts_of(items, EACH)), buckets), np.int64)
+    source.run("rows_count", sizes, items, (places, counts, wrong), least=EACH)
+    _expect_right(wrong, places, rows)
+    by_bucket = counts.T.reshape(-1)  # of a bucket, part after part
+    ends = by_bucket.cumsum()
+    following = (ends - by_bucket).reshape(buckets, -1).T.copy()
+    entries = np.empty((items, 2 * values.itemsize), np.uint8)
+    source.run("rows_deal", sizes, items, (places, values, following, entries), least=EACH)
+    y = np.empty((blocks, rows, columns), values.dtype)
+    ends = ends[len(counts) - 1 :: len(counts)].copy()
+    scratch = 2 * columns << shift
+    source.run("rows_add_buckets", sizes, buckets, (entries, ends, values, y), scratch)
+    return y
+
+
+def _add_cuda(values: Array, places: Array, rows: int) -> Array:
+    """Without atomics: a stable sort brings equal places together, in the order of the values.
+
+    A thread at the head of each run of them, and at every `CHUNK`-th place, adds up to the next of
+    these; then that at the head adds what the others have found.
+    """
+    cupy = import_cupy()
+    blocks, count, columns = values.shape
+    y = cupy.zeros((blocks, rows, columns), values.dtype)
+    if not values.size:
+        return y
+    found = cupy.arange(rows)[places]  # as CuPy takes those that are negative
+    order = cupy.argsort(found, kind="stable")
+    found, values = found[order], cupy.ascontiguousarray(values)
+    wide = np.float64 if is_float(values.dtype) else values.dtype
+    sums = cupy.empty(values.shape, wide)
+    of_chunks, of_runs = _sums_of_chunks, _sums_of_runs
+    of_chunks(found, order, values, count, columns, sums, size=values.size)
+    of_runs(found, sums, count, columns, rows, y, size=values.size)
+    return y
+
+
+CHUNK = 128
+
+_sums_of_chunks = Elementwise(
+    "raw int64 place, raw int64 order, raw T values, int64 count, int64 columns",
+    "raw S sums",
+    f"""
+    const long long m = i / columns % count, column = i % columns;
+    const long long block = i - m * columns - column, here = place[m];
+    if (m % {CHUNK} == 0 || place[m - 1] != here) {{
+        S sum = (S)values[block + order[m] * columns + column];
+        for (long long j = m + 1; j < count && j % {CHUNK} && place[j] == here; ++j)
+            sum += (S)values[block + order[j] * columns + column];
+        sums[i] = sum;
+    }}
+    """,
+    "sums_of_chunks",
+)
+
+_sums_of_runs = Elementwise(
+    "raw int64 place, raw S sums, int64 count, int64 columns, int64 rows",
+    "raw T y",
+    f"""
+    const long long m = i / columns % count, column = i % columns;
+    const long long p = i / columns / count, here = place[m];
+    if (m == 0 || place[m - 1] != here) {{
+        S sum = sums[i];
+        for (long long j = (m / {CHUNK} + 1) * {CHUNK}; j < count && place[j] == here; j += {CHUNK})
+            sum += sums[i + (j - m) * columns];
+        y[(p * rows + here) * columns + column] = (T)sum;
+    }}
+    """,
+    "sums_of_runs",
+)
+
+
+@kernel(cpu=_add_cpu, cuda=_add_cuda)
+def add(values: Array, places: Array, rows: int) -> Array:
+    """y (P, R, K): the values (P, M, K) at each of the places (M,) added up, 0 where none is."""

@@ -1,0 +1,117 @@
+"""Taking and putting by index along an axis."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..backend import Array, array_module, kernel
+from .common import runs
+
+
+def _take_cpu(x: Array, indices: Array, axis: int) -> Array:
+    return np.take(x, indices, axis)
+
+
+def _take_cuda(x: Array, indices: Array, axis: int) -> Array:
+    return x.take(indices, axis)
+
+
+@kernel(cpu=_take_cpu, cuda=_take_cuda)
+def take(x: Array, indices: Array, axis: int) -> Array:
+    """x at ``indices`` along ``axis``; the axes of the indices stand in its place.
+
+    An index out of bounds is an ``IndexError`` on the CPU; on a GPU it is taken modulo the size.
+    """
+
+
+def _from_start(indices: Array, size: int) -> Array:
+    """Indices without negative ones, which count from the end; on a GPU within bounds as well."""
+    if isinstance(indices, np.ndarray):
+        if not indices.size or indices.min() >= 0:
+            return indices
+        return np.where(indices < 0, indices + size, indices)
+    return indices % max(size, 1)
+
+
+def offset(indices: Array, size: int) -> Array:
+    """Indices (B, …) into B axes of ``size``, as indices into these joined."""
+    xp = array_module(indices)
+    if xp is np and indices.size and not -size <= indices.min() <= indices.max() < size:
+        wrong = indices.max() if indices.max() >= size else indices.min()
+        raise IndexError(f"index {wrong} is out of bounds for axis with size {size}")
+    starts = xp.arange(len(indices)).reshape(-1, *[1] * (indices.ndim - 1)) * size
+    return _from_start(indices.astype(np.int64, copy=False), size) + starts
+
+
+def put_added(values: Array, indices: Array, axis: int, size: int) -> Array:
+    """Zeros, ``size`` along ``axis``, with ``values`` added at ``indices``: adjoint of `take`."""
+    before, after = values.shape[:axis], values.shape[axis + indices.ndim :]
+    places = _from_start(indices, size).ravel()
+    columns = math.prod(before), math.prod(after)
+    rows = values.reshape(columns[0], indices.size, columns[1])
+    if columns[0] == 1:
+        return runs.reduce_at(rows[0], places, size, "sum").reshape(*before, size, *after)
+    flat = rows.transpose(1, 0, 2).reshape(indices.size, math.prod(columns))
+    found = runs.reduce_at(flat, places, size, "sum").reshape(size, *columns)
+    return found.transpose(1, 0, 2).reshape(*before, size, *after)
+
+
+# --- along an axis --------------------------------------------------------------------------------
+
+
+def places_along(indices: Array, axis: int, shape: tuple[int, ...], lead: int = 0) -> Array:
+    """Where in C order, in an array of ``shape``, the elements lie that ``indices`` name.
+
+    Along ``axis`` the indices say where, along the others the place of the index does. The first
+    ``lead`` axes are batches: each counts from its own start.
+    """
+    xp = array_module(indices)
+    places = _from_start(indices.astype(np.int64, copy=False), shape[axis])
+    grid, step = None, 1
+    for at in reversed(range(lead, len(shape))):
+        if at == axis:
+            places = places * step if step > 1 else places
+        elif indices.shape[at] > 1:
+            line = xp.arange(indices.shape[at]).reshape(-1, *[1] * (len(shape) - at - 1)) * step
+            grid = line if grid is None else grid + line
+        step *= shape[at]
+    return places if grid is None else places + grid
+
+
+def expect_bounds(indices: Array, axis: int, size: int) -> None:
+    """Raise ``IndexError`` where an index, on the CPU, is out of bounds."""
+    if indices.size and not (indices.min() >= -size and indices.max() < size):
+        wrong = indices.max() if indices.max() >= size else indices.min()
+        raise IndexError(f"index {wrong} is out of bounds for axis {axis} with size {size}")
+
+
+def _take_along_cpu(x: Array, indices: Array, axis: int) -> Array:
+    expect_bounds(indices, axis, x.shape[axis])
+    return x.reshape(-1).take(places_along(indices, axis, x.shape))
+
+
+def _take_along_cuda(x: Array, indices: Array, axis: int) -> Array:
+    return x.reshape(-1).take(places_along(indices, axis, x.shape))
+
+
+@kernel(cpu=_take_along_cpu, cuda=_take_along_cuda)
+def take_along(x: Array, indices: Array, axis: int) -> Array:
+    """y[…, j, …] = x[…, indices[…, j, …], …]; the other axes are of one size in both."""
+
+
+def scatter_along(values: Array, indices: Array, axis: int, size: int, distinct: bool) -> Array:
+    """Zeros, ``size`` along ``axis``, with values added (put, where distinct): see `take_along`."""
+    xp = array_module(values)
+    if xp is np:
+        expect_bounds(indices, axis, size)
+    shape = (*values.shape[:axis], size, *values.shape[axis + 1 :])
+    places = places_along(indices, axis, shape).reshape(-1)
+    flat = values.reshape(-1)
+    if not distinct:
+        return runs.reduce_at(flat[:, None], places, math.prod(shape), "sum").reshape(shape)
+    make = xp.empty if values.shape == shape else xp.zeros
+    out = make(math.prod(shape), values.dtype)
+    out[places] = flat
+    return out.reshape(shape)

@@ -1,0 +1,91 @@
+"""Exponentials, logarithms, powers with a fixed exponent, and roots."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..autograd import TensorBase
+from ..backend import Array, array_module
+from .floating import Isinf
+from .functions import Body, function, operands, pair
+
+if TYPE_CHECKING:
+    from ..autograd.typing import Tensor
+
+LN2, LN10 = math.log(2), math.log(10)
+
+Exp = function("exp", "eˣ.", lambda grad, y: grad * y, exact=True)
+Exp2 = function("exp2", "2ˣ.", lambda grad, y: grad * (y * LN2))
+Expm1 = function("expm1", "eˣ - 1, exact near 0.", lambda grad, y: grad * (y + 1))
+
+Log = function("log", "Natural logarithm.", lambda grad, x: grad / x, exact=True)
+Log2 = function("log2", "Logarithm to base 2.", lambda grad, x: grad / (x * LN2))
+Log10 = function("log10", "Logarithm to base 10.", lambda grad, x: grad / (x * LN10))
+Log1p = function("log1p", "log(1 + x), exact near 0.", lambda grad, x: grad / (x + 1))
+
+Square = function("square", "x².", lambda grad, x: grad * x * 2, keeps=True, exact=True)
+Reciprocal = function(
+    "reciprocal",
+    "1 / x; of integers the integer, as NumPy's.",
+    lambda grad, y: -(grad * (y * y)),
+    keeps=True,
+)
+Sqrt = function(
+    "sqrt",
+    "Square root; the gradient at 0 is infinite.",
+    lambda grad, y: grad / (y * 2),
+    exact=True,
+)
+Cbrt = function(
+    "cbrt",
+    "Cube root, of negative numbers too; the gradient at 0 is infinite.",
+    lambda grad, y: grad / (y * 3) / y,
+)
+
+
+# --- of two -------------------------------------------------------------------------------------
+
+
+def _share(a: Any, b: Any, scale: float = 1.0) -> Any:
+    """eᵃ / (eᵃ + eᵇ), in units of ``scale``; half where both are the same infinity."""
+    apart = ~((a == b) & Isinf.of(a))
+    return ((a.where(apart, 0) - b.where(apart, 0)) * scale).sigmoid()
+
+
+def _quiet(name: str) -> Body:
+    """Without NumPy's warnings of NaN, which others do not give."""
+
+    def body(a: Array, b: Array) -> Array:
+        with np.errstate(invalid="ignore"):
+            return getattr(array_module(a), name)(a, b)
+
+    return body
+
+
+Logaddexp = pair(
+    "logaddexp",
+    "log(eᵃ + eᵇ), without overflow; the same infinities share the gradient equally.",
+    lambda grad, a, b: grad * _share(a, b),
+    lambda grad, a, b: grad * _share(b, a),
+    body=_quiet("logaddexp"),
+)
+Logaddexp2 = pair(
+    "logaddexp2",
+    "log₂(2ᵃ + 2ᵇ), without overflow; the same infinities share the gradient equally.",
+    lambda grad, a, b: grad * _share(a, b, LN2),
+    lambda grad, a, b: grad * _share(b, a, LN2),
+    body=_quiet("logaddexp2"),
+)
+
+
+def float_power(a: Any, b: Any) -> Tensor:
+    """aᵇ in float64, whatever a and b are."""
+    a, b = (
+        x.astype(np.float64) if isinstance(x, TensorBase) else float(x)  # type: ignore[attr-defined]
+        for x in operands(a, b, "float_power")
+    )
+    power: Tensor = a**b
+    return power
