@@ -247,7 +247,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "polyint": ("np.polyint(z)",),
     "polyval": ("np.polyval(y, p)",),
     "polyfit": ("np.polyfit(y, y * y + 1, 1)",),
-    "roots": ("np.roots([1.0, -3.0, 2.0]) + 0 * y[:2]",),
+    "roots": ("np.sort(np.roots(np.poly(y)))",),
     # element by element, no ufuncs
     "clip": ("np.clip(x, -1.0, 1.0)", "np.clip(x, y, 3.0)", "np.clip(i, 1, None)"),
     "round": ("np.round(x)", "np.round(x * 1.2345, 2)"),
@@ -266,15 +266,25 @@ CALLS: dict[str, tuple[str, ...]] = {
     "iscomplex": ("np.iscomplex(x)",),
     "packbits": ("np.packbits(b)", "np.packbits(b, axis=1)"),
     "unpackbits": ("np.unpackbits(np.packbits(b))",),
-    "lib.scimath.sqrt": ("np.lib.scimath.sqrt(p)",),
-    "lib.scimath.log": ("np.lib.scimath.log(p)",),
-    "lib.scimath.log2": ("np.lib.scimath.log2(p)",),
-    "lib.scimath.log10": ("np.lib.scimath.log10(p)",),
-    "lib.scimath.logn": ("np.lib.scimath.logn(2.0, p)",),
-    "lib.scimath.power": ("np.lib.scimath.power(p, 2)",),
-    "lib.scimath.arccos": ("np.lib.scimath.arccos(p)",),
-    "lib.scimath.arcsin": ("np.lib.scimath.arcsin(p)",),
-    "lib.scimath.arctanh": ("np.lib.scimath.arctanh(p)",),
+    "emath.sqrt": ("np.emath.sqrt(p)",),
+    "emath.log": ("np.emath.log(p)",),
+    "emath.log2": ("np.emath.log2(p)",),
+    "emath.log10": ("np.emath.log10(p)",),
+    "emath.logn": ("np.emath.logn(2.0, p)",),
+    "emath.power": ("np.emath.power(p, 2)",),
+    "emath.arccos": ("np.emath.arccos(p)",),
+    "emath.arcsin": ("np.emath.arcsin(p)",),
+    "emath.arctanh": ("np.emath.arctanh(p)",),
+    # functions of functions
+    "apply_along_axis": (
+        "np.apply_along_axis(lambda v: v * v[0], 1, x)",
+        "np.apply_along_axis(lambda v: v[:2].sum(), 0, m)",
+    ),
+    "apply_over_axes": ("np.apply_over_axes(lambda a, axis: a.sum(axis), x, (0, 1))",),
+    "piecewise": (
+        "np.piecewise(x, [x < 0, x > 1], [lambda v: -v, 7.0])",
+        "np.piecewise(x, [x < 0], [lambda v: v * v, lambda v: v + 1])",
+    ),
     # truth, and what an array is
     "allclose": (
         "np.allclose(x, x + 1e-9)",
@@ -319,7 +329,6 @@ for _inputs, _names in (*_UNARY.items(), *_BINARY.items()):
 UNCALLED = {
     *("busday_count", "busday_offset", "datetime_as_string", "is_busday", "isnat"),
     *("save", "savetxt", "savez", "savez_compressed"),
-    *("apply_along_axis", "apply_over_axes", "piecewise"),
 }
 
 # Floating-point results that do not depend on the values of the arguments.

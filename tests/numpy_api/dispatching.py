@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-MODULES = ("numpy", "numpy.lib.stride_tricks", "numpy.lib.scimath", "numpy.linalg", "numpy.fft")
+MODULES = ("numpy", "numpy.lib.stride_tricks", "numpy.emath", "numpy.linalg", "numpy.fft")
 _DISPATCHER = type(np.sum)
 
 
@@ -31,7 +31,7 @@ def dispatching() -> dict[str, Any]:
 def _module(name: str) -> Any:
     try:
         return importlib.import_module(name)
-    except ModuleNotFoundError:  # numpy.lib.scimath is an attribute alone
+    except ModuleNotFoundError:  # numpy.emath is an attribute alone
         parent, _, last = name.rpartition(".")
         return getattr(importlib.import_module(parent), last)
 

@@ -21,9 +21,13 @@ THERE = {name for name, function in ALL.items() if function in TABLE}
 SCALARS = bool | int | float | complex | np.generic
 
 
+_EMATH = tuple(f"emath.{name}" for name in ("log2", "log10", "arccos", "arcsin", "arctanh"))
+
+
 def is_there(expression: str) -> bool:
     """Whether each of NumPy's functions in it takes a tensor by now."""
     names = re.findall(r"\bnp\.([a-z_0-9.]+)\(", expression)
+    names += [name.removeprefix("emath.") for name in names if name in _EMATH]
     return all(n in THERE if n in ALL else hasattr(tnp, n.partition(".")[0]) for n in names)
 
 

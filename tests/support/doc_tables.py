@@ -35,8 +35,8 @@ def markdown(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 def group_of(name: str, function: object) -> str:
     if name.startswith(("linalg.", "fft.")):
         return f"`numpy.{name.partition('.')[0]}`"
-    if name.startswith("lib."):
-        return "`numpy.lib`"
+    if name.startswith(("lib.", "emath.")):
+        return "`numpy.lib`, `numpy.emath`"
     return "ufuncs" if isinstance(function, np.ufunc) else "functions of `numpy`"
 
 

@@ -19,12 +19,19 @@ import numpy as np
 
 from . import lib as lib
 from . import linalg, random
+from . import scimath as emath
 from .arrays import *
 from .arrays import __all__ as _arrays
+from .bits import *
+from .bits import __all__ as _bits
 from .creation import *
 from .creation import __all__ as _creation
 from .elementwise import *
 from .elementwise import __all__ as _elementwise
+from .files import *
+from .files import __all__ as _files
+from .functional import *
+from .functional import __all__ as _functional
 from .histograms import *
 from .histograms import __all__ as _histograms
 from .indexing import *
@@ -37,6 +44,8 @@ from .nanfunctions import *
 from .nanfunctions import __all__ as _nanfunctions
 from .padding import *
 from .padding import __all__ as _padding
+from .polynomials import *
+from .polynomials import __all__ as _polynomials
 from .products import *
 from .products import __all__ as _products
 from .reductions import *
@@ -47,12 +56,16 @@ from .sets import *
 from .sets import __all__ as _sets
 from .shaping import *
 from .shaping import __all__ as _shaping
+from .signals import *
+from .signals import __all__ as _signals
 from .sorting import *
 from .sorting import __all__ as _sorting
 from .statistics import *
 from .statistics import __all__ as _statistics
 from .ufuncs import *
 from .ufuncs import __all__ as _ufuncs
+from .writing import *
+from .writing import __all__ as _writing
 
 # What NumPy has beside functions: its types, constants and settings serve here as they are.
 _PASSED = (type, float, np.dtype, ModuleType)
@@ -72,14 +85,20 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "emath",
+    "linalg",
     "random",
     *_arrays,
+    *_bits,
     *_creation,
+    *_files,
+    *_functional,
     *_elementwise,
     *_histograms,
     *_indexing,
     *_joining,
     *_logic,
+    *_polynomials,
     *_padding,
     *_nanfunctions,
     *_products,
@@ -87,8 +106,9 @@ __all__ = [
     *_scans,
     *_sets,
     *_shaping,
+    *_signals,
     *_sorting,
     *_statistics,
     *_ufuncs,
-    "linalg",
+    *_writing,
 ]

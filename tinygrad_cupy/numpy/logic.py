@@ -19,9 +19,9 @@ from .arrays import operands, tensor, tensors, written
 
 __all__ = [
     *("allclose", "array2string", "array_equal", "array_equiv", "array_repr", "array_str"),
-    *("can_cast", "common_type", "copyto", "iscomplexobj", "isclose", "isrealobj", "isscalar"),
-    *("may_share_memory", "min_scalar_type", "ndim", "result_type", "shape", "shares_memory"),
-    "size",
+    *("can_cast", "common_type", "copyto", "isclose", "iscomplex", "iscomplexobj", "isreal"),
+    *("isrealobj", "isscalar", "may_share_memory", "min_scalar_type", "ndim", "real_if_close"),
+    *("result_type", "shape", "shares_memory", "size"),
 ]
 
 
@@ -126,6 +126,25 @@ def iscomplexobj(x: Any) -> bool:
 def isrealobj(x: Any) -> bool:
     """Whether the dtype is none of complex numbers."""
     return not iscomplexobj(x)
+
+
+@implements(np.isreal)
+def isreal(x: Any) -> Any:
+    """Of each element, whether it is a real number: they all are."""
+    return iscomplex(x) == False  # noqa: E712  # a tensor
+
+
+@implements(np.iscomplex)
+def iscomplex(x: Any) -> Any:
+    """Of each element, whether it has an imaginary part: none has."""
+    x = tensor(x)
+    return (x != x) * (x == x)
+
+
+@implements(np.real_if_close)
+def real_if_close(a: Any, tol: float = 100) -> Any:
+    """``a`` itself: its numbers are real."""
+    return tensor(a)
 
 
 def isscalar(element: Any) -> bool:

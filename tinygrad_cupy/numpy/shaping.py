@@ -12,7 +12,7 @@ import numpy as np
 from ..ops import arrange
 from ..ops.axes import normalize_axis
 from ..ops.protocols import implements
-from .arrays import tensor, tensors
+from .arrays import first_tensor, tensor, tensors
 
 __all__ = [
     "atleast_1d",
@@ -104,14 +104,24 @@ def broadcast_to(array: Any, shape: Any, subok: bool = False) -> Any:
 
 @implements(np.broadcast_arrays)
 def broadcast_arrays(*args: Any, subok: bool = False) -> tuple[Any, ...]:
-    """All stretched to the shape that they have together, as views."""
-    given = tensors(*args)
+    """All stretched to the shape that they have together, as views; text and objects as NumPy's."""
+    like = first_tensor(args)
+    given = [tensor(a, like) if _has_numbers(a) else np.asarray(a) for a in args]
     try:
         shape = np.broadcast_shapes(*[a.shape for a in given])
     except ValueError as error:
         shapes = " and ".join(str(a.shape) for a in given)
         raise ValueError(f"[broadcast_arrays] shapes {shapes} do not broadcast") from error
-    return tuple([a.broadcast_to(shape) for a in given])
+    return tuple([_stretched(a, shape) for a in given])
+
+
+def _stretched(a: Any, shape: tuple[int, ...]) -> Any:
+    return np.broadcast_to(a, shape) if type(a) is np.ndarray else a.broadcast_to(shape)
+
+
+def _has_numbers(a: Any) -> bool:
+    kind = getattr(a, "dtype", None)
+    return a is not None and not isinstance(a, str) and (kind is None or kind.kind not in "OSUMm")
 
 
 def _each(shaped: Any, arrays: tuple[Any, ...]) -> Any:

@@ -1,7 +1,6 @@
 """PyTorch's and NumPy's names for what is called otherwise here.
 
-What begins with a dot is a method or attribute of the tensor. Names that NumPy's functions have,
-too, and those of writing in place (``exp_``) need no entry: see `hints`.
+What begins with a dot is a method or attribute of the tensor.
 """
 
 from __future__ import annotations
@@ -183,6 +182,43 @@ METHODS = {
     "zero_": ".assign_(0)",
 }
 
+# Methods of PyTorch's tensors that NumPy has as functions, of the same name.
+SAME = (
+    *("absolute", "acos", "acosh", "allclose", "angle", "arccos", "arccosh", "arcsin", "arcsinh"),
+    *("arctan", "arctan2", "arctanh", "argwhere", "asin", "asinh", "atan", "atan2", "atanh"),
+    *("average", "bincount", "bitwise_and", "bitwise_left_shift", "bitwise_not", "bitwise_or"),
+    *("bitwise_right_shift", "bitwise_xor", "ceil", "conj", "copysign", "corrcoef", "cosh"),
+    *("count_nonzero", "cov", "cross", "deg2rad", "diag", "diagflat", "diff", "divide", "dsplit"),
+    *("exp2", "fliplr", "flipud", "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod"),
+    *("frexp", "gcd", "heaviside", "histogram", "hsplit", "hstack", "hypot", "i0", "imag"),
+    *("inner", "interp", "isclose", "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf"),
+    *("isreal", "kron", "lcm", "ldexp", "log10", "log1p", "log2", "logaddexp", "logaddexp2"),
+    *("logical_and", "logical_not", "logical_or", "logical_xor", "median", "moveaxis"),
+    *("nan_to_num", "nanmean", "nanmedian", "nanquantile", "nansum", "negative", "nextafter"),
+    *("outer", "percentile", "positive", "ptp", "put", "quantile", "rad2deg", "real"),
+    *("reciprocal", "resize", "roll", "rot90", "signbit", "sinc", "sinh", "square", "tan"),
+    *("tile", "tril", "triu", "trunc", "unique", "vdot", "vsplit", "vstack"),
+)
+
+# PyTorch's methods of writing in place, whose names end in an underscore.
+IN_PLACE = (
+    *("abs_", "absolute_", "acos_", "acosh_", "addbmm_", "addcdiv_", "addcmul_", "addmm_"),
+    *("addmv_", "addr_", "arccos_", "arccosh_", "arcsin_", "arcsinh_", "arctan2_", "arctan_"),
+    *("arctanh_", "asin_", "asinh_", "atan2_", "atan_", "atanh_", "baddbmm_", "bitwise_and_"),
+    *("bitwise_left_shift_", "bitwise_not_", "bitwise_or_", "bitwise_right_shift_"),
+    *("bitwise_xor_", "ceil_", "clamp_", "clamp_max_", "clamp_min_", "clip_", "copysign_"),
+    *("cos_", "cosh_", "cumprod_", "cumsum_", "deg2rad_", "divide_", "eq_", "erf_", "exp2_"),
+    *("exp_", "expm1_", "fix_", "float_power_", "floor_", "floor_divide_", "fmod_", "frac_"),
+    *("gcd_", "ge_", "greater_", "greater_equal_", "gt_", "heaviside_", "hypot_", "i0_", "lcm_"),
+    *("ldexp_", "le_", "lerp_", "less_", "less_equal_", "log10_", "log1p_", "log2_", "log_"),
+    *("logical_and_", "logical_not_", "logical_or_", "logical_xor_", "logit_", "lt_"),
+    *("multiply_", "nan_to_num_", "ne_", "neg_", "negative_", "nextafter_", "not_equal_"),
+    *("rad2deg_", "reciprocal_", "relu_", "remainder_", "round_", "rsqrt_", "sgn_", "sigmoid_"),
+    *("sign_", "sin_", "sinc_", "sinh_", "sqrt_", "square_", "squeeze_", "subtract_"),
+    *("swapaxes_", "swapdims_", "t_", "tan_", "tanh_", "transpose_", "tril_", "triu_"),
+    *("true_divide_", "trunc_", "unsqueeze_", "xlogy_"),
+)
+
 # Functions of modules.
 FUNCTIONS = {
     "arange": "Tensor.arange(…)",
@@ -221,8 +257,5 @@ FUNCTIONS = {
 
 # Functions of NumPy's that no operation of ours does.
 NUMPY = {
-    "apply_along_axis": "tg.vmap(function)",
-    "apply_over_axes": "function(x, axis) for each axis",
-    "piecewise": "np.where or np.select",
     "vectorize": "tg.vmap(function)",
 }

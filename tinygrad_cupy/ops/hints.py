@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 import numpy as np
 
 from ..autograd import TensorBase
-from .foreign_names import FUNCTIONS, METHODS, NUMPY
+from .foreign_names import FUNCTIONS, IN_PLACE, METHODS, NUMPY, SAME
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -43,19 +43,28 @@ IDLE = {"out": None, "dtype": None, "copy": False}
 REORDERED = ("sum", "prod")  # methods that CuPy calls with (axis, dtype, out, keepdims)
 
 
+class Elsewhere:
+    """A name that is not ours: reading it raises ``AttributeError`` with what is."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: object, owner: type | None = None) -> NoReturn:
+        raise AttributeError(f"[Tensor] has no {self.name}: use {for_method(self.name)}")
+
+
 class HintMixin(TensorBase):
-    """What a tensor says to names from elsewhere."""
+    """What a tensor says to names from elsewhere, which come last: no family's own is hidden."""
 
     __slots__ = ()
 
-    if not TYPE_CHECKING:  # a type checker would take it that tensors have every name
+    if not TYPE_CHECKING:  # a type checker would take it that tensors have these names
+        locals().update({name: Elsewhere() for name in (*METHODS, *SAME, *IN_PLACE)})
 
-        def __getattr__(self, name: str) -> NoReturn:
-            """Asked where there is no such name: an ``AttributeError`` that says what there is."""
-            ours = None if name.startswith("_") else for_method(name)
-            if ours is not None:
-                raise AttributeError(f"[Tensor] has no {name}: use {ours}")
-            object.__getattribute__(self, name)  # the usual error, or what a property raised
+    def __dir__(self) -> Iterable[str]:
+        foreign = {name for name, x in vars(HintMixin).items() if isinstance(x, Elsewhere)}
+        ours = {name for family in _families if family is not HintMixin for name in vars(family)}
+        return [name for name in super().__dir__() if name not in foreign or name in ours]
 
 
 def for_method(name: str) -> str | None:
@@ -86,7 +95,8 @@ def for_function(name: str) -> str | None:
 
 
 def _is_ours(name: str) -> bool:
-    return not name.startswith("_") and any(name in vars(family) for family in _families)
+    mine = (family for family in _families if family is not HintMixin)
+    return not name.startswith("_") and any(name in vars(family) for family in mine)
 
 
 def _is_dispatched(name: str) -> bool:

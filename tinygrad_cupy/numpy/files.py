@@ -1,0 +1,49 @@
+"""Writing values to files, by NumPy's own functions: a file holds no gradient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..backend import to_numpy
+from ..ops.protocols import implements
+from .arrays import tensor
+
+__all__ = ["save", "savetxt", "savez", "savez_compressed"]
+
+
+def _values(x: Any) -> Any:
+    return to_numpy(tensor(x).detach().data)
+
+
+@implements(np.save)
+def save(file: Any, arr: Any, allow_pickle: bool = True) -> None:
+    """The values as a ``.npy`` file."""
+    np.save(file, _values(arr), allow_pickle)
+
+
+@implements(np.savez)
+def savez(file: Any, *args: Any, allow_pickle: bool = True, **kwds: Any) -> None:
+    """The values of several as a ``.npz`` file, by name or as ``arr_0``, ``arr_1``, …."""
+    _saved(np.savez, file, args, allow_pickle, kwds)
+
+
+@implements(np.savez_compressed)
+def savez_compressed(file: Any, *args: Any, allow_pickle: bool = True, **kwds: Any) -> None:
+    """As `savez`, compressed."""
+    _saved(np.savez_compressed, file, args, allow_pickle, kwds)
+
+
+def _saved(function: Any, file: Any, args: Any, allow_pickle: bool, kwds: Any) -> None:
+    named = {name: _values(x) for name, x in kwds.items()}
+    function(file, *[_values(x) for x in args], allow_pickle=allow_pickle, **named)
+
+
+@implements(np.savetxt)
+def savetxt(
+    fname: Any, X: Any, fmt: Any = "%.18e", delimiter: str = " ", newline: str = "\n",
+    header: str = "", footer: str = "", comments: str = "# ", encoding: str | None = None,
+) -> None:  # fmt: skip
+    """The values as text, a line for each row."""
+    np.savetxt(fname, _values(X), fmt, delimiter, newline, header, footer, comments, encoding)

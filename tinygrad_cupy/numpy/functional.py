@@ -1,0 +1,102 @@
+"""Functions of functions: `piecewise`, and functions of one axis for several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..autograd import TensorBase
+from ..ops.indexing import Scatter, array_key
+from ..ops.protocols import implements
+from ..ops.shape import stack
+from .arrays import tensor, tensors
+
+__all__ = ["apply_along_axis", "apply_over_axes", "piecewise"]
+
+
+@implements(np.piecewise)
+def piecewise(x: Any, condlist: Any, funclist: Sequence[Any], *args: Any, **kw: Any) -> Any:
+    """What the function of the last condition that holds gives of those elements of x.
+
+    Numbers stand for themselves; one more function than conditions is for where none holds, else
+    that is 0. Where a condition holds is looked for on the host.
+    """
+    x = tensor(x)
+    conditions = _conditions(condlist, x)
+    if len(funclist) == len(conditions) + 1:
+        none = conditions[0]
+        for condition in conditions[1:]:
+            none = none + condition  # booleans: either
+        conditions.append(none == False)  # noqa: E712  # a tensor
+    if len(funclist) != len(conditions):
+        raise ValueError(
+            f"[piecewise] expected {len(conditions)} functions, or one more, got {len(funclist)}"
+        )
+    result = x * 0
+    for condition, function in zip(conditions, funclist, strict=True):
+        result = result.where(condition == False, _of_those(x, condition, function, args, kw))  # noqa: E712
+    return result
+
+
+def _conditions(condlist: Any, x: Any) -> list[Any]:
+    """The conditions as tensors of x's shape."""
+    alone = isinstance(condlist, bool) or (
+        not isinstance(condlist, TensorBase)
+        and (np.ndim(condlist) == 0 or np.ndim(condlist[0]) < x.ndim)
+    )
+    alone = alone or (isinstance(condlist, TensorBase) and condlist.data.ndim <= x.ndim)
+    listed = [condlist] if alone else list(condlist)
+    return [tensor(c, x).astype(bool).broadcast_to(x.shape) for c in listed]
+
+
+def _of_those(x: Any, condition: Any, function: Any, args: Any, kw: Any) -> Any:
+    """What the function gives of the elements where the condition holds, at their places."""
+    if not callable(function):
+        return function
+    values = function(x[condition], *args, **kw)
+    values = tensor(values, x).astype(x.dtype)
+    (key,) = array_key(x, (condition,))
+    count = int(key.sum())
+    return Scatter((key,), x.shape)(values.broadcast_to(count))
+
+
+@implements(np.apply_along_axis)
+def apply_along_axis(
+    func1d: Callable[..., Any], axis: int, arr: Any, *args: Any, **kwargs: Any
+) -> Any:
+    """``func1d`` of every line along ``axis``; what it gives lies along that axis, or in its place.
+
+    It is called once for each line; `tinygrad_cupy.vmap` calls it once for all.
+    """
+    x = tensor(arr)
+    if not -x.ndim <= axis < x.ndim:
+        raise ValueError(f"[apply_along_axis] axis {axis} is out of range for {x.ndim} axes")
+    axis %= x.ndim
+    others = [i for i in range(x.ndim) if i != axis]
+    lines = x.permute(*others, axis).reshape(-1, x.shape[axis])
+    if not len(lines):
+        raise ValueError("[apply_along_axis] expected lines, got none: an axis has no elements")
+    parts = tensors(*[func1d(line, *args, **kwargs) for line in lines], x)[:-1]
+    found = stack(parts).reshape(*[x.shape[i] for i in others], *parts[0].shape)
+    inner = list(range(len(others), found.ndim))  # the axes of what one line gives
+    outer = list(range(len(others)))
+    return found.permute(*outer[:axis], *inner, *outer[axis:])
+
+
+@implements(np.apply_over_axes)
+def apply_over_axes(func: Callable[..., Any], a: Any, axes: Any) -> Any:
+    """``func(a, axis)`` for one axis after the other; axes that it takes away are put back."""
+    x = tensor(a)
+    for axis in axes if hasattr(axes, "__len__") else (axes,):
+        found = func(x, axis % x.ndim)
+        if found.ndim == x.ndim - 1:
+            found = found.unsqueeze(axis % x.ndim)
+        if found.ndim != x.ndim:
+            raise ValueError(
+                f"[apply_over_axes] expected a result of {x.ndim} axes, or one less, got "
+                f"{found.ndim}"
+            )
+        x = found
+    return x
