@@ -18,7 +18,7 @@ from ..backend import default_device, device_of, expect_memory, import_cupy
 from ..backend.dtypes import common_dtype, is_narrow
 from ..ops import shape as joining
 from ..ops.promotion import as_float, in_one_dtype, single
-from ..ops.protocols import implements
+from ..ops.protocols import implements, is_array
 from .arrays import finished, first_tensor, ndarray, tensor, tensors
 
 __all__ = [
@@ -190,6 +190,8 @@ def full_like(
     shape: Any = None, *, device: str | None = None,
 ) -> Any:  # fmt: skip
     """``fill_value``, which may be a tensor, in the shape and dtype of ``a``."""
+    if not isinstance(fill_value, TensorBase) and not is_array(fill_value):
+        fill_value = np.asarray(fill_value)  # not rounded to the default float on the way
     a, fill = tensors(a, fill_value)
     sizes = a.shape if shape is None else _sizes(shape)
     place = device or device_of(a.data)
@@ -246,6 +248,8 @@ def tri(N: int, M: int | None = None, k: int = 0, dtype: Any = float) -> Any:
 def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
     """Powers of the vector ``x`` as columns, from N - 1 down to 0, or up from 0."""
     x = tensor(x)
+    if x.ndim != 1:
+        raise ValueError(f"[vander] expected a vector, got shape {x.shape}")
     count = len(x.data) if N is None else N
     powers = range(count) if increasing else range(count - 1, -1, -1)
     columns = [x**power for power in powers]
