@@ -17,7 +17,7 @@ from peers import translations as t
 from peers.translations import Call
 from tinygrad_cupy import Tensor
 from tinygrad_cupy import numpy as np
-from tinygrad_cupy.ops.hints import Elsewhere
+from tinygrad_cupy.ops import hints
 from tinygrad_cupy.ops.protocols import TABLE as DISPATCHED
 
 
@@ -81,7 +81,7 @@ _METHODS = {
     name
     for base in Tensor.__mro__
     for name, value in vars(base).items()
-    if not isinstance(value, Elsewhere)
+    if not isinstance(value, getattr(hints, "Elsewhere", ()))
 }
 
 TABLE: dict[str, Counterpart] = {}  # by an OpInfo's name, or "name.variant"
@@ -286,7 +286,7 @@ one(
     "scatter_reduce",
     "scatter_reduce",
     lambda f, x, dim, index, src, reduce, include_self=True: f(
-        x, index, src, reduce, axis=dim, include_self=include_self
+        x, index, src, dim, reduce, include_self
     ),
 )
 one("unravel_index", "unravel_index")

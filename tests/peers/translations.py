@@ -306,7 +306,7 @@ def linear(f: Call, x: Any, weight: Any, bias: Any = None) -> Any:
 def one_hot(f: Call, x: Any, num_classes: int = -1) -> Any:
     if num_classes < 0:
         raise NotOurs("the number of classes is said")
-    return f(x, num_classes)
+    return f(x, num_classes, dtype="int64")
 
 
 def normalized(
