@@ -94,13 +94,18 @@ class CSource:
         ``count`` is cut into `parts_of` it, none below ``least``; each call gets ``scratch`` floats
         to work in. Arguments are arrays, structures and None.
         """
-        parts = parts_of(count, least)
-        if not parts:
+        if not count:
             return
         passed = [*map(_passed, (sizes, *arguments))]
         addresses = (POINTER * len(passed))(*passed)
-        share = Share(count, parts[0].stop, len(parts))
         pitch = -(-scratch // 16) * 16
+        if count <= least:  # this thread does it
+            place = workspace("native", (1, pitch), np.float32) if pitch else None
+            task = getattr(self.library, f"{name}_task")
+            task(addresses, ctypes.byref(Share(count, count, 1, 0, 1)), POINTER(_passed(place)))
+            return
+        parts = parts_of(count, least)
+        share = Share(count, parts[0].stop, len(parts))
         pool = _threads()
         with alone() as is_alone:
             threads = min(thread_count(), len(parts)) if is_alone and pool else 1

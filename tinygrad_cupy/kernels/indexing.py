@@ -151,10 +151,11 @@ def _counts_cpu(place: Array, count: int) -> Array:
 
 
 def _counts_cuda(place: Array, count: int) -> Array:
+    """Integers are added atomically, which has one result; bincount would ask the host."""
     cupy = import_cupy()
-    found = cupy.zeros(count, np.int64)  # bincount would ask the host for the largest
+    found = cupy.zeros(count, np.uint64)
     cupy.add.at(found, place.reshape(-1), 1)
-    return found
+    return found.view(np.int64)
 
 
 @kernel(cpu=_counts_cpu, cuda=_counts_cuda)

@@ -31,18 +31,22 @@ def cumulative(x: Array, op: str, axis: int, reverse: bool = False) -> Array:
 
 @through_single
 def _of_floats(x: Array, op: str, axis: int, reverse: bool) -> Array:
-    if op != "logaddexp" and native.suits(x, MANY):
+    if op == "logaddexp":
+        with np.errstate(invalid="ignore"):  # of NaN
+            return _accumulated(x, op, axis, reverse, np.float64).astype(x.dtype, copy=False)
+    if native.suits(x, MANY):
         return native.scan(op, x, axis, reverse)
-    with np.errstate(invalid="ignore"):  # of NaN
-        found = _accumulated(x, op, axis, reverse, None if op in COMPARING else np.float64)
-    return found.astype(x.dtype, copy=False)
+    if op in COMPARING:
+        return _accumulated(x, op, axis, reverse, None)
+    return _accumulated(x, op, axis, reverse, np.float64).astype(x.dtype, copy=False)
 
 
 def _accumulated(x: Array, op: str, axis: int, reverse: bool, dtype: Any) -> Array:
     accumulate = UFUNCS[op].accumulate
     if not reverse:
         return accumulate(x, axis, dtype)
-    return np.flip(accumulate(np.flip(x, axis), axis, dtype), axis)
+    back = (*(slice(None),) * axis, slice(None, None, -1))
+    return accumulate(x[back], axis, dtype)[back]
 
 
 @through_single
