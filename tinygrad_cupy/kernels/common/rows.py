@@ -116,7 +116,7 @@ def _flat(shape: Shape, places: np.ndarray, rows: int) -> np.ndarray:
     flat = _from_start(_signed(places), rows)
     if columns != 1:
         flat = (flat * columns)[:, None] + np.arange(columns)
-    if blocks > 1:
+    if blocks != 1:
         flat = (np.arange(blocks) * (rows * columns))[:, None, None] + flat.reshape(count, columns)
     return flat.reshape(-1)
 
