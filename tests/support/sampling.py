@@ -92,7 +92,7 @@ class Sample:
 
 
 def uncaptured(samples: list[Sample], obstacle: str, *ops: type[Op]) -> list[Sample]:
-    """The records, those that run one of these operations marked as what `tg.jit` cannot capture."""
+    """The records, those with one of these operations marked as what `tg.jit` cannot capture."""
     return [
         dataclasses.replace(sample, captured=False, obstacle=obstacle)
         if set(ops) & set(sample.ops)
