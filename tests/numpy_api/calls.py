@@ -333,7 +333,7 @@ UNCALLED = {
 
 # Floating-point results that do not depend on the values of the arguments.
 CONSTANT = {
-    *("zeros_like", "ones_like", "full_like", "empty_like", "imag", "array_equal"),
+    *("zeros_like", "ones_like", "full_like", "empty_like", "imag", "array_equal", "spacing"),
     *("histogram", "histogram2d", "histogramdd", "histogram_bin_edges"),
 }
 

@@ -150,6 +150,11 @@ def test_geomspace_of_tensors_has_the_gradient_of_its_formula() -> None:
     )
 
 
+def test_a_number_to_fill_with_is_rounded_once() -> None:
+    for x in (np.ones(2), Tensor(numpy.ones(2))):
+        assert (np.full_like(x, 0.1).numpy() == 0.1).all()
+
+
 def test_memory_is_shared_through_dlpack() -> None:
     source = numpy.arange(3.0)
     made = np.from_dlpack(source)
@@ -183,6 +188,7 @@ def test_numpys_types_and_constants_are_passed_on() -> None:
             TypeError,
             "[r_] expected arrays, numbers and slices beside tensors, got a string",
         ),
+        (lambda: np.vander(np.eye(2)), ValueError, "[vander] expected a vector, got shape (2, 2)"),
         (lambda: np.zeros(-1), ValueError, "[full] expected a shape of integers ≥ 0, got (-1,)"),
     ],
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import Any
 
 import ml_dtypes
@@ -11,11 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 import tinygrad_cupy as tg
 import tinygrad_cupy.numpy as tnp
-from support.sampling import draw_axis
+from support.against_numpy import an_array, both, placed, same
 from tinygrad_cupy import Tensor
 
 pytestmark = pytest.mark.usefixtures("device")
@@ -23,45 +21,10 @@ pytestmark = pytest.mark.usefixtures("device")
 INF, NAN = math.inf, math.nan
 
 
-def placed(values: Any) -> Any:
-    """An `ndarray` on the device of the test."""
-    return tnp.ndarray(np.asarray(values), device=tg.default_device())
-
-
-def same(found: Any, expected: Any, rtol: float = 1e-12) -> None:
-    """The same shape, dtype and, to rounding, values; also of several results."""
-    if isinstance(expected, tuple | list):
-        assert len(found) == len(expected)
-        for one, other in zip(found, expected, strict=True):
-            same(one, other, rtol)
-        return
-    expected = np.asarray(expected)
-    assert isinstance(found, Tensor)
-    assert found.shape == expected.shape
-    assert found.dtype == (np.int64 if expected.dtype == np.uint64 else expected.dtype)
-    np.testing.assert_allclose(found.numpy(), expected, rtol=rtol, atol=1e-13)
-
-
-def both(name: str, values: Any, *arguments: Any, rtol: float = 1e-12, **options: Any) -> None:
-    """NumPy's function on a tensor, and on the array."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of means of nothing, by NumPy
-        expected = getattr(np, name)(np.asarray(values), *arguments, **options)
-    with np.errstate(all="ignore"):
-        same(getattr(np, name)(placed(values), *arguments, **options), expected, rtol)
-
-
 FLOATING = ("sum", "prod", "mean", "var", "std")
 OF_NOTHING = ("sum", "prod", "all", "any", "count_nonzero")
 SOME = ("max", "min", "amax", "amin", "ptp")
 LEAVING_NAN_OUT = ("nansum", "nanprod", "nanmean", "nanvar", "nanstd", "nanmax", "nanmin")
-
-
-def an_array(data: st.DataObject, least: int = 1, dtype: Any = float) -> tuple[np.ndarray, Any]:
-    shape = data.draw(hnp.array_shapes(min_dims=0, max_dims=4, min_side=least, max_side=3))
-    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
-    values = rng.integers(-3, 4, shape) if dtype is int else rng.standard_normal(shape)
-    return np.asarray(values), draw_axis(data.draw, len(shape))
 
 
 @pytest.mark.parametrize("name", [*FLOATING, *SOME, *OF_NOTHING, *LEAVING_NAN_OUT])

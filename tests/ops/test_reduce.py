@@ -48,6 +48,23 @@ def test_logsumexp_of_infinities() -> None:
     assert x.logsumexp(1).tolist() == [-math.inf, math.inf, 3.0]
 
 
+@pytest.mark.parametrize(
+    ("shape", "axis"), [((0, 3), 0), ((0, 3), 1), ((3, 0), None), ((0, 0), 1), ((2, 0, 3), (0, 1))]
+)
+def test_logsumexp_of_nothing(shape: Any, axis: Any) -> None:
+    x = Tensor(np.zeros(shape), device=tg.default_device(), requires_grad=True)
+    y = x.logsumexp(axis)
+    np.testing.assert_array_equal(y.numpy(), np.logaddexp.reduce(x.numpy(), axis))
+    assert tg.grad(y.sum(), x).shape == shape
+
+
+def test_logsumexp_where_all_is_minus_infinity() -> None:
+    x = Tensor([[-math.inf, -math.inf], [-math.inf, 1.0]], requires_grad=True)
+    (found,) = tg.grad([x.logsumexp(1)], [x], [Tensor([1.0, 1.0])], create_graph=True)
+    assert found.tolist() == [[0.5, 0.5], [0.0, 1.0]]
+    assert np.isfinite(tg.grad(found.sum(), x).numpy()).all()
+
+
 def test_softmax_leaves_out_what_is_minus_infinity() -> None:
     x = Tensor([1.0, -math.inf, 1.0], requires_grad=True)
     y = x.softmax()

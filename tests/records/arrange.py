@@ -103,6 +103,8 @@ ORDER = [
         shaped(_repeat, min_dims=1),
         (Take, PutAdded, BroadcastTo),
         "repeat",
+        captured=lambda case: isinstance(case.options["repeats"], int),
+        obstacle="a number for each element: the result's length depends on them",
         errors=(
             Error(
                 lambda: Tensor.ones(3).repeat([1, 2]),

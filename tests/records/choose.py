@@ -77,6 +77,8 @@ CONDITIONS = [
         (Nonzero, Take, PutAdded),
         ("np.compress", "compress"),
         dtypes=MOVED,
+        captured=False,
+        obstacle="the result's shape depends on values; `where` keeps it",
         errors=(
             Error(
                 lambda: Tensor.ones(2).compress([[True]]),
@@ -93,6 +95,8 @@ CONDITIONS = [
         (Take,),
         ("np.extract",),
         dtypes=MOVED,
+        captured=False,
+        obstacle="the result's shape depends on values",
     ),
     Sample(
         "np.choose",
@@ -170,6 +174,8 @@ def _found(name: str, like: Any, *covers: str, **limits: int) -> Sample:
         (f"np.{name}", *covers),
         dtypes=MOVED,
         order=0,
+        captured=False,
+        obstacle="the result's shape depends on values",
     )
 
 

@@ -220,11 +220,18 @@ def _put_in(draw: Draw) -> Case:
     return Case((normal(draw, shape), values), {"obj": places, "axis": axis})
 
 
+def _at_one_place(case: Case) -> bool:
+    obj, n = case.options["obj"], case.values[0].shape[case.options["axis"]]
+    return len(range(*obj.indices(n)) if isinstance(obj, slice) else np.atleast_1d(obj)) == 1
+
+
 OTHERS = [
     moving(
         "delete",
         shaped(_left_out, min_dims=1),
         (Concat, Take, PutAdded),
+        captured=lambda case: isinstance(case.options["obj"], int),
+        obstacle="several indices: what is left is copied to the GPU in every call",
         errors=(
             Error(
                 lambda: tnp.delete(Tensor.ones(2, 3), 3, 1),
@@ -251,6 +258,8 @@ OTHERS = [
         (Concat, Take, PutAdded),
         ("np.insert",),
         dtypes=MOVED,
+        captured=_at_one_place,
+        obstacle="several places: the new order is copied to the GPU in every call",
         errors=(
             Error(
                 lambda: tnp.insert(Tensor.ones(3), 4, 0),
@@ -272,6 +281,8 @@ OTHERS = [
         (Index,),
         ("np.trim_zeros",),
         dtypes=MOVED,
+        captured=False,
+        obstacle="the result's shape depends on values",
     ),
 ]
 

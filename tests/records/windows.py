@@ -65,7 +65,7 @@ SAMPLES = [
         shaped(_slid, min_dims=1),
         moved_by(_in_numpy),
         (Windows, Overlapped),
-        ("np.sliding_window_view",),
+        ("np.sliding_window_view", "np.lib.stride_tricks.sliding_window_view"),
         dtypes=MOVED,
         errors=(
             Error(

@@ -69,6 +69,8 @@ def moving(
     *covers: str,
     several: bool = False,
     errors: tuple[Error, ...] = (),
+    captured: bool | Callable[[Case], bool] = True,
+    obstacle: str = "",
 ) -> Sample:
     """The record of ``np.name``, of one tensor or of a list of ``several``."""
     of_list = spread if several else lambda call: call
@@ -81,4 +83,6 @@ def moving(
         (f"np.{name}", *covers),
         dtypes=MOVED,
         errors=errors,
+        captured=captured,
+        obstacle=obstacle,
     )

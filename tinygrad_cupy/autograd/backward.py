@@ -70,7 +70,7 @@ def _walk(
     edges = [root._edge() for root in roots]
     order = topological(edges)
     wanted = None if targets is None else _leading_to(targets, order)
-    # Gradients, whether a step is absorbed, and where alone they count, see `Op.chooses`.
+    # Gradients, whether a step is absorbed, and where alone they count, see `Op`.
     pending: dict[int, tuple[Tensor, bool, Any]] = {}
     narrow: dict[int, Any] = {}  # dtypes of 16 bits, of gradients that are added up in float32
     arrived: dict[int, tuple[Edge, Tensor]] = {}

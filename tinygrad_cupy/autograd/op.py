@@ -23,6 +23,7 @@ import numpy as np
 
 from ..backend import Array, cuda_count, device_of, is_cuda, may_share_memory, module_and_device
 from ..backend.capture import active
+from .chosen import alone, summed
 from .levels import Tracer
 from .mode import mode
 from .tensor_base import PACKAGE, Edge, TensorBase, Version
@@ -70,11 +71,6 @@ class Op:
     ``elementwise``
         each element of the output is computed from those at its place in the inputs, once these
         are broadcast. Forward mode and batching then follow of themselves.
-    ``chooses``
-        an elementwise operation that takes each element from one of its inputs, or from none. Its
-        ``backward`` says in ``self.chosen``, of each input, where that is (a boolean tensor, None
-        for everywhere). What was not chosen has no gradient, whatever slopes lie behind: a product
-        of its 0 with ∞ or NaN is 0 again.
     ``linear``, ``added``, ``jointly``
         names of inputs that the operation is linear in, each by itself (or ``jointly``, as a sum
         is), and of those that are added along axis 1, as a bias is. Forward mode follows; without
@@ -83,7 +79,10 @@ class Op:
     While running, ``self.xp`` is ``numpy`` or ``cupy`` and, in ``backward``, ``self.needs`` says
     for each input whether its gradient is wanted (``None`` may be returned where it is not).
     ``self.absorbing`` and ``self.absorbed`` are told of `absorbs`.
-    What ``forward`` decided for ``backward`` (a mask, an argmax) is kept as attributes.
+    What ``forward`` decided for ``backward`` (a mask, an argmax) is kept as attributes. An
+    elementwise operation that takes each element from one of its inputs says in ``backward``, as
+    ``self.chosen``, where that is of each of them (a boolean tensor, or None for everywhere): what
+    was not chosen has no gradient, whatever slopes lie behind, see `chosen`.
 
     ``backward`` is differentiated in its turn where higher derivatives are wanted. One that works
     on arrays can not be, and raises then. So does one that reads floating-point values which
@@ -98,7 +97,6 @@ class Op:
     differentiable: ClassVar[bool] = True
     view: ClassVar[bool] = False
     elementwise: ClassVar[bool] = False
-    chooses: ClassVar[bool] = False
     chosen: Sequence[Any] = ()
     linear: ClassVar[tuple[str, ...]] = ()
     added: ClassVar[tuple[str, ...]] = ()
@@ -376,21 +374,13 @@ class Op:
                 f"got {len(grads)}"
             )
         if only is not None and self.elementwise:
-            grads = self._chosen_alone(grads, only)
+            grads = alone(self, grads, only)
         found = [self._fit(grad, i) for i, grad in enumerate(grads)]
         if self.broadcasts and self.chosen:
             self.chosen = [
-                _summed(mask, grad.shape, x) for mask, x in zip(self.chosen, found, strict=True)
+                summed(mask, grad.shape, x) for mask, x in zip(self.chosen, found, strict=True)
             ]
         return found
-
-    def _chosen_alone(self, grads: Sequence[Tensor | None], only: Any) -> list[Tensor | None]:
-        """The gradients, 0 again where ``only`` does not hold; ``self.chosen`` within it."""
-        mine = self.chosen or (None,) * len(grads)
-        self.chosen = [only if mask is None else mask & only for mask in mine]
-        if not any(version is not None for _, _, version, _ in self._saved or ()):
-            return list(grads)  # no slope that may be infinite: 0 stays 0
-        return [g if g is None or _is_finite(g) else g.where(only, 0) for g in grads]
 
     def _fit(self, grad: Tensor | None, index: int) -> Tensor | None:
         """Check a gradient against its input; undo broadcasting and promotion where declared."""
@@ -421,25 +411,6 @@ class Op:
         """Let go of everything the backward rule read; edges stay, so that a reuse is noticed."""
         kept = self.__getstate__() if self.view else {}  # its result is one for longer
         self.__dict__ = {**kept, "edges": self.edges, "_saved": None}
-
-
-def _is_finite(grad: Tensor) -> bool:
-    """Whether a gradient is known to hold neither ∞ nor NaN, and to be no part of a graph.
-
-    On the CPU, where to look is faster than to choose.
-    """
-    array = grad.data
-    if mode.recording or active.busy or type(array) is not np.ndarray:
-        return False
-    with np.errstate(all="ignore"):
-        return array.dtype.kind == "f" and bool(np.isfinite(array.sum()))
-
-
-def _summed(mask: Any, shape: tuple[int, ...], grad: Tensor | None) -> Any:
-    """Where one of the places was chosen that a gradient of this ``shape`` was summed over."""
-    if mask is None or grad is None or grad.shape == shape:
-        return mask
-    return mask.broadcast_to(shape).astype(np.int64).sum_to(grad.shape) != 0
 
 
 class Elementwise(Op):

@@ -6,13 +6,14 @@ is computed (its precision, its stream, its workspace) is decided in one place.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 
 from . import cublaslt
 from .arrays import Array, array_module, is_cuda
-from .cpu_threads import by_parts, is_working, part_along, spans
+from .cpu_threads import PARTS, by_parts, is_working, parallel_map, part_along, spans
 from .cublaslt_library import why_missing
 from .dtypes import common_dtype, is_narrow, through_single
 from .install import how_to_install
@@ -173,7 +174,7 @@ def _matmul_narrow(a: Array, b: Array, out: Array | None) -> Array:
 
 
 def _matmul_cpu(a: Array, b: Array, out: Array | None) -> Array:
-    """A large product is split by matrices, rows or columns over our own threads.
+    """A large product is split by matrices, or one matrix into blocks, over our own threads.
 
     BLAS would use its own, and those go on spinning for a while when they are done, which takes
     the cores from whatever runs next.
@@ -185,19 +186,40 @@ def _matmul_cpu(a: Array, b: Array, out: Array | None) -> Array:
     lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     shape = (*lead, a.shape[-2], b.shape[-1])
     y = np.empty(shape, np.result_type(a, b)) if out is None else out
-    parts = max(1, _work(a, b, y) // PART)
-    axis = int(np.argmax(shape[-2:])) - 2  # rows or columns
-    least = max(64, -(-shape[axis] // (1 << parts.bit_length() - 1)))  # a power of two of them
+    parts = min(PARTS, max(1, _work(a, b, y) // PART))
     if (stacks := max(lead, default=1)) > 1:
-        axis, least = lead.index(stacks) - len(shape), -(-stacks // parts)
+        axis = lead.index(stacks) - len(shape)
 
-    def task(part: slice) -> None:
-        left = a if axis == -1 else part_along(a, axis, part)
-        right = b if axis == -2 else part_along(b, axis, part)
-        np.matmul(left, right, out=part_along(y, axis, part))
+        def of_stack(part: slice) -> None:
+            left, right, out = (part_along(x, axis, part) for x in (a, b, y))
+            np.matmul(left, right, out)
 
-    by_parts(np, task, shape[axis], least)
+        by_parts(np, of_stack, stacks, -(-stacks // parts))
+        return y
+
+    def of_matrix(block: tuple[slice, slice]) -> None:
+        rows, columns = block
+        np.matmul(a[..., rows, :], b[..., columns], y[..., rows, columns])
+
+    parallel_map(of_matrix, _blocks(shape[-2], shape[-1], parts))
     return y
+
+
+@functools.lru_cache(1024)
+def _blocks(rows: int, columns: int, parts: int) -> list[tuple[slice, slice]]:
+    """A matrix cut into so many blocks, at most: as square as can be, and two or none below 256.
+
+    BLAS copies what a block is the product of, and is slower at small ones: 16 blocks of a product
+    of 1000 by 1000 take 1.4 times as long as the whole, 4 take 1.1 times as long.
+    """
+    height, width, count = rows, columns, 1
+    while 2 * count <= parts and max(height, width) >= (128 if count == 1 else 512):
+        count *= 2
+        if height >= width:
+            height = -(-height // 2)
+        else:
+            width = -(-width // 2)
+    return [(r, c) for r in spans(rows, max(height, 1)) for c in spans(columns, max(width, 1))]
 
 
 def _work(a: Array, b: Array, y: Array) -> int:

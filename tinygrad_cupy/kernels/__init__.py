@@ -8,6 +8,7 @@ launches; ``plan`` says with which tiles.
 
 from . import (
     activation,
+    arrange,
     conv,
     convolve,
     diagonal,
@@ -34,6 +35,7 @@ from . import (
 
 __all__ = [
     "activation",
+    "arrange",
     "conv",
     "convolve",
     "diagonal",

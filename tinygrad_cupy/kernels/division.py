@@ -49,20 +49,20 @@ def _cuda(of_floats: Any, of_integers: Any) -> Any:
     return body
 
 
-def _of_library(name: str) -> Any:
+def _of(name: str) -> Any:
     return lambda a, b: getattr(array_module(a), name)(a, b)
 
 
-@kernel(cpu=np.floor_divide, cuda=_cuda(_floor_divide, _of_library("floor_divide")))
+@kernel(cpu=_of("floor_divide"), cuda=_cuda(_floor_divide, _of("floor_divide")))
 def floor_divide(a: Array, b: Array) -> Array:
     """⌊a / b⌋."""
 
 
-@kernel(cpu=np.remainder, cuda=_cuda(_remainder, _of_library("remainder")))
+@kernel(cpu=_of("remainder"), cuda=_cuda(_remainder, _of("remainder")))
 def remainder(a: Array, b: Array) -> Array:
     """a - b · ⌊a / b⌋."""
 
 
-@kernel(cpu=np.fmod, cuda=_cuda(_of_library("fmod"), _fmod))
+@kernel(cpu=_of("fmod"), cuda=_cuda(_of("fmod"), _fmod))
 def fmod(a: Array, b: Array) -> Array:
     """a - b · the quotient towards 0."""

@@ -26,7 +26,7 @@ def by_bits(a: Array, b: Array) -> Array:
     return xp.where(a != a, bits, xp.where(b != b, to, moved)).view(a.dtype)
 
 
-@kernel(cpu=np.nextafter, cuda=by_bits)
+@kernel(cpu=lambda a, b: np.nextafter(a, b), cuda=by_bits)
 def nextafter(a: Array, b: Array) -> Array:
     """The float next to a on the way to b: b where they are equal."""
 

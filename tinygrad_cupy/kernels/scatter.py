@@ -1,19 +1,127 @@
-"""Reductions of values by the place that each is given."""
+"""Values reduced by the place that each is given: sums, products, maxima and minima.
+
+Always in the order in which they stand, without atomics: the same bits in every run.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from ..backend import Array, array_module
-from .common.runs import Kind, reduce_at
+from ..backend import Array, Elementwise, array_module, import_cupy, kernel
+from ..backend.dtypes import is_float, is_narrow
+from .common import rows
+
+Kind = Literal["sum", "prod", "max", "min"]
 
 
+def _identity(kind: Kind, dtype: Any) -> Any:
+    """What stands where no value is: none is less, or more, or changes by it."""
+    if kind == "prod":
+        return dtype.type(1)
+    if dtype.kind == "b":
+        return kind == "min"
+    if is_float(dtype):
+        return dtype.type(np.inf if kind == "min" else -np.inf)
+    limits = np.iinfo(dtype)
+    return limits.max if kind == "min" else limits.min
+
+
+_UFUNCS: dict[str, Any] = {"prod": np.multiply, "max": np.maximum, "min": np.minimum}
+
+
+def _reduce_cpu(values: Array, places: Array, count: int, kind: Kind) -> Array:
+    dtype = values.dtype
+    if kind == "sum":
+        return rows.add(values.reshape(1, -1, 1), places, count).reshape(count)
+    if is_float(dtype) and (kind == "prod" or is_narrow(dtype)):  # maxima are exact anyhow
+        values = values.astype(np.float64)
+    found = np.full(count, _identity(kind, values.dtype), values.dtype)
+    with np.errstate(invalid="ignore", over="ignore"):  # NumPy warns of NaN, here alone
+        _UFUNCS[kind].at(found, places, values)
+        return found.astype(dtype, copy=False)
+
+
+def _reduce_cuda(values: Array, places: Array, count: int, kind: Kind) -> Array:
+    """A stable sort brings equal places together, in the order of the values.
+
+    A thread at the head of each run of them, and at every `CHUNK`-th value, reduces up to the next
+    of these; then that at the head reduces what the others have found.
+    """
+    if kind == "sum":
+        return rows.add(values.reshape(1, values.size, 1), places, count).reshape(count)
+    cupy = import_cupy()
+    dtype = values.dtype
+    if is_narrow(dtype):
+        values = values.astype(np.float32)
+    found = cupy.full(count, _identity(kind, values.dtype), values.dtype)
+    if values.size:
+        order = cupy.argsort(places, kind="stable")
+        ordered = places[order]
+        wide = np.float64 if is_float(dtype) and kind == "prod" else values.dtype
+        parts = cupy.empty(values.shape, wide)
+        of_chunks, of_runs = _KERNELS[kind]
+        of_chunks(ordered, order, values, values.size, parts, size=values.size)
+        of_runs(ordered, parts, values.size, found, size=values.size)
+    return found.astype(dtype, copy=False)
+
+
+CHUNK = 128
+
+
+def _kernels(kind: str, pair: str) -> tuple[Elementwise, Elementwise]:
+    """Kernels that make ``pair`` of ``a``, what there is, and ``b``, one more."""
+    of_chunks = Elementwise(
+        "raw int64 place, raw int64 order, raw T values, int64 count",
+        "raw S parts",
+        f"""
+        const long long here = place[i];
+        if (i % {CHUNK} == 0 || place[i - 1] != here) {{
+            S a = (S)values[order[i]];
+            for (long long j = i + 1; j < count && j % {CHUNK} && place[j] == here; ++j) {{
+                const S b = (S)values[order[j]];
+                a = {pair};
+            }}
+            parts[i] = a;
+        }}
+        """,
+        f"{kind}_of_chunks",
+    )
+    of_runs = Elementwise(
+        "raw int64 place, raw S parts, int64 count",
+        "raw T found",
+        f"""
+        const long long here = place[i];
+        if (i == 0 || place[i - 1] != here) {{
+            S a = parts[i];
+            for (long long j = (i / {CHUNK} + 1) * {CHUNK}; j < count && place[j] == here;
+                 j += {CHUNK}) {{
+                const S b = parts[j];
+                a = {pair};
+            }}
+            found[here] = (T)a;
+        }}
+        """,
+        f"{kind}_of_runs",
+    )
+    return of_chunks, of_runs
+
+
+_KERNELS = {
+    "prod": _kernels("prod", "a * b"),
+    "max": _kernels("max", "b > a || b != b ? b : a"),  # NaN stays: nothing is larger
+    "min": _kernels("min", "b < a || b != b ? b : a"),
+}
+
+
+@kernel(cpu=_reduce_cpu, cuda=_reduce_cuda)
 def reduce(values: Array, places: Array, count: int, kind: Kind) -> Array:
-    """(count,): the values (M,) at each place reduced; see `runs.reduce_at`."""
-    found: Array = reduce_at(values.reshape(-1, 1), places, count, kind)[:, 0]
-    return found
+    """(count,): the values (M,) at each of the places (M,), from 0 to count - 1, reduced.
+
+    Sums and products of floats are computed in float64 and rounded once. Where no value is stands
+    0, 1, or what is less or more than all.
+    """
 
 
 def shares(values: Array, places: Array, y: Array) -> tuple[Array, Array]:

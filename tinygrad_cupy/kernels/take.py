@@ -7,23 +7,23 @@ import math
 import numpy as np
 
 from ..backend import Array, array_module, kernel
-from .common import runs
+from .common import rows
 
 
-def _take_cpu(x: Array, indices: Array, axis: int) -> Array:
-    return np.take(x, indices, axis)
-
-
-def _take_cuda(x: Array, indices: Array, axis: int) -> Array:
-    return x.take(indices, axis)
-
-
-@kernel(cpu=_take_cpu, cuda=_take_cuda)
 def take(x: Array, indices: Array, axis: int) -> Array:
     """x at ``indices`` along ``axis``; the axes of the indices stand in its place.
 
     An index out of bounds is an ``IndexError`` on the CPU; on a GPU it is taken modulo the size.
     """
+    return rows.take(x, indices, axis)
+
+
+def put_added(values: Array, indices: Array, axis: int, size: int) -> Array:
+    """Zeros, ``size`` along ``axis``, with ``values`` added at ``indices``: adjoint of `take`."""
+    before, after = values.shape[:axis], values.shape[axis + indices.ndim :]
+    blocks = values.reshape(math.prod(before), indices.size, math.prod(after))
+    found: Array = rows.add(blocks, indices.reshape(-1), size)
+    return found.reshape(*before, size, *after)
 
 
 def _from_start(indices: Array, size: int) -> Array:
@@ -45,30 +45,20 @@ def offset(indices: Array, size: int) -> Array:
     return _from_start(indices.astype(np.int64, copy=False), size) + starts
 
 
-def put_added(values: Array, indices: Array, axis: int, size: int) -> Array:
-    """Zeros, ``size`` along ``axis``, with ``values`` added at ``indices``: adjoint of `take`."""
-    before, after = values.shape[:axis], values.shape[axis + indices.ndim :]
-    places = _from_start(indices, size).ravel()
-    columns = math.prod(before), math.prod(after)
-    rows = values.reshape(columns[0], indices.size, columns[1])
-    if columns[0] == 1:
-        return runs.reduce_at(rows[0], places, size, "sum").reshape(*before, size, *after)
-    flat = rows.transpose(1, 0, 2).reshape(indices.size, math.prod(columns))
-    found = runs.reduce_at(flat, places, size, "sum").reshape(size, *columns)
-    return found.transpose(1, 0, 2).reshape(*before, size, *after)
-
-
 # --- along an axis --------------------------------------------------------------------------------
 
 
-def places_along(indices: Array, axis: int, shape: tuple[int, ...], lead: int = 0) -> Array:
+def places_along(
+    indices: Array, axis: int, shape: tuple[int, ...], lead: int = 0, positive: bool = False
+) -> Array:
     """Where in C order, in an array of ``shape``, the elements lie that ``indices`` name.
 
     Along ``axis`` the indices say where, along the others the place of the index does. The first
-    ``lead`` axes are batches: each counts from its own start.
+    ``lead`` axes are batches: each counts from its own start. ``positive``: none is negative.
     """
     xp = array_module(indices)
-    places = _from_start(indices.astype(np.int64, copy=False), shape[axis])
+    places = indices.astype(np.int64, copy=False)
+    places = places if positive else _from_start(places, shape[axis])
     grid, step = None, 1
     for at in reversed(range(lead, len(shape))):
         if at == axis:
@@ -87,31 +77,41 @@ def expect_bounds(indices: Array, axis: int, size: int) -> None:
         raise IndexError(f"index {wrong} is out of bounds for axis {axis} with size {size}")
 
 
-def _take_along_cpu(x: Array, indices: Array, axis: int) -> Array:
-    expect_bounds(indices, axis, x.shape[axis])
-    return x.reshape(-1).take(places_along(indices, axis, x.shape))
+def _take_along_cpu(x: Array, indices: Array, axis: int, distinct: bool) -> Array:
+    if x.ndim == 1:
+        return x.take(indices)
+    if not distinct:
+        expect_bounds(indices, axis, x.shape[axis])
+    return x.reshape(-1).take(places_along(indices, axis, x.shape, 0, distinct))
 
 
-def _take_along_cuda(x: Array, indices: Array, axis: int) -> Array:
-    return x.reshape(-1).take(places_along(indices, axis, x.shape))
+def _take_along_cuda(x: Array, indices: Array, axis: int, distinct: bool) -> Array:
+    if x.ndim == 1:
+        return x.take(indices)
+    return x.reshape(-1).take(places_along(indices, axis, x.shape, 0, distinct))
 
 
 @kernel(cpu=_take_along_cpu, cuda=_take_along_cuda)
-def take_along(x: Array, indices: Array, axis: int) -> Array:
-    """y[…, j, …] = x[…, indices[…, j, …], …]; the other axes are of one size in both."""
+def take_along(x: Array, indices: Array, axis: int, distinct: bool) -> Array:
+    """y[…, j, …] = x[…, indices[…, j, …], …]; the other axes are of one size in both.
+
+    ``distinct`` indices, which a sort has given, are from 0 on and within bounds.
+    """
 
 
 def scatter_along(values: Array, indices: Array, axis: int, size: int, distinct: bool) -> Array:
     """Zeros, ``size`` along ``axis``, with values added (put, where distinct): see `take_along`."""
     xp = array_module(values)
+    shape = (*values.shape[:axis], size, *values.shape[axis + 1 :])
+    if distinct:
+        out = (xp.empty if values.shape == shape else xp.zeros)(shape, values.dtype)
+        if values.ndim == 1:
+            out[indices] = values
+        else:
+            out.reshape(-1)[places_along(indices, axis, shape, 0, True)] = values
+        return out
     if xp is np:
         expect_bounds(indices, axis, size)
-    shape = (*values.shape[:axis], size, *values.shape[axis + 1 :])
     places = places_along(indices, axis, shape).reshape(-1)
-    flat = values.reshape(-1)
-    if not distinct:
-        return runs.reduce_at(flat[:, None], places, math.prod(shape), "sum").reshape(shape)
-    make = xp.empty if values.shape == shape else xp.zeros
-    out = make(math.prod(shape), values.dtype)
-    out[places] = flat
-    return out.reshape(shape)
+    found: Array = rows.add(values.reshape(1, -1, 1), places, math.prod(shape))
+    return found.reshape(shape)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..backend import Array, Elementwise, array_module, import_cupy, kernel, strides_of
 from ..backend.dtypes import is_float, is_narrow
-from .common import runs
+from .common import rows
 
 
 def slide(x: Array, width: int, axis: int) -> Array:
@@ -104,5 +104,5 @@ def strided_added(
     for n, step in zip(values.shape[lead:], steps, strict=True):
         places = places[..., None] + xp.arange(n) * step
     places = xp.arange(outer)[:, None] * count + places.reshape(1, -1)
-    found = runs.reduce_at(values.reshape(-1, 1), places.ravel(), outer * count, "sum")
+    found: Array = rows.add(values.reshape(1, places.size, 1), places.reshape(-1), outer * count)
     return found.reshape(shape)

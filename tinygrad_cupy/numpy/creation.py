@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from ..autograd import TensorBase
+from ..autograd.fused import Alias
 from ..autograd.levels import Tracer
-from ..autograd.views import become
 from ..backend import default_device, device_of, expect_memory, import_cupy
 from ..backend.dtypes import common_dtype, is_narrow
 from ..ops import shape as joining
 from ..ops.promotion import as_float, in_one_dtype, single
-from ..ops.protocols import implements
+from ..ops.protocols import implements, is_array
 from .arrays import finished, first_tensor, ndarray, tensor, tensors
 
 __all__ = [
@@ -92,11 +92,9 @@ def _as_ndarray(x: Any) -> Any:
     """The tensor ``x`` as an `ndarray` on the same memory, in the same graph."""
     if isinstance(x, ndarray | Tracer):
         return x
-    same = x._alias(x.data) if not x.requires_grad else x[...]
-    found = object.__new__(ndarray)
-    found.data, found._grad, found._version = same.data, None, same._version
-    become(found, same)
-    return found
+    same: Any = Alias()(x)
+    same.__class__ = ndarray
+    return same
 
 
 def _stacked(values: Any) -> Any:
@@ -192,6 +190,8 @@ def full_like(
     shape: Any = None, *, device: str | None = None,
 ) -> Any:  # fmt: skip
     """``fill_value``, which may be a tensor, in the shape and dtype of ``a``."""
+    if not isinstance(fill_value, TensorBase) and not is_array(fill_value):
+        fill_value = np.asarray(fill_value)  # not rounded to the default float on the way
     a, fill = tensors(a, fill_value)
     sizes = a.shape if shape is None else _sizes(shape)
     place = device or device_of(a.data)
@@ -248,6 +248,8 @@ def tri(N: int, M: int | None = None, k: int = 0, dtype: Any = float) -> Any:
 def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
     """Powers of the vector ``x`` as columns, from N - 1 down to 0, or up from 0."""
     x = tensor(x)
+    if x.ndim != 1:
+        raise ValueError(f"[vander] expected a vector, got shape {x.shape}")
     count = len(x.data) if N is None else N
     powers = range(count) if increasing else range(count - 1, -1, -1)
     columns = [x**power for power in powers]

@@ -26,7 +26,6 @@ class Where(Elementwise):
     saves = ("condition",)
     linear = ("a", "b")
     jointly = True
-    chooses = True
 
     def forward(self, condition: Array, a: Array, b: Array) -> Array:
         return choose(condition, a, b)
@@ -57,7 +56,6 @@ class Maximum(Elementwise):
     """
 
     broadcasts = True
-    chooses = True
 
     def forward(self, a: Array, b: Array) -> Array:
         self.order = quietly(_order, a, b)
@@ -92,8 +90,6 @@ def _order(a: Array, b: Array) -> Array:
 
 class Clip(Elementwise):
     """x limited to [low, high]; the gradient passes but where x lies outside."""
-
-    chooses = True
 
     def __init__(self, low: Any, high: Any) -> None:
         self.low, self.high = low, high

@@ -116,8 +116,6 @@ def frexp(x: Any) -> tuple[Tensor, Tensor]:
 class NanToNum(Elementwise):
     """x, numbers in place of NaN and ±∞; the gradient passes where x is finite."""
 
-    chooses = True
-
     def __init__(self, nan: float, above: float | None, below: float | None) -> None:
         self.nan, self.above, self.below = nan, above, below
 

@@ -10,7 +10,6 @@ the inputs ``x``, or ``a`` and ``b``, and the output ``y``.
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -25,7 +24,7 @@ from .promotion import as_float, in_one_dtype, in_single
 if TYPE_CHECKING:
     from ..autograd.typing import Tensor
 
-Rule = Callable[..., Any]
+Rule = Any  # a function in Python
 Body = Callable[..., Array]
 
 
@@ -112,7 +111,6 @@ class Pair(_Made):
 class Choice(Pair):
     """A function whose results are elements of the one input or of the other."""
 
-    chooses = True
     saves = ("a", "b")
     keeps = exact = True
 
@@ -207,7 +205,8 @@ def _made(
 
 def _saved_by(rules: tuple[Rule, ...]) -> dict[str, Any]:
     """What an operation with these rules saves, and for which of them."""
-    reads = tuple([tuple(inspect.signature(rule).parameters)[1:] for rule in rules])
+    codes = [rule.__code__ for rule in rules]
+    reads = tuple([code.co_varnames[1 : code.co_argcount] for code in codes])
     saves = tuple(dict.fromkeys([name for names in reads for name in names]))
     readers = [[i for i, names in enumerate(reads) if name in names] for name in saves]
     saved_for = tuple([found[0] if len(found) == 1 else None for found in readers])

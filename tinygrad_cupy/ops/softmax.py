@@ -10,7 +10,7 @@ import numpy as np
 from ..autograd import Op, TensorBase
 from ..backend import Array
 from ..kernels.common import sums
-from .axes import Axis, behind_batch, nonempty_axes
+from .axes import Axis, behind_batch, kept_shape, nonempty_axes, normalize_axis
 from .promotion import as_float, in_single
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ class LogSumExp(Op):
 
     def forward(self, x: Array) -> Array:
         xp = self.xp
+        if not x.size:
+            return xp.full(kept_shape(x.shape, self.axes), -math.inf, x.dtype)
         top = x.max(axis=self.axes, keepdims=True)
         top = xp.where(xp.isfinite(top), top, top.dtype.type(0))
         total = sums.total(xp.exp(x - top), self.axes, keepdims=True)
@@ -88,8 +90,11 @@ class SoftmaxMixin(TensorBase):
     __slots__ = ()
 
     def logsumexp(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """log Σ exp(x) over ``axis``, without overflow."""
-        axes = nonempty_axes(self.shape, axis, "logsumexp")
+        """log Σ exp(x) over ``axis``, without overflow; of no elements -∞.
+
+        Where all are -∞, so is the result, and they share its gradient equally.
+        """
+        axes = normalize_axis(axis, len(self.shape), "logsumexp")
         total = in_single(as_float(self), LogSumExp(axes))
         return total if keepdims else total.squeeze(axes)
 

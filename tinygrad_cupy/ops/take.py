@@ -115,7 +115,7 @@ class TakeAlong(Op):
 
     def forward(self, x: Array, indices: Array) -> Array:
         self.size = x.shape[self.axis]
-        return kernels.take.take_along(x, indices, self.axis)
+        return kernels.take.take_along(x, indices, self.axis, self.distinct)
 
     def backward(self, grad: Tensor, indices: Tensor) -> tuple[Tensor, None]:
         return ScatterAlong(self.axis, self.size, self.distinct)(grad, indices), None

@@ -97,18 +97,28 @@ def _add_cpu(values: Array, places: Array, rows: int) -> Array:
     if is_narrow(dtype):  # through float32 they would be rounded twice
         return _rounded(_add_cpu(values.astype(np.float64), places, rows), dtype)
     blocks, count, columns = values.shape
-    if values.size and max(blocks * max(count, rows), rows * columns) < MOST:
+    if not values.size:
+        return np.zeros((blocks, rows, columns), dtype)
+    if max(blocks * max(count, rows), rows * columns) < MOST:
         source = _add[dtype.itemsize]
         if source.library is not None:
             few = values.nbytes <= SOME and rows * columns <= IN_CACHE
             return (_add_few if few else _add_many)(source, values, places, rows)
+    sums = np.bincount(
+        _flat(values.shape, places, rows), values.reshape(-1), blocks * rows * columns
+    )
+    return _rounded(sums, dtype).reshape(blocks, rows, columns)
+
+
+def _flat(shape: Shape, places: np.ndarray, rows: int) -> np.ndarray:
+    """Where each element of values (P, M, K) goes in (P, R, K), counted in C order."""
+    blocks, count, columns = shape
     flat = _from_start(_signed(places), rows)
     if columns != 1:
         flat = (flat * columns)[:, None] + np.arange(columns)
     if blocks > 1:
         flat = (np.arange(blocks) * (rows * columns))[:, None, None] + flat.reshape(count, columns)
-    sums = np.bincount(flat.reshape(-1), values.reshape(-1), blocks * rows * columns)
-    return _rounded(sums, dtype).reshape(blocks, rows, columns)
+    return flat.reshape(-1)
 
 
 def _rounded(sums: np.ndarray, dtype: Any) -> np.ndarray:
@@ -132,10 +142,10 @@ def _extremes(places: np.ndarray) -> tuple[int, int]:
 
 
 def _add_integers(values: np.ndarray, places: np.ndarray, rows: int) -> np.ndarray:
-    y = np.zeros((values.shape[0], rows, values.shape[2]), values.dtype)
-    key: Any = (slice(None), places)
-    np.add.at(y, key, values)
-    return y
+    blocks, _, columns = values.shape
+    y = np.zeros(blocks * rows * columns, values.dtype)
+    np.add.at(y, _flat(values.shape, places, rows), values.reshape(-1))
+    return y.reshape(blocks, rows, columns)
 
 
 def _add_few(source: CSource, values: np.ndarray, places: np.ndarray, rows: int) -> np.ndarray:
@@ -203,24 +213,23 @@ def _add_cuda(values: Array, places: Array, rows: int) -> Array:
     """
     cupy = import_cupy()
     blocks, count, columns = values.shape
-    y = cupy.zeros((blocks, rows, columns), values.dtype)
-    if not values.size:
-        return y
-    found = cupy.arange(rows)[places]  # as CuPy takes those that are negative
-    order = cupy.argsort(found, kind="stable")
-    found, values = found[order], cupy.ascontiguousarray(values)
-    wide = np.float64 if is_float(values.dtype) else values.dtype
-    sums = cupy.empty(values.shape, wide)
-    of_chunks, of_runs = _sums_of_chunks, _sums_of_runs
-    of_chunks(found, order, values, count, columns, sums, size=values.size)
-    of_runs(found, sums, count, columns, rows, y, size=values.size)
-    return y
+    dtype, narrow = values.dtype, is_narrow(values.dtype)
+    y = cupy.zeros((blocks, rows, columns), np.float64 if narrow else dtype)
+    if values.size:
+        found = cupy.arange(rows, dtype=np.int32 if rows < MOST else np.int64)[places]
+        order = cupy.argsort(found, kind="stable")
+        found, values = found[order], cupy.ascontiguousarray(values)
+        values = values.astype(np.float32) if narrow else values
+        sums = cupy.empty(values.shape, np.float64 if is_float(dtype) else dtype)
+        _sums_of_chunks(found, order, values, count, columns, sums, size=values.size)
+        _sums_of_runs(found, sums, count, columns, rows, y, size=values.size)
+    return y.astype(dtype, copy=False)
 
 
 CHUNK = 128
 
 _sums_of_chunks = Elementwise(
-    "raw int64 place, raw int64 order, raw T values, int64 count, int64 columns",
+    "raw P place, raw int64 order, raw T values, int64 count, int64 columns",
     "raw S sums",
     f"""
     const long long m = i / columns % count, column = i % columns;
@@ -236,7 +245,7 @@ _sums_of_chunks = Elementwise(
 )
 
 _sums_of_runs = Elementwise(
-    "raw int64 place, raw S sums, int64 count, int64 columns, int64 rows",
+    "raw P place, raw S sums, int64 count, int64 columns, int64 rows",
     "raw T y",
     f"""
     const long long m = i / columns % count, column = i % columns;

@@ -1,0 +1,1 @@
+"""Tests that others wrote for their libraries, run against this one."""

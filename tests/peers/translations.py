@@ -1,0 +1,338 @@
+"""Calls with PyTorch's arguments of functions with NumPy's.
+
+``translation(what does it, …, *PyTorch's arguments)``: dim becomes axis, keepdim keepdims. What
+ours does not have is no parameter here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+Call = Callable[..., Any]
+
+
+class NotOurs(Exception):
+    """What the counterpart does not do, by design."""
+
+
+def plain(f: Call, *arguments: Any) -> Any:
+    return f(*arguments)
+
+
+def window(f: Call, size: int, sym: bool = True, dtype: Any = None) -> Any:
+    if not sym:
+        raise NotOurs("NumPy's windows are symmetric")
+    return f(size)
+
+
+# --- axes ---------------------------------------------------------------------------------------
+
+
+def axes(dim: Any) -> Any:
+    """An axis, a tuple of axes, or None for all, which PyTorch also writes ()."""
+    return (tuple(dim) or None) if isinstance(dim, list | tuple) else dim
+
+
+def along(x: Any, dim: int, part: Any) -> tuple[Any, ...]:
+    """The key of a part along one axis."""
+    return (*[slice(None)] * (dim % x.ndim), part) if x.ndim else (part,)
+
+
+def reduced(f: Call, x: Any, dim: Any = None, keepdim: bool = False) -> Any:
+    return f(x, axis=axes(dim), keepdims=keepdim)
+
+
+def added(f: Call, x: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
+    return f(x, axis=axes(dim), dtype=dtype, keepdims=keepdim)
+
+
+def scanned(f: Call, x: Any, dim: int, dtype: Any = None) -> Any:
+    return f(x, axis=dim, dtype=dtype)
+
+
+def scanned_plainly(f: Call, x: Any, dim: int) -> Any:
+    return f(x, axis=dim)
+
+
+def extremum(f: Call, g: Call, x: Any, dim: int, keepdim: bool = False) -> Any:
+    return f(x, axis=dim, keepdims=keepdim), g(x, axis=dim, keepdims=keepdim)
+
+
+def spread(
+    f: Call,
+    x: Any,
+    dim: Any = None,
+    unbiased: bool = True,
+    keepdim: bool = False,
+    correction: Any = None,
+) -> Any:
+    ddof = int(unbiased) if correction is None else correction
+    return f(x, axis=axes(dim), ddof=ddof, keepdims=keepdim)
+
+
+def at_quantiles(
+    f: Call,
+    x: Any,
+    q: Any,
+    dim: Any = None,
+    keepdim: bool = False,
+    interpolation: str = "linear",
+) -> Any:
+    return f(x, q, axis=dim, keepdims=keepdim, method=interpolation)
+
+
+def masked(f: Call, x: Any, dim: Any = None, keepdim: bool = False, mask: Any = None) -> Any:
+    if f.__name__ in ("max", "min") and mask is not None:
+        initial = {"max": -float("inf"), "min": float("inf")}[f.__name__]
+        return f(x, axis=axes(dim), keepdims=keepdim, where=mask, initial=initial)
+    return f(x, axis=axes(dim), keepdims=keepdim, where=True if mask is None else mask)
+
+
+def masked_spread(
+    f: Call,
+    x: Any,
+    dim: Any = None,
+    unbiased: bool = True,
+    keepdim: bool = False,
+    correction: Any = None,
+    mask: Any = None,
+) -> Any:
+    ddof = int(unbiased) if correction is None else correction
+    where = True if mask is None else mask
+    return f(x, axis=axes(dim), ddof=ddof, keepdims=keepdim, where=where)
+
+
+def normed(f: Call, x: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False) -> Any:
+    """`torch.norm`, which flattens where no axis is given."""
+    if dim is None and p not in ("fro", "nuc"):
+        if keepdim:
+            raise NotOurs("kept axes of a flattened array")
+        return f(x.reshape(-1), p)
+    order = None if p == "fro" and not isinstance(axes(dim), tuple) else p
+    return f(x, order, axes(dim), keepdim)
+
+
+def differences(
+    f: Call, x: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None
+) -> Any:
+    ends = {"prepend": prepend, "append": append}
+    return f(x, n, dim, **{k: v for k, v in ends.items() if v is not None})
+
+
+def slopes(f: Call, x: Any, spacing: Any = None, dim: Any = None, edge_order: int = 1) -> Any:
+    steps = [] if spacing is None else spacing if isinstance(spacing, list | tuple) else [spacing]
+    return f(x, *steps, axis=axes(dim), edge_order=edge_order)
+
+
+# --- sorting and counting -----------------------------------------------------------------------
+
+
+def values(result: Any) -> Any:
+    """Of PyTorch's (values, indices) the values."""
+    return result[0] if isinstance(result, tuple) else result
+
+
+def ordered(f: Call, g: Call, x: Any, dim: int = -1, stable: bool = False) -> Any:
+    return f(x, axis=dim), g(x, axis=dim, kind="stable")
+
+
+def order(f: Call, x: Any, dim: int = -1, stable: bool = False) -> Any:
+    return f(x, axis=dim, kind="stable")
+
+
+def distinct(
+    f: Call,
+    x: Any,
+    sorted: bool = True,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    dim: Any = None,
+) -> Any:
+    return f(x, return_inverse=return_inverse, return_counts=return_counts, axis=dim)
+
+
+def places(f: Call, g: Call, x: Any, as_tuple: bool = False) -> Any:
+    return f(x) if as_tuple else g(x)
+
+
+def searched(
+    f: Call,
+    x: Any,
+    values: Any,
+    out_int32: bool = False,
+    right: bool = False,
+    side: str = "left",
+    sorter: Any = None,
+) -> Any:
+    return f(x, values, side="right" if right else side, sorter=sorter)
+
+
+def counted(f: Call, x: Any, bins: int = 100, min: float = 0, max: float = 0) -> Any:
+    """`torch.histc`, whose counts are floats, and which takes (0, 0) for the data's range."""
+    return f(x, bins, None if min == max else (min, max))[0].astype("float64")
+
+
+def histogram(f: Call, x: Any, bins: Any, weight: Any = None, density: bool = False) -> Any:
+    counts, edges = f(x, bins, weights=weight, density=density)
+    return counts.astype("float64"), edges
+
+
+# --- shapes and elements ------------------------------------------------------------------------
+
+
+def sequence(sizes: Any) -> Any:
+    """f(1, 2) and f((1, 2)) alike."""
+    return sizes if sizes and isinstance(sizes[0], int) else sizes[0] if sizes else ()
+
+
+def padded(f: Call, x: Any, pad: Any, mode: Any = "constant", value: Any = None) -> Any:
+    if not isinstance(mode, str):  # constant_pad_nd
+        mode, value = "constant", mode
+    widths = [(0, 0)] * (x.ndim - len(pad) // 2) + list(zip(pad[-2::-2], pad[::-2], strict=True))
+    mode = {"replicate": "edge", "circular": "wrap"}.get(mode, mode)
+    return f(x, widths, mode, **({} if mode != "constant" else {"constant_values": value or 0}))
+
+
+def windows(f: Call, x: Any, dim: int, size: int, step: int) -> Any:
+    return f(x, size, axis=dim)[along(x, dim, slice(None, None, step))]
+
+
+def split_into(f: Call, x: Any, size: int, dim: int = 0) -> Any:
+    length = x.shape[dim]
+    return f(x, [min(size, length - i) for i in range(0, length, size)], dim)
+
+
+def cut(f: Call, x: Any, parts: Any, dim: int = 0) -> Any:
+    return f(x, parts.tolist() if hasattr(parts, "tolist") else parts, dim)
+
+
+def meshed(f: Call, *vectors: Any, indexing: str) -> Any:
+    (given,) = vectors if isinstance(vectors[0], list | tuple) else (vectors,)
+    return f(*given, indexing=indexing)
+
+
+def written(copy: Call, write: Call, x: Any, key: Any, value: Any) -> Any:
+    """y with y[key] = value, y being a copy of x."""
+    y = copy(x)
+    write(y, key, value)
+    return y
+
+
+def put(copy: Call, put: Call, x: Any, places: Any, values: Any, accumulate: bool) -> Any:
+    if accumulate:
+        raise NotOurs("NumPy's put does not add")
+    return written(copy, put, x, places, values)
+
+
+def scattered(copy: Call, put: Call, x: Any, dim: int, index: Any, values: Any) -> Any:
+    y = copy(x)
+    put(y, index, values, dim)
+    return y
+
+
+def cast(f: Call, x: Any, *arguments: Any) -> Any:
+    if not isinstance(arguments[0], str) or arguments[0] == "cpu":
+        raise NotOurs("astype takes a dtype")
+    return f(x, arguments[0])
+
+
+# --- layers -------------------------------------------------------------------------------------
+
+
+def expect_images(x: Any) -> None:
+    if x.ndim != 4:
+        raise NotOurs("images have four axes: N, C, H, W")
+
+
+def pooled(
+    f: Call,
+    x: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    expect_images(x)
+    if ceil_mode:
+        raise NotOurs("ceil_mode")
+    return f(x, kernel_size, stride or kernel_size, padding, dilation)
+
+
+def averaged(
+    f: Call,
+    x: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Any:
+    expect_images(x)
+    if ceil_mode or not count_include_pad:
+        raise NotOurs("ceil_mode, count_include_pad=False")
+    return f(x, kernel_size, stride or kernel_size, padding)
+
+
+def averaged_to(f: Call, x: Any, output_size: Any) -> Any:
+    expect_images(x)
+    if not isinstance(output_size, int) and None in output_size:
+        raise NotOurs("an output size of None")
+    return f(x, output_size)
+
+
+def convolved(f: Call, x: Any, weight: Any, bias: Any = None, **options: Any) -> Any:
+    expect_images(x)
+    if isinstance(options.get("padding"), str):
+        raise NotOurs("padding is in pixels")
+    return f(x, weight, bias, **options)
+
+
+def unfolded(
+    f: Call, x: Any, kernel: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
+) -> Any:
+    expect_images(x)
+    return f(x, kernel, stride, padding, dilation)
+
+
+def linear(f: Call, x: Any, weight: Any, bias: Any = None) -> Any:
+    if weight.ndim != 2:
+        raise NotOurs("a weight of one axis")
+    return f(x, weight, bias)
+
+
+def one_hot(f: Call, x: Any, num_classes: int = -1) -> Any:
+    if num_classes < 0:
+        raise NotOurs("the number of classes is said")
+    return f(x, num_classes, dtype="int64")
+
+
+def normalized(
+    f: Call,
+    x: Any,
+    mean: Any,
+    var: Any,
+    weight: Any = None,
+    bias: Any = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Any:
+    if mean is None or weight is None:
+        raise NotOurs("batch_norm has a weight, a bias and running statistics")
+    return f(x, weight, bias, mean, var, training, momentum, eps)
+
+
+def loss_of_classes(
+    f: Call,
+    x: Any,
+    target: Any,
+    reduction: str = "mean",
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+) -> Any:
+    if target.dtype != "int64" or x.ndim < 2:
+        raise NotOurs("targets are classes, of a batch")
+    return f(x, target, label_smoothing, ignore_index, reduction)
