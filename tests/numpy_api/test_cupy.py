@@ -70,6 +70,43 @@ def test_comparisons_and_methods_of_the_tensor(place: Place) -> None:
     np.testing.assert_allclose(grad.numpy(), np.exp([0.5, -1.0, 2.0]) * [1, 2, 3])
 
 
+# How CuPy's functions of these names call a method of what they are given.
+METHODS: dict[str, Any] = {
+    "sum": lambda x: x.sum(None, None, None, False),
+    "prod": lambda x: x.prod(0, None, None, False),
+    "mean": lambda x: x.mean(axis=0, dtype=None, out=None, keepdims=False),
+    "std": lambda x: x.std(axis=0, dtype=None, out=None, ddof=0, keepdims=False),
+    "var": lambda x: x.var(axis=0, dtype=None, out=None, ddof=1, keepdims=False),
+    "amax": lambda x: x.max(axis=0, out=None, keepdims=False),
+    "clip": lambda x: x.clip(0.0, 1.0, out=None),
+    "swapaxes": lambda x: x.swapaxes(0, 1),
+    "transpose": lambda x: x.transpose(None),
+    "squeeze": lambda x: x.squeeze(None),
+    "diagonal": lambda x: x.diagonal(0, 0, 1),
+    "repeat": lambda x: x.repeat(2, None),
+    "ravel": lambda x: x.ravel("C"),
+    "dot": lambda x: x.dot(x.T, None),
+    "fliplr": lambda x: x[:, ::-1],
+}
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_methods_are_called_as_cupy_calls_them(name: str) -> None:
+    x = Tensor(np.arange(6.0).reshape(2, 3), requires_grad=True)
+    assert METHODS[name](x).requires_grad
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", list(METHODS))
+def test_functions_of_cupy_that_call_a_method_record(name: str) -> None:
+    cupy = backend.import_cupy()
+    x = Tensor(cupy.arange(6.0).reshape(2, 3), requires_grad=True)
+    arguments: dict[str, Any] = {"clip": (0.0, 1.0), "swapaxes": (0, 1), "repeat": (2,)}
+    found = getattr(cupy, name)(x, *arguments.get(name, ((x.T,) if name == "dot" else ())))
+    assert isinstance(found, Tensor)
+    assert found.requires_grad
+
+
 def test_kernels_without_a_function_of_their_own() -> None:
     x = Tensor([0.5, -1.0, 2.0], requires_grad=True)
     assert cupy_stand_in.erf(x).tolist() == x.erf().tolist()

@@ -327,6 +327,26 @@ def test_at(ufunc: Any, indices: Any, other: Any) -> None:
     np.testing.assert_array_equal(array, expected)
 
 
+@pytest.mark.parametrize(("ufunc", "indices", "other"), AT)
+def test_what_at_and_out_write_is_recorded(ufunc: Any, indices: Any, other: Any) -> None:
+    indices = indices if isinstance(indices, tuple) else np.array(indices, int)
+
+    def at(x: Any, y: Any) -> Any:
+        written = x * 1
+        ufunc.at(written, indices, y)
+        return written
+
+    def out(x: Any, y: Any) -> Any:
+        written = x * 1
+        assert ufunc(x, 1.5, out=written, where=VALUES > 0) is written
+        return written + y.sum()
+
+    x = Tensor(np.abs(VALUES) + 0.1, requires_grad=True)
+    y = Tensor(np.asarray(other) + 0.25, requires_grad=True)
+    for write in (at, out):
+        assert tg.gradcheck(write, [x, y], batched=False)
+
+
 def test_at_of_one_operand_and_of_a_single_element() -> None:
     x, expected = Tensor(VALUES.copy()), VALUES.copy()
     np.negative.at(x, [0, 1, 1])

@@ -38,6 +38,8 @@ def test_a_ufunc_without_the_method(monkeypatch: pytest.MonkeyPatch) -> None:
         np.spacing.at(Tensor([1.0]), [0])
 
 
+np_: Any = tnp
+
 SIGNS = [
     *(operator.add, operator.sub, operator.mul, operator.truediv, operator.pow, operator.matmul),
     *(operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge),
@@ -118,6 +120,8 @@ def test_names_of_functions() -> None:
         with pytest.raises(AttributeError, match=rf"has no attribute '{name}'$"):
             getattr(tg, name)
     assert not set(foreign_names.FUNCTIONS) & set(tg.__all__)
+    with pytest.raises(AttributeError, match=r"no attribute 'clamp': use x.clip\(low, high\)$"):
+        np_.clamp  # noqa: B018
 
 
 def test_answers_name_what_there_is() -> None:
@@ -132,7 +136,6 @@ def test_answers_name_what_there_is() -> None:
 
 
 DIM: Any = {"dim": 0}
-np_: Any = tnp
 
 
 @pytest.mark.parametrize(

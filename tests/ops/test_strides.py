@@ -266,4 +266,11 @@ def test_strides_are_read_in_one_place() -> None:
         for path in (root / folder).rglob("*.py")
         if re.search(r"\.strides\b", path.read_text())
     }
-    assert readers == {"arrays.py", "layout.py", "cublaslt.py", "signature.py", "inplace.py"}
+    assert readers == {
+        "arrays.py",
+        "layout.py",
+        "cublaslt.py",
+        "signature.py",
+        "inplace.py",
+        "memory.py",
+    }

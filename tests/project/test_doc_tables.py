@@ -19,3 +19,7 @@ def test_tables_are_true() -> None:
             f"docs/{path.name} is stale: run PYTHONPATH=tests python -m support.doc_tables"
         )
     assert set(doc_tables.TABLES) <= named
+
+
+def test_most_of_numpy_takes_tensors() -> None:
+    assert doc_tables.share_outside() >= 0.9

@@ -51,6 +51,17 @@ def test_the_examples_of_custom_operations(capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr().out.splitlines()[:2] == ["[gradcheck] order 1, cr", "True"]
 
 
+def test_the_examples_of_numpy(capsys: pytest.CaptureFixture[str]) -> None:
+    run("numpy.md")
+    out = capsys.readouterr().out.splitlines()
+    assert out == [
+        "[[0.245, 0.0], [-0.245, 0.0], [0.0, 0.0]]",
+        "-0.06",
+        "[0.25, 0.0, 0.5]",
+        "[14.0, 24.0] Tensor([ True, False,  True])",
+    ]
+
+
 def test_the_example_of_hooks(capsys: pytest.CaptureFixture[str]) -> None:
     run("hooks.md")
     assert capsys.readouterr().out == "shape of the gradient: (3, 8)\n1 (3, 8)\n"

@@ -7,6 +7,7 @@ test names what the function changes (`StandInPool.owners`), and that is put bac
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any, ClassVar
@@ -40,14 +41,22 @@ class StandInGraph:
         for new, old in zip(_leaves(self.function(*args, **kwargs)), self.results, strict=True):
             if not old.size or np.may_share_memory(old.data, new.data):
                 continue  # a view of what the function was given shows it already
-            if not old.data.flags.writeable:
-                old.data.flags.writeable = True  # what was broadcast is not: NumPy guards it
-            np.copyto(old.data, new.data)
+            np.copyto(_writeable(old.data), new.data)
         for leaf, _, left in self.grads:
             if left is not None and leaf._grad is not None:
                 np.copyto(left.data, leaf._grad.data)
         for (leaf, _, _), grad in zip(self.grads, before, strict=True):
             leaf._grad = grad
+
+
+def _writeable(array: np.ndarray) -> np.ndarray:
+    """The same memory, which a launch writes whether NumPy guards it (a diagonal, say) or not."""
+    if array.flags.writeable:
+        return array
+    low, high = np.lib.array_utils.byte_bounds(array)
+    memory: Any = (ctypes.c_char * (high - low)).from_address(low)
+    offset = array.ctypes.data - low
+    return np.ndarray(array.shape, array.dtype, memory, offset, array.strides)
 
 
 class StandInOrder:

@@ -7,6 +7,7 @@ that every operation must pass (test_ops*.py) read nothing but these records.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -88,6 +89,16 @@ class Sample:
     captured: bool | Callable[[Case], bool] = True
     obstacle: str = ""
     errors: tuple[Error, ...] = ()
+
+
+def uncaptured(samples: list[Sample], obstacle: str, *ops: type[Op]) -> list[Sample]:
+    """The records, those with one of these operations marked as what `tg.jit` cannot capture."""
+    return [
+        dataclasses.replace(sample, captured=False, obstacle=obstacle)
+        if set(ops) & set(sample.ops)
+        else sample
+        for sample in samples
+    ]
 
 
 def method(name: str) -> Callable[..., Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..backend import Array, array_module, kernel
+from ..backend import Array, array_module, kernel, strides_of
 from ..backend.dtypes import common_dtype, is_narrow
 from .common import sums
 
@@ -24,7 +24,7 @@ def _by_windows(a: Array, v: Array) -> Array:
     for start in range(0, m, taps):
         count = min(taps, m - start)
         shape = (*padded.shape[:-1], n + m - 1, count)
-        strides = (*padded.strides, padded.strides[-1])
+        strides = (*strides_of(padded)[:-1], padded.itemsize, padded.itemsize)
         part = padded[..., start:]
         windows = xp.lib.stride_tricks.as_strided(part, shape, strides)
         turned = v[..., ::-1][..., None, start : start + count]

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ..ops.hints import for_function
 from . import lib as lib
 from . import linalg, random
 from . import scimath as emath
@@ -78,10 +79,11 @@ def __getattr__(name: str) -> Any:
     found = getattr(np, name, _ALSO)
     if found is not _ALSO and (name in _ALSO or isinstance(found, _PASSED)):
         return found
-    raise AttributeError(
-        f"module {__name__!r} has no attribute {name!r}"
-        + ("" if found is _ALSO else ": NumPy's takes values, x.detach().numpy(), not tensors")
-    )
+    hint = "" if found is _ALSO else ": NumPy's takes values, x.detach().numpy(), not tensors"
+    if found is _ALSO and not name.startswith("_"):
+        ours = for_function(name)  # of PyTorch's names, say
+        hint = "" if ours is None else f": use {ours}"
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
 
 
 __all__ = [

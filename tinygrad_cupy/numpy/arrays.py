@@ -115,14 +115,20 @@ def written(name: str, result: Any, out: Any, augmented: bool = True) -> Any:
         return out
     if not is_array(out):
         raise TypeError(f"[{name}] expected out to be a tensor or an array, got {type(out)}")
-    if carries_gradient(result):
-        if augmented and in_augmented_assignment():
-            if not isinstance(result, Tracer):
-                Tensor(out)[...] = result.detach()  # others may look at the array by another name
-            return result
+    if carries_gradient(result) and augmented and in_augmented_assignment():
+        if not isinstance(result, Tracer):
+            Tensor(out)[...] = result.detach()  # others may look at the array by another name
+        return result
+    expect_no_gradient(name, result)
+    Tensor(out)[...] = result
+    return out
+
+
+def expect_no_gradient(name: str, value: Any) -> Any:
+    """The array of a tensor that is written into an array; an error where that drops a gradient."""
+    if carries_gradient(value):
         raise TypeError(
             f"[{name}] expected out to be a tensor, got an array, which holds no gradient: leave "
             "out= away, or take the values out of the graph with .detach()"
         )
-    Tensor(out)[...] = result
-    return out
+    return value.data

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from ..autograd import TensorBase
+from ..backend import is_cuda, to_numpy
 from ..backend.dtypes import is_float, resolve_dtype
 from ..ops.axes import kept_shape, normalize_axis
 from ..ops.indexing import Scatter, array_key
 from ..ops.shape import concat, stack
-from .arrays import operands, tensor, tensors, written
+from .arrays import expect_no_gradient, operands, tensor, tensors, written
 
 Compute = Callable[..., Any]
 
@@ -297,8 +298,9 @@ class Ufunc:
 
     def _into_array(self, a: Any, indices: Any, b: Any) -> None:
         if isinstance(b, TensorBase):
-            b = written(f"{self.__name__}.at", b, np.empty(b.shape, b.dtype), augmented=False)
-        self.like.at(a, _host(indices), *([] if b is None else [b]))
+            b = expect_no_gradient(f"{self.__name__}.at", b)
+        where = indices if is_cuda(a) else _host(indices)
+        self.like.at(a, where, *([] if b is None else [b]))
 
     def _one_at_a_time(self, a: Any, indices: Any, b: Any) -> None:
         """Every pass takes what comes once; an index that is there k times takes part in k."""
@@ -355,8 +357,8 @@ def _host(indices: Any) -> Any:
     """Indices as NumPy takes them."""
     if isinstance(indices, tuple):
         return tuple([_host(one) for one in indices])
-    given: Any = indices
-    return given.numpy() if isinstance(indices, TensorBase) else indices
+    found = indices.data if isinstance(indices, TensorBase) else indices
+    return to_numpy(found) if is_cuda(found) else found
 
 
 def _at(x: Any, axis: int, key: Any) -> Any:

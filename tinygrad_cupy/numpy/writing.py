@@ -10,7 +10,7 @@ from ..autograd import TensorBase
 from ..backend import array_module, on_device_of, to_numpy
 from ..ops.axes import normalize_axis
 from ..ops.protocols import implements
-from .arrays import tensor, written
+from .arrays import expect_no_gradient, tensor
 
 __all__ = ["fill_diagonal", "place", "put", "put_along_axis", "putmask"]
 
@@ -21,7 +21,7 @@ def _target(name: str, a: Any, *values: Any) -> Any:
         return a
     for value in values:  # which an array cannot hold with its gradient
         if isinstance(value, TensorBase):
-            written(name, value, np.empty(value.shape, value.dtype), augmented=False)
+            expect_no_gradient(name, value)
     return tensor(a)
 
 

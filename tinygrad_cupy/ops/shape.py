@@ -143,7 +143,8 @@ class ShapeMixin(IndexingMixin):
 
     def transpose(self, *axes: Any) -> Tensor:
         """A view with the axes reversed, or in the order given (NumPy's transpose)."""
-        return self.permute(*(axes or [tuple(reversed(range(len(self.shape))))]))
+        given = axes and axes != (None,)  # NumPy takes None for all, too
+        return self.permute(*(axes if given else [tuple(reversed(range(len(self.shape))))]))
 
     @property
     def T(self) -> Tensor:
