@@ -32,6 +32,8 @@ from .files import *
 from .files import __all__ as _files
 from .functional import *
 from .functional import __all__ as _functional
+from .grids import *
+from .grids import __all__ as _grids
 from .histograms import *
 from .histograms import __all__ as _histograms
 from .indexing import *
@@ -94,6 +96,7 @@ __all__ = [
     *_files,
     *_functional,
     *_elementwise,
+    *_grids,
     *_histograms,
     *_indexing,
     *_joining,
