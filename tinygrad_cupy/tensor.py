@@ -213,8 +213,16 @@ class Tensor(
         """The values as a NumPy array of their own, whatever the device."""
         return to_numpy(self.data)
 
-    def item(self) -> Any:
-        """The value of a tensor with one element, as a Python number."""
+    def item(self, *index: Any) -> Any:
+        """The value of a tensor with one element, as a Python number.
+
+        With an index the value there: one number counts the elements in C order, several (or a
+        tuple) say one along each axis.
+        """
+        if index:
+            place = index[0] if len(index) == 1 and isinstance(index[0], tuple) else index
+            x = self.detach()
+            return (x.reshape(-1) if len(place) == 1 else x)[place].item()
         if self.size != 1:
             raise ValueError(f"[item] expected one element, got shape {self.shape}")
         return to_numpy(self.data).item() if is_cuda(self.data) else self.data.item()

@@ -166,6 +166,19 @@ def test_one_hot(device: str) -> None:
     assert tg.vmap(lambda i: tnp.one_hot(i, 2))(Tensor([0, 1])).tolist() == [[1, 0], [0, 1]]
 
 
+def test_numbers_by_index(device: str) -> None:
+    array = sample("int64")
+    x = Tensor(array, device=device)
+    for index in ((5,), (-1,), (1, 2), ((2, 3),)):
+        assert x.item(*index) == array.item(*index)
+        assert type(x.item(*index)) is int
+    assert Tensor([2.5], requires_grad=True).item(0) == 2.5
+    with pytest.raises(IndexError, match="out of bounds"):
+        x.item(12)
+    with pytest.raises(ValueError, match="expected one element"):
+        x.item(0, slice(None))
+
+
 # --- memory ---------------------------------------------------------------------------------------
 
 

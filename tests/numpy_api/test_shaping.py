@@ -16,7 +16,7 @@ import tinygrad_cupy.numpy as tnp
 from records.padding import draw_width
 from support.same_as_numpy import Call, agrees
 from tinygrad_cupy import Tensor
-from tinygrad_cupy.numpy import indexing, joining, padding, sets, shaping, sorting
+from tinygrad_cupy.numpy import grids, indexing, joining, padding, sets, shaping, sorting
 
 DTYPES = ["float64", "float32", "float16", "int64", "int8", "uint16", "bool"]
 
@@ -132,7 +132,7 @@ def test_bfloat16_moves_as_float32(name: str, device: str) -> None:
         np.testing.assert_array_equal(a.astype("float32").numpy(), b.numpy())
 
 
-@pytest.mark.parametrize("module", [shaping, joining, padding, indexing, sorting, sets])
+@pytest.mark.parametrize("module", [shaping, joining, padding, indexing, grids, sorting, sets])
 def test_functions_take_what_numpys_take(module: ModuleType) -> None:
     ours = {"gather", "one_hot", "scatter_add", "scatter_reduce", "segment_sum", "topk"}
     special = {"broadcast_shapes", "as_strided"}  # NumPy's own, and one that is never written

@@ -72,7 +72,6 @@ NOT_OPERATIONS = {
         "zero_grad",
     ),
     *("assign_", "bump_version", "replace_data"),
-    *("partition", "sort"),  # in place
     *("arange", "eye", "full", "ones", "rand", "randn", "zeros"),
 }
 BITS = ("and", "or", "xor", "lshift", "rshift")  # which floats have not

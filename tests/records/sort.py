@@ -93,6 +93,12 @@ def _found(torch: Any, a: Any, v: Any, side: Any) -> Any:
     return torch.as_tensor(np.searchsorted(a.detach().numpy(), v.detach().numpy(), side))
 
 
+def _in_place(x: Tensor, name: str, **options: Any) -> Tensor:
+    copy = x.clone()
+    assert getattr(copy, name)(**options) is None
+    return copy
+
+
 SAMPLES = [
     Sample(
         "np.sort",
@@ -136,6 +142,29 @@ SAMPLES = [
         ("np.sort",),
         dtypes=SORTED,
         order=0,
+        kinks=True,
+    ),
+    Sample(
+        "sort",
+        lambda x, axis: _in_place(x, "sort", axis=axis),
+        _apart(lambda draw, shape: {"axis": axis_of(draw, shape)}),
+        lambda torch, x, axis: _sorted(torch, x, axis).values,
+        (ArgSort, TakeAlong),
+        ("sort",),
+        dtypes=SORTED,
+        kinks=True,
+    ),
+    Sample(
+        "partition",
+        lambda x, kth, axis: _at_kth(_in_place(x, "partition", kth=kth, axis=axis), kth, axis),
+        _apart(
+            lambda draw, shape: {"kth": draw(st.integers(0, min(shape) - 1)), "axis": -1},
+            min_side=1,
+        ),
+        _partitioned,
+        (ArgPartition, TakeAlong),
+        ("partition",),
+        dtypes=SORTED,
         kinks=True,
     ),
     Sample(

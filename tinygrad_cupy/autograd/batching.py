@@ -60,7 +60,7 @@ class BatchedMixin(Tracer):
         """Refused: there is one array for each element of the batch."""
         self._refuse(".numpy()")
 
-    def item(self) -> Any:
+    def item(self, *index: Any) -> Any:
         """Refused: there is one number for each element of the batch."""
         self._refuse("the number")
 

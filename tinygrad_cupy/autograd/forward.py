@@ -71,9 +71,9 @@ class DualMixin(Tracer):
         """The value as a NumPy array."""
         return self._primal.numpy()
 
-    def item(self) -> Any:
+    def item(self, *index: Any) -> Any:
         """The value as a Python number."""
-        return self._primal.item()
+        return self._primal.item(*index)
 
     def tolist(self) -> Any:
         """The value as (nested lists of) Python numbers."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..backend import Array, array_module, kernel
+from .common.order import order_of_rows
 
 
 def _positions_cpu(x: Array, ranks: Array, among: tuple[int, ...] | None) -> Array:
@@ -14,8 +17,8 @@ def _positions_cpu(x: Array, ranks: Array, among: tuple[int, ...] | None) -> Arr
 
 
 def _positions_cuda(x: Array, ranks: Array, among: tuple[int, ...] | None) -> Array:
-    x = x.astype(np.float32) if x.dtype.kind == "V" else x
-    return _taken(array_module(x).argsort(x, -1), ranks)
+    rows = array_module(x).ascontiguousarray(x).reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    return _taken(order_of_rows(rows).reshape(x.shape), ranks)
 
 
 def _taken(order: Array, ranks: Array) -> Array:

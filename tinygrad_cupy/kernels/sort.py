@@ -9,7 +9,7 @@ import numpy as np
 
 from ..backend import Array, Elementwise, import_cupy, kernel
 from ..backend.dtypes import is_bfloat16, is_narrow
-from .common.order import as_rows, from_rows, order_of_rows
+from .common.order import as_rows, from_rows, order_of_rows, sorted_rows
 
 Places = tuple[int, ...]
 
@@ -72,10 +72,7 @@ def _argsort_cuda(x: Array, axis: int, stable: bool) -> Array:
 
 
 def _sort_cuda(x: Array, axis: int) -> Array:
-    rows = as_rows(x, axis)
-    order = order_of_rows(rows)
-    starts = import_cupy().arange(len(rows))[:, None] * x.shape[axis]
-    return from_rows(rows.ravel().take(order + starts), x.shape, axis)
+    return from_rows(sorted_rows(as_rows(x, axis)), x.shape, axis)
 
 
 def _partition_cuda(x: Array, places: Places, axis: int) -> Array:

@@ -33,6 +33,8 @@ from .files import *
 from .files import __all__ as _files
 from .functional import *
 from .functional import __all__ as _functional
+from .grids import *
+from .grids import __all__ as _grids
 from .histograms import *
 from .histograms import __all__ as _histograms
 from .indexing import *
@@ -96,6 +98,7 @@ __all__ = [
     *_files,
     *_functional,
     *_elementwise,
+    *_grids,
     *_histograms,
     *_indexing,
     *_joining,

@@ -33,6 +33,7 @@ class Nonzero(Op):
     def forward(self, x: Array) -> Array:
         if is_cuda(x):
             refuse_size("nonzero")
+        x = x != 0 if x.dtype.kind == "V" else x  # bfloat16, which CuPy does not count
         found = self.xp.nonzero(x if x.ndim else x.reshape(1))
         return self.xp.stack(found)
 

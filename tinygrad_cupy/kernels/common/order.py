@@ -14,15 +14,15 @@ import numpy as np
 from ...backend import Array, Elementwise, import_cupy
 from ...backend.dtypes import is_narrow
 
-_PREAMBLE = """
+_FUNCTIONS = """
 __device__ unsigned int in_order(float x) {
     if (x != x) return 0xffffffffu;
-    const unsigned int bits = __float_as_uint(x == 0 ? 0.0f : x);
+    const unsigned int bits = __float_as_uint(x);
     return bits >> 31 ? ~bits : bits | 0x80000000u;
 }
 __device__ unsigned long long in_order(double x) {
     if (x != x) return 0xffffffffffffffffull;
-    const unsigned long long bits = __double_as_longlong(x == 0 ? 0.0 : x);
+    const unsigned long long bits = __double_as_longlong(x);
     return bits >> 63 ? ~bits : bits | 0x8000000000000000ull;
 }
 __device__ unsigned int in_order(int x) { return (unsigned int)x ^ 0x80000000u; }
@@ -31,20 +31,54 @@ __device__ unsigned long long in_order(long long x) {
     return (unsigned long long)x ^ 0x8000000000000000ull;
 }
 __device__ unsigned long long in_order(unsigned long long x) { return x; }
+
+// What the key was made of; a NaN of any bits comes back as one.
+__device__ void get_back(unsigned int key, float &x) {
+    x = __uint_as_float(key >> 31 ? key & 0x7fffffffu : ~key);
+}
+__device__ void get_back(unsigned long long key, double &x) {
+    x = __longlong_as_double(key >> 63 ? key & 0x7fffffffffffffffull : ~key);
+}
+__device__ void get_back(unsigned int key, int &x) { x = (int)(key ^ 0x80000000u); }
+__device__ void get_back(unsigned int key, unsigned int &x) { x = key; }
+__device__ void get_back(unsigned long long key, long long &x) {
+    x = (long long)(key ^ 0x8000000000000000ull);
+}
+__device__ void get_back(unsigned long long key, unsigned long long &x) { x = key; }
+
+// -0 as 0, where places follow a key: of equal elements the first comes first.
+template <typename T> __device__ T one_zero(T x) { return x == 0 ? (T)0 : x; }
 """
-_keys32 = Elementwise("T x", "uint32 key", "key = in_order(x)", "keys32", _PREAMBLE)
-_keys64 = Elementwise("T x", "uint64 key", "key = in_order(x)", "keys64", _PREAMBLE)
-_packed = Elementwise(
+_keys32 = Elementwise("T x", "uint32 key", "key = in_order(x)", "keys32", _FUNCTIONS)
+_keys64 = Elementwise("T x", "uint64 key", "key = in_order(x)", "keys64", _FUNCTIONS)
+_equal_keys32 = Elementwise(
+    "T x", "uint32 key", "key = in_order(one_zero(x))", "equal_keys32", _FUNCTIONS
+)
+_equal_keys64 = Elementwise(
+    "T x", "uint64 key", "key = in_order(one_zero(x))", "equal_keys64", _FUNCTIONS
+)
+_values32 = Elementwise("uint32 key", "T x", "get_back(key, x)", "values32", _FUNCTIONS)
+_values64 = Elementwise("uint64 key", "T x", "get_back(key, x)", "values64", _FUNCTIONS)
+_rows_and_keys = Elementwise(
+    "T x, int64 length",
+    "uint64 packed",
+    "packed = (unsigned long long)(i / length) << 32 | in_order(x)",
+    "rows_and_keys",
+    _FUNCTIONS,
+)
+_values_of_rows = Elementwise(
+    "uint64 packed", "T x", "get_back((unsigned int)packed, x)", "values_of_rows", _FUNCTIONS
+)
+_rows_keys_and_places = Elementwise(
     "T x, int64 length, int32 bits",
-    "uint64 key",
+    "uint64 packed",
     """
     const unsigned long long row = i / length, place = i % length;
-    key = (row << 32 | in_order(x)) << bits | place;
+    packed = (row << 32 | in_order(one_zero(x))) << bits | place;
     """,
     "rows_keys_and_places",
-    _PREAMBLE,
+    _FUNCTIONS,
 )
-"""Row, key and place of each element in one number."""
 
 
 def _ordered(x: Array) -> Array:
@@ -79,16 +113,40 @@ def order_of_rows(rows: Array) -> Array:
         return cupy.zeros(x.shape, np.int64)
     if x.dtype.itemsize == 4:
         if count == 1:
-            return cupy.argsort(_keys32(x.ravel())).reshape(1, -1)
+            return cupy.argsort(_equal_keys32(x.ravel())).reshape(1, -1)
         bits = (length - 1).bit_length()
         if bits + (count - 1).bit_length() <= 32:
-            packed = _packed(x, length, bits).ravel()
+            packed = _rows_keys_and_places(x, length, bits).ravel()
             packed.sort()
             places = (packed & np.uint64((1 << bits) - 1)).astype(np.int64)
             return places.reshape(x.shape)
-    keys = (_keys32 if x.dtype.itemsize == 4 else _keys64)(x.ravel())
+    keys = (_equal_keys32 if x.dtype.itemsize == 4 else _equal_keys64)(x.ravel())
     order = cupy.argsort(keys)
     if count == 1:
         return order.reshape(1, -1)
     by_row = cupy.argsort(order // length)  # stable: within a row the order of keys
     return (order[by_row] % length).reshape(x.shape)
+
+
+def sorted_rows(rows: Array) -> Array:
+    """The elements of each row (R, n) in ascending order."""
+    x = _ordered(rows)
+    if x.dtype != rows.dtype:
+        return sorted_rows(x).astype(rows.dtype)
+    count, length = x.shape
+    if x.size == 0 or length == 1:
+        return x.copy()
+    found = import_cupy().empty(x.shape, x.dtype)
+    if x.dtype.itemsize == 4:
+        keys = (_keys32(x) if count == 1 else _rows_and_keys(x, length)).ravel()
+        keys.sort()
+        values = _values32 if count == 1 else _values_of_rows
+        values(keys.reshape(x.shape), found)
+    elif count == 1:
+        keys = _keys64(x).ravel()
+        keys.sort()
+        _values64(keys.reshape(x.shape), found)
+    else:
+        starts = import_cupy().arange(count)[:, None] * length
+        found = x.ravel().take(order_of_rows(x) + starts)
+    return found
