@@ -150,9 +150,19 @@ def test_geomspace_of_tensors_has_the_gradient_of_its_formula() -> None:
     )
 
 
-def test_a_number_to_fill_with_is_rounded_once() -> None:
+def test_a_number_beside_float64_is_not_rounded_to_float32() -> None:
     for x in (np.ones(2), Tensor(numpy.ones(2))):
         assert (np.full_like(x, 0.1).numpy() == 0.1).all()
+        assert (np.append(x, 0.1).numpy()[2:] == 0.1).all()
+        assert (np.concatenate([x, [0.1, 0.2]]).numpy()[2:] == [0.1, 0.2]).all()
+
+
+@pytest.mark.parametrize("name", ["linspace", "logspace", "geomspace"])
+def test_ranges_between_narrower_ends_have_the_precision_asked_for(name: str) -> None:
+    ends = numpy.float32(1.25), numpy.float32(1.75)
+    found = getattr(np, name)(*map(Tensor, ends), 50, dtype="float64")
+    expected = getattr(numpy, name)(*map(float, ends), 50)
+    numpy.testing.assert_allclose(found.numpy(), expected, 1e-14)
 
 
 def test_memory_is_shared_through_dlpack() -> None:

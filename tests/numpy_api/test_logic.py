@@ -32,7 +32,7 @@ def test_closeness_is_numpys() -> None:
             np.testing.assert_array_equal(found.numpy(), expected)
             assert not found.requires_grad
     assert np.isclose(x, 1.0)[3].item()
-    assert np.isclose(0.1, Tensor([0.1], "float64"), 0, 0).tolist() == [False]  # it is a float32
+    assert np.isclose(0.1, Tensor([0.1], "float64"), 0, 0).tolist() == [True]
     assert np.isclose(Tensor(np.array([0.1])).to(tg.default_device()), 0.1, 0, 0).tolist() == [True]
 
 

@@ -297,3 +297,12 @@ def test_reductions_inside_vmap() -> None:
     for name in ("nanargmax", "nanmax", "nanmean", "nanstd", "nanmedian", "nanprod"):
         found = tg.vmap(lambda row, name=name: getattr(np, name)(row))(x)
         same(found, getattr(np, name)(values, axis=1))
+
+
+@pytest.mark.parametrize("axis", [0, -1])
+@pytest.mark.parametrize(
+    "name",
+    "all any argmax argmin count_nonzero max min nanargmax nanmax nansum prod sum".split(),  # noqa: SIM905
+)
+def test_a_number_has_an_axis_to_reduce(name: str, axis: int) -> None:
+    same(getattr(tnp, name)(placed(3.0), axis=axis), getattr(np, name)(np.asarray(3.0), axis=axis))

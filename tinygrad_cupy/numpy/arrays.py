@@ -61,14 +61,18 @@ def first_tensor(values: Iterable[Any]) -> Any:
 def tensor(x: Any, like: Any = None) -> Any:
     """``x`` as a tensor: of the class of the tensor ``like``, or an `ndarray` where there is none.
 
-    An array stays on its device; what is none goes where ``like`` is. One beside a tensor that
+    An array stays on its device; what is none goes where ``like`` is, and Python's floats are not
+    rounded to float32 beside a tensor of float64. An array beside a tensor that
     wants a gradient is copied: its owner may write into it before the backward pass.
     """
     if isinstance(x, TensorBase):
         return x
     kind: Any = ndarray if like is None else like._plain
     if not is_array(x):
-        return kind(x, device=None if like is None else device_of(like.data))
+        if like is None:
+            return kind(x)
+        exact = like.dtype == np.float64 and np.asarray(x).dtype.kind == "f"
+        return kind(x, np.float64 if exact else None, device_of(like.data))
     array = x.copy() if like is not None and like.requires_grad and mode.recording else x
     if type(x) is np.ndarray and x.dtype in _PLAIN:
         return kind._wrap(array)

@@ -15,10 +15,10 @@ from ..autograd import TensorBase
 from ..autograd.fused import Alias
 from ..autograd.levels import Tracer
 from ..backend import default_device, device_of, expect_memory, import_cupy
-from ..backend.dtypes import common_dtype, is_narrow
+from ..backend.dtypes import common_dtype, is_narrow, resolve_dtype
 from ..ops import shape as joining
 from ..ops.promotion import as_float, in_one_dtype, single
-from ..ops.protocols import implements, is_array
+from ..ops.protocols import implements
 from .arrays import finished, first_tensor, ndarray, tensor, tensors
 
 __all__ = [
@@ -190,8 +190,6 @@ def full_like(
     shape: Any = None, *, device: str | None = None,
 ) -> Any:  # fmt: skip
     """``fill_value``, which may be a tensor, in the shape and dtype of ``a``."""
-    if not isinstance(fill_value, TensorBase) and not is_array(fill_value):
-        fill_value = np.asarray(fill_value)  # not rounded to the default float on the way
     a, fill = tensors(a, fill_value)
     sizes = a.shape if shape is None else _sizes(shape)
     place = device or device_of(a.data)
@@ -280,7 +278,7 @@ def linspace(
         values, gap = plain if retstep else (plain, None)
         found = asarray(values, device=device or default_device())
         return (found, gap) if retstep else found
-    start, stop = map(as_float, tensors(start, stop))
+    start, stop = map(as_float, tensors(*_in_double(dtype, start, stop)))
     count = num - 1 if endpoint else num
     gap = (stop - start) / count if count > 0 else (stop - start) * np.nan
     steps = _counted(num, gap)
@@ -316,7 +314,7 @@ def logspace(
     dtype: Any = None, axis: int = 0,
 ) -> Any:  # fmt: skip
     """``base`` to the powers of `linspace`."""
-    (start, stop), narrow = _in_single(start, stop)
+    (start, stop), narrow = _in_single(*_in_double(dtype, start, stop))
     powers = base ** linspace(start, stop, num, endpoint, axis=axis)
     return finished(powers, narrow if dtype is None else dtype)
 
@@ -328,10 +326,17 @@ def geomspace(
     """``num`` numbers at equal ratios from ``start`` to ``stop``, of one sign."""
     if first_tensor((start, stop)) is None:
         return asarray(np.geomspace(start, stop, num, endpoint, dtype, axis))
-    (start, stop), narrow = _in_single(*map(as_float, tensors(start, stop)))
+    ends = map(as_float, tensors(*_in_double(dtype, start, stop)))
+    (start, stop), narrow = _in_single(*ends)
     powers = linspace(start * 0, (stop / start).log(), num, endpoint)
     found = _placed(_ending(powers.exp() * start, stop, num, endpoint), axis)
     return finished(found, narrow if dtype is None else dtype)
+
+
+def _in_double(dtype: Any, *ends: Any) -> list[Any]:
+    """The ends in float64 where that is asked for: rounded steps would show."""
+    wide = dtype is not None and resolve_dtype(dtype) == np.float64
+    return [x.astype(np.float64) if wide and isinstance(x, TensorBase) else x for x in ends]
 
 
 def _in_single(start: Any, stop: Any) -> tuple[list[Any], Any]:

@@ -183,7 +183,7 @@ def nanmin(
 
 def _nan_position(name: str, a: Any, axis: int | None, out: Any, keepdims: bool) -> Any:
     a = tensor(a)
-    a._one_axis(axis, f"nanarg{name}")
+    axis = a._one_axis(axis, f"nanarg{name}")
     found = a
     if is_float(a.dtype):
         there = a == a

@@ -34,9 +34,15 @@ def kept_shape(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]
     return tuple(1 if i in axes else size for i, size in enumerate(shape))
 
 
+def reduced_axes(axis: Axis, ndim: int, name: str) -> tuple[int, ...]:
+    """`normalize_axis` for reductions, which NumPy lets go over axis 0 or -1 of a number, too."""
+    number = ndim == 0 and not isinstance(axis, tuple | list) and axis in (0, -1)
+    return () if number else normalize_axis(axis, ndim, name)
+
+
 def nonempty_axes(shape: tuple[int, ...], axis: Axis, name: str) -> tuple[int, ...]:
-    """`normalize_axis`, or ``ValueError`` where no elements lie along it."""
-    axes = normalize_axis(axis, len(shape), name)
+    """`reduced_axes`, or ``ValueError`` where no elements lie along it."""
+    axes = reduced_axes(axis, len(shape), name)
     if 0 in [shape[a] for a in axes]:
         raise ValueError(f"[{name}] no elements to reduce along axis {axis} of {shape}")
     return axes

@@ -12,7 +12,7 @@ from .. import kernels
 from ..autograd import Op, TensorBase
 from ..backend import Array
 from ..backend.dtypes import choose, is_float, narrow_scalar, quietly
-from .axes import Axis, behind_batch, nonempty_axes, normalize_axis
+from .axes import Axis, behind_batch, nonempty_axes, reduced_axes
 from .masked import delivered, mask_of
 
 if TYPE_CHECKING:
@@ -141,24 +141,25 @@ class ExtremaMixin(TensorBase):
             axes = nonempty_axes(self.shape, axis, name)
             found = Extremum(name, axes)(self)
         else:
-            axes = normalize_axis(axis, len(self.shape), name)
+            axes = reduced_axes(axis, len(self.shape), name)
             found = _with_initial(self, name, axes, initial, where)
         return delivered(found if keepdims else found.squeeze(axes), None, out)
 
     def argmax(self, axis: int | None = None, keepdims: bool = False, *, out: Any = None) -> Tensor:
         """Position of the first largest element along ``axis`` (int64); of all when None."""
-        self._one_axis(axis, "argmax")
+        axis = self._one_axis(axis, "argmax")
         return delivered(ArgExtremum("argmax", axis, keepdims)(self), None, out)
 
     def argmin(self, axis: int | None = None, keepdims: bool = False, *, out: Any = None) -> Tensor:
         """Position of the first smallest element along ``axis`` (int64); of all when None."""
-        self._one_axis(axis, "argmin")
+        axis = self._one_axis(axis, "argmin")
         return delivered(ArgExtremum("argmin", axis, keepdims)(self), None, out)
 
-    def _one_axis(self, axis: int | None, name: str) -> None:
+    def _one_axis(self, axis: int | None, name: str) -> int | None:
         if isinstance(axis, tuple | list):
             raise TypeError(f"[{name}] expected one axis or None, got {axis!r}")
         nonempty_axes(self.shape, axis, name)
+        return axis if self.shape else None
 
 
 def _with_initial(x: Any, name: str, axes: tuple[int, ...], initial: Any, where: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..autograd import Op, TensorBase
 from ..backend import Array
-from .axes import Axis, behind_batch, normalize_axis
+from .axes import Axis, behind_batch, reduced_axes
 from .masked import delivered, mask_of
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class LogicalReduceMixin(TensorBase):
         return self._holding("any", axis, keepdims, out, where)
 
     def _holding(self, name: str, axis: Axis, keepdims: bool, out: Any, where: Any) -> Tensor:
-        axes = normalize_axis(axis, len(self.shape), name)
+        axes = reduced_axes(axis, len(self.shape), name)
         x: Any = self
         x = x if x.dtype == bool else x != 0
         if where is not True:

@@ -9,7 +9,7 @@ import numpy as np
 from .. import kernels
 from ..autograd import Op, TensorBase
 from ..backend import Array
-from .axes import Axis, as_rows, behind_batch, from_rows, kept_shape, normalize_axis
+from .axes import Axis, as_rows, behind_batch, from_rows, kept_shape, reduced_axes
 from .masked import delivered, prepared
 from .scan import CumProd, moved_up
 
@@ -70,7 +70,7 @@ class ProductMixin(TensorBase):
         Of those elements alone ``where`` booleans that broadcast hold, and times ``initial``. The
         gradient is right to any order where elements are 0.
         """
-        axes = normalize_axis(axis, len(self.shape), "prod")
+        axes = reduced_axes(axis, len(self.shape), "prod")
         x = prepared(self, "prod", dtype, where, 1)
         found = Prod(axes, bool(keepdims))(x)
         return delivered(found if initial is None else found * initial, dtype, out)

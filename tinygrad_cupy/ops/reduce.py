@@ -13,7 +13,7 @@ import numpy as np
 from ..autograd import Op, TensorBase
 from ..backend import Array
 from ..kernels.common import sums
-from .axes import Axis, behind_batch, kept_shape, normalize_axis
+from .axes import Axis, behind_batch, kept_shape, reduced_axes
 from .masked import delivered, mask_of, prepared
 from .promotion import as_float, in_single
 
@@ -147,7 +147,7 @@ class ReduceMixin(TensorBase):
         However many elements there are, the error is at most 1e-6 of Σ|x| for float32, and one
         rounding of the sum for float16 and bfloat16: all are added up in a wider type.
         """
-        axes = normalize_axis(axis, len(self.shape), "sum")
+        axes = reduced_axes(axis, len(self.shape), "sum")
         if dtype is None and where is True and out is None and initial is None:
             return Sum(axes, keepdims)(self)
         total = Sum(axes, keepdims)(prepared(self, "sum", dtype, where, 0))
@@ -182,7 +182,7 @@ class ReduceMixin(TensorBase):
 
         It does not overflow where the sum of the elements would.
         """
-        axes = normalize_axis(axis, len(self.shape), "mean")
+        axes = reduced_axes(axis, len(self.shape), "mean")
         if dtype is None and where is True and out is None and self._float is np.float32:
             return Mean(axes, keepdims)(self)
         x = as_float(prepared(self, "mean", dtype, True, 0))
@@ -225,7 +225,7 @@ class ReduceMixin(TensorBase):
         mean: Any,
     ) -> Tensor:
         """`var`, or for "std" its root; where that is 0 the root's gradient is 0."""
-        axes = normalize_axis(axis, len(self.shape), name)
+        axes = reduced_axes(axis, len(self.shape), name)
         if ddof is not None:
             if correction:
                 raise ValueError(f"[{name}] expected correction= or ddof=, not both")
