@@ -212,8 +212,8 @@ def places_of(key: tuple[Any, ...], shape: tuple[int, ...]) -> Places:
         place = _from_start(one, length)
         flat = place if count == 1 else flat * length + place
         count *= length
-    flat = xp.broadcast_to(flat, result).ravel()
-    return Places(flat, count, result, tuple(others[:before]), tuple(others[before:]))
+    flat = flat if flat.shape == result else xp.broadcast_to(flat, result)
+    return Places(flat.reshape(-1), count, result, tuple(others[:before]), tuple(others[before:]))
 
 
 def _from_start(places: Array, length: int) -> Array:
