@@ -21,7 +21,8 @@ class Case(NamedTuple):
     """An operation on inputs of these shapes in both libraries.
 
     ``integers``: the last input is row numbers below so many, without a gradient; where they are
-    ``distinct``, no two alike.
+    ``distinct``, no two alike. ``apart``: no two elements of an input are alike, for it is not said
+    which of them a gradient goes to.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Case(NamedTuple):
     torch: Call
     integers: int = 0
     distinct: bool = False
+    apart: bool = False
 
 
 def cases(n: int) -> Iterator[Case]:
@@ -91,6 +93,7 @@ def _along(name: str, shape: tuple[int, ...], axis: int, torch: Any) -> Iterator
             [shape],
             functools.partial(ours, axis=axis),
             lambda x, theirs=theirs: _values(theirs(x, axis)),
+            apart=function == "sort",
         )
 
 

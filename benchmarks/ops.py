@@ -41,7 +41,8 @@ class Case(NamedTuple):
     ``integers``: the last input is a class number below so many, without a gradient, ``distinct``
     ones if so. ``random``: its values cannot be compared. ``chooses``: behind products it takes a
     maximum, which their rounding may move, so that gradients can be compared in strict fp32 only.
-    ``images``: what has four axes is images, which lie with their channels last on a GPU.
+    ``apart``: no two elements of an input are alike. ``images``: what has four axes is images,
+    which lie with their channels last on a GPU.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Case(NamedTuple):
     random: bool = False
     chooses: bool = False
     distinct: bool = False
+    apart: bool = False
     images: bool = True
 
 
@@ -118,6 +120,7 @@ def of_arrays(sizes: list[float]) -> Iterator[Case]:
                 *(case.shapes, case.ours, case.torch),
                 integers=case.integers,
                 distinct=case.distinct,
+                apart=case.apart,
                 images=False,
             )
 
@@ -151,6 +154,8 @@ class Subject:
         ]
         if case.integers:
             arrays[-1] = rng.integers(0, case.integers, case.shapes[-1])
+        if case.apart:  # numbers that float32 tells apart
+            arrays = [rng.permutation(x.size).reshape(x.shape).astype(np.float32) for x in arrays]
         if case.distinct:
             arrays[-1] = rng.permutation(case.integers)[: len(arrays[-1])]
         floating = [array.dtype == np.float32 for array in arrays]

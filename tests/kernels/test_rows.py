@@ -166,6 +166,27 @@ assert (rows.take(x, places, 0) == x[places]).all()
     assert done.returncode == 0, done.stderr.decode()
 
 
+@pytest.mark.parametrize("in_c", [True, False])
+@pytest.mark.parametrize("count", [0, 1, 7, 1000])
+def test_which_places_are_the_last(
+    in_c: bool, count: int, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    if not in_c:
+        monkeypatch.setattr(rows._take, "library", None)
+    for places in (rng.integers(0, 300, count), np.arange(count), np.zeros(count, np.int64)):
+        found = rows.last(places, 1000)
+        assert found.dtype == bool
+        expected = [int(place) not in places[i + 1 :] for i, place in enumerate(places)]
+        np.testing.assert_array_equal(found, np.array(expected, bool))
+
+
+@pytest.mark.skipif(compiler() is None, reason="needs a C compiler")
+@pytest.mark.parametrize("wrong", [-1, 9])
+def test_a_last_place_outside(wrong: int) -> None:
+    with pytest.raises(IndexError, match=f"index {wrong} is out of bounds"):
+        rows.last(np.array([3, wrong, 3]), 9)
+
+
 # --- keys ---------------------------------------------------------------------------------------
 
 

@@ -49,10 +49,12 @@ def scattered(values: Array, key: Key, shape: Shape) -> Array:
     return out
 
 
-def scatter_add(out: Array, key: Key, values: Array) -> None:
+def scatter_add(out: Array, key: Key, values: Any) -> None:
     """out[key] += values, which broadcast, with repeats added up."""
     xp, wide = array_module(out), np.float64 if is_float(out.dtype) else out.dtype
     region = _rows(xp, key, tuple(out.shape)).region
+    if not hasattr(values, "dtype"):  # a number
+        values = xp.full((), values, wide)
     full = xp.broadcast_to(values.astype(wide, copy=False), region)
     out[...] = out.astype(wide, copy=False) + scattered(full, key, tuple(out.shape))
 
@@ -206,11 +208,23 @@ def places_of(key: tuple[Any, ...], shape: tuple[int, ...]) -> Places:
     if advanced[-1] - advanced[0] >= len(advanced):  # NumPy puts their axes in front of all others
         before = 0
     result = np.broadcast_shapes(*[one.shape for one, _ in arrays])
-    flat, count = xp.zeros(result, np.int64), 1
+    flat, count = xp.zeros((), np.int64), 1
     for one, length in arrays:
-        flat = flat * length + one % max(length, 1)
+        place = _from_start(one, length)
+        flat = place if count == 1 else flat * length + place
         count *= length
-    return Places(flat.ravel(), count, result, tuple(others[:before]), tuple(others[before:]))
+    flat = flat if flat.shape == result else xp.broadcast_to(flat, result)
+    return Places(flat.reshape(-1), count, result, tuple(others[:before]), tuple(others[before:]))
+
+
+def _from_start(places: Array, length: int) -> Array:
+    """Places of an axis, negative ones counted from its end."""
+    places = places.astype(np.int64, copy=False)
+    if is_cuda(places):
+        return places % max(length, 1)
+    if not places.size or places.min() >= 0:
+        return places
+    return np.where(places < 0, places + length, places)
 
 
 def _one_for_each_axis(key: tuple[Any, ...], ndim: int) -> list[Any]:
@@ -265,8 +279,11 @@ def last_for_place(flat: Array, count: int) -> Array:
 def values_that_stay(key: tuple[Any, ...], shape: tuple[int, ...]) -> Array:
     """Whether each value written at ``key`` stays, to be broadcast against them."""
     places = places_of(key, shape)
-    last = last_for_place(places.flat, places.number)
-    stays = last == array_module(last).arange(last.size)
+    if isinstance(places.flat, np.ndarray):
+        stays = rows.last(places.flat, places.number)
+    else:
+        last = last_for_place(places.flat, places.number)
+        stays = last == array_module(last).arange(last.size)
     return stays.reshape(*places.shape, *[1] * len(places.after))
 
 
@@ -284,15 +301,15 @@ def put(out: Array, key: tuple[Any, ...], values: Any) -> None:
         return
     if not on_gpu:
         out[key] = values
+        if max(1 if _is_mask(k) else k.ndim for k in key if hasattr(k, "ndim")) == 1:
+            return  # written one after the other
     places = places_of(key, out.shape)
-    if not on_gpu and len(places.shape) == 1:
-        return  # written one after the other
     last = last_for_place(places.flat, places.number)
     region = (*places.before, *places.shape, *places.after)
     values = values.reshape(values.shape[max(0, values.ndim - len(region)) :])
-    rows = array_module(out).broadcast_to(values, region)
-    rows = rows.reshape(*places.before, last.size, *places.after)
-    out[key] = rows.take(last, axis=len(places.before)).reshape(region)
+    full = array_module(out).broadcast_to(values, region)
+    full = full.reshape(*places.before, last.size, *places.after)
+    out[key] = full.take(last, axis=len(places.before)).reshape(region)
 
 
 def add_at(out: Array, key: tuple[Any, ...], values: Any) -> None:

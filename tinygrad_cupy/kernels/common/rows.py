@@ -87,6 +87,29 @@ def take(x: Array, places: Array, axis: int) -> Array:
     """x at ``places`` along ``axis``; the axes of the places stand in its place."""
 
 
+# --- the last that says a row -------------------------------------------------------------------
+
+
+def last(places: np.ndarray, rows: int) -> np.ndarray:
+    """Which of the places (M,), from 0 to ``rows`` - 1, are the last that say their row; bool."""
+    found = np.ones(places.size, bool)
+    if places.size < 2 or (places[1:] > places[:-1]).all():
+        return found
+    if _take.library is None:
+        owner, order = np.empty(rows, np.int64), np.arange(places.size)
+        owner[places] = order  # one after the other
+        found[...] = owner[places] == order
+        return found
+    function = _take.library.rows_last
+    if function.argtypes is None:
+        function.argtypes = [ctypes.c_int64] * 2 + [ctypes.c_void_p] * 3
+    flat, seen = plain(_signed(places)), np.zeros(rows, bool)
+    if not function(rows, flat.size, *[x.ctypes.data for x in (flat, seen, found)]):
+        outside = flat[(flat < 0) | (flat >= rows)][0]
+        raise IndexError(f"index {outside} is out of bounds for axis 0 with size {rows}")
+    return found
+
+
 # --- adding -------------------------------------------------------------------------------------
 
 
