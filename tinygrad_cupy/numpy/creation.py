@@ -336,7 +336,7 @@ def geomspace(
 def _in_double(dtype: Any, *ends: Any) -> list[Any]:
     """The ends in float64 where that is asked for: rounded steps would show."""
     wide = dtype is not None and resolve_dtype(dtype) == np.float64
-    return [x.astype(np.float64) if wide and isinstance(x, TensorBase) else x for x in ends]
+    return [tensor(x).astype(np.float64) if wide and isinstance(x, TensorBase) else x for x in ends]
 
 
 def _in_single(start: Any, stop: Any) -> tuple[list[Any], Any]:
