@@ -131,8 +131,7 @@ class Tensor(
         requires_grad: bool = False,
     ) -> None:
         self.data = _as_array(data, dtype, device)
-        self._grad = None
-        self._node = None
+        self._grad = self._node = self._view = None
         self._requires_grad = _may_require(self.data, requires_grad)
         if isinstance(data, TensorBase) and data.data is self.data:
             self._version = data._version
@@ -284,7 +283,7 @@ class Tensor(
         for name, value in ((attributes or {}) | slots).items():
             setattr(result, name, value)
         if not (leaf and self._requires_grad):
-            link(result, self, Alias())
+            link(result, self, Alias(), True)
         return result
 
     def __getstate__(self) -> Any:
@@ -295,12 +294,19 @@ class Tensor(
         """
         state: Any = super().__getstate__()
         attributes, slots = state
-        for name in ("_hooks", "_view"):
-            slots.pop(name, None)
+        slots.pop("_hooks", None)
         leaf = self.is_leaf
         lost = getattr(self._grad, "stale", False)  # left by a jitted function and written over
-        changed = {"_node": None, "_requires_grad": self._requires_grad and leaf}
+        changed = {"_node": None, "_view": None, "_requires_grad": self._requires_grad and leaf}
         return attributes, slots | changed | ({"_grad": None} if lost else {})
+
+    def __setstate__(self, state: Any) -> None:
+        attributes, slots = state
+        slots = {"_view": None, **slots}
+        if "requires_grad" in slots:  # of an older version
+            slots["_requires_grad"] = slots.pop("requires_grad")
+        for name, value in ((attributes or {}) | slots).items():
+            setattr(self, name, value)
 
     # --- gradients ------------------------------------------------------------------------------
 

@@ -54,8 +54,7 @@ class HandedMixin(TensorBase):
         handed = object.__new__(cls)
         handed._grad, handed._node, handed._version = None, tensor._edge(), tensor._version
         handed._requires_grad = tensor.requires_grad
-        if tensor._version.recorded:
-            handed._view = FIXED
+        handed._view = FIXED if tensor._version.recorded else None
         _array.__set__(handed, tensor.data)
         return handed
 

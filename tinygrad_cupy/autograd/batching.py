@@ -95,7 +95,7 @@ class BatchLevel(Level):
         """The batch (B, …) as the tensor (…) that stands for each of its elements."""
         batched: Any = object.__new__(TensorBase._batched)
         batched._level, batched._value = self, value
-        batched._grad = batched._node = None
+        batched._grad = batched._node = batched._view = None
         return batched
 
     # --- for rules ------------------------------------------------------------------------------

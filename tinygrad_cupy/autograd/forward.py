@@ -94,7 +94,7 @@ class ForwardLevel(Level):
             return primal
         dual: Any = object.__new__(TensorBase._dual)
         dual._level, dual._primal, dual._tangent = self, primal, tangent
-        dual._grad = dual._node = None
+        dual._grad = dual._node = dual._view = None
         return dual
 
     def split(self, x: Any) -> tuple[Any, Any]:

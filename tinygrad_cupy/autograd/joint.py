@@ -26,7 +26,10 @@ def joined(
     """
     joint = Joint(rule, len(outputs))
     token = joint.watch(*watched)(*inputs)
-    return [Deliver(joint, k)(y, token) for k, y in enumerate(outputs)]
+    made = [Deliver(joint, k)(y, token) for k, y in enumerate(outputs)]
+    for one in made:
+        one._view = None  # its place in the graph is not that of y
+    return made
 
 
 class Joint(Op):

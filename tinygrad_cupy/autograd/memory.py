@@ -46,15 +46,13 @@ class Version:
         """The run of a jitted function in which the array was made, or None."""
         return None if self.inside is None else self.inside.run
 
-    def wrote(
-        self, array: Array | None = None, key: Any = ..., recorded: bool = False, times: int = 1
-    ) -> None:
-        """Count a write into ``array[key]``; into anything where there is no array."""
+    def wrote(self, times: int = 1) -> None:
+        """Count writes of which it is not known where they went."""
         self.count += times
-        if recorded or _known_to(self) > _ALONE:
-            self._note(array, key, recorded)
+        self.note(None, ..., False)
 
-    def _note(self, array: Array | None, key: Any, recorded: bool) -> None:
+    def note(self, array: Array | None, key: Any, recorded: bool) -> None:
+        """Keep in the log that the last write went into ``array[key]``, or anywhere."""
         writes = getattr(self, "_writes", None)
         if writes is None:
             writes = self._writes = Writes()
@@ -168,28 +166,29 @@ def _writing_line() -> tuple[str, int]:
     return frame.f_code.co_filename, frame.f_lineno
 
 
-# --- who knows of a memory ------------------------------------------------------------------------
+# --- one write ------------------------------------------------------------------------------------
 
 
-class _Holder:
-    """What a tensor is to its `Version`."""
+def wrote(tensor: Any, array: Any = None, key: Any = (...,), recorded: bool = False) -> None:
+    """Count a write into ``array[key]``, memory of ``tensor``; into anything of it without one.
 
-    def __init__(self) -> None:
-        self.version = _Lonely()
-
-
-class _Lonely(Version):
-    __slots__ = ()
-
-    def wrote(self, *_: Any, **__: Any) -> Any:
-        return _known_to(self)
+    No log is kept where the tensor alone knows its version: then no saved value can go bad. What
+    counts are references: of the tensor, of this function and of its question.
+    """
+    version = tensor._version
+    version.count += 1
+    if recorded or sys.getrefcount(version) > _ALONE:
+        version.note(array, key, recorded)
 
 
-def _known_to(version: Version) -> int:
-    """Counts who holds it: tensors, saved values, and callers of this."""
+def _known_to_one(tensor: Any) -> int:
+    version = tensor._version
     return sys.getrefcount(version)
 
 
-# What `_known_to` says in `wrote` where one tensor alone knows: then no saved value can go bad, and
-# no log is kept.
-_ALONE: int = _Holder().version.wrote()
+class _Example:
+    def __init__(self) -> None:
+        self._version = Version()
+
+
+_ALONE = _known_to_one(_Example())

@@ -27,7 +27,7 @@ from .chosen import alone, summed
 from .levels import Tracer
 from .mode import mode
 from .tensor_base import PACKAGE, Edge, TensorBase, Version
-from .views import FIXED, link, refresh_all, set_apart
+from .views import FIXED, link, refresh_all
 
 if TYPE_CHECKING:
     from .batching import BatchLevel
@@ -66,8 +66,8 @@ class Op:
     ``differentiable``
         False for comparisons and the like: their results are never part of a graph.
     ``view``
-        the output may share memory with the first input, and so shares its version counter. Of an
-        only input it is a view, see `views`: of memory that lies in rows it must always be.
+        the output may share memory with the first input, and so shares its version counter. It is
+        linear in that input, the only one, which it is a view of: see `views`.
     ``elementwise``
         each element of the output is computed from those at its place in the inputs, once these
         are broadcast. Forward mode and batching then follow of themselves.
@@ -190,22 +190,18 @@ class Op:
         except ValueError as error:
             self._blame_shapes(tensors, error)
             raise
+        recording = mode.recording
         if self.view and may_share_memory(array, first.data):
             result = first._alias(array)
-            self._link(first, result, inputs)
+            if first._view is None and (recording or not first._requires_grad):
+                result._view = (first, self, first._version.recorded, 1)  # as `link`, sooner
+            else:
+                link(result, first, self, recording)
         else:
             result = first._wrap(array)
-        if mode.recording and self.differentiable:
+        if recording and self.differentiable:
             self._record(inputs, result)
         return result
-
-    def _link(self, first: TensorBase, view: TensorBase, inputs: tuple[Any, ...]) -> None:
-        """Have a view remember what it is of: of an only input."""
-        if len(inputs) == 1:
-            if mode.recording or not first.requires_grad:
-                link(view, first, self)
-            else:
-                set_apart(view)
 
     def _elsewhere(self, tensors: list[TensorBase], inputs: tuple[Any, ...]) -> Tensor | None:
         """What a transform makes of this call, where it is one's; a capture is told of it."""
@@ -216,7 +212,7 @@ class Op:
                 level = max([x._level for x in traced], key=lambda level: level.depth)
                 found: Tensor = level.alive().apply(self, inputs)
                 if self.view and found._version is tensors[0]._version:
-                    self._link(tensors[0], found, inputs)
+                    link(found, tensors[0], self, mode.recording)
                 return found
             active.level.uses(tensors)
         if active.run is not None:
@@ -409,8 +405,8 @@ class Op:
 
     def _release(self) -> None:
         """Let go of everything the backward rule read; edges stay, so that a reuse is noticed."""
-        kept = self.__getstate__() if self.view else {}  # its result is one for longer
-        self.__dict__ = {**kept, "edges": self.edges, "_saved": None}
+        node = {"edges": self.edges, "_saved": None}
+        self.__dict__ = {**self.__getstate__(), **node} if self.view else node  # it stays a view
 
 
 class Elementwise(Op):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 __all__ = ["PACKAGE", "Edge", "TensorBase", "Version"]
+_new = object.__new__
 Edge = Any  # an Op (the node that made the input), a leaf TensorBase, or None: no gradient
 
 
@@ -34,7 +35,7 @@ class TensorBase:
 
     data: Array
     _requires_grad: bool
-    _view: Link  # of a view and of a tensor apart, see `views`
+    _view: Link | None  # of a view and of a tensor apart, see `views`
     _grad: Tensor | None
     _fleeting: ClassVar[bool] = False  # whether the memory is written again behind its back
     _float: ClassVar[Any] = np.float32  # what integers become where a float is computed
@@ -67,12 +68,14 @@ class TensorBase:
     @classmethod
     def _wrap(cls, array: Array) -> Tensor:
         """A plain tensor around ``array``, outside the graph."""
-        tensor: Tensor = object.__new__(cls._plain)
+        tensor: Tensor = _new(cls._plain)
         tensor.data = np.asarray(array) if isinstance(array, np.generic) else array
         tensor._grad = None
         tensor._requires_grad = False
-        tensor._node = None
-        tensor._version = Version()
+        tensor._node = tensor._view = None
+        version = tensor._version = _new(Version)  # as Version(): for each result, so in less time
+        version.count = version.recorded = 0
+        version.inside = active.inside
         return tensor
 
     def _zeros(self) -> Tensor:
@@ -133,7 +136,7 @@ class TensorBase:
 
     @requires_grad.setter
     def requires_grad(self, wanted: bool) -> None:
-        if wanted and not self.requires_grad and getattr(self, "_view", None) is not None:
+        if wanted and not self.requires_grad and self._view is not None:
             set_apart(self)  # a leaf is where a graph begins
         self._requires_grad = wanted
 

@@ -45,12 +45,16 @@ DEEPEST = 1000  # views of views, before one is lost: whoever makes them for eve
 _TRACED = ("_level", "_primal", "_tangent", "_value")  # slots of tracers
 
 
-def link(view: TensorBase, parent: TensorBase, op: Op) -> None:
-    """Have a view remember what it is of, and by which operation."""
-    above = getattr(parent, "_view", None)
+def link(view: TensorBase, parent: TensorBase, op: Op, recording: bool) -> None:
+    """Have a view, just made, remember what it is of, and by which operation."""
+    above = parent._view
     depth = 1 if above is None else above[3] + 1
-    seen = view._version.recorded
-    view._view = (parent, op, seen, depth) if depth < DEEPEST else (None, op, seen, 0)
+    if not recording and parent.requires_grad:
+        set_apart(view)
+    elif depth < DEEPEST:
+        view._view = (parent, op, parent._version.recorded, depth)
+    else:
+        view._view = (None, op, parent._version.recorded, 0)
 
 
 def set_apart(tensor: TensorBase) -> None:
@@ -60,7 +64,7 @@ def set_apart(tensor: TensorBase) -> None:
 
 def _parent(tensor: TensorBase) -> Any:
     """What ``tensor`` is a view of, or None."""
-    kept = getattr(tensor, "_view", None)
+    kept = tensor._view
     return None if kept is None else kept[0]
 
 
@@ -76,7 +80,7 @@ def path_to(tensor: TensorBase) -> tuple[Op, ...]:
     """The operations that lead from its base to a tensor."""
     path: list[Op] = []
     while (parent := _parent(tensor)) is not None:
-        path.append(tensor._view[1].again())  # type: ignore[union-attr]
+        path.append(tensor._view[1].again())  # type: ignore[index, union-attr]
         tensor = parent
     return tuple(reversed(path))
 
@@ -137,15 +141,16 @@ def become(tensor: Any, made: Any) -> None:
     else:
         tensor._requires_grad = made._requires_grad
     tensor._node = made._node
-    _copy(("_view",), made, tensor)
+    tensor._view = made._view or tensor._view
 
 
 def twin(tensor: Any) -> Any:
     """Another tensor that is what ``tensor``, a base, is now."""
     made = object.__new__(type(tensor))
-    plain = ("_node", "_requires_grad", "_version", "data")
+    plain = ("_requires_grad", "_version", "data")
+    made._node = tensor._node
     _copy(_TRACED if hasattr(tensor, "_level") else plain, tensor, made)
-    made._grad = None
+    made._grad = made._view = None
     return made
 
 
@@ -158,7 +163,7 @@ def _copy(names: Sequence[str], source: Any, target: Any) -> None:
 def rebase(base: Any, node: Op | None) -> None:
     """Give a base that was written its new place in the graph; views notice when they are used."""
     base._node, base._requires_grad = node, node is not None
-    if getattr(base, "_view", None) is not None:
+    if base._view is not None:
         base._version.apart = True
         set_apart(base)
 
@@ -167,7 +172,7 @@ def _expect_known(base: Any) -> None:
     """Raise where ``base`` lies in memory that was written so that its graph does not know."""
     if hasattr(base, "_level"):
         return  # what it holds is asked in its turn
-    version, kept = base._version, getattr(base, "_view", FIXED)
+    version, kept = base._version, base._view or FIXED
     unseen = kept[2] not in (None, version.recorded)
     if getattr(version, "moved", False):
         raise RuntimeError(
@@ -180,7 +185,7 @@ def _expect_known(base: Any) -> None:
             "one that was written in place, and does not see it: take fewer, or a .clone()"
         )
     beside = unseen and base._node is not None
-    if beside or (not hasattr(base, "_view") and getattr(version, "apart", False)):
+    if beside or (base._view is None and getattr(version, "apart", False)):
         line = version.last_line()
         raise RuntimeError(
             f"[Tensor] the memory of a tensor of shape {base.shape} was written in place"

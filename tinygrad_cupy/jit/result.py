@@ -37,7 +37,7 @@ class JitResult(Tensor):
         output = object.__new__(cls)
         output._array, output._generation, output._made = array, generation, generation.call
         output._version = version
-        output._node = output._grad = None
+        output._node = output._grad = output._view = None
         output._requires_grad = False
         return output
 

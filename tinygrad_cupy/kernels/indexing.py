@@ -292,6 +292,9 @@ def put(out: Array, key: tuple[Any, ...], values: Any) -> None:
 
     (Which it is NumPy says for one axis only, and CuPy for none.)
     """
+    if len(key) == 1 and key[0] is Ellipsis and not is_cuda(out):
+        out[...] = values
+        return
     on_gpu, several = is_cuda(out), may_repeat(key) and getattr(values, "size", 1) > 1
     if (on_gpu or several) and hasattr(values, "dtype") and may_share_memory(out, values):
         values = values.copy()  # CuPy copies in no order, and below they are read a second time

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..autograd import TensorBase
 from ..autograd.levels import Tracer, innermost
+from ..autograd.memory import wrote
 from ..autograd.mode import mode
 from ..autograd.views import base_of
 from ..backend import Array, device_of, is_cuda, on_device_of, plain_array, to_device
@@ -269,7 +270,7 @@ class InplaceMixin(TensorBase):
         self, array: Array, key: tuple[Any, ...], values: Any, kind: type[Write] = Write
     ) -> None:
         with on_device_of(array):
-            kind(key).store(array, key, values)
+            kind.store(array, key, values)
         self._written(array, key)
 
     def bump_version(self) -> None:
@@ -278,7 +279,7 @@ class InplaceMixin(TensorBase):
 
     def _written(self, array: Any = None, key: Any = (...,), recorded: bool = False) -> None:
         """Say that a part of ``.data``, or any, was written in place."""
-        self._version.wrote(array, key, recorded)
+        wrote(self, array, key, recorded)
         if active.busy:
             if active.level is not None:
                 active.level.writes(self)

@@ -66,7 +66,8 @@ class Write(Op):
             self.store(out.reshape(-1), (self._numbers(out),), values)
         return out
 
-    def store(self, out: Array, key: Key, values: Any) -> None:
+    @staticmethod
+    def store(out: Array, key: Key, values: Any) -> None:
         """The write itself."""
         kernels.indexing.put(out, key, values)
 
@@ -127,7 +128,8 @@ class Write(Op):
 class AddAt(Write):
     """x with values added at a place, as often as its key says."""
 
-    def store(self, out: Array, key: Key, values: Any) -> None:
+    @staticmethod
+    def store(out: Array, key: Key, values: Any) -> None:
         kernels.indexing.add_at(out, key, values)
 
     def backward(self, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
