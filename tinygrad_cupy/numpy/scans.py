@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import device_of
 from ..backend.dtypes import common_dtype, is_float, is_narrow, resolve_dtype
 from ..ops import shape
 from ..ops.axes import normalize_axis
-from ..ops.promotion import as_float, in_single, single
-from ..ops.protocols import implements, is_array
+from ..ops.promotion import as_float, constant_like, in_single, of_list, single
+from ..ops.protocols import implements
 from ..ops.scan import Unwrapping
 from .arrays import finished, first_tensor, tensor
 
@@ -112,11 +111,9 @@ def _differences(x: Any, axis: int) -> Any:
 
 def _beside(value: Any, x: Any) -> Any:
     """``value`` as a tensor: a number, or a list of them, does not widen x."""
-    if is_array(value) or first_tensor([value]) is not None:
-        return tensor(value, x)
-    values = np.asarray(value)
-    fits = is_float(x.dtype) or values.dtype.kind in "iu"
-    return type(x)._plain(values, x.dtype if fits else None, device_of(x.data))
+    if isinstance(value, list | tuple):
+        return of_list(value, x)
+    return tensor(value, x) if hasattr(value, "ndim") else constant_like(x, value)
 
 
 @implements(np.diff)
