@@ -179,14 +179,16 @@ def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
     """
     y = as_float(tensor(y, first_tensor([x, dx])))
     (place,) = normalize_axis(axis, y.ndim, "trapezoid")
-    step: Any = dx
+    step, dtype = dx, y.dtype
     if x is not None:
         points = _beside(x, y)
         along = normalize_axis(axis if points.ndim > 1 else 0, points.ndim, "trapezoid")[0]
-        step = _differences(points, along)
+        step, dtype = _differences(single(points), along), common_dtype(dtype, points.dtype)
         step = _on_axis(step, place, y.ndim) if points.ndim == 1 else step
+    y = single(y)
     heights = _cut(y, place, 1, None) + _cut(y, place, None, -1)
-    return (heights * step).sum(place) / 2
+    area = (heights * step).sum(place) / 2
+    return area.astype(dtype) if is_narrow(dtype) else area
 
 
 def _on_axis(line: Any, axis: int, ndim: int) -> Any:
