@@ -124,28 +124,7 @@ def _is_mask(part: Any) -> bool:
     return hasattr(part, "dtype") and bool(part.dtype == bool)
 
 
-# --- counts and sums by place --------------------------------------------------------------------
-
-
-def _bins_cpu(values: Array, place: Array, count: int) -> Array:
-    if not is_float(values.dtype):
-        found = np.zeros(count, np.int64)
-        np.add.at(found, place.reshape(-1), values.reshape(-1).astype(np.int64))
-        return found
-    wide = values.reshape(-1).astype(np.float64, copy=False)
-    return np.bincount(place.reshape(-1), wide, count).astype(values.dtype, copy=False)
-
-
-def _bins_cuda(values: Array, place: Array, count: int) -> Array:
-    dtype = values.dtype if is_float(values.dtype) else np.int64
-    found = import_cupy().zeros(count, dtype)
-    scatter_add(found, (place.reshape(-1),), values.reshape(-1).astype(dtype, copy=False))
-    return found
-
-
-@kernel(cpu=_bins_cpu, cuda=_bins_cuda)
-def bin_sums(values: Array, place: Array, count: int) -> Array:
-    """The sums (count,) of the values in each place, from 0 to count - 1; of integers int64."""
+# --- counts by place ------------------------------------------------------------------------------
 
 
 def _counts_cpu(place: Array, count: int) -> Array:

@@ -11,11 +11,14 @@ import numpy as np
 
 from ..autograd import TensorBase
 from ..autograd.levels import Tracer
-from ..backend import device_of, to_device, to_numpy
+from ..backend import device_of, is_cuda, to_device, to_numpy
 from ..backend.dtypes import is_float
-from ..ops.histogram import BinCounts, BinSums, Digitize
-from ..ops.promotion import as_float
+from ..ops.comparison import where
+from ..ops.histogram import BinCounts
+from ..ops.promotion import as_float, constant_like, in_one_dtype
 from ..ops.protocols import implements
+from ..ops.sort import SearchSorted
+from ..ops.take import PutAdded
 from .arrays import first_tensor, tensor, tensors
 
 __all__ = [
@@ -64,7 +67,13 @@ def bincount(x: Any, /, weights: Any = None, minlength: int = 0) -> Any:
     values = tensor(weights, x)
     if values.shape != x.shape:
         raise ValueError(f"[bincount] expected weights of shape {x.shape}, got {values.shape}")
-    return as_float(BinSums(count)(values, place))
+    return as_float(_bin_sums(values, place, count))
+
+
+def _bin_sums(values: Any, place: Any, count: int) -> Any:
+    """The sums (count,) of the values with the same place; of integers int64."""
+    values = values if is_float(values.dtype) else values.astype(np.int64)
+    return PutAdded(0, count)(values, place)
 
 
 @implements(np.digitize)
@@ -72,13 +81,31 @@ def digitize(x: Any, bins: Any, right: bool = False) -> Any:
     """The bin of each element between the edges ``bins``, which rise or fall.
 
     bins[i - 1] ≤ x < bins[i], or with ``right`` bins[i - 1] < x ≤ bins[i]. Not differentiable.
+    Edges that neither rise nor fall are a ``ValueError`` where they are on the CPU.
     """
-    x, edges = tensors(x, bins)
-    if isinstance(edges, Tracer):
-        _host(edges, "digitize")
+    x = tensor(x, first_tensor([bins]))
+    edges = constant_like(x, bins)
     if edges.ndim != 1:
         raise ValueError(f"[digitize] expected bins along one axis, got shape {edges.shape}")
-    return Digitize(edges.data, bool(right))(x)
+    rising = None
+    if not isinstance(edges, Tracer) and not is_cuda(edges.data):
+        steps = np.diff(edges.data)
+        rising = bool((steps >= 0).all())
+        if not rising and not (steps <= 0).all():
+            raise ValueError(f"[digitize] expected bins that rise or fall, got {edges.tolist()}")
+    return _bins_of(x, edges, bool(right), rising)
+
+
+def _bins_of(x: Any, edges: Any, right: bool = False, rising: bool | None = None) -> Any:
+    """`digitize`; None of ``rising`` where edges may fall as well."""
+    edges, x = in_one_dtype(edges.detach(), x.detach())
+    found = SearchSorted(not right)(edges, x) if rising is not False else None
+    if rising:
+        return found
+    behind = edges.size - SearchSorted(not right)(edges.flip(0), x)
+    return (
+        behind if found is None or not edges.size else where(edges[-1] >= edges[0], found, behind)
+    )
 
 
 # --- histograms ---------------------------------------------------------------------------------
@@ -144,7 +171,7 @@ def _counted(name: str, columns: Sequence[Any], edges: Sequence[np.ndarray], wei
     for x, sides, n in zip(columns, edges, sizes, strict=True):
         x = x.reshape(-1)
         here = (x >= sides[0]).where(x <= sides[-1], False)
-        index = Digitize(_beside(x, sides).data, False)(x) - 1
+        index = _bins_of(x, _beside(x, sides), rising=True) - 1
         place = index.minimum(n - 1) + place * n  # the last edge belongs to its bin
         inside = here if inside is True else inside.where(here, False)
     place = place.where(inside, size)  # a bin of their own
@@ -154,7 +181,7 @@ def _counted(name: str, columns: Sequence[Any], edges: Sequence[np.ndarray], wei
         values = tensor(weights, place).reshape(-1)
         if values.shape != place.shape:
             raise ValueError(f"[{name}] expected {place.size} weights, got {values.size}")
-        found = BinSums(size + 1)(values, place)
+        found = _bin_sums(values, place, size + 1)
     return found[:size].reshape(sizes)
 
 

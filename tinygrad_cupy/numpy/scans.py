@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import device_of
 from ..backend.dtypes import common_dtype, is_float, is_narrow, resolve_dtype
 from ..ops import shape
 from ..ops.axes import normalize_axis
-from ..ops.promotion import as_float, in_single, single
-from ..ops.protocols import implements, is_array
+from ..ops.promotion import as_float, constant_like, in_single, of_list, single
+from ..ops.protocols import implements
 from ..ops.scan import Unwrapping
 from .arrays import finished, first_tensor, tensor
 
@@ -112,11 +111,9 @@ def _differences(x: Any, axis: int) -> Any:
 
 def _beside(value: Any, x: Any) -> Any:
     """``value`` as a tensor: a number, or a list of them, does not widen x."""
-    if is_array(value) or first_tensor([value]) is not None:
-        return tensor(value, x)
-    values = np.asarray(value)
-    fits = is_float(x.dtype) or values.dtype.kind in "iu"
-    return type(x)._plain(values, x.dtype if fits else None, device_of(x.data))
+    if isinstance(value, list | tuple):
+        return of_list(value, x)
+    return tensor(value, x) if hasattr(value, "ndim") else constant_like(x, value)
 
 
 @implements(np.diff)
@@ -182,14 +179,16 @@ def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
     """
     y = as_float(tensor(y, first_tensor([x, dx])))
     (place,) = normalize_axis(axis, y.ndim, "trapezoid")
-    step: Any = dx
+    step, dtype = dx, y.dtype
     if x is not None:
         points = _beside(x, y)
         along = normalize_axis(axis if points.ndim > 1 else 0, points.ndim, "trapezoid")[0]
-        step = _differences(points, along)
+        step, dtype = _differences(single(points), along), common_dtype(dtype, points.dtype)
         step = _on_axis(step, place, y.ndim) if points.ndim == 1 else step
+    y = single(y)
     heights = _cut(y, place, 1, None) + _cut(y, place, None, -1)
-    return (heights * step).sum(place) / 2
+    area = (heights * step).sum(place) / 2
+    return area.astype(dtype) if is_narrow(dtype) else area
 
 
 def _on_axis(line: Any, axis: int, ndim: int) -> Any:

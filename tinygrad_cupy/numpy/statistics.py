@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import TensorBase
+from ..backend import is_cuda
 from ..ops import order_statistics, shape
 from ..ops.promotion import as_float, in_single
 from ..ops.protocols import implements
@@ -47,6 +48,8 @@ def quantiles_of(
     if weights is not None:
         raise TypeError(f"[{name}] takes no weights=: sort, and look for q in their `cumsum`")
     a = tensor(a, first_tensor([q]))
+    if is_cuda(q):
+        q = tensor(q, a)
     q = q if isinstance(q, TensorBase) else np.asarray(q, np.float64)
     q = q / 100 if "percentile" in name else q
     found = order_statistics.quantile(a, q, axis, method, bool(keepdims), name, skip_nan)
@@ -182,6 +185,5 @@ def _correlation(x: Any) -> Any:
     covariance = _covariance(x, 1)
     if not covariance.ndim:
         return covariance / covariance
-    each = np.arange(len(covariance))
-    deviations = covariance[each, each].sqrt()
+    deviations = covariance.diagonal().sqrt()
     return (covariance / deviations.reshape(-1, 1) / deviations).clip(-1.0, 1.0)

@@ -2,40 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from .. import kernels
-from ..autograd import Elementwise, Op
-from ..backend import Array, array_module
-from ..backend.dtypes import is_narrow
-from .indexing import Index
+from ..autograd import Op
+from ..backend import Array
+from .take import Offset
 
 if TYPE_CHECKING:
     from ..autograd.batching import BatchLevel
     from ..autograd.typing import Tensor
-
-
-class BinSums(Op):
-    """The sums (count,) of ``values`` (N,) that have the same ``place`` (N,), 0 … count - 1."""
-
-    saves = ("place",)
-    linear = ("values",)
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def forward(self, values: Array, place: Array) -> Array:
-        return kernels.indexing.bin_sums(values, place, self.count)
-
-    def backward(self, grad: Tensor, place: Tensor) -> tuple[Tensor, None]:
-        return Index((place.data,)).watch(place)(grad), None
-
-    def batch(self, b: BatchLevel, values: Tensor, place: Tensor) -> Tensor:
-        flat = b.whole(values).reshape(-1)
-        sums = BinSums(b.size * self.count)(flat, _own_bins(b, place, self.count))
-        return sums.reshape(b.size, self.count)
 
 
 class BinCounts(Op):
@@ -50,26 +26,6 @@ class BinCounts(Op):
         return kernels.indexing.bin_counts(place, self.count)
 
     def batch(self, b: BatchLevel, place: Tensor) -> Tensor:
-        counts = BinCounts(b.size * self.count)(_own_bins(b, place, self.count))
-        return counts.reshape(b.size, self.count)
-
-
-def _own_bins(b: BatchLevel, place: Tensor, count: int) -> Tensor:
-    """Places in one long row, where each element of the batch has bins of its own."""
-    whole: Any = b.whole(place)
-    first = whole._wrap(array_module(whole.data).arange(b.size).reshape(b.size, 1) * count)
-    found: Tensor = (whole.reshape(b.size, -1) + first).reshape(-1)
-    return found
-
-
-class Digitize(Elementwise):
-    """Which bin each element lies in, between the edges ``bins``, which rise or fall: int64."""
-
-    differentiable = False
-
-    def __init__(self, bins: Any, right: bool) -> None:
-        self.bins, self.right = bins, right
-
-    def forward(self, x: Array) -> Array:
-        x = x.astype(np.float32) if is_narrow(x.dtype) else x
-        return self.xp.digitize(x, self.bins, self.right)
+        """In one long row, where each element of the batch has bins of its own."""
+        places = Offset(self.count)(b.whole(place).reshape(b.size, -1)).reshape(-1)
+        return BinCounts(b.size * self.count)(places).reshape(b.size, self.count)

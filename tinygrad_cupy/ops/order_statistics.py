@@ -10,47 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import kernels
 from ..autograd import Op, TensorBase
 from ..autograd.levels import Tracer
-from ..backend import Array, array_module, device_of, is_cuda, to_device
+from ..backend import Array, array_module, is_cuda
 from ..backend.dtypes import is_float
 from .axes import Axis, as_rows, kept_shape, nonempty_axes, normalize_axis
 from .comparison import where
-from .indexing import Scatter
-from .promotion import as_float, in_single
+from .promotion import as_float, in_single, numbers_like
 from .shape import concat
+from .sort import ArgPartition, ArgSort
+from .take import TakeAlong
 
 if TYPE_CHECKING:
     from ..autograd.batching import BatchLevel
     from ..autograd.typing import Tensor
-
-
-class Ranked(Op):
-    """The elements of x (…, n) that have the ``ranks`` (…, K), integers, along the last axis.
-
-    NaN are behind all others. ``among`` are all ranks that occur, where that is known.
-    """
-
-    def __init__(self, among: tuple[int, ...] | None = None) -> None:
-        self.among = among
-
-    def forward(self, x: Array, ranks: Array) -> Array:
-        self.shape = tuple(x.shape)
-        found = kernels.order_statistics.positions(x, ranks, self.among)
-        grids = [
-            self.xp.arange(n).reshape([n if i == axis else 1 for i in range(x.ndim)])
-            for axis, n in enumerate(self.shape[:-1])
-        ]
-        self.key = (*grids, found)
-        return x[self.key]
-
-    def backward(self, grad: Tensor) -> tuple[Tensor, None]:
-        return Scatter(self.key, self.shape)(grad), None
-
-    def batch(self, b: BatchLevel, x: Tensor, ranks: Tensor) -> Tensor:
-        ranks = b.whole(ranks) if b.has(ranks) else ranks
-        return Ranked(self.among)(b.whole(x), ranks)
 
 
 class Places(Op):
@@ -147,32 +120,27 @@ def quantile(
     axes = nonempty_axes(x.shape, axis, name)
     if method not in METHODS:
         raise ValueError(f"[{name}] expected a method among {', '.join(METHODS)}, got {method!r}")
-    moving: Any = q if isinstance(q, TensorBase) else None
-    given = np.asarray(q, np.float64) if moving is None else moving
-    if moving is None:
-        _expect_quantiles(given, name)
-    elif not isinstance(moving, Tracer) and not is_cuda(moving.data):
-        _expect_quantiles(moving.data, name)
+    known = None  # the values of q
+    if not isinstance(q, TensorBase):
+        known = np.asarray(q, np.float64)
+    elif not isinstance(q, Tracer) and not is_cuda(q.data):
+        known = q.data
+    if known is not None and not ((known >= 0) & (known <= 1)).all():
+        raise ValueError(f"[{name}] expected quantiles from 0 to 1, got {known.tolist()}")
+    line: Any = q if isinstance(q, TensorBase) else numbers_like(x, known)
     x = x if method in DISCRETE else as_float(x)
 
     def found(x: Tensor) -> Tensor:
-        rows, line = as_rows(x, axes), given.reshape(-1)
+        rows = as_rows(x, axes)
         some = skip_nan and is_float(x.dtype)
-        if moving is None and not some:
-            return _of_all(rows, line, method)
-        places: Any = _like(rows, line) if moving is None else line.astype(np.float64)
-        return _by_places(rows, places, method, some)
+        among = None if known is None or some else _among(method, known, rows)
+        return _of_rows(rows, line.reshape(-1).astype(np.float64), method, some, among)
 
     y: Any = in_single(x, found)  # (…, K)
     last = len(y.shape) - 1
     kept = kept_shape(x.shape, axes) if keepdims else y.shape[:-1]
-    done: Tensor = y.permute(last, *range(last)).reshape(*given.shape, *kept)
+    done: Tensor = y.permute(last, *range(last)).reshape(*line.shape, *kept)
     return done
-
-
-def _expect_quantiles(q: np.ndarray, name: str) -> None:
-    if not ((q >= 0) & (q <= 1)).all():
-        raise ValueError(f"[{name}] expected quantiles from 0 to 1, got {q.tolist()}")
 
 
 def median(x: Any, axis: Axis, keepdims: bool, name: str, skip_nan: bool = False) -> Tensor:
@@ -184,40 +152,35 @@ def median(x: Any, axis: Axis, keepdims: bool, name: str, skip_nan: bool = False
     return quantile(as_float(x), 0.5, axes, "linear", keepdims, name, skip_nan)
 
 
-def _of_all(rows: Tensor, q: np.ndarray, method: str) -> Tensor:
-    """The quantiles of each row (…, n) of rows: (…, K)."""
-    n = rows.shape[-1]
-    low, high, part, _ = _places(method, q, n)
-    ranks = _like(rows, np.concatenate([low, high]).astype(np.int64))
-    among = {int(rank) for rank in (*low, *high)}
-    if is_float(rows.dtype):
-        ranks = _behind_nan(rows, ranks)
-        among.add(n - 1)
-    return _between(Ranked(tuple(sorted(among)))(rows, ranks), _like(rows, part))
+def _among(method: str, q: np.ndarray, rows: Tensor) -> tuple[int, ...]:
+    """The ranks that the quantiles of rows are found at, where all are known."""
+    low, high, *_ = _places(method, q.reshape(-1), rows.shape[-1])
+    last = [rows.shape[-1] - 1] if is_float(rows.dtype) else []  # where NaN is
+    return tuple(sorted({int(rank) for rank in (*low, *high, *last)}))
 
 
-def _by_places(rows: Tensor, q: Tensor, method: str, skip_nan: bool) -> Tensor:
-    """As `_of_all`, with a tensor q; ``skip_nan``: of what is not NaN, NaN where nothing is."""
+def _of_rows(
+    rows: Tensor, q: Tensor, method: str, skip_nan: bool, among: tuple[int, ...] | None
+) -> Tensor:
+    """The quantiles q (K,) of each row (…, n) of rows: (…, K).
+
+    With ``skip_nan`` of what is not NaN, and NaN where nothing is. ``among`` are all ranks that
+    occur, where that is known.
+    """
+    n, last = rows.shape[-1], len(rows.shape) - 1
     if skip_nan:
-        count = (rows == rows).sum(-1, True).astype(np.float64)
+        count: Any = (rows == rows).sum(-1, True).astype(np.float64)
     else:
-        count = _like(rows, np.full([1] * len(rows.shape), float(rows.shape[-1])))
+        count = numbers_like(rows, np.full([1] * len(rows.shape), n, np.float64))
     low, high, part, speed = Places(method)(q.detach(), count).split(4, -1)
-    ranks = concat([low, high], -1).astype(np.int64)
+    ranks: Any = concat([low, high], -1).astype(np.int64)
     if not skip_nan and is_float(rows.dtype):
-        ranks = _behind_nan(rows, ranks)
-    return _between(Ranked()(rows, ranks), part + (q - q.detach()) * speed)
-
-
-def _behind_nan(rows: Tensor, ranks: Tensor) -> Tensor:
-    """``ranks``, or the last one in rows that hold a NaN: it is NaN."""
-    holding: Any = rows != rows
-    return where(holding.any(-1, True), rows.shape[-1] - 1, ranks)
-
-
-def _like(x: Tensor, values: np.ndarray) -> Tensor:
-    """``values`` as a constant on the device of x."""
-    return x._wrap(to_device(values, device_of(x.data)))
+        holding: Any = rows != rows
+        ranks = where(holding.any(-1, True), n - 1, ranks)  # NaN is the last
+    plain = rows.detach()
+    order = (ArgSort(last) if among is None else ArgPartition(last, among))(plain)
+    chosen = TakeAlong(last)(order, ranks.broadcast_to(*rows.shape[:-1], ranks.shape[-1]))
+    return _between(TakeAlong(last)(rows, chosen), part + (q - q.detach()) * speed)
 
 
 def _between(ends: Tensor, share: Tensor) -> Tensor:

@@ -111,3 +111,21 @@ def constant_like(x: TensorBase, value: Any) -> Tensor:
         dtype = np.dtype(np.float64)
     with on_device_of(x.data):  # a kernel's argument, where an upload could not be captured
         return x._wrap(array_module(x.data).full((), number, dtype))
+
+
+FEW = 64  # numbers that are worth a launch each
+
+
+def numbers_like(x: TensorBase, values: Array) -> Tensor:
+    """A few numbers, which are known on the host, as a tensor where x is.
+
+    On a GPU each is a kernel's argument: an upload could not be captured.
+    """
+    if isinstance(x.data, np.ndarray):
+        return x._wrap(values)
+    with on_device_of(x.data):
+        xp = array_module(x.data)
+        if values.size > FEW or not values.size:
+            return x._wrap(to_device(values, device_of(x.data)))
+        each = [xp.full((1,), number, values.dtype) for number in values.reshape(-1).tolist()]
+        return x._wrap(xp.concatenate(each).reshape(values.shape))
