@@ -86,6 +86,13 @@ def test_a_list_with_tensors_in_it_stays_in_their_graph() -> None:
     numpy.testing.assert_allclose(x.grad.numpy(), [1 + 2 + 1, 1 + 1 + 1])
 
 
+def test_a_list_with_tensors_in_it_is_an_argument_as_an_array_is() -> None:
+    x = Tensor(numpy.array(2.0))
+    assert tg.grad(lambda x: np.mean([x, 3 * x]))(x).item() == 2
+    assert tg.grad(lambda x: np.sum(np.append([[x, 0.1]], [[x, x]], 0)))(x).item() == 3
+    assert (np.ravel([[x, 0.1], [1, 2]]).numpy() == [2, 0.1, 1, 2]).all()
+
+
 def test_what_is_computed_from_an_ndarray_is_one() -> None:
     x = np.array([1, 2, 3])
     assert type(x / 2) is np.ndarray

@@ -125,6 +125,11 @@ def test_second_derivatives_of_negative_bases() -> None:
     np.testing.assert_allclose(tg.grad(first.sum(), a).numpy(), [-12.0, 2.0, -16.0, 0.0])
 
 
+def test_higher_derivatives_of_powers_of_the_number_zero() -> None:
+    exponent = Tensor(np.array([0.5, 2.0]), requires_grad=True)
+    assert tg.gradcheck(lambda b: 0.0**b, exponent, order=3)
+
+
 def test_powers_of_the_number_zero() -> None:
     b = leaf(2.0, 0.5, 0.0)
     assert tg.grad((0.0**b).sum(), b).tolist() == [0.0, 0.0, 0.0]

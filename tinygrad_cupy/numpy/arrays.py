@@ -11,7 +11,9 @@ from ..autograd import TensorBase
 from ..autograd.levels import Tracer
 from ..autograd.mode import mode
 from ..backend import default_device, device_of
+from ..ops import shape as joining
 from ..ops.leaving import carries_gradient, in_augmented_assignment
+from ..ops.promotion import in_one_dtype
 from ..ops.protocols import is_array
 from ..tensor import Tensor
 
@@ -61,6 +63,7 @@ def first_tensor(values: Iterable[Any]) -> Any:
 def tensor(x: Any, like: Any = None) -> Any:
     """``x`` as a tensor: of the class of the tensor ``like``, or an `ndarray` where there is none.
 
+    A nested list with tensors in it is stacked, in the dtype that all promote to.
     An array stays on its device; what is none goes where ``like`` is, and Python's floats are not
     rounded to float32 beside a tensor of float64. An array beside a tensor that
     wants a gradient is copied: its owner may write into it before the backward pass.
@@ -68,6 +71,9 @@ def tensor(x: Any, like: Any = None) -> Any:
     if isinstance(x, TensorBase):
         return x
     kind: Any = ndarray if like is None else like._plain
+    if isinstance(x, list | tuple) and first_tensor(x) is not None:
+        parts = in_one_dtype(*tensors(*x))
+        return joining.stack(list(parts))
     if not is_array(x):
         if like is None:
             return kind(x)

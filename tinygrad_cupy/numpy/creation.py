@@ -17,7 +17,7 @@ from ..autograd.levels import Tracer
 from ..backend import default_device, device_of, expect_memory, import_cupy
 from ..backend.dtypes import common_dtype, is_narrow, resolve_dtype
 from ..ops import shape as joining
-from ..ops.promotion import as_float, in_one_dtype, single
+from ..ops.promotion import as_float, single
 from ..ops.protocols import implements
 from .arrays import finished, first_tensor, ndarray, tensor, tensors
 
@@ -62,7 +62,7 @@ def asarray(
     A tensor's memory and graph are shared, an array's memory too.
     """
     if isinstance(a, list | tuple) and first_tensor(a) is not None:
-        found = _stacked(a)
+        found = _as_ndarray(tensor(a))
     elif isinstance(a, TensorBase):
         found = _as_ndarray(a)
     else:
@@ -95,14 +95,6 @@ def _as_ndarray(x: Any) -> Any:
     same: Any = Alias()(x)
     same.__class__ = ndarray
     return same
-
-
-def _stacked(values: Any) -> Any:
-    """A nested list with tensors in it as one tensor, of the dtype that all promote to."""
-    like = first_tensor(values)
-    parts = [_stacked(v) if isinstance(v, list | tuple) else v for v in values]
-    found = in_one_dtype(*[_as_ndarray(tensor(part, like)) for part in parts])
-    return joining.stack(list(found))
 
 
 @implements(np.copy)

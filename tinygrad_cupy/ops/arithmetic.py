@@ -126,7 +126,9 @@ class Pow(Elementwise):
     def _by_exponent(self, grad: Tensor, a: Any, b: Tensor, y: Tensor) -> Any:
         if isinstance(a, NUMBERS):
             if a == 0:
-                steep = (grad * -math.inf).where(~(b >= 0).data, 0)
+                flat = (b >= 0).data  # outside of the product too: 0 · ∞ has no slope by grad
+                slope = self.xp.where(flat, 1, -math.inf).astype(grad.data.dtype)
+                steep = grad.where(~flat, 0) * slope
                 return steep.where((b == b).data, math.nan)
             return grad * y * (math.log(a) if a > 0 else math.nan)
         flat = (a == 0).data & (b >= 0).data
