@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -75,15 +76,38 @@ def scatter_add(out: Array, key: Any, values: Array) -> None:
 class Places(NamedTuple):
     """What a key with integer arrays says of the axes that these index.
 
-    ``flat`` (M,): the places of the values, in C order of the index arrays, out of ``number``. A
-    result has axes ``before`` and ``after`` those of the arrays, which broadcast to ``shape``.
+    ``arrays`` and integers, each with the length of its axis; a result has axes ``before`` and
+    ``after`` those of the arrays, which broadcast to ``shape``.
     """
 
-    flat: Array
-    number: int
+    arrays: list[tuple[Any, int]]
     shape: tuple[int, ...]
     before: tuple[int, ...]
     after: tuple[int, ...]
+
+    @property
+    def number(self) -> int:
+        """How many places there are."""
+        return math.prod([length for _, length in self.arrays])
+
+    def numbers(self) -> Array:
+        """(M,): the number of each value's place, in C order of the arrays."""
+        total: Any = None
+        for one, length in self.arrays:
+            if hasattr(one, "ndim"):
+                one = _from_the_front(one, length)
+            elif one < 0:
+                one += length
+            total = one if total is None else total * length + one
+        return array_module(total).broadcast_to(total, self.shape).ravel()
+
+
+def _from_the_front(places: Array, length: int) -> Array:
+    """Places along an axis as int64, counted from its front."""
+    wide = places.astype(np.int64, copy=False)
+    if is_cuda(wide):  # which wraps what is out of range
+        return wide % max(length, 1)
+    return np.where(wide < 0, wide + length, wide) if wide.size and wide.min() < 0 else wide
 
 
 def may_repeat(key: tuple[Any, ...]) -> bool:
@@ -93,30 +117,25 @@ def may_repeat(key: tuple[Any, ...]) -> bool:
 
 def places_of(key: tuple[Any, ...], shape: tuple[int, ...]) -> Places:
     """The places that the index arrays of a key, one at least, name in an array of ``shape``."""
-    parts = _one_for_each_axis(key, len(shape))
-    xp = array_module(next(k for k in key if hasattr(k, "ndim")))
-    arrays: list[tuple[Array, int]] = []  # with the length of their axis
+    arrays: list[tuple[Any, int]] = []
     advanced: list[int] = []
     others: list[int] = []
     axis = before = 0
-    for number, k in enumerate(parts):
+    for number, k in enumerate(_one_for_each_axis(key, len(shape))):
         if k is None or isinstance(k, slice):
             others.append(1 if k is None else len(range(*k.indices(shape[axis]))))
             axis += k is not None
             before += not advanced
             continue
         advanced.append(number)
-        found = xp.nonzero(k) if hasattr(k, "dtype") and k.dtype == bool else (k,)
-        arrays += [(xp.asarray(one), shape[axis + i]) for i, one in enumerate(found)]
+        is_mask = hasattr(k, "dtype") and k.dtype == bool
+        found = array_module(k).nonzero(k) if is_mask else (k,)
+        arrays += [(one, shape[axis + i]) for i, one in enumerate(found)]
         axis += len(found)
     if advanced[-1] - advanced[0] >= len(advanced):  # NumPy puts their axes in front of all others
         before = 0
-    result = np.broadcast_shapes(*[one.shape for one, _ in arrays])
-    flat, count = xp.zeros(result, np.int64), 1
-    for one, length in arrays:
-        flat = flat * length + one % max(length, 1)
-        count *= length
-    return Places(flat.ravel(), count, result, tuple(others[:before]), tuple(others[before:]))
+    result = np.broadcast_shapes(*[np.shape(one) for one, _ in arrays])
+    return Places(arrays, result, tuple(others[:before]), tuple(others[before:]))
 
 
 def _one_for_each_axis(key: tuple[Any, ...], ndim: int) -> list[Any]:
@@ -132,10 +151,10 @@ def _one_for_each_axis(key: tuple[Any, ...], ndim: int) -> list[Any]:
 
 
 def _last_cpu(flat: Array, count: int) -> Array:
-    order = np.arange(flat.size)
+    order = np.arange(flat.size, dtype=np.int32 if flat.size < 1 << 31 else np.int64)
     if flat.size < 2 or (flat[1:] > flat[:-1]).all():
         return order
-    owner = np.empty(count, np.int64)
+    owner = np.empty(count, order.dtype)
     owner[flat] = order  # one after the other
     return owner[flat]
 
@@ -168,11 +187,13 @@ def last_for_place(flat: Array, count: int) -> Array:
     """(M,): the number of the last value for the place of each, of places 0 … count - 1."""
 
 
-def values_that_stay(key: tuple[Any, ...], shape: tuple[int, ...]) -> Array:
-    """Whether each value written at ``key`` stays, to be broadcast against them."""
+def values_that_stay(key: tuple[Any, ...], shape: tuple[int, ...]) -> Array | None:
+    """Whether each value written at ``key`` stays, to be broadcast against them; None: all do."""
     places = places_of(key, shape)
-    last = last_for_place(places.flat, places.number)
-    stays = last == array_module(last).arange(last.size)
+    last = last_for_place(places.numbers(), places.number)
+    stays = last == array_module(last).arange(last.size, dtype=last.dtype)
+    if not is_cuda(stays) and stays.all():
+        return None
     return stays.reshape(*places.shape, *[1] * len(places.after))
 
 
@@ -181,22 +202,19 @@ def put(out: Array, key: tuple[Any, ...], values: Any) -> None:
 
     (Which it is NumPy says for one axis only, and CuPy for none.)
     """
-    if len(key) == 1 and key[0] is Ellipsis and not is_cuda(out):
-        out[...] = values
-        return
-    on_gpu, several = is_cuda(out), may_repeat(key) and getattr(values, "size", 1) > 1
+    on_gpu, several = is_cuda(out), getattr(values, "size", 1) > 1 and may_repeat(key)
     if (on_gpu or several) and hasattr(values, "dtype") and may_share_memory(out, values):
         values = values.copy()  # CuPy copies in no order, and below they are read a second time
     if not several:  # with an ellipsis, for NumPy writes one element of a scalar alone
-        array_key = any(hasattr(k, "ndim") for k in key)
-        out[key if array_key or Ellipsis in key else (*key, ...)] = values
+        given = any(hasattr(k, "ndim") or k is Ellipsis for k in key)
+        out[key if given else (*key, ...)] = values
         return
     if not on_gpu:
         out[key] = values
+        if all(k.ndim < 2 for k in key if hasattr(k, "ndim")):
+            return  # written one after the other
     places = places_of(key, out.shape)
-    if not on_gpu and len(places.shape) == 1:
-        return  # written one after the other
-    last = last_for_place(places.flat, places.number)
+    last = last_for_place(places.numbers(), places.number)
     region = (*places.before, *places.shape, *places.after)
     values = values.reshape(values.shape[max(0, values.ndim - len(region)) :])
     rows = array_module(out).broadcast_to(values, region)
