@@ -593,11 +593,52 @@ def test_checkpoints() -> None:
     )
 
 
-def test_the_result_of_a_checkpoint_is_written() -> None:
+@pytest.mark.usefixtures("no_collector")
+def test_the_result_of_a_checkpoint_is_written_and_goes_into_its_argument() -> None:
     w = leaf(2.0, 3.0)
+    before = alive()
     y = tg.checkpoint(lambda x: x * x, w)
     y[0] = w[1]
     assert gradient(y.sum(), w) == [0.0, 7.0]
+    x = w * 1
+    x[0] = tg.checkpoint(lambda x: x.exp().sum(), x)
+    with pytest.raises(RuntimeError, match=r"^\[Joint\] .* written in place .* at ") as raised:
+        x.sum().backward()
+    raised.value.__traceback__ = None
+    del x, y, raised
+    assert alive() == before
+
+
+def test_what_a_checkpoint_uses_from_outside_may_be_written_elsewhere() -> None:
+    w = leaf(2.0, 3.0)
+    x = w * 1
+    view = x[:1]
+    y = tg.checkpoint(lambda a: a * view, w)
+    x[1] = 5.0
+    assert gradient(y.sum(), w) == [9.0 - 2.0, 2.0]
+    x[0] = 5.0
+    with pytest.raises(RuntimeError, match=r"^\[Joint\] .* written in place .* at "):
+        y.sum().backward()
+
+
+class Halved(tg.Op):
+    """An operation of a user's, whose rule writes into what it has made."""
+
+    saves = ("x",)
+
+    def forward(self, x: Any) -> Any:
+        return x * x / 2
+
+    def backward(self, grad: Tensor, x: Tensor) -> Tensor:
+        found = grad * 1
+        view = found[:1]
+        found *= x
+        view[0] = grad[0] * x[0]
+        return found
+
+
+def test_a_rule_writes_in_place_and_is_differentiated() -> None:
+    assert tg.gradcheck(lambda x: Halved()(x * x), [leaf(2.0, 3.0)], order=2)
 
 
 def test_a_captured_step_writes_in_place(place: str) -> None:

@@ -154,6 +154,14 @@ def twin(tensor: Any) -> Any:
     return made
 
 
+def as_it_is(tensor: TensorBase) -> Any:
+    """Another tensor at the place in the graph where ``tensor`` is now, and stays."""
+    refresh(tensor)
+    made = twin(tensor)
+    made._view = FIXED
+    return made
+
+
 def _copy(names: Sequence[str], source: Any, target: Any) -> None:
     for name in names:
         if hasattr(source, name):

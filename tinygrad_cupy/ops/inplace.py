@@ -149,9 +149,11 @@ class InplaceMixin(TensorBase):
             return self
         if values.dtype != array.dtype:
             values = values.astype(array.dtype)
-        if not traced:
+        if traced:
+            self._put(Write((...,)), values)
+        else:
             keep_old(values, self, other)
-        self._put(Write((...,)), values)
+            record(self, Write((...,)), values)
         return self
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -165,15 +167,15 @@ class InplaceMixin(TensorBase):
         recorded = mode.recording and (self.requires_grad or _wants_gradient(value))
         if recorded:
             _refuse_leaf(name, self, "write into a .clone()")
-        if kind is Write and is_there(value, self, keys):
-            return  # as ``x[1:] += y`` ends with
         values = value if isinstance(value, TensorBase) else self._values(name, value)
         if isinstance(values, float) or hasattr(values, "dtype"):
             found = np.dtype(np.float32) if isinstance(values, float) else values.dtype
             _expect_kind(name, found, array.dtype)
         try:
+            if kind is Write and is_there(value, self, keys):
+                return  # as ``x[1:] += y`` ends with
             if recorded or traced:
-                self._assign(kind, keys, values)
+                self._assign(kind, keys, values, traced)
             else:
                 use(*[k for k in (*keys, value) if isinstance(k, TensorBase)])
                 plain = values.data if isinstance(values, TensorBase) else values
@@ -187,7 +189,7 @@ class InplaceMixin(TensorBase):
                 f"{tuple(array[array_key(self, keys)].shape)}"
             ) from error
 
-    def _assign(self, kind: type[Write], keys: tuple[Any, ...], values: Any) -> None:
+    def _assign(self, kind: type[Write], keys: tuple[Any, ...], values: Any, traced: bool) -> None:
         """A write that is recorded, or of what a transform holds."""
         if not isinstance(values, TensorBase) and hasattr(values, "dtype"):
             values = self._wrap(values.copy())
@@ -203,9 +205,12 @@ class InplaceMixin(TensorBase):
             write.touched = place
         else:
             write = kind(place).watch(*keys)
-            if isinstance(values, TensorBase) and innermost(keys) is None:
+            if isinstance(values, TensorBase) and not (traced and innermost(keys)):
                 values = fitted(values, region(self.data, place))
-        self._put(write, values)
+        if traced:
+            self._put(write, values)
+        else:
+            record(self, write, values)
 
     def _put(self, write: Write, values: Any) -> None:
         """Do ``write``, of values of this dtype that fit its place, here."""

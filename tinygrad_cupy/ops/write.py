@@ -105,7 +105,7 @@ class Write(Op):
         found = Index(self.key).watch_with(self)(grad)
         if kernels.indexing.may_repeat(self.key):
             stays = kernels.indexing.values_that_stay(self.key, grad.shape)
-            return found.where(stays, 0)
+            return found if stays is None else found.where(stays, 0)
         return found
 
     def absorbs(self, producer: Any) -> bool:
@@ -205,6 +205,8 @@ def keep_old(values: TensorBase, *operands: Any) -> None:
 
 def region(array: Array, key: Key) -> tuple[int, ...]:
     """The shape of ``array[key]``."""
+    if len(key) == 1 and hasattr(key[0], "ndim") and key[0].dtype != bool and array.ndim:
+        return (*key[0].shape, *array.shape[1:])
     if any(hasattr(k, "ndim") for k in key):
         try:
             places = kernels.indexing.places_of(key, array.shape)
@@ -227,7 +229,7 @@ def is_there(values: Any, tensor: Any, keys: Key) -> bool:
     """Whether ``values`` are the view ``tensor[keys]`` itself: nothing is to be done."""
     if not isinstance(values, TensorBase) or values._version is not tensor._version:
         return False
-    basic = all(k is None or k is Ellipsis or isinstance(k, int | slice) for k in keys)
+    basic = all(k is None or k is ... or isinstance(k, int | np.integer | slice) for k in keys)
     if not basic or base_of(values) is not base_of(tensor):
         return False
     return is_same_view(tensor.data[(*keys, ...) if ... not in keys else keys], values.data)

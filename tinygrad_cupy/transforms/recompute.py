@@ -14,6 +14,7 @@ from ..autograd.fused import Alias
 from ..autograd.joint import joined
 from ..autograd.levels import Level, as_leaf
 from ..autograd.mode import mode, set_grad_enabled
+from ..autograd.views import as_it_is
 from ..backend.capture import active
 from ..backend.devices import copy
 from ..backend.dtypes import is_float
@@ -85,6 +86,11 @@ class _Again(Level):
         super().joins(tensor)
 
 
+def _as_it_is(x: TensorBase) -> TensorBase:
+    """A result at its place in the graph: if the caller's is written, that may come of this."""
+    return x if x.is_leaf else as_it_is(x)
+
+
 class _Run:
     """A call, and what is needed to repeat it."""
 
@@ -96,7 +102,8 @@ class _Run:
             args, kwargs = arguments.with_leaves(arguments.leaves)
             self.outputs = Tree(fn(*args, **kwargs), "[checkpoint] the result")
         self.written = list(tape.written.values())
-        given = {id(x): x for x in arguments.leaves}
+        given = {id(x): _as_it_is(x) for x in arguments.leaves}
+        arguments.leaves = [given[id(x)] for x in arguments.leaves]
         self.wanted = [x for x in given.values() if x.requires_grad]
         self.outside = [x for x in tape.used.values() if id(x) not in given]
 
@@ -108,7 +115,8 @@ class _Run:
         if not inputs:
             return outputs.with_leaves(outputs.leaves)
         floats = [y for y in outputs.leaves if is_float(y.dtype)]
-        made = iter(joined(inputs, floats, self.gradients, self.arguments.leaves))
+        watched = [*self.arguments.leaves, *self.outside]
+        made = iter(joined(inputs, floats, self.gradients, watched))
         return outputs.with_leaves([next(made) if is_float(y.dtype) else y for y in outputs.leaves])
 
     def gradients(self, by_output: list[Any]) -> list[Any]:
