@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from ..backend.dtypes import common_dtype, is_narrow
 from ..ops.axes import normalize_axis
+from ..ops.promotion import single
 from ..ops.protocols import implements
 from .arrays import finished, tensor, tensors
 
@@ -161,9 +163,12 @@ def average(
         weights = _along(axis, weights, a)
     else:
         weights = weights.broadcast_to(a.shape)
-    total = (a * weights).sum(axis, bool(keepdims))
+    dtype = common_dtype(a.dtype, weights.dtype)
+    a, weights = single(a), single(weights)
     scale = weights.sum(axis, bool(keepdims))
-    found = total / scale
+    found = (a * weights).sum(axis, bool(keepdims)) / scale
+    if is_narrow(dtype):
+        found, scale = found.astype(dtype), scale.astype(dtype)
     return (found, scale.broadcast_to(found.shape)) if returned else found
 
 
