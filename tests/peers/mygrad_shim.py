@@ -37,8 +37,13 @@ NAMES = {
     "amin": "min",
     "multi_matmul": "linalg.multi_dot",
     "norm": "linalg.norm",
+    "logsoftmax": "log_softmax",
 }
-METHODS = ("elu", "leaky_relu", "logsumexp", "relu", "sigmoid", "softmax")
+METHODS = ("elu", "leaky_relu", "logsoftmax", "logsumexp", "relu", "sigmoid", "softmax")
+OWN = {
+    "add_sequence": lambda *terms: functools.reduce(np.add, terms),
+    "multiply_sequence": lambda *factors: functools.reduce(np.multiply, factors),
+}
 
 
 class Tensor(np.ndarray):
@@ -48,19 +53,32 @@ class Tensor(np.ndarray):
         self,
         x: Any,
         dtype: Any = None,
+        device: Any = None,
+        requires_grad: bool | None = None,
         *,
         constant: Any = None,
         copy: bool = True,
         ndmin: int = 0,
-        **options: Any,
     ) -> None:
         values = x.data if isinstance(x, tg.Tensor) else x
         values = numpy.array(values, dtype, copy=copy or None, ndmin=ndmin)
-        super().__init__(values, requires_grad=not constant and values.dtype.kind == "f")
+        wanted = not constant if requires_grad is None else requires_grad
+        super().__init__(values, requires_grad=wanted and values.dtype.kind == "f")
 
     @property
     def constant(self) -> bool:
         return not self.requires_grad
+
+    @property
+    def _constant(self) -> bool:
+        return not self.requires_grad
+
+    @_constant.setter
+    def _constant(self, constant: bool) -> None:
+        """MyGrad's tests note what they expect."""
+
+    def copy(self, **options: Any) -> Any:
+        return Tensor(self.data, constant=not self.requires_grad)
 
     def backward(self, grad: Any = None, *options: Any, **more: Any) -> None:
         """The gradient of the sum of all elements, where nothing is said."""
@@ -122,37 +140,48 @@ settings.load_profile("peers")
 
 def found(name: str) -> Any:
     """What has that name of MyGrad's here, or AttributeError."""
+    if name in OWN:
+        return OWN[name]
     path = NAMES.get(name, name)
     there = resolve(f"Tensor.{path}" if name in METHODS else path)
     return getattr(np, path) if there is None else there
 
 
-def ours(name: str) -> Any:
-    """MyGrad's function, or constant, of that name; one that is not there raises when it is called.
+class Wrapped:
+    """A function or ufunc of ours that takes ``constant=``.
 
-    A test file imports all of its functions at once.
+    One that is not there raises when it is called: a test file imports all of its functions at
+    once.
     """
+
+    def __init__(self, name: str, function: Any, missing: str) -> None:
+        self.__name__, self.function, self.missing = name, function, missing
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.function, name)
+
+    def __call__(self, *args: Any, constant: Any = None, **options: Any) -> Any:
+        if self.function is None:
+            raise AttributeError(self.missing)
+        if self.__name__ in METHODS and not isinstance(args[0], tg.Tensor):
+            args = (Tensor(args[0], constant=True), *args[1:])
+        result = self.function(*args, **options)
+        if not isinstance(result, tg.Tensor) or (result.requires_grad and not constant):
+            return result
+        made_of = any(isinstance(x, tg.Tensor) for x in (*args, *options.values()))
+        return Tensor(result.data, constant=made_of if constant is None else constant)
+
+
+@functools.cache
+def ours(name: str) -> Any:
+    """MyGrad's function, or constant, of that name."""
     if name.startswith("__"):
         raise AttributeError(name)
     try:
-        function = found(name)
+        function, missing = found(name), ""
     except AttributeError as error:
         function, missing = None, str(error)
-    if function is not None and not callable(function):
-        return function
-
-    def call(*args: Any, constant: Any = None, **options: Any) -> Any:
-        if function is None:
-            raise AttributeError(missing)
-        if name in METHODS and not isinstance(args[0], tg.Tensor):
-            args = (Tensor(args[0], constant=True), *args[1:])
-        result = function(*args, **options)
-        if isinstance(result, tg.Tensor) and (constant or not result.requires_grad):
-            return Tensor(result.data, constant=constant is not False)
-        return result
-
-    call.__name__ = name
-    return call
+    return Wrapped(name, function, missing) if function is None or callable(function) else function
 
 
 # --- factories of tests -------------------------------------------------------------------------
@@ -319,6 +348,8 @@ def install() -> None:
     mygrad = module("mygrad", **kinds, asarray=numpy.asarray, mem_guard_off=off)
     vars(mygrad)["no_autodiff"] = no_autodiff()
     vars(mygrad)["newaxis"] = None
+    drawn = {name: Wrapped(name, getattr(np.random, name), "") for name in ("rand", "randn")}
+    vars(mygrad)["random"] = module("mygrad.random", **drawn)
     vars(mygrad)["__getattr__"] = ours
     module("mygrad.tensor_base", Tensor=Tensor, CONSTANT_ONLY_DTYPES=(numpy.integer, numpy.bool_))
     module("mygrad.operation_base", Operation=object, _NoValue=NoValue(), _NoValueType=NoValue)
@@ -330,7 +361,9 @@ def install() -> None:
         parts = name.split(".")
         for i in range(1, len(parts) + 1):
             path = ".".join(["mygrad", *parts[:i]])
-            vars(module(path))["__getattr__"] = ours
+            inner = sys.modules.get(path) or module(path)
+            vars(inner)["__getattr__"] = ours
+            setattr(sys.modules[path.rpartition(".")[0]], parts[i - 1], inner)
     locks: dict[str, Any] = {
         "_views_waiting_for_unlock": {},
         "_array_tracker": {},

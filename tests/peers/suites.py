@@ -24,9 +24,13 @@ HERE = Path(__file__).resolve().parents[1]
 # Why a test fails that says nothing against what is here, by the text of its error.
 REASONS = {
     "complex": r"complex|1j|could not convert string",
-    "not there": r"no operation of tensors does it|has no|expected arrays, got a Tensor"
-    r"|cannot import name|No module named|unexpected keyword|collection failure",
-    "by design": r"a leaf that wants a gradient",
+    "not there": r"no operation of tensors does it|expected arrays, got a Tensor"
+    r"|module '[\w.]*' has no attribute|cannot import name|unexpected keyword",
+    "theirs alone": r"No module named|has no attribute '(_ops|base|creator|misc|make_diagonal)'"
+    r"|writeable|argument count|nan_to_num=",
+    "by design": r"a leaf that wants a gradient|holds no gradient|written in place after it was"
+    r"|None \(ACTUAL\)|array\(None|assert None is not None|'NoneType' and 'float'"
+    r"|no elements to reduce|out of the graph unnoticed",
 }
 
 
@@ -42,11 +46,7 @@ class Report:
         """The tests that fail, by why."""
         found: dict[str, list[str]] = collections.defaultdict(list)
         for test, text in self.failed.items():
-            fits = (
-                why
-                for why, pattern in REASONS.items()
-                if re.search(pattern, text.partition("\n")[0])
-            )
+            fits = (why for why, pattern in REASONS.items() if re.search(pattern, text))
             found[next(fits, "different")].append(test)
         return found
 
@@ -80,13 +80,22 @@ def run(shim: str, files: list[Path], *options: str) -> Report:
         return _report(ElementTree.parse(results))
 
 
+def _error(problem: ElementTree.Element) -> str:
+    """What went wrong, in a few lines."""
+    lines = str(problem.get("message")).strip().splitlines()[:12]
+    if lines[0] == "collection failure" or lines[0].startswith("ExceptionGroup"):
+        errors = r"^[\s|E]*(\w*(?:Error|Exception)\b.*)$"
+        lines = re.findall(errors, problem.text or "", re.M)[-1:] or lines
+    return "\n".join(lines)
+
+
 def _report(tree: Any) -> Report:
     report = Report()
     for case in tree.iter("testcase"):
         name = f"{case.get('classname')}.{case.get('name')}"
         problems = [node for node in case if node.tag in ("failure", "error")]
         if problems:
-            report.failed[name] = f"{problems[0].get('message')}\n{problems[0].text}"
+            report.failed[name] = _error(problems[0])
         elif any(node.tag == "skipped" for node in case):
             report.skipped.append(name)
         else:

@@ -20,6 +20,10 @@ def plain(f: Call, *arguments: Any) -> Any:
     return f(*arguments)
 
 
+def counting(f: Call, start: Any, end: Any = None, step: Any = 1, dtype: Any = None) -> Any:
+    return f(start, dtype=dtype) if end is None else f(start, end, step, dtype)
+
+
 def window(f: Call, size: int, sym: bool = True, dtype: Any = None) -> Any:
     if not sym:
         raise NotOurs("NumPy's windows are symmetric")
@@ -133,12 +137,18 @@ def values(result: Any) -> Any:
     return result[0] if isinstance(result, tuple) else result
 
 
-def ordered(f: Call, g: Call, x: Any, dim: int = -1, stable: bool = False) -> Any:
+def ordered(f: Call, g: Call, x: Any, dim: int = -1, *, stable: bool = False) -> Any:
     return f(x, axis=dim), g(x, axis=dim, kind="stable")
 
 
-def order(f: Call, x: Any, dim: int = -1, stable: bool = False) -> Any:
+def order(f: Call, x: Any, dim: int = -1, *, stable: bool = False) -> Any:
     return f(x, axis=dim, kind="stable")
+
+
+def largest(
+    f: Call, x: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
+) -> Any:
+    return f(x, k, dim, largest)
 
 
 def distinct(
