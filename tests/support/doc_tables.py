@@ -83,12 +83,13 @@ def numpy_functions() -> str:
 
 
 def not_captured() -> str:
-    """What `tg.jit` cannot capture."""
-    rows = [
-        [" ".join(f"`{name}`" for name in sample.covers), sample.obstacle]
-        for sample in SAMPLES
-        if sample.captured is not True
-    ]
+    """What `tg.jit` cannot capture, by the reason."""
+    reasons: dict[str, dict[str, None]] = {}
+    for sample in SAMPLES:
+        if sample.captured is not True:
+            names = [f"`{name}`" for name in sample.covers]
+            reasons.setdefault(sample.obstacle, {}).update(dict.fromkeys(names))
+    rows = [[" ".join(names), reason] for reason, names in reasons.items()]
     return markdown(["operation", "what cannot be captured, and why"], rows)
 
 
