@@ -40,8 +40,7 @@ def test_sort_and_argsort_as_numpy(dtype: str, device: str, data: st.DataObject)
     agrees(lambda m, x: m.argsort(x, axis, stable=True), array, device)
     agrees(lambda m, x: m.argsort(x, axis, kind="stable"), array, device)
     x = Tensor(array, device=device)
-    unstable = tnp.take_along_axis(x, x.argsort(axis), axis)
-    np.testing.assert_array_equal(unstable.numpy(), np.sort(array, axis))
+    assert x.argsort(axis).tolist() == np.argsort(array, axis, kind="stable").tolist()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -195,7 +194,7 @@ def test_no_permutation_is_computed_where_no_gradient_is_wanted(
     def refuse(*_: Any) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(sorting.ArgSort, "forward", refuse)
+    monkeypatch.setattr(sorting.Sort, "forward", refuse)
     x = Tensor([2.0, 1.0], requires_grad=True)
     assert tnp.sort(x.detach()).tolist() == [1, 2]
     with tg.no_grad():

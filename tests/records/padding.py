@@ -129,7 +129,8 @@ def _statistic(name: str, ops: Any) -> Sample:
     return Sample(
         f"np.pad {name}",
         lambda x, **given: tnp.pad(x, mode=name, **given),
-        _padded(_length, distinct, min_dims=1),
+        # Medians of what medians were added to may be equal, where their slopes jump.
+        _padded(_length, distinct, min_dims=1, max_dims=1 if name == "median" else 2),
         in_torch,
         ops,
         ("np.pad",),

@@ -19,12 +19,11 @@ def sort(
 ) -> Any:
     """In ascending order along an axis, or flattened without one.
 
-    The gradient goes to where each element came from. ``kind`` is one of NumPy's names, of which
-    "stable" and "mergesort" say the same as ``stable=True``: of equal elements the first stays
-    first, which only the gradient tells; on a GPU it always does.
+    The gradient goes to where each element came from. Of equal elements the first stays first,
+    whatever ``kind``, one of NumPy's names, and ``stable`` say: only the gradient tells.
     """
-    stays = sorting.is_stable("sort", kind, stable, order)
-    return sorting.sort(tensor(a), axis, stays)
+    sorting.expect_kind("sort", kind, stable, order)
+    return sorting.sort(tensor(a), axis)
 
 
 @implements(np.argsort)

@@ -1,13 +1,15 @@
 """Sorting, partial sorting, and searching in what is sorted.
 
-NaN comes last, as in NumPy. A sorted tensor's gradient goes to where its elements came from: by the
-permutation that sorted them, which is only computed where a gradient is wanted.
+NaN comes last, as in NumPy, and equal elements stay in their order. A sorted tensor's gradient goes
+to where its elements came from: by the permutation that sorted them, which is only computed where a
+gradient is wanted.
 """
 
 from __future__ import annotations
 
 import copy
 import operator
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +22,7 @@ from ..backend import Array
 from .arrange import one_axis
 from .diagonal import DiagonalMixin
 from .promotion import constant_like, in_one_dtype
-from .take import TakeAlong, index_tensor
+from .take import ScatterAlong, TakeAlong, index_tensor
 
 if TYPE_CHECKING:
     from ..autograd.batching import BatchLevel
@@ -51,13 +53,32 @@ class SortValues(Ordered):
 
 
 class ArgSort(Ordered):
-    """Where the elements in ascending order stand, as int64; equal ones in order if ``stable``."""
-
-    def __init__(self, axis: int, stable: bool = False) -> None:
-        self.axis, self.stable = axis, stable
+    """Where the elements in ascending order stand, as int64."""
 
     def forward(self, x: Array) -> Array:
-        return kernels.sort.argsort(x, self.axis, self.stable)
+        return kernels.sort.argsort(x, self.axis)
+
+
+class Sort(Op):
+    """The values in ascending order, and, for the gradient, the order in which they stood."""
+
+    def __init__(self, axis: int) -> None:
+        self.axis = axis
+
+    def forward(self, x: Array) -> Array:
+        y, self.order = kernels.sort.sort_and_order(x, self.axis)
+        return y
+
+    def backward(self, grad: Tensor) -> Tensor:
+        size = grad.shape[self.axis]
+        return ScatterAlong(self.axis, size, distinct=True)(grad, grad._wrap(self.order))
+
+    def jvp(self, y: Tensor, inputs: Sequence[Any], tangents: Sequence[Any]) -> Any:
+        order = ArgSort(self.axis)(inputs[0])
+        return TakeAlong(self.axis, distinct=True)(tangents[0], order)
+
+    def batch(self, b: BatchLevel, x: Tensor) -> Tensor:
+        return Sort(self.axis + 1)(b.whole(x))
 
 
 class Partition(Ordered):
@@ -113,15 +134,14 @@ def is_followed(x: Any) -> bool:
     return isinstance(x, Tracer) or (mode.recording and x.requires_grad)
 
 
-def is_stable(name: str, kind: Any, stable: Any, order: Any = None) -> bool:
-    """Whether NumPy's arguments ask for equal elements in their order."""
+def expect_kind(name: str, kind: Any, stable: Any, order: Any = None) -> None:
+    """Raise ``ValueError`` for what NumPy's sorting does not take; all kinds are stable here."""
     if kind not in KINDS:
         raise ValueError(f"[{name}] expected kind to be one of {KINDS}, got {kind!r}")
     if kind is not None and stable is not None:
         raise ValueError(f"[{name}] expected kind or stable, got both: {kind!r} and {stable}")
     if order is not None:
         raise ValueError(f"[{name}] a tensor has no fields to order by, got order={order!r}")
-    return bool(stable) or kind in ("stable", "mergesort")
 
 
 def expect_introselect(name: str, kind: str, order: Any) -> None:
@@ -139,21 +159,16 @@ def _lines(x: Any, axis: Any, name: str) -> tuple[Any, int]:
     return x, one_axis(axis, len(x.shape), name)
 
 
-def sort(x: Tensor, axis: int | None = -1, stable: bool = False) -> Tensor:
-    """The elements in ascending order along ``axis``, NaN last; of the flattened tensor if None.
-
-    ``stable`` says to which of equal elements the gradient goes: the first stays first.
-    """
+def sort(x: Tensor, axis: int | None = -1) -> Tensor:
+    """The elements in ascending order along ``axis``, NaN last; of the flattened tensor if None."""
     x, place = _lines(x, axis, "sort")
-    if not is_followed(x):
-        return SortValues(place)(x)
-    return TakeAlong(place, distinct=True)(x, ArgSort(place, stable)(x))
+    return (Sort if is_followed(x) else SortValues)(place)(x)
 
 
-def argsort(x: Tensor, axis: int | None = -1, stable: bool = False) -> Tensor:
-    """Where the elements in ascending order stand; equal ones in their order if ``stable``."""
+def argsort(x: Tensor, axis: int | None = -1) -> Tensor:
+    """Where the elements in ascending order stand; equal ones in their order."""
     x, place = _lines(x, axis, "argsort")
-    return ArgSort(place, stable)(x)
+    return ArgSort(place)(x)
 
 
 def _places(kth: Any, length: int, name: str) -> tuple[int, ...]:
@@ -204,10 +219,10 @@ def lexsort(keys: list[Tensor], axis: int = -1) -> Tensor:
     if len({key.shape for key in keys}) > 1:
         raise ValueError(f"[lexsort] expected keys of one shape, got {[k.shape for k in keys]}")
     place = one_axis(axis, len(keys[0].shape), "lexsort")
-    order: Any = ArgSort(place, True)(keys[0])
+    order: Any = ArgSort(place)(keys[0])
     for key in keys[1:]:
         ordered = TakeAlong(place, distinct=True)(key.detach(), order)
-        order = TakeAlong(place, distinct=True)(order, ArgSort(place, True)(ordered))
+        order = TakeAlong(place, distinct=True)(order, ArgSort(place)(ordered))
     return order  # type: ignore[no-any-return]
 
 
@@ -242,8 +257,9 @@ class SortMixin(DiagonalMixin):
 
         By the rules of ``x[...] = y``: not a leaf that wants a gradient outside of ``no_grad``.
         """
+        expect_kind("sort", kind, stable, order)
         x: Any = self
-        x[...] = sort(x, axis, is_stable("sort", kind, stable, order))
+        x[...] = sort(x, axis)
 
     def partition(
         self, kth: Any, axis: int = -1, kind: str = "introselect", order: Any = None
@@ -256,9 +272,13 @@ class SortMixin(DiagonalMixin):
     def argsort(
         self, axis: int | None = -1, kind: Any = None, order: Any = None, *, stable: Any = None
     ) -> Tensor:
-        """Where the elements in ascending order along ``axis`` stand, NaN last, as int64."""
+        """Where the elements in ascending order along ``axis`` stand, NaN last, as int64.
+
+        Equal ones stay in their order, whatever ``kind`` and ``stable`` say.
+        """
+        expect_kind("argsort", kind, stable, order)
         x: Any = self
-        return argsort(x, axis, is_stable("argsort", kind, stable, order))
+        return argsort(x, axis)
 
     def argpartition(
         self, kth: Any, axis: int | None = -1, kind: str = "introselect", order: Any = None
