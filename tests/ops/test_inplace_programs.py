@@ -157,7 +157,12 @@ class Program:
         key = self.draw_key(x)
         ours, theirs = self.value(x.numbers[key].shape)
         x.ours[self.ours_key(key)] = ours
-        self.written(x, key, theirs)
+        numbers = np.asarray(x.numbers[key])
+        is_there = any(  # a view assigned to where it is: nothing is written
+            t.ours is ours and t.memory is x.memory and np.array_equal(t.numbers, numbers)
+            for t in self.tensors
+        )
+        self.written(x, key, theirs, spoils=not is_there)
 
     def add_at(self) -> None:
         """np.add.at(x, key, value)"""
@@ -224,9 +229,10 @@ class Program:
     def places(self, x: Twin, key: Any) -> np.ndarray:
         return np.asarray(np.arange(x.numbers.size).reshape(x.numbers.shape)[key])
 
-    def written(self, x: Twin, key: Any, value: Any) -> None:
+    def written(self, x: Twin, key: Any, value: Any, spoils: bool = True) -> None:
         numbers = np.asarray(x.numbers[key])
-        self.spoil(x.memory, numbers)
+        if spoils:
+            self.spoil(x.memory, numbers)
         values = self.torch.as_tensor(value, dtype=self.torch.float64)
         while values.ndim > numbers.ndim:
             values = values[0]
