@@ -74,8 +74,6 @@ def test_polynomials(n: int, m: int, rng: Any) -> None:
     a[: rng.integers(0, n)] = 0
     for function in (np.polyadd, np.polysub, np.polymul, np.polyval):
         same(function(Tensor(a), Tensor(b)), function(a, b))
-    for found, expected in zip(np.polydiv(Tensor(a), b), np.polydiv(a, b), strict=True):
-        same(found, expected, 1e-7)
     same(np.polyder(Tensor(b), 2), np.polyder(b, 2))
     same(np.polyint(Tensor(b), 2, [1.0, 2.0]), np.polyint(b, 2, [1.0, 2.0]))
     same(np.polyint(Tensor(b), 2, 3.0), np.polyint(b, 2, 3.0))

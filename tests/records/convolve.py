@@ -28,12 +28,6 @@ def _two(draw: Draw) -> Case:
     return Case((normal(draw, (n,)), normal(draw, (m,))))
 
 
-def _dividends(draw: Draw) -> Case:
-    n, m = _lengths(draw)
-    values = rng_of(draw).uniform(1, 2, m)  # the first coefficient divides
-    return Case((normal(draw, (n,)), values))
-
-
 def _one(draw: Draw) -> Case:
     return Case((normal(draw, (draw(st.integers(1, 5)),)),), {"m": draw(st.integers(0, 2))})
 
@@ -78,16 +72,6 @@ def _interpolated(
 def _as_long(torch: Any, a: Any, b: Any) -> list[Any]:
     most = max(len(a), len(b))
     return [torch.nn.functional.pad(x, (most - len(x), 0)) for x in (a, b)]
-
-
-def _divided(torch: Any, u: Any, v: Any) -> list[Any]:
-    if len(u) < len(v):
-        return [u[:1] * 0, u]
-    quotient = []
-    for k in range(len(u) - len(v) + 1):
-        quotient.append(u[k] / v[0])
-        u = u - torch.nn.functional.pad(quotient[k] * v, (k, len(u) - len(v) - k))
-    return [torch.stack(quotient), u[min(len(quotient), len(u) - 1) :]]
 
 
 def _derived(torch: Any, p: Any, m: int) -> Any:
@@ -160,7 +144,6 @@ SAMPLES = [
     _polynomial(
         "polymul", _two, _convolved, convolve.Convolve, captured=False, obstacle=LOOKED_FOR
     ),
-    _polynomial("polydiv", _dividends, _divided, Div, captured=False, obstacle=LOOKED_FOR),
     _polynomial("polyder", _one, _derived, Mul),
     _polynomial("polyint", _one, _integrated, Div),
     _polynomial("polyval", _two, _valued, Mul),

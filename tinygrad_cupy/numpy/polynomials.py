@@ -10,13 +10,13 @@ from ..autograd import TensorBase
 from ..autograd.levels import Tracer
 from ..backend import array_module, on_device_of, to_numpy
 from ..ops.convolve import Convolve
-from ..ops.promotion import as_float, in_one_dtype
+from ..ops.promotion import as_float
 from ..ops.protocols import implements
-from ..ops.shape import concat, stack
+from ..ops.shape import concat
 from .arrays import first_tensor, tensor, tensors
 
 __all__ = [
-    *("poly", "polyadd", "polyder", "polydiv", "polyint", "polymul", "polysub", "polyval"),
+    *("poly", "polyadd", "polyder", "polyint", "polymul", "polysub", "polyval"),
 ]
 
 
@@ -61,24 +61,6 @@ def _without_leading_zeros(p: Any, tolerance: float = 0) -> Any:
         return p
     there = np.flatnonzero(~(np.abs(to_numpy(p.detach().data)) <= tolerance))
     return p[int(there[0]) if there.size else max(len(p) - 1, 0) :]
-
-
-@implements(np.polydiv)
-def polydiv(u: Any, v: Any) -> tuple[Any, Any]:
-    """Quotient and remainder of u by v, whose first coefficient is not 0."""
-    u, v = in_one_dtype(*map(as_float, _coefficients("polydiv", u, v)))
-    rest, steps = u, len(u) - len(v)
-    if steps < 0:
-        return (u[:1] * 0), _small_remainder(u)
-    quotient = []
-    for k in range(steps + 1):
-        quotient.append(rest[k] / v[0])
-        rest = rest - (quotient[k] * v).pad(((k, steps - k),))
-    return stack(quotient), _small_remainder(rest[min(steps + 1, len(rest) - 1) :])
-
-
-def _small_remainder(rest: Any) -> Any:
-    return _without_leading_zeros(rest, 1e-8)  # what NumPy takes for 0
 
 
 @implements(np.polyder)
