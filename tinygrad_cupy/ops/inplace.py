@@ -85,7 +85,7 @@ def _wants_gradient(value: Any) -> bool:
 
 def _is_traced(*values: Any) -> bool:
     """Whether one of these is a tensor of a transform in progress."""
-    return active.level is not None and innermost(values) is not None
+    return innermost(values) is not None
 
 
 class InplaceMixin(TensorBase):
@@ -114,7 +114,7 @@ class InplaceMixin(TensorBase):
     def _update(self, sign: str, compute: Callable[[Any, Any], Any], other: Any) -> Self:
         """``self`` with ``compute(self, other)`` written into it."""
         name, own = f"{sign}=", self
-        traced = _is_traced(self, other)
+        traced = active.level is not None and _is_traced(self, other)
         array = _expect_writable(name, self)
         recorded = mode.recording and (self.requires_grad or _wants_gradient(other))
         if recorded:
@@ -131,7 +131,11 @@ class InplaceMixin(TensorBase):
             )
         _expect_kind(name, values.dtype, array.dtype)
         if not (recorded or traced):
-            self._write(array, (...,), values.data)
+            if type(array) is np.ndarray:  # the same, sooner
+                array[...] = values.data
+                self._written(array)
+            else:
+                self._write(array, (...,), values.data)
             return self
         if values.dtype != array.dtype:
             values = values.astype(array.dtype)
@@ -148,7 +152,7 @@ class InplaceMixin(TensorBase):
 
     def _set(self, name: str, keys: tuple[Any, ...], value: Any, kind: type[Write]) -> None:
         """``self[keys] = value``, or what else ``kind`` does there."""
-        traced = _is_traced(self, value, *keys)
+        traced = active.level is not None and _is_traced(self, value, *keys)
         array = _expect_writable(name, self)
         recorded = mode.recording and (self.requires_grad or _wants_gradient(value))
         if recorded:
@@ -219,7 +223,7 @@ class InplaceMixin(TensorBase):
         """
         if self.requires_grad and not self.is_leaf:
             raise RuntimeError("[assign_] only a leaf can be written; use .detach() first")
-        if _is_traced(self, values):
+        if active.level is not None and _is_traced(self, values):
             raise RuntimeError(
                 f"[assign_] no values are written inside of {innermost((self, values)).name} but "
                 "by what it sees: write x[...] = values"
