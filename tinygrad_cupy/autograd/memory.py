@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import Array, address_of, to_numpy
+from ..backend import Array, address_of, is_cuda, to_numpy
 from ..backend.capture import Inside, Run, active
 
 PACKAGE = __name__.partition(".")[0]
-MANY = 1000  # writes of which no graph knows, after which they count as one of everything
-_NOT_THE_USERS = frozenset((PACKAGE, "numpy", "cupy", "cupyx", "contextlib", "functools"))
+MANY = 1000  # writes after which they are settled, or, where no graph knows of one, lumped
+# Whose frames no line is named of.
+NOT_THE_USERS = frozenset((PACKAGE, "numpy", "cupy", "cupyx", "contextlib", "functools"))
 
 
 class Version:
@@ -31,8 +32,9 @@ class Version:
     __slots__ = ("__weakref__", "_writes", "apart", "count", "inside", "moved", "recorded")
 
     _writes: Writes  # not set while nobody needs it
-    apart: bool  # set once a write was recorded of a tensor outside of the others' graph
-    moved: bool  # set once a transform has moved the base into another memory
+    # Set from the first recorded write on:
+    apart: bool  # whether one was recorded of a tensor outside of the others' graph
+    moved: bool  # whether a transform has moved the base into another memory
 
     def __init__(self) -> None:
         self.count = self.recorded = 0
@@ -56,8 +58,15 @@ class Version:
         writes = getattr(self, "_writes", None)
         if writes is None:
             writes = self._writes = Writes()
-        self.recorded += recorded
+        if recorded:
+            self.record()
         writes.note(self.count, array, key, recorded)
+
+    def record(self) -> None:
+        """Count a recorded write, which views have to know of."""
+        if not self.recorded:
+            self.apart = self.moved = False
+        self.recorded += 1
 
     def overwritten(self, value: Array, count: int) -> str | None:
         """By which line ``value``, saved after ``count`` writes, was written: "", None if not."""
@@ -76,15 +85,15 @@ class Version:
         self.count = count
         writes = getattr(self, "_writes", None)
         if writes is not None:
-            writes.new = [write for write in writes.new if write[0] <= count]
+            writes.rewind(count)
 
 
 class Writes:
     """The log of one memory's writes: those that are new, and for each element the last before."""
 
     def __init__(self) -> None:
-        self.new: list[tuple[int, Array | None, Any]] = []  # number, array and key
-        self.unrecorded = 0  # how many of them
+        self.new: list[tuple[int, Array, Any]] = []  # number, array and key
+        self.unrecorded = 0  # how many of them no graph knows
         self.lines: dict[int, tuple[str, int]] = {}
         self.everything = 0  # the last write of which it is not known where
         self.unit = 1  # bytes of an element
@@ -93,15 +102,23 @@ class Writes:
 
     def note(self, number: int, array: Array | None, key: Any, recorded: bool) -> None:
         self.unrecorded += not recorded
-        if self.unrecorded > MANY:
-            array = None
-        if array is None:
+        self.lines[number] = _writing_line()
+        settles = number % MANY == 0
+        if array is None or (settles and self.unrecorded > len(self.new)):
+            self.everything = number
             self.new.clear()
             self.unrecorded = 0
-        self.new.append((number, array, key))
-        while len(self.lines) > MANY and not recorded:
-            del self.lines[next(iter(self.lines))]
-        self.lines[number] = _writing_line()
+        else:
+            self.new.append((number, array, key))
+        if settles:
+            self._settle()
+        if len(self.lines) > 20 * MANY:
+            self.lines = dict(list(self.lines.items())[-10 * MANY :])
+
+    def rewind(self, count: int) -> None:
+        self.new = [write for write in self.new if write[0] <= count]
+        self.everything = min(self.everything, count)
+        np.minimum(self.last, count, out=self.last)
 
     def line(self, number: int) -> str:
         return "{}:{}".format(*self.lines[number]) if number in self.lines else ""
@@ -110,20 +127,26 @@ class Writes:
         """By which line ``value`` was written after ``count`` writes; None where it was not."""
         if not value.size:
             return None
+        self._settle()
         try:
-            for number, array, key in self.new:
-                if array is None:
-                    self.everything = number
-                elif array.size:
-                    self._mirror(array)[_on_host(key)] = number
             found = max(int(self._mirror(value).max(initial=0)), self.everything)
-        except ValueError:  # elements of several sizes, or none that lie in a row
-            self.everything = found = self.new[-1][0] if self.new else self.everything
-        self.new.clear()
+        except ValueError:
+            found = max(self.lines, default=0)
         return self.line(found) if found > count else None
 
+    def _settle(self) -> None:
+        """Enter what is new by element."""
+        for number, array, key in self.new:
+            try:
+                if array.size:
+                    self._mirror(array)[_on_host(key)] = number
+            except ValueError:
+                self.everything = number
+        self.new.clear()
+        self.unrecorded = 0
+
     def _mirror(self, array: Array) -> np.ndarray:
-        """The part of ``last`` that lies as ``array`` lies in memory."""
+        """The part of ``last`` that lies as ``array`` does; ValueError where elements differ."""
         if not self.last.size:
             self.unit = array.dtype.itemsize
         low, high = _bounds(array)
@@ -152,7 +175,10 @@ def _bounds(array: Array) -> tuple[int, int]:
 
 
 def _on_host(key: Any) -> Any:
+    """A key for the log; one that would have to be fetched while a run is captured is all."""
     parts = key if isinstance(key, tuple) else (key,)
+    if active.run is not None and any(is_cuda(part) for part in parts):
+        return ...
     return tuple([to_numpy(part) if hasattr(part, "ndim") else part for part in parts])
 
 
@@ -160,7 +186,7 @@ def _writing_line() -> tuple[str, int]:
     """File and line of the innermost frame outside of this package."""
     frame: Any = sys._getframe(1)
     while frame.f_back is not None:
-        if frame.f_globals.get("__name__", "").partition(".")[0] not in _NOT_THE_USERS:
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in NOT_THE_USERS:
             break
         frame = frame.f_back
     return frame.f_code.co_filename, frame.f_lineno

@@ -86,7 +86,16 @@ def path_to(tensor: TensorBase) -> tuple[Op, ...]:
 
 
 def refresh(tensor: TensorBase) -> None:
-    """Put ``tensor`` in the graph where it is now, if what it is a view of was written since."""
+    """Put ``tensor`` in the graph where it is now, if what it is a view of was written since.
+
+    Of a tensor whose memory has recorded writes.
+    """
+    version, kept = tensor._version, tensor._view
+    if not (version.apart or version.moved) and (
+        kept is None
+        or (kept[2] == version.recorded and kept[0] is not None and kept[0]._view is None)
+    ):
+        return
     views: list[Any] = []
     base: Any = tensor
     while (parent := _parent(base)) is not None:
@@ -156,7 +165,8 @@ def twin(tensor: Any) -> Any:
 
 def as_it_is(tensor: TensorBase) -> Any:
     """Another tensor at the place in the graph where ``tensor`` is now, and stays."""
-    refresh(tensor)
+    if tensor._version.recorded:
+        refresh(tensor)
     made = twin(tensor)
     made._view = FIXED
     return made
@@ -182,7 +192,7 @@ def _expect_known(base: Any) -> None:
         return  # what it holds is asked in its turn
     version, kept = base._version, base._view or FIXED
     unseen = kept[2] not in (None, version.recorded)
-    if getattr(version, "moved", False):
+    if version.moved:
         raise RuntimeError(
             f"[Tensor] a tensor of shape {base.shape} shares memory, by .detach(), with one that a "
             "transform has written in place, and does not see it: take .detach() after the write"
@@ -193,7 +203,7 @@ def _expect_known(base: Any) -> None:
             "one that was written in place, and does not see it: take fewer, or a .clone()"
         )
     beside = unseen and base._node is not None
-    if beside or (base._view is None and getattr(version, "apart", False)):
+    if beside or (base._view is None and version.apart):
         line = version.last_line()
         raise RuntimeError(
             f"[Tensor] the memory of a tensor of shape {base.shape} was written in place"

@@ -103,6 +103,17 @@ def may_share_memory(a: Array, b: Array) -> bool:
     return np.may_share_memory(a, b)
 
 
+def elements_overlap(array: Array) -> bool:
+    """Whether elements of ``array`` may share their memory, as in one that was broadcast."""
+    extent = array.dtype.itemsize
+    for step, n in sorted(zip(map(abs, array.strides), array.shape, strict=True)):
+        if n > 1:
+            if step < extent:
+                return bool(array.size)
+            extent += (n - 1) * step
+    return False
+
+
 def address_of(array: Array) -> int:
     """Where the first element of ``array`` lies."""
     return int(array.data.ptr if is_cuda(array) else array.__array_interface__["data"][0])

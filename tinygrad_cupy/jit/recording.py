@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..autograd import TensorBase, Version
+from ..autograd.memory import NOT_THE_USERS
 from ..backend import Array
 from ..backend.capture import active
 from ..tensor import Tensor
@@ -249,6 +250,6 @@ def _outer_frames(frame: FrameType | None) -> Iterator[tuple[FrameType, int]]:
 def _place(frames: Iterator[tuple[FrameType, int]]) -> str:
     for frame, line in frames:
         package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
-        if package not in ("tinygrad_cupy", "cupy", "cupyx", "contextlib", "functools"):
+        if package not in NOT_THE_USERS:
             return f"{frame.f_code.co_filename}:{line}"
     return "inside tinygrad_cupy"

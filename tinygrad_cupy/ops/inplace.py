@@ -3,7 +3,7 @@
 Values go into the left side's own memory, which its views see. Where a gradient is wanted of the
 tensor or of the values, the write is part of the graph (`autograd.views`, `ops.write`); a leaf that
 wants a gradient is then not written at all. Inside of a transform the tangents and the whole batch
-are written as well (`ops.write_traced`). `assign_` writes values alone.
+are written as well (`ops.write_inside`). `assign_` writes values alone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,15 @@ from ..autograd.levels import Tracer, innermost
 from ..autograd.memory import wrote
 from ..autograd.mode import mode
 from ..autograd.views import base_of
-from ..backend import Array, device_of, is_cuda, on_device_of, plain_array, to_device
+from ..backend import (
+    Array,
+    device_of,
+    elements_overlap,
+    is_cuda,
+    on_device_of,
+    plain_array,
+    to_device,
+)
 from ..backend.capture import active, use
 from ..backend.dtypes import is_float
 from .comparison import where
@@ -44,11 +52,10 @@ def _expect_writable(name: str, tensor: TensorBase) -> Array:
             f"[{name}] the memory of this tensor of shape {tensor.shape} is read-only; write into "
             "a .clone()"
         )
-    strides = zip(array.shape, array.strides, strict=True)
-    if array.size and any(n > 1 and stride == 0 for n, stride in strides):
+    if not array.flags.c_contiguous and elements_overlap(array):
         raise ValueError(
             f"[{name}] elements of this tensor of shape {tensor.shape} share their memory, as it "
-            "was broadcast; write into a .clone()"
+            "was broadcast or is one of windows; write into a .clone()"
         )
     return array
 
@@ -78,7 +85,7 @@ def _wants_gradient(value: Any) -> bool:
 
 def _is_traced(*values: Any) -> bool:
     """Whether one of these is a tensor of a transform in progress."""
-    return active.level is not None and innermost(values) is not None
+    return innermost(values) is not None
 
 
 class InplaceMixin(TensorBase):
@@ -128,7 +135,7 @@ class InplaceMixin(TensorBase):
     def _update(self, sign: str, compute: Callable[[Any, Any], Any], other: Any) -> Self:
         """``self`` with ``compute(self, other)`` written into it."""
         name, own = f"{sign}=", self
-        traced = _is_traced(self, other)
+        traced = active.level is not None and _is_traced(self, other)
         array = _expect_writable(name, self)
         recorded = mode.recording and (self.requires_grad or _wants_gradient(other))
         if recorded:
@@ -145,7 +152,11 @@ class InplaceMixin(TensorBase):
             )
         _expect_kind(name, values.dtype, array.dtype)
         if not (recorded or traced):
-            self._write(array, (...,), values.data)
+            if type(array) is np.ndarray:  # the same, sooner
+                array[...] = values.data
+                self._written(array)
+            else:
+                self._write(array, (...,), values.data)
             return self
         if values.dtype != array.dtype:
             values = values.astype(array.dtype)
@@ -153,7 +164,7 @@ class InplaceMixin(TensorBase):
             self._put(Write((...,)), values)
         else:
             keep_old(values, self, other)
-            record(self, Write((...,)), values)
+            record(self, Write((...,)), values, fresh=values is not other)
         return self
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -162,12 +173,12 @@ class InplaceMixin(TensorBase):
 
     def _set(self, name: str, keys: tuple[Any, ...], value: Any, kind: type[Write]) -> None:
         """``self[keys] = value``, or what else ``kind`` does there."""
-        traced = _is_traced(self, value, *keys)
+        traced = active.level is not None and _is_traced(self, value, *keys)
         array = _expect_writable(name, self)
         recorded = mode.recording and (self.requires_grad or _wants_gradient(value))
         if recorded:
             _refuse_leaf(name, self, "write into a .clone()")
-        values = value if isinstance(value, TensorBase) else self._values(name, value)
+        values = self._values(name, value)
         if isinstance(values, float) or hasattr(values, "dtype"):
             found = np.dtype(np.float32) if isinstance(values, float) else values.dtype
             _expect_kind(name, found, array.dtype)
@@ -175,11 +186,11 @@ class InplaceMixin(TensorBase):
             if kind is Write and is_there(value, self, keys):
                 return  # as ``x[1:] += y`` ends with
             if recorded or traced:
+                values = value if isinstance(value, TensorBase) else values
                 self._assign(kind, keys, values, traced)
             else:
                 use(*[k for k in (*keys, value) if isinstance(k, TensorBase)])
-                plain = values.data if isinstance(values, TensorBase) else values
-                self._write(array, array_key(self, keys), plain, kind)
+                self._write(array, array_key(self, keys), values, kind)
         except IndexError as error:
             raise index_error(self, error) from error
         except ValueError as error:
@@ -233,7 +244,7 @@ class InplaceMixin(TensorBase):
         """
         if self.requires_grad and not self.is_leaf:
             raise RuntimeError("[assign_] only a leaf can be written; use .detach() first")
-        if _is_traced(self, values):
+        if active.level is not None and _is_traced(self, values):
             raise RuntimeError(
                 f"[assign_] no values are written inside of {innermost((self, values)).name} but "
                 "by what it sees: write x[...] = values"

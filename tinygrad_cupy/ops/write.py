@@ -89,8 +89,8 @@ class Write(Op):
             return None, by_values
         if not self.absorbed:
             return self.at(self.key, self.path)(grad, 0), by_values
-        if by_values is not None:  # what the gradient lies in is ours, and written again
-            by_values = by_values.clone()
+        if by_values is not None and may_share_memory(by_values.data, grad.data):
+            by_values = by_values.clone()  # that memory is ours, and written again
         with on_device_of(grad.data):
             place = self._led(grad.data)
             if not may_share_memory(place, grad.data):
@@ -146,8 +146,11 @@ class AddAt(Write):
 # --- a write of a program ------------------------------------------------------------------------
 
 
-def record(tensor: Any, write: Write, values: Any) -> None:
-    """Write into the memory of ``tensor``, and make that part of the graph of its base."""
+def record(tensor: Any, write: Write, values: Any, fresh: bool = False) -> None:
+    """Write into the memory of ``tensor``, and make that part of the graph of its base.
+
+    Of ``fresh`` values, which nobody else has, the base may take the place in the graph.
+    """
     base = base_of(tensor)
     if base is not tensor and not may_share_memory(base.data, tensor.data):
         base = tensor  # .data was given another array
@@ -158,7 +161,7 @@ def record(tensor: Any, write: Write, values: Any) -> None:
     if base is tensor and _is_everything(key) and not isinstance(write, AddAt):
         with on_device_of(array):
             write.store(array, key, values.data if isinstance(values, TensorBase) else values)
-        node = _own_node(values)
+        node = values._node if fresh else _own_node(values)
     else:
         basic = not any(hasattr(k, "ndim") for k in key)
         covers = basic and array[key].size == base.data.size and not isinstance(write, AddAt)

@@ -38,8 +38,9 @@ def _adopt(level: Level, tensor: Any, trace: Callable[[Any], Any]) -> None:
         )
     old = base._version
     made = trace(twin(base))
-    old.recorded += 1  # views look what became of their base
+    old.record()  # views look what became of their base
     if made._version is not old:
+        made._version.record()
         old.moved = True
         made._version.recorded, made._version.inside = old.recorded, old.inside
     become(base, made)
@@ -88,4 +89,4 @@ def _write_dual(level: Any, tensor: Any, write: Write, values: Any) -> None:
     base, path = base_of(tensor), path_to(tensor)
     tensor._primal._put(write.at(write.key), value)
     base._tangent = write.at(write.key, path)(base._tangent, 0 if tangent is None else tangent)
-    base._version.recorded += 1
+    base._version.record()
