@@ -258,7 +258,7 @@ def test_batches(device: str, rng: np.random.Generator) -> None:
 
 
 def test_strides_are_read_in_one_place() -> None:
-    """Others compare them as a whole, or (inplace.py) ask axes of several elements alone."""
+    """Others compare them as a whole, or ask axes of several elements alone."""
     root = Path(__file__).resolve().parents[2]
     readers = {
         path.name
@@ -266,11 +266,4 @@ def test_strides_are_read_in_one_place() -> None:
         for path in (root / folder).rglob("*.py")
         if re.search(r"\.strides\b", path.read_text())
     }
-    assert readers == {
-        "arrays.py",
-        "layout.py",
-        "cublaslt.py",
-        "signature.py",
-        "inplace.py",
-        "memory.py",
-    }
+    assert readers == {"arrays.py", "cublaslt.py", "layout.py", "signature.py"}

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import Array, address_of, is_cuda, to_numpy
+from ..backend import Array, address_of, is_cuda, strides_of, to_numpy
 from ..backend.capture import Inside, Run, active
 
 PACKAGE = __name__.partition(".")[0]
@@ -158,10 +158,10 @@ class Writes:
             grown[offset : offset + len(self.last)] = self.last
             self.start, self.last = begin, grown
         address = address_of(array)
-        steps = [address - self.start, *array.strides]
+        steps = [address - self.start, *strides_of(array)]
         if array.dtype.itemsize != self.unit or any(step % self.unit for step in steps):
             raise ValueError("elements that lie otherwise")
-        strides = [8 * (step // self.unit) for step in array.strides]
+        strides = [8 * (step // self.unit) for step in strides_of(array)]
         first = (address - self.start) // self.unit
         return np.lib.stride_tricks.as_strided(self.last[first:], array.shape, strides)
 
@@ -169,7 +169,7 @@ class Writes:
 def _bounds(array: Array) -> tuple[int, int]:
     """The first address of an array, and the one behind its last."""
     low = high = address_of(array)
-    for n, stride in zip(array.shape, array.strides, strict=True):
+    for n, stride in zip(array.shape, strides_of(array), strict=True):
         low, high = low + min(0, (n - 1) * stride), high + max(0, (n - 1) * stride)
     return low, high + array.dtype.itemsize
 

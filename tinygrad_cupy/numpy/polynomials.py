@@ -9,8 +9,9 @@ import numpy as np
 from ..autograd import TensorBase
 from ..autograd.levels import Tracer
 from ..backend import array_module, on_device_of, to_numpy
+from ..backend.dtypes import is_narrow
 from ..ops.convolve import Convolve
-from ..ops.promotion import as_float
+from ..ops.promotion import as_float, single
 from ..ops.protocols import implements
 from ..ops.shape import concat
 from .arrays import first_tensor, tensor, tensors
@@ -112,6 +113,8 @@ def polyval(p: Any, x: Any) -> Any:
     like = first_tensor((p, x))
     x = tensor(x, like)
     p = p if isinstance(p, TensorBase | list | tuple) else tensor(p, x)
+    if isinstance(p, TensorBase) and p.dtype == x.dtype and is_narrow(p.dtype):
+        return polyval(single(tensor(p)), single(x)).astype(x.dtype)  # rounded once
     found = x * 0
     for coefficient in p:
         found = found * x + coefficient
@@ -123,6 +126,8 @@ def poly(seq_of_zeros: Any) -> Any:
     """The coefficients of the polynomial with these zeros, the first of which is 1."""
     (zeros,) = _coefficients("poly", seq_of_zeros)
     zeros = as_float(zeros)
+    if is_narrow(zeros.dtype):
+        return poly(single(zeros)).astype(zeros.dtype)  # rounded once
     found, none = _single(zeros, 1), _single(zeros, 0)
     for zero in zeros:
         found = concat([found, none]) - concat([none, found * zero])
