@@ -16,7 +16,7 @@ import numpy as np
 from ..autograd import Elementwise, Op, TensorBase
 from ..backend import Array, array_module, on_device_of
 from ..backend.dtypes import is_float
-from .promotion import as_float, constant_like
+from .promotion import as_float, constant_like, in_single
 from .shape import Pad, concat
 from .sort import sort
 from .take import Take
@@ -68,11 +68,15 @@ def pad(x: Tensor, width: Any, mode: Any = "constant", **options: Any) -> Tensor
     if mode in ("constant", "empty"):
         return _constant(x, widths, given.get("constant_values", 0))
     _expect_elements(x, widths, mode)
-    widen = _MODES[mode](x, **given)
-    for axis, (low, high) in enumerate(widths):
-        if low or high:
-            x = widen(x, axis, low, high)
-    return x
+
+    def padded(x: Tensor) -> Tensor:
+        widen = _MODES[mode](x, **given)
+        for axis, (low, high) in enumerate(widths):
+            if low or high:
+                x = widen(x, axis, low, high)
+        return x
+
+    return in_single(x, padded)  # one element may have many gradients
 
 
 def _widths(width: Any, ndim: int) -> Pairs:
