@@ -339,3 +339,19 @@ def test_rounding_to_decimals(decimals: int, dtype: str) -> None:
 def test_angle_in_degrees() -> None:
     x = np.array([-2.0, 3.0, -0.0, 0.0])
     same([THEIRS.angle(on_device(x), deg=True).numpy()], [THEIRS.angle(x, deg=True)], "angle")
+
+
+def test_where_there_is_nothing_to_compute() -> None:
+    """Below 1, arccosh has no value: a harmless one stands in."""
+    x = Tensor(np.array([0.25, 2.0]), device=tg.default_device(), requires_grad=True)
+    y = np.arccosh(x, where=x > 1)
+    assert y.tolist() == [0.0, np.arccosh(2.0)]
+    assert tg.grad(y.sum(), x).tolist() == [0.0, 1 / np.sqrt(3.0)]
+
+
+@pytest.mark.parametrize("name", ["logical_and", "logical_or", "logical_xor", "fmax", "logaddexp"])
+def test_along_an_axis(name: str) -> None:
+    x = np.array([[0.0, 1.5, -2.0], [NAN, 0.0, 0.0]]) if name != "logaddexp" else np.eye(3)
+    for axis in (0, 1, None):
+        theirs = call(getattr(np, name).reduce, x, axis)
+        same(call(getattr(np, name).reduce, on_device(x), axis), theirs, name)

@@ -17,7 +17,8 @@ _floor_divide = Elementwise(
     y = a / b;
     if (b != 0) {
         T quotient = (a - rest) / b - ((rest != 0 && (rest < 0) != (b < 0)) ? 1 : 0);
-        y = quotient != 0 ? rint(quotient) : copysign(T(0), y);
+        T whole = floor(quotient);
+        y = quotient == 0 ? copysign(T(0), y) : quotient - whole > T(0.5) ? whole + 1 : whole;
     }
     """,
     "division_floor_divide",

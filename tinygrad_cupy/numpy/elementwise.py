@@ -107,9 +107,9 @@ __all__ = [
 ]
 
 
-def ufunc(kind: type[Function] | type[Pair]) -> Ufunc:
+def ufunc(kind: type[Function] | type[Pair], *reductions: str, **options: Any) -> Ufunc:
     """NumPy's ufunc of the same name."""
-    made = Ufunc(getattr(np, kind.name), kind.of)
+    made = Ufunc(getattr(np, kind.name), kind.of, *reductions, **options)
     made.__doc__ = kind.__doc__
     return made
 
@@ -124,7 +124,7 @@ sinh = ufunc(trig.Sinh)
 cosh = ufunc(trig.Cosh)
 tanh = Ufunc(np.tanh, method("tanh"))
 asinh = arcsinh = ufunc(trig.Arcsinh)
-acosh = arccosh = ufunc(trig.Arccosh)
+acosh = arccosh = ufunc(trig.Arccosh, harmless=2.0)
 atanh = arctanh = ufunc(trig.Arctanh)
 deg2rad, radians = Ufunc(np.deg2rad, trig.deg2rad), Ufunc(np.radians, trig.deg2rad)
 rad2deg, degrees = Ufunc(np.rad2deg, trig.rad2deg), Ufunc(np.degrees, trig.rad2deg)
@@ -169,8 +169,8 @@ isfinite = ufunc(floating.Isfinite)
 isinf = ufunc(floating.Isinf)
 isnan = ufunc(floating.Isnan)
 
-logical_and = ufunc(logical.LogicalAnd)
-logical_or = ufunc(logical.LogicalOr)
+logical_and = ufunc(logical.LogicalAnd, "all")
+logical_or = ufunc(logical.LogicalOr, "any")
 logical_xor = ufunc(logical.LogicalXor)
 logical_not = ufunc(logical.LogicalNot)
 
