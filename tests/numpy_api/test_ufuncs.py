@@ -344,7 +344,7 @@ def test_what_at_and_out_write_is_recorded(ufunc: Any, indices: Any, other: Any)
     x = Tensor(np.abs(VALUES) + 0.1, requires_grad=True)
     y = Tensor(np.asarray(other) + 0.25, requires_grad=True)
     for write in (at, out):
-        assert tg.gradcheck(write, [x, y], batched=False)
+        assert tg.gradcheck(write, [x, y])
 
 
 def test_at_of_one_operand_and_of_a_single_element() -> None:

@@ -130,7 +130,7 @@ def test_an_element_gets_its_own_update_once() -> None:
 def test_add_at_adds_up_what_comes_often() -> None:
     w, x = leaf(2.0, 3.0, 5.0), zeros(2)
     view = x.flip()
-    add_at(view, [0, 0, 1], w * w)
+    np.add.at(view, [0, 0, 1], w * w)
     assert x.tolist() == [25.0, 13.0]
     assert gradient((x * x).sum(), w) == [2 * 13 * 4.0, 2 * 13 * 6.0, 2 * 25 * 10.0]
     n = Tensor([0, 0])
@@ -167,6 +167,15 @@ def test_masks() -> None:
     rows[w.detach() > 1] = w[:2]
     assert rows.tolist() == [[1.0, 1.0], [1.0, 2.0], [1.0, 2.0]]
     assert gradient(rows.sum(), w) == [4.0, 2.0, 0.0]
+
+
+def test_a_value_that_is_masked_away_leaves_no_nan() -> None:
+    w = leaf(0.0, 4.0)
+    with np.errstate(divide="ignore"):
+        x = w.log()
+    x[w == 0] = 0.0
+    assert x.tolist() == [0.0, np.log(4.0)]
+    assert gradient(x.sum(), w) == [0.0, 0.25]
 
 
 def test_values_broadcast_and_are_cast() -> None:
@@ -607,6 +616,16 @@ def test_the_result_of_a_checkpoint_is_written_and_goes_into_its_argument() -> N
     raised.value.__traceback__ = None
     del x, y, raised
     assert alive() == before
+
+
+def test_a_view_from_a_checkpoint_is_beside_its_argument() -> None:
+    w = leaf(2.0, 3.0)
+    x = w * 1
+    y = tg.checkpoint(lambda x: x[:1], x)
+    y[0] = w[1]
+    assert gradient(y.sum(), w) == [0.0, 1.0]
+    with pytest.raises(RuntimeError, match=r"^\[Tensor\] the memory of .* outside of its graph"):
+        x * 2
 
 
 def test_what_a_checkpoint_uses_from_outside_may_be_written_elsewhere() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..backend import Array
 from .op import Op
+from .views import set_apart
 
 Rule = Callable[[list[Any]], Sequence[Any]]
 
@@ -28,7 +29,7 @@ def joined(
     token = joint.watch(*watched)(*inputs)
     made = [Deliver(joint, k)(y, token) for k, y in enumerate(outputs)]
     for one in made:
-        one._view = None  # its place in the graph is not that of y
+        set_apart(one)  # its place in the graph is not that of y, whose memory it may share
     return made
 
 

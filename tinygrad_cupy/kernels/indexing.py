@@ -168,36 +168,36 @@ def may_repeat(key: tuple[Any, ...]) -> bool:
 
 def places_of(key: tuple[Any, ...], shape: tuple[int, ...]) -> Places:
     """The places that the index arrays of a key, one at least, name in an array of ``shape``."""
-    parts = _one_for_each_axis(key, len(shape))
-    xp = array_module(next(k for k in key if hasattr(k, "ndim")))
-    arrays: list[tuple[Array, int]] = []  # with the length of their axis
+    arrays: list[tuple[Any, int]] = []  # or integers, with the length of their axis
     advanced: list[int] = []
     others: list[int] = []
     axis = before = 0
-    for number, k in enumerate(parts):
+    for number, k in enumerate(_one_for_each_axis(key, len(shape))):
         if k is None or isinstance(k, slice):
             others.append(1 if k is None else len(range(*k.indices(shape[axis]))))
             axis += k is not None
             before += not advanced
             continue
         advanced.append(number)
-        found = xp.nonzero(k) if hasattr(k, "dtype") and k.dtype == bool else (k,)
-        arrays += [(xp.asarray(one), shape[axis + i]) for i, one in enumerate(found)]
+        found = array_module(k).nonzero(k) if _is_mask(k) else (k,)
+        arrays += [(one, shape[axis + i]) for i, one in enumerate(found)]
         axis += len(found)
     if advanced[-1] - advanced[0] >= len(advanced):  # NumPy puts their axes in front of all others
         before = 0
-    result = np.broadcast_shapes(*[one.shape for one, _ in arrays])
-    flat, count = xp.zeros((), np.int64), 1
+    result = np.broadcast_shapes(*[np.shape(one) for one, _ in arrays])
+    flat: Any = None
     for one, length in arrays:
         place = _from_start(one, length)
-        flat = place if count == 1 else flat * length + place
-        count *= length
-    flat = flat if flat.shape == result else xp.broadcast_to(flat, result)
-    return Places(flat.reshape(-1), count, result, tuple(others[:before]), tuple(others[before:]))
+        flat = place if flat is None else flat * length + place
+    flat = array_module(flat).broadcast_to(flat, result).reshape(-1)
+    count = math.prod([length for _, length in arrays])
+    return Places(flat, count, result, tuple(others[:before]), tuple(others[before:]))
 
 
-def _from_start(places: Array, length: int) -> Array:
-    """Places of an axis, negative ones counted from its end."""
+def _from_start(places: Any, length: int) -> Any:
+    """Places of an axis, an array or one alone, negative ones counted from its end."""
+    if isinstance(places, int):
+        return places + length if places < 0 else places
     places = places.astype(np.int64, copy=False)
     if is_cuda(places):
         return places % max(length, 1)
@@ -301,6 +301,4 @@ def add_at(out: Array, key: tuple[Any, ...], values: Any) -> None:
     if not may_repeat(key):
         out[key] += values
         return
-    total = array_module(out).zeros(out.shape, np.float64 if is_float(out.dtype) else out.dtype)
-    scatter_add(total, key, values)
-    out[...] = out + total
+    scatter_add(out, key, values)

@@ -12,7 +12,7 @@ from ..autograd import TensorBase
 from ..backend import is_cuda, to_numpy
 from ..backend.dtypes import is_float, resolve_dtype
 from ..ops.axes import kept_shape, normalize_axis
-from ..ops.indexing import Scatter, array_key
+from ..ops.inplace import add_at
 from ..ops.shape import concat, stack
 from .arrays import expect_no_gradient, operands, tensor, tensors, written
 
@@ -317,14 +317,6 @@ class Ufunc:
             key = np.unravel_index(flat[these], a.shape) if a.shape else (...,)
             others = [] if b is None else [b[these] if a.shape else b[i]]
             a[key] = self.compute(a[key], *others)
-
-
-def add_at(x: Any, indices: Any, values: Any) -> None:
-    """``x[indices] += values``, where an index may be there several times."""
-    keys = indices if isinstance(indices, tuple) else (indices,)
-    place = x[indices].shape
-    scattered = Scatter(array_key(x, keys, kept=True), x.shape).watch(*keys)
-    x[...] = x + scattered(values.broadcast_to(place))
 
 
 # --- what is asked of arguments -----------------------------------------------------------------

@@ -105,7 +105,7 @@ class Write(Op):
         found = Index(self.key).watch_with(self)(grad)
         if kernels.indexing.may_repeat(self.key):
             stays = kernels.indexing.values_that_stay(self.key, grad.shape)
-            return found if stays is None else found.where(stays, 0)
+            return found.where(stays, 0)
         return found
 
     def absorbs(self, producer: Any) -> bool:
