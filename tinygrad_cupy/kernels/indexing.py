@@ -163,7 +163,7 @@ class Places(NamedTuple):
 
 def may_repeat(key: tuple[Any, ...]) -> bool:
     """Whether a key may name an element several times."""
-    return any(hasattr(k, "dtype") and k.dtype != bool and k.size > 1 for k in key)
+    return any(hasattr(k, "dtype") and not _is_mask(k) and k.size > 1 for k in key)
 
 
 def places_of(key: tuple[Any, ...], shape: tuple[int, ...]) -> Places:
@@ -208,11 +208,7 @@ def _from_start(places: Any, length: int) -> Any:
 
 def _one_for_each_axis(key: tuple[Any, ...], ndim: int) -> list[Any]:
     """The parts of a key without an ellipsis, with slices for the axes that it does not name."""
-    named = sum(
-        k.ndim if hasattr(k, "dtype") and k.dtype == bool else 1
-        for k in key
-        if not (k is None or k is Ellipsis)
-    )
+    named = sum(k.ndim if _is_mask(k) else 1 for k in key if not (k is None or k is Ellipsis))
     dots = [i for i, k in enumerate(key) if k is Ellipsis]
     at = dots[0] if dots else len(key)
     return [*key[:at], *[slice(None)] * (ndim - named), *key[at + 1 :]]
@@ -255,14 +251,19 @@ def last_for_place(flat: Array, count: int) -> Array:
     """(M,): the number of the last value for the place of each, of places 0 … count - 1."""
 
 
+def _is_last_cuda(places: Array, rows: int) -> Array:
+    return _last_cuda(places, rows) == import_cupy().arange(places.size)
+
+
+@kernel(cpu=rows.last, cuda=_is_last_cuda)
+def is_last(places: Array, rows: int) -> Array:
+    """Whether each of the places (M,) is the last that names its row, of 0 … rows - 1."""
+
+
 def values_that_stay(key: tuple[Any, ...], shape: tuple[int, ...]) -> Array:
     """Whether each value written at ``key`` stays, to be broadcast against them."""
     places = places_of(key, shape)
-    if isinstance(places.flat, np.ndarray):
-        stays = rows.last(places.flat, places.number)
-    else:
-        last = last_for_place(places.flat, places.number)
-        stays = last == array_module(last).arange(last.size)
+    stays = is_last(places.flat, places.number)
     return stays.reshape(*places.shape, *[1] * len(places.after))
 
 
