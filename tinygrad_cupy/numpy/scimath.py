@@ -37,28 +37,23 @@ def _up_to_one(x: Any) -> Any:
     return abs(x) <= 1
 
 
-@implements(emath.sqrt)
-def sqrt(x: Any) -> Any:
-    """Square root of what is not negative."""
-    return ours_for(np.sqrt)(_real("sqrt", x, _from_zero))
+def _function(name: str, fits: Callable[[Any], Any], doc: str) -> Callable[[Any], Any]:
+    """NumPy's function of that name, of what ``fits`` alone."""
+
+    def function(x: Any) -> Any:
+        return ours_for(getattr(np, name))(_real(name, x, fits))
+
+    function.__name__, function.__doc__ = name, doc
+    return implements(getattr(emath, name))(function)
 
 
-@implements(emath.log)
-def log(x: Any) -> Any:
-    """Natural logarithm of what is not negative."""
-    return ours_for(np.log)(_real("log", x, _from_zero))
-
-
-@implements(emath.log2)
-def log2(x: Any) -> Any:
-    """Logarithm to the base 2 of what is not negative."""
-    return ours_for(np.log2)(_real("log2", x, _from_zero))
-
-
-@implements(emath.log10)
-def log10(x: Any) -> Any:
-    """Logarithm to the base 10 of what is not negative."""
-    return ours_for(np.log10)(_real("log10", x, _from_zero))
+sqrt = _function("sqrt", _from_zero, "Square root of what is not negative.")
+log = _function("log", _from_zero, "Natural logarithm of what is not negative.")
+log2 = _function("log2", _from_zero, "Logarithm to the base 2 of what is not negative.")
+log10 = _function("log10", _from_zero, "Logarithm to the base 10 of what is not negative.")
+arccos = _function("arccos", _up_to_one, "Inverse cosine of numbers from -1 to 1.")
+arcsin = _function("arcsin", _up_to_one, "Inverse sine of numbers from -1 to 1.")
+arctanh = _function("arctanh", _up_to_one, "Inverse hyperbolic tangent of numbers from -1 to 1.")
 
 
 @implements(emath.logn)
@@ -78,21 +73,3 @@ def power(x: Any, p: Any) -> Any:
     if isinstance(p, int) and p < 0:
         p = float(p)
     return ours_for(np.power)(x, p)
-
-
-@implements(emath.arccos)
-def arccos(x: Any) -> Any:
-    """Inverse cosine of numbers from -1 to 1."""
-    return ours_for(np.arccos)(_real("arccos", x, _up_to_one))
-
-
-@implements(emath.arcsin)
-def arcsin(x: Any) -> Any:
-    """Inverse sine of numbers from -1 to 1."""
-    return ours_for(np.arcsin)(_real("arcsin", x, _up_to_one))
-
-
-@implements(emath.arctanh)
-def arctanh(x: Any) -> Any:
-    """Inverse hyperbolic tangent of numbers from -1 to 1."""
-    return ours_for(np.arctanh)(_real("arctanh", x, _up_to_one))
