@@ -31,7 +31,10 @@ def poison(monkeypatch: pytest.MonkeyPatch, always: bool = False) -> None:
 
     def poisoned(shape: Any, dtype: Any = float, *args: Any, **options: Any) -> Any:
         array = plain(shape, dtype, *args, **options)
-        array.fill(np.nan if array.dtype.kind == "f" else np.iinfo(array.dtype).max)
+        if array.dtype.kind in "bV":
+            array.view(f"u{array.itemsize}").fill(1 if array.dtype.kind == "b" else 0xFFFF)
+        else:
+            array.fill(np.nan if array.dtype.kind == "f" else np.iinfo(array.dtype).max)
         return array
 
     monkeypatch.setattr(cupy, "empty", poisoned)

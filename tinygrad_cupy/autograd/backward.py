@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..backend import array_module, device_of, plain_array
+from ..backend import array_module, device_of, is_alone, plain_array
 from ..backend.capture import active
 from .array_rules import input_gradients
 from .hooks import hooked, hooks_of, leaves
@@ -202,7 +202,7 @@ def backward(
         mode.recording = create_graph
         for leaf, found in arrived.values():
             # .grad must be memory of its own: rules may hand one array to several inputs.
-            shared = found.data.base is not None or id(found.data) in owned
+            shared = id(found.data) in owned or not is_alone(found.data)
             if leaves.hooked and hooks_of(leaf):  # a hook may have kept it, or given what it keeps
                 shared = True
             known = leaf.grad

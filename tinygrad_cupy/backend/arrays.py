@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,29 @@ def may_share_memory(a: Array, b: Array) -> bool:
     if is_cuda(a) and is_cuda(b):
         return a.data.mem is b.data.mem
     return np.may_share_memory(a, b)
+
+
+def is_alone(array: Array) -> bool:
+    """Whether no other array is known to have memory of ``array``.
+
+    It has its own, or is all of an array that nothing else refers to, as what a function returns
+    that ends with a reshape.
+    """
+    base = array.base
+    return base is None or bool(
+        type(base) is type(array)
+        and base.base is None
+        and base.nbytes == array.nbytes
+        and array.flags.c_contiguous
+        and _references_of_base(array) == _ALONE + 1  # and the name here
+    )
+
+
+def _references_of_base(array: Array) -> int:
+    return sys.getrefcount(array.base)
+
+
+_ALONE = _references_of_base(np.empty(2).reshape(1, 2))
 
 
 def elements_overlap(array: Array) -> bool:

@@ -33,11 +33,22 @@ def float64s(*values: float) -> tuple[Any, ...]:
     return _by_value(np.float64, values)
 
 
+def number(value: Any, dtype: Any) -> Any:
+    """An argument of a launch: one element of a dtype."""
+    found = np.asarray(value, dtype)
+    return _argument()(found.view(np.uint16) if found.dtype.kind == "V" else found)
+
+
 def _by_value(dtype: Any, values: tuple[float, ...]) -> tuple[Any, ...]:
     """What CuPy makes of such numbers at every launch, made once."""
-    # CuPy takes an array of one element by value; without this class it makes the argument itself.
-    argument = getattr(import_cupy().cuda.function, "CNumpyArray", np.asarray)
+    argument = _argument()
     return tuple([argument(np.array(value, dtype)) for value in values])
+
+
+@functools.cache
+def _argument() -> Any:
+    # CuPy takes an array of one element by value; without this class it makes the argument itself.
+    return getattr(import_cupy().cuda.function, "CNumpyArray", np.asarray)
 
 
 def null() -> Any:
@@ -72,6 +83,26 @@ _MACROS = {
 def dtype_macros(dtype: Any) -> tuple[str, ...]:
     """What a kernel for arrays of a dtype is compiled with; nothing where it is no float."""
     return _MACROS.get(dtype.name, ())
+
+
+_INTEGERS = {
+    ("b", 1): "bool",
+    ("i", 1): "signed char",
+    ("i", 2): "short",
+    ("i", 4): "int",
+    ("i", 8): "long long",
+    ("u", 1): "unsigned char",
+    ("u", 2): "unsigned short",
+    ("u", 4): "unsigned int",
+    ("u", 8): "unsigned long long",
+}
+
+
+@functools.cache
+def number_macros(dtype: Any) -> tuple[str, ...]:
+    """`dtype_macros`, and of integers and booleans as well."""
+    found = _INTEGERS.get((dtype.kind, dtype.itemsize))
+    return dtype_macros(dtype) if found is None else (f"TYPE={found}", f"ACC={found}")
 
 
 class CudaSource:

@@ -15,11 +15,13 @@ import numpy as np
 from ..backend import Array, Reduction, array_module, blas, kernel
 from ..backend.cpu_threads import by_parts, part_along
 from ..backend.dtypes import through_single
+from . import dots_cuda
 
 Shape = tuple[int, ...]
 LARGE = 1 << 18  # elements of a product without sums that several threads write
-RUN = 1 << 12  # products that are added up in one go on a GPU, where few sums are long
+LONG = 1 << 8  # products that a block of a GPU adds up
 MANY = 1 << 10  # sums that keep a GPU busy by themselves
+MANY_ROWS, SHORT = 1 << 13, 1 << 8  # of a matrix whose columns are added up on a GPU
 
 
 class _View:
@@ -127,9 +129,27 @@ def _contract_cpu(a: Array, b: Array, how: Pair) -> Array:
 def _contract_cuda(a: Array, b: Array, how: Pair) -> Array:
     if not how.sums:
         return how.a(a) * how.b(b)
-    if how.dots and a.dtype.kind == "f" and a.dtype.itemsize >= 4:
+    if a.dtype.kind != "f" or a.dtype.itemsize < 4:
+        return _through_blas(a, b, how)
+    if how.dots:
         return how.y(_dots(how.a(a)[..., 0, :], how.b(b)[..., 0]))
+    if len(how.labels[2]) == 1 and not how.swapped:
+        left, right = how.a(a), how.b(b)
+        if right.shape[1:] == (1,):
+            found = _of_columns(left.T, right[:, 0])
+        else:
+            found = _of_columns(right, left[0]) if len(left) == 1 else None
+        if found is not None:
+            return how.y(found.reshape(how.sizes[how.labels[2]]))
     return _through_blas(a, b, how)
+
+
+def _of_columns(x: Array, w: Array) -> Array | None:
+    """Σ w · x over the many rows of x, which are short; None where that is better left to BLAS."""
+    if x.ndim != 2 or w.ndim != 1 or not x.flags.c_contiguous:
+        return None
+    suits = len(x) >= MANY_ROWS and 0 < x.shape[1] <= SHORT
+    return dots_cuda.weighted_sums(x, w) if suits else None
 
 
 def _through_blas(a: Array, b: Array, how: Pair) -> Array:
@@ -154,21 +174,15 @@ def _multiply(a: np.ndarray, b: np.ndarray, how: Pair) -> np.ndarray:
 
 
 def _dots(u: Array, v: Array) -> Array:
-    """Σ u · v over the last axis on a GPU; a few long sums are put together from runs."""
+    """Σ u · v over the last axis on a GPU."""
     *outer, length = u.shape
-    runs = length // RUN
-    if runs < 2 or math.prod(outer) >= MANY:
+    if length < LONG and math.prod(outer) >= MANY:
         return _dot(u, v, axis=len(outer))
-    whole = runs * RUN
-    cut = [x[..., :whole].reshape(*outer, runs, RUN) for x in (u, v)]
-    total = _wide_dot(*cut, axis=len(outer) + 1).sum(len(outer))
-    rest = _wide_dot(u[..., whole:], v[..., whole:], axis=len(outer))
-    return (total + rest).astype(u.dtype)
+    return dots_cuda.dots(u, v)
 
 
 _product = "(double)u * (double)v"
 _dot = Reduction("T u, T v", "T y", _product, "a + b", "y = (T)a", "dot_products", "double")
-_wide_dot = Reduction("T u, T v", "float64 y", _product, "a + b", "y = a", "wide_dots", "double")
 
 
 @kernel(cpu=_contract_cpu, cuda=_contract_cuda)

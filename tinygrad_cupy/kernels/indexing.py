@@ -9,7 +9,6 @@ import numpy as np
 
 from ..backend import (
     Array,
-    Elementwise,
     array_module,
     import_cupy,
     is_cuda,
@@ -17,7 +16,7 @@ from ..backend import (
     may_share_memory,
 )
 from ..backend.dtypes import is_float
-from .common import rows
+from .common import rows, rows_cuda
 
 Key = tuple[Any, ...]
 Shape = tuple[int, ...]
@@ -26,7 +25,7 @@ Shape = tuple[int, ...]
 def get(x: Array, key: Key) -> Array:
     """x[key]; of a single element a view, too, as CuPy's: NumPy copies it."""
     axis = _axis_of_rows(key, x.ndim)
-    if axis is not None and isinstance(x, np.ndarray):
+    if axis is not None:
         return rows.take(x, _array_in(key), axis)
     found = x[key]
     return x[(*key, ...)] if isinstance(found, np.generic) else found
@@ -37,7 +36,7 @@ def scattered(values: Array, key: Key, shape: Shape) -> Array:
 
     Floats are added up in float64, in a fixed order, and rounded once.
     """
-    if len(key) == 1 and type(key[0]) is np.ndarray and key[0].ndim == 1 and key[0].dtype != bool:
+    if len(key) == 1 and hasattr(key[0], "ndim") and key[0].ndim == 1 and key[0].dtype != bool:
         of_rows = values.reshape(1, len(values), math.prod(shape[1:]))
         return rows.add(of_rows, key[0], shape[0]).reshape(shape)
     if any(hasattr(k, "dtype") and k.dtype != bool for k in key):
@@ -186,8 +185,9 @@ def places_of(key: tuple[Any, ...], shape: tuple[int, ...]) -> Places:
         before = 0
     result = np.broadcast_shapes(*[np.shape(one) for one, _ in arrays])
     flat: Any = None
+    alone = len(arrays) == 1 and is_cuda(arrays[0][0])  # kernels count from the end themselves
     for one, length in arrays:
-        place = _from_start(one, length)
+        place = one if alone else _from_start(one, length)
         flat = place if flat is None else flat * length + place
     flat = array_module(flat).broadcast_to(flat, result).reshape(-1)
     count = math.prod([length for _, length in arrays])
@@ -214,7 +214,8 @@ def _one_for_each_axis(key: tuple[Any, ...], ndim: int) -> list[Any]:
     return [*key[:at], *[slice(None)] * (ndim - named), *key[at + 1 :]]
 
 
-def _last_cpu(flat: Array, count: int) -> Array:
+def _last_for_place(flat: Array, count: int) -> Array:
+    """(M,): the number of the last value for the place of each, of places 0 … count - 1."""
     order = np.arange(flat.size)
     if flat.size < 2 or (flat[1:] > flat[:-1]).all():
         return order
@@ -223,39 +224,7 @@ def _last_cpu(flat: Array, count: int) -> Array:
     return owner[flat]
 
 
-def _last_cuda(flat: Array, count: int) -> Array:
-    cupy = import_cupy()
-    owner, found = cupy.empty(count, np.int64), cupy.empty(flat.shape, np.int64)
-    for step in (_begin_owner, _latest_owner):
-        step(flat, owner, size=flat.size)
-    _read_owner(flat, owner, found, size=flat.size)
-    return found
-
-
-_begin_owner = Elementwise(
-    "raw int64 place", "raw int64 owner", "owner[place[i]] = -1;", "begin_owner"
-)
-_latest_owner = Elementwise(  # an atomic maximum of integers: the same in every run
-    "raw int64 place",
-    "raw int64 owner",
-    "atomicMax(&owner[place[i]], (long long)i);",
-    "latest_owner",
-)
-_read_owner = Elementwise(
-    "raw int64 place, raw int64 owner", "raw int64 found", "found[i] = owner[place[i]];", "owner_of"
-)
-
-
-@kernel(cpu=_last_cpu, cuda=_last_cuda)
-def last_for_place(flat: Array, count: int) -> Array:
-    """(M,): the number of the last value for the place of each, of places 0 … count - 1."""
-
-
-def _is_last_cuda(places: Array, rows: int) -> Array:
-    return _last_cuda(places, rows) == import_cupy().arange(places.size)
-
-
-@kernel(cpu=rows.last, cuda=_is_last_cuda)
+@kernel(cpu=rows.last, cuda=rows_cuda.is_last)
 def is_last(places: Array, rows: int) -> Array:
     """Whether each of the places (M,) is the last that names its row, of 0 … rows - 1."""
 
@@ -267,32 +236,62 @@ def values_that_stay(key: tuple[Any, ...], shape: tuple[int, ...]) -> Array:
     return stays.reshape(*places.shape, *[1] * len(places.after))
 
 
-def put(out: Array, key: tuple[Any, ...], values: Any) -> None:
-    """out[key] = values, of several for one element the last in C order of the index arrays.
-
-    (Which it is NumPy says for one axis only, and CuPy for none.)
-    """
-    if len(key) == 1 and key[0] is Ellipsis and not is_cuda(out):
+def _put_cpu(out: Array, key: Key, values: Any) -> None:
+    if len(key) == 1 and key[0] is Ellipsis:
         out[...] = values
         return
-    on_gpu, several = is_cuda(out), may_repeat(key) and getattr(values, "size", 1) > 1
-    if (on_gpu or several) and hasattr(values, "dtype") and may_share_memory(out, values):
-        values = values.copy()  # CuPy copies in no order, and below they are read a second time
+    several = may_repeat(key) and getattr(values, "size", 1) > 1
     if not several:  # with an ellipsis, for NumPy writes one element of a scalar alone
         array_key = any(hasattr(k, "ndim") for k in key)
         out[key if array_key or Ellipsis in key else (*key, ...)] = values
         return
-    if not on_gpu:
-        out[key] = values
-        if max(1 if _is_mask(k) else k.ndim for k in key if hasattr(k, "ndim")) == 1:
-            return  # written one after the other
+    if hasattr(values, "dtype") and may_share_memory(out, values):
+        values = values.copy()  # below they are read a second time
+    out[key] = values
+    if max(1 if _is_mask(k) else k.ndim for k in key if hasattr(k, "ndim")) == 1:
+        return  # written one after the other
     places = places_of(key, out.shape)
-    last = last_for_place(places.flat, places.number)
+    last = _last_for_place(places.flat, places.number)
     region = (*places.before, *places.shape, *places.after)
-    values = values.reshape(values.shape[max(0, values.ndim - len(region)) :])
-    full = array_module(out).broadcast_to(values, region)
+    full = np.broadcast_to(_fitted(values, len(region)), region)
     full = full.reshape(*places.before, last.size, *places.after)
     out[key] = full.take(last, axis=len(places.before)).reshape(region)
+
+
+def _put_cuda(out: Array, key: Key, values: Any) -> None:
+    cupy = import_cupy()
+    if hasattr(values, "dtype") and may_share_memory(out, values):
+        values = values.copy()  # CuPy copies in no order
+    if not any(hasattr(k, "dtype") and not _is_mask(k) for k in key):
+        of_array = Ellipsis in key or any(hasattr(k, "ndim") for k in key)
+        out[key if of_array else (*key, ...)] = values
+        return
+    whole = out if out.flags.c_contiguous else out.copy(order="C")
+    found = _rows(cupy, key, tuple(out.shape))
+    count = found.places.size
+    if hasattr(values, "dtype"):
+        values = _fitted(values.astype(out.dtype, copy=False), len(found.region))
+        values = cupy.broadcast_to(values, found.region)
+        values = values.reshape(found.blocks, count, found.columns)
+    repeats = count > 1 and getattr(values, "size", 1) > 1
+    by_rows = whole.reshape(found.blocks, found.rows, found.columns)
+    rows_cuda.put(by_rows, found.places.reshape(-1), values, repeats)
+    if whole is not out:
+        out[...] = whole
+
+
+def _fitted(values: Array, ndim: int) -> Array:
+    """Values without axes of one element in front of a region with ``ndim`` axes."""
+    return values.reshape(values.shape[max(0, values.ndim - ndim) :])
+
+
+@kernel(cpu=_put_cpu, cuda=_put_cuda)
+def put(out: Array, key: Key, values: Any) -> None:
+    """out[key] = values, of several for one element the last in C order of the index arrays.
+
+    (Which it is NumPy says for one axis only, and CuPy for none.) On a GPU an index out of bounds
+    is taken modulo the size.
+    """
 
 
 def add_at(out: Array, key: tuple[Any, ...], values: Any) -> None:

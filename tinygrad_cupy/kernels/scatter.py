@@ -12,6 +12,8 @@ import numpy as np
 from ..backend import Array, Elementwise, array_module, import_cupy, kernel
 from ..backend.dtypes import is_float, is_narrow
 from .common import rows
+from .common.layout import contiguous
+from .common.places_cuda import in_order
 
 Kind = Literal["sum", "prod", "max", "min"]
 
@@ -57,8 +59,7 @@ def _reduce_cuda(values: Array, places: Array, count: int, kind: Kind) -> Array:
         values = values.astype(np.float32)
     found = cupy.full(count, _identity(kind, values.dtype), values.dtype)
     if values.size:
-        order = cupy.argsort(places, kind="stable")
-        ordered = places[order]
+        ordered, order = in_order(contiguous(places, 8), count)
         wide = np.float64 if is_float(dtype) and kind == "prod" else values.dtype
         parts = cupy.empty(values.shape, wide)
         of_chunks, of_runs = _KERNELS[kind]
@@ -73,10 +74,10 @@ CHUNK = 128
 def _kernels(kind: str, pair: str) -> tuple[Elementwise, Elementwise]:
     """Kernels that make ``pair`` of ``a``, what there is, and ``b``, one more."""
     of_chunks = Elementwise(
-        "raw int64 place, raw int64 order, raw T values, int64 count",
+        "raw P place, raw P order, raw T values, int64 count",
         "raw S parts",
         f"""
-        const long long here = place[i];
+        const P here = place[i];
         if (i % {CHUNK} == 0 || place[i - 1] != here) {{
             S a = (S)values[order[i]];
             for (long long j = i + 1; j < count && j % {CHUNK} && place[j] == here; ++j) {{
@@ -89,10 +90,10 @@ def _kernels(kind: str, pair: str) -> tuple[Elementwise, Elementwise]:
         f"{kind}_of_chunks",
     )
     of_runs = Elementwise(
-        "raw int64 place, raw S parts, int64 count",
+        "raw P place, raw S parts, int64 count",
         "raw T found",
         f"""
-        const long long here = place[i];
+        const P here = place[i];
         if (i == 0 || place[i - 1] != here) {{
             S a = parts[i];
             for (long long j = (i / {CHUNK} + 1) * {CHUNK}; j < count && place[j] == here;

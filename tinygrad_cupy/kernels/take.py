@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ..backend import Array, array_module, kernel
-from .common import rows
+from .common import rows, rows_cuda
 
 
 def take(x: Array, indices: Array, axis: int) -> Array:
@@ -86,9 +86,7 @@ def _take_along_cpu(x: Array, indices: Array, axis: int, distinct: bool) -> Arra
 
 
 def _take_along_cuda(x: Array, indices: Array, axis: int, distinct: bool) -> Array:
-    if x.ndim == 1:
-        return x.take(indices)
-    return x.reshape(-1).take(places_along(indices, axis, x.shape, 0, distinct))
+    return rows_cuda.take_along(x, indices, axis)
 
 
 @kernel(cpu=_take_along_cpu, cuda=_take_along_cuda)
@@ -101,17 +99,26 @@ def take_along(x: Array, indices: Array, axis: int, distinct: bool) -> Array:
 
 def scatter_along(values: Array, indices: Array, axis: int, size: int, distinct: bool) -> Array:
     """Zeros, ``size`` along ``axis``, with values added (put, where distinct): see `take_along`."""
-    xp = array_module(values)
     shape = (*values.shape[:axis], size, *values.shape[axis + 1 :])
     if distinct:
-        out = (xp.empty if values.shape == shape else xp.zeros)(shape, values.dtype)
-        if values.ndim == 1:
-            out[indices] = values
-        else:
-            out.reshape(-1)[places_along(indices, axis, shape, 0, True)] = values
-        return out
-    if xp is np:
+        return _put_along(values, indices, axis, size)
+    if isinstance(values, np.ndarray):
         expect_bounds(indices, axis, size)
     places = places_along(indices, axis, shape).reshape(-1)
     found: Array = rows.add(values.reshape(1, -1, 1), places, math.prod(shape))
     return found.reshape(shape)
+
+
+def _put_along_cpu(values: Array, indices: Array, axis: int, size: int) -> Array:
+    shape = (*values.shape[:axis], size, *values.shape[axis + 1 :])
+    out = (np.empty if values.shape == shape else np.zeros)(shape, values.dtype)
+    if values.ndim == 1:
+        out[indices] = values
+    else:
+        out.reshape(-1)[places_along(indices, axis, shape, 0, True)] = values
+    return out
+
+
+@kernel(cpu=_put_along_cpu, cuda=rows_cuda.put_along)
+def _put_along(values: Array, indices: Array, axis: int, size: int) -> Array:
+    """Zeros, ``size`` along ``axis``, with the values of each line at indices of it, distinct."""

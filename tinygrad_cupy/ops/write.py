@@ -95,7 +95,7 @@ class Write(Op):
             place = self._led(grad.data)
             if not may_share_memory(place, grad.data):
                 return self.at(self.key, self.path)(grad, 0), by_values
-            place[self.key] = 0
+            kernels.indexing.put(place, self.key, 0)
         return grad, by_values
 
     def _of_values(self, grad: Any) -> Any:

@@ -8,3 +8,4 @@ _HERE = Path(__file__).parent
 
 VECTOR = str(_HERE / "vector.cuh")  # of a macro WIDTH
 LAST_BLOCK = str(_HERE / "last_block.cuh")
+ORDER = str(_HERE / "order.cuh")

@@ -8,47 +8,16 @@ in one number of 64 bits where they fit.
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 
 from ...backend import Array, Elementwise, import_cupy
 from ...backend.dtypes import is_narrow
+from . import places_cuda
+from .headers import ORDER
 
-_FUNCTIONS = """
-__device__ unsigned int in_order(float x) {
-    if (x != x) return 0xffffffffu;
-    const unsigned int bits = __float_as_uint(x);
-    return bits >> 31 ? ~bits : bits | 0x80000000u;
-}
-__device__ unsigned long long in_order(double x) {
-    if (x != x) return 0xffffffffffffffffull;
-    const unsigned long long bits = __double_as_longlong(x);
-    return bits >> 63 ? ~bits : bits | 0x8000000000000000ull;
-}
-__device__ unsigned int in_order(int x) { return (unsigned int)x ^ 0x80000000u; }
-__device__ unsigned int in_order(unsigned int x) { return x; }
-__device__ unsigned long long in_order(long long x) {
-    return (unsigned long long)x ^ 0x8000000000000000ull;
-}
-__device__ unsigned long long in_order(unsigned long long x) { return x; }
-
-// What the key was made of; a NaN of any bits comes back as one.
-__device__ void get_back(unsigned int key, float &x) {
-    x = __uint_as_float(key >> 31 ? key & 0x7fffffffu : ~key);
-}
-__device__ void get_back(unsigned long long key, double &x) {
-    x = __longlong_as_double(key >> 63 ? key & 0x7fffffffffffffffull : ~key);
-}
-__device__ void get_back(unsigned int key, int &x) { x = (int)(key ^ 0x80000000u); }
-__device__ void get_back(unsigned int key, unsigned int &x) { x = key; }
-__device__ void get_back(unsigned long long key, long long &x) {
-    x = (long long)(key ^ 0x8000000000000000ull);
-}
-__device__ void get_back(unsigned long long key, unsigned long long &x) { x = key; }
-
-// -0 as 0, where places follow a key: of equal elements the first comes first.
-template <typename T> __device__ T one_zero(T x) { return x == 0 ? (T)0 : x; }
-"""
+_FUNCTIONS = Path(ORDER).read_text()
 _keys32 = Elementwise("T x", "uint32 key", "key = in_order(x)", "keys32", _FUNCTIONS)
 _keys64 = Elementwise("T x", "uint64 key", "key = in_order(x)", "keys64", _FUNCTIONS)
 _equal_keys32 = Elementwise(
@@ -113,7 +82,10 @@ def order_of_rows(rows: Array) -> Array:
         return cupy.zeros(x.shape, np.int64)
     if x.dtype.itemsize == 4:
         if count == 1:
-            return cupy.argsort(_equal_keys32(x.ravel())).reshape(1, -1)
+            keys = _equal_keys32(x.ravel())
+            some = length <= places_cuda.SOME
+            order = places_cuda.order_of_keys(keys) if some else cupy.argsort(keys)
+            return order.astype(np.int64, copy=False).reshape(1, -1)
         bits = (length - 1).bit_length()
         if bits + (count - 1).bit_length() <= 32:
             packed = _rows_keys_and_places(x, length, bits).ravel()

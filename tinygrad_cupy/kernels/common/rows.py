@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from ...backend import Array, Elementwise, import_cupy, kernel
+from ...backend import Array, kernel
 from ...backend.c_source import CSource, address_of, plain
 from ...backend.cpu_threads import PARTS, parts_of
 from ...backend.dtypes import is_float, is_narrow
+from . import rows_cuda
 
 Shape = tuple[int, ...]
 
@@ -78,11 +79,7 @@ def _take_cpu(x: Array, places: Array, axis: int) -> Array:
     return y
 
 
-def _take_cuda(x: Array, places: Array, axis: int) -> Array:
-    return x.take(places, axis)
-
-
-@kernel(cpu=_take_cpu, cuda=_take_cuda)
+@kernel(cpu=_take_cpu, cuda=rows_cuda.take)
 def take(x: Array, places: Array, axis: int) -> Array:
     """x at ``places`` along ``axis``; the axes of the places stand in its place."""
 
@@ -228,62 +225,6 @@ def _by_buckets(
     return y
 
 
-def _add_cuda(values: Array, places: Array, rows: int) -> Array:
-    """Without atomics: a stable sort brings equal places together, in the order of the values.
-
-    A thread at the head of each run of them, and at every `CHUNK`-th place, adds up to the next of
-    these; then that at the head adds what the others have found.
-    """
-    cupy = import_cupy()
-    blocks, count, columns = values.shape
-    dtype, narrow = values.dtype, is_narrow(values.dtype)
-    y = cupy.zeros((blocks, rows, columns), np.float64 if narrow else dtype)
-    if values.size:
-        found = cupy.arange(rows, dtype=np.int32 if rows < MOST else np.int64)[places]
-        order = cupy.argsort(found, kind="stable")
-        found, values = found[order], cupy.ascontiguousarray(values)
-        values = values.astype(np.float32) if narrow else values
-        sums = cupy.empty(values.shape, np.float64 if is_float(dtype) else dtype)
-        _sums_of_chunks(found, order, values, count, columns, sums, size=values.size)
-        _sums_of_runs(found, sums, count, columns, rows, y, size=values.size)
-    return y.astype(dtype, copy=False)
-
-
-CHUNK = 128
-
-_sums_of_chunks = Elementwise(
-    "raw P place, raw int64 order, raw T values, int64 count, int64 columns",
-    "raw S sums",
-    f"""
-    const long long m = i / columns % count, column = i % columns;
-    const long long block = i - m * columns - column, here = place[m];
-    if (m % {CHUNK} == 0 || place[m - 1] != here) {{
-        S sum = (S)values[block + order[m] * columns + column];
-        for (long long j = m + 1; j < count && j % {CHUNK} && place[j] == here; ++j)
-            sum += (S)values[block + order[j] * columns + column];
-        sums[i] = sum;
-    }}
-    """,
-    "sums_of_chunks",
-)
-
-_sums_of_runs = Elementwise(
-    "raw P place, raw S sums, int64 count, int64 columns, int64 rows",
-    "raw T y",
-    f"""
-    const long long m = i / columns % count, column = i % columns;
-    const long long p = i / columns / count, here = place[m];
-    if (m == 0 || place[m - 1] != here) {{
-        S sum = sums[i];
-        for (long long j = (m / {CHUNK} + 1) * {CHUNK}; j < count && place[j] == here; j += {CHUNK})
-            sum += sums[i + (j - m) * columns];
-        y[(p * rows + here) * columns + column] = (T)sum;
-    }}
-    """,
-    "sums_of_runs",
-)
-
-
-@kernel(cpu=_add_cpu, cuda=_add_cuda)
+@kernel(cpu=_add_cpu, cuda=rows_cuda.add)
 def add(values: Array, places: Array, rows: int) -> Array:
     """y (P, R, K): the values (P, M, K) at each of the places (M,) added up, 0 where none is."""

@@ -1,35 +1,90 @@
-"""Sorting on a GPU: by `common.order`."""
+"""Sorting on a GPU: lines of some elements by the kernel in rank.cu, others by `common.order`."""
 
 from __future__ import annotations
 
+import functools
 import math
+from typing import Any
 
 import numpy as np
 
-from ...backend import Array, Elementwise, import_cupy
-from ...backend.dtypes import is_narrow
+from ...backend import Array, CudaSource, Elementwise, import_cupy, int32s, int64s, null
+from ...backend.cuda_source import number_macros
+from ...backend.dtypes import is_float, is_narrow
+from ..common import rows_cuda
+from ..common.headers import ORDER
+from ..common.layout import contiguous
 from ..common.order import as_rows, from_rows, order_of_rows, sorted_rows
 
 Places = tuple[int, ...]
 
 
+LINE = 1 << 12  # elements of a line that are ranked: each looks at all of its line
+RANKED = 1 << 29  # such looks, at most
+SHORT = 128  # a line that every element sees in memory
+SMALL = 1 << 14  # elements that keep a GPU busy only if several threads rank each
+LANES = 4  # those
+
+_kernels = CudaSource(__file__, ORDER, "rank.cu")
+
+
 def sort(x: Array, axis: int) -> Array:
-    """By keys alone."""
+    """By ranks, or by keys alone."""
+    if _are_short(x, axis):
+        return _ranked(x, axis, values=True, order=False)[0]
     return from_rows(sorted_rows(as_rows(x, axis)), x.shape, axis)
 
 
 def argsort(x: Array, axis: int) -> Array:
-    """By keys and places."""
+    """By ranks, or by keys and places."""
+    if _are_short(x, axis):
+        return _ranked(x, axis, values=False, order=True)[1]
     return from_rows(order_of_rows(as_rows(x, axis)), x.shape, axis)
 
 
 def sort_and_order(x: Array, axis: int) -> tuple[Array, Array]:
     """The order, and what it takes."""
+    if _are_short(x, axis):
+        return _ranked(x, axis, values=True, order=True)
     rows = as_rows(x, axis)
     order = order_of_rows(rows)
-    starts = import_cupy().arange(len(rows))[:, None] * x.shape[axis]
-    values = rows.ravel().take(order + starts if len(rows) > 1 else order)
+    values = rows_cuda.take_along(rows, order, 1)
     return from_rows(values, x.shape, axis), from_rows(order, x.shape, axis)
+
+
+def _are_short(x: Array, axis: int) -> bool:
+    return 0 < x.size * x.shape[axis] <= RANKED and bool(x.shape[axis] <= LINE)
+
+
+def _ranked(x: Array, axis: int, values: bool, order: bool) -> tuple[Any, Any]:
+    """What is wanted of the values in order and of where they stood; see rank.cu."""
+    cupy, x = import_cupy(), contiguous(x, x.itemsize)
+    length, columns = x.shape[axis], math.prod(x.shape[axis + 1 :])
+    found = cupy.empty(x.shape, x.dtype) if values else None
+    places = cupy.empty(x.shape, np.int64) if order else None
+    given = (x, *[null() if y is None else y for y in (found, places)])
+    if length <= SHORT:
+        arguments = (*given, *int64s(x.size), *int32s(length, columns))
+        blocks, defines = _kernels.blocks(x.size), _macros(x.dtype, 1)
+        _kernels.launch("rank_short", blocks, arguments, defines=defines)
+    else:
+        lanes = LANES if x.size < SMALL else 1
+        parts = _kernels.blocks(length * lanes)
+        arguments, defines = (*given, *int32s(length, columns, parts)), _macros(x.dtype, lanes)
+        _kernels.launch("rank_long", x.size // length * parts, arguments, defines=defines)
+    return found, places
+
+
+@functools.cache
+def _macros(dtype: Any, lanes: int) -> tuple[str, ...]:
+    if is_float(dtype):
+        wide = "double" if dtype.itemsize == 8 else "float"
+    elif dtype.itemsize < 4:
+        wide = "int"
+    else:
+        wide = number_macros(dtype)[0].removeprefix("TYPE=")
+    key = "u64" if dtype.itemsize == 8 else "u32"
+    return (*number_macros(dtype), f"WIDE={wide}", f"KEY={key}", f"LANES={lanes}")
 
 
 def partition(x: Array, places: Places, axis: int) -> Array:

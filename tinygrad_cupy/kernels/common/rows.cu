@@ -1,0 +1,89 @@
+// Rows taken, written and added up by index.
+//
+// Letters as in rows.py: P blocks of R rows of K elements, of which M places say a row each. A
+// place counts from the end where it is negative, and is taken modulo R beyond: nothing outside
+// of an array is read or written.
+//
+// Macros: UNIT, what is copied at once (an element, or 16 bytes of a row); INDEX, in which all
+// elements are counted, u32 or u64.
+
+__device__ i64 row_of(i64 place, i64 rows) {
+    if ((u64)place < (u64)rows) return place;
+    place %= rows;
+    return place < 0 ? place + rows : place;
+}
+
+// Element i of (P, M, K).
+struct At {
+    INDEX block, m, column;
+    __device__ At(INDEX i, INDEX count, INDEX columns) {
+        column = i % columns;
+        i /= columns;
+        m = i % count;
+        block = i / count;
+    }
+};
+
+// y (P, M, K) of x (P, R, K) at places (M).
+extern "C" __global__ void __launch_bounds__(THREADS)
+    rows_take(const UNIT* __restrict__ x, const i64* __restrict__ places, UNIT* __restrict__ y,
+              INDEX total, INDEX count, INDEX columns, i64 rows) {
+    const INDEX i = (INDEX)blockIdx.x * THREADS + threadIdx.x;
+    if (i >= total) return;
+    const At at(i, count, columns);
+    y[i] = x[(at.block * rows + row_of(places[at.m], rows)) * columns + at.column];
+}
+
+// out (P, R, K) at places (M) becomes values (P, M, K), by strides, or fill where these are null.
+// With owner (R) only those of the places that own their row: see rows_claim.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    rows_put(UNIT* __restrict__ out, const i64* __restrict__ places,
+             const UNIT* __restrict__ values, UNIT fill, const u32* __restrict__ owner,
+             INDEX total, INDEX count, INDEX columns, i64 rows, i64 by_block, i64 by_place,
+             i64 by_column) {
+    const INDEX i = (INDEX)blockIdx.x * THREADS + threadIdx.x;
+    if (i >= total) return;
+    const At at(i, count, columns);
+    const i64 row = row_of(places[at.m], rows);
+    if (owner && owner[row] != at.m + 1) return;
+    if (values) fill = values[at.block * by_block + at.m * by_place + at.column * by_column];
+    out[(at.block * rows + row) * columns + at.column] = fill;
+}
+
+// owner (R), zeros: the number of the last place that says a row, counted from 1. An atomic maximum
+// of integers is the same in every run.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    rows_claim(const i64* __restrict__ places, u32* owner, INDEX count, i64 rows) {
+    const INDEX m = (INDEX)blockIdx.x * THREADS + threadIdx.x;
+    if (m < count) atomicMax(owner + row_of(places[m], rows), (u32)m + 1);
+}
+
+// Which of the places (M) own their row.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    rows_owned(const i64* __restrict__ places, const u32* __restrict__ owner, bool* found,
+               INDEX count, i64 rows) {
+    const INDEX m = (INDEX)blockIdx.x * THREADS + threadIdx.x;
+    if (m < count) found[m] = owner[row_of(places[m], rows)] == m + 1;
+}
+
+// --- each line by places of its own -------------------------------------------------------------
+
+// y (P, M, K) of x (P, R, K) at places (P, M, K).
+extern "C" __global__ void __launch_bounds__(THREADS)
+    lines_take(const UNIT* __restrict__ x, const i64* __restrict__ places, UNIT* __restrict__ y,
+               INDEX total, INDEX count, INDEX columns, i64 rows) {
+    const INDEX i = (INDEX)blockIdx.x * THREADS + threadIdx.x;
+    if (i >= total) return;
+    const At at(i, count, columns);
+    y[i] = x[(at.block * rows + row_of(places[i], rows)) * columns + at.column];
+}
+
+// out (P, R, K) at places (P, M, K), of which no two are one, becomes values (P, M, K).
+extern "C" __global__ void __launch_bounds__(THREADS)
+    lines_put(const UNIT* __restrict__ values, const i64* __restrict__ places,
+              UNIT* __restrict__ out, INDEX total, INDEX count, INDEX columns, i64 rows) {
+    const INDEX i = (INDEX)blockIdx.x * THREADS + threadIdx.x;
+    if (i >= total) return;
+    const At at(i, count, columns);
+    out[(at.block * rows + row_of(places[i], rows)) * columns + at.column] = values[i];
+}
