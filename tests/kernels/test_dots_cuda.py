@@ -7,7 +7,7 @@ import pytest
 
 from support.gpu_memory import on_gpu, poison
 from tinygrad_cupy import Tensor
-from tinygrad_cupy.kernels import dots_cuda
+from tinygrad_cupy.kernels.common import dots_cuda
 from tinygrad_cupy.numpy import einsum
 
 pytestmark = pytest.mark.gpu

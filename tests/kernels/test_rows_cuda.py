@@ -135,7 +135,8 @@ def test_rows_that_are_written(
     np.testing.assert_array_equal(out.get(), expected)
     last = {int(place): m for m, place in enumerate(places % count)}
     stays = [last[int(place)] == m for m, place in enumerate(places % count)]
-    np.testing.assert_array_equal(rows_cuda.is_last(on_gpu(places), count).get(), stays)
+    taken = rows_cuda.take_last(on_gpu(x), on_gpu(places)).get()
+    np.testing.assert_array_equal(taken, np.where(np.array(stays)[:, None], x[:, places], 0))
 
 
 def test_signed_zero_and_nan_are_written_as_they_are() -> None:

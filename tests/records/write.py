@@ -72,7 +72,7 @@ SAMPLES = [
         _assigned,
         _case,
         lambda torch, x, values, **options: _put(torch, x, values, False, **options),
-        (write.Write,),
+        (write.Write, write.IndexLast),
         ("__setitem__",),
         dtypes=MOVED,
         errors=(

@@ -15,7 +15,7 @@ import numpy as np
 from ..backend import Array, Reduction, array_module, blas, kernel
 from ..backend.cpu_threads import by_parts, part_along
 from ..backend.dtypes import through_single
-from . import dots_cuda
+from .common import dots_cuda
 
 Shape = tuple[int, ...]
 LARGE = 1 << 18  # elements of a product without sums that several threads write

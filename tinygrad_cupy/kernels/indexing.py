@@ -17,6 +17,7 @@ from ..backend import (
 )
 from ..backend.dtypes import is_float
 from .common import rows, rows_cuda
+from .common.layout import contiguous
 
 Key = tuple[Any, ...]
 Shape = tuple[int, ...]
@@ -29,6 +30,24 @@ def get(x: Array, key: Key) -> Array:
         return rows.take(x, _array_in(key), axis)
     found = x[key]
     return x[(*key, ...)] if isinstance(found, np.generic) else found
+
+
+def _get_last_cpu(x: Array, key: Key) -> Array:
+    found, stays = get(x, key), _values_that_stay(key, x.shape)
+    if not stays.all():
+        np.copyto(found, 0, where=~stays)
+    return found
+
+
+def _get_last_cuda(x: Array, key: Key) -> Array:
+    found, x = _rows(import_cupy(), key, tuple(x.shape)), contiguous(x, x.itemsize)
+    rows_of_x = x.reshape(found.blocks, found.rows, found.columns)
+    return rows_cuda.take_last(rows_of_x, found.places.reshape(-1)).reshape(found.region)
+
+
+@kernel(cpu=_get_last_cpu, cuda=_get_last_cuda)
+def get_last(x: Array, key: Key) -> Array:
+    """x[key], of a key with arrays of integers, but 0 where a later place names the element."""
 
 
 def scattered(values: Array, key: Key, shape: Shape) -> Array:
@@ -146,18 +165,22 @@ def bin_counts(place: Array, count: int) -> Array:
 # --- values written where a key says --------------------------------------------------------------
 
 
-class Places(NamedTuple):
-    """What a key with integer arrays says of the axes that these index.
+class Region(NamedTuple):
+    """What a key with arrays, one at least, says of an array.
 
-    ``flat`` (M,): the places of the values, in C order of the index arrays, out of ``number``. A
-    result has axes ``before`` and ``after`` those of the arrays, which broadcast to ``shape``.
+    ``arrays`` of integers, or integers, each with the length of its axis, broadcast to ``shape``; a
+    result has axes ``before`` and ``after`` theirs.
     """
 
-    flat: Array
-    number: int
-    shape: tuple[int, ...]
-    before: tuple[int, ...]
-    after: tuple[int, ...]
+    arrays: list[tuple[Any, int]]
+    shape: Shape
+    before: Shape
+    after: Shape
+
+    @property
+    def whole(self) -> Shape:
+        """The shape of the result."""
+        return (*self.before, *self.shape, *self.after)
 
 
 def may_repeat(key: tuple[Any, ...]) -> bool:
@@ -165,9 +188,9 @@ def may_repeat(key: tuple[Any, ...]) -> bool:
     return any(hasattr(k, "dtype") and not _is_mask(k) and k.size > 1 for k in key)
 
 
-def places_of(key: tuple[Any, ...], shape: tuple[int, ...]) -> Places:
-    """The places that the index arrays of a key, one at least, name in an array of ``shape``."""
-    arrays: list[tuple[Any, int]] = []  # or integers, with the length of their axis
+def region_of(key: Key, shape: Shape) -> Region:
+    """What a key with arrays says of an array of ``shape``."""
+    arrays: list[tuple[Any, int]] = []
     advanced: list[int] = []
     others: list[int] = []
     axis = before = 0
@@ -184,14 +207,17 @@ def places_of(key: tuple[Any, ...], shape: tuple[int, ...]) -> Places:
     if advanced[-1] - advanced[0] >= len(advanced):  # NumPy puts their axes in front of all others
         before = 0
     result = np.broadcast_shapes(*[np.shape(one) for one, _ in arrays])
+    return Region(arrays, result, tuple(others[:before]), tuple(others[before:]))
+
+
+def _places(region: Region) -> tuple[np.ndarray, int]:
+    """The places (M,) that the arrays of a key name on the CPU, in C order, and out of how many."""
     flat: Any = None
-    alone = len(arrays) == 1 and is_cuda(arrays[0][0])  # kernels count from the end themselves
-    for one, length in arrays:
-        place = one if alone else _from_start(one, length)
+    for one, length in region.arrays:
+        place = _from_start(one, length)
         flat = place if flat is None else flat * length + place
-    flat = array_module(flat).broadcast_to(flat, result).reshape(-1)
-    count = math.prod([length for _, length in arrays])
-    return Places(flat, count, result, tuple(others[:before]), tuple(others[before:]))
+    count = math.prod([length for _, length in region.arrays])
+    return np.broadcast_to(flat, region.shape).reshape(-1), count
 
 
 def _from_start(places: Any, length: int) -> Any:
@@ -199,8 +225,6 @@ def _from_start(places: Any, length: int) -> Any:
     if isinstance(places, int):
         return places + length if places < 0 else places
     places = places.astype(np.int64, copy=False)
-    if is_cuda(places):
-        return places % max(length, 1)
     if not places.size or places.min() >= 0:
         return places
     return np.where(places < 0, places + length, places)
@@ -224,16 +248,11 @@ def _last_for_place(flat: Array, count: int) -> Array:
     return owner[flat]
 
 
-@kernel(cpu=rows.last, cuda=rows_cuda.is_last)
-def is_last(places: Array, rows: int) -> Array:
-    """Whether each of the places (M,) is the last that names its row, of 0 … rows - 1."""
-
-
-def values_that_stay(key: tuple[Any, ...], shape: tuple[int, ...]) -> Array:
+def _values_that_stay(key: Key, shape: Shape) -> Array:
     """Whether each value written at ``key`` stays, to be broadcast against them."""
-    places = places_of(key, shape)
-    stays = is_last(places.flat, places.number)
-    return stays.reshape(*places.shape, *[1] * len(places.after))
+    region = region_of(key, shape)
+    stays = rows.last(*_places(region))
+    return stays.reshape(*region.shape, *[1] * len(region.after))
 
 
 def _put_cpu(out: Array, key: Key, values: Any) -> None:
@@ -250,12 +269,11 @@ def _put_cpu(out: Array, key: Key, values: Any) -> None:
     out[key] = values
     if max(1 if _is_mask(k) else k.ndim for k in key if hasattr(k, "ndim")) == 1:
         return  # written one after the other
-    places = places_of(key, out.shape)
-    last = _last_for_place(places.flat, places.number)
-    region = (*places.before, *places.shape, *places.after)
-    full = np.broadcast_to(_fitted(values, len(region)), region)
-    full = full.reshape(*places.before, last.size, *places.after)
-    out[key] = full.take(last, axis=len(places.before)).reshape(region)
+    region = region_of(key, out.shape)
+    last = _last_for_place(*_places(region))
+    full = np.broadcast_to(_fitted(values, len(region.whole)), region.whole)
+    full = full.reshape(*region.before, last.size, *region.after)
+    out[key] = full.take(last, axis=len(region.before)).reshape(region.whole)
 
 
 def _put_cuda(out: Array, key: Key, values: Any) -> None:

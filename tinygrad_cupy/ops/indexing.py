@@ -42,7 +42,7 @@ class Index(FusedOp):
         return (Scatter(self.key, self.source).watch_with(self)(grad),)
 
     def batch(self, b: BatchLevel, x: Tensor) -> Tensor:
-        if _leads(self.key):  # NumPy puts the axis that such a key makes in front of all others
+        if leads(self.key):  # NumPy puts the axis that such a key makes in front of all others
             return b.one_by_one(lambda x: Index(self.key).watch_with(self)(x), (x,))  # type: ignore[no-any-return]
         return Index((slice(None), *self.key)).watch_with(self)(b.whole(x))
 
@@ -62,7 +62,7 @@ class Scatter(Op):
         return Index(self.key).watch_with(self)(grad)
 
     def batch(self, b: BatchLevel, values: Tensor) -> Tensor:
-        if _leads(self.key):
+        if leads(self.key):
             one = lambda values: Scatter(self.key, self.shape).watch_with(self)(values)  # noqa: E731
             return b.one_by_one(one, (values,))  # type: ignore[no-any-return]
         key = (slice(None), *self.key)
@@ -119,7 +119,7 @@ def _by_booleans(key: tuple[Any, ...]) -> bool:
     return any(getattr(getattr(part, "dtype", None), "kind", "") == "b" for part in key)
 
 
-def _leads(key: tuple[Any, ...]) -> bool:
+def leads(key: tuple[Any, ...]) -> bool:
     """Whether arrays and numbers stand apart in a key, as in x[0, :, [1, 2]]."""
     advanced = [i for i, k in enumerate(key) if isinstance(k, int) or hasattr(k, "ndim")]
     arrays = any(hasattr(key[i], "ndim") for i in advanced)

@@ -25,7 +25,7 @@ from ..backend import (
     to_device,
 )
 from ..backend.capture import active
-from .indexing import Index
+from .indexing import Index, leads
 
 if TYPE_CHECKING:
     from ..autograd.batching import BatchLevel
@@ -102,11 +102,8 @@ class Write(Op):
         """What arrives at the place, less what arrived for values that were written over."""
         for op in self.path:
             grad = op.again()(grad)
-        found = Index(self.key).watch_with(self)(grad)
-        if kernels.indexing.may_repeat(self.key):
-            stays = kernels.indexing.values_that_stay(self.key, grad.shape)
-            return found.where(stays, 0)
-        return found
+        kind = IndexLast if kernels.indexing.may_repeat(self.key) else Index
+        return kind(self.key).watch_with(self)(grad)
 
     def absorbs(self, producer: Any) -> bool:
         """The step of another write: to copy the gradient, of which each takes its part."""
@@ -141,6 +138,30 @@ class AddAt(Write):
 
     def absorbs(self, producer: Any) -> bool:
         return self.absorbed and isinstance(producer, Write)
+
+
+class IndexLast(Op):
+    """x[key], but 0 where a later place of the key names the same element: adjoint of a `Write`."""
+
+    linear = ("x",)
+
+    def __init__(self, key: Key) -> None:
+        self.key = key
+
+    def forward(self, x: Array) -> Array:
+        self.source = tuple(x.shape)
+        return kernels.indexing.get_last(x, self.key)
+
+    def backward(self, grad: Tensor) -> Tensor:
+        with on_device_of(grad.data):
+            zeros = grad._wrap(array_module(grad.data).zeros(self.source, grad.dtype))
+        return Write(self.key).watch_with(self)(zeros, grad)
+
+    def batch(self, b: BatchLevel, x: Tensor) -> Tensor:
+        if leads(self.key):
+            one = lambda x: IndexLast(self.key).watch_with(self)(x)  # noqa: E731
+            return b.one_by_one(one, (x,))  # type: ignore[no-any-return]
+        return IndexLast((slice(None), *self.key)).watch_with(self)(b.whole(x))
 
 
 # --- a write of a program ------------------------------------------------------------------------
@@ -212,11 +233,9 @@ def region(array: Array, key: Key) -> tuple[int, ...]:
         return (*key[0].shape, *array.shape[1:])
     if any(hasattr(k, "ndim") for k in key):
         try:
-            places = kernels.indexing.places_of(key, array.shape)
+            return kernels.indexing.region_of(key, array.shape).whole
         except (IndexError, ValueError):
             pass  # NumPy says what does not fit
-        else:
-            return (*places.before, *places.shape, *places.after)
     return tuple(array[key].shape)
 
 

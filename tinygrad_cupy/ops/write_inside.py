@@ -17,7 +17,7 @@ from ..autograd.batching import BatchLevel
 from ..autograd.levels import Level
 from ..autograd.views import base_of, become, path_to, refresh, twin
 from ..backend import array_module, strides_of
-from .indexing import _leads
+from .indexing import leads
 from .write import Write
 
 
@@ -62,7 +62,7 @@ def _write_batch(level: BatchLevel, tensor: Any, write: Write, values: Any) -> N
             element._set("index", tuple(keys), value, type(write))
         return
     values = level.whole(values) if isinstance(values, TensorBase) else values
-    if _leads(key):  # NumPy would put the axes of the arrays before that of the batch
+    if leads(key):  # NumPy would put the axes of the arrays before that of the batch
         xp, shape = array_module(tensor.data), tensor.shape
         numbers = xp.arange(int(np.prod(shape))).reshape(shape)[key]
         key = xp.unravel_index(numbers, shape)

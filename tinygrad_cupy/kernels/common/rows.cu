@@ -24,18 +24,22 @@ struct At {
     }
 };
 
-// y (P, M, K) of x (P, R, K) at places (M).
+// y (P, M, K) of x (P, R, K) at places (M). With owner (R) zeros at places that do not own
+// their row: see rows_claim.
 extern "C" __global__ void __launch_bounds__(THREADS)
-    rows_take(const UNIT* __restrict__ x, const i64* __restrict__ places, UNIT* __restrict__ y,
-              INDEX total, INDEX count, INDEX columns, i64 rows) {
+    rows_take(const UNIT* __restrict__ x, const i64* __restrict__ places,
+              const u32* __restrict__ owner, UNIT* __restrict__ y, INDEX total, INDEX count,
+              INDEX columns, i64 rows) {
     const INDEX i = (INDEX)blockIdx.x * THREADS + threadIdx.x;
     if (i >= total) return;
     const At at(i, count, columns);
-    y[i] = x[(at.block * rows + row_of(places[at.m], rows)) * columns + at.column];
+    const i64 row = row_of(places[at.m], rows);
+    const bool none = owner && owner[row] != at.m + 1;
+    y[i] = none ? UNIT{} : x[(at.block * rows + row) * columns + at.column];
 }
 
 // out (P, R, K) at places (M) becomes values (P, M, K), by strides, or fill where these are null.
-// With owner (R) only those of the places that own their row: see rows_claim.
+// With owner (R) only at the places that own their row.
 extern "C" __global__ void __launch_bounds__(THREADS)
     rows_put(UNIT* __restrict__ out, const i64* __restrict__ places,
              const UNIT* __restrict__ values, UNIT fill, const u32* __restrict__ owner,
@@ -56,14 +60,6 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     rows_claim(const i64* __restrict__ places, u32* owner, INDEX count, i64 rows) {
     const INDEX m = (INDEX)blockIdx.x * THREADS + threadIdx.x;
     if (m < count) atomicMax(owner + row_of(places[m], rows), (u32)m + 1);
-}
-
-// Which of the places (M) own their row.
-extern "C" __global__ void __launch_bounds__(THREADS)
-    rows_owned(const i64* __restrict__ places, const u32* __restrict__ owner, bool* found,
-               INDEX count, i64 rows) {
-    const INDEX m = (INDEX)blockIdx.x * THREADS + threadIdx.x;
-    if (m < count) found[m] = owner[row_of(places[m], rows)] == m + 1;
 }
 
 // --- each line by places of its own -------------------------------------------------------------

@@ -55,18 +55,28 @@ def _places(places: Array, rows: int) -> Array:
 
 def take(x: Array, places: Array, axis: int) -> Array:
     """See `kernels.common.rows.take`."""
+    if not x.flags.c_contiguous and places.size and x.size:
+        return x.take(_places(places, x.shape[axis]), axis)  # by strides
+    return _take(x, places, axis, last=False)
+
+
+def take_last(x: Array, places: Array) -> Array:
+    """x (P, R, K), contiguous, at places (M,), but 0 where a later place says the same row."""
+    return _take(x, places, 1, last=True)
+
+
+def _take(x: Array, places: Array, axis: int, last: bool) -> Array:
     rows, columns = x.shape[axis], math.prod(x.shape[axis + 1 :])
     shape = (*x.shape[:axis], *places.shape, *x.shape[axis + 1 :])
     y: Array = import_cupy().empty(shape, x.dtype)
     if not y.size:
         return y
-    if not x.flags.c_contiguous:
-        return x.take(_places(places, rows), axis)  # by strides
-    unit = x.itemsize
+    places, unit = _places(places, rows), x.itemsize
+    owner = owners(places, rows) if last else null()
     if columns * unit % _WIDEST == 0 and x.data.ptr % _WIDEST == 0:
         columns, unit = columns * unit // _WIDEST, _WIDEST
     sizes = (y.nbytes // unit, places.size, columns)
-    _launch("rows_take", (x, _places(places, rows), y), unit, sizes, rows)
+    _launch("rows_take", (x, places, owner, y), unit, sizes, rows)
     return y
 
 
@@ -98,15 +108,6 @@ def owners(places: Array, rows: int) -> Array:
         raise ValueError(f"[index] expected fewer than {MOST} places, got {places.size}")
     found: Array = import_cupy().zeros(rows, np.uint32)
     _launch("rows_claim", (places, found), 4, (places.size,), rows)
-    return found
-
-
-def is_last(places: Array, rows: int) -> Array:
-    """Whether each of the places (M,) is the last that says its row."""
-    found: Array = import_cupy().empty(places.shape, bool)
-    if places.size:
-        places = _places(places, rows)
-        _launch("rows_owned", (places, owners(places, rows), found), 4, (places.size,), rows)
     return found
 
 

@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 
-from ..backend import Array, CudaSource, import_cupy, int32s, int64s
-from ..backend.block_counter import ticket_of
-from ..backend.cuda_source import dtype_macros
-from .common.headers import LAST_BLOCK
-from .common.layout import contiguous
+from ...backend import Array, CudaSource, import_cupy, int32s, int64s
+from ...backend.block_counter import ticket_of
+from ...backend.cuda_source import dtype_macros
+from .headers import LAST_BLOCK
+from .layout import contiguous
 
 TILE = 32  # columns of a block
 BLOCKS = 512  # that keep a GPU busy
