@@ -35,6 +35,11 @@ def drawn(dtype: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.nd
     return np.where(rng.random(shape) < 0.3, values, rng.integers(0, 9, shape).astype(kind))
 
 
+def numbers(x: np.ndarray) -> Any:
+    """x in a type in which NumPy knows that NaN is NaN."""
+    return x.astype(np.float32) if x.dtype.kind == "V" else x
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("shape", "axis"), LINES, ids=str)
 def test_the_order_of_lines(
@@ -61,4 +66,4 @@ def test_the_order_of_lines(
                 np.testing.assert_array_equal(kernels.sort.argsort(given, axis).get(), expected)
                 alone = kernels.sort.sort(given, axis).get()
                 assert alone.dtype == x.dtype
-                np.testing.assert_array_equal(alone, values)
+                np.testing.assert_array_equal(numbers(alone), numbers(values))

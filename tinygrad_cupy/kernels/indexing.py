@@ -281,7 +281,7 @@ def _put_cuda(out: Array, key: Key, values: Any) -> None:
     if hasattr(values, "dtype") and may_share_memory(out, values):
         values = values.copy()  # CuPy copies in no order
     if not any(hasattr(k, "dtype") and not _is_mask(k) for k in key):
-        of_array = Ellipsis in key or any(hasattr(k, "ndim") for k in key)
+        of_array = any(k is Ellipsis or hasattr(k, "ndim") for k in key)
         out[key if of_array else (*key, ...)] = values
         return
     whole = out if out.flags.c_contiguous else out.copy(order="C")

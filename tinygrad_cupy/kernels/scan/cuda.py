@@ -15,8 +15,10 @@ from .reference import MACROS, OPERATORS
 
 ITEMS = 8  # that a thread joins by itself
 TILE = THREADS * ITEMS
-BLOCKS = 1024  # into which a few long rows are cut
-SHORT = 64  # a row that one thread takes
+BLOCKS = 1024  # into which a few long lines are cut
+SHORT = 64  # a line that one thread takes
+FAR = 1 << 18  # elements whose lines across the rows are better laid side by side
+MANY = BLOCKS * THREADS // 16  # lines across the rows that a thread each takes
 STATE = 2  # doubles that a state has at most
 
 _kernels = CudaSource(__file__, "scan.cu", defines=(f"ITEMS={ITEMS}", *MACROS))
@@ -57,7 +59,8 @@ def _scan(
     outer, n, inner = math.prod(x.shape[:axis]), x.shape[axis], math.prod(x.shape[axis + 1 :])
     if not x.size:
         return import_cupy().empty(x.shape, x.dtype)
-    if inner > 1 and n > SHORT and outer * inner < BLOCKS * THREADS // 16:  # few threads
+    few = outer * inner < MANY
+    if inner > 1 and n > SHORT and few and x.size >= FAR:
         moved = [
             None if v is None else import_cupy().moveaxis(v, axis, -1) for v in (factors, starts)
         ]
@@ -66,19 +69,20 @@ def _scan(
     x = contiguous(x)
     y = import_cupy().empty(x.shape, x.dtype)
     given = (x, *[null() if v is None else contiguous(v) for v in (factors, starts)], y)
-    defines = (*dtype_macros(x.dtype), f"OP={OPERATORS.index(op)}")
-    if inner > 1 or n <= SHORT:
+    strided = inner > 1 and few
+    defines = (*dtype_macros(x.dtype), f"OP={OPERATORS.index(op)}", f"STRIDED={int(strided)}")
+    if n <= SHORT or (inner > 1 and not few):
         sizes = (*int64s(outer, n, inner), *int32s(reverse))
         blocks = _kernels.blocks(outer * inner)
         _kernels.launch("scan_columns", blocks, (*given, *sizes), defines=defines)
         return y
-    tiles = -(-n // TILE)
-    each = -(-tiles // max(1, min(tiles, BLOCKS // outer))) * TILE
+    lines, tiles = outer * inner, -(-n // TILE)
+    each = -(-tiles // max(1, min(tiles, BLOCKS // lines))) * TILE
     chunks = -(-n // each)
-    sizes = (*int64s(n, each, chunks), *int32s(reverse))
-    partials = import_cupy().empty((outer, chunks, STATE), np.float64)
+    sizes = (*int64s(n, each, chunks, inner), *int32s(reverse))
+    partials = import_cupy().empty((lines, chunks, STATE), np.float64)
     if chunks > 1:
         arguments = (*given[:-1], partials, *sizes)
-        _kernels.launch("scan_totals", outer * chunks, arguments, defines=defines)
-    _kernels.launch("scan_rows", outer * chunks, (*given, partials, *sizes), defines=defines)
+        _kernels.launch("scan_totals", lines * chunks, arguments, defines=defines)
+    _kernels.launch("scan_rows", lines * chunks, (*given, partials, *sizes), defines=defines)
     return y

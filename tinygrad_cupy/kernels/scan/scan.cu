@@ -1,9 +1,9 @@
 // Scans along the rows of a matrix, or along its columns, forwards or backwards.
 //
 // Macros: TYPE and ACC of the arrays; OP, what is scanned, one of SUM, PRODUCT … as in
-// reference.py; ITEMS that a thread joins by itself.
+// reference.py; ITEMS that a thread joins by itself; STRIDED, whether lines lie across the rows.
 //
-// A long row is cut into chunks, one for a block. A first launch joins each chunk's elements; in
+// A long line is cut into chunks, one for a block. A first launch joins each chunk's elements; in
 // the second every block joins what the chunks before its own gave, in order, and scans its own
 // from there on. Nothing waits for another block, and every run joins in the same order: a scan
 // that looks back at its neighbours as they come (CUB's) gives other last bits from run to run.
@@ -119,7 +119,14 @@ __device__ Line line_of(const T* x, const T* a, const u8* starts, T* y, i64 n, i
             n,         stride,            back != 0};
 }
 
-// --- rows, by blocks ----------------------------------------------------------------------------
+// --- lines, by blocks ---------------------------------------------------------------------------
+
+// Of x (outer, n, inner) a line of n, in the order of its first element in memory.
+__device__ Line line_number(const T* x, const T* a, const u8* starts, T* y, i64 n, i64 number,
+                            i64 inner, int back) {
+    if (!STRIDED) return line_of(x, a, starts, y, n, number * n, 1, back);
+    return line_of(x, a, starts, y, n, number / inner * n * inner + number % inner, inner, back);
+}
 
 // What all threads below this one give together; ``total`` of all.
 __device__ S before_thread(S mine, S& total, S* warps) {
@@ -179,29 +186,29 @@ __device__ S walk(const Line& line, i64 begin, i64 end, S carry) {
     return carry;
 }
 
-// partials (rows, chunks): what each chunk's ``each`` elements give. A block for every chunk.
+// partials (lines, chunks): what each chunk's ``each`` elements give. A block for every chunk.
 extern "C" __global__ void __launch_bounds__(THREADS)
     scan_totals(const T* x, const T* a, const u8* starts, S* partials, i64 n, i64 each, i64 chunks,
-                int back) {
-    const i64 row = blockIdx.x / chunks, begin = blockIdx.x % chunks * each;
-    const Line line = line_of(x, a, starts, nullptr, n, row * n, 1, back);
+                i64 inner, int back) {
+    const i64 number = blockIdx.x / chunks, begin = blockIdx.x % chunks * each;
+    const Line line = line_number(x, a, starts, nullptr, n, number, inner, back);
     S carry;
     nothing(carry);
     carry = walk<false>(line, begin, min(n, begin + each), carry);
     if (!threadIdx.x) partials[blockIdx.x] = carry;
 }
 
-// y (rows, n) of x (rows, n). A block for every chunk.
+// y of x, both (outer, n, inner). A block for every chunk.
 extern "C" __global__ void __launch_bounds__(THREADS)
     scan_rows(const T* x, const T* a, const u8* starts, T* y, const S* partials, i64 n, i64 each,
-              i64 chunks, int back) {
+              i64 chunks, i64 inner, int back) {
     __shared__ S warps[WARPS];
-    const i64 row = blockIdx.x / chunks, chunk = blockIdx.x % chunks;
-    const Line line = line_of(x, a, starts, y, n, row * n, 1, back);
+    const i64 number = blockIdx.x / chunks, chunk = blockIdx.x % chunks;
+    const Line line = line_number(x, a, starts, y, n, number, inner, back);
     S carry;
     nothing(carry);
     if (chunk) {
-        const S* mine = partials + row * chunks;
+        const S* mine = partials + number * chunks;
         const i64 share = (chunk + THREADS - 1) / THREADS;
         S sum = carry;
         for (i64 i = threadIdx.x * share; i < min(chunk, (threadIdx.x + 1) * share); ++i) {
