@@ -35,4 +35,6 @@ __device__ void get_back(unsigned long long key, unsigned long long &x) { x = ke
 // compares floats may take the smallest ones for 0.
 template <typename X> __device__ X one_zero(X x) { return x; }
 template <> __device__ float one_zero(float x) { return __float_as_uint(x) << 1 ? x : 0.0f; }
-template <> __device__ double one_zero(double x) { return __double_as_longlong(x) << 1 ? x : 0.0; }
+template <> __device__ double one_zero(double x) {
+    return __double_as_longlong(x) << 1 ? x : 0.0;
+}

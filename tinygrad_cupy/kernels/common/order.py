@@ -17,6 +17,8 @@ from ...backend.dtypes import is_narrow
 from . import places_cuda
 from .headers import ORDER
 
+SOME = 1 << 18  # keys that are sorted by our own kernels
+
 _FUNCTIONS = Path(ORDER).read_text()
 _keys32 = Elementwise("T x", "uint32 key", "key = in_order(x)", "keys32", _FUNCTIONS)
 _keys64 = Elementwise("T x", "uint64 key", "key = in_order(x)", "keys64", _FUNCTIONS)
@@ -83,7 +85,7 @@ def order_of_rows(rows: Array) -> Array:
     if x.dtype.itemsize == 4:
         if count == 1:
             keys = _equal_keys32(x.ravel())
-            some = length <= places_cuda.SOME
+            some = length <= SOME
             order = places_cuda.order_of_keys(keys) if some else cupy.argsort(keys)
             return order.astype(np.int64, copy=False).reshape(1, -1)
         bits = (length - 1).bit_length()

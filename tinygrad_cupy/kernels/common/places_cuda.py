@@ -10,7 +10,7 @@ from ...backend import Array, CudaSource, import_cupy, int32s, int64s, null
 from ...backend.cuda_source import THREADS
 
 FEW = 1 << 12  # places that are ranked: each looks at all
-SOME = 1 << 17  # keys of which each block counts all
+SOME = 1 << 14  # keys of which each block counts all
 LANES = 8  # threads that rank a place
 ITEMS = 16  # keys of a thread
 TILE = THREADS * ITEMS

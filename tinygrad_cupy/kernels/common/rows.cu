@@ -24,32 +24,44 @@ struct At {
     }
 };
 
-// y (P, M, K) of x (P, R, K) at places (M). With owner (R) zeros at places that do not own
-// their row: see rows_claim.
+// Whether a later one of the places (M) says the same row as place m: what owner (R) says, see
+// rows_claim, or a look at all of them if ``looks``; no where there is neither.
+__device__ bool is_written_over(const i64* places, const u32* owner, bool looks, INDEX m, i64 row,
+                                INDEX count, i64 rows) {
+    if (owner) return owner[row] != m + 1;
+    if (!looks) return false;
+    bool found = false;
+#pragma unroll 4
+    for (INDEX later = m + 1; later < count; ++later) found |= row_of(places[later], rows) == row;
+    return found;
+}
+
+// y (P, M, K) of x (P, R, K) at places (M), but 0 where a later place says the same row: see above.
 extern "C" __global__ void __launch_bounds__(THREADS)
     rows_take(const UNIT* __restrict__ x, const i64* __restrict__ places,
               const u32* __restrict__ owner, UNIT* __restrict__ y, INDEX total, INDEX count,
-              INDEX columns, i64 rows) {
+              INDEX columns, i64 rows, i64 looks) {
     const INDEX i = (INDEX)blockIdx.x * THREADS + threadIdx.x;
     if (i >= total) return;
     const At at(i, count, columns);
     const i64 row = row_of(places[at.m], rows);
-    const bool none = owner && owner[row] != at.m + 1;
-    y[i] = none ? UNIT{} : x[(at.block * rows + row) * columns + at.column];
+    UNIT found = x[(at.block * rows + row) * columns + at.column];
+    if (is_written_over(places, owner, looks, at.m, row, count, rows)) found = UNIT{};
+    y[i] = found;
 }
 
 // out (P, R, K) at places (M) becomes values (P, M, K), by strides, or fill where these are null.
-// With owner (R) only at the places that own their row.
+// But not where a later place says the same row: see above.
 extern "C" __global__ void __launch_bounds__(THREADS)
     rows_put(UNIT* __restrict__ out, const i64* __restrict__ places,
              const UNIT* __restrict__ values, UNIT fill, const u32* __restrict__ owner,
-             INDEX total, INDEX count, INDEX columns, i64 rows, i64 by_block, i64 by_place,
-             i64 by_column) {
+             INDEX total, INDEX count, INDEX columns, i64 rows, i64 looks, i64 by_block,
+             i64 by_place, i64 by_column) {
     const INDEX i = (INDEX)blockIdx.x * THREADS + threadIdx.x;
     if (i >= total) return;
     const At at(i, count, columns);
     const i64 row = row_of(places[at.m], rows);
-    if (owner && owner[row] != at.m + 1) return;
+    if (is_written_over(places, owner, looks, at.m, row, count, rows)) return;
     if (values) fill = values[at.block * by_block + at.m * by_place + at.column * by_column];
     out[(at.block * rows + row) * columns + at.column] = fill;
 }

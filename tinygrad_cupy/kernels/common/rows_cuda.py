@@ -17,11 +17,19 @@ from ...backend.dtypes import is_float
 from .layout import contiguous
 from .places_cuda import MOST, in_order
 
+FEW, LOOKS = 10_000, 3 << 27  # places at which every row looks, and all of these looks
+LISTED, LONGEST = 16, 1 << 12  # values of a row that a thread and a block sort
+LONGER = 264  # blocks for rows of more values
 CHUNK = 128  # places of a row that are added up one after the other
+SEEN, LOOKED = 1 << 11, 1 << 27  # later places at which each of a few looks, and all of these looks
 
 _copy = CudaSource(__file__, "rows.cu")
-_sums = CudaSource(__file__, "add_rows.cu", defines=(f"CHUNK={CHUNK}",))
-_UNITS = {1: "u8", 2: "unsigned short", 4: "u32", 8: "u64", 16: "uint4"}
+_sums = CudaSource(
+    __file__,
+    "add_rows.cu",
+    defines=(f"CHUNK={CHUNK}", f"LISTED={LISTED}", f"LONGEST={LONGEST}"),
+)
+_UNITS = {1: "u8", 2: "u16", 4: "u32", 8: "u64", 16: "uint4"}
 _INDEX = {False: "u32", True: "u64"}
 _WIDEST = 16  # bytes that are copied at once
 
@@ -72,11 +80,14 @@ def _take(x: Array, places: Array, axis: int, last: bool) -> Array:
     if not y.size:
         return y
     places, unit = _places(places, rows), x.itemsize
-    owner = owners(places, rows) if last else null()
+    count, looks, owner = places.size, False, null()
+    if last:
+        looks = count <= SEEN and y.size * count <= LOOKED
+        owner = owner if looks else owners(places, rows)
     if columns * unit % _WIDEST == 0 and x.data.ptr % _WIDEST == 0:
         columns, unit = columns * unit // _WIDEST, _WIDEST
-    sizes = (y.nbytes // unit, places.size, columns)
-    _launch("rows_take", (x, places, owner, y), unit, sizes, rows)
+    sizes = (y.nbytes // unit, count, columns)
+    _launch("rows_take", (x, places, owner, y), unit, sizes, rows, looks)
     return y
 
 
@@ -90,7 +101,8 @@ def put(out: Array, places: Array, values: Any, repeats: bool) -> None:
     if not math.prod(region):
         return
     places = _places(places, rows)
-    owner = owners(places, rows) if repeats else null()
+    looks = repeats and places.size <= SEEN and math.prod(region) * places.size <= LOOKED
+    owner = owners(places, rows) if repeats and not looks else null()
     steps: Any = (0, 0, 0)
     if hasattr(values, "dtype"):
         values = import_cupy().broadcast_to(values.astype(out.dtype, copy=False), region)
@@ -99,7 +111,9 @@ def put(out: Array, places: Array, values: Any, repeats: bool) -> None:
     else:
         fill, values = number(values, out.dtype), null()
     sizes = (math.prod(region), places.size, columns)
-    _launch("rows_put", (out, places, values, fill, owner), out.itemsize, sizes, rows, *steps)
+    _launch(
+        "rows_put", (out, places, values, fill, owner), out.itemsize, sizes, rows, looks, *steps
+    )
 
 
 def owners(places: Array, rows: int) -> Array:
@@ -139,17 +153,57 @@ def put_along(values: Array, indices: Array, axis: int, size: int) -> Array:
 def add(values: Array, places: Array, rows: int) -> Array:
     """See `kernels.common.rows.add`."""
     blocks, count, columns = values.shape
-    cupy, dtype = import_cupy(), values.dtype
-    y: Array = cupy.zeros((blocks, rows, columns), dtype)
+    shape = (blocks, rows, columns)
     if not values.size:
-        return y
-    found, order = in_order(_places(places, rows), rows)
+        return import_cupy().zeros(shape, values.dtype)
+    places, values = _places(places, rows), contiguous(values, values.itemsize)
+    looks = math.prod(shape) * count
+    if count <= FEW and looks <= LOOKS:
+        return _add_few(values, places, shape)
+    if count <= rows and max(rows, count) < MOST:
+        return _add_lists(values, places, shape)
+    return _add_sorted(values, places, shape)
+
+
+def _add_few(values: Array, places: Array, shape: Any) -> Array:
+    y: Array = import_cupy().empty(shape, values.dtype)
+    wide, total = max(y.size, values.size) >= MOST, y.size
+    sizes = _counts(wide, total, places.size, shape[2], shape[1])
+    defines = _macros_of_sums(values.dtype, True, wide)
+    _sums.launch("sums_of_few", _sums.blocks(total), (values, places, y, *sizes), defines=defines)
+    return y
+
+
+def _add_lists(values: Array, places: Array, shape: Any) -> Array:
+    cupy, (blocks, rows, columns), count = import_cupy(), shape, places.size
+    y: Array = cupy.empty(shape, values.dtype)
+    wide, total = max(y.size, values.size) >= MOST, y.size
+    heads = cupy.zeros(rows + 1, np.uint32)  # and the number of longer lists
+    ends = cupy.empty(count + count // LISTED, np.uint32)
+    number, longer = heads.data + 4 * rows, ends.data + 4 * count
+    defines = _macros_of_sums(values.dtype, True, wide)
+    launch = functools.partial(_sums.launch, defines=defines)
+    given = (places, heads, ends, *int32s(count), *int64s(rows))
+    launch("link_places", _sums.blocks(count), given)
+    sizes = _counts(wide, total, count, columns, rows)
+    given = (values, heads, ends, y, longer, number, *sizes)
+    launch("sums_of_lists", _sums.blocks(total), given)
+    sizes = _counts(wide, blocks * columns, count, columns, rows)
+    given = (values, places, heads, ends, y, longer, number, *sizes)
+    launch("sums_of_longer_lists", min(LONGER, count // LISTED + 1), given)
+    return y
+
+
+def _add_sorted(values: Array, places: Array, shape: Any) -> Array:
+    cupy, (blocks, rows, columns), count = import_cupy(), shape, places.size
+    y: Array = cupy.zeros(shape, values.dtype)
+    found, order = in_order(places, rows)
     total, chunks, wide = values.size, -(-count // CHUNK), values.size >= MOST
-    sums = np.float64 if is_float(dtype) else np.int64
+    sums = np.float64 if is_float(values.dtype) else np.int64
     parts = cupy.empty((blocks, chunks, 2, columns), sums) if chunks > 1 else null()
-    defines = _macros_of_sums(dtype, found.itemsize == 4, wide)
+    defines = _macros_of_sums(values.dtype, found.itemsize == 4, wide)
     more = (*_counts(wide, count, columns), *int64s(rows), *_counts(wide, chunks))
-    given = (contiguous(values, values.itemsize), found, order, y, parts)
+    given = (values, found, order, y, parts)
     arguments = (*given, *_counts(wide, total), *more)
     _sums.launch("sums_of_parts", _sums.blocks(total), arguments, defines=defines)
     if chunks > 1:
