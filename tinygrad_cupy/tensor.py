@@ -44,7 +44,7 @@ from .ops.einsum import DotMixin
 from .ops.extrema import ExtremaMixin
 from .ops.hints import HintMixin, hinting
 from .ops.inplace import InplaceMixin
-from .ops.leaving import carries_gradient, warn_of_number
+from .ops.leaving import carries_gradient, warn_of_array, warn_of_number
 from .ops.logical_reduce import LogicalReduceMixin
 from .ops.loss import LossMixin
 from .ops.matmul import MatmulMixin
@@ -250,26 +250,30 @@ class Tensor(
         return self if device == self.device else Transfer(device)(self)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        self._refuse_while_recording("NumPy")
+        """What NumPy, and who asks it, makes an array of: with a warning where a gradient is lost.
+
+        The array is a copy then, and else of the same memory unless ``copy`` says so. Raises
+        ``TypeError`` on a GPU.
+        """
         if is_cuda(self.data):
             raise TypeError(
-                "[Tensor] implicit copy from the GPU to NumPy; use .numpy() to copy explicitly"
+                "[Tensor] implicit copy from the GPU to NumPy; use .numpy() to copy explicitly, or "
+                ".detach().data for CuPy's array"
             )
-        return np.array(self.data, dtype=dtype, copy=copy)
+        warn_of_array(self)
+        apart = True if copy is None and carries_gradient(self) else copy
+        return np.array(self.data, dtype=dtype, copy=apart)
 
     def __dlpack__(self, **options: Any) -> Any:
-        self._refuse_while_recording("DLPack")
+        if carries_gradient(self):
+            raise RuntimeError(
+                "[Tensor] DLPack would take the values out of the graph unnoticed; use .detach() "
+                "first, or .numpy() for a host copy"
+            )
         return self.data.__dlpack__(**options)
 
     def __dlpack_device__(self) -> Any:
         return self.data.__dlpack_device__()
-
-    def _refuse_while_recording(self, protocol: str) -> None:
-        if carries_gradient(self):
-            raise RuntimeError(
-                f"[Tensor] {protocol} would take the values out of the graph unnoticed; use "
-                ".detach() first, or .numpy() for a host copy"
-            )
 
     # --- copying --------------------------------------------------------------------------------
 

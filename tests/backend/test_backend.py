@@ -131,6 +131,13 @@ def test_arrays_between_devices(device: str) -> None:
     assert backend.to_numpy(array).tolist() == [0.0, 1.0, 2.0]
 
 
+def test_what_has_no_elements_shares_no_memory(device: str) -> None:
+    x = backend.to_device(np.arange(3.0), device)
+    assert backend.may_share_memory(x[1:], x)
+    assert not backend.may_share_memory(x[:0], x)
+    assert not backend.may_share_memory(x, x.copy())
+
+
 def test_full(device: str) -> None:
     array = backend.full((2, 3), 1.5, np.float64, device)
     assert backend.device_of(array) == device

@@ -125,7 +125,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "bincount": ("np.bincount(k)", "np.bincount(k, weights=y)"),
     "digitize": ("np.digitize(x, [0.0, 1.0])",),
     "interp": (
-        "np.interp([0.5, 1.5], k * 0.0 + [0, 1, 2], y)",
+        "np.interp([0.5, 1.5], k[k] * 1.0, y)",
         "np.interp(p, [0.0, 1.0], [1.0, 3.0])",
     ),
     # sorting, searching and sets

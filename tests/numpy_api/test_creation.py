@@ -10,7 +10,7 @@ import pytest
 
 import tinygrad_cupy as tg
 import tinygrad_cupy.numpy as np
-from tinygrad_cupy import Tensor
+from tinygrad_cupy import Tensor, backend
 
 SAME: list[Callable[[Any], Any]] = [
     lambda np: np.zeros(3),
@@ -72,9 +72,33 @@ def test_values_and_dtypes_are_numpys(make: Callable[[Any], Any]) -> None:
 def test_the_device_is_a_setting(device: str) -> None:
     tg.set_default_device(device)
     for made in (np.zeros(2), np.arange(3), np.linspace(0, 1, 3), np.array([1]), np.eye(2),
-                 np.random.normal(size=3), np.random.randint(5, size=2), np.r_[1, 2]):  # fmt: skip
+                 np.random.normal(size=3), np.random.randint(5, size=2), np.r_[1, 2], np.c_[1, 2],
+                 np.tri(2), np.mgrid[:2], np.ogrid[:2, :3][1], np.geomspace(1, 4, 3), np.log(2.0),
+                 np.fromfunction(lambda i: i, (3,))):  # fmt: skip
         assert made.device == device
     assert np.zeros(2, device="cpu").device == "cpu"
+
+
+def test_arrays_of_the_device_are_ends_and_parts(device: str) -> None:
+    """Also CuPy's, with numbers beside them and whichever device is the default."""
+    values = numpy.array([1.0, 4.0])
+    x = backend.to_device(values, device)
+    tg.set_default_device("cpu")
+    calls: list[Callable[[Any, Any], Any]] = [
+        lambda np, x: np.linspace(0.5, x, 3),
+        lambda np, x: np.linspace(x, 2 * x, 3, endpoint=False),
+        lambda np, x: np.logspace(0.0, x[0], 3),
+        lambda np, x: np.geomspace(1.0, x, 3),
+        lambda np, x: np.r_[x, 1:3, 7.5],
+        lambda np, x: np.c_[x, x],
+        lambda np, x: np.interp([1.5, 2.0], x, x),
+        lambda np, x: np.append(x, [1.0]),
+    ]
+    for call in calls:
+        found = call(np, x)
+        assert found.device == device
+        # powers are as exact as their exponents, which are rounded
+        numpy.testing.assert_allclose(found.numpy(), call(numpy, values), rtol=1e-14)
 
 
 def test_a_list_with_tensors_in_it_stays_in_their_graph() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 import tinygrad_cupy as tg
 import tinygrad_cupy.numpy as tnp
+from support.against_numpy import there
 from tinygrad_cupy import Tensor
 
 on_device = pytest.mark.usefixtures("device")
@@ -39,7 +40,7 @@ def test_closeness_is_numpys() -> None:
 @on_device
 def test_closeness_of_other_dtypes() -> None:
     large = np.array([2**53, 2**53 + 2, -1], np.int64)
-    assert np.isclose(pair(large, "int64")[1], large + 2, 0, 0).tolist() == [False] * 3
+    assert np.isclose(pair(large, "int64")[1], there(large + 2), 0, 0).tolist() == [False] * 3
     unsigned = pair([0, 5], "uint8")[1]
     assert np.isclose(unsigned, Tensor([1, 5], dtype="uint8")).tolist() == [False, True]
     flags = pair([True, False], "bool")[1]
@@ -62,8 +63,8 @@ def test_whole_arrays() -> None:
     assert np.array_equal(x, x.clone(), equal_nan=True)
     assert np.array_equal(x[1], [3, 4])
     assert not np.array_equal(x, x[0])
-    assert np.array_equiv(x[1], np.array([[3.0, 4.0], [3.0, 4.0]]))
-    assert not np.array_equiv(x[1], np.zeros(3))
+    assert np.array_equiv(x[1], there(np.array([[3.0, 4.0], [3.0, 4.0]])))
+    assert not np.array_equiv(x[1], there(np.zeros(3)))
     for found in (np.allclose(x, x), np.array_equal(x, x), np.array_equiv(x, x)):
         assert found is False
     assert tnp.array_equal([1, 2], [1, 2])
@@ -136,14 +137,14 @@ def test_copying_into_another() -> None:
     with tg.no_grad():
         np.copyto(target, x)
         assert target.tolist() == [1.5, 2.5]
-        np.copyto(target, 7, where=np.array([True, False]))
+        np.copyto(target, 7, where=there(np.array([True, False])))
         assert target.tolist() == [7.0, 2.5]
         np.copyto(whole, x, casting="unsafe")
         assert whole.tolist() == [1, 2]
     with pytest.raises(TypeError, match=r'^\[copyto\] expected values .* int64 by casting="same_k'):
         np.copyto(whole, x)
     np.copyto(target, 1.0, "safe")
-    np.copyto(target, np.array([1, 2], np.int8), "safe")
+    np.copyto(target, there(np.array([1, 2], np.int8)), "safe")
     assert target.tolist() == [1.0, 2.0]
 
 

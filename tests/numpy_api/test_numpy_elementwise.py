@@ -17,6 +17,7 @@ from hypothesis.extra import numpy as hnp
 import tinygrad_cupy as tg
 import tinygrad_cupy.numpy as tnp
 from records import SAMPLES
+from support.against_numpy import there
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.numpy import elementwise
 from tinygrad_cupy.numpy.ufunc import Ufunc
@@ -95,8 +96,8 @@ def test_a_function_of_two_floats(name: str, dtype: str) -> None:
     theirs = call(getattr(np, name), a, b)
     for function in (getattr(np, name), getattr(tnp, name)):
         same(call(function, on_device(a), on_device(b)), theirs, name)
-        same(call(function, on_device(a), b), theirs, name)
-        same(call(function, a, on_device(b)), theirs, name)
+        same(call(function, on_device(a), there(b)), theirs, name)
+        same(call(function, there(a), on_device(b)), theirs, name)
 
 
 def _whole(dtype: str) -> np.ndarray:
@@ -117,6 +118,8 @@ def _of_floats(ours: Any, theirs: Any) -> Any:
 @pytest.mark.parametrize("dtype", INTEGERS)
 def test_a_function_of_integers(name: str, dtype: str) -> None:
     x = _whole(dtype)
+    if name == "reciprocal":
+        x = x[x != 0]  # what C makes an integer of ∞ is anybody's guess
     ours = call(getattr(tnp, name), tnp.ndarray(x, device=tg.default_device()))
     expected = call(getattr(np, name), x)
     if isinstance(expected, list) and expected[0].dtype.kind == "f":  # in float64, not in less
@@ -295,7 +298,7 @@ def test_clip_takes_limits_by_any_of_their_names() -> None:
             same([clip(t, *limits).numpy()], [clip(x, *given)], "clip")
     same([THEIRS.clip(t, [0, 0, 0], 1).numpy()], [THEIRS.clip(x, [0, 0, 0], 1)], "clip")
     assert THEIRS.clip(t).tolist() == x.tolist()
-    assert tnp.clip(x, low, 2.0).tolist() == [0.0, 1.0, 2.0]
+    assert tnp.clip(there(x), low, 2.0).tolist() == [0.0, 1.0, 2.0]
 
 
 def test_out_is_written() -> None:

@@ -29,7 +29,7 @@ def test_all_three_give_the_same_values(
 ) -> None:
     tg.set_default_device(device)
     expected = function(numpy, *values)
-    ours = function(tnp, *[tnp.array(v) for v in values])
+    ours = function(tnp, *[tnp.array(v, device=device) for v in values])
     numpy.testing.assert_allclose(_plain(ours), expected, rtol=1e-12, atol=1e-12)
     differentiable = function(tnp, *_leaves(values, device))
     numpy.testing.assert_allclose(_plain(differentiable), expected, rtol=1e-12, atol=1e-12)

@@ -193,23 +193,46 @@ def test_what_says_that_it_leaves_the_graph_is_quiet() -> None:
     "call",
     [
         lambda x: np.array([x[0], 1.0]),
+        lambda x: np.array([x[0], x[1]]),
         lambda x: np.array([x, x]),
         lambda x: np.asarray(x[0]),
         lambda x: np.zeros(2).__setitem__(slice(None), x),
-        lambda x: np.zeros(2).__iadd__(x),
         lambda x: np.float32(x[0]),
         lambda x: np.full(2, x[0]),
         lambda x: np.vectorize(abs)(x),
     ],
 )
-def test_arrays_of_values_with_a_gradient_are_refused(call: Any) -> None:
+def test_an_array_of_values_with_a_gradient_warns_once_for_a_place(call: Any) -> None:
     x = Tensor([1.0, 2.0], requires_grad=True)
-    with pytest.raises((RuntimeError, TypeError), match=r"\.detach\(\)"):
-        call(x)
-    with pytest.raises((RuntimeError, TypeError), match=r"\.detach\(\)"):
-        tg.jvp(lambda x: (call(x), x)[1], [x.detach()], [x.detach()])
     with tg.no_grad():
-        call(x)
+        expected = call(x)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("default")
+        for _ in range(2):
+            np.testing.assert_array_equal(call(x), expected)
+    assert [w.category for w in told] == [GradientDroppedWarning]
+    assert told[0].filename == __file__
+    assert ".detach()" in str(told[0].message)
+    with pytest.warns(GradientDroppedWarning, match=r"\.detach\(\)"):
+        tg.jvp(lambda x: (call(x), x)[1], [x.detach()], [x.detach()])
+    with pytest.raises(RuntimeError, match=r"^\[vmap\] the .* inside of a transformed function"):
+        tg.vmap(lambda x: (call(x), x)[1])(Tensor.ones(2, 2))
+
+
+def test_an_array_of_a_loss_whose_backward_pass_is_over_is_quiet() -> None:
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    loss = (x * x).sum()
+    loss.backward()
+    assert np.array([loss, loss]).tolist() == [5.0, 5.0]
+
+
+def test_arrays_beside_values_with_a_gradient_become_tensors() -> None:
+    x, array = Tensor([1.0, 2.0], requires_grad=True), np.array([3.0, 4.0])
+    for found in (array + x, np.dot(array, x), np.stack([array, x]), tnp.array([x[0], array[0]])):
+        assert isinstance(found, Tensor)
+        assert found.requires_grad
+    with pytest.raises(TypeError, match=r"\.detach\(\)"):
+        np.add(array, x, out=array)
 
 
 # --- matplotlib ---------------------------------------------------------------------------------
@@ -255,13 +278,21 @@ def test_matplotlib_plots_what_wants_no_gradient(name: str) -> None:
         plt.close(figure)
 
 
-@pytest.mark.filterwarnings("ignore::tinygrad_cupy.GradientDroppedWarning")
 def test_matplotlib_says_detach_where_a_gradient_is_wanted() -> None:
     import matplotlib.pyplot as plt
 
     figure, ax = plt.subplots()
+    x = Tensor([1.0, 2.0], requires_grad=True)
     try:
-        with pytest.raises(RuntimeError, match=r"use \.detach\(\) first"):
-            ax.plot(Tensor([1.0, 2.0], requires_grad=True))
+        for plot in (lambda: ax.plot(x), lambda: ax.bar([0, 1], x), lambda: ax.scatter(x, x)):
+            with warnings.catch_warnings(record=True) as told:
+                warnings.simplefilter("default")
+                plot()
+                figure.canvas.draw()
+            assert {w.category for w in told} == {GradientDroppedWarning}
+            assert {w.filename for w in told} == {__file__}
+            assert all(".detach()" in str(w.message) for w in told)
+        (line,) = ax.get_lines()
+        assert np.array_equal(line.get_ydata(), [1.0, 2.0])
     finally:
         plt.close(figure)

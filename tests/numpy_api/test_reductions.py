@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import tinygrad_cupy as tg
 import tinygrad_cupy.numpy as tnp
-from support.against_numpy import an_array, both, placed, same
+from support.against_numpy import an_array, both, placed, same, there
 from tinygrad_cupy import Tensor
 
 pytestmark = pytest.mark.usefixtures("device")
@@ -87,7 +87,8 @@ def test_where(name: str, options: dict[str, Any], data: st.DataObject) -> None:
     tensor_mask = Tensor(mask, device=tg.default_device())
     with np.errstate(all="ignore"):
         found = getattr(tnp, name)(placed(values), axis, where=tensor_mask, **options)
-        same(found, getattr(tnp, name)(placed(values), axis, where=mask, **options).numpy())
+        given = getattr(tnp, name)(placed(values), axis, where=there(mask), **options)
+        same(found, given.numpy())
 
 
 @pytest.mark.parametrize("name", ["max", "min", "nanmax", "nanmin"])
@@ -121,13 +122,14 @@ def test_methods_take_what_the_functions_take() -> None:
     values = np.random.default_rng(0).standard_normal((3, 4))
     x, mask = placed(values), np.array([True, False, True, True])
     same(x.sum(0, dtype="float32"), values.sum(0, dtype=np.float32), 1e-6)
-    same(x.sum(1, where=mask, initial=1.0), values.sum(1, where=mask, initial=1.0))
-    same(x.prod(1, where=mask), values.prod(1, where=mask))
-    same(x.mean(1, where=mask), values.mean(1, where=mask))
+    chosen = there(mask)
+    same(x.sum(1, where=chosen, initial=1.0), values.sum(1, where=mask, initial=1.0))
+    same(x.prod(1, where=chosen), values.prod(1, where=mask))
+    same(x.mean(1, where=chosen), values.mean(1, where=mask))
     same(x.std(1, ddof=1), values.std(1, ddof=1))
     same(x.var(1, mean=x.mean(1, keepdims=True)), values.var(1))
-    same(x.max(1, where=mask, initial=0.0), values.max(1, where=mask, initial=0.0))
-    same((x > 0).all(1, where=mask), (values > 0).all(1, where=mask))
+    same(x.max(1, where=chosen, initial=0.0), values.max(1, where=mask, initial=0.0))
+    same((x > 0).all(1, where=chosen), (values > 0).all(1, where=mask))
     same(x.any(), values.any())
 
 
@@ -237,8 +239,8 @@ def test_variances_far_from_zero_of_some_elements() -> None:
     rng = np.random.default_rng(0)
     values = (1e4 + rng.standard_normal((5, 1000))).astype(np.float32)
     mask = rng.random(values.shape) < 0.5
-    found = np.var(Tensor(values, device=tg.default_device()), axis=1, where=mask).numpy()
-    np.testing.assert_allclose(found, values.astype(float).var(1, where=mask), rtol=1e-5)
+    found: Any = np.var(Tensor(there(values)), axis=1, where=there(mask))
+    np.testing.assert_allclose(found.numpy(), values.astype(float).var(1, where=mask), rtol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
@@ -249,8 +251,8 @@ def test_products_and_masks_in_16_bits(dtype: Any) -> None:
     rounding = 1.01 * (2.0**-11 if dtype == np.float16 else 2.0**-8)
     for found, expected in (
         (x.prod(1), wide.prod(1)),
-        (x.mean(1, where=mask), wide.mean(1, where=mask)),
-        (x.var(1, where=mask), wide.var(1, where=mask)),
+        (x.mean(1, where=there(mask)), wide.mean(1, where=mask)),
+        (x.var(1, where=there(mask)), wide.var(1, where=mask)),
         (np.nansum(x, axis=1), wide.sum(1)),
     ):
         assert found.dtype == dtype

@@ -20,6 +20,7 @@ UFUNCS = [f for f in dispatching().values() if isinstance(f, np.ufunc) and f in 
 
 # Parameters of NumPy's that a function here has not, and why.
 LEFT_OUT: dict[str, set[str]] = {"sum": {"initial", "where"}, "mean": {"where"}}
+LEFT_OUT |= {name: {"descending"} for name in ("sort", "argsort")}  # new in NumPy 2.5
 # For every function: of memory layouts, subclasses and other libraries, and what NumPy deprecates.
 NEVER = {"order", "subok", "like", "casting", "interpolation"}
 # Parameters that are ours alone, by keyword.

@@ -14,7 +14,8 @@ from scipy import special
 import tinygrad_cupy as tg
 import tinygrad_cupy.numpy as tnp
 from tinygrad_cupy import Tensor, kernels
-from tinygrad_cupy.kernels import floating
+from tinygrad_cupy.backend.dtypes import resolve_dtype
+from tinygrad_cupy.kernels import division, floating
 from tinygrad_cupy.ops.functions import Function, Pair, function, pair
 
 pytestmark = pytest.mark.usefixtures("device")
@@ -372,11 +373,36 @@ def test_neighbours_by_their_bits(dtype: str) -> None:
     a, b = x[:, None], x
     with np.errstate(all="ignore"):
         expected = np.nextafter(a, b)
-    found = floating.by_bits(a, b)
+    found = floating.next_by_bits(a, b)
     assert found.dtype == dtype
     np.testing.assert_array_equal(found, expected)
     if dtype != "float16":  # where NumPy's goes from 0 to -0 in vain
         np.testing.assert_array_equal(np.signbit(found), np.signbit(expected))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
+def test_spacing_by_bits(dtype: str) -> None:
+    """Of every exponent, of the least and the largest mantissa."""
+    chosen = resolve_dtype(dtype)
+    integer, m = floating.INTEGERS[chosen.itemsize], floating.MANTISSA[dtype]
+    heads = np.arange(2 ** (8 * chosen.itemsize - 1 - m)).astype(integer) << integer(m)
+    bits = np.concatenate([heads, heads + integer(1), heads + integer(2**m - 1)])
+    x = np.concatenate([bits, bits | np.iinfo(integer).min]).view(chosen)
+    found = floating.spacing_by_bits(x)
+    assert found.dtype == chosen
+    np.testing.assert_array_equal(
+        found.astype(float), floating.spacing.cpu(x).astype(float), strict=True
+    )
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int64", "uint8", "uint64"])
+def test_a_multiple_of_magnitudes(dtype: str) -> None:
+    limits = np.iinfo(dtype)
+    few = [0, 1, 2, 3, 7, 100, 127, limits.max, limits.min]
+    x = np.array(few, dtype)
+    x = np.concatenate([x, -x])
+    a, b = np.meshgrid(x, x)
+    np.testing.assert_array_equal(division.lcm.cuda(a, b), np.lcm(a, b))
 
 
 # --- the makers ---------------------------------------------------------------------------------

@@ -198,25 +198,41 @@ def test_several_elements_are_no_python_number() -> None:
     )
 
 
-PROTOCOLS = [("NumPy", np.asarray), ("NumPy", np.array), ("DLPack", np.from_dlpack)]
+@pytest.mark.parametrize("protocol", [np.asarray, np.array])
+def test_an_array_of_a_value_with_a_gradient_is_a_copy_and_warns(protocol: Any) -> None:
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    for t in (x, x * 2):
+        with pytest.warns(tg.GradientDroppedWarning) as told:
+            array = protocol(t)
+        assert len(told) == 1
+        assert told[0].filename == __file__
+        assert str(told[0].message) == (
+            "[Tensor] a NumPy array is made of a value that carries a gradient: what is computed "
+            "from the array has no gradient. Call NumPy's functions with the tensor itself, make "
+            "arrays of tensors with tinygrad_cupy.numpy (tg.numpy.array([x[0], y])), or, where the "
+            "values are meant, say x.detach() before"
+        )
+        assert array.tolist() == t.tolist()
+        assert not np.shares_memory(array, t.data)  # writes into it would be unseen
+    with pytest.warns(tg.GradientDroppedWarning):
+        assert np.shares_memory(np.asarray(x, copy=False), x.data)
 
 
-@pytest.mark.parametrize(("name", "protocol"), PROTOCOLS)
-def test_implicit_protocols_refuse_while_a_gradient_is_required(name: str, protocol: Any) -> None:
+def test_dlpack_refuses_while_a_gradient_is_required() -> None:
     x = Tensor([1.0, 2.0], requires_grad=True)
     for t in (x, x * 2):
         with pytest.raises(RuntimeError) as raised:
-            protocol(t)
+            np.from_dlpack(t)
         assert str(raised.value) == (
-            f"[Tensor] {name} would take the values out of the graph unnoticed; use .detach() "
+            "[Tensor] DLPack would take the values out of the graph unnoticed; use .detach() "
             "first, or .numpy() for a host copy"
         )
 
 
 @pytest.mark.parametrize("requires_grad", [False, True])
-@pytest.mark.parametrize(("name", "protocol"), PROTOCOLS)
+@pytest.mark.parametrize("protocol", [np.asarray, np.array, np.from_dlpack])
 def test_implicit_protocols_work_where_nothing_is_recorded(
-    name: str, protocol: Any, requires_grad: bool
+    protocol: Any, requires_grad: bool
 ) -> None:
     array = np.array([1.0, 2.0])
     x = Tensor(array, requires_grad=requires_grad)
@@ -234,12 +250,15 @@ def test_asarray_with_a_dtype() -> None:
 
 
 @pytest.mark.gpu
-def test_numpy_does_not_copy_from_the_gpu_implicitly() -> None:
-    with pytest.raises(TypeError) as raised:
-        np.asarray(Tensor([1.0], device="cuda"))
-    assert str(raised.value) == (
-        "[Tensor] implicit copy from the GPU to NumPy; use .numpy() to copy explicitly"
-    )
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_numpy_does_not_copy_from_the_gpu_implicitly(requires_grad: bool) -> None:
+    for function in (np.asarray, backend.import_cupy().asarray):
+        with pytest.raises(TypeError) as raised:
+            function(Tensor([1.0], device="cuda", requires_grad=requires_grad))
+        assert str(raised.value) == (
+            "[Tensor] implicit copy from the GPU to NumPy; use .numpy() to copy explicitly, or "
+            ".detach().data for CuPy's array"
+        )
 
 
 # --- what it refuses ----------------------------------------------------------------------------

@@ -30,7 +30,7 @@ REASONS = {
     r"|writeable|argument count|nan_to_num=",
     "by design": r"a leaf that wants a gradient|holds no gradient|written in place after it was"
     r"|None \(ACTUAL\)|array\(None|assert None is not None|'NoneType' and 'float'"
-    r"|no elements to reduce|out of the graph unnoticed",
+    r"|no elements to reduce|is made of a value that carries a gradient",
 }
 
 

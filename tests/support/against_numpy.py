@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 
 import tinygrad_cupy as tg
 import tinygrad_cupy.numpy as tnp
-from tinygrad_cupy import Tensor
+from tinygrad_cupy import Tensor, backend
 
 from .sampling import draw_axis
 
@@ -19,6 +19,15 @@ from .sampling import draw_axis
 def placed(values: Any) -> Any:
     """An `ndarray` on the device of the test."""
     return tnp.ndarray(np.asarray(values), device=tg.default_device())
+
+
+def there(values: Any) -> Any:
+    """Arrays, of a list too, as NumPy's or CuPy's on the device of the test; else what it is."""
+    if isinstance(values, list):
+        return [there(x) for x in values]
+    if not isinstance(values, np.ndarray):
+        return values
+    return backend.to_device(values, tg.default_device())
 
 
 def same(found: Any, expected: Any, rtol: float = 1e-12) -> None:
@@ -36,12 +45,14 @@ def same(found: Any, expected: Any, rtol: float = 1e-12) -> None:
 
 
 def both(name: str, values: Any, *arguments: Any, rtol: float = 1e-12, **options: Any) -> None:
-    """NumPy's function on a tensor, and on the array."""
+    """NumPy's function on a tensor with arrays where it is, and on arrays alone."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of means of nothing, by NumPy
         expected = getattr(np, name)(np.asarray(values), *arguments, **options)
     with np.errstate(all="ignore"):
-        same(getattr(np, name)(placed(values), *arguments, **options), expected, rtol)
+        beside = [there(x) for x in arguments]
+        named = {key: there(x) for key, x in options.items()}
+        same(getattr(np, name)(placed(values), *beside, **named), expected, rtol)
 
 
 def an_array(data: st.DataObject, least: int = 1, dtype: Any = float) -> tuple[np.ndarray, Any]:

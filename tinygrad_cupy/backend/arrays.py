@@ -98,9 +98,9 @@ def special_functions(array: Array) -> Any:
 
 
 def may_share_memory(a: Array, b: Array) -> bool:
-    """Whether one array may be a view of the other's memory."""
+    """Whether one array may be a view of the other's memory; one without elements is of none."""
     if is_cuda(a) and is_cuda(b):
-        return a.data.mem is b.data.mem
+        return a.data.mem is b.data.mem and a.size > 0 and b.size > 0
     return np.may_share_memory(a, b)
 
 

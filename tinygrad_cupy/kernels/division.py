@@ -67,3 +67,17 @@ def remainder(a: Array, b: Array) -> Array:
 @kernel(cpu=_of("fmod"), cuda=_cuda(_of("fmod"), _fmod))
 def fmod(a: Array, b: Array) -> Array:
     """a - b · the quotient towards 0."""
+
+
+def _lcm_of_magnitudes(a: Array, b: Array) -> Array:
+    """CuPy's takes the magnitude of what has wrapped around, where NumPy wraps the magnitude."""
+    xp = array_module(a)
+    if a.dtype.kind == "u":
+        return xp.lcm(a, b)
+    unsigned = np.dtype(f"u{a.dtype.itemsize}")
+    return xp.lcm(xp.abs(a).view(unsigned), xp.abs(b).view(unsigned)).view(a.dtype)
+
+
+@kernel(cpu=_of("lcm"), cuda=_lcm_of_magnitudes)
+def lcm(a: Array, b: Array) -> Array:
+    """The least common multiple, wrapped around where it does not fit."""

@@ -10,7 +10,7 @@ import numpy as np
 from ..autograd import TensorBase
 from ..autograd.levels import Tracer
 from ..autograd.mode import mode
-from ..backend import default_device, device_of
+from ..backend import default_device, device_of, full
 from ..ops import shape as joining
 from ..ops.leaving import carries_gradient, in_augmented_assignment
 from ..ops.promotion import in_one_dtype
@@ -75,19 +75,28 @@ def tensor(x: Any, like: Any = None) -> Any:
         parts = in_one_dtype(*tensors(*x))
         return joining.stack(list(parts))
     if not is_array(x):
-        if like is None:
-            return kind(x)
-        exact = like.dtype == np.float64 and np.asarray(x).dtype.kind == "f"
-        return kind(x, np.float64 if exact else None, device_of(like.data))
+        return kind(x) if like is None else _beside(x, like)
     array = x.copy() if like is not None and like.requires_grad and mode.recording else x
     if type(x) is np.ndarray and x.dtype in _PLAIN:
         return kind._wrap(array)
     return kind(array)
 
 
+def _beside(x: Any, like: Any) -> Any:
+    """A number or a list of numbers as a tensor where ``like`` is; see `tensor`."""
+    exact = like.dtype == np.float64 and np.asarray(x).dtype.kind == "f"
+    place, dtype = device_of(like.data), np.float64 if exact else None
+    if place == "cpu" or np.ndim(x):
+        return like._plain(x, dtype, place)
+    number = like._plain(x, dtype, "cpu").data  # a kernel's argument: an upload is not captured
+    return like._plain._wrap(full((), number.item(), number.dtype, place))
+
+
 def tensors(*values: Any) -> list[Any]:
-    """All as tensors, those that are none like the first that is one."""
+    """All as tensors, those that are none like the first that is one, or where an array is."""
     like = first_tensor(values)
+    if like is None and (arrays := [x for x in values if is_array(x)]):
+        like = tensor(arrays[0])
     return [tensor(x, like) for x in values]
 
 

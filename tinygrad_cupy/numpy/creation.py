@@ -14,11 +14,19 @@ import numpy as np
 from ..autograd import TensorBase
 from ..autograd.fused import Alias
 from ..autograd.levels import Tracer
-from ..backend import default_device, device_of, expect_memory, import_cupy
+from ..backend import (
+    array_module,
+    default_device,
+    device_of,
+    expect_memory,
+    import_cupy,
+    is_cuda,
+    on_device_of,
+)
 from ..backend.dtypes import common_dtype, is_narrow, resolve_dtype
 from ..ops import shape as joining
 from ..ops.promotion import as_float, single
-from ..ops.protocols import implements
+from ..ops.protocols import implements, is_array
 from .arrays import finished, first_tensor, ndarray, tensor, tensors
 
 __all__ = [
@@ -88,6 +96,11 @@ def ascontiguousarray(a: Any, dtype: Any = None) -> Any:
     return found if found.data.flags.c_contiguous else found.clone()
 
 
+def _made(values: np.ndarray, device: str | None = None) -> Any:
+    """What NumPy has made, on ``device`` or the default one."""
+    return asarray(values, device=device or default_device())
+
+
 def _as_ndarray(x: Any) -> Any:
     """The tensor ``x`` as an `ndarray` on the same memory, in the same graph."""
     if isinstance(x, ndarray | Tracer):
@@ -125,7 +138,7 @@ def fromfunction(
     function: Callable[..., Any], shape: Any, *, dtype: Any = float, **options: Any
 ) -> Any:
     """``function`` of the index of each element, one tensor for each axis."""
-    places = [asarray(part) for part in np.indices(shape, dtype=dtype)]
+    places = [_made(part) for part in np.indices(shape, dtype=dtype)]
     return function(*places, **options)
 
 
@@ -221,7 +234,7 @@ def eye(
 ) -> Any:  # fmt: skip
     """Ones on diagonal ``k`` of a matrix (N, M), zeros elsewhere."""
     expect_memory("eye", (N, N if M is None else M), 8, (device or default_device()) != "cpu")
-    return asarray(np.eye(N, M, k, dtype), device=device)
+    return _made(np.eye(N, M, k, dtype), device)
 
 
 def identity(n: int, dtype: Any = None) -> Any:
@@ -231,7 +244,7 @@ def identity(n: int, dtype: Any = None) -> Any:
 
 def tri(N: int, M: int | None = None, k: int = 0, dtype: Any = float) -> Any:
     """Ones at and below diagonal ``k`` of a matrix (N, M), zeros elsewhere."""
-    return asarray(np.tri(N, M, k, dtype))
+    return _made(np.tri(N, M, k, dtype))
 
 
 @implements(np.vander)
@@ -255,7 +268,7 @@ def arange(
     """start, start + step, … below stop; from 0 where one number is given."""
     first, last = (0, start) if stop is None else (start, stop)
     numpys: Any = np.arange
-    return asarray(numpys(first, last, step, dtype), device=device or default_device())
+    return _made(numpys(first, last, step, dtype), device)
 
 
 @implements(np.linspace)
@@ -264,11 +277,12 @@ def linspace(
     dtype: Any = None, axis: int = 0, *, device: str | None = None,
 ) -> Any:  # fmt: skip
     """``num`` numbers at equal steps from ``start`` to ``stop``, which may be tensors."""
+    start, stop = _ends(start, stop)
     if first_tensor((start, stop)) is None:
         numpys: Any = np.linspace
         plain = numpys(start, stop, num, endpoint, retstep, dtype, axis)
         values, gap = plain if retstep else (plain, None)
-        found = asarray(values, device=device or default_device())
+        found = _made(values, device)
         return (found, gap) if retstep else found
     start, stop = map(as_float, tensors(*_in_double(dtype, start, stop)))
     count = num - 1 if endpoint else num
@@ -280,10 +294,17 @@ def linspace(
     return (found, gap) if retstep else found
 
 
+def _ends(start: Any, stop: Any) -> tuple[Any, Any]:
+    """Both ends, CuPy's arrays as tensors: NumPy's functions would not take them."""
+    first, last = (tensor(x) if is_cuda(x) else x for x in (start, stop))
+    return first, last
+
+
 def _counted(num: int, like: Any) -> Any:
-    """0 … num - 1 along a new first axis."""
-    counted = np.arange(num).reshape(-1, *[1] * like.ndim)
-    return tensor(counted, like).to(device_of(like.data)).astype(like.dtype)
+    """0 … num - 1 along a new first axis, made where ``like`` is: no copy from the host."""
+    with on_device_of(like.data):
+        counted = array_module(like.data).arange(num).reshape(-1, *[1] * like.ndim)
+    return like._plain._wrap(counted).astype(like.dtype)
 
 
 def _ending(found: Any, stop: Any, num: int, endpoint: bool) -> Any:
@@ -306,7 +327,7 @@ def logspace(
     dtype: Any = None, axis: int = 0,
 ) -> Any:  # fmt: skip
     """``base`` to the powers of `linspace`."""
-    (start, stop), narrow = _in_single(*_in_double(dtype, start, stop))
+    (start, stop), narrow = _in_single(*_in_double(dtype, *_ends(start, stop)))
     powers = base ** linspace(start, stop, num, endpoint, axis=axis)
     return finished(powers, narrow if dtype is None else dtype)
 
@@ -316,8 +337,9 @@ def geomspace(
     start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype: Any = None, axis: int = 0
 ) -> Any:
     """``num`` numbers at equal ratios from ``start`` to ``stop``, of one sign."""
+    start, stop = _ends(start, stop)
     if first_tensor((start, stop)) is None:
-        return asarray(np.geomspace(start, stop, num, endpoint, dtype, axis))
+        return _made(np.geomspace(start, stop, num, endpoint, dtype, axis))
     ends = map(as_float, tensors(*_in_double(dtype, start, stop)))
     (start, stop), narrow = _in_single(*ends)
     powers = linspace(start * 0, (stop / start).log(), num, endpoint)
@@ -350,9 +372,12 @@ class _Joiner:
         self.numpys, self.columns = numpys, columns
 
     def __getitem__(self, key: Any) -> Any:
-        parts = key if isinstance(key, tuple) else (key,)
+        parts = [
+            tensor(x) if is_cuda(x) else x for x in (key if isinstance(key, tuple) else (key,))
+        ]
         if first_tensor(parts) is None:
-            return asarray(self.numpys[key])
+            here = any(is_array(part) for part in parts)  # and stays here
+            return asarray(self.numpys[key]) if here else _made(self.numpys[key])
         if any(isinstance(part, str) for part in parts):
             raise TypeError("[r_] expected arrays, numbers and slices beside tensors, got a string")
         like = first_tensor(parts)
@@ -372,7 +397,7 @@ class _Grid:
 
     def __getitem__(self, key: Any) -> Any:
         found = self.numpys[key]
-        return tuple(map(asarray, found)) if isinstance(found, tuple) else asarray(found)
+        return tuple(map(_made, found)) if isinstance(found, tuple) else _made(found)
 
 
 r_, c_ = _Joiner(np.r_, False), _Joiner(np.c_, True)

@@ -44,11 +44,18 @@ def _conditions(condlist: Any, x: Any) -> list[Any]:
     """The conditions as tensors of x's shape."""
     alone = isinstance(condlist, bool) or (
         not isinstance(condlist, TensorBase)
-        and (np.ndim(condlist) == 0 or np.ndim(condlist[0]) < x.ndim)
+        and (_axes(condlist) == 0 or _axes(condlist[0]) < x.ndim)
     )
     alone = alone or (isinstance(condlist, TensorBase) and condlist.data.ndim <= x.ndim)
     listed = [condlist] if alone else list(condlist)
     return [tensor(c, x).astype(bool).broadcast_to(x.shape) for c in listed]
+
+
+def _axes(x: Any) -> int:
+    """`numpy.ndim`, of lists of tensors and of CuPy's arrays too, which NumPy would convert."""
+    if isinstance(x, list | tuple) and x:
+        return 1 + _axes(x[0])
+    return int(x.ndim if hasattr(x, "ndim") else np.ndim(x))
 
 
 def _of_those(x: Any, condition: Any, function: Any, args: Any, kw: Any) -> Any:

@@ -35,7 +35,8 @@ def _host(x: Any, name: str) -> Any:
     """The values of what decides on shapes, on the host."""
     if isinstance(x, Tracer):
         raise RuntimeError(f"[{name}] bins depend on values, which are not known inside of a vmap")
-    return to_numpy(x.data) if isinstance(x, TensorBase) else x
+    array = x.data if isinstance(x, TensorBase) else x
+    return to_numpy(array) if isinstance(x, TensorBase) or is_cuda(array) else x
 
 
 def _limits(x: Any, name: str) -> tuple[Any, Any]:

@@ -3,8 +3,9 @@
 CuPy's ufuncs and its kernels for elements ask their arguments for
 ``__cupy_override_elementwise_kernel__``, its reductions for ``__cupy_override_reduction_kernel__``.
 A kernel says its name, ``cupy_exp``, which is that of NumPy's function but for those here. What
-CuPy's other functions do with a tensor is in docs/numpy.md; a tensor has no
-``__cuda_array_interface__``, so that none of them takes its values unseen.
+CuPy's other functions do with a tensor is in docs/numpy.md. A tensor has no
+``__cuda_array_interface__``, and on a GPU its ``__array__`` refuses, so that none of them takes its
+values unseen.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ Fmod = pair(
 )
 
 Gcd = relation("gcd", "The greatest common divisor, ≥ 0.", kinds="iu")
-Lcm = relation("lcm", "The least common multiple, ≥ 0.", kinds="iu")
+Lcm = relation("lcm", "The least common multiple, ≥ 0.", kernels.division.lcm, kinds="iu")
 
 
 def divmod(a: Any, b: Any) -> tuple[Tensor, Tensor]:

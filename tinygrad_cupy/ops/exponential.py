@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import kernels
 from ..autograd import TensorBase
 from ..backend import Array, array_module
 from .floating import Isinf
-from .functions import Body, function, operands, pair
+from .functions import function, operands, pair
 
 if TYPE_CHECKING:
     from ..autograd.typing import Tensor
@@ -55,14 +56,10 @@ def _share(a: Any, b: Any, scale: float = 1.0) -> Any:
     return ((a.where(apart, 0) - b.where(apart, 0)) * scale).sigmoid()
 
 
-def _quiet(name: str) -> Body:
-    """Without NumPy's warnings of NaN, which others do not give."""
-
-    def body(a: Array, b: Array) -> Array:
-        with np.errstate(invalid="ignore"):
-            return getattr(array_module(a), name)(a, b)
-
-    return body
+def _logaddexp(a: Array, b: Array) -> Array:
+    with np.errstate(invalid="ignore"):  # NumPy's warns of NaN, where others do not
+        found: Array = array_module(a).logaddexp(a, b)
+        return found
 
 
 Logaddexp = pair(
@@ -70,14 +67,14 @@ Logaddexp = pair(
     "log(eᵃ + eᵇ), without overflow; the same infinities share the gradient equally.",
     lambda grad, a, b: grad * _share(a, b),
     lambda grad, a, b: grad * _share(b, a),
-    body=_quiet("logaddexp"),
+    body=_logaddexp,
 )
 Logaddexp2 = pair(
     "logaddexp2",
     "log₂(2ᵃ + 2ᵇ), without overflow; the same infinities share the gradient equally.",
     lambda grad, a, b: grad * _share(a, b, LN2),
     lambda grad, a, b: grad * _share(b, a, LN2),
-    body=_quiet("logaddexp2"),
+    body=kernels.floating.logaddexp2,
 )
 
 
