@@ -16,8 +16,8 @@ def _batch_norm(
     x: Tensor, weight: Tensor, bias: Tensor, mean: Any, var: Any, **options: Any
 ) -> Tensor:
     """batch_norm with copies of running statistics, which it may write into."""
-    copies = (Tensor(statistic.astype(x.dtype)) for statistic in (mean, var))
-    return x.batch_norm(weight, bias, *copies, **options)
+    mean, var = (Tensor(statistic.astype(x.dtype)) for statistic in (mean, var))
+    return x.batch_norm(weight, bias, mean, var, **options)
 
 
 def _torch_batch_norm(
