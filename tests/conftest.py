@@ -6,6 +6,7 @@
 `torch_device`  the same device for tests that use it from PyTorch, skipped where that sees no GPU.
 `rng`     a NumPy generator with a fresh seed, printed when the test fails; set
           TINYGRAD_CUPY_TEST_SEED to repeat that run.
+`no_collector`  without garbage collection: what is left over stays, and is counted.
 `own_cache`  this package's cache folder, an empty one for the test alone.
 `mnist_dir`  the folder of the real MNIST, from $TINYGRAD_CUPY_DATA.
 
@@ -13,6 +14,7 @@ Hypothesis draws fresh examples at every run and prints how to repeat a failure;
 (HYPOTHESIS_PROFILE, "fast" or "ci") says how many.
 """
 
+import gc
 import os
 import secrets
 from collections.abc import Iterator
@@ -88,6 +90,14 @@ def rng() -> np.random.Generator:
     seed = int(given) if given else secrets.randbits(32)
     print(f"rng: repeat with TINYGRAD_CUPY_TEST_SEED={seed}")
     return np.random.default_rng(seed)
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture

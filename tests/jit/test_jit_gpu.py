@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import tinygrad_cupy as tg
+import tinygrad_cupy.numpy as tnp
 from support.jit_runs import batches, trained, training
 from tinygrad_cupy import Tensor, backend, random
 from tinygrad_cupy.backend import blas, devices
@@ -358,6 +359,38 @@ def test_joining_and_indexing_can_be_captured() -> None:
     for i in range(4):
         found = joined(x + float(i)).numpy().ravel().tolist()
         assert found == [i, i + 1, i + 2, 2 * i, i + 1, i + 2, i]
+
+
+def test_lists_of_the_host_stay_as_they_were_captured() -> None:
+    """Nothing that was freed before they came is written again where they lie."""
+
+    @tg.jit
+    def chosen(x: Tensor) -> Tensor:
+        y = x
+        for _ in range(4):
+            y = (y * 2).abs() / 2
+        z = y[[3, 0, 0]] * [1.0, 2.0, 3.0] + y.take([1, 1, 2])
+        return tg.concat([z, tnp.delete(y, [0, -1]), tnp.quantile(y, [0.0, 0.5, 1.0])])
+
+    for start in range(5):
+        found = chosen(Tensor(np.arange(start, start + 4, dtype=np.float64))).numpy() - start
+        np.testing.assert_allclose(found[:3] - start * np.arange(1, 4), [4, 1, 2])
+        np.testing.assert_allclose(found[3:], [1, 2, 0, 1.5, 3])
+
+
+def array_key(x: Tensor) -> Any:
+    return x[np.array([0])]  # a key
+
+
+def array_places(x: Tensor) -> Any:
+    return tnp.delete(x, np.array([0]))  # places
+
+
+@pytest.mark.parametrize(("function", "mark"), [(array_key, "a key"), (array_places, "places")])
+def test_arrays_of_the_host_which_others_may_write_are_refused(function: Any, mark: str) -> None:
+    with pytest.raises(RuntimeError, match="values of the host are copied") as caught:
+        tg.jit(function)(Tensor([1.0, 2.0]))
+    assert line_of(caught.value, f"# {mark}")
 
 
 def test_every_pool_and_norm_can_be_captured() -> None:

@@ -1,6 +1,6 @@
 """Writing in place: `x += y` and the like, `x[key] = y`, and what may not be written.
 
-Gradients of what is written: test_inplace_gradients.py, and test_inplace_programs.py at random.
+Gradients of what is written: test_inplace_gradients.py and the files that it names.
 """
 
 from __future__ import annotations

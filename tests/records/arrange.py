@@ -51,7 +51,7 @@ def _repeat(draw: Draw, shape: Shape) -> dict[str, Any]:
     axis = draw(st.sampled_from([None, *range(-len(shape), len(shape))]))
     length = int(np.prod(shape)) if axis is None else shape[axis]
     counts = np.array([draw(st.integers(0, 3)) for _ in range(length)], np.int64)
-    return {"repeats": draw(st.sampled_from([0, 2, 3, counts])), "axis": axis}
+    return {"repeats": draw(st.sampled_from([0, 2, 3, counts, counts.tolist()])), "axis": axis}
 
 
 def _tile(draw: Draw, shape: Shape) -> dict[str, Any]:
@@ -103,8 +103,8 @@ ORDER = [
         shaped(_repeat, min_dims=1),
         (Take, PutAdded, BroadcastTo),
         "repeat",
-        captured=lambda case: isinstance(case.options["repeats"], int),
-        obstacle="a number for each element: the result's length depends on them",
+        captured=lambda case: not isinstance(case.options["repeats"], np.ndarray),
+        obstacle="an array of a number for each element: the result's length depends on them",
         errors=(
             Error(
                 lambda: Tensor.ones(3).repeat([1, 2]),

@@ -112,6 +112,7 @@ CONDITIONS = [
                 ValueError,
                 "[choose] expected numbers of 2 choices: index 2 is out of bounds for axis 0 with "
                 "size 2",
+                on_gpu=False,
             ),
             Error(
                 lambda: Tensor([0.5]).choose([Tensor.ones(1)]),
@@ -261,6 +262,7 @@ GRIDS = [
                 lambda: tnp.unravel_index([6], (2, 3)),
                 ValueError,
                 "[unravel_index] index 6 is out of bounds for size 6",
+                on_gpu=False,
             ),
         ),
     ),
@@ -279,6 +281,7 @@ GRIDS = [
                 lambda: tnp.ravel_multi_index(([0, 2], [0, 1]), (2, 3)),
                 ValueError,
                 "[ravel_multi_index] index 2 is out of bounds for size 2",
+                on_gpu=False,
             ),
             Error(
                 lambda: tnp.ravel_multi_index(([0],), (2, 3)),

@@ -42,8 +42,14 @@ def _filled(draw: Draw) -> Case:
     return Case((normal(draw, draw(shapes(min_side=0))),), options)
 
 
+def _gap(torch: Any, x: Any, towards: Any) -> Any:
+    """How far it is to the next number, exactly; not every PyTorch has a derivative of that."""
+    x = x.detach()
+    return torch.nextafter(x, towards.detach()) - x
+
+
 def _spacing(torch: Any, x: Any) -> Any:
-    return torch.nextafter(x, x.sign() * np.inf) - x
+    return _gap(torch, x, x.sign() * np.inf) + 0 * x
 
 
 def _heaviside(torch: Any, a: Any, b: Any) -> Any:
@@ -53,7 +59,12 @@ def _heaviside(torch: Any, a: Any, b: Any) -> Any:
 SAMPLES = [
     ufunc("fabs", unary.Abs, one(nonzero), kinks=True, torch=lambda t, x: x.abs()),
     ufunc("copysign", floating.Copysign, two(nonzero, nonzero), kinks=True),
-    ufunc("nextafter", floating.Nextafter, two(nonzero, between(3, 4))),
+    ufunc(
+        "nextafter",
+        floating.Nextafter,
+        two(nonzero, between(3, 4)),
+        torch=lambda torch, a, b: a + _gap(torch, a, b),
+    ),
     ufunc("spacing", floating.Spacing, one(nonzero), torch=_spacing, kinks=True),
     ufunc("heaviside", floating.Heaviside, two(nonzero), torch=_heaviside, kinks=True),
     ufunc(

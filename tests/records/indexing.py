@@ -57,13 +57,10 @@ def _as_numpy(key: Any) -> Any:
     return key.numpy() if hasattr(key, "numpy") else key
 
 
-def _stays_on_the_device(case: Case) -> bool:
-    """Whether no mask and no list is in the key."""
-    key = case.options["key"]
+def has_mask(key: Any) -> bool:
+    """Whether a mask is in the key."""
     parts = key if isinstance(key, tuple) else (key,)
-    return not any(
-        isinstance(k, list) or getattr(getattr(k, "dtype", None), "kind", "") == "b" for k in parts
-    )
+    return any(getattr(getattr(k, "dtype", None), "kind", "") == "b" for k in parts)
 
 
 SAMPLES = [
@@ -75,9 +72,8 @@ SAMPLES = [
         (indexing.Index, indexing.Scatter),
         ("__getitem__",),
         dtypes=MOVED,
-        captured=_stays_on_the_device,
-        obstacle="a mask as a key: the result's shape depends on values (`where` has a fixed one); "
-        "a list as a key: it is copied to the GPU in every call",
+        captured=lambda case: not has_mask(case.options["key"]),
+        obstacle="a mask as a key: the result's shape depends on values (`where` has a fixed one)",
         errors=(
             Error(
                 lambda: Tensor.ones(2, 3)[5],

@@ -198,18 +198,19 @@ def _left_out(draw: Draw, shape: Shape) -> dict[str, Any]:
     axis = axis_of(draw, shape)
     n = shape[axis]
     several = st.lists(st.integers(-n, n - 1), max_size=3) if n else st.just([])
+    array = several.map(lambda found: np.array(found, np.int64))
     mask = st.lists(st.booleans(), min_size=n, max_size=n).map(lambda found: np.array(found, bool))
     one = st.integers(-n, n - 1) if n else several
-    return {"obj": draw(st.one_of(one, several, mask, st.slices(n))), "axis": axis}
+    return {"obj": draw(st.one_of(one, several, array, mask, st.slices(n))), "axis": axis}
 
 
 def _put_in(draw: Draw) -> Case:
     shape = draw(shapes(min_dims=1))
     axis = axis_of(draw, shape)
     n = shape[axis]
-    places = draw(
-        st.one_of(st.integers(-n, n), st.lists(st.integers(-n, n), max_size=3), st.slices(n))
-    )
+    several = st.lists(st.integers(-n, n), max_size=3)
+    array = several.map(lambda found: np.array(found, np.int64))
+    places = draw(st.one_of(st.integers(-n, n), several, array, st.slices(n)))
     count = np.empty(n)[places].size if isinstance(places, slice) else np.size(places)
     if isinstance(places, int):
         sizes = np.delete(shape, axis)  # one slice
@@ -220,9 +221,9 @@ def _put_in(draw: Draw) -> Case:
     return Case((normal(draw, shape), values), {"obj": places, "axis": axis})
 
 
-def _at_one_place(case: Case) -> bool:
-    obj, n = case.options["obj"], case.values[0].shape[case.options["axis"]]
-    return len(range(*obj.indices(n)) if isinstance(obj, slice) else np.atleast_1d(obj)) == 1
+def _is_known(case: Case) -> bool:
+    """Whether the places are no array, which is on the device."""
+    return not isinstance(case.options["obj"], np.ndarray)
 
 
 OTHERS = [
@@ -230,8 +231,8 @@ OTHERS = [
         "delete",
         shaped(_left_out, min_dims=1),
         (Concat, Take, PutAdded),
-        captured=lambda case: isinstance(case.options["obj"], int),
-        obstacle="several indices: what is left is copied to the GPU in every call",
+        captured=_is_known,
+        obstacle="an array of places or booleans: what is left depends on its values",
         errors=(
             Error(
                 lambda: tnp.delete(Tensor.ones(2, 3), 3, 1),
@@ -258,8 +259,8 @@ OTHERS = [
         (Concat, Take, PutAdded),
         ("np.insert",),
         dtypes=MOVED,
-        captured=_at_one_place,
-        obstacle="several places: the new order is copied to the GPU in every call",
+        captured=_is_known,
+        obstacle="an array of places: they are read on the host",
         errors=(
             Error(
                 lambda: tnp.insert(Tensor.ones(3), 4, 0),

@@ -12,21 +12,18 @@ from tinygrad_cupy import Tensor
 from tinygrad_cupy.ops import norm
 
 
-def _batch_norm(x: Tensor, weight: Tensor, bias: Tensor, **options: Any) -> Tensor:
-    """batch_norm with running statistics of its own, which it may write into."""
-    mean, var = (
-        Tensor(np.linspace(low, high, x.shape[1], dtype=x.dtype), device=x.device)
-        for low, high in ((-1, 1), (0.5, 2))
-    )
+def _batch_norm(
+    x: Tensor, weight: Tensor, bias: Tensor, mean: Any, var: Any, **options: Any
+) -> Tensor:
+    """batch_norm with copies of running statistics, which it may write into."""
+    mean, var = (Tensor(statistic.astype(x.dtype)) for statistic in (mean, var))
     return x.batch_norm(weight, bias, mean, var, **options)
 
 
 def _torch_batch_norm(
-    torch: Any, x: Any, weight: Any, bias: Any, training: bool, eps: float
+    torch: Any, x: Any, weight: Any, bias: Any, mean: Any, var: Any, training: bool, eps: float
 ) -> Any:
-    mean, var = (
-        torch.linspace(low, high, x.shape[1], dtype=x.dtype) for low, high in ((-1, 1), (0.5, 2))
-    )
+    mean, var = (statistic.to(x.dtype, copy=True) for statistic in (mean, var))
     return torch.nn.functional.batch_norm(x, mean, var, weight, bias, training, 0.1, eps)
 
 
@@ -39,7 +36,13 @@ def _batch_norm_case(draw: Draw) -> Case:
         positive(draw, (channels,)),
         normal(draw, (channels,)),
     )
-    return Case(values, {"training": draw(st.booleans()), "eps": draw(st.sampled_from([0.1, 1.0]))})
+    options: dict[str, Any] = {
+        "mean": np.linspace(-1, 1, channels),
+        "var": np.linspace(0.5, 2, channels),
+        "training": draw(st.booleans()),
+        "eps": draw(st.sampled_from([0.1, 1.0])),
+    }
+    return Case(values, options)
 
 
 def _layer_norm_case(draw: Draw) -> Case:

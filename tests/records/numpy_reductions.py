@@ -161,6 +161,7 @@ POSITIONS = [
                     functools.partial(getattr(tnp, f"nan{name}"), [[1.0, np.nan]], 0),
                     ValueError,
                     f"[nan{name}] expected a number in each row along axis 0, got only NaN",
+                    on_gpu=False,
                 ),
             )
             if prefix

@@ -37,7 +37,7 @@ SAMPLES = [
         errors=(
             out_of_range(lambda x: x.prod(2), "prod"),
             Error(
-                lambda: Tensor.ones(2).prod(where=np.ones((3, 2), bool)),
+                lambda: Tensor.ones(2).prod(where=Tensor.ones(3, 2, dtype=bool)),
                 ValueError,
                 "[prod] expected where= of a shape that broadcasts to (2,), got (3, 2)",
             ),

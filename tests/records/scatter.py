@@ -127,6 +127,7 @@ SAMPLES = [
                 IndexError,
                 "[scatter_add] index 3 is out of bounds for axis 0 with size 3 (tensor of shape "
                 "(3,))",
+                on_gpu=False,
             ),
             Error(
                 lambda: tnp.scatter_add(Tensor.ones(3), [0, 1], [1.0, 2.0, 3.0], 0),

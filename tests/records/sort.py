@@ -61,7 +61,7 @@ def _k(draw: Draw, shape: tuple[int, ...]) -> dict[str, Any]:
 
 def _at_kth(x: Any, kth: Any, axis: Any) -> Any:
     """What a partition promises: the elements at the places asked for."""
-    places = np.atleast_1d(np.array(kth, np.int64))
+    places = list(kth) if isinstance(kth, tuple) else [kth]
     return x[places] if axis is None else x.swapaxes(0, axis)[places]
 
 

@@ -70,6 +70,7 @@ SAMPLES = [
                 lambda: Tensor.ones(2, 3).take([0, 3], axis=1),
                 IndexError,
                 "[take] index 3 is out of bounds for axis 1 with size 3 (tensor of shape (2, 3))",
+                on_gpu=False,
             ),
             Error(
                 lambda: Tensor.ones(2, 3).take(7),
@@ -117,6 +118,7 @@ SAMPLES = [
                 IndexError,
                 "[take_along_axis] index 3 is out of bounds for axis 1 with size 3 (tensor of "
                 "shape (2, 3))",
+                on_gpu=False,
             ),
             Error(
                 lambda: tnp.take_along_axis(Tensor.ones(2, 3), [[0], [1], [1]], 1),

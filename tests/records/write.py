@@ -12,7 +12,7 @@ from tinygrad_cupy import Tensor
 from tinygrad_cupy.ops import write
 from tinygrad_cupy.ops.inplace import add_at
 
-from .indexing import draw_key, numbers_of
+from .indexing import draw_key, has_mask, numbers_of
 
 PATHS = {
     "none": lambda x: x,
@@ -38,6 +38,15 @@ def _case(draw: Draw) -> Case:
 def _view(array: Any, path: str) -> Any:
     """PATHS for an array."""
     return np.flip(array) if path == "backwards" else PATHS[path](array)
+
+
+def _is_of_fixed_size(case: Case) -> bool:
+    """Whether values at a mask are the same for all its places."""
+    mask, (x, values) = case.options["key"], case.values
+    if not has_mask(mask):
+        return True
+    rest = _view(x, case.options["path"]).ndim - mask.ndim
+    return mask.ndim > 0 and set(values.shape[: max(0, values.ndim - rest)]) <= {1}
 
 
 def _assigned(x: Tensor, values: Tensor, path: str, key: Any) -> Tensor:
@@ -75,6 +84,8 @@ SAMPLES = [
         (write.Write, write.IndexLast),
         ("__setitem__",),
         dtypes=MOVED,
+        captured=_is_of_fixed_size,
+        obstacle="a mask as a key, with a value for each place: how many there are depends on it",
         errors=(
             Error(
                 lambda: (Tensor.ones(2, 3, requires_grad=True) * 1).__setitem__(5, 1.0),
@@ -95,11 +106,13 @@ SAMPLES = [
         ),
     ),
     Sample(
-        "add_at",
+        "np.add.at",
         _added,
         _case,
         lambda torch, x, values, **options: _put(torch, x, values, True, **options),
         (write.AddAt,),
         (),
+        captured=lambda case: not has_mask(case.options["key"]),
+        obstacle="a mask as a key: how many places there are depends on values",
     ),
 ]

@@ -87,7 +87,7 @@ def not_captured() -> str:
     reasons: dict[str, dict[str, None]] = {}
     for sample in SAMPLES:
         if sample.captured is not True:
-            names = [f"`{name}`" for name in sample.covers]
+            names = [f"`{name}`" for name in sample.covers or (sample.name,)]
             reasons.setdefault(sample.obstacle, {}).update(dict.fromkeys(names))
     rows = [[" ".join(names), reason] for reason, names in reasons.items()]
     return markdown(["operation", "what cannot be captured, and why"], rows)

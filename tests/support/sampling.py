@@ -37,11 +37,16 @@ class Case:
 
 @dataclass(frozen=True)
 class Error:
-    """A bad call, and what its error must say."""
+    """A bad call, and what its error must say.
+
+    ``on_gpu`` is False where it depends on values, for which a GPU is not waited for: an index out
+    of bounds is taken modulo the size there.
+    """
 
     call: Callable[[], Any]
     kind: type[Exception]
     text: str
+    on_gpu: bool = True
 
 
 @dataclass(frozen=True)

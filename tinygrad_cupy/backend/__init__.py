@@ -21,6 +21,7 @@ from .arrays import (
 )
 from .cuda_source import CudaSource, float64s, int32s, int64s, null
 from .devices import (
+    constant,
     default_device,
     device_names,
     device_of,
@@ -43,6 +44,7 @@ __all__ = [
     "Reduction",
     "address_of",
     "array_module",
+    "constant",
     "cuda_available",
     "cuda_count",
     "default_device",

@@ -14,6 +14,7 @@ import numpy as np
 
 from .arrays import Array, import_cupy
 from .capture import active, keep
+from .devices import capturing, made_aside
 
 _COUNT = 4096
 MOST = 1024  # zeros that one launch may need
@@ -34,13 +35,12 @@ def ticket_of(array: Array) -> Any:
 
 
 def _tickets(device: int) -> Array:
-    stream = import_cupy().cuda.get_current_stream()
-    if active.run is not None and stream.is_capturing():
+    if capturing():
         tickets = _of_captures.get(active.run)
         if tickets is None:
             tickets = _of_captures[active.run] = _zeros()
         return tickets
-    # 2 means the default stream of each thread.
+    stream = import_cupy().cuda.get_current_stream()  # 2 means the default stream of each thread
     key = (device, stream.ptr, threading.get_ident() if stream.ptr == 2 else 0)
     tickets = _of_streams.get(key)
     if tickets is None:
@@ -49,10 +49,5 @@ def _tickets(device: int) -> Array:
 
 
 def _zeros() -> Array:
-    """New tickets: done when this returns, also while the current stream is captured."""
-    cupy = import_cupy()
-    aside = cupy.cuda.Stream(non_blocking=True)
-    with aside:
-        tickets = cupy.zeros(_COUNT + MOST, np.uint32)
-    aside.synchronize()
-    return tickets
+    """New tickets."""
+    return made_aside(lambda: import_cupy().zeros(_COUNT + MOST, np.uint32))

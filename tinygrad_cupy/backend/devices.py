@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 
 from .arrays import Array, cuda_available, import_cupy, is_cuda
-from .capture import refuse_read, refuse_upload
+from .capture import active, keep, refuse_read, refuse_upload
 
 _chosen_default: str | None = None
 _NOWHERE_ELSE = nullcontext()
@@ -88,6 +90,50 @@ def to_device(array: Array, device: str) -> Array:
     cupy = import_cupy()
     with cupy.cuda.Device(int(device.removeprefix("cuda:"))):
         return cupy.asarray(array)
+
+
+def constant(values: np.ndarray, device: str) -> Array:
+    """``values``, made on the host by whoever calls this and written by nobody, on ``device``.
+
+    As `to_device`; and what is captured by `jit` may do it, which its replays need not do again.
+    """
+    device = normalize_device(device)
+    if device == "cpu":
+        return values
+    cupy = import_cupy()
+    with cupy.cuda.Device(int(device.removeprefix("cuda:"))):
+        if not capturing():
+            return cupy.asarray(values)
+        host = np.asarray(values, order="C")
+        found = made_aside(lambda: _copied(host))
+    keep(found)
+    return found
+
+
+def _copied(values: np.ndarray) -> Array:
+    """Not by `cupy.asarray`, which goes through memory that other copies are made by."""
+    found = import_cupy().empty(values.shape, values.dtype)
+    if values.size:
+        pointer = values.ctypes.data_as(ctypes.c_void_p)
+        found.data.copy_from_host_async(pointer, values.nbytes)
+    return found
+
+
+def capturing() -> bool:
+    """Whether what is launched now is captured by `jit`, and not done."""
+    return active.run is not None and import_cupy().cuda.get_current_stream().is_capturing()
+
+
+def made_aside(make: Callable[[], Array]) -> Array:
+    """What ``make`` makes on the current device, done when this returns, also while capturing.
+
+    Its memory is that of a stream of its own: nothing captured has freed it, to write there again.
+    """
+    aside = import_cupy().cuda.Stream(non_blocking=True)
+    with aside:
+        made = make()
+    aside.synchronize()
+    return made
 
 
 def module_and_device(array: Array) -> tuple[Any, AbstractContextManager[Any]]:

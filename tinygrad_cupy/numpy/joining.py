@@ -11,6 +11,7 @@ import numpy as np
 from ..autograd import TensorBase
 from ..autograd.batching import BatchLevel
 from ..autograd.levels import innermost
+from ..backend import is_cuda, to_numpy
 from ..ops import arrange, choose, shape
 from ..ops.protocols import implements
 from ..ops.take import Take, index_tensor
@@ -243,7 +244,7 @@ def _host(obj: Any) -> Any:
     """A key of `delete` and `insert`, of which the size of the result depends, on the host."""
     if isinstance(obj, TensorBase):
         return obj.detach().numpy()  # type: ignore[attr-defined]
-    return obj
+    return to_numpy(obj) if is_cuda(obj) else obj
 
 
 def _along(name: str, arr: Any, axis: int | None) -> tuple[Any, int]:
@@ -261,7 +262,7 @@ def delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
     if isinstance(obj, int | np.integer) and not isinstance(obj, bool):
         at = _position("delete", obj, length)
         return shape.concat([a[(*before, slice(at))], a[(*before, slice(at + 1, None))]], place)
-    kept = np.ones(length, bool)
+    kept, made = np.ones(length, bool), not hasattr(obj, "dtype")
     if not isinstance(obj, slice):
         obj = np.asarray(obj)
         if obj.dtype == bool and obj.shape != (length,):
@@ -273,7 +274,7 @@ def delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
         kept[obj] = False
     except IndexError as error:
         raise IndexError(f"[delete] {error} (tensor of shape {a.shape})") from error
-    return Take(place)(a, index_tensor("delete", a, np.flatnonzero(kept)))
+    return Take(place)(a, index_tensor("delete", a, np.flatnonzero(kept), made))
 
 
 def _position(name: str, index: Any, length: int, last: int = 0) -> int:
@@ -290,6 +291,7 @@ def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
     a, place = _along("insert", arr, axis)
     length = a.shape[place]
     obj = _host(obj)
+    made = not hasattr(obj, "dtype")
     new = tensor(values, a).astype(a.dtype)
     if isinstance(obj, slice):
         obj = np.arange(*obj.indices(length))
@@ -309,7 +311,7 @@ def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
     order = np.argsort(
         np.concatenate([np.arange(length) * 2 + 1, np.asarray(at) * 2]), kind="stable"
     )
-    return Take(place)(both, index_tensor("insert", both, order))
+    return Take(place)(both, index_tensor("insert", both, order, made))
 
 
 def _insert_one(a: Any, new: Any, at: int, place: int, alone: bool) -> Any:

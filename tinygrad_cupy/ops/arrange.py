@@ -99,8 +99,8 @@ def repeat(x: Tensor, repeats: Any, axis: int | None = None) -> Tensor:
         wide = x.unsqueeze(place + 1)
         wide = wide.broadcast_to(*shape[: place + 1], counts, *shape[place + 1 :])
         return wide.reshape(*shape[:place], shape[place] * counts, *shape[place + 1 :])
-    order = np.repeat(np.arange(shape[place]), counts)
-    return Take(place)(x, index_tensor("repeat", x, order))
+    order, made = np.repeat(np.arange(shape[place]), counts), not hasattr(repeats, "dtype")
+    return Take(place)(x, index_tensor("repeat", x, order, made))
 
 
 def _counts(repeats: Any, length: int) -> int | np.ndarray:

@@ -11,7 +11,7 @@ from .. import kernels
 from ..autograd import FusedOp, Op, TensorBase
 from ..autograd.levels import innermost
 from ..autograd.mode import mode
-from ..backend import Array, device_of, is_cuda, plain_array, to_device
+from ..backend import Array, constant, device_of, is_cuda, plain_array, to_device
 from ..backend.capture import active, refuse_size
 
 if TYPE_CHECKING:
@@ -31,8 +31,7 @@ class Index(FusedOp):
 
     def forward(self, x: Array) -> Array:
         self.source = tuple(x.shape)
-        if active.run is not None and is_cuda(x) and _by_booleans(self.key):
-            refuse_size("an index by booleans")
+        refuse_booleans(x, self.key)
         return kernels.indexing.get(x, self.key)
 
     def backward_arrays(self, grad: Array) -> tuple[Array]:
@@ -85,16 +84,17 @@ def _key_part(x: TensorBase, key: Any, kept: bool) -> Any:
         return key
     if isinstance(key, np.integer):
         return int(key)
-    kept = kept and not isinstance(key, TensorBase)
+    listed = isinstance(key, list | tuple | range)  # NumPy takes any sequence inside of a key
+    kept = kept and not (listed or isinstance(key, TensorBase))
     if isinstance(key, TensorBase):
         key = key.data
-    if isinstance(key, list | tuple | range):  # NumPy takes any sequence inside of a key
+    if listed:
         key = np.asarray(key) if len(key) else np.zeros(0, np.int64)
     if isinstance(key, float) or (hasattr(key, "dtype") and key.dtype.kind not in "iub"):
         raise IndexError(f"[index] expected integers or booleans, got {key!r}")
     if not hasattr(key, "ndim"):
         return key
-    found = to_device(plain_array(key), device_of(x.data))
+    found = (constant if listed else to_device)(plain_array(key), device_of(x.data))
     return found.copy() if kept else found
 
 
@@ -114,9 +114,14 @@ def index_error(x: TensorBase, error: IndexError) -> IndexError:
     return IndexError(f"[index] {said[:1].lower()}{said[1:]} (tensor of shape {x.shape})")
 
 
-def _by_booleans(key: tuple[Any, ...]) -> bool:
-    """Whether a key has booleans among it, whose number depends on values."""
-    return any(getattr(getattr(part, "dtype", None), "kind", "") == "b" for part in key)
+def refuse_booleans(x: Array, key: tuple[Any, ...]) -> None:
+    """Called before x[key]: where booleans are in a key, the size depends on how many are True."""
+    if active.run is not None and is_cuda(x) and any(map(_is_mask, key)):
+        refuse_size("an index by booleans")
+
+
+def _is_mask(part: Any) -> bool:
+    return getattr(getattr(part, "dtype", None), "kind", "") == "b"
 
 
 def leads(key: tuple[Any, ...]) -> bool:

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..autograd import TensorBase
-from ..backend import Array, array_module, device_of, on_device_of, plain_array, to_device
+from ..backend import (
+    Array,
+    array_module,
+    constant,
+    device_of,
+    on_device_of,
+    plain_array,
+    to_device,
+)
 from ..backend.dtypes import common_dtype, is_float, is_narrow
 
 if TYPE_CHECKING:
@@ -63,7 +71,7 @@ def of_list(values: Sequence[Any], like: TensorBase) -> Any:
     array = np.asarray(values)
     if array.dtype.kind not in "biufc":
         return NotImplemented
-    return like._wrap(to_device(_beside(array, like), device_of(like.data)))
+    return like._wrap(constant(_beside(array, like), device_of(like.data)))
 
 
 def _holds_tensor(values: Sequence[Any]) -> bool:
@@ -113,19 +121,10 @@ def constant_like(x: TensorBase, value: Any) -> Tensor:
         return x._wrap(array_module(x.data).full((), number, dtype))
 
 
-FEW = 64  # numbers that are worth a launch each
-
-
 def numbers_like(x: TensorBase, values: Array) -> Tensor:
-    """A few numbers, which are known on the host, as a tensor where x is.
-
-    On a GPU each is a kernel's argument: an upload could not be captured.
-    """
-    if isinstance(x.data, np.ndarray):
-        return x._wrap(values)
-    with on_device_of(x.data):
-        xp = array_module(x.data)
-        if values.size > FEW or not values.size:
-            return x._wrap(to_device(values, device_of(x.data)))
-        each = [xp.full((1,), number, values.dtype) for number in values.reshape(-1).tolist()]
-        return x._wrap(xp.concatenate(each).reshape(values.shape))
+    """Numbers that are known on the host as a tensor where x is; one is a kernel's argument."""
+    if not isinstance(x.data, np.ndarray) and values.size == 1:
+        with on_device_of(x.data):
+            one = array_module(x.data).full(values.shape, values.item(), values.dtype)
+        return x._wrap(one)
+    return x._wrap(constant(values, device_of(x.data)))

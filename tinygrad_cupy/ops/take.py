@@ -13,7 +13,7 @@ import numpy as np
 from .. import kernels
 from ..autograd import Op, TensorBase
 from ..autograd.mode import mode
-from ..backend import Array, device_of, plain_array, to_device
+from ..backend import Array, constant, device_of, plain_array, to_device
 
 if TYPE_CHECKING:
     from ..autograd.batching import BatchLevel
@@ -151,20 +151,21 @@ class ScatterAlong(Op):
 # --- indices --------------------------------------------------------------------------------------
 
 
-def index_tensor(name: str, x: TensorBase, indices: Any) -> Any:
+def index_tensor(name: str, x: TensorBase, indices: Any, made: bool = False) -> Any:
     """``indices``, a tensor, an array, a list or a number, as a tensor of integers where x is.
 
-    An array beside a tensor that wants a gradient is copied: its owner may write into it.
+    An array beside a tensor that wants a gradient is copied: its owner may write into it. One that
+    was ``made`` for this call has no other owner.
     """
     if isinstance(indices, TensorBase):
         tensor: Any = indices
     else:
-        array = indices if hasattr(indices, "dtype") else np.asarray(indices)
+        made = made or not hasattr(indices, "dtype")
+        array = plain_array(np.asarray(indices) if not hasattr(indices, "dtype") else indices)
         if not array.size and array.dtype.kind == "f":  # an empty list
             array = array.astype(np.int64)
-        array = plain_array(array) if array.ndim else np.asarray(array)
-        placed = to_device(array, device_of(x.data))
-        kept = placed is indices and x.requires_grad and mode.recording
+        placed = (constant if made else to_device)(array, device_of(x.data))
+        kept = placed is indices and not made and x.requires_grad and mode.recording
         tensor = x._wrap(placed.copy() if kept else placed)
     kind = tensor.dtype.kind
     if kind not in "iub":

@@ -25,7 +25,7 @@ from ..backend import (
     to_device,
 )
 from ..backend.capture import active
-from .indexing import Index, leads
+from .indexing import Index, leads, refuse_booleans
 
 if TYPE_CHECKING:
     from ..autograd.batching import BatchLevel
@@ -232,6 +232,7 @@ def region(array: Array, key: Key) -> tuple[int, ...]:
     if len(key) == 1 and hasattr(key[0], "ndim") and key[0].dtype != bool and array.ndim:
         return (*key[0].shape, *array.shape[1:])
     if any(hasattr(k, "ndim") for k in key):
+        refuse_booleans(array, key)
         try:
             return kernels.indexing.region_of(key, array.shape).whole
         except (IndexError, ValueError):
