@@ -186,7 +186,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 // --- many a row ---------------------------------------------------------------------------------
 
 // found and order (M): the places in ascending order, and what stood where. y, zeros, where a run
-// is a single part; other parts (P, chunks, 2, K): [0] that with which a run begins, [1] the others.
+// is a single part; other parts (P, chunks, 2, K): [0] the one that a run begins with, [1] others.
 // A thread for every element of values.
 extern "C" __global__ void __launch_bounds__(THREADS)
     sums_of_parts(const T* __restrict__ values, const PLACE* __restrict__ found,

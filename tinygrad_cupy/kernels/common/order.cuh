@@ -31,8 +31,8 @@ __device__ void get_back(unsigned long long key, long long &x) {
 }
 __device__ void get_back(unsigned long long key, unsigned long long &x) { x = key; }
 
-// -0 as 0, where places follow a key: of equal elements the first comes first. By its bits, for what
-// compares floats may take the smallest ones for 0.
+// -0 as 0, where places follow a key: of equal elements the first comes first. By the bits, for
+// what compares floats may take the smallest ones for 0.
 template <typename X> __device__ X one_zero(X x) { return x; }
 template <> __device__ float one_zero(float x) { return __float_as_uint(x) << 1 ? x : 0.0f; }
 template <> __device__ double one_zero(double x) {
