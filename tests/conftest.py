@@ -13,6 +13,7 @@ Hypothesis draws fresh examples at every run and prints how to repeat a failure;
 (HYPOTHESIS_PROFILE, "fast" or "ci") says how many.
 """
 
+import gc
 import os
 import secrets
 from collections.abc import Iterator
@@ -39,6 +40,12 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     names = vars(getattr(item, "module", None) or object)
     if not {"import_torch", "torch", "import_jax", "jax"}.isdisjoint(names):
         item.add_marker(pytest.mark.peers)
+
+
+def pytest_collection_finish() -> None:
+    """Tests that collect garbage need not look through all the tests there are."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -18,6 +18,7 @@ differentiable = pytest.mark.parametrize(
     [s for s in SAMPLES if s.order and s.differences],
     ids=lambda sample: sample.name,
 )
+few, many = settings(max_examples=4), settings(max_examples=200)  # in the fast suite, the slow one
 errors = pytest.mark.parametrize(
     ("sample", "error"),
     [pytest.param(s, e, id=f"{s.name}-{i}") for s in SAMPLES for i, e in enumerate(s.errors)],
@@ -38,6 +39,7 @@ def check(sample: Sample, data: st.DataObject, device: str) -> None:
 
 
 @differentiable
+@few
 @given(data=st.data())
 def test_gradients_are_difference_quotients(
     sample: Sample, device: str, data: st.DataObject
@@ -47,7 +49,7 @@ def test_gradients_are_difference_quotients(
 
 @pytest.mark.slow
 @differentiable
-@settings(max_examples=200)
+@many
 @given(data=st.data())
 def test_gradients_are_difference_quotients_long(
     sample: Sample, device: str, data: st.DataObject

@@ -21,6 +21,7 @@ every_sample = pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sam
 differentiable = pytest.mark.parametrize(
     "sample", [s for s in SAMPLES if s.order], ids=lambda sample: sample.name
 )
+few, many = settings(max_examples=4), settings(max_examples=200)  # in the fast suite, the slow one
 ROUNDING = {"float16": 2e-3, "float32": 2e-5, "float64": 1e-11}
 
 
@@ -146,12 +147,14 @@ def check_second(sample: Sample, data: st.DataObject, device: str) -> None:
 
 
 @every_sample
+@few
 @given(data=st.data())
 def test_values_and_gradients(sample: Sample, device: str, data: st.DataObject) -> None:
     check(sample, data, device)
 
 
 @differentiable
+@few
 @given(data=st.data())
 def test_second_gradients(sample: Sample, device: str, data: st.DataObject) -> None:
     check_second(sample, data, device)
@@ -159,7 +162,7 @@ def test_second_gradients(sample: Sample, device: str, data: st.DataObject) -> N
 
 @pytest.mark.slow
 @every_sample
-@settings(max_examples=200)
+@many
 @given(data=st.data())
 def test_values_and_gradients_long(sample: Sample, device: str, data: st.DataObject) -> None:
     check(sample, data, device)
@@ -167,7 +170,7 @@ def test_values_and_gradients_long(sample: Sample, device: str, data: st.DataObj
 
 @pytest.mark.slow
 @differentiable
-@settings(max_examples=200)
+@many
 @given(data=st.data())
 def test_second_gradients_long(sample: Sample, device: str, data: st.DataObject) -> None:
     check_second(sample, data, device)
