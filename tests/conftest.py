@@ -10,7 +10,7 @@
 `mnist_dir`  the folder of the real MNIST, from $TINYGRAD_CUPY_DATA.
 
 Hypothesis draws fresh examples at every run and prints how to repeat a failure; the profile
-(HYPOTHESIS_PROFILE, "fast" or "ci") says how many.
+(HYPOTHESIS_PROFILE, "fast" or "ci") says how many: support/examples.py.
 """
 
 import gc
@@ -25,13 +25,11 @@ import pytest
 
 import tinygrad_cupy as tg
 from support import graph_stand_in, peers
+from support.examples import register_profiles
 from tinygrad_cupy import backend
 from tinygrad_cupy.backend import cache
 
-for profile, examples in (("fast", 20), ("ci", 100)):
-    hypothesis.settings.register_profile(
-        profile, max_examples=examples, deadline=None, derandomize=False, print_blob=True
-    )
+register_profiles()
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from support.examples import examples
 from tinygrad_cupy import backend
 from tinygrad_cupy.backend import cpu_threads
 from tinygrad_cupy.backend.compiling import compiler
@@ -190,7 +191,7 @@ def test_a_last_place_outside(wrong: int) -> None:
 # --- keys ---------------------------------------------------------------------------------------
 
 
-@settings(max_examples=100)
+@examples(30)
 @given(data=st.data())
 def test_what_a_key_adds_broadcasts(device: str, data: st.DataObject) -> None:
     shape = (3, 4, 5)
