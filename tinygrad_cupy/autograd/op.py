@@ -181,12 +181,19 @@ class Op:
             self._check_devices(tensors)
         if active.busy and (found := self._elsewhere(tensors, inputs)) is not None:
             return found
-        self.xp, device = module_and_device(first.data)
+        if type(first.data) is np.ndarray:
+            self.xp, device = np, None
+        else:
+            self.xp, device = module_and_device(first.data)
         if self._foreign and mode.recording and len(self.__dict__) > 1:  # more than xp
             self._given = self._floats_of()  # what forward adds may depend on the inputs
         try:
-            with device:
-                array = self.forward(*[x.data if isinstance(x, TensorBase) else x for x in inputs])
+            given = [x.data if isinstance(x, TensorBase) else x for x in inputs]
+            if device is None:
+                array = self.forward(*given)
+            else:
+                with device:
+                    array = self.forward(*given)
         except ValueError as error:
             self._blame_shapes(tensors, error)
             raise
@@ -333,8 +340,10 @@ class Op:
     def _read_saved(self, connected: bool) -> list[Any]:
         """The saved values as tensors; ``connected`` to the graph where it will be extended."""
         self._check_saved()
-        values = []
-        for slot, (value, kept, version, _) in zip(self._positions, self._saved or (), strict=True):
+        values: list[Any] = []
+        if not self._saved:
+            return values
+        for slot, (value, kept, version, _) in zip(self._positions, self._saved, strict=True):
             if version is None:
                 values.append(value)
                 continue

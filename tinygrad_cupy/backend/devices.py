@@ -61,6 +61,13 @@ def device_of(array: Array) -> str:
     return f"cuda:{array.device.id}" if is_cuda(array) else "cpu"
 
 
+def on_one_device(a: Array, b: Array) -> bool:
+    """Whether both arrays are on one device; sooner said than the name of either."""
+    if type(a) is np.ndarray and type(b) is np.ndarray:
+        return True
+    return device_of(a) == device_of(b)
+
+
 def device_names() -> list[str]:
     """The CUDA devices by number, each with its maker's name; empty where there are none."""
     if not cuda_available():
