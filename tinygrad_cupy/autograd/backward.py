@@ -48,8 +48,7 @@ def _leading_to(targets: set[int], order: list[Edge]) -> set[int]:
     wanted: set[int] = set()
     for edge in order:
         if id(edge) in targets or (
-            not isinstance(edge, TensorBase)
-            and not wanted.isdisjoint([id(e) for e in edge.edges])
+            not isinstance(edge, TensorBase) and not wanted.isdisjoint([id(e) for e in edge.edges])
         ):
             wanted.add(id(edge))
     return wanted

@@ -32,6 +32,7 @@ from .devices import (
     set_default_device,
     synchronize,
     to_device,
+    to_device_of,
     to_numpy,
 )
 from .kernel import Elementwise, Kernel, Reduction, kernel
@@ -74,5 +75,6 @@ __all__ = [
     "strides_of",
     "synchronize",
     "to_device",
+    "to_device_of",
     "to_numpy",
 ]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array, cuda_available, import_cupy, is_cuda
+from .arrays import Array, cuda_available, cuda_count, import_cupy, is_cuda
 from .capture import refuse_read, refuse_upload
 
 _chosen_default: str | None = None
@@ -63,7 +63,8 @@ def device_of(array: Array) -> str:
 
 def on_one_device(a: Array, b: Array) -> bool:
     """Whether both arrays are on one device; sooner said than the name of either."""
-    if type(a) is np.ndarray and type(b) is np.ndarray:
+    kind = type(a)
+    if kind is type(b) and (kind is np.ndarray or (is_cuda(a) and cuda_count() == 1)):
         return True
     return device_of(a) == device_of(b)
 
@@ -107,6 +108,11 @@ def module_and_device(array: Array) -> tuple[Any, AbstractContextManager[Any]]:
             "which it was set to"
         )
     return import_cupy(), array.device
+
+
+def to_device_of(array: Array, other: Array) -> Array:
+    """``array`` itself when it is where ``other`` is, else a copy there."""
+    return array if on_one_device(array, other) else to_device(array, device_of(other))
 
 
 def to_numpy(array: Array) -> np.ndarray:

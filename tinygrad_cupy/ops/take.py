@@ -13,7 +13,7 @@ import numpy as np
 from .. import kernels
 from ..autograd import Op, TensorBase
 from ..autograd.mode import mode
-from ..backend import Array, device_of, plain_array, to_device
+from ..backend import Array, plain_array, to_device_of
 
 if TYPE_CHECKING:
     from ..autograd.batching import BatchLevel
@@ -163,7 +163,7 @@ def index_tensor(name: str, x: TensorBase, indices: Any) -> Any:
         if not array.size and array.dtype.kind == "f":  # an empty list
             array = array.astype(np.int64)
         array = plain_array(array) if array.ndim else np.asarray(array)
-        placed = to_device(array, device_of(x.data))
+        placed = to_device_of(array, x.data)
         kept = placed is indices and x.requires_grad and mode.recording
         tensor = x._wrap(placed.copy() if kept else placed)
     kind = tensor.dtype.kind

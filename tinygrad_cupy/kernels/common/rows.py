@@ -65,11 +65,12 @@ def _expect_right(wrong: np.ndarray, places: np.ndarray, rows: int, axis: int = 
 
 
 def _take_cpu(x: Array, places: Array, axis: int) -> Array:
-    shape = (*x.shape[:axis], *places.shape, *x.shape[axis + 1 :])
-    size = math.prod(shape)
-    if size * x.itemsize <= MANY or not x.flags.c_contiguous or _take.library is None:
+    rows = x.shape[axis]
+    few = places.size * x.nbytes <= MANY * rows
+    if few or not x.flags.c_contiguous or _take.library is None:
         return x.take(_signed(places), axis)
-    blocks, rows, columns = _blocks(x.shape, axis)
+    shape = (*x.shape[:axis], *places.shape, *x.shape[axis + 1 :])
+    blocks, _, columns = _blocks(x.shape, axis)
     flat = plain(_signed(places))
     y, wrong = np.empty(shape, x.dtype), np.zeros(PARTS, bool)
     sizes = _Rows(rows, flat.size, columns * x.itemsize)
@@ -87,24 +88,24 @@ def take(x: Array, places: Array, axis: int) -> Array:
 # --- the last that says a row -------------------------------------------------------------------
 
 
-def last(places: np.ndarray, rows: int) -> np.ndarray:
-    """Which of the places (M,), from 0 to ``rows`` - 1, are the last that say their row; bool."""
-    found = np.ones(places.size, bool)
-    if places.size < 2 or (places[1:] > places[:-1]).all():
-        return found
+def last(places: np.ndarray, rows: int) -> np.ndarray | None:
+    """Which of the places (M,) are the last that say their row, bool; None where all are."""
+    flat, found = plain(_signed(places)), np.empty(places.size, bool)
     if _take.library is None:
-        owner, order = np.empty(rows, np.int64), np.arange(places.size)
-        owner[places] = order  # one after the other
-        found[...] = owner[places] == order
-        return found
+        flat = _from_start(flat, rows)
+        owner, order = np.empty(rows, np.int64), np.arange(flat.size)
+        owner[flat] = order  # one after the other
+        found[...] = owner[flat] == order
+        return None if found.all() else found
     function = _take.library.rows_last
     if function.argtypes is None:
+        function.restype = ctypes.c_int64
         function.argtypes = [ctypes.c_int64] * 2 + [ctypes.c_void_p] * 3
-    flat, seen = plain(_signed(places)), np.zeros(rows, bool)
-    if not function(rows, flat.size, *[x.ctypes.data for x in (flat, seen, found)]):
-        outside = flat[(flat < 0) | (flat >= rows)][0]
-        raise IndexError(f"index {outside} is out of bounds for axis 0 with size {rows}")
-    return found
+    seen = np.zeros(rows, bool)
+    repeats = function(rows, flat.size, *map(address_of, (flat, seen, found)))
+    if repeats < 0:
+        _expect_right(np.ones(1), flat, rows)
+    return found if repeats else None
 
 
 # --- adding -------------------------------------------------------------------------------------
