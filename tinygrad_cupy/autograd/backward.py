@@ -98,21 +98,21 @@ def _walk(
                 pending[id(edge)] = seed, False, None
         while order:
             node = order.pop()
-            found = pending.pop(id(node), None)
-            if found is None or (wanted is not None and id(node) not in wanted):
+            key = id(node)
+            if key not in pending or (wanted is not None and key not in wanted):
                 continue
-            grad, absorbed, only = found
-            if narrow and id(node) in narrow:
-                grad = grad.astype(narrow[id(node)])
+            grad, absorbed, only = pending.pop(key)
+            if narrow and key in narrow:
+                grad = grad.astype(narrow[key])
             is_leaf = isinstance(node, TensorBase)
             hooks = node.hooks if not is_leaf else watched and hooks_of(node)
             if hooks:
                 rule.node, rule.grad = None, grad
                 given, grad = grad, hooked(hooks, grad)
                 only = only if grad is given else None
-            if is_leaf if targets is None else id(node) in targets:
-                arrived[id(node)] = (node, grad)
-            if is_leaf or (not through and id(node) in arrived):
+            if is_leaf if targets is None else key in targets:
+                arrived[key] = (node, grad)
+            if is_leaf or (not through and key in arrived):
                 continue
             below = node.edges
             if wanted is None:
@@ -135,8 +135,10 @@ def _walk(
             rule.node, rule.grad = node, grad
             if node._foreign and active.level is not None and isinstance(grad, Tracer):
                 by_input = grad._level.rule(node, grad, create_graph)
-            else:
+            elif node._foreign:
                 by_input = gradients_of(node, grad, create_graph, only)
+            else:
+                by_input = node._input_gradients(grad, create_graph, only)
             chosen = node.__dict__.pop("chosen", None)
             for i, by_x in enumerate(by_input):
                 if by_x is None:

@@ -250,9 +250,12 @@ class Op:
         return self
 
     def _check_devices(self, tensors: list[TensorBase]) -> None:
-        kinds = {type(x.data) for x in tensors}
-        if kinds == {np.ndarray}:
+        for x in tensors:
+            if type(x.data) is not np.ndarray:
+                break
+        else:
             return
+        kinds = {type(x.data) for x in tensors}
         for x in tensors:
             module_and_device(x.data)  # raises for what is no array
         if len(kinds) == 1 and is_cuda(tensors[0].data) and cuda_count() == 1:
@@ -414,8 +417,12 @@ class Op:
 
     def _release(self) -> None:
         """Let go of everything the backward rule read; edges stay, so that a reuse is noticed."""
-        node = {"edges": self.edges, "_saved": None}
-        self.__dict__ = {**self.__getstate__(), **node} if self.view else node  # it stays a view
+        if not self.view:
+            self.__dict__ = {"edges": self.edges, "_saved": None}
+            return
+        self._saved = None  # it stays a view
+        for name in ("inputs", "hooks", "_given", "_watched"):
+            self.__dict__.pop(name, None)
 
 
 class Elementwise(Op):

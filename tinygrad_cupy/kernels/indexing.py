@@ -25,7 +25,7 @@ Shape = tuple[int, ...]
 
 def get(x: Array, key: Key) -> Array:
     """x[key]; of a single element a view, too, as CuPy's: NumPy copies it."""
-    axis = _axis_of_rows(key, x.ndim)
+    axis = 0 if _is_one_row_of_places(key) else _axis_of_rows(key, x.ndim)
     if axis is not None:
         return rows.take(x, _array_in(key), axis)
     found = x[key]

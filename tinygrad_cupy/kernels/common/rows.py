@@ -22,6 +22,7 @@ from . import rows_cuda
 Shape = tuple[int, ...]
 
 MANY = 1 << 19  # bytes that several threads take
+FEW = 1 << 11  # elements that NumPy adds in less time than it takes to call C
 SOME = 1 << 16  # bytes that it pays to add in C
 EACH = 1 << 15  # places of a thread, at least
 IN_CACHE = 1 << 17  # sums in float64 that stay in a core's cache
@@ -120,6 +121,10 @@ def _add_cpu(values: Array, places: Array, rows: int) -> Array:
     blocks, count, columns = values.shape
     if not values.size:
         return np.zeros((blocks, rows, columns), dtype)
+    if blocks == columns == 1 and count <= FEW and rows <= FEW:
+        sums = _counted(values, places, rows)
+        if sums is not None:
+            return _rounded(sums, dtype).reshape(1, rows, 1)
     if max(blocks * max(count, rows), rows * columns) < MOST:
         source = _add[dtype.itemsize]
         if source.library is not None:
@@ -129,6 +134,15 @@ def _add_cpu(values: Array, places: Array, rows: int) -> Array:
         _flat(values.shape, places, rows), values.reshape(-1), blocks * rows * columns
     )
     return _rounded(sums, dtype).reshape(blocks, rows, columns)
+
+
+def _counted(values: np.ndarray, places: np.ndarray, rows: int) -> np.ndarray | None:
+    """Sums (R,) in float64; None where a place is negative or too large."""
+    try:
+        sums = np.bincount(places.reshape(-1), values.reshape(-1), rows)
+    except (TypeError, ValueError):
+        return None
+    return sums if len(sums) == rows else None
 
 
 def _flat(shape: Shape, places: np.ndarray, rows: int) -> np.ndarray:
