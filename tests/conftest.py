@@ -11,7 +11,7 @@
 `mnist_dir`  the folder of the real MNIST, from $TINYGRAD_CUPY_DATA.
 
 Hypothesis draws fresh examples at every run and prints how to repeat a failure; the profile
-(HYPOTHESIS_PROFILE, "fast" or "ci") says how many.
+(HYPOTHESIS_PROFILE, "fast" or "ci") says how many: support/examples.py.
 """
 
 import gc
@@ -26,13 +26,11 @@ import pytest
 
 import tinygrad_cupy as tg
 from support import graph_stand_in, peers
+from support.examples import register_profiles
 from tinygrad_cupy import backend
 from tinygrad_cupy.backend import cache
 
-for profile, examples in (("fast", 20), ("ci", 100)):
-    hypothesis.settings.register_profile(
-        profile, max_examples=examples, deadline=None, derandomize=False, print_blob=True
-    )
+register_profiles()
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 
@@ -41,6 +39,12 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     names = vars(getattr(item, "module", None) or object)
     if not {"import_torch", "torch", "import_jax", "jax"}.isdisjoint(names):
         item.add_marker(pytest.mark.peers)
+
+
+def pytest_collection_finish() -> None:
+    """Tests that collect garbage need not look through all the tests there are."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

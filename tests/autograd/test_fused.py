@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_cupy as tg
 from records import BY_NAME
+from support.examples import examples
 from support.sampling import draw_layout, options_on, tensors_of
 from tinygrad_cupy import FusedOp, Tensor, random
 from tinygrad_cupy.backend import to_device
@@ -154,7 +155,7 @@ def test_the_reference_checks_versions() -> None:
 
 
 @pytest.mark.parametrize("name", ["batch_norm", "conv2d_block", "cross_entropy"])
-@settings(max_examples=40)
+@examples(15)
 @given(data=st.data())
 def test_kernel_and_reference_agree(name: str, device: str, data: st.DataObject) -> None:
     sample = BY_NAME[name]

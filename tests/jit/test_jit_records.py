@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import tinygrad_cupy as tg
 from records import SAMPLES
+from support.examples import examples
 from support.sampling import Case, Sample, options_on, tensors_of
 from tinygrad_cupy import Tensor
 
@@ -75,9 +76,10 @@ def replayed(sample: Sample, case: Case, device: str) -> None:
             np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
 def test_a_replay_gives_the_bits_of_an_eager_call(sample: Sample, place: str) -> None:
-    @hypothesis.settings(max_examples=4, database=None, derandomize=True, deadline=None)
+    @examples(3, database=None, derandomize=True, deadline=None)
     @hypothesis.given(data=st.data())
     def run(data: st.DataObject) -> None:
         case = sample.cases(data.draw)

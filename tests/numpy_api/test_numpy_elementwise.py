@@ -10,7 +10,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -18,6 +18,7 @@ import tinygrad_cupy as tg
 import tinygrad_cupy.numpy as tnp
 from records import SAMPLES
 from support.against_numpy import there
+from support.examples import examples
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.numpy import elementwise
 from tinygrad_cupy.numpy.ufunc import Ufunc
@@ -188,7 +189,7 @@ def test_beside_a_number(name: str, dtype: str, first: bool) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(set(TWO) - BITS - {"ldexp", "float_power"}))
-@settings(max_examples=5)
+@examples(3)
 @given(data=st.data())
 def test_shapes_broadcast(name: str, data: st.DataObject) -> None:
     shapes = data.draw(hnp.mutually_broadcastable_shapes(num_shapes=2, max_dims=3, min_side=0))

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import tinygrad_cupy as tg
 import tinygrad_cupy.numpy as tnp
+from support.examples import examples
 from support.same_as_numpy import Call, agrees, expect_same
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.ops import sort as sorting
@@ -31,7 +32,7 @@ def draw_array(data: st.DataObject, dtype: str, **limits: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@settings(max_examples=30)
+@examples(10)
 @given(data=st.data())
 def test_sort_and_argsort_as_numpy(dtype: str, device: str, data: st.DataObject) -> None:
     array = draw_array(data, dtype)
@@ -44,7 +45,7 @@ def test_sort_and_argsort_as_numpy(dtype: str, device: str, data: st.DataObject)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@settings(max_examples=30)
+@examples(10)
 @given(data=st.data())
 def test_sorted_values_with_a_gradient_are_those_without(
     dtype: str, device: str, data: st.DataObject
@@ -73,7 +74,7 @@ def test_bfloat16_is_sorted(device: str) -> None:
     assert tnp.isin(x, x).tolist() == [True, False, True, True, True]
 
 
-@settings(max_examples=40)
+@examples(10)
 @given(data=st.data())
 def test_partitions_as_numpy(device: str, data: st.DataObject) -> None:
     array = draw_array(data, "float64", min_side=1)
@@ -90,7 +91,7 @@ def test_partitions_as_numpy(device: str, data: st.DataObject) -> None:
         np.testing.assert_array_equal(np.sort(y.numpy(), axis), np.sort(array, axis))
 
 
-@settings(max_examples=40)
+@examples(10)
 @given(data=st.data())
 def test_the_largest_and_smallest(device: str, data: st.DataObject) -> None:
     array = draw_array(data, "float32", min_side=1)
@@ -112,7 +113,7 @@ def test_the_largest_and_smallest(device: str, data: st.DataObject) -> None:
         np.testing.assert_array_equal(tg.grad(values, x, seed).numpy(), ones)
 
 
-@settings(max_examples=40)
+@examples(10)
 @given(data=st.data())
 def test_lexsort_as_numpy(device: str, data: st.DataObject) -> None:
     array = draw_array(data, "int64", min_dims=2, min_side=1)
@@ -123,7 +124,7 @@ def test_lexsort_as_numpy(device: str, data: st.DataObject) -> None:
     expect_same(tnp.lexsort([x[0], x[-1]], axis).numpy(), np.lexsort(array[[0, -1]], axis))
 
 
-@settings(max_examples=60)
+@examples(15)
 @given(data=st.data())
 def test_searchsorted_as_numpy(device: str, data: st.DataObject) -> None:
     dtype = data.draw(st.sampled_from(["float64", "float32", "float16", "int64", "int8"]))
@@ -230,7 +231,7 @@ SETS: dict[str, Call] = {
 
 
 @pytest.mark.parametrize("name", SETS)
-@settings(max_examples=25)
+@examples(10)
 @given(data=st.data())
 def test_sets_as_numpy(name: str, device: str, data: st.DataObject) -> None:
     dtype = data.draw(st.sampled_from(["float64", "float32", "float16", "int64", "uint8"]))
@@ -240,7 +241,7 @@ def test_sets_as_numpy(name: str, device: str, data: st.DataObject) -> None:
     agrees(SETS[name], array, device)
 
 
-@settings(max_examples=40)
+@examples(10)
 @given(data=st.data())
 def test_unique_slices_as_numpy(device: str, data: st.DataObject) -> None:
     array = draw_array(data, "int64", min_dims=2, min_side=1)

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_cupy as tg
+from support.examples import examples
 from support.windows import draw_windows
 from tinygrad_cupy import Tensor, backend, kernels
 from tinygrad_cupy.backend import CudaSource
@@ -79,7 +80,7 @@ def test_conv2d_is_its_definition(device: str, data: st.DataObject) -> None:
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-10, atol=1e-10)
 
 
-@settings(max_examples=50)
+@examples(10)
 @given(data=st.data())
 def test_the_three_kernels_are_partials_of_one_form(device: str, data: st.DataObject) -> None:
     """⟨conv(x, w), g⟩ = ⟨x, conv_input(g, w)⟩ = ⟨w, conv_weight(x, g)⟩."""
@@ -102,7 +103,7 @@ def test_the_three_kernels_are_partials_of_one_form(device: str, data: st.DataOb
     assert dot(w, dw) == pytest.approx(form, abs=scale)
 
 
-@settings(max_examples=50)
+@examples(10)
 @given(data=st.data())
 def test_conv_transpose2d_is_the_adjoint_of_conv2d(device: str, data: st.DataObject) -> None:
     options, size = draw_windows(data.draw)
@@ -120,7 +121,7 @@ def test_conv_transpose2d_is_the_adjoint_of_conv2d(device: str, data: st.DataObj
     assert dot(x, back) == pytest.approx(dot(y, g), abs=1e-9)
 
 
-@settings(max_examples=50)
+@examples(10)
 @given(data=st.data())
 def test_fold_is_the_adjoint_of_unfold(device: str, data: st.DataObject) -> None:
     options, size = draw_windows(data.draw)

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_cupy as tg
 from support.equations import draw_equation
+from support.examples import examples
 from support.sampling import draw_layout, lay_out
 from tinygrad_cupy import Tensor, backend
 from tinygrad_cupy.kernels import einsum as kernels
@@ -36,7 +37,7 @@ def drawn(data: st.DataObject, dtype: str, device: str, most: int = 3) -> tuple[
     return equation, arrays, [Tensor(backend.to_device(x, device)) for x in arrays]
 
 
-@settings(max_examples=300)
+@examples(60)
 @given(data=st.data())
 def test_any_equation_in_any_dtype(device: str, data: st.DataObject) -> None:
     dtype = data.draw(st.sampled_from(DTYPES))
@@ -54,7 +55,7 @@ def test_any_equation_in_any_dtype(device: str, data: st.DataObject) -> None:
     np.testing.assert_allclose(found.numpy().astype(np.float64), expected, rtol=0, atol=limit)
 
 
-@settings(max_examples=100)
+@examples(20)
 @given(data=st.data())
 def test_every_order_of_products_gives_the_same(device: str, data: st.DataObject) -> None:
     equation, arrays, tensors = drawn(data, "float64", device, most=5)
@@ -70,7 +71,7 @@ def test_every_order_of_products_gives_the_same(device: str, data: st.DataObject
         np.testing.assert_allclose(found.numpy(), expected, rtol=1e-10, atol=1e-10)
 
 
-@settings(max_examples=60)
+@examples(15)
 @given(data=st.data())
 def test_gradients_to_the_second_order(device: str, data: st.DataObject) -> None:
     equation, _, tensors = drawn(data, "float64", device)

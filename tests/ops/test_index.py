@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import tinygrad_cupy as tg
 from records.indexing import draw_key
+from support.examples import examples
 from tinygrad_cupy import Tensor, backend
 
 SHAPES = hnp.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=4)
@@ -37,7 +38,7 @@ def values_of(shape: tuple[int, ...]) -> np.ndarray:
     return np.arange(float(np.prod(shape))).reshape(shape)
 
 
-@settings(max_examples=60)
+@examples(20)
 @given(data=st.data())
 def test_basic_keys(device: str, data: st.DataObject) -> None:
     shape = data.draw(SHAPES)
@@ -45,7 +46,7 @@ def test_basic_keys(device: str, data: st.DataObject) -> None:
     check(values_of(shape), key, device)
 
 
-@settings(max_examples=60)
+@examples(20)
 @given(data=st.data())
 def test_integer_arrays(device: str, data: st.DataObject) -> None:
     shape = data.draw(hnp.array_shapes(min_dims=1, max_dims=3, max_side=4))
@@ -54,7 +55,7 @@ def test_integer_arrays(device: str, data: st.DataObject) -> None:
     check(values_of(shape), key, device)
 
 
-@settings(max_examples=60)
+@examples(20)
 @given(data=st.data())
 def test_keys_of_all_kinds(device: str, data: st.DataObject) -> None:
     shape = data.draw(SHAPES)

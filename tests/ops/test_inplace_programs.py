@@ -17,6 +17,7 @@ from hypothesis.extra import numpy as hnp
 
 import tinygrad_cupy as tg
 from records.indexing import draw_key
+from support.examples import examples
 from support.peers import import_torch
 from support.sampling import Draw
 from tinygrad_cupy import Tensor
@@ -293,7 +294,7 @@ STEPS = ("new", "view", "view", "view", "assign", "assign", "update", "update", 
          "read", "forget")  # fmt: skip
 
 
-@hypothesis.settings(max_examples=200)
+@examples(40)
 @hypothesis.given(data=st.data())
 def test_a_random_program(device: str, data: st.DataObject) -> None:
     program = Program(data.draw, device)

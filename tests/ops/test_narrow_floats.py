@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 import tinygrad_cupy as tg
 from records import SAMPLES
+from support.examples import examples
 from support.sampling import Case, Sample, draw_layout, lay_out, options_on
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.backend import to_device
@@ -93,7 +94,7 @@ def check(sample: Sample, dtype: str, device: str, data: st.DataObject) -> None:
 
 @narrow
 @every_sample
-@settings(max_examples=4)
+@examples(3)
 @given(data=st.data())
 def test_only_rounding_tells_16_bits_from_float32(
     sample: Sample, dtype: str, device: str, data: st.DataObject

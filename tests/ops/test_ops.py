@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import tinygrad_cupy as tg
 from records import SAMPLES
+from support.examples import examples
 from support.sampling import Case, Error, Sample, draw_layout, options_on, tensors_of
 from tinygrad_cupy.backend import synchronize
 
@@ -19,6 +20,7 @@ differentiable = pytest.mark.parametrize(
     [s for s in SAMPLES if s.order and s.differences],
     ids=lambda sample: sample.name,
 )
+few, many = examples(4), settings(max_examples=200)  # in the fast suite, the slow one
 errors = pytest.mark.parametrize(
     ("sample", "error"),
     [pytest.param(s, e, id=f"{s.name}-{i}") for s in SAMPLES for i, e in enumerate(s.errors)],
@@ -39,6 +41,7 @@ def check(sample: Sample, data: st.DataObject, device: str) -> None:
 
 
 @differentiable
+@few
 @given(data=st.data())
 def test_gradients_are_difference_quotients(
     sample: Sample, device: str, data: st.DataObject
@@ -48,7 +51,7 @@ def test_gradients_are_difference_quotients(
 
 @pytest.mark.slow
 @differentiable
-@settings(max_examples=200)
+@many
 @given(data=st.data())
 def test_gradients_are_difference_quotients_long(
     sample: Sample, device: str, data: st.DataObject
@@ -69,7 +72,7 @@ def test_bad_input_says_what_was_expected(sample: Sample, error: Error, device: 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
 @given(data=st.data())
-@settings(max_examples=5)
+@examples(2)
 def test_inputs_are_left_as_they_were(sample: Sample, device: str, data: st.DataObject) -> None:
     case, layouts = draw_case(sample, data)
     inputs = tensors_of(case, "float64", device, layouts, requires_grad=sample.order > 0)

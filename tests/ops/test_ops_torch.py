@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import tinygrad_cupy as tg
 from records import SAMPLES
+from support.examples import examples
 from support.peers import import_torch
 from support.sampling import Case, Sample, draw_layout, options_on, tensors_of
 from tinygrad_cupy import Tensor
@@ -21,6 +22,7 @@ every_sample = pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sam
 differentiable = pytest.mark.parametrize(
     "sample", [s for s in SAMPLES if s.order], ids=lambda sample: sample.name
 )
+few, many = examples(4), settings(max_examples=200)  # in the fast suite, the slow one
 ROUNDING = {"float16": 2e-3, "float32": 2e-5, "float64": 1e-11}
 
 
@@ -146,12 +148,14 @@ def check_second(sample: Sample, data: st.DataObject, device: str) -> None:
 
 
 @every_sample
+@few
 @given(data=st.data())
 def test_values_and_gradients(sample: Sample, device: str, data: st.DataObject) -> None:
     check(sample, data, device)
 
 
 @differentiable
+@few
 @given(data=st.data())
 def test_second_gradients(sample: Sample, device: str, data: st.DataObject) -> None:
     check_second(sample, data, device)
@@ -159,7 +163,7 @@ def test_second_gradients(sample: Sample, device: str, data: st.DataObject) -> N
 
 @pytest.mark.slow
 @every_sample
-@settings(max_examples=200)
+@many
 @given(data=st.data())
 def test_values_and_gradients_long(sample: Sample, device: str, data: st.DataObject) -> None:
     check(sample, data, device)
@@ -167,7 +171,7 @@ def test_values_and_gradients_long(sample: Sample, device: str, data: st.DataObj
 
 @pytest.mark.slow
 @differentiable
-@settings(max_examples=200)
+@many
 @given(data=st.data())
 def test_second_gradients_long(sample: Sample, device: str, data: st.DataObject) -> None:
     check_second(sample, data, device)

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_cupy as tg
+from support.examples import examples
 from support.windows import draw_windows
 from tinygrad_cupy import Tensor, backend
 from tinygrad_cupy.kernels.common.windows import Windows
@@ -61,7 +62,7 @@ def by_loops(x: np.ndarray, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
     return y, gradient
 
 
-@settings(max_examples=60)
+@examples(12)
 @given(data=st.data())
 def test_max_pool_is_its_definition_ties_included(device: str, data: st.DataObject) -> None:
     values, windows, options = draw_pool(data, few_values)
@@ -72,7 +73,7 @@ def test_max_pool_is_its_definition_ties_included(device: str, data: st.DataObje
     np.testing.assert_array_equal(tg.grad(y.sum(), x).numpy(), gradient)
 
 
-@settings(max_examples=40)
+@examples(10)
 @given(data=st.data())
 def test_max_gather_and_scatter_are_adjoint(device: str, data: st.DataObject) -> None:
     values, windows, _ = draw_pool(data, normal)
@@ -89,7 +90,7 @@ def test_max_gather_and_scatter_are_adjoint(device: str, data: st.DataObject) ->
     np.testing.assert_array_equal(own[reached], y.numpy()[reached])
 
 
-@settings(max_examples=40)
+@examples(10)
 @given(data=st.data())
 def test_sum_pool_and_spread_are_adjoint(device: str, data: st.DataObject) -> None:
     values, windows, _ = draw_pool(data, normal)

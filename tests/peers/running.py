@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import random
 import sys
 import warnings
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from support.peers import import_torch
 from tinygrad_cupy import Tensor
 
 torch = import_torch()
+
+SEED = 1234  # PyTorch's, before each sample
 
 # Where and how PyTorch keeps a result.
 _STORAGE = ("device", "layout", "memory_format", "pin_memory", "requires_grad")
@@ -50,14 +53,25 @@ def entries(name: str) -> list[str]:
 
 
 def samples(name: str) -> list[Any]:
-    """The samples of a record in float64, or in int64 where it does not take that."""
+    """The samples of a record in float64, or in int64 where it does not take that.
+
+    Those of `OpInfo.sample_inputs`, which looks through the stack and seeds every device's
+    generator for each: several times as long as the samples take.
+    """
     record = records()[name]
     kinds = [k for k in (torch.float64, torch.int64) if record.supports_dtype(k, "cpu")]
     if not kinds:
         return []
     wanted = record.supports_autograd and kinds[0] == torch.float64
-    torch.manual_seed(0)
-    return list(record.sample_inputs("cpu", kinds[0], requires_grad=wanted))
+    made = iter(record.sample_inputs_func(record, "cpu", kinds[0], requires_grad=wanted))
+    found = []
+    while True:
+        torch.default_generator.manual_seed(SEED)
+        random.seed(SEED)
+        np.random.seed(SEED)  # noqa: NPY002  PyTorch's draw from it
+        if (sample := next(made, None)) is None:
+            return found
+        found.append(sample)
 
 
 # --- there and back -----------------------------------------------------------------------------

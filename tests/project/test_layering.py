@@ -1,6 +1,7 @@
 """Imports run one way: `backend → {random, autograd} → kernels → ops → tensor → … → cli`."""
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,10 +49,16 @@ def sources() -> Iterator[tuple[str, Path]]:
                 yield ".".join((package, *inside.with_suffix("").parts)), path
 
 
+def names_in(test: ast.expr) -> set[str]:
+    nodes = list(ast.walk(test))
+    names = {node.id for node in nodes if isinstance(node, ast.Name)}
+    return names | {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+
+
 def runtime_nodes(tree: ast.AST) -> Iterator[ast.AST]:
     """All nodes but those that only a type checker sees."""
     for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in names_in(node.test):
             for child in node.orelse:
                 yield child
                 yield from runtime_nodes(child)
@@ -60,8 +67,13 @@ def runtime_nodes(tree: ast.AST) -> Iterator[ast.AST]:
             yield from runtime_nodes(node)
 
 
-def imports(source: str, module: str) -> Iterator[str]:
+@functools.cache
+def imports(source: str, module: str) -> tuple[str, ...]:
     """Full names of what a module imports, at any depth, with relative imports resolved."""
+    return tuple(found_imports(source, module))
+
+
+def found_imports(source: str, module: str) -> Iterator[str]:
     package = module.split(".")[:-1]
     for node in runtime_nodes(ast.parse(source)):
         if isinstance(node, ast.Import):

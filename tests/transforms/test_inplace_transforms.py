@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 import tinygrad_cupy as tg
 from records.indexing import draw_key
+from support.examples import examples
 from support.sampling import Draw
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.backend import to_device
@@ -172,7 +173,7 @@ DRAWS: dict[str, Callable[[Draw, list[Any]], tuple[Step, Any]]] = {
 }
 
 
-@hypothesis.settings(max_examples=100)
+@examples(20)
 @hypothesis.given(data=st.data())
 def test_a_batch_is_a_loop(data: st.DataObject) -> None:
     function = draw_function(data.draw)
@@ -187,7 +188,7 @@ def test_a_batch_is_a_loop(data: st.DataObject) -> None:
         np.testing.assert_allclose(summed[i].numpy(), expected, rtol=1e-9, atol=1e-12)
 
 
-@hypothesis.settings(max_examples=100)
+@examples(20)
 @hypothesis.given(data=st.data())
 def test_tangents_fit_gradients_of_both_orders(data: st.DataObject) -> None:
     function = draw_function(data.draw)
@@ -207,7 +208,7 @@ def test_tangents_fit_gradients_of_both_orders(data: st.DataObject) -> None:
     np.testing.assert_allclose(forward.numpy(), expected.numpy(), rtol=1e-8, atol=1e-10)
 
 
-@hypothesis.settings(max_examples=60)
+@examples(15)
 @hypothesis.given(data=st.data())
 def test_transforms_inside_of_one_another(data: st.DataObject) -> None:
     function = draw_function(data.draw)

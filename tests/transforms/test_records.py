@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import tinygrad_cupy as tg
 from records import SAMPLES
+from support.examples import examples
 from support.sampling import Sample, draw_layout, options_on, tensors_of
 from tinygrad_cupy import Tensor
 
@@ -19,7 +20,7 @@ EPS = 1e-6
 every = pytest.mark.parametrize(
     "sample", [s for s in SAMPLES if s.order and s.differences], ids=lambda s: s.name
 )
-few = settings(max_examples=2)
+few = examples(2)
 
 
 def a_call(

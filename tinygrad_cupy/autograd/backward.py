@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..backend import array_module, device_of, is_alone, plain_array
+from ..backend import array_module, device_of, is_alone, on_one_device, plain_array
 from ..backend.capture import active
 from .array_rules import input_gradients
 from .hooks import hooked, hooks_of, leaves
@@ -28,18 +28,18 @@ def topological(roots: Iterable[Edge]) -> list[Edge]:
     """
     order: list[Edge] = []
     seen: set[int] = set()
-    stack: list[tuple[Edge, bool]] = [(root, False) for root in roots if root is not None]
+    stack: list[Edge] = [root for root in roots if root is not None]
     while stack:
-        edge, entered = stack.pop()
-        if entered:
-            order.append(edge)
+        edge = stack.pop()
+        if edge is None:  # all that is below the one before it is in order
+            order.append(stack.pop())
         elif id(edge) not in seen:
             seen.add(id(edge))
             if isinstance(edge, TensorBase):
                 order.append(edge)
             else:
-                stack.append((edge, True))
-                stack += [(e, False) for e in edge.edges if e is not None and id(e) not in seen]
+                stack += (edge, None)
+                stack += [e for e in edge.edges if e is not None and id(e) not in seen]
     return order
 
 
@@ -47,8 +47,9 @@ def _leading_to(targets: set[int], order: list[Edge]) -> set[int]:
     """Ids of those in ``order`` that are a target or have one below them."""
     wanted: set[int] = set()
     for edge in order:
-        inside = not isinstance(edge, TensorBase) and any(id(e) in wanted for e in edge.edges)
-        if inside or id(edge) in targets:
+        if id(edge) in targets or (
+            not isinstance(edge, TensorBase) and not wanted.isdisjoint([id(e) for e in edge.edges])
+        ):
             wanted.add(id(edge))
     return wanted
 
@@ -75,11 +76,9 @@ def _walk(
     narrow: dict[int, Any] = {}  # dtypes of 16 bits, of gradients that are added up in float32
     arrived: dict[int, tuple[Edge, Tensor]] = {}
 
-    def add(edge: Edge, grad: Tensor, absorbed: bool = False, only: Any = None) -> None:
-        known = pending.get(id(edge))
-        if known is None:
-            pending[id(edge)] = (grad, absorbed, only)
-            return
+    def add(edge: Edge, grad: Tensor, only: Any) -> None:
+        """To what arrived at ``edge`` before."""
+        known = pending[id(edge)]
         if grad.data.dtype.itemsize == 2:  # rounded once, however many there are
             narrow[id(edge)] = grad.data.dtype
             grad = grad.astype(np.float32)
@@ -93,47 +92,62 @@ def _walk(
     try:
         mode.rule, mode.recording = rule, create_graph
         for edge, seed in zip(edges, seeds, strict=True):
-            add(edge, seed)
+            if id(edge) in pending:
+                add(edge, seed, None)
+            else:
+                pending[id(edge)] = seed, False, None
         while order:
             node = order.pop()
-            found = pending.pop(id(node), None)
-            if found is None or (wanted is not None and id(node) not in wanted):
+            key = id(node)
+            if key not in pending or (wanted is not None and key not in wanted):
                 continue
-            grad, absorbed, only = found
-            if narrow and id(node) in narrow:
-                grad = grad.astype(narrow[id(node)])
+            grad, absorbed, only = pending.pop(key)
+            if narrow and key in narrow:
+                grad = grad.astype(narrow[key])
             is_leaf = isinstance(node, TensorBase)
             hooks = node.hooks if not is_leaf else watched and hooks_of(node)
             if hooks:
                 rule.node, rule.grad = None, grad
                 given, grad = grad, hooked(hooks, grad)
                 only = only if grad is given else None
-            if is_leaf if targets is None else id(node) in targets:
-                arrived[id(node)] = (node, grad)
-            if is_leaf or (not through and id(node) in arrived):
+            if is_leaf if targets is None else key in targets:
+                arrived[key] = (node, grad)
+            if is_leaf or (not through and key in arrived):
                 continue
-            node.needs = tuple(
-                [e is not None and (wanted is None or id(e) in wanted) for e in node.edges]
-            )
-            if not any(node.needs):
+            below = node.edges
+            if wanted is None:
+                needs = tuple([e is not None for e in below])
+            else:
+                needs = tuple([e is not None and id(e) in wanted for e in below])
+            if True not in needs:
                 continue
-            node.absorbed = absorbed
-            absorbing = node.absorbing = (
-                node._asks
-                and not create_graph
-                and _may_be_absorbed(node.edges[0], targets)
-                and not isinstance(grad, Tracer)
-                and node.absorbs(node.edges[0])
-            )
+            node.needs = needs
+            if absorbed or node.absorbed:
+                node.absorbed = absorbed
+            absorbing = False
+            if node._asks:
+                absorbing = node.absorbing = (
+                    not create_graph
+                    and _may_be_absorbed(below[0], targets)
+                    and not isinstance(grad, Tracer)
+                    and node.absorbs(below[0])
+                )
             rule.node, rule.grad = node, grad
             if node._foreign and active.level is not None and isinstance(grad, Tracer):
                 by_input = grad._level.rule(node, grad, create_graph)
-            else:
+            elif node._foreign:
                 by_input = gradients_of(node, grad, create_graph, only)
+            else:
+                by_input = node._input_gradients(grad, create_graph, only)
             chosen = node.__dict__.pop("chosen", None)
-            for i, (edge, by_x) in enumerate(zip(node.edges, by_input, strict=True)):
-                if by_x is not None:
-                    add(edge, by_x, absorbing and i == 0, chosen[i] if chosen else None)
+            for i, by_x in enumerate(by_input):
+                if by_x is None:
+                    continue
+                edge, only = below[i], chosen[i] if chosen else None
+                if id(edge) in pending:
+                    add(edge, by_x, only)
+                else:
+                    pending[id(edge)] = by_x, absorbing and i == 0, only
             if not retain_graph:
                 node._release()
     finally:
@@ -177,7 +191,7 @@ def _seed(output: TensorBase, grad: Any, caller: str, create_graph: bool) -> Ten
     if not isinstance(grad, TensorBase):  # a copy: a graph of the gradients would keep it
         grad = output._wrap(plain_array(grad).copy() if create_graph else plain_array(grad))
     seed: Tensor = grad
-    if device_of(seed.data) != device_of(output.data):
+    if not on_one_device(seed.data, output.data):
         raise ValueError(
             f"[{caller}] expected a gradient on {device_of(output.data)}, where the tensor is, got "
             f"one on {device_of(seed.data)}"

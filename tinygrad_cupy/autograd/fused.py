@@ -28,12 +28,16 @@ class FusedOp(Op):
     """
 
     _reads_attributes = False
+    _has_reference = False
 
     def __init_subclass__(cls) -> None:
         parent = next(base for base in cls.__mro__[1:] if issubclass(base, FusedOp))
         if "saves" not in vars(cls) and cls.forward is not parent.forward:
             cls.saves = tuple(names_of_inputs(cls))
         super().__init_subclass__()
+        cls._has_reference = (
+            cls.reference is not FusedOp.reference or cls.backward is not FusedOp.backward
+        )
 
     def reference(self, *inputs: Any) -> Tensor:
         """The output in Tensor operations, for the same inputs as ``forward``.
@@ -47,14 +51,10 @@ class FusedOp(Op):
         raise NotImplementedError
 
     def _run_backward(self, grad: Tensor, create_graph: bool) -> Any:
-        kind = type(self)
-        has_reference = (
-            kind.reference is not FusedOp.reference or kind.backward is not FusedOp.backward
-        )
-        if create_graph and has_reference:
+        if create_graph and self._has_reference:
             return super()._run_backward(grad, create_graph)
         if isinstance(grad, Tracer):  # kernels take arrays
-            if not has_reference:
+            if not self._has_reference:
                 return grad._level.rule(self, grad, create_graph)
             with set_grad_enabled(True):
                 found = super()._run_backward(grad, True)

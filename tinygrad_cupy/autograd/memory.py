@@ -8,6 +8,7 @@ fills an array step by step, each from the one before, may save what it reads th
 
 from __future__ import annotations
 
+import functools
 import sys
 from typing import Any
 
@@ -88,6 +89,9 @@ class Version:
             writes.rewind(count)
 
 
+_NOTHING = np.zeros(0, np.int64)
+
+
 class Writes:
     """The log of one memory's writes: those that are new, and for each element the last before."""
 
@@ -98,7 +102,7 @@ class Writes:
         self.everything = 0  # the last write of which it is not known where
         self.unit = 1  # bytes of an element
         self.start = 0  # the address that `last` begins at
-        self.last = np.zeros(0, np.int64)  # by element, the number of its last write
+        self.last = _NOTHING  # by element, the number of its last write
 
     def note(self, number: int, array: Array | None, key: Any, recorded: bool) -> None:
         self.unrecorded += not recorded
@@ -182,11 +186,16 @@ def _on_host(key: Any) -> Any:
     return tuple([to_numpy(part) if hasattr(part, "ndim") else part for part in parts])
 
 
+@functools.cache
+def _is_no_users(module: str) -> bool:
+    return module.partition(".")[0] in NOT_THE_USERS
+
+
 def _writing_line() -> tuple[str, int]:
     """File and line of the innermost frame outside of this package."""
     frame: Any = sys._getframe(1)
     while frame.f_back is not None:
-        if frame.f_globals.get("__name__", "").partition(".")[0] not in NOT_THE_USERS:
+        if not _is_no_users(frame.f_globals.get("__name__", "")):
             break
         frame = frame.f_back
     return frame.f_code.co_filename, frame.f_lineno

@@ -181,12 +181,19 @@ class Op:
             self._check_devices(tensors)
         if active.busy and (found := self._elsewhere(tensors, inputs)) is not None:
             return found
-        self.xp, device = module_and_device(first.data)
+        if type(first.data) is np.ndarray:
+            self.xp, device = np, None
+        else:
+            self.xp, device = module_and_device(first.data)
         if self._foreign and mode.recording and len(self.__dict__) > 1:  # more than xp
             self._given = self._floats_of()  # what forward adds may depend on the inputs
         try:
-            with device:
-                array = self.forward(*[x.data if isinstance(x, TensorBase) else x for x in inputs])
+            given = [x.data if isinstance(x, TensorBase) else x for x in inputs]
+            if device is None:
+                array = self.forward(*given)
+            else:
+                with device:
+                    array = self.forward(*given)
         except ValueError as error:
             self._blame_shapes(tensors, error)
             raise
@@ -243,9 +250,12 @@ class Op:
         return self
 
     def _check_devices(self, tensors: list[TensorBase]) -> None:
-        kinds = {type(x.data) for x in tensors}
-        if kinds == {np.ndarray}:
+        for x in tensors:
+            if type(x.data) is not np.ndarray:
+                break
+        else:
             return
+        kinds = {type(x.data) for x in tensors}
         for x in tensors:
             module_and_device(x.data)  # raises for what is no array
         if len(kinds) == 1 and is_cuda(tensors[0].data) and cuda_count() == 1:
@@ -333,8 +343,10 @@ class Op:
     def _read_saved(self, connected: bool) -> list[Any]:
         """The saved values as tensors; ``connected`` to the graph where it will be extended."""
         self._check_saved()
-        values = []
-        for slot, (value, kept, version, _) in zip(self._positions, self._saved or (), strict=True):
+        values: list[Any] = []
+        if not self._saved:
+            return values
+        for slot, (value, kept, version, _) in zip(self._positions, self._saved, strict=True):
             if version is None:
                 values.append(value)
                 continue
@@ -405,8 +417,12 @@ class Op:
 
     def _release(self) -> None:
         """Let go of everything the backward rule read; edges stay, so that a reuse is noticed."""
-        node = {"edges": self.edges, "_saved": None}
-        self.__dict__ = {**self.__getstate__(), **node} if self.view else node  # it stays a view
+        if not self.view:
+            self.__dict__ = {"edges": self.edges, "_saved": None}
+            return
+        self._saved = None  # it stays a view
+        for name in ("inputs", "hooks", "_given", "_watched"):
+            self.__dict__.pop(name, None)
 
 
 class Elementwise(Op):

@@ -29,9 +29,11 @@ from .devices import (
     module_and_device,
     normalize_device,
     on_device_of,
+    on_one_device,
     set_default_device,
     synchronize,
     to_device,
+    to_device_of,
     to_numpy,
 )
 from .kernel import Elementwise, Kernel, Reduction, kernel
@@ -67,6 +69,7 @@ __all__ = [
     "normalize_device",
     "null",
     "on_device_of",
+    "on_one_device",
     "one_stride",
     "plain_array",
     "set_default_device",
@@ -74,5 +77,6 @@ __all__ = [
     "strides_of",
     "synchronize",
     "to_device",
+    "to_device_of",
     "to_numpy",
 ]

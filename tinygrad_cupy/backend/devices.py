@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array, cuda_available, import_cupy, is_cuda
+from .arrays import Array, cuda_available, cuda_count, import_cupy, is_cuda
 from .capture import active, keep, refuse_read, refuse_upload
 
 _chosen_default: str | None = None
@@ -61,6 +61,14 @@ def set_default_device(device: str | None) -> None:
 def device_of(array: Array) -> str:
     """The name of the device that holds ``array``."""
     return f"cuda:{array.device.id}" if is_cuda(array) else "cpu"
+
+
+def on_one_device(a: Array, b: Array) -> bool:
+    """Whether both arrays are on one device; sooner said than the name of either."""
+    kind = type(a)
+    if kind is type(b) and (kind is np.ndarray or (is_cuda(a) and cuda_count() == 1)):
+        return True
+    return device_of(a) == device_of(b)
 
 
 def device_names() -> list[str]:
@@ -146,6 +154,11 @@ def module_and_device(array: Array) -> tuple[Any, AbstractContextManager[Any]]:
             "which it was set to"
         )
     return import_cupy(), array.device
+
+
+def to_device_of(array: Array, other: Array) -> Array:
+    """``array`` itself when it is where ``other`` is, else a copy there."""
+    return array if on_one_device(array, other) else to_device(array, device_of(other))
 
 
 def to_numpy(array: Array) -> np.ndarray:

@@ -25,7 +25,7 @@ Shape = tuple[int, ...]
 
 def get(x: Array, key: Key) -> Array:
     """x[key]; of a single element a view, too, as CuPy's: NumPy copies it."""
-    axis = _axis_of_rows(key, x.ndim)
+    axis = 0 if _is_one_row_of_places(key) else _axis_of_rows(key, x.ndim)
     if axis is not None:
         return rows.take(x, _array_in(key), axis)
     found = x[key]
@@ -34,7 +34,7 @@ def get(x: Array, key: Key) -> Array:
 
 def _get_last_cpu(x: Array, key: Key) -> Array:
     found, stays = get(x, key), _values_that_stay(key, x.shape)
-    if not stays.all():
+    if stays is not None:
         np.copyto(found, 0, where=~stays)
     return found
 
@@ -248,16 +248,30 @@ def _last_for_place(flat: Array, count: int) -> Array:
     return owner[flat]
 
 
-def _values_that_stay(key: Key, shape: Shape) -> Array:
-    """Whether each value written at ``key`` stays, to be broadcast against them."""
+def _values_that_stay(key: Key, shape: Shape) -> Array | None:
+    """Which values written at ``key`` stay, to be broadcast against them; None where all do."""
+    if _is_one_row_of_places(key):
+        stays = rows.last(key[0], shape[0])
+        return None if stays is None else stays.reshape(-1, *[1] * (len(shape) - 1))
     region = region_of(key, shape)
     stays = rows.last(*_places(region))
+    if stays is None:
+        return None
     return stays.reshape(*region.shape, *[1] * len(region.after))
+
+
+def _is_one_row_of_places(key: Key) -> bool:
+    """Whether a key is one array of integers along one axis, as most are, on the CPU."""
+    only = key[0] if len(key) == 1 else None
+    return type(only) is np.ndarray and only.ndim == 1 and only.dtype != bool
 
 
 def _put_cpu(out: Array, key: Key, values: Any) -> None:
     if len(key) == 1 and key[0] is Ellipsis:
         out[...] = values
+        return
+    if _is_one_row_of_places(key):  # written one after the other
+        out[key[0]] = values
         return
     several = may_repeat(key) and getattr(values, "size", 1) > 1
     if not several:  # with an ellipsis, for NumPy writes one element of a scalar alone

@@ -64,7 +64,8 @@ def places_along(
         if at == axis:
             places = places * step if step > 1 else places
         elif indices.shape[at] > 1:
-            line = xp.arange(indices.shape[at]).reshape(-1, *[1] * (len(shape) - at - 1)) * step
+            line = xp.arange(indices.shape[at]).reshape(-1, *[1] * (len(shape) - at - 1))
+            line = line * step if step != 1 else line
             grid = line if grid is None else grid + line
         step *= shape[at]
     return places if grid is None else places + grid

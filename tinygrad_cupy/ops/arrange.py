@@ -40,6 +40,8 @@ class Roll(Op):
 
 def one_axis(axis: Any, ndim: int, name: str) -> int:
     """``axis``, which must be an integer, as a non-negative one."""
+    if type(axis) is int and 0 <= axis < ndim:
+        return axis
     if isinstance(axis, tuple | list) or axis is None:
         raise TypeError(f"[{name}] expected one axis, got {axis!r}")
     (place,) = normalize_axis(axis, ndim, name)

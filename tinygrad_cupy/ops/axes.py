@@ -15,6 +15,8 @@ Axis = int | tuple[int, ...] | None
 
 def normalize_axis(axis: Axis, ndim: int, name: str) -> tuple[int, ...]:
     """``axis`` as a sorted tuple of distinct non-negative integers."""
+    if type(axis) is int and 0 <= axis < ndim:
+        return (axis,)
     if axis is None:
         return tuple(range(ndim))
     axes = tuple(axis) if isinstance(axis, tuple | list) else (axis,)

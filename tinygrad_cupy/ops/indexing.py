@@ -11,7 +11,7 @@ from .. import kernels
 from ..autograd import FusedOp, Op, TensorBase
 from ..autograd.levels import innermost
 from ..autograd.mode import mode
-from ..backend import Array, constant, device_of, is_cuda, plain_array, to_device
+from ..backend import Array, constant, device_of, is_cuda, plain_array, to_device_of
 from ..backend.capture import active, refuse_size
 
 if TYPE_CHECKING:
@@ -74,10 +74,13 @@ def array_key(x: TensorBase, keys: tuple[Any, ...], kept: bool = False) -> tuple
     With ``kept``, what the caller may write into while a graph needs it is copied. (Tensors have a
     version, which tells.)
     """
-    return tuple([_key_part(x, key, kept) for key in keys])
+    return tuple([key_part(x, key, kept) for key in keys])
 
 
-def _key_part(x: TensorBase, key: Any, kept: bool) -> Any:
+def key_part(x: TensorBase, key: Any, kept: bool) -> Any:
+    """One of the keys of `array_key`."""
+    if isinstance(key, TensorBase) and key.dtype.kind in "iub":
+        return to_device_of(key.data, x.data)
     if isinstance(key, slice):
         return _whole_slice(key) if kept else key
     if key is None or key is Ellipsis or isinstance(key, int):
@@ -94,7 +97,10 @@ def _key_part(x: TensorBase, key: Any, kept: bool) -> Any:
         raise IndexError(f"[index] expected integers or booleans, got {key!r}")
     if not hasattr(key, "ndim"):
         return key
-    found = (constant if listed else to_device)(plain_array(key), device_of(x.data))
+    if listed:
+        found = constant(key, device_of(x.data))
+    else:
+        found = to_device_of(plain_array(key), x.data)
     return found.copy() if kept else found
 
 

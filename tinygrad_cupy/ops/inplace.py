@@ -25,13 +25,14 @@ from ..backend import (
     elements_overlap,
     is_cuda,
     on_device_of,
+    on_one_device,
     plain_array,
     to_device,
 )
 from ..backend.capture import active, use
 from ..backend.dtypes import is_float
 from .comparison import where
-from .indexing import array_key, index_error
+from .indexing import array_key, index_error, key_part
 from .write import AddAt, Write, fitted, is_there, keep_old, mask_of_fixed_size, record, region
 from .write_inside import write_inside
 
@@ -72,6 +73,8 @@ def _refuse_leaf(name: str, tensor: TensorBase, instead: str) -> None:
 
 
 def _expect_kind(name: str, dtype: Any, target: Any) -> None:
+    if dtype == target:
+        return
     if not (np.can_cast(dtype, target, "same_kind") or (is_float(dtype) and is_float(target))):
         raise TypeError(
             f"[{name}] expected values of a kind that {target} holds, got {dtype}: cast them with "
@@ -206,9 +209,7 @@ class InplaceMixin(TensorBase):
             values = self._wrap(values.copy())
         if isinstance(values, TensorBase) and values.dtype != self.dtype:
             values = values.astype(self.dtype)  # type: ignore[attr-defined]
-        place = tuple(
-            [k if isinstance(k, Tracer) else array_key(self, (k,), kept=True)[0] for k in keys]
-        )
+        place = tuple([k if isinstance(k, Tracer) else key_part(self, k, kept=True) for k in keys])
         if kind is Write and (mask := mask_of_fixed_size(self, keys, values)) is not None:
             values = where(mask, values, self)
             keep_old(values, self)
@@ -272,9 +273,9 @@ class InplaceMixin(TensorBase):
                 device_of(self.data),
             )
         array = value.data if isinstance(value, TensorBase) else plain_array(value)
-        here, there = device_of(self.data), device_of(array)
-        if here == there:
+        if on_one_device(self.data, array):
             return array
+        here, there = device_of(self.data), device_of(array)
         if not move and (isinstance(value, TensorBase | np.ndarray) or is_cuda(value)):
             raise ValueError(
                 f"[{name}] expected values on {here}, where the tensor is, got {there}; move them "

@@ -13,7 +13,7 @@ import numpy as np
 from .. import kernels
 from ..autograd import Op, TensorBase
 from ..autograd.mode import mode
-from ..backend import Array, constant, device_of, plain_array, to_device
+from ..backend import Array, constant, device_of, plain_array, to_device_of
 
 if TYPE_CHECKING:
     from ..autograd.batching import BatchLevel
@@ -164,7 +164,7 @@ def index_tensor(name: str, x: TensorBase, indices: Any, made: bool = False) -> 
         array = plain_array(np.asarray(indices) if not hasattr(indices, "dtype") else indices)
         if not array.size and array.dtype.kind == "f":  # an empty list
             array = array.astype(np.int64)
-        placed = (constant if made else to_device)(array, device_of(x.data))
+        placed = constant(array, device_of(x.data)) if made else to_device_of(array, x.data)
         kept = placed is indices and not made and x.requires_grad and mode.recording
         tensor = x._wrap(placed.copy() if kept else placed)
     kind = tensor.dtype.kind

@@ -22,6 +22,7 @@ from . import rows_cuda
 Shape = tuple[int, ...]
 
 MANY = 1 << 19  # bytes that several threads take
+FEW = 1 << 11  # elements that NumPy adds in less time than it takes to call C
 SOME = 1 << 16  # bytes that it pays to add in C
 EACH = 1 << 15  # places of a thread, at least
 IN_CACHE = 1 << 17  # sums in float64 that stay in a core's cache
@@ -65,11 +66,12 @@ def _expect_right(wrong: np.ndarray, places: np.ndarray, rows: int, axis: int = 
 
 
 def _take_cpu(x: Array, places: Array, axis: int) -> Array:
-    shape = (*x.shape[:axis], *places.shape, *x.shape[axis + 1 :])
-    size = math.prod(shape)
-    if size * x.itemsize <= MANY or not x.flags.c_contiguous or _take.library is None:
+    rows = x.shape[axis]
+    few = places.size * x.nbytes <= MANY * rows
+    if few or not x.flags.c_contiguous or _take.library is None:
         return x.take(_signed(places), axis)
-    blocks, rows, columns = _blocks(x.shape, axis)
+    shape = (*x.shape[:axis], *places.shape, *x.shape[axis + 1 :])
+    blocks, _, columns = _blocks(x.shape, axis)
     flat = plain(_signed(places))
     y, wrong = np.empty(shape, x.dtype), np.zeros(PARTS, bool)
     sizes = _Rows(rows, flat.size, columns * x.itemsize)
@@ -87,24 +89,24 @@ def take(x: Array, places: Array, axis: int) -> Array:
 # --- the last that says a row -------------------------------------------------------------------
 
 
-def last(places: np.ndarray, rows: int) -> np.ndarray:
-    """Which of the places (M,), from 0 to ``rows`` - 1, are the last that say their row; bool."""
-    found = np.ones(places.size, bool)
-    if places.size < 2 or (places[1:] > places[:-1]).all():
-        return found
+def last(places: np.ndarray, rows: int) -> np.ndarray | None:
+    """Which of the places (M,) are the last that say their row, bool; None where all are."""
+    flat, found = plain(_signed(places)), np.empty(places.size, bool)
     if _take.library is None:
-        owner, order = np.empty(rows, np.int64), np.arange(places.size)
-        owner[places] = order  # one after the other
-        found[...] = owner[places] == order
-        return found
+        flat = _from_start(flat, rows)
+        owner, order = np.empty(rows, np.int64), np.arange(flat.size)
+        owner[flat] = order  # one after the other
+        found[...] = owner[flat] == order
+        return None if found.all() else found
     function = _take.library.rows_last
     if function.argtypes is None:
+        function.restype = ctypes.c_int64
         function.argtypes = [ctypes.c_int64] * 2 + [ctypes.c_void_p] * 3
-    flat, seen = plain(_signed(places)), np.zeros(rows, bool)
-    if not function(rows, flat.size, *[x.ctypes.data for x in (flat, seen, found)]):
-        outside = flat[(flat < 0) | (flat >= rows)][0]
-        raise IndexError(f"index {outside} is out of bounds for axis 0 with size {rows}")
-    return found
+    seen = np.zeros(rows, bool)
+    repeats = function(rows, flat.size, *map(address_of, (flat, seen, found)))
+    if repeats < 0:
+        _expect_right(np.ones(1), flat, rows)
+    return found if repeats else None
 
 
 # --- adding -------------------------------------------------------------------------------------
@@ -119,6 +121,10 @@ def _add_cpu(values: Array, places: Array, rows: int) -> Array:
     blocks, count, columns = values.shape
     if not values.size:
         return np.zeros((blocks, rows, columns), dtype)
+    if blocks == columns == 1 and count <= FEW and rows <= FEW:
+        sums = _counted(values, places, rows)
+        if sums is not None:
+            return _rounded(sums, dtype).reshape(1, rows, 1)
     if max(blocks * max(count, rows), rows * columns) < MOST:
         source = _add[dtype.itemsize]
         if source.library is not None:
@@ -128,6 +134,15 @@ def _add_cpu(values: Array, places: Array, rows: int) -> Array:
         _flat(values.shape, places, rows), values.reshape(-1), blocks * rows * columns
     )
     return _rounded(sums, dtype).reshape(blocks, rows, columns)
+
+
+def _counted(values: np.ndarray, places: np.ndarray, rows: int) -> np.ndarray | None:
+    """Sums (R,) in float64; None where a place is negative or too large."""
+    try:
+        sums = np.bincount(places.reshape(-1), values.reshape(-1), rows)
+    except (TypeError, ValueError):
+        return None
+    return sums if len(sums) == rows else None
 
 
 def _flat(shape: Shape, places: np.ndarray, rows: int) -> np.ndarray:

@@ -40,14 +40,17 @@ void rows_take(
 }
 TASK(rows_take, 4)
 
-/* Which of the places (M,) are the last of those that say their row; seen (R,) is 0 everywhere.
-   0 where a place is none of the R. By the calling thread. */
-int rows_last(Int rows, Int count, const Int *places, uint8_t *seen, uint8_t *last)
+/* Which of the places (M,), from either end, are the last of those that say their row; seen (R,)
+   is 0 everywhere. How many are not; -1 where a place is none of the R. By the calling thread. */
+int64_t rows_last(Int rows, Int count, const Int *places, uint8_t *seen, uint8_t *last)
 {
+  Int repeats = 0;
   for (Int m = count - 1; m >= 0; m--) {
-    if (places[m] < 0 || places[m] >= rows) return 0;
-    last[m] = !seen[places[m]];
-    seen[places[m]] = 1;
+    Int row = places[m] < 0 ? places[m] + rows : places[m];
+    if (row < 0 || row >= rows) return -1;
+    last[m] = !seen[row];
+    repeats += seen[row];
+    seen[row] = 1;
   }
-  return 1;
+  return repeats;
 }

@@ -24,6 +24,8 @@ SOME = 1 << 7  # the same, where NumPy takes several steps
 
 def cumulative(x: Array, op: str, axis: int, reverse: bool = False) -> Array:
     """See `kernels.scan.cumulative`."""
+    if x.size < MANY and x.dtype in native.files and op in ("sum", "product"):  # the same, sooner
+        return _accumulated(x, op, axis, reverse, np.float64).astype(x.dtype, copy=False)
     if is_float(x.dtype):
         return _of_floats(x, op, axis, reverse)
     return _accumulated(x, op, axis, reverse, None if op in COMPARING else np.int64)

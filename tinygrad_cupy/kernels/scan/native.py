@@ -16,7 +16,7 @@ from ...backend.cpu_threads import parts_of
 from .reference import MACROS, OPERATORS
 
 WIDTH = 512  # columns that are walked down side by side
-_files = {
+files = {
     np.dtype(dtype): CSource(
         __file__, "scan.c", defines=(f"TYPE={name}", f"WIDTH={WIDTH}", *MACROS[:-1])
     )
@@ -34,7 +34,7 @@ class _Scan(ctypes.Structure):
 
 def suits(x: Array, least: int) -> bool:
     """Whether x, of at least ``least`` elements, can be scanned here."""
-    return x.size >= least and x.dtype in _files and _files[x.dtype].library is not None
+    return x.size >= least and x.dtype in files and files[x.dtype].library is not None
 
 
 def scan(
@@ -61,17 +61,17 @@ def scan(
         y,
     )
     if inner == 1:
-        _files[x.dtype].run("scan_rows", sizes, outer, given, least=-(-LEAST // n))
+        files[x.dtype].run("scan_rows", sizes, outer, given, least=-(-LEAST // n))
     else:
         blocks = -(-inner // WIDTH)
         least = -(-LEAST // (n * min(inner, WIDTH)))
-        _files[x.dtype].run("scan_columns", sizes, outer * blocks, given, least=least)
+        files[x.dtype].run("scan_columns", sizes, outer * blocks, given, least=least)
     return y
 
 
 def _scan_one(x: Array, y: Array, sizes: _Scan) -> None:
     """y, the sums of a long row: those of its parts come first, then all of them side by side."""
-    file, n = _files[x.dtype], len(x)
+    file, n = files[x.dtype], len(x)
     totals = np.empty(len(parts_of(n, LEAST)), np.float64)
     file.run("scan_totals", sizes, n, (x, totals), least=LEAST)
     file.run("scan_parts", sizes, n, (x, totals, y), least=LEAST)

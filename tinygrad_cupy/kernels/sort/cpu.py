@@ -38,7 +38,7 @@ def sort_and_order(x: Array, axis: int) -> tuple[Array, Array]:
     """Both, of long rows by one call in C."""
     order, values = _ordered(x, axis, True)
     if values is None:
-        values = x.take(order) if x.ndim == 1 else np.take_along_axis(x, order, axis)
+        values = sort(x, axis) if x.size <= FEW else np.take_along_axis(x, order, axis)
     return values, order
 
 
@@ -47,7 +47,9 @@ def _ordered(x: Array, axis: int, with_values: bool) -> tuple[Array, Array | Non
     length = x.shape[axis]
     if x.size <= FEW or length <= 1:
         return np.argsort(wide, axis, kind="stable"), None
-    moved = wide if axis == x.ndim - 1 else np.moveaxis(wide, axis, -1)
+    last = x.ndim - 1
+    others = [i for i in range(x.ndim) if i != axis]
+    moved = wide if axis == last else wide.transpose(*others, axis)
     rows = moved.reshape(math.prod(moved.shape[:-1]), length)
     if not native.suits(rows):
         return np.argsort(wide, axis, kind="stable"), None
@@ -59,8 +61,8 @@ def _back(rows: Any, shape: tuple[int, ...], axis: int) -> Any:
     """Rows (R, n) as an array whose axis they lie along."""
     if rows is None:
         return None
-    found = rows.reshape(shape)
-    return found if axis == len(shape) - 1 else np.moveaxis(found, -1, axis)
+    found, last = rows.reshape(shape), len(shape) - 1
+    return found if axis == last else found.transpose(*range(axis), last, *range(axis, last))
 
 
 def partition(x: Array, places: Places, axis: int) -> Array:

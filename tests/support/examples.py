@@ -1,0 +1,25 @@
+"""How many examples Hypothesis draws: few in the fast suite, ten times as many in the gate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import hypothesis
+
+FAST, FULL = 10, 100  # of a test that does not say; the profiles "fast" and "ci"
+
+
+def register_profiles() -> None:
+    for profile, count in (("fast", FAST), ("ci", FULL)):
+        hypothesis.settings.register_profile(
+            profile, max_examples=count, deadline=None, derandomize=False, print_blob=True
+        )
+
+
+def examples(count: int, **options: Any) -> hypothesis.settings:
+    """Settings of that many examples, and as many times more as the profile has more than "fast".
+
+    The first example of a test is the simplest one, so one alone says little.
+    """
+    every = count * hypothesis.settings().max_examples // FAST
+    return hypothesis.settings(max_examples=every, **options)
