@@ -43,11 +43,11 @@ def theirs(name: str, values: list[np.ndarray], weights: list[np.ndarray]) -> li
         found = jax.grad(loss, every)(*xs)
         return sum((g * v).sum() for g, v in zip(found, weights, strict=False))
 
-    @jax.jit  # which compiles once, not for each operation
     def derivatives(*xs: Any) -> Any:
         return [function(*xs), *jax.grad(loss, every)(*xs), *jax.grad(slope, every)(*xs)]
 
-    return [np.asarray(x) for x in derivatives(*values)]
+    compiled = jax.jit(derivatives)  # once, and not each of its operations
+    return [np.asarray(x) for x in compiled(*values)]
 
 
 @pytest.mark.parametrize("name", [*ONE, *TWO])

@@ -204,3 +204,17 @@ def test_dot_products_on_a_gpu(shape: tuple[int, int]) -> None:
         found = einsum("bi,bi->b", *given_).numpy()
         terms = np.einsum("bi,bi->b", np.abs(a), np.abs(b))
         assert (np.abs(found - np.einsum("bi,bi->b", a, b)) <= limit * terms).all()
+
+
+@pytest.mark.parametrize("shape", [(976, 32, 32), (700, 31, 13), (700, 400, 1), (40, 900, 16)])
+def test_a_large_product_with_a_short_line(
+    shape: tuple[int, ...], rng: np.random.Generator
+) -> None:
+    a = rng.standard_normal(shape[:-1], np.float32)
+    b = rng.standard_normal(shape[-1], np.float32)
+    a[0, 0], b[0] = np.nan, -0.0
+    expected = a[..., None] * b
+    assert expected.size > kernels.LARGE
+    for equation, x, y in (("ij,k->ijk", a, b), ("k,ij->ijk", b, a)):
+        found = tg.numpy.einsum(equation, Tensor(x), Tensor(y)).numpy()
+        assert found.tobytes() == expected.tobytes()

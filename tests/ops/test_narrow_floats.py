@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 
 import tinygrad_cupy as tg
 from records import SAMPLES
-from support.examples import examples
 from support.sampling import Case, Sample, draw_layout, lay_out, options_on
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.backend import to_device
@@ -94,7 +93,7 @@ def check(sample: Sample, dtype: str, device: str, data: st.DataObject) -> None:
 
 @narrow
 @every_sample
-@examples(3)
+@settings(max_examples=3)
 @given(data=st.data())
 def test_only_rounding_tells_16_bits_from_float32(
     sample: Sample, dtype: str, device: str, data: st.DataObject

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 import tinygrad_cupy as tg
 from records import SAMPLES
-from support.examples import examples
 from support.peers import import_torch
 from support.sampling import Case, Sample, draw_layout, options_on, tensors_of
 from tinygrad_cupy import Tensor
@@ -22,7 +21,7 @@ every_sample = pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sam
 differentiable = pytest.mark.parametrize(
     "sample", [s for s in SAMPLES if s.order], ids=lambda sample: sample.name
 )
-few, many = examples(4), settings(max_examples=200)  # in the fast suite, the slow one
+few, many = settings(max_examples=4), settings(max_examples=200)  # in the fast suite, the slow
 ROUNDING = {"float16": 2e-3, "float32": 2e-5, "float64": 1e-11}
 
 

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 import tinygrad_cupy as tg
 from records import SAMPLES
 from support.disguises import disguised, junk_behind_one_element, stretched
-from support.examples import examples
 from support.optimizers import OPTIMIZERS
 from support.sampling import Case, Options, Sample, options_on
 from tinygrad_cupy import Tensor, nn
@@ -104,7 +103,7 @@ every = pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.nam
 
 
 @every
-@examples(3)
+@settings(max_examples=3)
 @given(data=st.data())
 def test_operations(sample: Sample, device: str, data: st.DataObject) -> None:
     check(sample, data, device)

@@ -64,7 +64,7 @@ def samples(name: str) -> list[Any]:
         return []
     wanted = record.supports_autograd and kinds[0] == torch.float64
     made = iter(record.sample_inputs_func(record, "cpu", kinds[0], requires_grad=wanted))
-    found = []
+    found: list[Any] = []
     while True:
         torch.default_generator.manual_seed(SEED)
         random.seed(SEED)

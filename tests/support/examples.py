@@ -19,7 +19,8 @@ def register_profiles() -> None:
 def examples(count: int, **options: Any) -> hypothesis.settings:
     """Settings of that many examples, and as many times more as the profile has more than "fast".
 
-    The first example of a test is the simplest one, so one alone says little.
+    For tests that have no slow one beside them. The first example is the simplest: one alone says
+    little.
     """
     every = count * hypothesis.settings().max_examples // FAST
     return hypothesis.settings(max_examples=every, **options)

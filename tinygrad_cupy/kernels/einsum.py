@@ -19,6 +19,7 @@ from .common import dots_cuda
 
 Shape = tuple[int, ...]
 LARGE = 1 << 18  # elements of a product without sums that several threads write
+FEW = 1 << 6  # elements of a line that are multiplied together with those of others
 LONG = 1 << 8  # products that a block of a GPU adds up
 MANY = 1 << 10  # sums that keep a GPU busy by themselves
 MANY_ROWS, SHORT = 1 << 13, 1 << 8  # of a matrix whose columns are added up on a GPU
@@ -164,10 +165,17 @@ def _multiply(a: np.ndarray, b: np.ndarray, how: Pair) -> np.ndarray:
         return np.asarray(a * b)
     y = np.empty(np.broadcast_shapes(a.shape, b.shape), a.dtype)
     axis = int(np.argmax(y.shape)) - y.ndim
+    lines = b.size == y.shape[-1] <= FEW and a.shape[-1] == 1 and axis == -y.ndim < -2
+    repeated = np.tile(b.reshape(-1), y.shape[-2]) if lines else None
 
     def task(part: slice) -> None:
         left, right, out = (part_along(x, axis, part) for x in (a, b, y))
-        np.multiply(left, right, out=out)
+        if repeated is None:
+            np.multiply(left, right, out=out)
+        else:  # NumPy takes its time for each of many short lines
+            out[...] = left
+            several = out.reshape(-1, repeated.size)
+            several *= repeated
 
     by_parts(np, task, y.shape[axis], -(-y.shape[axis] * LARGE // (2 * y.size)))
     return y
