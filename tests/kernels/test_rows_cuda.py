@@ -127,15 +127,16 @@ def test_rows_that_are_written(
     for values in given:
         expected, out = x.copy(), on_gpu(x)
         expected[:, places] = values.astype(kind)  # one after the other
-        rows_cuda.put(out, on_gpu(places), on_gpu(values.astype(kind)), repeats=values.size > 1)
+        given_there = on_gpu(values.astype(kind))
+        rows_cuda.put(out, x.shape, on_gpu(places), given_there, region, values.size > 1)
         np.testing.assert_array_equal(out.get(), expected)
     expected, out = x.copy(), on_gpu(x)
     expected[:, places] = 5
-    rows_cuda.put(out, on_gpu(places), 5, repeats=False)
+    rows_cuda.put(out, x.shape, on_gpu(places), 5, region, False)
     np.testing.assert_array_equal(out.get(), expected)
     last = {int(place): m for m, place in enumerate(places % count)}
     stays = [last[int(place)] == m for m, place in enumerate(places % count)]
-    taken = rows_cuda.take_last(on_gpu(x), on_gpu(places)).get()
+    taken = rows_cuda.take_last(on_gpu(x), x.shape, on_gpu(places), region).get()
     np.testing.assert_array_equal(taken, np.where(np.array(stays)[:, None], x[:, places], 0))
 
 
@@ -143,7 +144,7 @@ def test_signed_zero_and_nan_are_written_as_they_are() -> None:
     for value in (-0.0, np.nan, np.inf):
         for dtype in ("float16", "float32", "float64"):
             out = on_gpu(np.ones((1, 4, 1), dtype))
-            rows_cuda.put(out, on_gpu(np.array([2])), value, repeats=False)
+            rows_cuda.put(out, (1, 4, 1), on_gpu(np.array([2])), value, (1, 1, 1), False)
             expected = np.array([1, 1, value, 1], dtype)
             assert out.ravel().get().tobytes() == expected.tobytes()
 

@@ -33,6 +33,8 @@ def get(x: Array, key: Key) -> Array:
 
 
 def _get_last_cpu(x: Array, key: Key) -> Array:
+    if not may_repeat(key):
+        return get(x, key)
     found, stays = get(x, key), _values_that_stay(key, x.shape)
     if stays is not None:
         np.copyto(found, 0, where=~stays)
@@ -40,14 +42,16 @@ def _get_last_cpu(x: Array, key: Key) -> Array:
 
 
 def _get_last_cuda(x: Array, key: Key) -> Array:
-    found, x = _rows(import_cupy(), key, tuple(x.shape)), contiguous(x, x.itemsize)
-    rows_of_x = x.reshape(found.blocks, found.rows, found.columns)
-    return rows_cuda.take_last(rows_of_x, found.places.reshape(-1)).reshape(found.region)
+    if not may_repeat(key):
+        return get(x, key)
+    found = _rows(import_cupy(), key, x.shape)
+    x = contiguous(x, x.itemsize)
+    return rows_cuda.take_last(x, found[:3], found.places, found.region)
 
 
 @kernel(cpu=_get_last_cpu, cuda=_get_last_cuda)
 def get_last(x: Array, key: Key) -> Array:
-    """x[key], of a key with arrays of integers, but 0 where a later place names the element."""
+    """x[key], but 0 where a later place of the key names the same element."""
 
 
 def scattered(values: Array, key: Key, shape: Shape) -> Array:
@@ -108,7 +112,7 @@ def _rows(xp: Any, key: Key, shape: Shape) -> _Rows:
 
 def _axis_of_rows(key: Key, ndim: int) -> int | None:
     """The axis that a key indexes by one array of integers, while it takes all of the others."""
-    if len(key) == 1 and type(key[0]) is np.ndarray:
+    if len(key) == 1 and hasattr(key[0], "ndim"):
         return 0 if key[0].dtype != bool and key[0].ndim else None
     axis, before = None, 0
     for k in key:
@@ -299,15 +303,11 @@ def _put_cuda(out: Array, key: Key, values: Any) -> None:
         out[key if of_array else (*key, ...)] = values
         return
     whole = out if out.flags.c_contiguous else out.copy(order="C")
-    found = _rows(cupy, key, tuple(out.shape))
-    count = found.places.size
-    if hasattr(values, "dtype"):
-        values = _fitted(values.astype(out.dtype, copy=False), len(found.region))
-        values = cupy.broadcast_to(values, found.region)
-        values = values.reshape(found.blocks, count, found.columns)
-    repeats = count > 1 and getattr(values, "size", 1) > 1
-    by_rows = whole.reshape(found.blocks, found.rows, found.columns)
-    rows_cuda.put(by_rows, found.places.reshape(-1), values, repeats)
+    found = _rows(cupy, key, out.shape)
+    repeats = found.places.size > 1 and getattr(values, "size", 1) > 1
+    if repeats and values.ndim > len(found.region):
+        values = _fitted(values, len(found.region))
+    rows_cuda.put(whole, found[:3], found.places, values, found.region, repeats)
     if whole is not out:
         out[...] = whole
 

@@ -14,6 +14,8 @@ import numpy as np
 from .. import kernels
 from ..autograd import Op, TensorBase, Version
 from ..autograd.fused import Alias
+from ..autograd.levels import Tracer
+from ..autograd.mode import mode
 from ..autograd.views import base_of, path_to, rebase
 from ..backend import (
     Array,
@@ -84,6 +86,8 @@ class Write(Op):
         return xp.asarray(self._led(xp.arange(x.size).reshape(x.shape))[self.key])
 
     def backward(self, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        if not (mode.recording or self.path or isinstance(grad, Tracer)):
+            return self._backward_now(grad)
         by_values = self._of_values(grad) if self.needs[1] else None
         if not self.needs[0]:
             return None, by_values
@@ -97,6 +101,21 @@ class Write(Op):
                 return self.at(self.key, self.path)(grad, 0), by_values
             kernels.indexing.put(place, self.key, 0)
         return grad, by_values
+
+    def _backward_now(self, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """The same on arrays, where nobody differentiates it and the place is of x itself."""
+        array, by_x, by_values = grad.data, None, None
+        with on_device_of(array):
+            if self.needs[1]:
+                found = kernels.indexing.get_last(array, self.key)
+                if self.needs[0] and self.absorbed and may_share_memory(found, array):
+                    found = found.copy()  # that memory is ours, and written now
+                by_values = grad._wrap(found)
+            if self.needs[0]:
+                kept = array if self.absorbed else array.copy()
+                kernels.indexing.put(kept, self.key, 0)
+                by_x = grad if self.absorbed else grad._wrap(kept)
+        return by_x, by_values
 
     def _of_values(self, grad: Any) -> Any:
         """What arrives at the place, less what arrived for values that were written over."""

@@ -17,6 +17,9 @@ from ...backend.dtypes import is_float
 from .layout import contiguous
 from .places_cuda import MOST, in_order
 
+Shape = tuple[int, ...]
+Blocks = tuple[int, int, int]  # P, R and K
+
 FEW, LOOKS = 10_000, 3 << 27  # places at which every row looks, and all of these looks
 LISTED, LONGEST = 16, 1 << 12  # values of a row that a thread and a block sort
 LONGER = 264  # blocks for rows of more values
@@ -65,20 +68,21 @@ def take(x: Array, places: Array, axis: int) -> Array:
     """See `kernels.common.rows.take`."""
     if not x.flags.c_contiguous and places.size and x.size:
         return x.take(_places(places, x.shape[axis]), axis)  # by strides
-    return _take(x, places, axis, last=False)
+    blocks = (math.prod(x.shape[:axis]), x.shape[axis], math.prod(x.shape[axis + 1 :]))
+    region = (*x.shape[:axis], *places.shape, *x.shape[axis + 1 :])
+    return _take(x, blocks, places, region, last=False)
 
 
-def take_last(x: Array, places: Array) -> Array:
-    """x (P, R, K), contiguous, at places (M,), but 0 where a later place says the same row."""
-    return _take(x, places, 1, last=True)
+def take_last(x: Array, blocks: Blocks, places: Array, region: Shape) -> Array:
+    """``region`` of x, contiguous, at places, but 0 where a later place says the same row."""
+    return _take(x, blocks, places, region, last=True)
 
 
-def _take(x: Array, places: Array, axis: int, last: bool) -> Array:
-    rows, columns = x.shape[axis], math.prod(x.shape[axis + 1 :])
-    shape = (*x.shape[:axis], *places.shape, *x.shape[axis + 1 :])
-    y: Array = import_cupy().empty(shape, x.dtype)
+def _take(x: Array, blocks: Blocks, places: Array, region: Shape, last: bool) -> Array:
+    y: Array = import_cupy().empty(region, x.dtype)
     if not y.size:
         return y
+    _, rows, columns = blocks
     places, unit = _places(places, rows), x.itemsize
     count, looks, owner = places.size, False, null()
     if last:
@@ -91,29 +95,38 @@ def _take(x: Array, places: Array, axis: int, last: bool) -> Array:
     return y
 
 
-def put(out: Array, places: Array, values: Any, repeats: bool) -> None:
-    """Write values, which broadcast to (P, M, K), or a number, into rows of out (P, R, K).
+def put(
+    out: Array, blocks: Blocks, places: Array, values: Any, region: Shape, repeats: bool
+) -> None:
+    """Write values, which broadcast to ``region``, or a number, into rows of out, contiguous.
 
-    ``out`` is contiguous. With ``repeats`` places may say a row twice: the last one is written.
+    With ``repeats`` places may say a row twice: the last one is written.
     """
-    blocks, rows, columns = out.shape
-    region = (blocks, places.size, columns)
-    if not math.prod(region):
+    (outer, rows, columns), count = blocks, places.size
+    size = outer * count * columns
+    if not size:
         return
     places = _places(places, rows)
-    looks = repeats and places.size <= SEEN and math.prod(region) * places.size <= LOOKED
+    looks = repeats and count <= SEEN and size * count <= LOOKED
     owner = owners(places, rows) if repeats and not looks else null()
     steps: Any = (0, 0, 0)
-    if hasattr(values, "dtype"):
-        values = import_cupy().broadcast_to(values.astype(out.dtype, copy=False), region)
-        steps = [step // out.itemsize for step in values.strides]
-        fill = number(0, out.dtype)
-    else:
+    if not hasattr(values, "dtype"):
         fill, values = number(values, out.dtype), null()
-    sizes = (math.prod(region), places.size, columns)
-    _launch(
-        "rows_put", (out, places, values, fill, owner), out.itemsize, sizes, rows, looks, *steps
-    )
+    else:
+        fill = _zero(out.dtype)
+        values = values if values.dtype == out.dtype else values.astype(out.dtype)
+        if values.shape == region and values.flags.c_contiguous:
+            steps = (count * columns, columns, 1)
+        else:
+            values = import_cupy().broadcast_to(values, region).reshape(outer, count, columns)
+            steps = [step // out.itemsize for step in values.strides]
+    given, sizes = (out, places, values, fill, owner), (size, count, columns)
+    _launch("rows_put", given, out.itemsize, sizes, rows, looks, *steps)
+
+
+@functools.cache
+def _zero(dtype: Any) -> Any:
+    return number(0, dtype)
 
 
 def owners(places: Array, rows: int) -> Array:
@@ -165,7 +178,7 @@ def add(values: Array, places: Array, rows: int) -> Array:
     return _add_sorted(values, places, shape)
 
 
-def _add_few(values: Array, places: Array, shape: Any) -> Array:
+def _add_few(values: Array, places: Array, shape: Blocks) -> Array:
     y: Array = import_cupy().empty(shape, values.dtype)
     wide, total = max(y.size, values.size) >= MOST, y.size
     sizes = _counts(wide, total, places.size, shape[2], shape[1])
@@ -174,7 +187,7 @@ def _add_few(values: Array, places: Array, shape: Any) -> Array:
     return y
 
 
-def _add_lists(values: Array, places: Array, shape: Any) -> Array:
+def _add_lists(values: Array, places: Array, shape: Blocks) -> Array:
     cupy, (blocks, rows, columns), count = import_cupy(), shape, places.size
     y: Array = cupy.empty(shape, values.dtype)
     wide, total = max(y.size, values.size) >= MOST, y.size
@@ -194,7 +207,7 @@ def _add_lists(values: Array, places: Array, shape: Any) -> Array:
     return y
 
 
-def _add_sorted(values: Array, places: Array, shape: Any) -> Array:
+def _add_sorted(values: Array, places: Array, shape: Blocks) -> Array:
     cupy, (blocks, rows, columns), count = import_cupy(), shape, places.size
     y: Array = cupy.zeros(shape, values.dtype)
     found, order = in_order(places, rows)
