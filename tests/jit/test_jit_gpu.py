@@ -370,12 +370,15 @@ def test_lists_of_the_host_stay_as_they_were_captured() -> None:
         for _ in range(4):
             y = (y * 2).abs() / 2
         z = y[[3, 0, 0]] * [1.0, 2.0, 3.0] + y.take([1, 1, 2])
-        return tg.concat([z, tnp.delete(y, [0, -1]), tnp.quantile(y, [0.0, 0.5, 1.0])])
+        _, written = tnp.atleast_1d(y, [1.0, 2.0, 3.0, 4.0])
+        written += y  # in every replay from the list on
+        return tg.concat([z, tnp.delete(y, [0, -1]), tnp.quantile(y, [0.0, 0.5, 1.0]), written])
 
     for start in range(5):
-        found = chosen(Tensor(np.arange(start, start + 4, dtype=np.float64))).numpy() - start
+        x = Tensor(np.arange(start, start + 4.0), device="cuda:0")
+        found = chosen(x).numpy() - start
         np.testing.assert_allclose(found[:3] - start * np.arange(1, 4), [4, 1, 2])
-        np.testing.assert_allclose(found[3:], [1, 2, 0, 1.5, 3])
+        np.testing.assert_allclose(found[3:], [1, 2, 0, 1.5, 3, 1, 3, 5, 7])
 
 
 def array_key(x: Tensor) -> Any:

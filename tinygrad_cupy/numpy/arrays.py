@@ -10,10 +10,10 @@ import numpy as np
 from ..autograd import TensorBase
 from ..autograd.levels import Tracer
 from ..autograd.mode import mode
-from ..backend import default_device, device_of, full
+from ..backend import default_device, device_of
 from ..ops import shape as joining
 from ..ops.leaving import carries_gradient, in_augmented_assignment
-from ..ops.promotion import in_one_dtype
+from ..ops.promotion import in_one_dtype, numbers_like
 from ..ops.protocols import is_array
 from ..tensor import Tensor
 
@@ -85,11 +85,11 @@ def tensor(x: Any, like: Any = None) -> Any:
 def _beside(x: Any, like: Any) -> Any:
     """A number or a list of numbers as a tensor where ``like`` is; see `tensor`."""
     exact = like.dtype == np.float64 and np.asarray(x).dtype.kind == "f"
-    place, dtype = device_of(like.data), np.float64 if exact else None
-    if place == "cpu" or np.ndim(x):
-        return like._plain(x, dtype, place)
-    number = like._plain(x, dtype, "cpu").data  # a kernel's argument: an upload is not captured
-    return like._plain._wrap(full((), number.item(), number.dtype, place))
+    made = like._plain(x, np.float64 if exact else None, "cpu")
+    if device_of(like.data) == "cpu":
+        return made
+    moved: Any = numbers_like(like, made.data)
+    return moved.clone() if made.size > 1 else moved  # for it may be written, in a capture too
 
 
 def tensors(*values: Any) -> list[Any]:
