@@ -51,7 +51,11 @@ def images(rng: np.random.Generator, shape: tuple[int, ...], last: bool) -> np.n
      ((1, 1), (2, 0), (1, 2)), ((2, 1), (4, 1), (2, 1))],
     ids=str,
 )  # fmt: skip
-@pytest.mark.parametrize("tail", [(False, False), (True, False), (False, True), (True, True)])
+@pytest.mark.parametrize(
+    "tail",
+    [(False, False), (True, True),
+     *[pytest.param(one, marks=pytest.mark.slow) for one in ((True, False), (False, True))]],
+)  # fmt: skip
 def test_a_convolution_is_that_of_the_plain_kernels(
     channels: tuple[int, int],
     kernel: tuple[int, int],
