@@ -21,6 +21,7 @@ from ..autograd.mode import mode
 from ..autograd.views import base_of
 from ..backend import (
     Array,
+    constant,
     device_of,
     elements_overlap,
     is_cuda,
@@ -268,7 +269,7 @@ class InplaceMixin(TensorBase):
             return value.item() if isinstance(value, np.generic) else value
         if isinstance(value, list | tuple):
             value = np.asarray(value)
-            return to_device(
+            return constant(
                 value.astype(self.dtype) if value.dtype.kind in "iu" else value,
                 device_of(self.data),
             )

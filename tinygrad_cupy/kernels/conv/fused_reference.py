@@ -28,7 +28,7 @@ def forward(
     if epilogue.relu:
         xp.maximum(y, y.dtype.type(0), out=y)
     if epilogue.relu and argmax is not None:
-        argmax[y <= 0] = MASKED
+        argmax = xp.where(y <= 0, argmax.dtype.type(MASKED), argmax)
     return y, argmax
 
 
