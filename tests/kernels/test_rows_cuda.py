@@ -134,6 +134,10 @@ def test_rows_that_are_written(
     expected[:, places] = 5
     rows_cuda.put(out, x.shape, on_gpu(places), 5, region, False)
     np.testing.assert_array_equal(out.get(), expected)
+    expected = x.copy()
+    expected[:, places] = 0
+    kept = rows_cuda.without(on_gpu(x), x.shape, on_gpu(places))
+    np.testing.assert_array_equal(kept.get(), expected)
     last = {int(place): m for m, place in enumerate(places % count)}
     stays = [last[int(place)] == m for m, place in enumerate(places % count)]
     taken = rows_cuda.take_last(on_gpu(x), x.shape, on_gpu(places), region).get()
@@ -177,6 +181,9 @@ def test_keys_that_are_written(key: Any, turned: bool, rng: np.random.Generator)
         out = on_gpu(x.transpose(2, 0, 1).copy()).transpose(1, 2, 0) if turned else on_gpu(x)
         indexing.put(out, there, on_gpu(values) if hasattr(values, "ndim") else values)
         np.testing.assert_array_equal(out.get(), expected)
+    expected = x.copy()
+    expected[key] = 0
+    np.testing.assert_array_equal(indexing.without(on_gpu(x), there).get(), expected)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])

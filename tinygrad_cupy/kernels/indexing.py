@@ -54,6 +54,24 @@ def get_last(x: Array, key: Key) -> Array:
     """x[key], but 0 where a later place of the key names the same element."""
 
 
+def _without_cpu(x: Array, key: Key) -> Array:
+    y = x.copy()
+    put(y, key, 0)
+    return y
+
+
+def _without_cuda(x: Array, key: Key) -> Array:
+    if not _by_places(key) or not x.flags.c_contiguous:
+        return _without_cpu(x, key)
+    found = _rows(import_cupy(), key, x.shape)
+    return rows_cuda.without(x, found[:3], found.places)
+
+
+@kernel(cpu=_without_cpu, cuda=_without_cuda)
+def without(x: Array, key: Key) -> Array:
+    """A copy of x with 0 at ``key``."""
+
+
 def scattered(values: Array, key: Key, shape: Shape) -> Array:
     """Zeros of ``shape`` with the values added at ``key``, repeats added up: the adjoint of `get`.
 
@@ -125,6 +143,11 @@ def _axis_of_rows(key: Key, ndim: int) -> int | None:
         else:
             return None
     return axis
+
+
+def _by_places(key: Key) -> bool:
+    """Whether arrays of integers are in a key."""
+    return any(hasattr(k, "dtype") and not _is_mask(k) for k in key)
 
 
 def _array_in(key: Key) -> Array:
@@ -298,7 +321,7 @@ def _put_cuda(out: Array, key: Key, values: Any) -> None:
     cupy = import_cupy()
     if hasattr(values, "dtype") and may_share_memory(out, values):
         values = values.copy()  # CuPy copies in no order
-    if not any(hasattr(k, "dtype") and not _is_mask(k) for k in key):
+    if not _by_places(key):
         of_array = any(k is Ellipsis or hasattr(k, "ndim") for k in key)
         out[key if of_array else (*key, ...)] = values
         return

@@ -112,9 +112,11 @@ class Write(Op):
                     found = found.copy()  # that memory is ours, and written now
                 by_values = grad._wrap(found)
             if self.needs[0]:
-                kept = array if self.absorbed else array.copy()
-                kernels.indexing.put(kept, self.key, 0)
-                by_x = grad if self.absorbed else grad._wrap(kept)
+                if self.absorbed:
+                    kernels.indexing.put(array, self.key, 0)
+                    by_x = grad
+                else:
+                    by_x = grad._wrap(kernels.indexing.without(array, self.key))
         return by_x, by_values
 
     def _of_values(self, grad: Any) -> Any:

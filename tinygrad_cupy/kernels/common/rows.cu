@@ -66,6 +66,21 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     out[(at.block * rows + row) * columns + at.column] = fill;
 }
 
+// y (P, R, K) is x, but 0 in rows that a few places (M) say: every element looks at all of them.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    rows_without(const UNIT* __restrict__ x, const i64* __restrict__ places, UNIT* __restrict__ y,
+                 INDEX total, INDEX count, INDEX columns, i64 rows) {
+    const INDEX i = (INDEX)blockIdx.x * THREADS + threadIdx.x;
+    if (i >= total) return;
+    const i64 row = i / columns % rows;
+    bool found = false;
+#pragma unroll 4
+    for (INDEX m = 0; m < count; ++m) found |= row_of(places[m], rows) == row;
+    UNIT kept = x[i];
+    if (found) kept = UNIT{};
+    y[i] = kept;
+}
+
 // owner (R), zeros: the number of the last place that says a row, counted from 1. An atomic maximum
 // of integers is the same in every run.
 extern "C" __global__ void __launch_bounds__(THREADS)

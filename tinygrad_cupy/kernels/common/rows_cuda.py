@@ -83,15 +83,38 @@ def _take(x: Array, blocks: Blocks, places: Array, region: Shape, last: bool) ->
     if not y.size:
         return y
     _, rows, columns = blocks
-    places, unit = _places(places, rows), x.itemsize
+    places = _places(places, rows)
     count, looks, owner = places.size, False, null()
     if last:
         looks = count <= SEEN and y.size * count <= LOOKED
         owner = owner if looks else owners(places, rows)
-    if columns * unit % _WIDEST == 0 and x.data.ptr % _WIDEST == 0:
-        columns, unit = columns * unit // _WIDEST, _WIDEST
+    columns, unit = _units(columns, x)
     sizes = (y.nbytes // unit, count, columns)
     _launch("rows_take", (x, places, owner, y), unit, sizes, rows, looks)
+    return y
+
+
+def _units(columns: int, x: Array) -> tuple[int, int]:
+    """Columns of x in the widest units that it can be copied by, and their size in bytes."""
+    if columns * x.itemsize % _WIDEST == 0 and x.data.ptr % _WIDEST == 0:
+        return columns * x.itemsize // _WIDEST, _WIDEST
+    return columns, x.itemsize
+
+
+def without(x: Array, blocks: Blocks, places: Array) -> Array:
+    """A copy of x, contiguous, with 0 in the rows at places."""
+    _, rows, columns = blocks
+    if not places.size or not x.size:
+        return x.copy()
+    if places.size > SEEN or x.size * places.size > LOOKED:
+        y = x.copy()
+        region = (blocks[0], places.size, columns)
+        put(y, blocks, places.reshape(-1), 0, region, False)
+        return y
+    y = import_cupy().empty(x.shape, x.dtype)
+    columns, unit = _units(columns, x)
+    sizes = (x.nbytes // unit, places.size, columns)
+    _launch("rows_without", (x, _places(places, rows), y), unit, sizes, rows)
     return y
 
 
