@@ -145,7 +145,8 @@ def newest_set(results: Path) -> str:
 
     def worth(name: str) -> tuple[bool, str, str]:
         has = {(row["net"], row["batch"], row["precision"]) for row in contents[name]["rows"]}
-        files = [results / f"{name}{suffix}.json" for _, suffix, *_ in PLAN]
+        suffixes = [suffix for _, suffix, *_ in PLAN if suffix != "_arrays"]  # no page's by itself
+        files = [results / f"{name}{suffix}.json" for suffix in suffixes]
         complete = wanted <= has and all(path.exists() for path in files)
         return complete, contents[name]["date"], name
 
@@ -272,6 +273,19 @@ def ops(name: str) -> str:
     return f"{table}\n\n{source(content, f'{name}_ops.json')}"
 
 
+def arrays(name: str) -> str:
+    """PyTorch's time over ours, forward with backward, by operation and number of elements."""
+    content = read(f"{name}_arrays.json")
+    found: dict[str, dict[str, str]] = {}
+    for row in content["rows"]:
+        op, _, size = row["op"].rpartition(", ")
+        found.setdefault(op, {})[size] = f"{row['x backward']:.2f}"
+    sizes = list(dict.fromkeys(size for by_size in found.values() for size in by_size))
+    lines = [[op, *[by_size.get(size, "") for size in sizes]] for op, by_size in found.items()]
+    table = markdown(["operation", *sizes], lines)
+    return f"{table}\n\n{source(content, f'{name}_arrays.json')}"
+
+
 def scaling(name: str) -> str:
     content = read(f"{name}_scaling.json")
     rows = content["rows"]
@@ -288,7 +302,7 @@ TABLES: dict[str, Callable[[str], str]] = {
     function.__name__: function
     for function in (
         tf32, bf16, fp32, cpu, summary, cpu_summary, pictures,
-        accuracy_time, accuracy_parity, coldstart, ops, scaling,
+        accuracy_time, accuracy_parity, coldstart, ops, arrays, scaling,
     )
 }  # fmt: skip
 
