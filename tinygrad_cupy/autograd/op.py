@@ -256,10 +256,10 @@ class Op:
         else:
             return
         kinds = {type(x.data) for x in tensors}
-        for x in tensors:
-            module_and_device(x.data)  # raises for what is no array
         if len(kinds) == 1 and is_cuda(tensors[0].data) and cuda_count() == 1:
             return
+        for x in tensors:
+            module_and_device(x.data)  # raises for what is no array
         devices = {device_of(x.data) for x in tensors}
         if len(devices) > 1:
             raise ValueError(
