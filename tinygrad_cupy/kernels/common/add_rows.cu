@@ -88,7 +88,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     link_places(const i64* __restrict__ places, u32* heads, u32* __restrict__ next, u32 count,
                 i64 rows) {
     const u32 m = blockIdx.x * THREADS + threadIdx.x;
-    if (m < count) next[m] = atomicExch(heads + row_of(places[m], rows), m + 1);
+    if (m >= count) return;
+    __stcs(next + m, atomicExch(heads + row_of(__ldcs(places + m), rows), m + 1));
 }
 
 // y of lists of up to LISTED places, a thread for every element. Rows of more are named in longer
@@ -100,19 +101,26 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     const INDEX i = (INDEX)blockIdx.x * THREADS + threadIdx.x;
     if (i >= total) return;
     const Element at(i, columns, rows);
+    const T* mine = at.in(values, count, columns);
     u32 listed[LISTED], n = 0, m = heads[at.row];
-    for (; m && n < LISTED; m = next[m - 1]) {
+    SUM value[LISTED], sum = 0;
+    while (m && n < LISTED) {
+        const SUM here = (SUM)(A)mine[(INDEX)(m - 1) * columns];
+        const u32 after = next[m - 1];
         u32 j = n++;
-        for (; j && listed[j - 1] > m; --j) listed[j] = listed[j - 1];
+        for (; j && listed[j - 1] > m; --j) {
+            listed[j] = listed[j - 1];
+            value[j] = value[j - 1];
+        }
         listed[j] = m;
+        value[j] = here;
+        m = after;
     }
     if (m) {
         if (!at.column && !at.block) longer[atomicAdd(number, 1u)] = (u32)at.row;
         return;
     }
-    const T* mine = at.in(values, count, columns);
-    SUM sum = 0;
-    for (u32 j = 0; j < n; ++j) sum += (SUM)(A)mine[(INDEX)(listed[j] - 1) * columns];
+    for (u32 j = 0; j < n; ++j) sum += value[j];
     y[i] = rounded(sum);
 }
 

@@ -4,6 +4,8 @@
 // place counts from the end where it is negative, and is taken modulo R beyond: nothing outside
 // of an array is read or written.
 //
+// What is read or written once goes by the cache (__ldcs, __stcs), which is left to what lies about.
+//
 // Macros: UNIT, what is copied at once (an element, or 16 bytes of a row); INDEX, in which all
 // elements are counted, u32 or u64.
 
@@ -47,7 +49,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     const i64 row = row_of(places[at.m], rows);
     UNIT found = x[(at.block * rows + row) * columns + at.column];
     if (is_written_over(places, owner, looks, at.m, row, count, rows)) found = UNIT{};
-    y[i] = found;
+    __stcs(y + i, found);
 }
 
 // out (P, R, K) at places (M) becomes values (P, M, K), by strides, or fill where these are null.
@@ -98,7 +100,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     const INDEX i = (INDEX)blockIdx.x * THREADS + threadIdx.x;
     if (i >= total) return;
     const At at(i, count, columns);
-    y[i] = x[(at.block * rows + row_of(places[i], rows)) * columns + at.column];
+    const i64 row = row_of(__ldcs(places + i), rows);
+    __stcs(y + i, x[(at.block * rows + row) * columns + at.column]);
 }
 
 // out (P, R, K) at places (P, M, K), of which no two are one, becomes values (P, M, K).
@@ -108,5 +111,6 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     const INDEX i = (INDEX)blockIdx.x * THREADS + threadIdx.x;
     if (i >= total) return;
     const At at(i, count, columns);
-    out[(at.block * rows + row_of(places[i], rows)) * columns + at.column] = values[i];
+    const i64 row = row_of(__ldcs(places + i), rows);
+    out[(at.block * rows + row) * columns + at.column] = __ldcs(values + i);
 }

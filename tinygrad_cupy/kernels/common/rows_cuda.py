@@ -21,7 +21,7 @@ Shape = tuple[int, ...]
 Blocks = tuple[int, int, int]  # P, R and K
 
 FEW, LOOKS = 10_000, 3 << 27  # places at which every row looks, and all of these looks
-LISTED, LONGEST = 16, 1 << 12  # values of a row that a thread and a block sort
+LISTED, LONGEST = 8, 1 << 12  # values of a row that a thread and a block sort
 LONGER = 264  # blocks for rows of more values
 CHUNK = 128  # places of a row that are added up one after the other
 SEEN, LOOKED = 1 << 11, 1 << 27  # later places at which each of a few looks, and all of these looks
