@@ -128,7 +128,8 @@ def test_rows_that_are_written(
         expected, out = x.copy(), on_gpu(x)
         expected[:, places] = values.astype(kind)  # one after the other
         given_there = on_gpu(values.astype(kind))
-        rows_cuda.put(out, x.shape, on_gpu(places), given_there, region, values.size > 1)
+        repeats = values.size > 1
+        owner = rows_cuda.put(out, x.shape, on_gpu(places), given_there, region, repeats)
         np.testing.assert_array_equal(out.get(), expected)
     expected, out = x.copy(), on_gpu(x)
     expected[:, places] = 5
@@ -140,8 +141,10 @@ def test_rows_that_are_written(
     np.testing.assert_array_equal(kept.get(), expected)
     last = {int(place): m for m, place in enumerate(places % count)}
     stays = [last[int(place)] == m for m, place in enumerate(places % count)]
-    taken = rows_cuda.take_last(on_gpu(x), x.shape, on_gpu(places), region).get()
-    np.testing.assert_array_equal(taken, np.where(np.array(stays)[:, None], x[:, places], 0))
+    assert owner is None  # of the last values, which are one number
+    for known in (None, rows_cuda.owners(on_gpu(places), count)):
+        taken = rows_cuda.take_last(on_gpu(x), x.shape, on_gpu(places), region, known).get()
+        np.testing.assert_array_equal(taken, np.where(np.array(stays)[:, None], x[:, places], 0))
 
 
 def test_signed_zero_and_nan_are_written_as_they_are() -> None:

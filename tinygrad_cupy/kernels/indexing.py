@@ -32,7 +32,7 @@ def get(x: Array, key: Key) -> Array:
     return x[(*key, ...)] if isinstance(found, np.generic) else found
 
 
-def _get_last_cpu(x: Array, key: Key) -> Array:
+def _get_last_cpu(x: Array, key: Key, owner: Any) -> Array:
     if not may_repeat(key):
         return get(x, key)
     found, stays = get(x, key), _values_that_stay(key, x.shape)
@@ -41,17 +41,20 @@ def _get_last_cpu(x: Array, key: Key) -> Array:
     return found
 
 
-def _get_last_cuda(x: Array, key: Key) -> Array:
+def _get_last_cuda(x: Array, key: Key, owner: Any) -> Array:
     if not may_repeat(key):
         return get(x, key)
     found = _rows(import_cupy(), key, x.shape)
     x = contiguous(x, x.itemsize)
-    return rows_cuda.take_last(x, found[:3], found.places, found.region)
+    return rows_cuda.take_last(x, found[:3], found.places, found.region, owner)
 
 
 @kernel(cpu=_get_last_cpu, cuda=_get_last_cuda)
-def get_last(x: Array, key: Key) -> Array:
-    """x[key], but 0 where a later place of the key names the same element."""
+def get_last(x: Array, key: Key, owner: Any) -> Array:
+    """x[key], but 0 where a later place of the key names the same element.
+
+    ``owner``: what `put` at this key, into an array of this shape, gave, or None.
+    """
 
 
 def _without_cpu(x: Array, key: Key) -> Array:
@@ -293,46 +296,48 @@ def _is_one_row_of_places(key: Key) -> bool:
     return type(only) is np.ndarray and only.ndim == 1 and only.dtype != bool
 
 
-def _put_cpu(out: Array, key: Key, values: Any) -> None:
+def _put_cpu(out: Array, key: Key, values: Any) -> Any:
     if len(key) == 1 and key[0] is Ellipsis:
         out[...] = values
-        return
+        return None
     if _is_one_row_of_places(key):  # written one after the other
         out[key[0]] = values
-        return
+        return None
     several = may_repeat(key) and getattr(values, "size", 1) > 1
     if not several:  # with an ellipsis, for NumPy writes one element of a scalar alone
         array_key = any(hasattr(k, "ndim") for k in key)
         out[key if array_key or Ellipsis in key else (*key, ...)] = values
-        return
+        return None
     if hasattr(values, "dtype") and may_share_memory(out, values):
         values = values.copy()  # below they are read a second time
     out[key] = values
     if max(1 if _is_mask(k) else k.ndim for k in key if hasattr(k, "ndim")) == 1:
-        return  # written one after the other
+        return None  # written one after the other
     region = region_of(key, out.shape)
     last = _last_for_place(*_places(region))
     full = np.broadcast_to(_fitted(values, len(region.whole)), region.whole)
     full = full.reshape(*region.before, last.size, *region.after)
     out[key] = full.take(last, axis=len(region.before)).reshape(region.whole)
+    return None
 
 
-def _put_cuda(out: Array, key: Key, values: Any) -> None:
+def _put_cuda(out: Array, key: Key, values: Any) -> Any:
     cupy = import_cupy()
     if hasattr(values, "dtype") and may_share_memory(out, values):
         values = values.copy()  # CuPy copies in no order
     if not _by_places(key):
         of_array = any(k is Ellipsis or hasattr(k, "ndim") for k in key)
         out[key if of_array else (*key, ...)] = values
-        return
+        return None
     whole = out if out.flags.c_contiguous else out.copy(order="C")
     found = _rows(cupy, key, out.shape)
     repeats = found.places.size > 1 and getattr(values, "size", 1) > 1
     if repeats and values.ndim > len(found.region):
         values = _fitted(values, len(found.region))
-    rows_cuda.put(whole, found[:3], found.places, values, found.region, repeats)
+    owner = rows_cuda.put(whole, found[:3], found.places, values, found.region, repeats)
     if whole is not out:
         out[...] = whole
+    return owner
 
 
 def _fitted(values: Array, ndim: int) -> Array:
@@ -341,11 +346,11 @@ def _fitted(values: Array, ndim: int) -> Array:
 
 
 @kernel(cpu=_put_cpu, cuda=_put_cuda)
-def put(out: Array, key: Key, values: Any) -> None:
+def put(out: Array, key: Key, values: Any) -> Any:
     """out[key] = values, of several for one element the last in C order of the index arrays.
 
     (Which it is NumPy says for one axis only, and CuPy for none.) On a GPU an index out of bounds
-    is taken modulo the size.
+    is taken modulo the size. Gives what `get_last` need not find out again.
     """
 
 

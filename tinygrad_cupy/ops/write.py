@@ -46,6 +46,7 @@ class Write(Op):
 
     linear = ("x", "values")
     jointly = True
+    owner: Any = None  # of a write of x itself, which of several values for an element was last
 
     def __init__(self, key: Key, path: tuple[Op, ...] = (), into: Array | None = None) -> None:
         self.key, self.path, self.into = key, path, into
@@ -58,7 +59,7 @@ class Write(Op):
     def forward(self, x: Array, values: Any) -> Array:
         if self.into is not None:
             into, self.into = self.into, None
-            self.store(into, self.key, values)
+            self.owner = self.store(into, self.key, values)
             return x
         out = x.copy()
         place = self._led(out)
@@ -69,9 +70,9 @@ class Write(Op):
         return out
 
     @staticmethod
-    def store(out: Array, key: Key, values: Any) -> None:
-        """The write itself."""
-        kernels.indexing.put(out, key, values)
+    def store(out: Array, key: Key, values: Any) -> Any:
+        """The write itself; gives what `kernels.indexing.get_last` may use."""
+        return kernels.indexing.put(out, key, values)
 
     def _led(self, array: Array) -> Array:
         """Where the path leads from ``array``."""
@@ -107,7 +108,7 @@ class Write(Op):
         array, by_x, by_values = grad.data, None, None
         with on_device_of(array):
             if self.needs[1]:
-                found = kernels.indexing.get_last(array, self.key)
+                found = kernels.indexing.get_last(array, self.key, self.owner)
                 if self.needs[0] and self.absorbed and may_share_memory(found, array):
                     found = found.copy()  # that memory is ours, and written now
                 by_values = grad._wrap(found)
@@ -171,7 +172,7 @@ class IndexLast(Op):
 
     def forward(self, x: Array) -> Array:
         self.source = tuple(x.shape)
-        return kernels.indexing.get_last(x, self.key)
+        return kernels.indexing.get_last(x, self.key, None)
 
     def backward(self, grad: Tensor) -> Tensor:
         with on_device_of(grad.data):

@@ -102,25 +102,34 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     if (i >= total) return;
     const Element at(i, columns, rows);
     const T* mine = at.in(values, count, columns);
-    u32 listed[LISTED], n = 0, m = heads[at.row];
-    SUM value[LISTED], sum = 0;
-    while (m && n < LISTED) {
-        const SUM here = (SUM)(A)mine[(INDEX)(m - 1) * columns];
-        const u32 after = next[m - 1];
-        u32 j = n++;
-        for (; j && listed[j - 1] > m; --j) {
+    u32 m = heads[at.row], listed[LISTED];
+    A value[LISTED];
+#pragma unroll
+    for (int k = 0; k < LISTED; ++k) {
+        listed[k] = NOWHERE;
+        value[k] = 0;
+        if (!m) continue;
+        listed[k] = m;
+        value[k] = (A)mine[(INDEX)(m - 1) * columns];
+        m = next[m - 1];
+#pragma unroll
+        for (int j = k; j; --j) {  // unrolled, the lists are registers
+            if (listed[j - 1] < listed[j]) continue;
+            const u32 place = listed[j];
+            const A moved = value[j];
             listed[j] = listed[j - 1];
             value[j] = value[j - 1];
+            listed[j - 1] = place;
+            value[j - 1] = moved;
         }
-        listed[j] = m;
-        value[j] = here;
-        m = after;
     }
     if (m) {
         if (!at.column && !at.block) longer[atomicAdd(number, 1u)] = (u32)at.row;
         return;
     }
-    for (u32 j = 0; j < n; ++j) sum += value[j];
+    SUM sum = 0;
+#pragma unroll
+    for (int k = 0; k < LISTED; ++k) sum += (SUM)value[k];
     y[i] = rounded(sum);
 }
 

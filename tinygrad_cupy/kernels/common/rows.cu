@@ -4,7 +4,7 @@
 // place counts from the end where it is negative, and is taken modulo R beyond: nothing outside
 // of an array is read or written.
 //
-// What is read or written once goes by the cache (__ldcs, __stcs), which is left to what lies about.
+// What is read or written once (__ldcs, __stcs) leaves the cache to what lies anywhere.
 //
 // Macros: UNIT, what is copied at once (an element, or 16 bytes of a row); INDEX, in which all
 // elements are counted, u32 or u64.

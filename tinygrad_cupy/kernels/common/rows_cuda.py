@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...backend import Array, CudaSource, import_cupy, int32s, int64s, null
+from ...backend import Array, CudaSource, import_cupy, int32s, int64s, null, strides_of
 from ...backend.cuda_source import number, number_macros
 from ...backend.dtypes import is_float
 from .layout import contiguous
@@ -73,21 +73,27 @@ def take(x: Array, places: Array, axis: int) -> Array:
     return _take(x, blocks, places, region, last=False)
 
 
-def take_last(x: Array, blocks: Blocks, places: Array, region: Shape) -> Array:
-    """``region`` of x, contiguous, at places, but 0 where a later place says the same row."""
-    return _take(x, blocks, places, region, last=True)
+def take_last(x: Array, blocks: Blocks, places: Array, region: Shape, owner: Any) -> Array:
+    """``region`` of x, contiguous, at places, but 0 where a later place says the same row.
+
+    ``owner``: what `put` at the same places gave, or None.
+    """
+    return _take(x, blocks, places, region, last=True, owner=owner)
 
 
-def _take(x: Array, blocks: Blocks, places: Array, region: Shape, last: bool) -> Array:
+def _take(
+    x: Array, blocks: Blocks, places: Array, region: Shape, last: bool, owner: Any = None
+) -> Array:
     y: Array = import_cupy().empty(region, x.dtype)
     if not y.size:
         return y
     _, rows, columns = blocks
     places = _places(places, rows)
-    count, looks, owner = places.size, False, null()
-    if last:
+    count, looks = places.size, False
+    if last and owner is None:
         looks = count <= SEEN and y.size * count <= LOOKED
-        owner = owner if looks else owners(places, rows)
+        owner = None if looks else owners(places, rows)
+    owner = null() if owner is None else owner
     columns, unit = _units(columns, x)
     sizes = (y.nbytes // unit, count, columns)
     _launch("rows_take", (x, places, owner, y), unit, sizes, rows, looks)
@@ -120,18 +126,19 @@ def without(x: Array, blocks: Blocks, places: Array) -> Array:
 
 def put(
     out: Array, blocks: Blocks, places: Array, values: Any, region: Shape, repeats: bool
-) -> None:
+) -> Array | None:
     """Write values, which broadcast to ``region``, or a number, into rows of out, contiguous.
 
-    With ``repeats`` places may say a row twice: the last one is written.
+    With ``repeats`` places may say a row twice: the last one is written. Gives the `owners`, if
+    they were asked for.
     """
     (outer, rows, columns), count = blocks, places.size
     size = outer * count * columns
     if not size:
-        return
+        return None
     places = _places(places, rows)
     looks = repeats and count <= SEEN and size * count <= LOOKED
-    owner = owners(places, rows) if repeats and not looks else null()
+    owner = owners(places, rows) if repeats and not looks else None
     steps: Any = (0, 0, 0)
     if not hasattr(values, "dtype"):
         fill, values = number(values, out.dtype), null()
@@ -142,9 +149,11 @@ def put(
             steps = (count * columns, columns, 1)
         else:
             values = import_cupy().broadcast_to(values, region).reshape(outer, count, columns)
-            steps = [step // out.itemsize for step in values.strides]
-    given, sizes = (out, places, values, fill, owner), (size, count, columns)
-    _launch("rows_put", given, out.itemsize, sizes, rows, looks, *steps)
+            steps = [step // out.itemsize for step in strides_of(values)]
+    given = (out, places, values, fill, null() if owner is None else owner)
+    sizes, more = (size, count, columns), (rows, looks, *steps)
+    _launch("rows_put", given, out.itemsize, sizes, *more)
+    return owner
 
 
 @functools.cache
