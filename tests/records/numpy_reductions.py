@@ -48,6 +48,13 @@ def holes(draw: Draw, shape: tuple[int, ...]) -> np.ndarray:
     return np.where(missing, np.nan, values)
 
 
+def factors(draw: Draw, shape: tuple[int, ...]) -> np.ndarray:
+    """`holes` among factors near 1, whose product 16 bits hold."""
+    rng = rng_of(draw)
+    values = rng.uniform(0.5, 1.5, shape) * rng.choice([-1, 1], shape)
+    return np.where(np.isnan(holes(draw, shape)), np.nan, values)
+
+
 def reduction(name: str, ops: Any, values: Any, torch: Reference, **options: Any) -> Sample:
     """A function of one tensor, an axis and keepdims."""
     limits = {k: options.pop(k) for k in ("min_dims", "min_side") if k in options}
@@ -252,7 +259,7 @@ def _nan_spread(root: bool) -> Reference:
 NAN = [
     reduction("nansum", reduce.Sum, holes, _over("nansum")),
     reduction("nanmean", reduce.Sum, holes, _over("nanmean")),
-    reduction("nanprod", product.Prod, holes, _filled("prod", 1)),
+    reduction("nanprod", product.Prod, factors, _filled("prod", 1)),
     reduction("nanvar", reduce.Sum, holes, _nan_spread(False)),
     reduction("nanstd", reduce.Sum, holes, _nan_spread(True), kinks=True),
     reduction("nanmax", extrema.MaskedExtremum, holes, _filled("amax", -np.inf), kinks=True),

@@ -25,7 +25,7 @@ from ..backend import (
 )
 from ..backend.dtypes import common_dtype, is_narrow, resolve_dtype
 from ..ops import shape as joining
-from ..ops.promotion import as_float, single
+from ..ops.promotion import as_float, in_single, single
 from ..ops.protocols import implements, is_array
 from .arrays import finished, first_tensor, ndarray, tensor, tensors
 
@@ -255,8 +255,9 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
         raise ValueError(f"[vander] expected a vector, got shape {x.shape}")
     count = len(x.data) if N is None else N
     powers = range(count) if increasing else range(count - 1, -1, -1)
-    columns = [x**power for power in powers]
-    return joining.stack(columns, 1) if columns else x[:0].reshape(len(x.data), 0)
+    if not count:
+        return x[:0].reshape(len(x.data), 0)
+    return in_single(x, lambda x: joining.stack([x**power for power in powers], 1))
 
 
 # --- ranges -------------------------------------------------------------------------------------
@@ -284,14 +285,15 @@ def linspace(
         values, gap = plain if retstep else (plain, None)
         found = _made(values, device)
         return (found, gap) if retstep else found
-    start, stop = map(as_float, tensors(*_in_double(dtype, start, stop)))
+    (start, stop), narrow = _in_single(*map(as_float, tensors(*_in_double(dtype, start, stop))))
     count = num - 1 if endpoint else num
     gap = (stop - start) / count if count > 0 else (stop - start) * np.nan
     steps = _counted(num, gap)
     found = steps * (gap if count > 0 else stop - start) + start
     found = _placed(_ending(found, stop, num, endpoint), axis)
-    found = finished(found if device is None else found.to(device), dtype)
-    return (found, gap) if retstep else found
+    rounded = narrow if dtype is None else dtype
+    found = finished(found if device is None else found.to(device), rounded)
+    return (found, gap if narrow is None else gap.astype(narrow)) if retstep else found
 
 
 def _ends(start: Any, stop: Any) -> tuple[Any, Any]:
