@@ -17,13 +17,6 @@
 const int TILE = 1024;  // places that a block looks at together
 const u32 NOWHERE = 0xffffffffu;
 
-// The row that a place says, as in rows.cu.
-__device__ u32 row_of(i64 place, i64 rows) {
-    if ((u64)place < (u64)rows) return (u32)place;
-    place %= rows;
-    return (u32)(place < 0 ? place + rows : place);
-}
-
 __device__ T rounded(SUM sum) {
 #ifdef HALF
     return __double2half(sum);
@@ -34,19 +27,10 @@ __device__ T rounded(SUM sum) {
 #endif
 }
 
-// An element of y (P, R, K) and, of a block of P, its column of the values (M, K).
-struct Element {
-    INDEX row, column, block;
-    __device__ Element(INDEX i, INDEX columns, INDEX rows) {
-        column = i % columns;
-        i /= columns;
-        row = i % rows;
-        block = i / rows;
-    }
-    __device__ const T* in(const T* values, INDEX count, INDEX columns) const {
-        return values + block * count * columns + column;
-    }
-};
+// The column of the values (P, M, K) that an element of (P, …, K) is made of.
+__device__ const T* column_of(const T* values, const Element& at, INDEX count, INDEX columns) {
+    return values + at.block * count * columns + at.column;
+}
 
 // --- a few places -------------------------------------------------------------------------------
 
@@ -57,13 +41,13 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     __shared__ __align__(16) u32 keys[TILE];
     const INDEX i = (INDEX)blockIdx.x * THREADS + threadIdx.x;
     const Element at(i < total ? i : 0, columns, rows);
-    const T* mine = at.in(values, count, columns);
-    const u32 row = at.row;
+    const T* mine = column_of(values, at, count, columns);
+    const u32 row = at.middle;
     SUM sum = 0;
     for (INDEX base = 0; base < count; base += TILE) {
         __syncthreads();
         for (int j = threadIdx.x; j < TILE; j += THREADS) {
-            keys[j] = base + j < count ? row_of(places[base + j], rows) : NOWHERE;
+            keys[j] = base + j < count ? (u32)row_of(places[base + j], rows) : NOWHERE;
         }
         __syncthreads();
         const int fours = (int)(min(count - base, (INDEX)TILE) + 3) / 4;
@@ -101,8 +85,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     const INDEX i = (INDEX)blockIdx.x * THREADS + threadIdx.x;
     if (i >= total) return;
     const Element at(i, columns, rows);
-    const T* mine = at.in(values, count, columns);
-    u32 m = heads[at.row], listed[LISTED];
+    const T* mine = column_of(values, at, count, columns);
+    u32 m = heads[at.middle], listed[LISTED];
     A value[LISTED];
 #pragma unroll
     for (int k = 0; k < LISTED; ++k) {
@@ -124,7 +108,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         }
     }
     if (m) {
-        if (!at.column && !at.block) longer[atomicAdd(number, 1u)] = (u32)at.row;
+        if (!at.column && !at.block) longer[atomicAdd(number, 1u)] = (u32)at.middle;
         return;
     }
     SUM sum = 0;
@@ -177,7 +161,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         }
         for (INDEX line = 0; line < lines; ++line) {  // of (P, K)
             const Element at(line / columns * rows * columns + line % columns, columns, rows);
-            const T* mine = at.in(values, count, columns);
+            const T* mine = column_of(values, at, count, columns);
             SUM sum = 0;
             if (n != NOWHERE) {
                 for (u32 j = threadIdx.x; j < n; j += THREADS) {
@@ -211,12 +195,12 @@ extern "C" __global__ void __launch_bounds__(THREADS)
                   INDEX total, INDEX count, INDEX columns, i64 rows, INDEX chunks) {
     const INDEX i = (INDEX)blockIdx.x * THREADS + threadIdx.x;
     if (i >= total) return;
-    const Element at(i, columns, count);  // in place of rows
-    const INDEX m = at.row, chunk = m / CHUNK, stop = min(count, (chunk + 1) * CHUNK);
+    const Element at(i, columns, count);
+    const INDEX m = at.middle, chunk = m / CHUNK, stop = min(count, (chunk + 1) * CHUNK);
     const PLACE here = found[m];
     const bool begins = m == 0 || found[m - 1] != here;
     if (!begins && m % CHUNK) return;
-    const T* mine = at.in(values, count, columns);
+    const T* mine = column_of(values, at, count, columns);
     SUM sum = (SUM)(A)mine[order[m] * columns];
     INDEX j = m + 1;
     for (; j < stop && found[j] == here; ++j) sum += (SUM)(A)mine[order[j] * columns];
@@ -233,8 +217,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
                  INDEX total, INDEX count, INDEX columns, i64 rows, INDEX chunks) {
     const INDEX i = (INDEX)blockIdx.x * THREADS + threadIdx.x;
     if (i >= total) return;
-    const Element at(i, columns, chunks);  // in place of rows
-    const INDEX chunk = at.row, next = (chunk + 1) * CHUNK;
+    const Element at(i, columns, chunks);
+    const INDEX chunk = at.middle, next = (chunk + 1) * CHUNK;
     if (next >= count) return;
     const PLACE here = found[next - 1];
     if (found[next] != here) return;                        // it ends with its chunk

@@ -3,7 +3,7 @@
 // Each block adds up a part; the block that comes last adds the parts up, in order, so that every
 // run gives the same. Sums are doubles until they are done.
 
-constexpr int WARPS = THREADS / 32, DOWN = THREADS / TILE;
+constexpr int WARPS = THREADS / 32;
 
 __device__ double of_warp(double sum) {
     for (int by = 16; by; by /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, by);
@@ -70,19 +70,5 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     }
     if (!is_last_block(last, ticket)) return;
     __threadfence();
-    for (int base = 0; base < columns; base += TILE) {
-        sum = 0;
-        if (base + across < columns) {
-            for (int part = down; part < gridDim.y; part += DOWN) {
-                sum += __ldcg(partials + (i64)part * columns + base + across);
-            }
-        }
-        __syncthreads();
-        lanes[down][across] = sum;
-        __syncthreads();
-        if (!down && base + across < columns) {
-            for (int i = 1; i < DOWN; ++i) sum += lanes[i][across];
-            y[base + across] = (T)sum;
-        }
-    }
+    add_up_parts(partials, y, lanes, columns);
 }

@@ -9,7 +9,7 @@ import numpy as np
 from ...backend import Array, CudaSource, import_cupy, int32s, int64s
 from ...backend.block_counter import ticket_of
 from ...backend.cuda_source import dtype_macros
-from .headers import LAST_BLOCK
+from .headers import COLUMNS, LAST_BLOCK
 from .layout import contiguous
 
 TILE = 32  # columns of a block
@@ -18,7 +18,7 @@ LEAST = 1 << 11  # products of a block
 ROWS_EACH = 64  # that a block adds up at least
 MOST_PARTIALS = 8192  # that the last block adds up
 
-_kernels = CudaSource(__file__, LAST_BLOCK, "dots.cu", defines=(f"TILE={TILE}",))
+_kernels = CudaSource(__file__, LAST_BLOCK, COLUMNS, "dots.cu", defines=(f"TILE={TILE}",))
 
 
 def dots(u: Array, v: Array) -> Array:

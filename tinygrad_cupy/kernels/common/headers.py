@@ -9,3 +9,5 @@ _HERE = Path(__file__).parent
 VECTOR = str(_HERE / "vector.cuh")  # of a macro WIDTH
 LAST_BLOCK = str(_HERE / "last_block.cuh")
 ORDER = str(_HERE / "order.cuh")
+ROWS = str(_HERE / "rows.cuh")  # of a macro INDEX, if need be
+COLUMNS = str(_HERE / "columns.cuh")  # of a macro TILE, behind LAST_BLOCK

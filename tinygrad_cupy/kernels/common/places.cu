@@ -10,13 +10,6 @@
 const int TILE = THREADS * ITEMS, WARPS = THREADS / 32, OF_WARP = 32 * ITEMS;
 const u32 RANKED = 1024;  // places that a block looks at together
 
-// The row that a place says, as in rows.cu.
-__device__ u32 row_of(i64 place, i64 rows) {
-    if ((u64)place < (u64)rows) return (u32)place;
-    place %= rows;
-    return (u32)(place < 0 ? place + rows : place);
-}
-
 // --- a few --------------------------------------------------------------------------------------
 
 extern "C" __global__ void __launch_bounds__(THREADS)
@@ -24,7 +17,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
                 u32 count, i64 rows) {
     __shared__ u32 keys[RANKED];
     const u32 m = (blockIdx.x * THREADS + threadIdx.x) / LANES, lane = threadIdx.x % LANES;
-    const u32 mine = m < count ? row_of(places[m], rows) : 0;
+    const u32 mine = m < count ? (u32)row_of(places[m], rows) : 0;
     u32 rank = 0;
     for (u32 base = 0; base < count; base += RANKED) {
         const u32 here = min(count - base, RANKED);

@@ -8,6 +8,7 @@ import numpy as np
 
 from ...backend import Array, CudaSource, import_cupy, int32s, int64s, null
 from ...backend.cuda_source import THREADS
+from .headers import ROWS
 
 FEW = 1 << 12  # places that are ranked: each looks at all
 SOME = 1 << 14  # keys of which each block counts all
@@ -20,7 +21,7 @@ CHUNKS = 640  # at most, a block each: what runs on a GPU at a time
 MOST = 1 << 31  # places and rows that 32 bits count
 
 _kernels = CudaSource(
-    __file__, "places.cu", defines=(f"ITEMS={ITEMS}", f"DIGITS={DIGITS}", f"LANES={LANES}")
+    __file__, ROWS, "places.cu", defines=(f"ITEMS={ITEMS}", f"DIGITS={DIGITS}", f"LANES={LANES}")
 )
 
 

@@ -1,4 +1,4 @@
-// Rows taken, written and added up by index.
+// Rows taken and written by index; add_rows.cu adds them up.
 //
 // Letters as in rows.py: P blocks of R rows of K elements, of which M places say a row each. A
 // place counts from the end where it is negative, and is taken modulo R beyond: nothing outside
@@ -8,23 +8,6 @@
 //
 // Macros: UNIT, what is copied at once (an element, or 16 bytes of a row); INDEX, in which all
 // elements are counted, u32 or u64.
-
-__device__ i64 row_of(i64 place, i64 rows) {
-    if ((u64)place < (u64)rows) return place;
-    place %= rows;
-    return place < 0 ? place + rows : place;
-}
-
-// Element i of (P, M, K).
-struct At {
-    INDEX block, m, column;
-    __device__ At(INDEX i, INDEX count, INDEX columns) {
-        column = i % columns;
-        i /= columns;
-        m = i % count;
-        block = i / count;
-    }
-};
 
 // Whether a later one of the places (M) says the same row as place m: what owner (R) says, see
 // rows_claim, or a look at all of them if ``looks``; no where there is neither.
@@ -45,10 +28,10 @@ extern "C" __global__ void __launch_bounds__(THREADS)
               INDEX columns, i64 rows, i64 looks) {
     const INDEX i = (INDEX)blockIdx.x * THREADS + threadIdx.x;
     if (i >= total) return;
-    const At at(i, count, columns);
-    const i64 row = row_of(places[at.m], rows);
+    const Element at(i, columns, count);
+    const i64 row = row_of(places[at.middle], rows);
     UNIT found = x[(at.block * rows + row) * columns + at.column];
-    if (is_written_over(places, owner, looks, at.m, row, count, rows)) found = UNIT{};
+    if (is_written_over(places, owner, looks, at.middle, row, count, rows)) found = UNIT{};
     __stcs(y + i, found);
 }
 
@@ -61,10 +44,10 @@ extern "C" __global__ void __launch_bounds__(THREADS)
              i64 by_place, i64 by_column) {
     const INDEX i = (INDEX)blockIdx.x * THREADS + threadIdx.x;
     if (i >= total) return;
-    const At at(i, count, columns);
-    const i64 row = row_of(places[at.m], rows);
-    if (is_written_over(places, owner, looks, at.m, row, count, rows)) return;
-    if (values) fill = values[at.block * by_block + at.m * by_place + at.column * by_column];
+    const Element at(i, columns, count);
+    const i64 row = row_of(places[at.middle], rows);
+    if (is_written_over(places, owner, looks, at.middle, row, count, rows)) return;
+    if (values) fill = values[at.block * by_block + at.middle * by_place + at.column * by_column];
     out[(at.block * rows + row) * columns + at.column] = fill;
 }
 
@@ -99,7 +82,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
                INDEX total, INDEX count, INDEX columns, i64 rows) {
     const INDEX i = (INDEX)blockIdx.x * THREADS + threadIdx.x;
     if (i >= total) return;
-    const At at(i, count, columns);
+    const Element at(i, columns, count);
     const i64 row = row_of(__ldcs(places + i), rows);
     __stcs(y + i, x[(at.block * rows + row) * columns + at.column]);
 }
@@ -110,7 +93,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
               UNIT* __restrict__ out, INDEX total, INDEX count, INDEX columns, i64 rows) {
     const INDEX i = (INDEX)blockIdx.x * THREADS + threadIdx.x;
     if (i >= total) return;
-    const At at(i, count, columns);
+    const Element at(i, columns, count);
     const i64 row = row_of(__ldcs(places + i), rows);
     out[(at.block * rows + row) * columns + at.column] = __ldcs(values + i);
 }

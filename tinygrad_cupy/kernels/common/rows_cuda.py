@@ -14,6 +14,7 @@ import numpy as np
 from ...backend import Array, CudaSource, import_cupy, int32s, int64s, null, strides_of
 from ...backend.cuda_source import number, number_macros
 from ...backend.dtypes import is_float
+from .headers import ROWS
 from .layout import contiguous
 from .places_cuda import MOST, in_order
 
@@ -26,9 +27,10 @@ LONGER = 264  # blocks for rows of more values
 CHUNK = 128  # places of a row that are added up one after the other
 SEEN, LOOKED = 1 << 11, 1 << 27  # later places at which each of a few looks, and all of these looks
 
-_copy = CudaSource(__file__, "rows.cu")
+_copy = CudaSource(__file__, ROWS, "rows.cu")
 _sums = CudaSource(
     __file__,
+    ROWS,
     "add_rows.cu",
     defines=(f"CHUNK={CHUNK}", f"LISTED={LISTED}", f"LONGEST={LONGEST}"),
 )

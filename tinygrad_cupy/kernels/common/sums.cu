@@ -5,8 +5,6 @@
 // the sums of its part; the block that comes last adds them up, in order, so that every run gives
 // the same. Sums are doubles until they are done: however many rows there are, they lose no digits.
 
-constexpr int DOWN = THREADS / TILE;
-
 // grad, masked (rows, columns), partials (gridDim.y, columns) -> sums (columns).
 // y, like grad, is ReLU's output: masked is grad where it is positive, else 0. Both may be null.
 extern "C" __global__ void __launch_bounds__(THREADS)
@@ -44,20 +42,5 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     if (gridDim.y == 1) return;
     if (!is_last_block(last, ticket)) return;
     __threadfence();
-    for (int base = 0; base < columns; base += TILE) {
-        sum = 0;
-        if (base + across < columns) {
-#pragma unroll 4
-            for (int part = down; part < gridDim.y; part += DOWN) {
-                sum += __ldcg(partials + (i64)part * columns + base + across);
-            }
-        }
-        __syncthreads();
-        lanes[down][across] = sum;
-        __syncthreads();
-        if (!down && base + across < columns) {
-            for (int i = 1; i < DOWN; ++i) sum += lanes[i][across];
-            sums[base + across] = (T)sum;
-        }
-    }
+    add_up_parts(partials, sums, lanes, columns);
 }

@@ -13,7 +13,7 @@ import numpy as np
 from ...backend import Array, CudaSource, import_cupy, int32s, int64s, null, strides_of
 from ...backend.block_counter import ticket_of
 from ...backend.cuda_source import dtype_macros
-from .headers import LAST_BLOCK
+from .headers import COLUMNS, LAST_BLOCK
 from .layout import contiguous
 
 ROWS_EACH = 64  # that a block of the kernel adds up at least
@@ -21,7 +21,7 @@ TILE = 32  # columns of a block
 MOST_PARTIALS = 8192  # that its last block adds up
 
 
-_kernels = CudaSource(__file__, LAST_BLOCK, "sums.cu", defines=(f"TILE={TILE}",))
+_kernels = CudaSource(__file__, LAST_BLOCK, COLUMNS, "sums.cu", defines=(f"TILE={TILE}",))
 
 
 def suits(x: Array) -> bool:
