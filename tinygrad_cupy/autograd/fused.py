@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..backend import Array
+import numpy as np
+
+from ..backend import Array, on_device_of
 from .array_rules import note_read
 from .backward import grad_of
 from .levels import Tracer, without_graph
@@ -61,7 +63,12 @@ class FusedOp(Op):
             return [without_graph(g) for g in found]
         note_read("backward_arrays")
         self._check_saved()
-        found = self.backward_arrays(grad.data, *[value for value, *_ in self._saved or ()])
+        array, saved = grad.data, [value for value, *_ in self._saved or ()]
+        if type(array) is np.ndarray:
+            found = self.backward_arrays(array, *saved)
+        else:
+            with on_device_of(array):
+                found = self.backward_arrays(array, *saved)
         return [None if array is None else grad._wrap(array) for array in found]
 
     def backward(self, grad: Tensor, *inputs: Any) -> Any:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import kernels
-from ..autograd import Op, TensorBase
+from ..autograd import FusedOp, Op, TensorBase
 from ..backend import Array
 from .axes import normalize_axis
 from .promotion import as_float, in_single
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from ..autograd.typing import Tensor
 
 
-class CumSum(Op):
+class CumSum(FusedOp):
     """Σ of x up to each element along ``axis``; with ``reverse`` from each element on."""
 
+    saves = ()
     linear = ("x",)
 
     def __init__(self, axis: int, reverse: bool = False) -> None:
@@ -34,6 +35,9 @@ class CumSum(Op):
 
     def forward(self, x: Array) -> Array:
         return kernels.scan.cumulative(x, "sum", self.axis, self.reverse)
+
+    def backward_arrays(self, grad: Array) -> tuple[Array]:
+        return (kernels.scan.cumulative(grad, "sum", self.axis, not self.reverse),)
 
     def backward(self, grad: Tensor) -> Tensor:
         return CumSum(self.axis, not self.reverse)(grad)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import kernels
-from ..autograd import Op, TensorBase
+from ..autograd import FusedOp, Op, TensorBase
 from ..autograd.levels import Tracer
 from ..autograd.mode import mode
 from ..backend import Array
@@ -59,8 +59,10 @@ class ArgSort(Ordered):
         return kernels.sort.argsort(x, self.axis)
 
 
-class Sort(Op):
+class Sort(FusedOp):
     """The values in ascending order, and, for the gradient, the order in which they stood."""
+
+    saves = ()
 
     def __init__(self, axis: int) -> None:
         self.axis = axis
@@ -68,6 +70,10 @@ class Sort(Op):
     def forward(self, x: Array) -> Array:
         y, self.order = kernels.sort.sort_and_order(x, self.axis)
         return y
+
+    def backward_arrays(self, grad: Array) -> tuple[Array]:
+        size = grad.shape[self.axis]
+        return (kernels.take.scatter_along(grad, self.order, self.axis, size, True),)
 
     def backward(self, grad: Tensor) -> Tensor:
         size = grad.shape[self.axis]

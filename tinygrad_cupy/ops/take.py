@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import kernels
-from ..autograd import Op, TensorBase
+from ..autograd import FusedOp, Op, TensorBase
 from ..autograd.mode import mode
 from ..backend import Array, constant, device_of, plain_array, to_device_of
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..autograd.typing import Tensor
 
 
-class Take(Op):
+class Take(FusedOp):
     """x at ``indices`` along an axis, in whose place the axes of the indices come."""
 
     saves = ("indices",)
@@ -33,6 +33,9 @@ class Take(Op):
     def forward(self, x: Array, indices: Array) -> Array:
         self.size = x.shape[self.axis]
         return kernels.take.take(x, indices, self.axis)
+
+    def backward_arrays(self, grad: Array, indices: Array) -> tuple[Array, None]:
+        return kernels.take.put_added(grad, indices, self.axis, self.size), None
 
     def backward(self, grad: Tensor, indices: Tensor) -> tuple[Tensor, None]:
         return PutAdded(self.axis, self.size)(grad, indices), None
@@ -100,7 +103,7 @@ def _to_front(x: Tensor, axis: int) -> Tensor:
     return x.permute(order) if axis else x
 
 
-class TakeAlong(Op):
+class TakeAlong(FusedOp):
     """x (…, n, …) at ``indices`` (…, m, …) along an axis, each line by its own.
 
     ``distinct``: no line's indices say anything twice, as those that sort it.
@@ -116,6 +119,10 @@ class TakeAlong(Op):
     def forward(self, x: Array, indices: Array) -> Array:
         self.size = x.shape[self.axis]
         return kernels.take.take_along(x, indices, self.axis, self.distinct)
+
+    def backward_arrays(self, grad: Array, indices: Array) -> tuple[Array, None]:
+        found = kernels.take.scatter_along(grad, indices, self.axis, self.size, self.distinct)
+        return found, None
 
     def backward(self, grad: Tensor, indices: Tensor) -> tuple[Tensor, None]:
         return ScatterAlong(self.axis, self.size, self.distinct)(grad, indices), None
