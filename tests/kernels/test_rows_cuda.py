@@ -137,8 +137,9 @@ def test_rows_that_are_written(
     np.testing.assert_array_equal(out.get(), expected)
     expected = x.copy()
     expected[:, places] = 0
-    kept = rows_cuda.without(on_gpu(x), x.shape, on_gpu(places))
-    np.testing.assert_array_equal(kept.get(), expected)
+    for known in (None, rows_cuda.owners(on_gpu(places), count)):
+        kept = rows_cuda.without(on_gpu(x), x.shape, on_gpu(places), known)
+        np.testing.assert_array_equal(kept.get(), expected)
     last = {int(place): m for m, place in enumerate(places % count)}
     stays = [last[int(place)] == m for m, place in enumerate(places % count)]
     assert owner is None  # of the last values, which are one number
@@ -186,7 +187,7 @@ def test_keys_that_are_written(key: Any, turned: bool, rng: np.random.Generator)
         np.testing.assert_array_equal(out.get(), expected)
     expected = x.copy()
     expected[key] = 0
-    np.testing.assert_array_equal(indexing.without(on_gpu(x), there).get(), expected)
+    np.testing.assert_array_equal(indexing.without(on_gpu(x), there, None).get(), expected)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])

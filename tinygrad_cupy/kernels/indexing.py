@@ -57,22 +57,22 @@ def get_last(x: Array, key: Key, owner: Any) -> Array:
     """
 
 
-def _without_cpu(x: Array, key: Key) -> Array:
+def _without_cpu(x: Array, key: Key, owner: Any) -> Array:
     y = x.copy()
     put(y, key, 0)
     return y
 
 
-def _without_cuda(x: Array, key: Key) -> Array:
+def _without_cuda(x: Array, key: Key, owner: Any) -> Array:
     if not _by_places(key) or not x.flags.c_contiguous:
-        return _without_cpu(x, key)
+        return _without_cpu(x, key, owner)
     found = _rows(import_cupy(), key, x.shape)
-    return rows_cuda.without(x, found[:3], found.places)
+    return rows_cuda.without(x, found[:3], found.places, owner)
 
 
 @kernel(cpu=_without_cpu, cuda=_without_cuda)
-def without(x: Array, key: Key) -> Array:
-    """A copy of x with 0 at ``key``."""
+def without(x: Array, key: Key, owner: Any) -> Array:
+    """A copy of x with 0 at ``key``; ``owner`` as in `get_last`."""
 
 
 def scattered(values: Array, key: Key, shape: Shape) -> Array:
@@ -350,7 +350,7 @@ def put(out: Array, key: Key, values: Any) -> Any:
     """out[key] = values, of several for one element the last in C order of the index arrays.
 
     (Which it is NumPy says for one axis only, and CuPy for none.) On a GPU an index out of bounds
-    is taken modulo the size. Gives what `get_last` need not find out again.
+    is taken modulo the size. Gives what `get_last` and `without` need not find out again.
     """
 
 

@@ -71,7 +71,7 @@ class Write(Op):
 
     @staticmethod
     def store(out: Array, key: Key, values: Any) -> Any:
-        """The write itself; gives what `kernels.indexing.get_last` may use."""
+        """The write itself; gives what its gradient need not find out again."""
         return kernels.indexing.put(out, key, values)
 
     def _led(self, array: Array) -> Array:
@@ -117,7 +117,7 @@ class Write(Op):
                     kernels.indexing.put(array, self.key, 0)
                     by_x = grad
                 else:
-                    by_x = grad._wrap(kernels.indexing.without(array, self.key))
+                    by_x = grad._wrap(kernels.indexing.without(array, self.key, self.owner))
         return by_x, by_values
 
     def _of_values(self, grad: Any) -> Any:

@@ -51,16 +51,20 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     out[(at.block * rows + row) * columns + at.column] = fill;
 }
 
-// y (P, R, K) is x, but 0 in rows that a few places (M) say: every element looks at all of them.
+// y (P, R, K) is x, but 0 in the rows that places (M) say: they have an owner, see rows_claim, or a
+// look at all places finds them.
 extern "C" __global__ void __launch_bounds__(THREADS)
-    rows_without(const UNIT* __restrict__ x, const i64* __restrict__ places, UNIT* __restrict__ y,
-                 INDEX total, INDEX count, INDEX columns, i64 rows) {
+    rows_without(const UNIT* __restrict__ x, const i64* __restrict__ places,
+                 const u32* __restrict__ owner, UNIT* __restrict__ y, INDEX total, INDEX count,
+                 INDEX columns, i64 rows) {
     const INDEX i = (INDEX)blockIdx.x * THREADS + threadIdx.x;
     if (i >= total) return;
     const i64 row = i / columns % rows;
-    bool found = false;
+    bool found = owner && owner[row];
+    if (!owner) {
 #pragma unroll 4
-    for (INDEX m = 0; m < count; ++m) found |= row_of(places[m], rows) == row;
+        for (INDEX m = 0; m < count; ++m) found |= row_of(places[m], rows) == row;
+    }
     UNIT kept = x[i];
     if (found) kept = UNIT{};
     y[i] = kept;

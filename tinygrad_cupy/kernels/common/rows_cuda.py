@@ -109,20 +109,20 @@ def _units(columns: int, x: Array) -> tuple[int, int]:
     return columns, x.itemsize
 
 
-def without(x: Array, blocks: Blocks, places: Array) -> Array:
-    """A copy of x, contiguous, with 0 in the rows at places."""
-    _, rows, columns = blocks
+def without(x: Array, blocks: Blocks, places: Array, owner: Array | None) -> Array:
+    """A copy of x, contiguous, with 0 in the rows at places; ``owner`` as in `take_last`."""
+    outer, rows, columns = blocks
     if not places.size or not x.size:
         return x.copy()
-    if places.size > SEEN or x.size * places.size > LOOKED:
+    if owner is None and (places.size > SEEN or x.size * places.size > LOOKED):
         y = x.copy()
-        region = (blocks[0], places.size, columns)
-        put(y, blocks, places.reshape(-1), 0, region, False)
+        put(y, blocks, places.reshape(-1), 0, (outer, places.size, columns), False)
         return y
     y = import_cupy().empty(x.shape, x.dtype)
     columns, unit = _units(columns, x)
     sizes = (x.nbytes // unit, places.size, columns)
-    _launch("rows_without", (x, _places(places, rows), y), unit, sizes, rows)
+    given = (x, _places(places, rows), null() if owner is None else owner, y)
+    _launch("rows_without", given, unit, sizes, rows)
     return y
 
 
