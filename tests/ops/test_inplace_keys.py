@@ -73,6 +73,16 @@ def test_masks() -> None:
     assert gradient(rows.sum(), w) == [4.0, 2.0, 0.0]
 
 
+def test_a_write_by_a_mask_hides_no_earlier_one() -> None:
+    w = leaf(0.5, 1.0)
+    x = w.tanh()  # whose gradient needs what it was
+    rows, flat = x.reshape(1, 2), x[:]
+    rows *= 2
+    rows[to_device(np.ones((1, 2), bool), w.device)] = flat[0] * 3
+    with pytest.raises(RuntimeError, match=r"^\[Tanh\] a value that its backward needs"):
+        x.sum().backward()
+
+
 def test_a_value_that_is_masked_away_leaves_no_nan() -> None:
     w = leaf(0.0, 4.0)
     with np.errstate(divide="ignore"):

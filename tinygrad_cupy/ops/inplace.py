@@ -212,8 +212,9 @@ class InplaceMixin(TensorBase):
             values = values.astype(self.dtype)  # type: ignore[attr-defined]
         place = tuple([k if isinstance(k, Tracer) else key_part(self, k, kept=True) for k in keys])
         if kind is Write and (mask := mask_of_fixed_size(self, keys, values)) is not None:
-            values = where(mask, values, self)
-            keep_old(values, self)
+            chosen = where(mask, values, self)
+            keep_old(chosen, self, values)
+            values = chosen
             write = Write((...,))
             write.touched = place
         else:
