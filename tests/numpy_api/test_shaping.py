@@ -242,6 +242,20 @@ def test_views_share_memory_and_copies_do_not() -> None:
         assert not np.shares_memory(copy.data, x.data)
 
 
+def test_ravel_copies_what_does_not_lie_in_a_row() -> None:
+    array = np.arange(6.0)
+    for change in (np.flip, lambda x: x[::2], lambda x: np.broadcast_to(x[:1], (3,)), np.copy):
+        x, y = Tensor(array.copy()), array.copy()
+        ravelled, expected = np.ravel(change(x)), np.ravel(change(y))
+        ravelled += 1
+        expected += 1
+        assert ravelled.tolist() == expected.tolist()
+        assert x.tolist() == y.tolist()
+    with_axis = Tensor(array.reshape(6, 1))[::-1][:1].ravel()  # one element is a row
+    with_axis += 10
+    assert with_axis.tolist() == [15.0]
+
+
 def test_a_reshape_that_may_not_copy() -> None:
     x = Tensor(np.zeros((3, 4)))
     assert np.shares_memory(tnp.reshape(x, (4, 3), copy=False).data, x.data)

@@ -186,11 +186,12 @@ class ArrangeMixin(ShapeMixin):
     def ravel(self, order: str = "C") -> Tensor:
         """One axis of all elements, in C order or, by ``order="F"``, with the first axis fastest.
 
-        A view where that is possible.
+        A view where elements lie one behind the other in that order, as NumPy's is.
         """
         x: Any = self
         x = x if in_order(order, "ravel") else x.transpose()
-        return x.reshape(-1)  # type: ignore[no-any-return]
+        flat: Tensor = x.reshape(-1)
+        return flat if flat.data.flags.c_contiguous else flat.clone()
 
     def swapaxes(self, axis1: int, axis2: int) -> Tensor:
         """A view with two axes exchanged."""
