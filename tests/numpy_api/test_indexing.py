@@ -382,3 +382,67 @@ def test_functions_whose_size_depends_on_values_are_refused(name: str, call: Any
     tg.set_default_device("cuda:0")
     with pytest.raises(RuntimeError, match=f"the size of what {name} gives depends on values"):
         tg.jit(call)(Tensor([1.0, -1.0]))
+
+
+# --- elements --------------------------------------------------------------------------------------
+
+
+def _sorted_by_swaps(np: Any, x: Any) -> Any:
+    """An insertion sort, and a rotation of three: what NumPy's numbers are used for."""
+    y = x * 1
+    for i in range(1, len(y)):
+        for j in range(i, 0, -1):
+            if bool(y[j] < y[j - 1]):
+                y[j], y[j - 1] = y[j - 1], y[j]
+    first = y[0]
+    y[0] = y[1] * y[1]
+    y[1] = first
+    for element in y:
+        element += 1  # noqa: PLW2901  a number: the array stays
+    y[-1] += first
+    return np.stack([y[0], y[1], y[2], y[()][2]])
+
+
+def test_an_element_in_the_namespace_is_a_copy(device: str) -> None:
+    x = np.array([3.0, 1.0, 2.0])
+    expected = _sorted_by_swaps(np, x)
+    made = tnp.array(x, device=device)
+    assert _sorted_by_swaps(tnp, made).tolist() == expected.tolist()
+    row = tnp.array([[1.0, 2.0]], device=device)
+    row[0][1], row[..., 0][0] = 5.0, 6.0
+    view = row[0, 0, ...]  # as NumPy's
+    view += 1
+    assert row.tolist() == [[7.0, 5.0]]
+
+    def f(x: Any) -> Any:
+        y = x * x
+        y[0], y[1] = y[1], y[0]
+        before = y[2]
+        y[2] = before * y[0]
+        return y * tnp.array([1.0, 2.0, 3.0], device=device) + before
+
+    jacobian = np.array([[0, 2, 4], [12, 0, 4], [0, 24, 16]])
+    assert tg.jacobian(f)(made).tolist() == jacobian.tolist()
+    whole = tg.vmap(f)(tnp.stack([made, made + 1]))
+    assert whole.tolist() == [f(made).tolist(), f(made + 1).tolist()]
+    value, tangent = tg.jvp(f, (made,), (tnp.ones_like(made),))
+    assert value.tolist() == f(made).tolist()
+    assert tangent.tolist() == jacobian.sum(1).tolist()
+
+
+def test_an_element_of_a_tensor_is_a_view() -> None:
+    x = Tensor([1.0, 2.0])
+    first = x[0]
+    first += 1
+    assert x.tolist() == [2.0, 2.0]
+
+
+def test_what_transforms_see_of_the_namespace_keeps_its_dtypes() -> None:
+    whole = tnp.array([1, 2, 3])
+    assert tg.vmap(lambda n: n / 2)(whole).dtype == np.float64
+    assert tg.vmap(tg.vmap(lambda n: n / 2))(whole[None]).dtype == np.float64
+    assert tg.vmap(lambda n: n / 2)(Tensor([1, 2])).dtype == np.float32
+    x = tnp.array([0.5, 2.0])
+    value, _ = tg.jvp(lambda x: tnp.argsort(x).sum() / 2 + x, (x,), (x,))
+    assert value.dtype == np.float64
+    assert isinstance(value, tnp.ndarray)

@@ -93,7 +93,7 @@ class BatchLevel(Level):
 
     def batched(self, value: Any) -> Any:
         """The batch (B, …) as the tensor (…) that stands for each of its elements."""
-        batched: Any = object.__new__(TensorBase._batched)
+        batched: Any = object.__new__(value._batched)
         batched._level, batched._value = self, value
         batched._grad = batched._node = batched._view = None
         return batched

@@ -92,7 +92,7 @@ class ForwardLevel(Level):
         """A tensor with a tangent; without one where there is none."""
         if tangent is None:
             return primal
-        dual: Any = object.__new__(TensorBase._dual)
+        dual: Any = object.__new__(primal._dual)
         dual._level, dual._primal, dual._tangent = self, primal, tangent
         dual._grad = dual._node = dual._view = None
         return dual

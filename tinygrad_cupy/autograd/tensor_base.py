@@ -39,6 +39,7 @@ class TensorBase:
     _grad: Tensor | None
     _fleeting: ClassVar[bool] = False  # whether the memory is written again behind its back
     _float: ClassVar[Any] = np.float32  # what integers become where a float is computed
+    _copies_elements: ClassVar[bool] = False  # whether x[i] of a vector is no view, as NumPy's
     _plain: ClassVar[Any]  # the class of every tensor that operations make: `tensor` sets these
     _hooks: Any  # of a leaf, see `hooks`; not set where there are none
     _handed: ClassVar[Any]  # of what a user's rule is handed, see `array_rules`

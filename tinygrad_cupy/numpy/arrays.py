@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..autograd import TensorBase
+from ..autograd.batching import BatchedMixin
+from ..autograd.forward import DualMixin
 from ..autograd.levels import Tracer
 from ..autograd.mode import mode
 from ..backend import default_device, device_of
@@ -23,11 +25,13 @@ __all__ = ["ndarray"]
 class ndarray(Tensor):
     """A tensor with NumPy's default dtypes: integers divide to float64, Python floats are float64.
 
-    What is computed from one is one.
+    What is computed from one is one. An element, ``x[0]`` of a vector, is a copy, as NumPy's
+    numbers are: ``x[0], x[1] = x[1], x[0]`` swaps.
     """
 
     __slots__ = ()
     _float: ClassVar[Any] = np.float64
+    _copies_elements: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -41,7 +45,19 @@ class ndarray(Tensor):
         super().__init__(data, dtype, device, requires_grad)
 
 
-ndarray._plain = ndarray
+class Dual(DualMixin, ndarray):
+    """One with a tangent, inside of `jvp`."""
+
+    __slots__ = ()
+
+
+class Batched(BatchedMixin, ndarray):
+    """One of a batch, inside of `vmap`."""
+
+    __slots__ = ()
+
+
+ndarray._plain, ndarray._dual, ndarray._batched = ndarray, Dual, Batched
 
 
 _PLAIN = frozenset(map(np.dtype, "?bhilqBHILQefd"))  # dtypes that need no look

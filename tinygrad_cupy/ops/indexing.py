@@ -137,6 +137,11 @@ def leads(key: tuple[Any, ...]) -> bool:
     return arrays and advanced[-1] - advanced[0] >= len(advanced)
 
 
+def _is_element(found: Tensor, x: TensorBase, key: tuple[Any, ...]) -> bool:
+    """Whether x[key], found as a view, is a number for NumPy: no axis is left, nor an ellipsis."""
+    return not found.shape and found._version is x._version and Ellipsis not in key
+
+
 class IndexingMixin(TensorBase):
     """Indexing as methods."""
 
@@ -149,9 +154,12 @@ class IndexingMixin(TensorBase):
             return level.batched(level.one_by_one(lambda x, *keys: x[keys], (self, *keys)))  # type: ignore[no-any-return]
         place = array_key(self, keys, kept=self.requires_grad and mode.recording)
         try:
-            return Index(place).watch(*keys)(self)
+            found = Index(place).watch(*keys)(self)
         except IndexError as error:
             raise index_error(self, error) from error
+        if self._plain._copies_elements and _is_element(found, self, place):
+            return found.clone()
+        return found
 
     def __len__(self) -> int:
         if not self.shape:
