@@ -384,7 +384,7 @@ def test_functions_whose_size_depends_on_values_are_refused(name: str, call: Any
         tg.jit(call)(Tensor([1.0, -1.0]))
 
 
-# --- elements --------------------------------------------------------------------------------------
+# --- elements ------------------------------------------------------------------------------------
 
 
 def _sorted_by_swaps(np: Any, x: Any) -> Any:
@@ -398,7 +398,7 @@ def _sorted_by_swaps(np: Any, x: Any) -> Any:
     y[0] = y[1] * y[1]
     y[1] = first
     for element in y:
-        element += 1  # noqa: PLW2901  a number: the array stays
+        element += 1
     y[-1] += first
     return np.stack([y[0], y[1], y[2], y[()][2]])
 

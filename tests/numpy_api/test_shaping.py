@@ -242,6 +242,36 @@ def test_views_share_memory_and_copies_do_not() -> None:
         assert not np.shares_memory(copy.data, x.data)
 
 
+@pytest.mark.parametrize("axis", [0, -1, 1])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x, axis: np.repeat(x, 3, axis=axis),
+        lambda x, axis: np.repeat(x, [2], axis=axis),
+        lambda x, axis: np.take(x, [0, -1], axis=axis),
+        lambda x, axis: np.take(x, 0, axis=axis),
+        lambda x, axis: np.compress([True], x, axis=axis),
+        lambda x, axis: np.argsort(x, axis=axis),
+        lambda x, axis: np.argpartition(x, 0, axis=axis),
+        lambda x, axis: np.squeeze(x, axis=axis),
+        lambda x, axis: np.sort(x, axis=axis),
+    ],
+)
+def test_a_number_has_an_axis_where_numpys_has(call: Any, axis: int, device: str) -> None:
+    x = Tensor(np.array(3.0), device=device, requires_grad=True)
+    try:
+        expected = call(np.array(3.0), axis)
+    except np.exceptions.AxisError:
+        with pytest.raises(ValueError, match=f"axis {axis} is out of range"):
+            call(x, axis)
+        return
+    found = call(x, axis)
+    assert found.shape == expected.shape
+    assert found.tolist() == expected.tolist()
+    if found.requires_grad:
+        assert tg.grad(found.sum(), x).item() == expected.size
+
+
 def test_ravel_copies_what_does_not_lie_in_a_row() -> None:
     array = np.arange(6.0)
     for change in (np.flip, lambda x: x[::2], lambda x: np.broadcast_to(x[:1], (3,)), np.copy):

@@ -142,6 +142,14 @@ def test_negative_bases() -> None:
     assert tg.grad(a**-1, a).item() == -0.25
 
 
+def test_limits_that_cross_let_no_gradient_through() -> None:
+    for limits in ((1.0, 0.0), (Tensor(1.0), Tensor(0.0))):
+        x = Tensor([-1.0, 0.0, 0.5, 1.0, 2.0], requires_grad=True)
+        y = x.clip(*limits)
+        assert y.tolist() == [0.0] * 5
+        assert tg.grad(y.sum(), x).tolist() == [0.0] * 5
+
+
 def test_infinite_values_compare_and_clip() -> None:
     x = Tensor([-math.inf, 0.0, math.inf])
     assert x.clip(-1, 1).tolist() == [-1.0, 0.0, 1.0]

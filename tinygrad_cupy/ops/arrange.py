@@ -38,6 +38,13 @@ class Roll(Op):
         return Roll(self.shifts, behind_batch(self.axes))(b.whole(x))
 
 
+def axis_of_line(x: Any, axis: Any, name: str) -> tuple[Any, int]:
+    """x and one of its axes; a number has axis 0 or -1, as a line of one, where NumPy's has."""
+    if not x.shape and not isinstance(axis, tuple | list) and axis in (0, -1):
+        return x.reshape(1), 0
+    return x, one_axis(axis, len(x.shape), name)
+
+
 def one_axis(axis: Any, ndim: int, name: str) -> int:
     """``axis``, which must be an integer, as a non-negative one."""
     if type(axis) is int and 0 <= axis < ndim:
@@ -92,7 +99,7 @@ def repeat(x: Tensor, repeats: Any, axis: int | None = None) -> Tensor:
     """Each element along ``axis`` ``repeats`` times in a row; see `ArrangeMixin.repeat`."""
     if axis is None:
         return repeat(x.reshape(-1), repeats, 0)
-    place = one_axis(axis, len(x.shape), "repeat")
+    x, place = axis_of_line(x, axis, "repeat")
     shape = x.shape
     counts = _counts(repeats, shape[place])
     if isinstance(counts, int) and counts == 1:

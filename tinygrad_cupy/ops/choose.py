@@ -13,7 +13,7 @@ from ..autograd import Op, TensorBase
 from ..autograd.levels import bottoms
 from ..backend import Array, array_module, is_cuda, on_device_of
 from ..backend.capture import refuse_size
-from .arrange import one_axis
+from .arrange import axis_of_line, one_axis
 from .promotion import in_one_dtype
 from .sort import SortMixin
 from .take import Take, TakeAlong, bounds_error, index_tensor
@@ -86,7 +86,7 @@ def take(x: Tensor, indices: Any, axis: int | None = None, mode: str = "raise") 
     """Elements at ``indices`` along ``axis``; see `ChooseMixin.take`."""
     if axis is None:
         return take(x.reshape(-1), indices, 0, mode)
-    place = one_axis(axis, len(x.shape), "take")
+    x, place = axis_of_line(x, axis, "take")
     if mode == "raise" and isinstance(indices, int | np.integer):
         try:
             return x[(*(slice(None),) * place, int(indices))].clone()
@@ -138,7 +138,7 @@ def compress(condition: Any, x: Tensor, axis: int | None = None) -> Tensor:
     """The elements along ``axis`` where ``condition``, of one axis and at most as long, holds."""
     if axis is None:
         return compress(condition, x.reshape(-1), 0)
-    place = one_axis(axis, len(x.shape), "compress")
+    x, place = axis_of_line(x, axis, "compress")
     if not isinstance(condition, TensorBase):
         condition = np.asarray(condition) if not is_cuda(condition) else condition
         condition = x._wrap(condition)

@@ -101,7 +101,8 @@ class Clip(Elementwise):
             y = y if self.high is None else quietly(xp.minimum, y, self.high)
         else:
             y = xp.clip(x, self.low, self.high)
-        self.inside = (y == x) | (x != x)
+        crossed = self.low is not None and self.high is not None and self.low > self.high
+        self.inside = x != x if crossed else (y == x) | (x != x)
         return y
 
     def backward(self, grad: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import numpy as np
 from .. import kernels
 from ..autograd import Op, TensorBase
 from ..backend import Array, may_share_memory
-from .axes import Axis, behind_batch, normalize_axis
+from .axes import Axis, behind_batch, normalize_axis, reduced_axes
 from .hints import name_ours
 from .indexing import IndexingMixin
 from .promotion import in_one_dtype
@@ -155,7 +155,7 @@ class ShapeMixin(IndexingMixin):
         """Without the axes of size 1: those named, or all."""
         if axis is None:
             return self.reshape(tuple(n for n in self.shape if n != 1))
-        axes = normalize_axis(axis, len(self.shape), "squeeze")
+        axes = reduced_axes(axis, len(self.shape), "squeeze")
         for a in axes:
             if self.shape[a] != 1:
                 raise ValueError(f"[squeeze] axis {a} of shape {self.shape} is not of size 1")

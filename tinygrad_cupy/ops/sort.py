@@ -19,7 +19,7 @@ from ..autograd import FusedOp, Op, TensorBase
 from ..autograd.levels import Tracer
 from ..autograd.mode import mode
 from ..backend import Array
-from .arrange import one_axis
+from .arrange import axis_of_line, one_axis
 from .diagonal import DiagonalMixin
 from .promotion import constant_like, in_one_dtype
 from .take import ScatterAlong, TakeAlong, index_tensor
@@ -158,10 +158,13 @@ def expect_introselect(name: str, kind: str, order: Any) -> None:
         )
 
 
-def _lines(x: Any, axis: Any, name: str) -> tuple[Any, int]:
+def _along(x: Any, axis: Any) -> tuple[Any, Any]:
     """x and the axis to sort along; flattened where there is none."""
-    if axis is None:
-        return x.reshape(-1), 0
+    return (x.reshape(-1), 0) if axis is None else (x, axis)
+
+
+def _lines(x: Any, axis: Any, name: str) -> tuple[Any, int]:
+    x, axis = _along(x, axis)
     return x, one_axis(axis, len(x.shape), name)
 
 
@@ -173,7 +176,7 @@ def sort(x: Tensor, axis: int | None = -1) -> Tensor:
 
 def argsort(x: Tensor, axis: int | None = -1) -> Tensor:
     """Where the elements in ascending order stand; equal ones in their order."""
-    x, place = _lines(x, axis, "argsort")
+    x, place = axis_of_line(*_along(x, axis), "argsort")
     return ArgSort(place)(x)
 
 
@@ -198,7 +201,7 @@ def partition(x: Tensor, kth: Any, axis: int | None = -1) -> Tensor:
 
 def argpartition(x: Tensor, kth: Any, axis: int | None = -1) -> Tensor:
     """Where the elements of `partition` stand."""
-    x, place = _lines(x, axis, "argpartition")
+    x, place = axis_of_line(*_along(x, axis), "argpartition")
     return ArgPartition(place, _places(kth, x.shape[place], "argpartition"))(x)
 
 
