@@ -53,6 +53,7 @@ SINGULAR: dict[str, Function] = {
     "limits": lambda x: x.log().clip(leaf(-1.0), leaf(9.0)).where(x >= 0, -1.0),
     "fmax": lambda x: tnp.fmax(x.log(), -1.0),
     "fmin": lambda x: tnp.fmin(-x.log(), 1.0),
+    "select": lambda x: np.select([x > 4, x > 0], [x, x.sqrt()], 0.0),
     "nan_to_num": lambda x: tnp.nan_to_num(x.log(), neginf=0.0),
 }
 
@@ -107,6 +108,39 @@ def test_a_branch_that_is_stretched() -> None:
     one = leaf(0.0)
     y = tg.where(Tensor([False, False], device=tg.default_device()), one.sqrt(), 0.0)
     assert read(tg.grad(y.sum(), one)) == [0.0]
+
+
+def test_a_branch_whose_elements_get_other_places() -> None:
+    mask = Tensor([[True, False], [False, True], [True, True]], device=tg.default_device())
+
+    def f(x: Tensor) -> Tensor:
+        wide = tg.where(x > 0, x.sqrt(), 0.0).sum()
+        return wide + tg.where((mask & (x > 0)).T.reshape(6), _wide(x).T.reshape(6), 0.0).sum()
+
+    x = leaf(0.0, 4.0)
+    assert read(tg.grad(f(x), x)) == [0.0, 0.75]
+    batch = Tensor([[0.0, 4.0], [1.0, 0.0]], dtype="float64", device=tg.default_device())
+    assert read(tg.vmap(tg.grad(f))(batch)) == [[0.0, 0.75], [1.5, 0.0]]
+    stretched = tg.vmap(tg.grad(lambda x: tg.where(mask & (x > 0), x.sqrt(), 0.0).sum()))
+    assert read(stretched(batch)) == [[0.0, 0.5], [1.0, 0.0]]
+
+
+def _wide(x: Tensor) -> Tensor:
+    return (x * Tensor.ones(3, 1, dtype="float64", device=tg.default_device())).sqrt()
+
+
+def test_a_branch_that_is_written_over_by_a_mask() -> None:
+    def f(x: Tensor) -> Tensor:
+        y = x.log()
+        y[x == 0] = 0.0
+        return y.sum()
+
+    x, ones = leaf(0.0, 4.0), Tensor.ones(2, dtype="float64", device=tg.default_device())
+    for grad in (tg.grad(f), tg.grad(lambda x: tg.checkpoint(f)(x))):
+        assert read(grad(x)) == [0.0, 0.25]
+        assert read(tg.jvp(grad, [x.detach()], [ones])[1]) == [0.0, -0.0625]
+    assert read(tg.hvp(f, [x.detach()], [ones])) == [0.0, -0.0625]
+    assert read(tg.vmap(tg.grad(f))(x.detach()[None])) == [[0.0, 0.25]]
 
 
 def test_a_zero_that_was_computed_is_none_that_was_chosen() -> None:

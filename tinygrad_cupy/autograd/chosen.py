@@ -2,7 +2,8 @@
 
 What was not chosen has no gradient. The 0 that stands for it must not meet a slope of ∞ or NaN,
 which would make NaN of it: of ``where(x > 0, x.sqrt(), 0)`` the gradient at 0 is 0. So the engine
-knows where the gradient counts, all the way back through what acts element by element.
+knows where the gradient counts, all the way back through what acts element by element, or gives
+elements other places.
 """
 
 from __future__ import annotations

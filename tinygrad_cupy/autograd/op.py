@@ -82,7 +82,8 @@ class Op:
     What ``forward`` decided for ``backward`` (a mask, an argmax) is kept as attributes. An
     elementwise operation that takes each element from one of its inputs says in ``backward``, as
     ``self.chosen``, where that is of each of them (a boolean tensor, or None for everywhere): what
-    was not chosen has no gradient, whatever slopes lie behind, see `chosen`.
+    was not chosen has no gradient, whatever slopes lie behind, see `chosen`. One that ``rearranges``
+    gives each element of its one input another place: its backward does it back.
 
     ``backward`` is differentiated in its turn where higher derivatives are wanted. One that works
     on arrays can not be, and raises then. So does one that reads floating-point values which
@@ -97,6 +98,7 @@ class Op:
     differentiable: ClassVar[bool] = True
     view: ClassVar[bool] = False
     elementwise: ClassVar[bool] = False
+    rearranges: ClassVar[bool] = False
     chosen: Sequence[Any] = ()
     linear: ClassVar[tuple[str, ...]] = ()
     added: ClassVar[tuple[str, ...]] = ()
@@ -383,6 +385,8 @@ class Op:
             )
         if only is not None and self.elementwise:
             grads = alone(self, grads, only)
+        elif only is not None and self.rearranges:
+            self.chosen = (self.backward(only),)
         found = [self._fit(grad, i) for i, grad in enumerate(grads)]
         if self.broadcasts and self.chosen:
             self.chosen = [

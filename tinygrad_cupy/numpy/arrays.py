@@ -13,6 +13,7 @@ from ..autograd.forward import DualMixin
 from ..autograd.levels import Tracer
 from ..autograd.mode import mode
 from ..backend import default_device, device_of
+from ..backend.dtypes import is_float
 from ..ops import shape as joining
 from ..ops.leaving import carries_gradient, in_augmented_assignment
 from ..ops.promotion import in_one_dtype, numbers_like
@@ -80,8 +81,8 @@ def tensor(x: Any, like: Any = None) -> Any:
     """``x`` as a tensor: of the class of the tensor ``like``, or an `ndarray` where there is none.
 
     A nested list with tensors in it is stacked, in the dtype that all promote to.
-    An array stays on its device; what is none goes where ``like`` is, and Python's floats are not
-    rounded to float32 beside a tensor of float64. An array beside a tensor that
+    An array stays on its device; what is none goes where ``like`` is, and floats are of its dtype,
+    where that is one: they neither widen it nor are rounded to float32 beside float64. An array beside a tensor that
     wants a gradient is copied: its owner may write into it before the backward pass.
     """
     if isinstance(x, TensorBase):
@@ -100,8 +101,8 @@ def tensor(x: Any, like: Any = None) -> Any:
 
 def _beside(x: Any, like: Any) -> Any:
     """A number or a list of numbers as a tensor where ``like`` is; see `tensor`."""
-    exact = like.dtype == np.float64 and np.asarray(x).dtype.kind == "f"
-    made = like._plain(x, np.float64 if exact else None, "cpu")
+    floats = is_float(like.dtype) and np.asarray(x).dtype.kind == "f"
+    made = like._plain(x, like.dtype if floats else None, "cpu")
     if device_of(like.data) == "cpu":
         return made
     moved: Any = numbers_like(like, made.data)

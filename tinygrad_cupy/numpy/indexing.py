@@ -105,8 +105,6 @@ def select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0)
         )
     like = first_tensor([*choicelist, default, *condlist])
     found = _in_one_dtype([*choicelist, default], like)
-    shape = np.broadcast_shapes(*[v.shape for v in found[:-1]])
-    found = [*[v.broadcast_to(shape) for v in found[:-1]], found[-1]]
     return choosing.select([tensor(c, like) for c in condlist], found[:-1], found[-1])
 
 

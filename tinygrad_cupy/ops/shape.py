@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Reshape(Op):
-    view = True
+    view = rearranges = True
     linear = ("x",)
 
     def __init__(self, shape: tuple[int, ...]) -> None:
@@ -41,7 +41,7 @@ class Reshape(Op):
 
 
 class Permute(Op):
-    view = True
+    view = rearranges = True
     linear = ("x",)
 
     def __init__(self, axes: tuple[int, ...]) -> None:

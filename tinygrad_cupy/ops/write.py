@@ -201,7 +201,7 @@ def record(tensor: Any, write: Write, values: Any, fresh: bool = False) -> None:
         if one is not None:
             one.joins(base)
     array, key = tensor.data, write.key
-    if base is tensor and _is_everything(key) and not isinstance(write, AddAt):
+    if writes_all(base, tensor, write):
         with on_device_of(array):
             write.store(array, key, values.data if isinstance(values, TensorBase) else values)
         node = values._node if fresh else _own_node(values)
@@ -220,8 +220,10 @@ def _own_node(values: Any) -> Any:
     return Alias()(values)._node if isinstance(values, TensorBase) else None
 
 
-def _is_everything(key: Key) -> bool:
-    return len(key) == 1 and key[0] is Ellipsis
+def writes_all(base: Any, tensor: Any, write: Write) -> bool:
+    """Whether nothing of what ``base`` was is left, and its place is that of the values."""
+    everything = len(write.key) == 1 and write.key[0] is Ellipsis
+    return base is tensor and everything and not isinstance(write, AddAt)
 
 
 def keep_old(values: TensorBase, *operands: Any) -> None:

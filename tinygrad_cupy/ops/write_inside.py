@@ -18,7 +18,7 @@ from ..autograd.levels import Level
 from ..autograd.views import base_of, become, path_to, refresh, twin
 from ..backend import array_module, strides_of
 from .indexing import leads
-from .write import Write
+from .write import Write, writes_all
 
 
 def write_inside(level: Any, tensor: Any, write: Write, values: Any) -> None:
@@ -88,5 +88,8 @@ def _write_dual(level: Any, tensor: Any, write: Write, values: Any) -> None:
         _adopt(level, tensor, lambda base: level.dual(base, base._zeros()))
     base, path = base_of(tensor), path_to(tensor)
     tensor._primal._put(write.at(write.key), value)
-    base._tangent = write.at(write.key, path)(base._tangent, 0 if tangent is None else tangent)
+    if tangent is not None and writes_all(base, tensor, write):
+        base._tangent = tangent  # nothing of the old, whose slopes may be infinite
+    else:
+        base._tangent = write.at(write.key, path)(base._tangent, 0 if tangent is None else tangent)
     base._version.record()
