@@ -92,6 +92,39 @@ def test_lists_are_operands(sign: Any, kind: Any) -> None:
         assert found.requires_grad is (found.dtype == np.float64)
 
 
+BESIDE_LISTS: dict[str, Any] = {
+    "add": np.add,
+    "copysign": np.copysign,
+    "where": lambda x, y: np.where(x > 1, x, y),
+    "clip": lambda x, y: np.clip(x, y, 9.0),
+    "concatenate": lambda x, y: np.concatenate([x, y]),
+    "stack": lambda x, y: np.stack([y, x]),
+    "dot": np.dot,
+    "matmul": np.matmul,
+    "einsum": lambda x, y: np.einsum("i,j", x, y),
+    "convolve": np.convolve,
+    "interp": lambda x, y: np.interp(x, y, y),
+    "average": lambda x, y: np.average(x, weights=y),
+    "cov": np.cov,
+    "linspace": lambda x, y: np.linspace(x, y, 3),
+    "polyval": np.polyval,
+    "select": lambda x, y: np.select([x > 1], [y], x),
+    "choose": lambda x, y: np.choose([0, 1], [x, y]),
+    "ldexp": lambda x, y: np.ldexp(x, [1, 2]),
+}
+
+
+@pytest.mark.parametrize("name", BESIDE_LISTS)
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_numbers_in_a_list_do_not_widen(name: str, dtype: str) -> None:
+    x = Tensor([0.5, 1.5]).astype(dtype)
+    for numbers in ([1, 2], [1.0, 2.0], (1, 2.0)):
+        found = BESIDE_LISTS[name](x, numbers)
+        assert found.dtype == x.dtype
+        expected = BESIDE_LISTS[name](np.array([0.5, 1.5]), np.array(numbers))
+        np.testing.assert_allclose(found.astype("float64").numpy(), expected, rtol=1e-2)
+
+
 @on_device
 def test_numbers_in_lists_widen_no_more_than_numbers_do() -> None:
     for dtype in ("float16", "bfloat16", "float32", "float64"):

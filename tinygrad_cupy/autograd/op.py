@@ -82,8 +82,8 @@ class Op:
     What ``forward`` decided for ``backward`` (a mask, an argmax) is kept as attributes. An
     elementwise operation that takes each element from one of its inputs says in ``backward``, as
     ``self.chosen``, where that is of each of them (a boolean tensor, or None for everywhere): what
-    was not chosen has no gradient, whatever slopes lie behind, see `chosen`. One that ``rearranges``
-    gives each element of its one input another place: its backward does it back.
+    was not chosen has no gradient, whatever slopes lie behind, see `chosen`. One that
+    ``rearranges`` gives each element of its one input another place: its backward does it back.
 
     ``backward`` is differentiated in its turn where higher derivatives are wanted. One that works
     on arrays can not be, and raises then. So does one that reads floating-point values which

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,7 +16,7 @@ from ..backend import default_device, device_of
 from ..backend.dtypes import is_float
 from ..ops import shape as joining
 from ..ops.leaving import carries_gradient, in_augmented_assignment
-from ..ops.promotion import in_one_dtype, numbers_like
+from ..ops.promotion import in_one_dtype, numbers_like, of_list
 from ..ops.protocols import is_array
 from ..tensor import Tensor
 
@@ -82,8 +82,9 @@ def tensor(x: Any, like: Any = None) -> Any:
 
     A nested list with tensors in it is stacked, in the dtype that all promote to.
     An array stays on its device; what is none goes where ``like`` is, and floats are of its dtype,
-    where that is one: they neither widen it nor are rounded to float32 beside float64. An array beside a tensor that
-    wants a gradient is copied: its owner may write into it before the backward pass.
+    where that is one: they neither widen it nor are rounded to float32 beside float64.
+    An array beside a tensor that wants a gradient is copied: its owner may write into it before the
+    backward pass.
     """
     if isinstance(x, TensorBase):
         return x
@@ -117,8 +118,28 @@ def tensors(*values: Any) -> list[Any]:
     return [tensor(x, like) for x in values]
 
 
-def operands(*values: Any) -> list[Any]:
-    """As `tensors`, but numbers stay numbers beside a tensor or an array: they do not widen it."""
+def terms(*values: Any) -> list[Any]:
+    """As `tensors`, of what is put together: numbers in lists do not widen the tensor beside them.
+
+    As with its operators: only floats beside integers make floats of these.
+    """
+    like = first_tensor(values)
+    return tensors(*values) if like is None else [term(x, like) for x in values]
+
+
+def term(x: Any, like: Any) -> Any:
+    """One of `terms` beside the tensor ``like``, or alone."""
+    if like is not None and isinstance(x, list | tuple) and first_tensor(x) is None:
+        found = of_list(x, like)
+        return tensor(x, like) if found is NotImplemented else found
+    return tensor(x, like)
+
+
+def operands(*values: Any, one: Callable[[Any, Any], Any] = term) -> list[Any]:
+    """As `terms`, but numbers stay numbers beside a tensor or an array: they do not widen it.
+
+    ``one`` makes an operand beside a tensor, where that is not `term`.
+    """
     if all(isinstance(x, TensorBase) for x in values):
         return list(values)
     scalars = [isinstance(x, bool | int | float | complex | np.generic) for x in values]
@@ -127,7 +148,8 @@ def operands(*values: Any) -> list[Any]:
     like = first_tensor(values)
     if like is None:
         like = tensor(next(x for x, scalar in zip(values, scalars, strict=True) if not scalar))
-    return [x if scalar else tensor(x, like) for x, scalar in zip(values, scalars, strict=True)]
+        one = tensor  # NumPy's rules, between arrays and lists
+    return [x if scalar else one(x, like) for x, scalar in zip(values, scalars, strict=True)]
 
 
 def finished(result: Any, dtype: Any = None, out: Any = None) -> Any:

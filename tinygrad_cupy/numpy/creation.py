@@ -27,7 +27,7 @@ from ..backend.dtypes import common_dtype, is_narrow, resolve_dtype
 from ..ops import shape as joining
 from ..ops.promotion import as_float, in_single, single
 from ..ops.protocols import implements, is_array
-from .arrays import finished, first_tensor, ndarray, tensor, tensors
+from .arrays import finished, first_tensor, ndarray, tensor, tensors, terms
 
 __all__ = [
     *("arange", "array", "asanyarray", "asarray", "ascontiguousarray", "astype", "c_", "copy"),
@@ -285,7 +285,7 @@ def linspace(
         values, gap = plain if retstep else (plain, None)
         found = _made(values, device)
         return (found, gap) if retstep else found
-    (start, stop), narrow = _in_single(*map(as_float, tensors(*_in_double(dtype, start, stop))))
+    (start, stop), narrow = _in_single(*map(as_float, terms(*_in_double(dtype, start, stop))))
     count = num - 1 if endpoint else num
     gap = (stop - start) / count if count > 0 else (stop - start) * np.nan
     steps = _counted(num, gap)
@@ -342,7 +342,7 @@ def geomspace(
     start, stop = _ends(start, stop)
     if first_tensor((start, stop)) is None:
         return _made(np.geomspace(start, stop, num, endpoint, dtype, axis))
-    ends = map(as_float, tensors(*_in_double(dtype, start, stop)))
+    ends = map(as_float, terms(*_in_double(dtype, start, stop)))
     (start, stop), narrow = _in_single(*ends)
     powers = linspace(start * 0, (stop / start).log(), num, endpoint)
     found = _placed(_ending(powers.exp() * start, stop, num, endpoint), axis)

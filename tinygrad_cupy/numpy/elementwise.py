@@ -163,7 +163,7 @@ signbit = ufunc(floating.Signbit)
 nextafter = ufunc(floating.Nextafter)
 spacing = ufunc(floating.Spacing)
 heaviside = ufunc(floating.Heaviside)
-ldexp = Ufunc(np.ldexp, floating.ldexp)
+ldexp = Ufunc(np.ldexp, floating.ldexp, one=tensor)  # integers in a list stay integers
 frexp = Ufunc(np.frexp, floating.frexp)
 isfinite = ufunc(floating.Isfinite)
 isinf = ufunc(floating.Isinf)

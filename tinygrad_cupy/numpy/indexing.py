@@ -13,7 +13,7 @@ from ..ops import choose as choosing
 from ..ops import comparison, scatter
 from ..ops import diagonal as diagonals
 from ..ops.protocols import implements
-from .arrays import finished, first_tensor, operands, tensor, tensors
+from .arrays import finished, first_tensor, operands, tensor, tensors, term
 from .lib.stride_tricks import as_strided, sliding_window_view
 
 __all__ = [
@@ -85,8 +85,9 @@ def choose(a: Any, choices: Any, out: Any = None, mode: str = "raise") -> Any:
     All broadcast. The gradient goes to what was chosen.
     """
     listed = list(choices) if isinstance(choices, list | tuple) else rows_of(choices)
-    number, *given = tensors(a, *listed)
-    return finished(number.choose(given, mode), None, out)
+    like = first_tensor([a, *listed])
+    given = [term(choice, like) for choice in listed]
+    return finished(tensor(a, like).choose(given, mode), None, out)
 
 
 def rows_of(a: Any) -> list[Any]:
@@ -111,7 +112,7 @@ def select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0)
 def _in_one_dtype(values: Sequence[Any], like: Any) -> list[Any]:
     """Tensors of their common dtype; numbers do not widen it, but make floats of integers."""
     numbers = [isinstance(v, bool | int | float | np.generic) for v in values]
-    given = [tensor(v, like) for v in values]
+    given = [term(v, like) for v in values]
     chosen = [v.dtype for v, number in zip(given, numbers, strict=True) if not number]
     floats = [v for v, number in zip(given, numbers, strict=True) if number and is_float(v.dtype)]
     if not chosen or (floats and not is_float(common_dtype(*chosen))):

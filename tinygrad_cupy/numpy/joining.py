@@ -15,7 +15,7 @@ from ..backend import is_cuda, to_numpy
 from ..ops import arrange, choose, shape
 from ..ops.protocols import implements
 from ..ops.take import Take, index_tensor
-from .arrays import finished, first_tensor, tensor, tensors
+from .arrays import finished, first_tensor, tensor, terms
 from .shaping import atleast_1d, atleast_2d, atleast_3d
 
 __all__ = [
@@ -65,7 +65,7 @@ def concatenate(
     casting: str = "same_kind",
 ) -> Any:
     """Arrays joined along an existing axis; flattened first where ``axis`` is None."""
-    parts = tensors(*arrays)
+    parts = terms(*arrays)
     if axis is None:
         parts, axis = [part.reshape(-1) for part in parts], 0
     parts = _cast("concatenate", parts, dtype, casting)
@@ -85,7 +85,7 @@ def stack(
     casting: str = "same_kind",
 ) -> Any:
     """Arrays of one shape joined along a new axis."""
-    parts = _cast("stack", tensors(*arrays), dtype, casting)
+    parts = _cast("stack", terms(*arrays), dtype, casting)
     return finished(shape.stack(parts, axis), None, out)
 
 
@@ -100,7 +100,7 @@ def unstack(x: Any, /, *, axis: int = 0) -> tuple[Any, ...]:
 
 def _listed(arrays: Any) -> list[Any]:
     """The arrays of a sequence; the rows of one array."""
-    return list(unstack(arrays)) if isinstance(arrays, TensorBase) else tensors(*arrays)
+    return list(unstack(arrays)) if isinstance(arrays, TensorBase) else terms(*arrays)
 
 
 @implements(np.hstack)

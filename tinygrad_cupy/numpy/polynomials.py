@@ -14,7 +14,7 @@ from ..ops.convolve import Convolve
 from ..ops.promotion import as_float, single
 from ..ops.protocols import implements
 from ..ops.shape import concat
-from .arrays import first_tensor, tensor, tensors
+from .arrays import first_tensor, tensor, term, terms
 
 __all__ = [
     *("poly", "polyadd", "polyder", "polyint", "polymul", "polysub", "polyval"),
@@ -22,7 +22,7 @@ __all__ = [
 
 
 def _coefficients(name: str, *values: Any) -> list[Any]:
-    found = [x.reshape(1) if x.ndim == 0 else x for x in tensors(*values)]
+    found = [x.reshape(1) if x.ndim == 0 else x for x in terms(*values)]
     for x in found:
         if x.ndim != 1:
             raise ValueError(f"[{name}] expected coefficients of one axis, got shape {x.shape}")
@@ -110,8 +110,7 @@ def _single(like: Any, value: Any) -> Any:
 @implements(np.polyval)
 def polyval(p: Any, x: Any) -> Any:
     """The polynomial p at x, by Horner's rule."""
-    like = first_tensor((p, x))
-    x = tensor(x, like)
+    x = term(x, first_tensor((p, x)))
     p = p if isinstance(p, TensorBase | list | tuple) else tensor(p, x)
     if isinstance(p, TensorBase) and p.dtype == x.dtype and is_narrow(p.dtype):
         return polyval(single(tensor(p)), single(x)).astype(x.dtype)  # rounded once

@@ -18,7 +18,7 @@ from ..ops.axes import normalize_axis
 from ..ops.promotion import in_one_dtype
 from ..ops.protocols import implements
 from ..ops.subscripts import LETTERS, equation_of
-from .arrays import finished, first_tensor, tensor
+from .arrays import finished, terms
 
 __all__ = [
     *("cross", "dot", "einsum", "einsum_path", "inner", "kron", "matmul", "matvec", "outer"),
@@ -28,8 +28,7 @@ __all__ = [
 
 def factors(*values: Any) -> list[Any]:
     """All as tensors; numbers take the dtype of tensors beside them, which they do not widen."""
-    like = first_tensor(values)
-    found = [tensor(x, like) for x in values]
+    found = terms(*values)
     numbers = [isinstance(x, bool | int | float | np.generic) for x in values]
     if all(numbers) or not any(numbers):
         return found

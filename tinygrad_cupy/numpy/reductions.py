@@ -16,7 +16,7 @@ from ..backend.dtypes import common_dtype, is_narrow
 from ..ops.axes import normalize_axis
 from ..ops.promotion import single
 from ..ops.protocols import implements
-from .arrays import finished, tensor, tensors
+from .arrays import finished, tensor, terms
 
 __all__ = [
     "all",
@@ -158,7 +158,7 @@ def average(
         found = a.mean(axis, bool(keepdims))
         scale: Any = found.detach()._zeros() + a.size / builtins.max(found.size, 1)
         return (found, scale) if returned else found
-    a, weights = tensors(a, weights)
+    a, weights = terms(a, weights)
     if weights.shape != a.shape:
         weights = _along(axis, weights, a)
     else:

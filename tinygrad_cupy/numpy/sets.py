@@ -12,7 +12,7 @@ import numpy as np
 
 from ..ops import sets
 from ..ops.protocols import implements
-from .arrays import tensor, tensors
+from .arrays import tensor, tensors, terms
 
 __all__ = [
     "intersect1d",
@@ -105,7 +105,7 @@ def unique_values(x: Any) -> Any:
 @implements(np.union1d)
 def union1d(ar1: Any, ar2: Any) -> Any:
     """The distinct elements of both, in ascending order."""
-    return sets.union1d(*tensors(ar1, ar2))
+    return sets.union1d(*terms(ar1, ar2))
 
 
 @implements(np.intersect1d)

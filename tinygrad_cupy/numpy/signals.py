@@ -10,7 +10,7 @@ from ..ops.comparison import where
 from ..ops.convolve import Bracket, Convolve
 from ..ops.promotion import as_float, single
 from ..ops.protocols import implements, ours_for
-from .arrays import tensors
+from .arrays import terms
 
 __all__ = ["convolve", "correlate", "interp"]
 
@@ -32,7 +32,7 @@ def correlate(a: Any, v: Any, mode: str = "valid") -> Any:
 
 
 def _sequences(name: str, a: Any, v: Any) -> list[Any]:
-    found = [x.reshape(1) if x.ndim == 0 else x for x in tensors(a, v)]
+    found = [x.reshape(1) if x.ndim == 0 else x for x in terms(a, v)]
     for x in found:
         if x.ndim != 1 or not x.size:
             raise ValueError(f"[{name}] expected sequences with elements, got shape {x.shape}")
@@ -60,7 +60,7 @@ def interp(
     Differentiable in x, xp and fp, and in left and right. With a ``period`` the points may come in
     any order, and go round.
     """
-    x, xp, fp = map(as_float, tensors(x, xp, fp))
+    x, xp, fp = map(as_float, terms(x, xp, fp))
     if xp.ndim != 1 or xp.shape != fp.shape or not xp.size:
         raise ValueError(
             f"[interp] expected xp and fp of one shape (n,), got {xp.shape} and {fp.shape}"

@@ -13,7 +13,7 @@ from ..ops import order_statistics, shape
 from ..ops.promotion import as_float, in_single
 from ..ops.protocols import implements
 from ..ops.reduce import Centre
-from .arrays import finished, first_tensor, tensor, tensors
+from .arrays import finished, first_tensor, tensor, terms
 
 __all__ = ["corrcoef", "cov", "median", "percentile", "quantile"]
 
@@ -132,7 +132,7 @@ def _covariance(x: Any, taken: int, fweights: Any = None, aweights: Any = None) 
 
 def _variables(m: Any, y: Any, rowvar: bool, dtype: Any) -> Any:
     """m, and y under it, as rows of variables."""
-    given = tensors(*[part for part in (m, y) if part is not None])
+    given = terms(*[part for part in (m, y) if part is not None])
     rows = []
     for part in given:
         if part.ndim > 2:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from ..backend.dtypes import is_float, resolve_dtype
 from ..ops.axes import kept_shape, normalize_axis
 from ..ops.inplace import add_at
 from ..ops.shape import concat, stack
-from .arrays import expect_no_gradient, operands, tensor, tensors, written
+from .arrays import expect_no_gradient, operands, tensor, tensors, term, written
 
 Compute = Callable[..., Any]
 
@@ -43,6 +44,8 @@ class Ufunc:
     harmless:
         what stands in for inputs where ``where`` does not hold: their values, infinite slopes among
         them, shall not be met.
+    one:
+        what makes an operand of an input, as for `operands`.
     """
 
     def __init__(
@@ -53,10 +56,12 @@ class Ufunc:
         accumulation: Compute | str | None = None,
         *,
         harmless: float = HARMLESS,
+        one: Callable[[Any, Any], Any] = term,
     ) -> None:
         self.like, self.compute, self.harmless = like, compute, harmless
         as_they_are = like.nin == 1 or getattr(compute, "takes_arrays", False)
-        self._ready = one_tensor if as_they_are else operands
+        self._operands: Callable[..., Sequence[Any]] = functools.partial(operands, one=one)
+        self._ready = one_tensor if as_they_are else self._operands
         self.reduction, self.accumulation = reduction, accumulation
         self.__name__, self.__doc__ = like.__name__, compute.__doc__ or like.__doc__
         self.nin, self.nout, self.nargs = like.nin, like.nout, like.nargs
@@ -88,7 +93,7 @@ class Ufunc:
             raise TypeError(f"[{self.__name__}] takes no {next(iter(options))}= with tensors")
         if out is None and where is True and dtype is None:
             return self.compute(*self._ready(*inputs))
-        values: Sequence[Any] = operands(*inputs)
+        values = self._operands(*inputs)
         if dtype is not None:
             values = self._cast(values, resolve_dtype(dtype), casting)
         mask = None if where is True else tensor(where, next(_tensors_in(values)))
