@@ -123,6 +123,10 @@ def test_a_branch_whose_elements_get_other_places() -> None:
     assert tg.vmap(tg.grad(f))(batch).tolist() == [[0.0, 0.75], [1.5, 0.0]]
     stretched = tg.vmap(tg.grad(lambda x: tg.where(mask & (x > 0), x.sqrt(), 0.0).sum()))
     assert stretched(batch).tolist() == [[0.0, 0.5], [1.0, 0.0]]
+    x = leaf(0.0, 4.0)  # one condition for several elements
+    rows = tg.where(mask[:, 1:], _wide(x + 1).reshape(3, 2), 0.0)
+    expected = [2 * 0.5, 2 * 0.5 / math.sqrt(5)]
+    np.testing.assert_allclose(read(tg.grad(rows.sum(), x)), expected)
 
 
 def _wide(x: Tensor) -> Tensor:

@@ -386,7 +386,7 @@ class Op:
         if only is not None and self.elementwise:
             grads = alone(self, grads, only)
         elif only is not None and self.rearranges:
-            self.chosen = (self.backward(only),)
+            self.chosen = (self.backward(only.broadcast_to(grad.shape)),)
         found = [self._fit(grad, i) for i, grad in enumerate(grads)]
         if self.broadcasts and self.chosen:
             self.chosen = [
