@@ -35,7 +35,7 @@ def test_the_examples_of_modules(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_example_of_writing_in_place(capsys: pytest.CaptureFixture[str]) -> None:
     run("in-place.md")
-    assert capsys.readouterr().out == "[ 1.  -2.   0.5]\n"
+    assert capsys.readouterr().out == "[ 1.  -2.   0.5]\n[7.0, 7.0]\n"
 
 
 def test_the_examples_of_transforms(capsys: pytest.CaptureFixture[str]) -> None:
