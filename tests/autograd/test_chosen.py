@@ -110,6 +110,14 @@ def test_a_branch_that_is_stretched() -> None:
     assert read(tg.grad(y.sum(), one)) == [0.0]
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_a_number_beside_a_tangent(dtype: str) -> None:
+    x = leaf(0.0, 4.0, dtype=dtype).detach()
+    value, tangent = tg.jvp(lambda x: tg.where(x > 0, x.sqrt(), 3.0), [x], [x])
+    assert (value.dtype, tangent.dtype) == (x.dtype, x.dtype)
+    assert (read(value), read(tangent)) == ([3.0, 2.0], [0.0, 1.0])
+
+
 def test_a_branch_whose_elements_get_other_places() -> None:
     mask = Tensor([[True, False], [False, True], [True, True]], device=tg.default_device())
 

@@ -128,7 +128,12 @@ def choose(condition: Array, a: Any, b: Any) -> Array:
     if not any(is_bfloat16(dtype) for dtype in dtypes):
         return xp.where(condition, a, b)
     dtype = common_dtype(*dtypes)
-    a, b = (v if getattr(v, "dtype", None) == dtype else xp.asarray(v, dtype) for v in (a, b))
+    a, b = (
+        xp.full((), v, dtype)  # a kernel's argument, where an upload could not be captured
+        if not hasattr(v, "dtype")
+        else v.astype(dtype, copy=False)
+        for v in (a, b)
+    )
     if not is_bfloat16(dtype):
         return xp.where(condition, a, b)
     # Through the bits: CuPy's where gives float32 for bfloat16.
