@@ -1,4 +1,4 @@
-"""`numpy.linalg`: products of matrices."""
+"""`numpy.linalg`: products of matrices, and norms."""
 
 from __future__ import annotations
 
@@ -17,9 +17,21 @@ from ..ops.promotion import in_one_dtype, in_single
 from ..ops.protocols import implements, ours_for
 from . import products
 from .arrays import finished
+from .norms import matrix_norm, norm, vector_norm
 from .products import factors
 
-__all__ = ["cross", "matmul", "matrix_power", "multi_dot", "outer", "tensordot", "vecdot"]
+__all__ = [
+    "cross",
+    "matmul",
+    "matrix_norm",
+    "matrix_power",
+    "multi_dot",
+    "norm",
+    "outer",
+    "tensordot",
+    "vecdot",
+    "vector_norm",
+]
 
 
 @implements(np.linalg.cross)

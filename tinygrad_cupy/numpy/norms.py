@@ -1,0 +1,96 @@
+"""Norms of vectors and matrices, of `numpy.linalg`: at 0, where they have no slope, it is 0."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..ops.axes import normalize_axis
+from ..ops.promotion import as_float, in_single
+from ..ops.protocols import implements
+from .arrays import tensor
+
+__all__ = ["matrix_norm", "norm", "vector_norm"]
+
+
+@implements(np.linalg.norm)
+def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
+    """The norm of all of x, of the vectors along an axis, or of the matrices along two.
+
+    ``ord`` of vectors: any number, ±∞, 2 if None. Of matrices: "fro" (if None), ±1, ±∞; 2, -2 and
+    "nuc" are of singular values, which tensors do not have: ``NotImplementedError``. Without an
+    axis and an ``ord`` x is one vector. Integers become floats, 16-bit floats are rounded once.
+    """
+    x = as_float(tensor(x))
+    if axis is None and (ord is None or (x.ndim, ord) in ((1, 2), (2, "fro"), (2, "f"))):
+        return in_single(x, lambda x: _of_vectors(x, 2, tuple(range(x.ndim)), keepdims))
+    axes = normalize_axis(axis, x.ndim, "norm")
+    if len(axes) == 1:
+        return in_single(x, lambda x: _of_vectors(x, 2 if ord is None else ord, axes, keepdims))
+    if len(axes) != 2:
+        raise ValueError(f"[norm] expected one axis or two, got {len(axes)} of shape {x.shape}")
+    given = axes if axis is None else tuple([a % x.ndim for a in axis])
+    return in_single(x, lambda x: _of_matrices(x, "fro" if ord is None else ord, given, keepdims))
+
+
+@implements(np.linalg.vector_norm)
+def vector_norm(x: Any, /, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Any:
+    """(Σ |x|^ord)^(1 / ord) over one axis, several or all, 2 the usual; see `norm`."""
+    x = as_float(tensor(x))
+    axes = normalize_axis(axis, x.ndim, "vector_norm")
+    return in_single(x, lambda x: _of_vectors(x, ord, axes, keepdims))
+
+
+@implements(np.linalg.matrix_norm)
+def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Any:
+    """The norms of matrices (…, M, N); ``ord`` as in `norm`."""
+    x = as_float(tensor(x))
+    if x.ndim < 2:
+        raise ValueError(f"[matrix_norm] expected matrices, got shape {x.shape}")
+    return in_single(x, lambda x: _of_matrices(x, ord, (x.ndim - 2, x.ndim - 1), keepdims))
+
+
+def _of_vectors(x: Any, ord: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
+    if isinstance(ord, str):
+        raise ValueError(f"[norm] expected a number as the order of a vector's norm, got {ord!r}")
+    if ord == 2:
+        return _root((x * x).sum(axes, keepdims), lambda x: x.sqrt())
+    if math.isinf(ord):
+        return x.abs().max(axes, keepdims) if ord > 0 else x.abs().min(axes, keepdims)
+    if ord == 1:
+        return x.abs().sum(axes, keepdims)
+    there = x.detach() != 0
+    if ord == 0:
+        return there.astype(x.dtype).sum(axes, keepdims)
+    powers = x.abs().where(there, 1) ** ord
+    total = powers.where(there, 0 if ord > 0 else math.inf).sum(axes, keepdims)
+    return _root(total, lambda x: x ** (1 / ord))
+
+
+def _root(x: Any, root: Callable[[Any], Any]) -> Any:
+    """A root of what is not negative, without a slope at 0."""
+    there = x.detach() != 0
+    return root(x.where(there, 1)).where(there, 0)
+
+
+def _of_matrices(x: Any, ord: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
+    rows, columns = axes
+    if rows == columns:
+        raise ValueError(f"[norm] expected two axes of matrices, got {axes}")
+    if ord in ("fro", "f"):
+        return _of_vectors(x, 2, axes, keepdims)
+    if ord in (2, -2, "nuc"):
+        raise NotImplementedError(
+            f"[norm] ord={ord!r} of a matrix is of its singular values, which no operation of "
+            'tensors gives; ord="fro", 1 and inf are there, or take the values out of the graph '
+            "with .detach().numpy()"
+        )
+    if ord not in (1, -1, math.inf, -math.inf):
+        raise ValueError(f"[norm] expected an order of a matrix's norm, got {ord!r}")
+    summed, chosen = (rows, columns) if abs(ord) == 1 else (columns, rows)
+    sums = x.abs().sum(summed, True)
+    found = sums.max(chosen, True) if ord > 0 else sums.min(chosen, True)
+    return found if keepdims else found.squeeze(tuple(sorted(axes)))
