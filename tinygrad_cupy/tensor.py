@@ -32,6 +32,7 @@ from .backend import (
 from .backend.capture import active
 from .backend.dtypes import is_float, resolve_dtype
 from .ops.activation import ActivationMixin
+from .ops.as_arrays import AsArrayMixin
 from .ops.bitwise import BitwiseMixin
 from .ops.choose import ChooseMixin
 from .ops.comparison import ComparisonMixin
@@ -99,6 +100,7 @@ class Tensor(
     LossMixin,
     DropoutMixin,
     InplaceMixin,
+    AsArrayMixin,
     ProtocolMixin,
     CupyMixin,
     HintMixin,

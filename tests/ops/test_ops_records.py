@@ -59,7 +59,8 @@ PLUMBING = {
 # Public names of Tensor that are no operations: what it is, its graph, memory and construction.
 NOT_OPERATIONS = {
     *("data", "device", "dtype", "grad", "is_leaf", "ndim", "requires_grad", "shape", "size"),
-    "strides",
+    *("flags", "flat", "imag", "itemsize", "nbytes", "real", "strides", "tobytes"),
+    *("fill", "put"),  # writes, as `__setitem__` is: test_as_arrays.py
     *(
         "backward",
         "detach",
@@ -141,7 +142,7 @@ def public_names() -> set[str]:
         for name in vars(kind)
         if name.startswith("__") and hasattr(float, name) and not hasattr(object, name)
     }
-    conversions = {"__bool__", "__float__", "__index__", "__int__"}
+    conversions = {"__bool__", "__float__", "__index__", "__int__", "__round__"}
     comparisons = {"__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"}
     named = {n for n in dir(Tensor) if not n.startswith("_") and hasattr(Tensor, n)}
     return (named - NOT_OPERATIONS) | SPECIAL | (operators - conversions) | comparisons

@@ -77,7 +77,7 @@ class Tensor(np.ndarray):
     def _constant(self, constant: bool) -> None:
         """MyGrad's tests note what they expect."""
 
-    def copy(self, **options: Any) -> Any:
+    def copy(self, order: str = "C", **options: Any) -> Any:
         return Tensor(self.data, constant=not self.requires_grad)
 
     def backward(self, grad: Any = None, *options: Any, **more: Any) -> None:

@@ -245,6 +245,15 @@ REARRANGED = [
         ("clone",),
         dtypes=MOVED,
     ),
+    Sample(
+        "copy",
+        method("copy"),
+        _case(lambda _, __: {}),
+        lambda _, x: x.clone(),
+        (tensor.Clone,),
+        ("copy",),
+        dtypes=MOVED,
+    ),
 ]
 
 

@@ -27,6 +27,8 @@ SAMPLES = [
     ufunc("positive", unary.Positive, dtypes=NUMBERS),
     ufunc("real", (), dtypes=NUMBERS),
     ufunc("imag", (), torch=lambda t, x: t.zeros_like(x), dtypes=NUMBERS, order=0),
+    function("conj", (), dtypes=NUMBERS),
+    function("conjugate", (), torch=lambda t, x: t.conj(x), dtypes=NUMBERS),
     function("sign", unary.Sign, nonzero, kinks=True, dtypes=NUMBERS),
     function("erf", unary.Erf),
 ]

@@ -62,11 +62,7 @@ def reshape(a: Any, /, shape: Any, order: str = "C", *, copy: bool | None = None
     ``copy=True`` has memory of its own, ``copy=False`` is refused where it would need any.
     """
     a = tensor(a)
-    if arrange.in_order(order, "reshape"):
-        found = a.reshape(shape)
-    else:
-        sizes = shape if isinstance(shape, tuple | list) else (shape,)
-        found = a.transpose().reshape(tuple(reversed(sizes))).transpose()
+    found = a.reshape(shape, order=order)
     if copy is False and found._version is not a._version:
         raise ValueError(
             f"[reshape] shape {found.shape} of shape {a.shape} needs a copy, got copy=False"

@@ -11,7 +11,7 @@ import numpy as np
 from .. import kernels
 from ..autograd import Op
 from ..backend import Array, to_numpy
-from .axes import behind_batch, normalize_axis
+from .axes import behind_batch, in_order, normalize_axis
 from .shape import ShapeMixin
 from .take import Take, index_tensor
 
@@ -59,16 +59,6 @@ def each_axis(axis: Any, ndim: int, name: str) -> tuple[int, ...]:
     """The axes in ``axis``, in their order, as non-negative integers."""
     axes = axis if isinstance(axis, tuple | list) else (axis,)
     return tuple([one_axis(a, ndim, name) for a in axes])
-
-
-def in_order(order: Any, name: str) -> bool:
-    """Whether ``order`` is "C"; False for "F"."""
-    if order not in ("C", "F"):
-        raise ValueError(
-            f'[{name}] expected order "C" or "F", got {order!r}: how a tensor lies in memory says '
-            "nothing of the order of its elements"
-        )
-    return bool(order == "C")
 
 
 # --- rolling and repeating ------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -73,3 +73,13 @@ def from_rows(rows: Tensor, shape: tuple[int, ...], axes: tuple[int, ...]) -> Te
     if order == sorted(order):
         return moved
     return moved.permute([order.index(i) for i in range(len(shape))])
+
+
+def in_order(order: Any, name: str) -> bool:
+    """Whether ``order`` is "C"; False for "F"."""
+    if order not in ("C", "F"):
+        raise ValueError(
+            f'[{name}] expected order "C" or "F", got {order!r}: how a tensor lies in memory says '
+            "nothing of the order of its elements"
+        )
+    return bool(order == "C")

@@ -243,7 +243,13 @@ class ComparisonMixin(ArithmeticMixin):
         return self._method("minimum", Minimum, other)
 
     def clip(
-        self, low: Any = None, high: Any = None, *, min: Any = None, max: Any = None
+        self,
+        low: Any = None,
+        high: Any = None,
+        out: Any = None,
+        *,
+        min: Any = None,
+        max: Any = None,
     ) -> Tensor:
         """Elements limited to [low, high]; None leaves that side open. NumPy calls them min, max.
 
@@ -252,6 +258,8 @@ class ComparisonMixin(ArithmeticMixin):
         """
         low = _one_limit("low", low, min)
         high = _one_limit("high", high, max)
+        if out is not None:
+            return np.clip(self, low, high, out)  # type: ignore[call-overload, no-any-return]
         if low is None and high is None:
             raise ValueError("[clip] expected a lower or an upper limit, got neither")
         limits: list[Any] = [None if v is None else self._operand(v) for v in (low, high)]

@@ -39,8 +39,17 @@ KEYWORDS = {
 }
 
 # Keywords of NumPy's methods, with values that ask for nothing.
-IDLE = {"out": None, "dtype": None, "copy": False}
-REORDERED = ("sum", "prod")  # methods that CuPy calls with (axis, dtype, out, keepdims)
+IDLE = {
+    "out": None,
+    "dtype": None,
+    "copy": False,
+    "casting": "unsafe",
+    "order": "K",
+    "subok": True,
+}
+REORDERED = ("sum", "prod", "mean")  # whose dtype and out stand before keepdims in NumPy and CuPy
+FLAGS = (bool, int, np.bool_)
+SIMPLE = (type(None), bool, str)
 
 
 class Elsewhere:
@@ -134,13 +143,13 @@ def name_ours(function: F) -> F:
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        if reordered and len(args) == 5:
-            x, axis, dtype, out, keepdims = args
-            args, kwargs = (x, axis, bool(keepdims)), {"dtype": dtype, "out": out}
+        if reordered and len(args) > 2 and (len(args) > 3 or not isinstance(args[2], FLAGS)):
+            given = dict(zip(("dtype", "out", "keepdims"), args[2:], strict=False))
+            args, kwargs = args[:2], given | kwargs
         for name in kwargs:
             if name in foreign:
                 raise TypeError(f"[{function.__name__}] takes {foreign[name]}=, not {name}=")
-            if name in idle and kwargs[name] is idle[name]:
+            if name in idle and type(kwargs[name]) in SIMPLE and kwargs[name] == idle[name]:
                 return wrapper(*args, **{key: kwargs[key] for key in kwargs if key != name})
         return function(*args, **kwargs)
 

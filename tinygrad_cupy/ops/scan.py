@@ -257,19 +257,23 @@ class ScanMixin(TensorBase):
             return x.reshape(-1) if len(x.shape) != 1 else x, 0
         return x, normalize_axis(axis, len(x.shape), name)[0]
 
-    def cumsum(self, axis: int | None = None) -> Tensor:
+    def cumsum(self, axis: int | None = None, dtype: Any = None, out: Any = None) -> Tensor:
         """Σ of the elements up to each one along ``axis`` (flattened where None).
 
         As exact as `sum`, in self's dtype; booleans and integers are summed as int64.
         """
+        if dtype is not None or out is not None:
+            return np.cumsum(self, axis, dtype, out)  # type: ignore[call-overload, no-any-return]
         x, place = self._line(axis, "cumsum")
         return CumSum(place)(x)
 
-    def cumprod(self, axis: int | None = None) -> Tensor:
+    def cumprod(self, axis: int | None = None, dtype: Any = None, out: Any = None) -> Tensor:
         """Π of the elements up to each one along ``axis`` (flattened where None).
 
         Booleans and integers are multiplied as int64. The gradient is right where elements are 0.
         """
+        if dtype is not None or out is not None:
+            return np.cumprod(self, axis, dtype, out)  # type: ignore[call-overload, no-any-return]
         x, place = self._line(axis, "cumprod")
         return in_single(x, CumProd(place))
 

@@ -12,7 +12,7 @@ import numpy as np
 from .. import kernels
 from ..autograd import Op, TensorBase
 from ..backend import Array, may_share_memory
-from .axes import Axis, behind_batch, normalize_axis, reduced_axes
+from .axes import Axis, behind_batch, in_order, normalize_axis, reduced_axes
 from .hints import name_ours
 from .indexing import IndexingMixin
 from .promotion import in_one_dtype
@@ -100,9 +100,14 @@ class ShapeMixin(IndexingMixin):
 
     __slots__ = ()
 
-    def reshape(self, *shape: Any) -> Tensor:
-        """The same elements in C order under another shape; one size may be -1."""
+    def reshape(self, *shape: Any, order: str = "C") -> Tensor:
+        """The same elements in C order under another shape; one size may be -1.
+
+        With ``order="F"`` the first axis is the fastest, of both shapes.
+        """
         wanted = _sequence(shape)
+        if order != "C" and not in_order(order, "reshape"):
+            return self.transpose().reshape(tuple(reversed(wanted))).transpose()
         size = math.prod(self.shape)
         known = math.prod(n for n in wanted if n != -1)
         guess = size // known if known and wanted.count(-1) == 1 else -1
