@@ -237,3 +237,46 @@ def test_errors(call: Any, kind: type[Exception], text: str) -> None:
     with pytest.raises(kind) as raised:
         call()
     assert text in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["bartlett", "blackman", "hamming", "hanning", "kaiser"])
+def test_windows(name: str, device: str) -> None:
+    tg.set_default_device(device)
+    more = (8.6,) if name == "kaiser" else ()
+    for count in (0, 1, 2, 7):
+        found = getattr(np, name)(count, *more)
+        expected = getattr(numpy, name)(count, *more)
+        assert isinstance(found, np.ndarray)
+        assert found.shape == numpy.shape(expected)
+        numpy.testing.assert_allclose(found.numpy(), expected, rtol=1e-12, atol=1e-14)
+
+
+def test_the_kaiser_window_is_differentiable_in_beta() -> None:
+    assert tg.gradcheck(lambda beta: np.kaiser(6, beta), [np.array(2.0, requires_grad=True)])
+
+
+def test_files_are_read(tmp_path: Any) -> None:
+    values = np.array([[1.0, 2.0], [3.0, 4.5]])
+    np.savetxt(tmp_path / "a.txt", values)
+    np.save(tmp_path / "a.npy", values)
+    np.savez(tmp_path / "a.npz", values=values)
+    for found in (
+        np.loadtxt(tmp_path / "a.txt"),
+        np.genfromtxt(tmp_path / "a.txt"),
+        np.load(tmp_path / "a.npy"),
+        np.frombuffer(values.tobytes()).reshape(2, 2),
+        np.fromstring("1 2 3 4.5", sep=" ").reshape(2, 2),
+    ):
+        assert isinstance(found, np.ndarray)
+        numpy.testing.assert_array_equal(found.numpy(), values.numpy())
+    columns = np.loadtxt(tmp_path / "a.txt", unpack=True)
+    numpy.testing.assert_array_equal(columns[1].numpy(), [2.0, 4.5])
+    with np.load(tmp_path / "a.npz") as found:
+        numpy.testing.assert_array_equal(found["values"], values.numpy())
+
+
+def test_what_numpy_has_of_dtypes_is_there() -> None:
+    assert np.issubdtype(np.ones(1).dtype, np.floating)
+    assert np.promote_types("f4", "f8") == numpy.float64
+    assert np.True_ is numpy.True_
+    assert np.__version__ == numpy.__version__

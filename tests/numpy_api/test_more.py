@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -188,3 +189,35 @@ def test_emath_gives_no_complex_numbers() -> None:
             call(x)
     assert emath.power(Tensor([4]), -1).tolist() == [0.25]
     assert tnp.emath.logn(Tensor([2.0]), Tensor([8.0])).tolist() == [3.0]
+
+
+def test_inside_of_a_vmap_integers_become_the_same_floats() -> None:
+    values = np.random.default_rng(0).uniform(0, 2, (2, 6))
+    functions: list[Callable[[Any], Any]] = [
+        lambda x: (x > 1).sum() / 3,
+        lambda x: np.mean(x > 1),
+        lambda x: np.digitize(x, [0.5, 1.0]) / 3,
+        lambda x: np.linspace(0, x[0], 3),
+        lambda x: np.histogram(x, bins=4, range=(0.0, 2.0))[0] / 3,
+    ]
+    for function in functions:
+        x = tnp.array(values)
+        found, one = tg.vmap(function)(x), function(x[0])
+        assert type(found) is type(one) is tnp.ndarray
+        assert found.dtype == one.dtype == np.float64
+        np.testing.assert_array_equal(found[0].numpy(), one.numpy())
+        assert type(tg.jvp(function, (x[0],), (x[0],))[0]) is tnp.ndarray
+
+
+def test_piecewise_in_a_batch() -> None:
+    def bent(x: Any) -> Any:
+        return np.piecewise(x, [x < 1, x >= 1], [lambda v: v**2, lambda v: 3 * v])
+
+    values = np.array([[0.5, 1.5, 0.7], [1.5, 0.6, 0.4]])
+    found = tg.vmap(bent)(tg.Tensor(values))
+    np.testing.assert_allclose(found.numpy(), [bent(row) for row in values])
+    far = np.array([1.0, np.inf, np.nan])
+    found = tnp.piecewise(tg.Tensor(far), [far < 2], [5.0])
+    np.testing.assert_array_equal(found.numpy(), [5.0, 0.0, 0.0])
+    x = tg.Tensor(values[0], requires_grad=True)
+    assert tg.gradcheck(bent, [x])

@@ -71,9 +71,14 @@ from .writing import *
 from .writing import __all__ as _writing
 
 # What NumPy has beside functions: its types, constants and settings serve here as they are.
-_PASSED = (type, float, np.dtype, ModuleType)
-_ALSO = ("errstate", "finfo", "iinfo", "index_exp", "newaxis", "printoptions", "s_", "seterr",
-         "set_printoptions")  # fmt: skip
+_PASSED = (type, float, np.dtype, np.bool_, ModuleType)
+_ALSO = (
+    *("ScalarType", "__version__", "base_repr", "binary_repr", "errstate", "finfo"),
+    *("format_float_positional", "format_float_scientific", "get_printoptions", "geterr"),
+    *("iinfo", "index_exp", "isdtype", "issubdtype", "iterable", "little_endian", "mintypecode"),
+    *("newaxis", "printoptions", "promote_types", "s_", "sctypeDict", "set_printoptions"),
+    *("seterr", "typecodes", "typename"),
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,7 +1,8 @@
-"""Writing values to files, by NumPy's own functions: a file holds no gradient."""
+"""Values to and from files and text, by NumPy's own functions: a file holds no gradient."""
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,12 @@ import numpy as np
 from ..backend import to_numpy
 from ..ops.protocols import implements
 from .arrays import tensor
+from .creation import _made
 
-__all__ = ["save", "savetxt", "savez", "savez_compressed"]
+__all__ = [
+    *("frombuffer", "fromfile", "fromstring", "genfromtxt", "load", "loadtxt"),
+    *("save", "savetxt", "savez", "savez_compressed"),
+]
 
 
 def _values(x: Any) -> Any:
@@ -47,3 +52,25 @@ def savetxt(
 ) -> None:  # fmt: skip
     """The values as text, a line for each row."""
     np.savetxt(fname, _values(X), fmt, delimiter, newline, header, footer, comments, encoding)
+
+
+def _reading(theirs: Any) -> Any:
+    """A function of NumPy's whose array is given as an `ndarray` on the default device."""
+
+    @functools.wraps(theirs)
+    def read(*args: Any, **options: Any) -> Any:
+        found = theirs(*args, **options)
+        if isinstance(found, np.ndarray):
+            return _made(found)
+        return [_made(part) for part in found] if isinstance(found, list) else found
+
+    read.__doc__ = f"`numpy.{theirs.__name__}`, on the default device."
+    return read
+
+
+frombuffer = _reading(np.frombuffer)
+fromfile = _reading(np.fromfile)
+fromstring = _reading(np.fromstring)
+genfromtxt = _reading(np.genfromtxt)
+load = _reading(np.load)
+loadtxt = _reading(np.loadtxt)

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from ..autograd import TensorBase
-from ..ops.indexing import Scatter, array_key
 from ..ops.protocols import implements
 from ..ops.shape import stack
 from .arrays import tensor, tensors
@@ -34,7 +33,7 @@ def piecewise(x: Any, condlist: Any, funclist: Sequence[Any], *args: Any, **kw: 
         raise ValueError(
             f"[piecewise] expected {len(conditions)} functions, or one more, got {len(funclist)}"
         )
-    result = x * 0
+    result = x._zeros()
     for condition, function in zip(conditions, funclist, strict=True):
         result = result.where(condition == False, _of_those(x, condition, function, args, kw))  # noqa: E712
     return result
@@ -62,11 +61,10 @@ def _of_those(x: Any, condition: Any, function: Any, args: Any, kw: Any) -> Any:
     """What the function gives of the elements where the condition holds, at their places."""
     if not callable(function):
         return function
-    values = function(x[condition], *args, **kw)
-    values = tensor(values, x).astype(x.dtype)
-    (key,) = array_key(x, (condition,))
-    count = int(key.sum())
-    return Scatter((key,), x.shape)(values.broadcast_to(count))
+    values = tensor(function(x[condition], *args, **kw), x).astype(x.dtype)
+    made = x._zeros()
+    made[condition] = values
+    return made
 
 
 @implements(np.apply_along_axis)

@@ -1,4 +1,4 @@
-"""Convolution, correlation and interpolation of sequences."""
+"""Convolution, correlation and interpolation of sequences; windows."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ from ..ops.comparison import where
 from ..ops.convolve import Bracket, Convolve
 from ..ops.promotion import as_float, single
 from ..ops.protocols import implements, ours_for
-from .arrays import terms
+from .arrays import tensor, terms
+from .bits import i0
+from .creation import _made
 
-__all__ = ["convolve", "correlate", "interp"]
+__all__ = [
+    *("bartlett", "blackman", "convolve", "correlate", "hamming", "hanning", "interp", "kaiser"),
+]
 
 MODES = ("full", "same", "valid")
 
@@ -94,3 +98,37 @@ def _round(x: Any, xp: Any, fp: Any, period: Any) -> tuple[Any, Any, Any]:
     join = ours_for(np.concatenate)
     xp = join([xp[-1:] - period, xp, xp[:1] + period])
     return x, xp, join([fp[-1:], fp, fp[:1]])
+
+
+# --- windows, of M points -------------------------------------------------------------------------
+
+
+def bartlett(M: Any) -> Any:
+    """A triangle from 0 over 1 to 0."""
+    return _made(np.bartlett(M))
+
+
+def blackman(M: Any) -> Any:
+    """0.42 - 0.5 cos(2πn / (M - 1)) + 0.08 cos(4πn / (M - 1))."""
+    return _made(np.blackman(M))
+
+
+def hamming(M: Any) -> Any:
+    """0.54 - 0.46 cos(2πn / (M - 1))."""
+    return _made(np.hamming(M))
+
+
+def hanning(M: Any) -> Any:
+    """0.5 - 0.5 cos(2πn / (M - 1))."""
+    return _made(np.hanning(M))
+
+
+def kaiser(M: Any, beta: Any) -> Any:
+    """I₀(β √(1 - (2n / (M - 1) - 1)²)) / I₀(β), differentiable in β, a number."""
+    beta = as_float(tensor(beta))
+    if beta.ndim:
+        raise ValueError(f"[kaiser] expected one beta, got shape {beta.shape}")
+    if M == 1:
+        return (beta * 0 + 1).reshape(1)
+    far = np.linspace(-1.0, 1.0, max(int(M), 0))
+    return i0(beta * _made(np.sqrt(1 - far * far), beta.device)) / i0(beta)
