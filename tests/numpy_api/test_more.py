@@ -221,3 +221,47 @@ def test_piecewise_in_a_batch() -> None:
     np.testing.assert_array_equal(found.numpy(), [5.0, 0.0, 0.0])
     x = tg.Tensor(values[0], requires_grad=True)
     assert tg.gradcheck(bent, [x])
+
+
+IN_A_BATCH: list[Callable[[Any, Any], Any]] = [
+    lambda s, x: np.place(s, s > 1, [5.0, 6.0]),
+    lambda s, x: np.place(s, x < 1, x**2),
+    lambda s, x: np.putmask(s, s > 1, x**2),
+    lambda s, x: np.putmask(s, s > 1, [7.0, 8.0]),
+    lambda s, x: np.put(s, np.argsort(x)[:2] - 3, x[:1]),
+    lambda s, x: np.put(s, np.argsort(x)[:2] + 2, x[:2], mode="wrap"),
+    lambda s, x: np.put(s, np.argsort(x)[:2] + 2, x[:2], mode="clip"),
+    lambda s, x: np.put_along_axis(s, np.argsort(s)[:1], 9.0, axis=0),
+    lambda s, x: np.put_along_axis(s, np.argsort(x)[:2], x[:2], axis=None),
+    lambda s, x: np.copyto(s, x**2, where=x > 1),
+    lambda s, x: np.add.at(s, np.argsort(x), x),
+]
+
+
+@pytest.mark.parametrize("write", IN_A_BATCH)
+def test_writes_in_a_batch_are_those_of_a_loop(write: Callable[[Any, Any], Any]) -> None:
+    def program(x: Any) -> Any:
+        s = x.copy()
+        write(s, x)
+        return s * x
+
+    values = np.array([[0.5, 1.5, 0.7], [1.5, 0.6, 0.4]])
+    together = tg.vmap(program)(tg.Tensor(values))
+    np.testing.assert_allclose(together.numpy(), [program(row) for row in values])
+    gradients = tg.vmap(tg.grad(lambda x: program(x).sum()))(tg.Tensor(values))
+    alone = [tg.grad(lambda x: program(x).sum())(tg.Tensor(row)).numpy() for row in values]
+    np.testing.assert_allclose(gradients.numpy(), alone)
+    assert tg.gradcheck(program, [tg.Tensor(values[0], requires_grad=True)])
+
+
+def test_what_needs_the_values_says_so_in_a_batch() -> None:
+    values = tg.Tensor([[0.5, 1.5, 0.7], [1.5, 0.6, 0.4]])
+    for reads in (
+        lambda x: np.maximum.at(tg.Tensor.zeros(3), np.argsort(x), x),
+        lambda x: np.array_str(x),
+        lambda x: np.save(io.BytesIO(), x),
+        lambda x: x.tobytes(),
+        lambda x: np.min_scalar_type(x),
+    ):
+        with pytest.raises(RuntimeError, match=r"^\[vmap\] .numpy\(\) of a tensor of shape"):
+            tg.vmap(reads)(values)

@@ -206,3 +206,16 @@ def test_a_tensor_from_outside_does_not_join_the_graph_of_a_captured_step(place:
         RuntimeError, match=r"^\[jit\] .*:\d+: a tensor of shape \(2,\) from outside is"
     ):
         step()
+
+
+def test_what_was_saved_of_a_memory_that_a_batch_writes_later() -> None:
+    def decay(rate: Tensor) -> Tensor:
+        y = zeros(4)
+        y[0] = 0.5  # a constant, which the batch has one of
+        for i in range(3):
+            y[i + 1] = y[i] - rate * y[i] * y[0]
+        return y.sum()
+
+    rates = Tensor([0.1, 0.3], dtype="float64")
+    found = tg.vmap(tg.grad(decay))(rates)
+    assert found.tolist() == pytest.approx([tg.grad(decay)(rate).item() for rate in rates])

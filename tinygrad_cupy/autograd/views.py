@@ -188,8 +188,8 @@ def rebase(base: Any, node: Op | None) -> None:
 
 def _expect_known(base: Any) -> None:
     """Raise where ``base`` lies in memory that was written so that its graph does not know."""
-    if hasattr(base, "_level"):
-        return  # what it holds is asked in its turn
+    if hasattr(base, "_level") or base._view is FIXED:
+        return  # what it holds is asked in its turn; what was saved is as it was
     version, kept = base._version, base._view or FIXED
     unseen = kept[2] not in (None, version.recorded)
     if version.moved:

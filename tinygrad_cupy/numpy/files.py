@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import to_numpy
 from ..ops.protocols import implements
 from .arrays import tensor
 from .creation import _made
@@ -19,7 +18,7 @@ __all__ = [
 
 
 def _values(x: Any) -> Any:
-    return to_numpy(tensor(x).detach().data)
+    return tensor(x).detach().numpy()
 
 
 @implements(np.save)

@@ -188,7 +188,7 @@ def can_cast(from_: Any, to: Any, casting: Any = "safe") -> bool:
 @implements(np.min_scalar_type)
 def min_scalar_type(a: Any, /) -> np.dtype[Any]:
     """The smallest dtype that holds a single number; that of an array with axes."""
-    return np.min_scalar_type(to_numpy(_known(a).data if isinstance(a, TensorBase) else a))
+    return np.min_scalar_type(_values(a) if isinstance(a, TensorBase) else to_numpy(a))
 
 
 @implements(np.common_type)
@@ -224,7 +224,8 @@ def _overlap(name: str, a: Any, b: Any, *work: int) -> bool:
 
 def _values(x: Any) -> np.ndarray:
     """The values on the host: what prints them needs no gradient."""
-    return to_numpy(tensor(x).data)
+    found: np.ndarray = tensor(x).detach().numpy()
+    return found
 
 
 @implements(np.array_repr)

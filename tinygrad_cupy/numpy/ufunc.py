@@ -354,8 +354,9 @@ def _host(indices: Any) -> Any:
     """Indices as NumPy takes them."""
     if isinstance(indices, tuple):
         return tuple([_host(one) for one in indices])
-    found = indices.data if isinstance(indices, TensorBase) else indices
-    return to_numpy(found) if is_cuda(found) else found
+    if isinstance(indices, TensorBase):
+        return indices.detach().numpy()  # type: ignore[attr-defined]
+    return to_numpy(indices) if is_cuda(indices) else indices
 
 
 def _at(x: Any, axis: int, key: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..autograd import TensorBase
-from ..backend import array_module, on_device_of, to_numpy
+from ..backend import array_module, on_device_of
 
 if TYPE_CHECKING:
     from ..autograd.typing import Tensor
@@ -79,7 +79,8 @@ class AsArrayMixin(TensorBase):
 
     def tobytes(self) -> bytes:
         """The values in C order, as bytes."""
-        return to_numpy(self.data).tobytes()
+        x: Any = self.detach()  # type: ignore[attr-defined]
+        return x.numpy().tobytes()  # type: ignore[no-any-return]
 
     def __round__(self, ndigits: int | None = None) -> Any:
         """Python's ``round(x)``: an integer of Python's; with ``ndigits`` a tensor, as `round`."""
