@@ -125,20 +125,6 @@ class Tracer(TensorBase):
     def _array(self) -> Array:
         raise NotImplementedError
 
-    # What is computed beside it is of the class of what it holds, as outside of the transform.
-
-    @property
-    def _plain(self) -> Any:
-        return self._held()._plain
-
-    @property
-    def _float(self) -> Any:
-        return self._held()._float
-
-    @property
-    def _wrap(self) -> Any:
-        return self._held()._wrap
-
     @property
     def _version(self) -> Version:  # type: ignore[override]
         version: Version = self._held()._version

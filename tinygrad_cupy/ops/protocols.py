@@ -50,10 +50,15 @@ def ours_for(function: Any) -> Callable[..., Any]:
     found = TABLE.get(function)
     if found is None:
         raise TypeError(
-            f"[numpy.{function.__name__}] expected arrays, got a Tensor: "
+            f"[{_full_name(function)}] expected arrays, got a Tensor: "
             f"{nearest(function.__name__)} take the values out of the graph with .detach().numpy()"
         )
     return found
+
+
+def _full_name(function: Any) -> str:
+    """As users write it: numpy.linalg.norm. (A ufunc does not say whose it is.)"""
+    return f"{getattr(function, '__module__', None) or 'numpy'}.{function.__name__}"
 
 
 class _ArrayUfunc:
