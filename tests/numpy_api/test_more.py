@@ -265,3 +265,36 @@ def test_what_needs_the_values_says_so_in_a_batch() -> None:
     ):
         with pytest.raises(RuntimeError, match=r"^\[vmap\] .numpy\(\) of a tensor of shape"):
             tg.vmap(reads)(values)
+
+
+def test_vectorize() -> None:
+    @tnp.vectorize
+    def ramp(x: Any, low: Any, high: Any = 2.0) -> Any:
+        """A ramp."""
+        return x * low if x > low else high**2
+
+    values, low = np.array([[0.5, 1.5, 0.7], [1.5, 0.6, 0.4]]), np.array([0.6, 1.0, 0.5])
+    function: Any = ramp.pyfunc
+    expected = np.vectorize(function)(values, low)
+    np.testing.assert_allclose(ramp(values, low).numpy(), expected)
+    np.testing.assert_allclose(ramp(values, low, high=low).numpy(), ramp(values, low, low).numpy())
+    assert ramp.__doc__ == "A ramp."
+    inputs = [tnp.array(v, requires_grad=True) for v in (values, low)]
+    assert tg.gradcheck(lambda x, low: ramp(x, low, high=low), inputs, batched=False)
+    one, other = tnp.vectorize(lambda x: (x, 2 * x))(values)
+    np.testing.assert_array_equal(other.numpy(), 2 * one.numpy())
+    polynomial = tnp.vectorize(lambda p, x: np.polyval(p, x), excluded={0})
+    np.testing.assert_allclose(polynomial([1.0, 2.0], values).numpy(), values + 2)
+    counted = tnp.vectorize(otypes=[float])(lambda x: int(x > 1))
+    assert counted(values).dtype == np.float64
+    assert counted(tnp.zeros((0, 3))).shape == (0, 3)
+    with pytest.raises(ValueError, match=r"^\[vectorize\] expected elements, or otypes="):
+        tnp.vectorize(abs)(tnp.zeros(0))
+    with pytest.raises(TypeError, match=r"^\[vectorize\] takes no signature="):
+        tnp.vectorize(abs, signature="(n)->()")
+
+
+def test_ndenumerate() -> None:
+    x = tnp.array([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    total = sum(i * v + j * v**2 for (i, j), v in tnp.ndenumerate(x))
+    assert tg.grad(total, x).tolist() == [[0.0, 4.0], [1.0, 9.0]]

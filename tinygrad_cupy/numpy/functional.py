@@ -1,18 +1,19 @@
-"""Functions of functions: `piecewise`, and functions of one axis for several."""
+"""Functions of functions: `piecewise`, `vectorize`, and functions of one axis for several."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..autograd import TensorBase
+from ..ops.promotion import in_one_dtype
 from ..ops.protocols import implements
 from ..ops.shape import stack
 from .arrays import tensor, tensors
 
-__all__ = ["apply_along_axis", "apply_over_axes", "piecewise"]
+__all__ = ["apply_along_axis", "apply_over_axes", "ndenumerate", "piecewise", "vectorize"]
 
 
 @implements(np.piecewise)
@@ -105,3 +106,62 @@ def apply_over_axes(func: Callable[..., Any], a: Any, axes: Any) -> Any:
             )
         x = found
     return x
+
+
+def ndenumerate(arr: Any) -> Iterator[tuple[tuple[int, ...], Any]]:
+    """Index and value of each element, in the graph."""
+    x = tensor(arr)
+    return ((place, x[place]) for place in np.ndindex(x.shape))
+
+
+class vectorize:
+    """A function of numbers as one of arrays, which broadcast; NumPy's class, differentiable.
+
+    It is called once for each element; `tinygrad_cupy.vmap` calls it once for all. ``excluded``
+    arguments are given as they are; ``otypes`` are the results' dtypes, needed without elements.
+    """
+
+    def __init__(
+        self,
+        pyfunc: Callable[..., Any] | None = None,
+        otypes: Any = None,
+        doc: str | None = None,
+        excluded: Any = None,
+        cache: bool = False,
+        signature: str | None = None,
+    ) -> None:
+        if signature is not None:
+            raise TypeError("[vectorize] takes no signature=: use tg.vmap(function)")
+        self.pyfunc, self.otypes, self.excluded = pyfunc, otypes, frozenset(excluded or ())
+        self.__doc__ = doc or getattr(pyfunc, "__doc__", None)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.pyfunc is None:  # a decorator with options
+            return vectorize(args[0], self.otypes, excluded=self.excluded)
+        given = dict(enumerate(args)) | kwargs
+        varied = [k for k in given if k not in self.excluded]
+        arrays = dict(zip(varied, tensors(*[given[k] for k in varied]), strict=True))
+        shape = np.broadcast_shapes(*[x.shape for x in arrays.values()])
+        arrays = {k: x.broadcast_to(shape) for k, x in arrays.items()}
+        results = []
+        for place in np.ndindex(shape):
+            now: dict[Any, Any] = given | {k: x[place] for k, x in arrays.items()}
+            named = {k: now[k] for k in kwargs}
+            results.append(self.pyfunc(*[now[i] for i in range(len(args))], **named))
+        if not results and self.otypes is None:
+            raise ValueError("[vectorize] expected elements, or otypes= for what there would be")
+        like = next(iter(arrays.values()), None)
+        several = isinstance(results[0], tuple) if results else len(self.otypes) > 1
+        columns = list(zip(*results, strict=True)) if several else [results]
+        if not results:
+            columns = [[]] * len(self.otypes)
+        found = [self._joined(i, list(c), shape, like) for i, c in enumerate(columns)]
+        return tuple(found) if several else found[0]
+
+    def _joined(self, number: int, values: list[Any], shape: tuple[int, ...], like: Any) -> Any:
+        if values:
+            parts = in_one_dtype(*[tensor(v, like) for v in values])
+            joined: Any = stack(list(parts)).reshape(shape)
+        else:
+            joined = tensor(np.zeros(shape), like)
+        return joined if self.otypes is None else joined.astype(self.otypes[number])
