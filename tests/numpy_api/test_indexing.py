@@ -446,3 +446,32 @@ def test_what_transforms_see_of_the_namespace_keeps_its_dtypes() -> None:
     value, _ = tg.jvp(lambda x: tnp.argsort(x).sum() / 2 + x, (x,), (x,))
     assert value.dtype == np.float64
     assert isinstance(value, tnp.ndarray)
+
+
+def test_numbers_of_the_namespace_are_not_written() -> None:
+    def moments(x: Any) -> Any:
+        mean, square, seen = 0.0, 0.0, []
+        for k, v in enumerate(x, 1):
+            away = v - mean
+            mean += away / k
+            square += away * (v - mean)
+            seen.append(mean)
+            seen.append(square)
+        count = (x > 2).sum()
+        count /= 4  # integers become floats
+        return x.dtype.type(0) + count, seen
+
+    values = np.array([3.0, 1.0, 2.0, 5.0])
+    count, seen = moments(values)
+    for x in (tnp.array(values), tnp.array(values, requires_grad=True)):
+        found = moments(x)
+        assert found[0].item() == count
+        np.testing.assert_allclose([y.item() for y in found[1]], seen)
+    assert tg.gradcheck(lambda x: tnp.array(moments(x)[1]), [x])
+    w = tnp.array(2.0, requires_grad=True)
+    same = w
+    with tg.no_grad():
+        w -= 0.5
+    assert w is same
+    assert w.requires_grad
+    assert w.item() == 1.5

@@ -138,6 +138,8 @@ class InplaceMixin(TensorBase):
 
     def _update(self, sign: str, compute: Callable[[Any, Any], Any], other: Any) -> Self:
         """``self`` with ``compute(self, other)`` written into it."""
+        if self._plain._copies_elements and self._is_a_number():
+            return compute(self, other)  # type: ignore[no-any-return]
         name, own = f"{sign}=", self
         traced = active.level is not None and _is_traced(self, other)
         array = _expect_writable(name, self)
@@ -170,6 +172,15 @@ class InplaceMixin(TensorBase):
             keep_old(values, self, other)
             record(self, Write((...,)), values, fresh=values is not other)
         return self
+
+    def _is_a_number(self) -> bool:
+        """Whether it is what NumPy has a number for: ``m += 1`` makes another one.
+
+        A view is written, and so is a leaf that wants a gradient, as of an optimizer.
+        """
+        if self.shape or self._view is not None:
+            return False
+        return isinstance(self, Tracer) or not (self.requires_grad and self.is_leaf)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         """Write ``value``, which broadcasts, where NumPy's indexing by ``key`` says."""
