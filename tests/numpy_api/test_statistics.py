@@ -165,6 +165,25 @@ def test_a_variable_that_does_not_vary() -> None:
 BINS: list[Any] = [10, 5, "auto", "sturges", [-2, -1, 0, 1], np.array([-2.0, -0.5, 0.0, 1.5])]
 
 
+def test_edges_move_with_the_ends_of_the_data(device: str) -> None:
+    x = Tensor(np.array([0.4, 2.0, -1.0, 1.6]), device=device, requires_grad=True)
+    sides = Tensor(np.array([-2.0, 0.0, 1.0, 3.0]), device=device, requires_grad=True)
+    calls: list[Any] = [
+        lambda x: np.histogram_bin_edges(x, 4) ** 2,
+        lambda x: np.histogram(x, 3)[1] * 2,
+        lambda x: np.histogram(x, "sqrt", density=True)[0],
+        lambda x: np.histogram2d(x, x * x, 2)[2],
+    ]
+    for call in calls:
+        assert tg.gradcheck(call, [x], forward_mode=False, batched=False)
+    given = lambda sides: np.histogram(x.detach(), sides)[1] ** 2  # noqa: E731
+    assert tg.gradcheck(given, [sides], forward_mode=False, batched=False)
+    fixed: Any = np.histogram_bin_edges(x, 3, (0.0, 1.0))
+    assert not fixed.requires_grad
+    by_ends = tg.grad(tnp.histogram_bin_edges(x, 2)[1], x).tolist()
+    assert by_ends == [0.0, 0.5, 0.5, 0.0]
+
+
 @pytest.mark.parametrize("bins", BINS, ids=str)
 def test_histograms(bins: Any) -> None:
     values = np.random.default_rng(0).standard_normal((20, 5))

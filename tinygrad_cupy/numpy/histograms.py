@@ -17,7 +17,7 @@ from ..ops.comparison import where
 from ..ops.histogram import BinCounts
 from ..ops.promotion import as_float, constant_like, in_one_dtype
 from ..ops.protocols import implements
-from ..ops.sort import SearchSorted
+from ..ops.sort import SearchSorted, is_followed
 from ..ops.take import PutAdded
 from .arrays import first_tensor, tensor, tensors
 
@@ -114,9 +114,21 @@ def _bins_of(x: Any, edges: Any, right: bool = False, rising: bool | None = None
 
 @implements(np.histogram_bin_edges)
 def histogram_bin_edges(a: Any, bins: Any = 10, range: Any = None, weights: Any = None) -> Any:
-    """The edges of `histogram`'s bins: constants."""
+    """The edges of `histogram`'s bins; they move with the least and the largest element."""
     a = tensor(a, first_tensor([bins, weights]))
-    return _like(a, _edges(a, bins, range, weights, "histogram_bin_edges"))
+    return _sides(a, _edges(a, bins, range, weights, "histogram_bin_edges"), bins, range)
+
+
+def _sides(a: Any, values: np.ndarray, bins: Any, range: Any) -> Any:
+    """Edges of these values as a tensor beside a, with a gradient where they depend on one."""
+    edges = _like(a, values)
+    if isinstance(bins, TensorBase) and is_followed(bins):
+        return edges + (bins - bins.detach()).astype(edges.dtype)  # type: ignore[attr-defined]
+    if np.ndim(bins) or range is not None or not is_followed(a) or not a.size:
+        return edges
+    share = _beside(a, np.linspace(0, 1, len(values))).astype(edges.dtype)
+    least, most = (x.astype(edges.dtype) for x in (a.min(), a.max()))
+    return edges + (least - least.detach()) * (1 - share) + (most - most.detach()) * share
 
 
 def _like(x: Any, values: np.ndarray) -> Any:
@@ -154,12 +166,13 @@ def histogram(
     """How many elements of a lie in each bin, or the sums of their ``weights``, and the edges.
 
     ``bins`` is a number of them, edges, or a rule by name as in `numpy.histogram_bin_edges`. With
-    ``density`` the integral over all is 1. Differentiable in ``weights`` alone: counts do not move.
+    ``density`` the integral over all is 1. Differentiable in ``weights``, and the edges in a:
+    counts do not move.
     """
     a = tensor(a, first_tensor([bins, weights]))
     edges = _edges(a, bins, range, weights, "histogram")
     found = _counted("histogram", [a], [edges], weights)
-    sides = _like(a, edges)
+    sides = _sides(a, edges, bins, range)
     return _density(found, [sides], _float_of(a)) if density else found, sides
 
 
@@ -220,7 +233,8 @@ def histogramdd(
         for x, n, end in zip(columns, each, ends, strict=True)
     ]
     found = _counted("histogramdd", columns, edges, weights)
-    sides = tuple([_like(x, values) for x, values in zip(columns, edges, strict=True)])
+    given = zip(columns, edges, each, ends, strict=True)
+    sides = tuple([_sides(*arguments) for arguments in given])
     dtype = _float_of(columns[0])
     found = found if is_float(found.dtype) else found.astype(dtype)
     return _density(found, sides, dtype) if density else found, sides
