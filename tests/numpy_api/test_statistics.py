@@ -175,9 +175,9 @@ def test_edges_move_with_the_ends_of_the_data(device: str) -> None:
         lambda x: np.histogram2d(x, x * x, 2)[2],
     ]
     for call in calls:
-        assert tg.gradcheck(call, [x], forward_mode=False, batched=False)
+        assert tg.gradcheck(call, [x], batched=False)
     given = lambda sides: np.histogram(x.detach(), sides)[1] ** 2  # noqa: E731
-    assert tg.gradcheck(given, [sides], forward_mode=False, batched=False)
+    assert tg.gradcheck(given, [sides], batched=False)
     fixed: Any = np.histogram_bin_edges(x, 3, (0.0, 1.0))
     assert not fixed.requires_grad
     by_ends = tg.grad(tnp.histogram_bin_edges(x, 2)[1], x).tolist()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import TensorBase
+from ..autograd.forward import DualMixin
 from ..autograd.levels import Tracer
 from ..backend import device_of, is_cuda, to_device, to_numpy
 from ..backend.dtypes import is_float
@@ -33,6 +34,8 @@ __all__ = [
 
 def _host(x: Any, name: str) -> Any:
     """The values of what decides on shapes, on the host."""
+    while isinstance(x, DualMixin):  # in a jvp the value is known
+        x = x._primal
     if isinstance(x, Tracer):
         raise RuntimeError(f"[{name}] bins depend on values, which are not known inside of a vmap")
     array = x.data if isinstance(x, TensorBase) else x

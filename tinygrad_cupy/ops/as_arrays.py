@@ -110,12 +110,15 @@ class Flat:
         with on_device_of(x.data):
             numbers = array_module(x.data).arange(x.size)[_index(key)]
         count, given = numbers.size, np.size(values)
+        listed = isinstance(values, list | tuple)
         if count and given not in (1, count):
             if not given:
                 raise ValueError(f"[flat] expected values for {count} elements, got none")
             values = np.resize(values, (count,))
         elif given == count and np.ndim(values) > 1:
             values = np.reshape(values, numbers.shape)
+        if listed and isinstance(values, np.ndarray):
+            values = values.tolist()  # which goes where x is
         flat = x.reshape(-1)
         if flat._version is x._version:
             flat[key] = values
