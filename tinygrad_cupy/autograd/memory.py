@@ -18,6 +18,7 @@ from ..backend import Array, address_of, is_cuda, strides_of, to_numpy
 from ..backend.capture import Inside, Run, active
 
 PACKAGE = __name__.partition(".")[0]
+Line = tuple[str, int]  # a file and a number
 MANY = 1000  # writes after which they are settled, or, where no graph knows of one, lumped
 # Whose frames no line is named of.
 NOT_THE_USERS = frozenset((PACKAGE, "numpy", "cupy", "cupyx", "contextlib", "functools"))
@@ -30,9 +31,11 @@ class Version:
     `views`. ``inside`` says which run of a jitted function, or transform, the array was made in.
     """
 
-    __slots__ = ("__weakref__", "_writes", "apart", "count", "inside", "moved", "recorded")
+    __slots__ = ("__weakref__", "_all", "_writes", "apart", "count", "inside", "moved", "recorded")
 
-    _writes: Writes  # not set while nobody needs it
+    # Not set while nobody needs them:
+    _writes: Writes
+    _all: tuple[int, Line]  # the last of the writes of which it is not known where they went
     # Set from the first recorded write on:
     apart: bool  # whether one was recorded of a tensor outside of the others' graph
     moved: bool  # whether a transform has moved the base into another memory
@@ -49,10 +52,10 @@ class Version:
         """The run of a jitted function in which the array was made, or None."""
         return None if self.inside is None else self.inside.run
 
-    def wrote(self, times: int = 1) -> None:
-        """Count writes of which it is not known where they went."""
+    def wrote(self, line: Line, times: int = 1) -> None:
+        """Count writes of which it is not known where they went, by a `writing_line`."""
         self.count += times
-        self.note(None, ..., False)
+        self._all = self.count, line
 
     def note(self, array: Array | None, key: Any, recorded: bool) -> None:
         """Keep in the log that the last write went into ``array[key]``, or anywhere."""
@@ -73,23 +76,37 @@ class Version:
         """By which line ``value``, saved after ``count`` writes, was written: "", None if not."""
         if self.count == count:
             return None
+        last, line = getattr(self, "_all", _NONE)
+        if last > count and value.size:
+            return _said(line)
         writes = getattr(self, "_writes", None)
         return "" if writes is None else writes.into(value, count)
 
     def last_line(self) -> str:
         """By which line the memory was written last, as far as is known."""
+        last, line = getattr(self, "_all", _NONE)
+        if last == self.count:
+            return _said(line)
         writes = getattr(self, "_writes", None)
         return "" if writes is None else writes.line(self.count)
 
     def rewind(self, count: int) -> None:
         """Forget all writes but the first ``count``, which were undone."""
         self.count = count
+        last, line = getattr(self, "_all", _NONE)
+        if last > count:
+            self._all = count, line
         writes = getattr(self, "_writes", None)
         if writes is not None:
             writes.rewind(count)
 
 
+_NONE: tuple[int, Line] = (0, ("", 0))
 _NOTHING = np.zeros(0, np.int64)
+
+
+def _said(line: Line) -> str:
+    return "{}:{}".format(*line)
 
 
 class Writes:
@@ -98,7 +115,7 @@ class Writes:
     def __init__(self) -> None:
         self.new: list[tuple[int, Array, Any]] = []  # number, array and key
         self.unrecorded = 0  # how many of them no graph knows
-        self.lines: dict[int, tuple[str, int]] = {}
+        self.lines: dict[int, Line] = {}
         self.everything = 0  # the last write of which it is not known where
         self.unit = 1  # bytes of an element
         self.start = 0  # the address that `last` begins at
@@ -106,7 +123,7 @@ class Writes:
 
     def note(self, number: int, array: Array | None, key: Any, recorded: bool) -> None:
         self.unrecorded += not recorded
-        self.lines[number] = _writing_line()
+        self.lines[number] = writing_line()
         settles = number % MANY == 0
         if array is None or (settles and self.unrecorded > len(self.new)):
             self.everything = number
@@ -125,7 +142,7 @@ class Writes:
         np.minimum(self.last, count, out=self.last)
 
     def line(self, number: int) -> str:
-        return "{}:{}".format(*self.lines[number]) if number in self.lines else ""
+        return _said(self.lines[number]) if number in self.lines else ""
 
     def into(self, value: Array, count: int) -> str | None:
         """By which line ``value`` was written after ``count`` writes; None where it was not."""
@@ -191,7 +208,7 @@ def _is_no_users(module: str) -> bool:
     return module.partition(".")[0] in NOT_THE_USERS
 
 
-def _writing_line() -> tuple[str, int]:
+def writing_line() -> Line:
     """File and line of the innermost frame outside of this package."""
     frame: Any = sys._getframe(1)
     while frame.f_back is not None:

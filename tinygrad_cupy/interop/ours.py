@@ -8,6 +8,7 @@ from typing import Any
 
 from ..autograd import TensorBase
 from ..autograd.backward import grad_of
+from ..autograd.memory import writing_line
 from ..autograd.mode import set_grad_enabled
 from ..backend.capture import active
 from ..backend.dtypes import is_float
@@ -184,7 +185,7 @@ def _function() -> Any:
             call, leaves = ctx.call, ctx.saved_tensors  # raises where a leaf was written
             for y, (t, version) in zip(call.outputs, ctx.seen, strict=True):
                 if t._version != version:
-                    y._version.wrote()  # our graph raises where it needs it
+                    y._version.wrote(writing_line())  # our graph raises where it needs it
             if torch.is_grad_enabled():  # a graph of the gradients is wanted
                 found = _differentiable(call, leaves, grads)
             else:

@@ -6,6 +6,7 @@ import weakref
 from typing import Any
 
 from ..autograd import TensorBase
+from ..autograd.memory import writing_line
 from ..backend import Array, array_module
 from ..backend.cuda_graph import Pool, ReplayOrder
 from ..backend.devices import copy
@@ -92,8 +93,9 @@ class Captured:
             for position in self.written_inputs:
                 copy(self.inputs[position], array_of(leaves[position]))
         self.generation.call = call
+        line = writing_line()
         for version, count in self.bumps:
-            version.wrote(times=count)
+            version.wrote(line, count)
         for reference, grad in self.grads:
             leaf = reference()
             if leaf is not None:
