@@ -37,6 +37,12 @@ class Hooks:
         return Hooks, ()  # a copy or a pickle of a module takes no functions along
 
 
+class _Modules:
+    hooked = False  # whether one ever had a hook
+
+
+modules = _Modules()
+
 ATTRIBUTE = "_module_hooks"  # the module holds them itself: a hook that holds it is no leak
 
 
@@ -50,7 +56,10 @@ def _own(module: Module) -> Hooks | None:
 def hooks_of(module: Module) -> Hooks | None:
     """The hooks of a module, where it has any."""
     if active.run is not None:
-        observe(module, "_hook_changes")
+        if modules.hooked:
+            observe(module, "_hook_changes")
+        else:  # one question for all, before each replay
+            observe(modules, "hooked")
     return _own(module) or None
 
 
@@ -69,6 +78,7 @@ def register(module: Module, kind: str, hook: Callable[..., Any]) -> HookHandle:
     def call(*arguments: Any) -> Any:  # of its own: the same function may be registered twice
         return hook(*arguments)
 
+    modules.hooked = True
     hooks = _own(module)
     if hooks is None:
         hooks = module.__dict__[ATTRIBUTE] = Hooks(module)

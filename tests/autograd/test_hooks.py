@@ -17,6 +17,8 @@ import tinygrad_cupy as tg
 from support.peers import import_torch
 from tinygrad_cupy import Tensor, nn
 from tinygrad_cupy.autograd.backward import _may_be_absorbed
+from tinygrad_cupy.autograd.hooks import leaves
+from tinygrad_cupy.nn.hooks import modules
 
 torch = import_torch()
 
@@ -298,7 +300,14 @@ def test_hooks_are_no_part_of_a_copy() -> None:
     gc.collect()
 
 
-def test_a_captured_call_notices_new_hooks(place: str) -> None:
+@pytest.fixture(params=[False, True], ids=["no hook before", "hooks before"])
+def hooked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether a leaf and a module ever had a hook in this process."""
+    monkeypatch.setattr(leaves, "hooked", request.param)
+    monkeypatch.setattr(modules, "hooked", request.param)
+
+
+def test_a_captured_call_notices_new_hooks(place: str, hooked: None) -> None:
     layer = nn.Linear(2, 2)
     layer.to(place)
     step = tg.jit(lambda x: layer(x))
@@ -341,7 +350,7 @@ def test_modules_that_have_no_hash_are_called_beside_those_with_hooks() -> None:
         assert one(Tensor.ones(1)).tolist() == [0.0]
 
 
-def test_a_captured_pass_notices_new_hooks_on_leaves(place: str) -> None:
+def test_a_captured_pass_notices_new_hooks_on_leaves(place: str, hooked: None) -> None:
     weight = Tensor([1.0, 2.0], device=place, requires_grad=True)
     x = Tensor([3.0, 4.0], device=place, requires_grad=True)
     step = tg.jit(lambda x: tg.grad((weight * x).sum(), [weight, x]))

@@ -38,7 +38,10 @@ def hooks_of(leaf: TensorBase) -> LeafHooks | None:
     """The hooks of a leaf, where it has any; a captured run is told that it depends on them."""
     run = active.run
     if run is not None and run.is_outside(leaf):
-        run.reads(leaf, "_hook_changes", leaf._hook_changes)
+        if leaves.hooked:
+            run.reads(leaf, "_hook_changes", leaf._hook_changes)
+        else:  # one question for all, before each replay
+            run.reads(leaves, "hooked", False)
     return getattr(leaf, "_hooks", None)
 
 

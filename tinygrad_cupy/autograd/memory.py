@@ -208,9 +208,12 @@ def _is_no_users(module: str) -> bool:
     return module.partition(".")[0] in NOT_THE_USERS
 
 
-def writing_line() -> Line:
-    """File and line of the innermost frame outside of this package."""
-    frame: Any = sys._getframe(1)
+def writing_line(depth: int = 0) -> Line:
+    """File and line of the innermost frame outside of this package, from the caller's on.
+
+    The ``depth`` frames above the caller's are known to be of this package.
+    """
+    frame: Any = sys._getframe(1 + depth)
     while frame.f_back is not None:
         if not _is_no_users(frame.f_globals.get("__name__", "")):
             break

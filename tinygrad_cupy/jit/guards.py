@@ -33,7 +33,9 @@ class Guards:
             tensor = reference()
             if tensor is None or (array is not None and tensor.data is not array):
                 return Match.OUTDATED
-            if tensor.requires_grad is not requires_grad:
+            # As `wants_gradient`, which this is asked of every parameter for.
+            wanted = tensor.requires_grad if tensor._version.recorded else tensor._requires_grad
+            if wanted is not requires_grad:
                 return Match.DIFFERS
         for reference, name, value in self.attributes:
             owner = reference()
@@ -49,6 +51,12 @@ class Guards:
             if kind_of(leaf._grad) != kind:
                 return Match.DIFFERS
         return Match.FITS
+
+
+def wants_gradient(tensor: Any) -> bool:
+    """``tensor.requires_grad``, in less time where no write may have changed it."""
+    wanted: bool = tensor.requires_grad if tensor._version.recorded else tensor._requires_grad
+    return wanted
 
 
 def kind_of(grad: Any) -> Hashable:

@@ -93,9 +93,10 @@ class Captured:
             for position in self.written_inputs:
                 copy(self.inputs[position], array_of(leaves[position]))
         self.generation.call = call
-        line = writing_line()
-        for version, count in self.bumps:
-            version.wrote(line, count)
+        line = writing_line(2)
+        for version, count in self.bumps:  # as `Version.wrote`, in less time
+            version.count += count
+            version._all = version.count, line
         for reference, grad in self.grads:
             leaf = reference()
             if leaf is not None:

@@ -11,7 +11,7 @@ from ..autograd.mode import is_grad_enabled
 from ..backend import default_device
 from ..backend.blas import get_precision
 from ..backend.devices import device_number
-from .guards import kind_of
+from .guards import kind_of, wants_gradient
 from .replay import array_of
 
 
@@ -54,12 +54,13 @@ def signature_of(leaf: Any) -> Hashable:
     facts = (array.shape, array.dtype, device_number(array), layout)
     if not isinstance(leaf, TensorBase):
         return facts
-    if not leaf.is_leaf and is_grad_enabled():
+    computed = leaf._node is not None or leaf._version.recorded  # else it is a leaf anyhow
+    if computed and not leaf.is_leaf and is_grad_enabled():
         raise RuntimeError(
             f"[jit] an argument of shape {leaf.shape} is part of a graph, which a captured "
             "function cannot send its gradient on to: pass its .detach()"
         )
-    return (*facts, leaf.requires_grad, kind_of(leaf._grad))
+    return (*facts, wants_gradient(leaf), kind_of(leaf._grad))
 
 
 def circumstances() -> tuple[Hashable, ...]:
