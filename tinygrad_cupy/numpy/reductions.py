@@ -159,12 +159,12 @@ def average(
         scale: Any = found.detach()._zeros() + a.size / builtins.max(found.size, 1)
         return (found, scale) if returned else found
     a, weights = terms(a, weights)
+    dtype = common_dtype(a.dtype, weights.dtype)
+    a, weights = single(a), single(weights)  # before they are stretched, whose gradient is a sum
     if weights.shape != a.shape:
         weights = _along(axis, weights, a)
     else:
         weights = weights.broadcast_to(a.shape)
-    dtype = common_dtype(a.dtype, weights.dtype)
-    a, weights = single(a), single(weights)
     scale = weights.sum(axis, bool(keepdims))
     found = (a * weights).sum(axis, bool(keepdims)) / scale
     if is_narrow(dtype):
