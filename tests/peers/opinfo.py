@@ -168,7 +168,9 @@ all_of("norm=linalg.norm", t.normed)
 one(
     "linalg.norm",
     "linalg.norm",
-    lambda f, x, ord=None, dim=None, keepdim=False: f(x, ord, t.axes(dim), keepdim),
+    lambda f, x, ord=None, dim=None, keepdim=False: t.norm_that_is_there(
+        f, x, ord, t.axes(dim), keepdim
+    ),
 )
 one(
     "linalg.vector_norm",
@@ -178,7 +180,9 @@ one(
 one(
     "linalg.matrix_norm",
     "linalg.norm",
-    lambda f, x, ord="fro", dim=(-2, -1), keepdim=False: f(x, ord, tuple(dim), keepdim),
+    lambda f, x, ord="fro", dim=(-2, -1), keepdim=False: t.norm_that_is_there(
+        f, x, ord, tuple(dim), keepdim
+    ),
 )
 
 # --- sorting, searching, counting ---------------------------------------------------------------

@@ -107,14 +107,22 @@ def masked_spread(
     return f(x, axis=axes(dim), ddof=ddof, keepdims=keepdim, where=where)
 
 
+def norm_that_is_there(f: Call, *arguments: Any) -> Any:
+    """Those of singular values are not."""
+    try:
+        return f(*arguments)
+    except NotImplementedError as error:
+        raise NotOurs("norms of singular values") from error
+
+
 def normed(f: Call, x: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False) -> Any:
     """`torch.norm`, which flattens where no axis is given."""
     if dim is None and p not in ("fro", "nuc"):
         if keepdim:
             raise NotOurs("kept axes of a flattened array")
-        return f(x.reshape(-1), p)
+        return norm_that_is_there(f, x.reshape(-1), p)
     order = None if p == "fro" and not isinstance(axes(dim), tuple) else p
-    return f(x, order, axes(dim), keepdim)
+    return norm_that_is_there(f, x, order, axes(dim), keepdim)
 
 
 def differences(
