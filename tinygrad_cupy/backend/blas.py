@@ -188,6 +188,8 @@ def _matmul_cpu(a: Array, b: Array, out: Array | None) -> Array:
     y = np.empty(shape, np.result_type(a, b)) if out is None else out
     parts = min(PARTS, max(1, _work(a, b, y) // PART))
     if (stacks := max(lead, default=1)) > 1:
+        if parts == 1 and shape[-2] * shape[-1] * a.shape[-1] < LARGE:
+            return np.matmul(a, b, y)  # BLAS takes one thread for each by itself
         axis = lead.index(stacks) - len(shape)
 
         def of_stack(part: slice) -> None:
