@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import tinygrad_cupy as tg
 from tinygrad_cupy import Tensor
-from tinygrad_cupy.ops.indexing import Scatter
 
 SIZES = (1e3, 1e4, 1e5, 1e6, 1e7)
 ROW = 32  # elements of a row, where rows are taken or written
@@ -35,7 +34,7 @@ class Case(NamedTuple):
 
 
 def cases(n: int) -> Iterator[Case]:
-    """On arrays of about n elements, those that are there."""
+    """On arrays of about n elements."""
     import torch
 
     yield from _equations(n, torch)
@@ -82,16 +81,13 @@ def _equations(n: int, torch: Any) -> Iterator[Case]:
 
 
 def _along(name: str, shape: tuple[int, ...], axis: int, torch: Any) -> Iterator[Case]:
-    """Scans and sorting, once they are there."""
+    """Scans and sorting."""
     for function in ("cumsum", "sort"):
-        ours = getattr(tg.numpy, function, None)
-        if ours is None:
-            continue
         theirs = getattr(torch, function)
         yield Case(
             f"{function}{name}",
             [shape],
-            functools.partial(ours, axis=axis),
+            functools.partial(getattr(tg.numpy, function), axis=axis),
             lambda x, theirs=theirs: _values(theirs(x, axis)),
             apart=function == "sort",
         )
@@ -103,8 +99,7 @@ def _values(found: Any) -> Any:
 
 
 def _taken(x: Tensor, k: Tensor) -> Any:
-    take = getattr(tg.numpy, "take", None)
-    return x[k] if take is None else take(x, k, axis=0)
+    return tg.numpy.take(x, k, axis=0)
 
 
 def _their_write(x: Any, y: Any, k: Any) -> Any:
@@ -114,21 +109,6 @@ def _their_write(x: Any, y: Any, k: Any) -> Any:
 
 
 def _our_write(x: Tensor, y: Tensor, k: Tensor) -> Any:
-    if not _writes_are_recorded():  # by what does the same
-        kept = Tensor.ones(x.shape[0], *[1] * (x.ndim - 1), device=x.device)
-        with tg.no_grad():
-            kept[k] = 0.0
-        return x * kept + Scatter((k.data,), x.shape)(y)
     z = x.clone()
     z[k] = y
     return z
-
-
-@functools.cache
-def _writes_are_recorded() -> bool:
-    x = Tensor([1.0, 2.0], requires_grad=True).clone()
-    try:
-        x[0] = 3.0
-    except RuntimeError:
-        return False
-    return True

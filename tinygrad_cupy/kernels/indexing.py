@@ -80,10 +80,10 @@ def scattered(values: Array, key: Key, shape: Shape) -> Array:
 
     Floats are added up in float64, in a fixed order, and rounded once.
     """
-    if len(key) == 1 and hasattr(key[0], "ndim") and key[0].ndim == 1 and key[0].dtype != bool:
+    if _is_one_row_of_places(key):
         of_rows = values.reshape(1, len(values), math.prod(shape[1:]))
         return rows.add(of_rows, key[0], shape[0]).reshape(shape)
-    if any(hasattr(k, "dtype") and k.dtype != bool for k in key):
+    if _by_places(key):
         found = _rows(array_module(values), key, shape)
         of_rows = values.reshape(found.blocks, found.places.size, found.columns)
         return rows.add(of_rows, found.places.reshape(-1), found.rows).reshape(shape)
@@ -291,9 +291,9 @@ def _values_that_stay(key: Key, shape: Shape) -> Array | None:
 
 
 def _is_one_row_of_places(key: Key) -> bool:
-    """Whether a key is one array of integers along one axis, as most are, on the CPU."""
-    only = key[0] if len(key) == 1 else None
-    return type(only) is np.ndarray and only.ndim == 1 and only.dtype != bool
+    """Whether a key is one array of integers along one axis, as most are."""
+    only: Any = key[0] if len(key) == 1 else None
+    return hasattr(only, "dtype") and only.ndim == 1 and bool(only.dtype != bool)
 
 
 def _put_cpu(out: Array, key: Key, values: Any) -> Any:

@@ -96,7 +96,7 @@ def ascontiguousarray(a: Any, dtype: Any = None) -> Any:
     return found if found.data.flags.c_contiguous else found.clone()
 
 
-def _made(values: np.ndarray, device: str | None = None) -> Any:
+def made_by_numpy(values: np.ndarray, device: str | None = None) -> Any:
     """What NumPy has made, on ``device`` or the default one."""
     return asarray(values, device=device or default_device())
 
@@ -138,7 +138,7 @@ def fromfunction(
     function: Callable[..., Any], shape: Any, *, dtype: Any = float, **options: Any
 ) -> Any:
     """``function`` of the index of each element, one tensor for each axis."""
-    places = [_made(part) for part in np.indices(shape, dtype=dtype)]
+    places = [made_by_numpy(part) for part in np.indices(shape, dtype=dtype)]
     return function(*places, **options)
 
 
@@ -234,7 +234,7 @@ def eye(
 ) -> Any:  # fmt: skip
     """Ones on diagonal ``k`` of a matrix (N, M), zeros elsewhere."""
     expect_memory("eye", (N, N if M is None else M), 8, (device or default_device()) != "cpu")
-    return _made(np.eye(N, M, k, dtype), device)
+    return made_by_numpy(np.eye(N, M, k, dtype), device)
 
 
 def identity(n: int, dtype: Any = None) -> Any:
@@ -244,7 +244,7 @@ def identity(n: int, dtype: Any = None) -> Any:
 
 def tri(N: int, M: int | None = None, k: int = 0, dtype: Any = float) -> Any:
     """Ones at and below diagonal ``k`` of a matrix (N, M), zeros elsewhere."""
-    return _made(np.tri(N, M, k, dtype))
+    return made_by_numpy(np.tri(N, M, k, dtype))
 
 
 @implements(np.vander)
@@ -269,7 +269,7 @@ def arange(
     """start, start + step, … below stop; from 0 where one number is given."""
     first, last = (0, start) if stop is None else (start, stop)
     numpys: Any = np.arange
-    return _made(numpys(first, last, step, dtype), device)
+    return made_by_numpy(numpys(first, last, step, dtype), device)
 
 
 @implements(np.linspace)
@@ -283,7 +283,7 @@ def linspace(
         numpys: Any = np.linspace
         plain = numpys(start, stop, num, endpoint, retstep, dtype, axis)
         values, gap = plain if retstep else (plain, None)
-        found = _made(values, device)
+        found = made_by_numpy(values, device)
         return (found, gap) if retstep else found
     (start, stop), narrow = _in_single(*map(as_float, terms(*_in_double(dtype, start, stop))))
     count = num - 1 if endpoint else num
@@ -341,7 +341,7 @@ def geomspace(
     """``num`` numbers at equal ratios from ``start`` to ``stop``, of one sign."""
     start, stop = _ends(start, stop)
     if first_tensor((start, stop)) is None:
-        return _made(np.geomspace(start, stop, num, endpoint, dtype, axis))
+        return made_by_numpy(np.geomspace(start, stop, num, endpoint, dtype, axis))
     ends = map(as_float, terms(*_in_double(dtype, start, stop)))
     (start, stop), narrow = _in_single(*ends)
     powers = linspace(start * 0, (stop / start).log(), num, endpoint)
@@ -379,7 +379,7 @@ class _Joiner:
         ]
         if first_tensor(parts) is None:
             here = any(is_array(part) for part in parts)  # and stays here
-            return asarray(self.numpys[key]) if here else _made(self.numpys[key])
+            return asarray(self.numpys[key]) if here else made_by_numpy(self.numpys[key])
         if any(isinstance(part, str) for part in parts):
             raise TypeError("[r_] expected arrays, numbers and slices beside tensors, got a string")
         like = first_tensor(parts)
@@ -399,7 +399,9 @@ class _Grid:
 
     def __getitem__(self, key: Any) -> Any:
         found = self.numpys[key]
-        return tuple(map(_made, found)) if isinstance(found, tuple) else _made(found)
+        return (
+            tuple(map(made_by_numpy, found)) if isinstance(found, tuple) else made_by_numpy(found)
+        )
 
 
 r_, c_ = _Joiner(np.r_, False), _Joiner(np.c_, True)

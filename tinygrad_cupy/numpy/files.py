@@ -9,7 +9,7 @@ import numpy as np
 
 from ..ops.protocols import implements
 from .arrays import tensor
-from .creation import _made
+from .creation import made_by_numpy
 
 __all__ = [
     *("frombuffer", "fromfile", "fromstring", "genfromtxt", "load", "loadtxt"),
@@ -60,8 +60,8 @@ def _reading(theirs: Any) -> Any:
     def read(*args: Any, **options: Any) -> Any:
         found = theirs(*args, **options)
         if isinstance(found, np.ndarray):
-            return _made(found)
-        return [_made(part) for part in found] if isinstance(found, list) else found
+            return made_by_numpy(found)
+        return [made_by_numpy(part) for part in found] if isinstance(found, list) else found
 
     read.__doc__ = f"`numpy.{theirs.__name__}`, on the default device."
     return read

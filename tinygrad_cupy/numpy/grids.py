@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import default_device, device_of, to_device
+from ..backend import device_of, to_device
 from ..ops import choose as choosing
 from ..ops.protocols import implements
 from ..ops.take import index_tensor
-from .arrays import ndarray, tensor, tensors
+from .arrays import tensor, tensors
+from .creation import made_by_numpy
 from .indexing import nonzero, rows_of
 from .shaping import broadcast_arrays
 
@@ -39,9 +40,9 @@ __all__ = [
 
 def _made(array: Any, like: Any = None) -> Any:
     """A host array as a tensor where ``like`` is, or on the default device."""
-    device = default_device() if like is None else device_of(like.data)
-    kind = ndarray if like is None else like._plain
-    return kind(to_device(array, device))
+    if like is None:
+        return made_by_numpy(array)
+    return like._plain(to_device(array, device_of(like.data)))
 
 
 def _all_made(arrays: Any, like: Any = None) -> tuple[Any, ...]:

@@ -12,7 +12,7 @@ from ..ops.promotion import as_float, single
 from ..ops.protocols import implements, ours_for
 from .arrays import tensor, terms
 from .bits import i0
-from .creation import _made
+from .creation import made_by_numpy
 
 __all__ = [
     *("bartlett", "blackman", "convolve", "correlate", "hamming", "hanning", "interp", "kaiser"),
@@ -105,22 +105,22 @@ def _round(x: Any, xp: Any, fp: Any, period: Any) -> tuple[Any, Any, Any]:
 
 def bartlett(M: Any) -> Any:
     """A triangle from 0 over 1 to 0."""
-    return _made(np.bartlett(M))
+    return made_by_numpy(np.bartlett(M))
 
 
 def blackman(M: Any) -> Any:
     """0.42 - 0.5 cos(2πn / (M - 1)) + 0.08 cos(4πn / (M - 1))."""
-    return _made(np.blackman(M))
+    return made_by_numpy(np.blackman(M))
 
 
 def hamming(M: Any) -> Any:
     """0.54 - 0.46 cos(2πn / (M - 1))."""
-    return _made(np.hamming(M))
+    return made_by_numpy(np.hamming(M))
 
 
 def hanning(M: Any) -> Any:
     """0.5 - 0.5 cos(2πn / (M - 1))."""
-    return _made(np.hanning(M))
+    return made_by_numpy(np.hanning(M))
 
 
 def kaiser(M: Any, beta: Any) -> Any:
@@ -131,4 +131,4 @@ def kaiser(M: Any, beta: Any) -> Any:
     if M == 1:
         return (beta * 0 + 1).reshape(1)
     far = np.linspace(-1.0, 1.0, max(int(M), 0))
-    return i0(beta * _made(np.sqrt(1 - far * far), beta.device)) / i0(beta)
+    return i0(beta * made_by_numpy(np.sqrt(1 - far * far), beta.device)) / i0(beta)
