@@ -139,9 +139,12 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
         if part is not None
     ]
     x = shape.concat(parts, place) if len(parts) > 1 else x
+    dtype = x.dtype
+    if n > 1 and is_narrow(dtype):  # rounded once, not after each of the n differences
+        x = x.astype(np.float32)
     for _ in range(n):
         x = _differences(x, place)
-    return x
+    return x.astype(dtype)
 
 
 @implements(np.ediff1d)
