@@ -11,7 +11,7 @@ import numpy as np
 
 from .autograd import Op, TensorBase
 from .autograd.array_rules import outside
-from .autograd.backward import grad_of
+from .autograd.backward import conjugated, transposed
 from .autograd.fused import through_reference
 from .autograd.levels import Tracer, as_leaf
 from .autograd.mode import set_grad_enabled
@@ -215,7 +215,9 @@ class _Custom(Op):
         spec = self.spec
         if spec.tensor_backward is not None:
             *inputs, y = self._read_saved(create_graph)
-            return spec.tensor_backward(grad, y, *inputs)
+            found = spec.tensor_backward(conjugated(grad), y, *inputs)
+            found = found if isinstance(found, tuple | list) else (found,)
+            return [conjugated(g) if isinstance(g, TensorBase) else g for g in found]
         traced: Any = grad if isinstance(grad, Tracer) else None
         if (create_graph or traced is not None) and (spec.reference or spec.jvp):
             with set_grad_enabled(True):
@@ -226,9 +228,9 @@ class _Custom(Op):
             return traced._level.rule(self, grad, create_graph)
         self._check_saved()
         *values, y = [value for value, *_ in self._saved or ()]
-        found = spec.backward(*spec.arrays((grad.data, y, *values)))
+        found = spec.backward(*spec.arrays((conjugated(grad).data, y, *values)))
         found = found if isinstance(found, tuple | list) else (found,)
-        made = [None if g is None else grad._wrap(g) for g in found]
+        made = [None if g is None else conjugated(grad._wrap(g)) for g in found]
         if not create_graph:
             return made
         text = (
@@ -250,7 +252,7 @@ class _Custom(Op):
         ]
         wanted = [t for t in tangents if t is not None]
         along = self.jvp(y, inputs, tangents)
-        found = iter(grad_of([along], wanted, [grad], create_graph=True, allow_unused=True))
+        found = iter(transposed([along], wanted, [grad], create_graph=True, allow_unused=True))
         return [None if t is None else next(found) for t in tangents]
 
 

@@ -50,7 +50,8 @@ def gradcheck(
         takes the inputs and returns a tensor or a sequence of tensors. Random ones must repeat
         themselves: call `manual_seed` inside.
     inputs:
-        a tensor or several; those with ``requires_grad`` are differentiated and must be float64.
+        a tensor or several; those with ``requires_grad`` are differentiated and must be float64 or
+        complex128. Complex numbers are moved in both of their parts.
     order:
         1 or more.
     eps:
@@ -63,7 +64,7 @@ def gradcheck(
         that look at values, or whose inputs may not change places.
 
     Returns True. Raises ``AssertionError`` that says which order failed and shows both numbers,
-    ``TypeError`` for inputs that are not float64, and ``RuntimeError`` that names an operation of
+    ``TypeError`` for inputs of other dtypes, and ``RuntimeError`` that names an operation of
     yours whose backward works on arrays: it has no second derivative, and ``order=1`` checks the
     first. Only differences find what a rule reads from elsewhere than the tensors that it is handed
     and its own attributes. (After HIPS autograd's ``check_grads``.)
@@ -72,8 +73,10 @@ def gradcheck(
     if not any(x.requires_grad for x in inputs):
         raise ValueError("[gradcheck] expected at least one input with requires_grad=True")
     for i, x in enumerate(inputs):
-        if x.requires_grad and x.dtype != np.float64:
-            raise TypeError(f"[gradcheck] expected float64 inputs, got {x.dtype} for input {i}")
+        if x.requires_grad and x.dtype not in (np.float64, np.complex128):
+            raise TypeError(
+                f"[gradcheck] expected float64 or complex128 inputs, got {x.dtype} for input {i}"
+            )
     rng = np.random.default_rng(seed)
     _check(fn, list(inputs), 1, order, eps, rtol, atol, rng)
     if order > 1 if forward_mode is None else forward_mode:
@@ -87,15 +90,12 @@ def _check_forward(
     fn: Callable[..., Any], inputs: list[Any], eps: float, rtol: float, atol: float, rng: Any
 ) -> None:
     plain = [_like(x, to_numpy(x.data), leaf=False) for x in inputs]
-    along = [
-        _like(x, rng.standard_normal(x.shape), leaf=False) if x.requires_grad else None
-        for x in inputs
-    ]
+    along = [_like(x, _normal(rng, x), leaf=False) if x.requires_grad else None for x in inputs]
     level = ForwardLevel()
     with level.entered():
         found = _as_list(fn(*[level.dual(x, t) for x, t in zip(plain, along, strict=True)]))
         outputs = list(tangents_of(level, found))
-    weights = [_like(y, rng.standard_normal(y.shape), leaf=False) for y, _ in outputs]
+    weights = [_like(y, _normal(rng, y), leaf=False) for y, _ in outputs]
     analytic = sum(_dot(v, t) for v, (_, t) in zip(weights, outputs, strict=True))
 
     def moved(step: float) -> float:
@@ -128,7 +128,7 @@ def _check_batched(
             ends = [as_leaf(x) if wants else x for x, wants in zip(given, wanted, strict=True)]
             outputs = _as_list(fn(*ends))
         if not weights:
-            weights.extend(_like(y, rng.standard_normal(y.shape), leaf=False) for y in outputs)
+            weights.extend(_like(y, _normal(rng, y), leaf=False) for y in outputs)
         pairs = [(y, v) for y, v in zip(outputs, weights, strict=True) if y.requires_grad]
         leaves = [x for x, wants in zip(ends, wanted, strict=True) if wants]
         found: list[Any] = [None] * len(leaves)
@@ -182,8 +182,8 @@ def _check(
         return [zero if g is None else g for g, zero in zip(found, zeros, strict=True)]
 
     outputs = _as_list(fn(*inputs))
-    weights = [_like(o, rng.standard_normal(o.shape)) for o in outputs]
-    direction = {i: rng.standard_normal(inputs[i].shape) for i in wanted}
+    weights = [_like(o, _normal(rng, o)) for o in outputs]
+    direction = {i: _normal(rng, inputs[i]) for i in wanted}
 
     def moved(step: float) -> float:
         shifted = [
@@ -196,8 +196,7 @@ def _check(
     for create_graph in (False, True):
         found = gradients(*inputs, *weights, create_graph=create_graph)
         analytic = sum(
-            float((to_numpy(g.data) * direction[i]).sum())
-            for i, g in zip(wanted, found, strict=True)
+            _real_dot(to_numpy(g.data), direction[i]) for i, g in zip(wanted, found, strict=True)
         )
         if not abs(analytic - numeric) <= atol + rtol * max(abs(numeric), abs(analytic)):
             raise AssertionError(
@@ -225,5 +224,16 @@ def _like(tensor: Any, values: np.ndarray, leaf: bool = True) -> Any:
     return made
 
 
+def _normal(rng: np.random.Generator, like: Any) -> np.ndarray:
+    """Standard normal values of a tensor's shape, complex where it is."""
+    values: np.ndarray = rng.standard_normal(like.shape)
+    return values + 1j * rng.standard_normal(like.shape) if like.dtype.kind == "c" else values
+
+
 def _dot(a: Tensor, b: Tensor) -> float:
-    return float((to_numpy(a.data) * to_numpy(b.data)).sum())
+    return _real_dot(to_numpy(a.data), to_numpy(b.data))
+
+
+def _real_dot(a: np.ndarray, b: np.ndarray) -> float:
+    """Re Σ a̅ b: of complex numbers the product of the vectors of their parts."""
+    return float((a.conj() * b).sum().real)

@@ -30,12 +30,13 @@ from .backend import (
     to_numpy,
 )
 from .backend.capture import active
-from .backend.dtypes import is_float, resolve_dtype
+from .backend.dtypes import is_float, is_inexact, resolve_dtype
 from .ops.activation import ActivationMixin
 from .ops.as_arrays import AsArrayMixin
 from .ops.bitwise import BitwiseMixin
 from .ops.choose import ChooseMixin
 from .ops.comparison import ComparisonMixin
+from .ops.complex_numbers import ComplexMixin
 from .ops.conv import ConvMixin
 from .ops.conv_fused import ConvBlockMixin
 from .ops.cupy_kernels import CupyMixin
@@ -79,6 +80,7 @@ class Transfer(Elementwise):
 @hinting
 class Tensor(
     ComparisonMixin,
+    ComplexMixin,
     UnaryMixin,
     DivisionMixin,
     RoundingMixin,
@@ -112,12 +114,13 @@ class Tensor(
     data:
         a NumPy or CuPy array (wrapped, not copied), a number, a nested list, or a tensor.
     dtype:
-        defaults to the array's own; Python floats become float32, integers int64.
+        defaults to the array's own; Python floats become float32, complex numbers complex64,
+        integers int64.
     device:
         "cpu", "cuda" or "cuda:N". An array stays where it is unless told; anything else goes to
         `default_device`.
     requires_grad:
-        whether ``backward`` fills ``.grad``; floating-point tensors only.
+        whether ``backward`` fills ``.grad``; tensors of floating-point or complex numbers only.
 
     ``data`` is the array itself: writing into it is invisible to the graph. ``grad`` is a Tensor
     or None.
@@ -187,6 +190,12 @@ class Tensor(
         """The number cut to an integer, with a warning where it carries a gradient."""
         number = int(self.item())
         warn_of_number(self, "int()")
+        return number
+
+    def __complex__(self) -> complex:
+        """The number as a complex one, with a warning where it carries a gradient."""
+        number = complex(self.item())
+        warn_of_number(self, "complex()")
         return number
 
     def __index__(self) -> int:
@@ -521,21 +530,21 @@ def _made(cls: type[Tensor], array: Array, requires_grad: bool | None) -> Tensor
 
 
 def _may_require(array: Array, wanted: bool) -> bool:
-    if wanted and not is_float(array.dtype):
+    if wanted and not is_inexact(array.dtype):
         raise TypeError(
-            f"[Tensor] only floating-point tensors have gradients, got dtype {array.dtype}"
+            "[Tensor] only floating-point and complex tensors have gradients, got dtype "
+            f"{array.dtype}"
         )
     return wanted
 
 
 def _python_dtype(value: Any) -> Any:
-    """float32 for Python floats, int64 for ints, bool for bools; an array's own."""
+    """float32 for Python floats, complex64 for complex numbers, int64 for ints; an array's own."""
     if isinstance(value, np.ndarray | np.generic):
         return value.dtype
     kind = np.asarray(value).dtype
-    return {"f": np.dtype(np.float32), "i": np.dtype(np.int64), "u": np.dtype(np.int64)}.get(
-        kind.kind, kind
-    )
+    chosen = {"f": np.float32, "c": np.complex64, "i": np.int64, "u": np.int64}
+    return np.dtype(chosen.get(kind.kind, kind))
 
 
 def _as_array(data: Any, dtype: Any, device: str | None) -> Array:
@@ -557,10 +566,15 @@ def _as_array(data: Any, dtype: Any, device: str | None) -> Array:
     if dtype is not None:
         wanted = resolve_dtype(dtype)
         _expect_numbers(wanted)
+        if array.dtype.kind == "c" != wanted.kind:
+            raise TypeError(
+                f"[Tensor] expected real numbers for dtype {wanted}, got dtype {array.dtype}; take "
+                ".real first"
+            )
         array = array.astype(wanted, copy=False)
     return array
 
 
 def _expect_numbers(dtype: Any) -> None:
-    if dtype.kind not in "biuf" and not is_float(dtype):
+    if dtype.kind not in "biufc" and not is_float(dtype):
         raise TypeError(f"[Tensor] expected numbers or booleans, got dtype {dtype}")

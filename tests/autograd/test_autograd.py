@@ -89,7 +89,7 @@ def test_integers_have_no_gradient() -> None:
     with pytest.raises(TypeError) as raised:
         Tensor([1, 2], requires_grad=True)
     assert str(raised.value) == (
-        "[Tensor] only floating-point tensors have gradients, got dtype int64"
+        "[Tensor] only floating-point and complex tensors have gradients, got dtype int64"
     )
 
 
@@ -145,7 +145,7 @@ def test_another_array_forgets_a_gradient_that_does_not_fit_it() -> None:
     x.grad = Tensor([3.0])
     x.replace_data(x.data.astype("float64"))
     assert x.grad is None
-    with pytest.raises(TypeError, match="only floating-point tensors have gradients"):
+    with pytest.raises(TypeError, match="only floating-point and complex tensors have gradients"):
         x.replace_data(x.data.astype("int64"))
 
 

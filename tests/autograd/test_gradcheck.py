@@ -179,7 +179,9 @@ def test_inputs_must_be_float64() -> None:
     x = Tensor(np.ones(2, np.float32), device=tg.default_device(), requires_grad=True)
     with pytest.raises(TypeError) as raised:
         tg.gradcheck(lambda x: x**2, [x])
-    assert str(raised.value) == "[gradcheck] expected float64 inputs, got float32 for input 0"
+    assert str(raised.value) == (
+        "[gradcheck] expected float64 or complex128 inputs, got float32 for input 0"
+    )
 
 
 def test_one_input_must_require_a_gradient() -> None:

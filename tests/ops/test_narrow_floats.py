@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_cupy as tg
-from records import SAMPLES
+from records import FAMILIES, SAMPLES
 from support.sampling import Case, Sample, draw_layout, lay_out, options_on
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.backend import to_device
@@ -25,7 +25,8 @@ from tinygrad_cupy.backend import to_device
 NARROW = {"float16": np.dtype(np.float16), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
 ROUNDING = {"float16": 2.0**-11, "bfloat16": 2.0**-8}
 UNITS, SECOND = 4, 8
-CHOOSING = {"astype", "np.spacing"}  # the dtype is an argument, or the result
+# The dtype is an argument, or the result; complex numbers have no 16-bit one.
+CHOOSING = {"astype", "np.spacing", *(s.name for s in FAMILIES["complex_numbers"])}
 # On a GPU the sum and the bias are rounded one after the other: which of two values of a window is
 # the larger, and which value is above 0, may come out otherwise, and the gradient with it.
 ROUNDED_TWICE = {"conv2d_block"}

@@ -76,7 +76,7 @@ def test_a_tensor_of_a_tensor_is_the_same_array_outside_the_graph() -> None:
 
 
 @on_device
-@pytest.mark.parametrize("data", ["text", [1j], [None], np.array(["a"]), np.array([1j])])
+@pytest.mark.parametrize("data", ["text", [None], np.array(["a"]), np.array(["2020"], "M8[Y]")])
 def test_only_numbers(data: Any) -> None:
     with pytest.raises(TypeError, match=r"^\[Tensor\] expected numbers or booleans, got dtype"):
         Tensor(data)
@@ -86,9 +86,10 @@ def test_only_numbers(data: Any) -> None:
 def test_complex_numbers_are_not_cut_to_real_ones() -> None:
     with pytest.raises(TypeError) as raised:
         Tensor([1j], dtype="float32")
-    assert str(raised.value) == "[Tensor] expected numbers or booleans, got dtype complex128"
-    with pytest.raises(TypeError, match="got dtype complex64"):
-        Tensor([1.0], dtype="complex64")
+    assert str(raised.value) == (
+        "[Tensor] expected real numbers for dtype float32, got dtype complex128; take .real first"
+    )
+    assert Tensor([1.0], dtype="complex64").dtype == np.complex64
 
 
 def test_makers(device: str) -> None:
@@ -121,7 +122,7 @@ def test_makers_take_dtype_device_and_requires_grad(make: str, device: str) -> N
 
 @on_device
 def test_integers_of_full_cannot_require_a_gradient() -> None:
-    with pytest.raises(TypeError, match="only floating-point tensors have gradients"):
+    with pytest.raises(TypeError, match="only floating-point and complex tensors have gradients"):
         Tensor.full(3, 7, requires_grad=True)
 
 
@@ -277,7 +278,7 @@ def test_requires_grad_of_a_leaf_may_change() -> None:
     assert (x * 2).requires_grad
     x.requires_grad_(False)
     assert not (x * 2).requires_grad
-    with pytest.raises(TypeError, match="only floating-point tensors have gradients"):
+    with pytest.raises(TypeError, match="only floating-point and complex tensors have gradients"):
         Tensor([1]).requires_grad_()
 
 
@@ -379,7 +380,7 @@ def test_another_byte_order_is_brought_home() -> None:
     ("call", "text"),
     [
         (
-            lambda: Tensor([1.0]) * np.array([1j]),
+            lambda: Tensor([1.0]) * np.array(["a"]),
             "[Tensor] expected numbers or booleans, got dtype",
         ),
         (lambda: tg.concat([np.ones(2)]), "[concat] expected tensors, got ndarray"),  # type: ignore[list-item]

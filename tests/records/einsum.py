@@ -274,7 +274,7 @@ SAMPLES = [
     _function(
         "vdot",
         _same_size,
-        torch=lambda torch, a, b: torch.dot(a.reshape(-1), b.reshape(-1)),
+        torch=lambda torch, a, b: torch.vdot(a.reshape(-1), b.reshape(-1)),
     ),
     _function(
         "inner",
@@ -329,9 +329,11 @@ SAMPLES = [
             ),
         ),
     ),
-    _function("vecdot", _stacks("k", "k"), torch=lambda _, a, b: (a * b).sum(-1)),
+    _function("vecdot", _stacks("k", "k"), torch=lambda _, a, b: (a.conj() * b).sum(-1)),
     _function("matvec", _stacks("mk", "k"), torch=lambda _, a, b: (a * b[..., None, :]).sum(-1)),
-    _function("vecmat", _stacks("k", "km"), torch=lambda _, a, b: (a[..., None] * b).sum(-2)),
+    _function(
+        "vecmat", _stacks("k", "km"), torch=lambda _, a, b: (a[..., None].conj() * b).sum(-2)
+    ),
     Sample(
         "np.matmul",
         lambda a, b: np.matmul(a, b, axes=[(-1, -2), (-2, -1), (-2, -1)]),
@@ -429,7 +431,7 @@ SAMPLES = [
         "vecdot",
         _stacks("k", "k"),
         call=lambda a, b: np.linalg.vecdot(a, b),
-        torch=lambda _, a, b: (a * b).sum(-1),
+        torch=lambda _, a, b: (a.conj() * b).sum(-1),
     ),
     _of_linalg(
         "tensordot",

@@ -247,7 +247,7 @@ def _nan_spread(root: bool) -> Reference:
         x = torch.where(there, x, torch.zeros_like(x))
         count = there.sum(over, keepdim=True)
         mean = x.sum(over, keepdim=True) / count
-        squares = torch.where(there, (x - mean) ** 2, torch.zeros_like(x))
+        squares = torch.where(there, ((x - mean) * (x - mean).conj()).real, 0.0)
         found = squares.sum(over, keepdim=keepdims) / there.sum(over, keepdim=keepdims)
         still = found == 0
         safe = torch.where(still, torch.ones_like(found), found).sqrt()

@@ -1,4 +1,10 @@
-"""The way back through a recorded graph: gradients, by `backward` and `grad`."""
+"""The way back through a recorded graph: gradients, by `backward` and `grad`.
+
+Of complex numbers users see PyTorch's gradient, dL/dx + i dL/dy for z = x + iy: the direction in
+which the real L grows fastest. Rules are handed its conjugate c, for which dL = Re(c dz): so the
+rule of a holomorphic function is that of real numbers, c f'(z), and only what is none (`Conj`,
+`Abs`) has to think. The conjugation is done where a gradient enters and where it arrives.
+"""
 
 from __future__ import annotations
 
@@ -108,7 +114,7 @@ def _walk(
             hooks = node.hooks if not is_leaf else watched and hooks_of(node)
             if hooks:
                 rule.node, rule.grad = None, grad
-                given, grad = grad, hooked(hooks, grad)
+                given, grad = grad, conjugated(hooked(hooks, conjugated(grad)))
                 only = only if grad is given else None
             if is_leaf if targets is None else key in targets:
                 arrived[key] = (node, grad)
@@ -165,10 +171,21 @@ def _may_be_absorbed(producer: Edge, targets: set[int] | None) -> bool:
 def gradients_of(
     node: Op, grad: Tensor, create_graph: bool, only: Any = None
 ) -> list[Tensor | None]:
-    """The gradients by the inputs of one operation, from that of its output."""
-    if create_graph and node._foreign:
-        return input_gradients(node, grad)
-    return node._input_gradients(grad, create_graph, only)
+    """The gradients by the inputs of one operation, from that of its output.
+
+    A user's rule is handed gradients as users see them, and gives such.
+    """
+    if not node._foreign:
+        return node._input_gradients(grad, create_graph, only)
+    grad = conjugated(grad)
+    if create_graph:
+        return [conjugated(g) for g in input_gradients(node, grad)]
+    return [conjugated(g) for g in node._input_gradients(grad, create_graph, only)]
+
+
+def conjugated(grad: Any) -> Any:
+    """A gradient as users see it (dL/dx + i dL/dy), from one as rules do, and the other way."""
+    return grad.conj() if grad is not None and grad.data.dtype.kind == "c" else grad
 
 
 def _seed(output: TensorBase, grad: Any, caller: str, create_graph: bool) -> Tensor:
@@ -183,6 +200,11 @@ def _seed(output: TensorBase, grad: Any, caller: str, create_graph: bool) -> Ten
             raise RuntimeError(
                 f"[{caller}] only a tensor with one element has a gradient of its own; for shape "
                 f"{output.shape} pass the gradient of what is computed from it"
+            )
+        if output.data.dtype.kind == "c":
+            raise RuntimeError(
+                f"[{caller}] only a real number has a gradient of its own; of {output.dtype} pass "
+                "the gradient of what is computed from it, or take .real, .imag or .abs() first"
             )
         one = array_module(output.data).ones(output.data.shape, output.data.dtype)
         return output._wrap(one)
@@ -210,11 +232,12 @@ def backward(
     seed = _seed(output, grad, "backward", create_graph)
     retain = create_graph if retain_graph is None else retain_graph
     owned = {id(seed.data)}
-    arrived = _walk([output], [seed], None, create_graph, retain)
     recording = mode.recording
     try:
         mode.recording = create_graph
-        for leaf, found in arrived.values():
+        arrived = _walk([output], [conjugated(seed)], None, create_graph, retain)
+        for leaf, grad in arrived.values():
+            found = conjugated(grad)
             # .grad must be memory of its own: rules may hand one array to several inputs.
             shared = id(found.data) in owned or not is_alone(found.data)
             if leaves.hooked and hooks_of(leaf):  # a hook may have kept it, or given what it keeps
@@ -232,6 +255,37 @@ def backward(
             owned.add(id(found.data))
     finally:
         mode.recording = recording
+
+
+def _between(
+    outputs: Sequence[TensorBase],
+    seeds: Sequence[Tensor],
+    keys: Sequence[int],
+    create_graph: bool,
+    retain: bool,
+    through: bool,
+) -> list[Any]:
+    """The gradients of what has those ids, as users see them; None where none arrived."""
+    recording = mode.recording
+    try:
+        mode.recording = create_graph
+        rules = [conjugated(seed) for seed in seeds]
+        arrived = _walk(outputs, rules, set(keys), create_graph, retain, through)
+        return [conjugated(arrived[key][1]) if key in arrived else None for key in keys]
+    finally:
+        mode.recording = recording
+
+
+def transposed(
+    outputs: Sequence[TensorBase],
+    inputs: Sequence[TensorBase],
+    cotangents: Sequence[Any],
+    *how: bool,
+    **also: Any,
+) -> list[Any]:
+    """Jᵀ cotangents, for rules: as `grad_of`, which gives Jᴴ where numbers are complex."""
+    seeds = [conjugated(c) for c in cotangents]
+    return [conjugated(g) for g in grad_of(outputs, inputs, seeds, *how, **also)]
 
 
 def grad_of(
@@ -266,8 +320,7 @@ def grad_of(
             _seed(output, g, "grad", create_graph) for output, g in zip(outputs, given, strict=True)
         ]
         keys = [id(x._edge()) for x in inputs]
-        arrived = _walk(outputs, seeds, set(keys), create_graph, retain, through)
-        found = [arrived[key][1] if key in arrived else None for key in keys]
+        found = _between(outputs, seeds, keys, create_graph, retain, through)
     for i, x in enumerate(found):
         if x is None and not allow_unused:
             raise RuntimeError(

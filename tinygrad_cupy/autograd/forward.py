@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..backend import Array
-from ..backend.dtypes import common_dtype, is_float
-from .backward import grad_of, gradients_of
+from ..backend.dtypes import common_dtype, is_inexact
+from .backward import grad_of, gradients_of, transposed
 from .batching import BatchLevel, lifted
 from .fused import Alias
 from .levels import Level, Tracer, as_leaf, innermost, wants_graph, without_graph
@@ -254,10 +254,11 @@ def _push_back(op: Op, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple
         if op.elementwise and op.broadcasts:
             given, ends = _stretched(op, given, ends)
         y = op(*given)
-        if not is_float(y.dtype):
+        if not is_inexact(y.dtype):
             return y, None
         wanted = [(end, t) for end, t in zip(ends, tangents, strict=True) if end is not None]
-        tangent = (_by_diagonal if op.elementwise else _by_two_passes)(y, wanted, recorded)
+        diagonal = op.elementwise and (op.holomorphic or not _any_complex(ends))
+        tangent = (_by_diagonal if diagonal else _by_two_passes)(y, wanted, recorded)
     if tangent is not None and not recorded:
         tangent = without_graph(tangent)
     return (y if outside else without_graph(y)), tangent
@@ -284,12 +285,16 @@ def _in_shape(x: Any, shape: tuple[int, ...]) -> Any:
     return x if x.shape == shape else x.broadcast_to(shape)
 
 
+def _any_complex(ends: Sequence[Any]) -> bool:
+    return any(x is not None and x.data.dtype.kind == "c" for x in ends)
+
+
 def _by_diagonal(y: Any, wanted: Sequence[tuple[Any, Any]], recorded: bool) -> Any:
     """J t = Jᵀ t for each input, one pass each."""
     total: Any = None
     for end, t in wanted:
         seed = _in_shape(t.astype(y.dtype), y.shape)
-        (part,) = grad_of([y], [end], [seed], recorded, True, allow_unused=True)
+        (part,) = transposed([y], [end], [seed], recorded, True, allow_unused=True)
         if part is not None:
             total = part if total is None else total + part
     return total

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..backend import Array, on_device_of
 from .array_rules import note_read
-from .backward import grad_of
+from .backward import transposed
 from .levels import Tracer, without_graph
 from .mode import set_grad_enabled
 from .op import Op, names_of_inputs
@@ -83,7 +83,7 @@ def through_reference(
     aliases = [Alias()(x) if isinstance(x, TensorBase) else x for x in inputs]
     wanted = [alias for alias, need in zip(aliases, needs, strict=True) if need]
     output = reference(*aliases)
-    found = iter(grad_of([output], wanted, [grad], create_graph=True, allow_unused=True))
+    found = iter(transposed([output], wanted, [grad], create_graph=True, allow_unused=True))
     return tuple(next(found) if need else None for need in needs)
 
 

@@ -71,6 +71,12 @@ class Op:
     ``elementwise``
         each element of the output is computed from those at its place in the inputs, once these
         are broadcast. Forward mode and batching then follow of themselves.
+    ``only_real``, ``holomorphic``
+        the first for what complex numbers have not (an order, say): such inputs raise
+        ``TypeError``. The rules of all others are right for complex numbers: a gradient in a rule
+        is the c of dL = Re(c dz), so that a holomorphic function has the rule of real numbers. An
+        elementwise one that is neither linear nor holomorphic, as the absolute value, says
+        ``holomorphic = False``.
     ``linear``, ``added``, ``jointly``
         names of inputs that the operation is linear in, each by itself (or ``jointly``, as a sum
         is), and of those that are added along axis 1, as a bias is. Forward mode follows; without
@@ -98,6 +104,8 @@ class Op:
     differentiable: ClassVar[bool] = True
     view: ClassVar[bool] = False
     elementwise: ClassVar[bool] = False
+    only_real: ClassVar[bool] = False
+    holomorphic: ClassVar[bool] = True
     rearranges: ClassVar[bool] = False
     chosen: Sequence[Any] = ()
     linear: ClassVar[tuple[str, ...]] = ()
@@ -183,6 +191,8 @@ class Op:
             self._check_devices(tensors)
         if active.busy and (found := self._elsewhere(tensors, inputs)) is not None:
             return found
+        if self.only_real:
+            self._expect_real(tensors)
         if type(first.data) is np.ndarray:
             self.xp, device = np, None
         else:
@@ -250,6 +260,14 @@ class Op:
             active.run.uses(tensors)
         self._watched = [(x.data, x._version, x._version.count) for x in tensors]
         return self
+
+    def _expect_real(self, tensors: list[TensorBase]) -> None:
+        for x in tensors:
+            if x.data.dtype.kind == "c":
+                raise TypeError(
+                    f"[{type(self).__name__}] expected real numbers, got dtype {x.data.dtype}; "
+                    "take .real, .imag or .abs() first"
+                )
 
     def _check_devices(self, tensors: list[TensorBase]) -> None:
         for x in tensors:
@@ -407,6 +425,8 @@ class Op:
                 f"[{type(self).__name__}] expected backward to give tensors, got "
                 f"{type(grad).__name__} for input {index}"
             )
+        if grad.data.dtype.kind == "c" and dtype.kind != "c":
+            grad = grad.real  # dL = Re(c dx): what is imaginary says nothing of a real number
         if self.broadcasts:
             if grad.shape != shape:
                 grad = grad.sum_to(shape)

@@ -18,6 +18,26 @@ def is_float(dtype: Any) -> bool:
     return known.kind == "f" or known.name == "bfloat16"
 
 
+def is_complex(dtype: Any) -> bool:
+    """Whether ``dtype`` is complex64 or complex128."""
+    return bool(dtype.kind == "c")
+
+
+def is_inexact(dtype: Any) -> bool:
+    """Whether ``dtype`` is of numbers that have derivatives: floating-point or complex ones."""
+    return is_float(dtype) or is_complex(dtype)
+
+
+def with_imaginary(dtype: Any) -> np.dtype[Any]:
+    """The complex dtype whose parts hold what a ``dtype`` of reals holds: complex64 or 128."""
+    return np.dtype(np.complex128 if np.result_type(dtype).itemsize == 8 else np.complex64)
+
+
+def widest(dtype: Any) -> np.dtype[Any]:
+    """What numbers of an inexact ``dtype`` are computed in where digits matter: of 64 bits."""
+    return np.dtype(np.complex128 if is_complex(dtype) else np.float64)
+
+
 def is_bfloat16(dtype: Any) -> bool:
     """Whether ``dtype`` is that of ml_dtypes."""
     return bool(dtype.kind == "V" and dtype.name == "bfloat16")  # the name takes a microsecond
@@ -111,6 +131,21 @@ def through_single(body: Body) -> Body:
         )
 
     return cast(Body, wide)
+
+
+def by_parts_of_complex(body: Body) -> Body:
+    """``body``, linear and real in its first array, done of real and imaginary parts by itself."""
+
+    @functools.wraps(body)
+    def both(first: Array, *rest: Any, **options: Any) -> Any:
+        if first.dtype.kind != "c":
+            return body(first, *rest, **options)
+        real = body(first.real, *rest, **options)
+        found = array_module(first).empty(real.shape, first.dtype)
+        found.real, found.imag = real, body(first.imag, *rest, **options)
+        return found
+
+    return cast(Body, both)
 
 
 def quietly(function: Callable[..., Any], a: Array, *others: Any) -> Any:

@@ -11,7 +11,7 @@ from ..autograd.backward import grad_of
 from ..autograd.memory import writing_line
 from ..autograd.mode import set_grad_enabled
 from ..backend.capture import active
-from ..backend.dtypes import is_float
+from ..backend.dtypes import is_inexact
 from ..tensor import Tensor
 from .exchange import (
     ONE,
@@ -130,7 +130,7 @@ class Call:
 
 def _leaf(tensor: Any, need: bool) -> Tensor:
     found = Tensor(array_of(tensor))
-    if need and is_float(found.data.dtype):
+    if need and is_inexact(found.data.dtype):
         found.requires_grad = True
     return found
 

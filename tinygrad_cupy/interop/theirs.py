@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Op, TensorBase
+from ..autograd.backward import conjugated
 from ..autograd.joint import joined
 from ..autograd.levels import Tracer, as_leaf
 from ..autograd.mode import mode
@@ -151,7 +152,11 @@ class Call:
         return outputs
 
     def gradients(self, which: list[int], by_output: list[Any]) -> list[Any]:
-        """The gradients of the arguments, from those of some results."""
+        """The gradients of the arguments, from those of some results, as our rules see them."""
+        found = self._as_theirs(which, [conjugated(g) for g in by_output])
+        return [conjugated(g) for g in found]
+
+    def _as_theirs(self, which: list[int], by_output: list[Any]) -> list[Any]:
         if any(isinstance(x, Tracer) for x in (*self.given, *by_output)):
             return self._again(which, by_output)
         pairs = [(k, g) for k, g in zip(which, by_output, strict=True) if self._moves(k)]

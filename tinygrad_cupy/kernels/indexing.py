@@ -15,7 +15,7 @@ from ..backend import (
     kernel,
     may_share_memory,
 )
-from ..backend.dtypes import is_float
+from ..backend.dtypes import is_inexact, widest
 from .common import rows, rows_cuda
 from .common.layout import contiguous
 
@@ -94,7 +94,7 @@ def scattered(values: Array, key: Key, shape: Shape) -> Array:
 
 def scatter_add(out: Array, key: Key, values: Any) -> None:
     """out[key] += values, which broadcast, with repeats added up."""
-    xp, wide = array_module(out), np.float64 if is_float(out.dtype) else out.dtype
+    xp, wide = array_module(out), widest(out.dtype) if is_inexact(out.dtype) else out.dtype
     region = _rows(xp, key, tuple(out.shape)).region
     if not hasattr(values, "dtype"):  # a number
         values = xp.full((), values, wide)

@@ -45,12 +45,16 @@ _multiply: Any = np.multiply.reduce  # without what ndarray.prod does around it
 
 
 def _product_cpu(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
+    if x.dtype.kind == "c":
+        return np.asarray(_multiply(x, axes, np.complex128, None, keepdims), x.dtype)
     if not is_float(x.dtype):
         return np.asarray(_multiply(x, axes, np.int64, None, keepdims))
     return np.asarray(_multiply(x, axes, np.float64, None, keepdims), x.dtype)
 
 
 def _product_cuda(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
+    if x.dtype.kind == "c":
+        return x.prod(axes, np.complex128, None, keepdims).astype(x.dtype)
     if not is_float(x.dtype):
         return x.prod(axes, np.int64, None, keepdims)
     wide = x.astype(np.float32) if x.dtype.kind == "V" else x  # CuPy knows bfloat16 in part

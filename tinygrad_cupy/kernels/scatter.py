@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from ..backend import Array, Elementwise, array_module, import_cupy, kernel
-from ..backend.dtypes import is_float, is_narrow
+from ..backend.dtypes import is_float, is_inexact, is_narrow, widest
 from .common import rows
 from .common.layout import contiguous
 from .common.places_cuda import in_order
@@ -37,8 +37,8 @@ def _reduce_cpu(values: Array, places: Array, count: int, kind: Kind) -> Array:
     dtype = values.dtype
     if kind == "sum":
         return rows.add(values.reshape(1, -1, 1), places, count).reshape(count)
-    if is_float(dtype) and (kind == "prod" or is_narrow(dtype)):  # maxima are exact anyhow
-        values = values.astype(np.float64)
+    if is_inexact(dtype) and (kind == "prod" or is_narrow(dtype)):  # maxima are exact anyhow
+        values = values.astype(widest(dtype))
     found = np.full(count, _identity(kind, values.dtype), values.dtype)
     with np.errstate(invalid="ignore", over="ignore"):  # NumPy warns of NaN, here alone
         _UFUNCS[kind].at(found, places, values)
@@ -136,7 +136,7 @@ def shares(values: Array, places: Array, y: Array) -> tuple[Array, Array]:
 def product_of_others(values: Array, places: Array, count: int) -> Array:
     """For each value the product of all others at its place."""
     xp = array_module(values)
-    wide = values.astype(np.float64)
+    wide = values.astype(widest(values.dtype))
     zero = wide == 0
     zeros = reduce(zero.astype(np.float64), places, count, "sum")[places]
     nonzero = xp.where(zero, 1.0, wide)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ..backend import Array, Elementwise, array_module, import_cupy, kernel, strides_of
-from ..backend.dtypes import is_float, is_narrow
+from ..backend.dtypes import by_parts_of_complex, is_float, is_narrow
 from .common import rows
 
 
@@ -23,6 +23,7 @@ def slide(x: Array, width: int, axis: int) -> Array:
     return found
 
 
+@by_parts_of_complex
 def _overlap_cpu(windows: Array, axis: int) -> Array:
     """One addition for each place in a window, or for each window where these are fewer."""
     *shape, width = windows.shape
@@ -42,6 +43,7 @@ def _overlap_cpu(windows: Array, axis: int) -> Array:
         return total.astype(dtype, copy=False)
 
 
+@by_parts_of_complex
 def _overlap_cuda(windows: Array, axis: int) -> Array:
     cupy = import_cupy()
     *shape, width = windows.shape

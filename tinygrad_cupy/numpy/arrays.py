@@ -13,7 +13,7 @@ from ..autograd.forward import DualMixin
 from ..autograd.levels import Tracer
 from ..autograd.mode import mode
 from ..backend import default_device, device_of
-from ..backend.dtypes import is_float
+from ..backend.dtypes import is_inexact
 from ..ops import shape as joining
 from ..ops.leaving import carries_gradient, in_augmented_assignment
 from ..ops.promotion import in_one_dtype, numbers_like, of_list
@@ -61,7 +61,7 @@ class Batched(BatchedMixin, ndarray):
 ndarray._plain, ndarray._dual, ndarray._batched = ndarray, Dual, Batched
 
 
-_PLAIN = frozenset(map(np.dtype, "?bhilqBHILQefd"))  # dtypes that need no look
+_PLAIN = frozenset(map(np.dtype, "?bhilqBHILQefdFD"))  # dtypes that need no look
 
 
 # --- arguments ----------------------------------------------------------------------------------
@@ -102,7 +102,7 @@ def tensor(x: Any, like: Any = None) -> Any:
 
 def _beside(x: Any, like: Any) -> Any:
     """A number or a list of numbers as a tensor where ``like`` is; see `tensor`."""
-    floats = is_float(like.dtype) and np.asarray(x).dtype.kind == "f"
+    floats = is_inexact(like.dtype) and np.asarray(x).dtype.kind == "f"
     made = like._plain(x, like.dtype if floats else None, "cpu")
     if device_of(like.data) == "cpu":
         return made

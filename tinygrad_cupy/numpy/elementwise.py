@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from ..backend.dtypes import is_complex
 from ..ops import bitwise, comparison, division, exponential, floating, logical, rounding
+from ..ops import complex_numbers as numbers
 from ..ops import trigonometric as trig
 from ..ops.functions import Function, Pair
 from ..ops.protocols import TABLE, implements
@@ -250,21 +252,22 @@ def sinc(x: Any) -> Any:
 
 @implements(np.angle)
 def angle(z: Any, deg: bool = False) -> Any:
-    """The angle of real numbers: 0, and π of negative ones; in degrees where ``deg`` holds."""
-    found = arctan2(0, tensor(z))
+    """The angle in the plane from -π to π, at 0 zero with no slope; degrees where ``deg`` holds."""
+    x = tensor(z)
+    found = numbers.angle(x) if is_complex(x.dtype) else arctan2(0, x)
     return rad2deg(found) if deg else found
 
 
 @implements(np.real)
 def real(val: Any) -> Any:
-    """The real part: real numbers themselves."""
-    return tensor(val)
+    """The real part, a view; real numbers themselves."""
+    return tensor(val).real
 
 
 @implements(np.imag)
 def imag(val: Any) -> Any:
-    """The imaginary part: 0 throughout."""
-    return tensor(val)._zeros()
+    """The imaginary part, a view; of real numbers 0 throughout."""
+    return tensor(val).imag
 
 
 @implements(np.isposinf)

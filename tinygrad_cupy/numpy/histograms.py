@@ -13,7 +13,7 @@ from ..autograd import TensorBase
 from ..autograd.forward import DualMixin
 from ..autograd.levels import Tracer
 from ..backend import device_of, is_cuda, to_device, to_numpy
-from ..backend.dtypes import is_float
+from ..backend.dtypes import is_float, is_inexact
 from ..ops.comparison import where
 from ..ops.histogram import BinCounts
 from ..ops.promotion import as_float, constant_like, in_one_dtype
@@ -76,7 +76,7 @@ def bincount(x: Any, /, weights: Any = None, minlength: int = 0) -> Any:
 
 def _bin_sums(values: Any, place: Any, count: int) -> Any:
     """The sums (count,) of the values with the same place; of integers int64."""
-    values = values if is_float(values.dtype) else values.astype(np.int64)
+    values = values if is_inexact(values.dtype) else values.astype(np.int64)
     return PutAdded(0, count)(values, place)
 
 

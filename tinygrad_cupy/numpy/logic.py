@@ -130,21 +130,27 @@ def isrealobj(x: Any) -> bool:
 
 @implements(np.isreal)
 def isreal(x: Any) -> Any:
-    """Of each element, whether it is a real number: they all are."""
-    return iscomplex(x) == False  # noqa: E712  # a tensor
+    """Of each element, whether its imaginary part is 0."""
+    return tensor(x).imag == 0
 
 
 @implements(np.iscomplex)
 def iscomplex(x: Any) -> Any:
-    """Of each element, whether it has an imaginary part: none has."""
-    x = tensor(x)
-    return (x != x) * (x == x)
+    """Of each element, whether its imaginary part is not 0."""
+    return tensor(x).imag != 0
 
 
 @implements(np.real_if_close)
 def real_if_close(a: Any, tol: float = 100) -> Any:
-    """``a`` itself: its numbers are real."""
-    return tensor(a)
+    """The real part where no imaginary part is over ``tol`` (units of the rounding if > 1).
+
+    It is looked for on the host.
+    """
+    x = tensor(a)
+    if x.dtype.kind != "c":
+        return x
+    limit = tol * float(np.finfo(x.dtype).eps) if tol > 1 else tol
+    return x.real if bool((abs(x.imag.detach()) < limit).all()) else x
 
 
 def isscalar(element: Any) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..autograd.levels import Tracer
 from ..backend import is_cuda
-from ..backend.dtypes import is_float
+from ..backend.dtypes import is_inexact
 from ..ops import order_statistics
 from ..ops.axes import nonempty_axes, normalize_axis
 from ..ops.extrema import MaskedExtremum
@@ -39,7 +39,7 @@ __all__ = [
 
 def _numbers(a: Any, where: Any, name: str) -> Any:
     """Where a holds no NaN, and ``where`` holds; True where that is everywhere."""
-    if not is_float(a.dtype):
+    if not is_inexact(a.dtype):
         return where
     there = a == a
     return there if where is True else there.where(mask_of(a, where, name), False)
@@ -185,7 +185,7 @@ def _nan_position(name: str, a: Any, axis: int | None, out: Any, keepdims: bool)
     a = tensor(a)
     axis = a._one_axis(axis, f"nanarg{name}")
     found = a
-    if is_float(a.dtype):
+    if is_inexact(a.dtype):
         there = a == a
         seen = not isinstance(a, Tracer) and not is_cuda(a.data)
         if seen and not there.any(axis).all().item():
@@ -218,7 +218,7 @@ def nanargmin(a: Any, axis: int | None = None, out: Any = None, *, keepdims: boo
 
 def _without(a: Any, neutral: int) -> Any:
     a = tensor(a)
-    return a.where(a == a, neutral) if is_float(a.dtype) else a
+    return a.where(a == a, neutral) if is_inexact(a.dtype) else a
 
 
 @implements(np.nancumsum)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..ops.axes import normalize_axis
+from ..ops.complex_numbers import squared_size
 from ..ops.promotion import as_float, in_single
 from ..ops.protocols import implements
 from .arrays import tensor
@@ -57,14 +58,14 @@ def _of_vectors(x: Any, ord: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
     if isinstance(ord, str):
         raise ValueError(f"[norm] expected a number as the order of a vector's norm, got {ord!r}")
     if ord == 2:
-        return _root((x * x).sum(axes, keepdims), lambda x: x.sqrt())
+        return _root(squared_size(x).sum(axes, keepdims), lambda x: x.sqrt())
     if math.isinf(ord):
         return x.abs().max(axes, keepdims) if ord > 0 else x.abs().min(axes, keepdims)
     if ord == 1:
         return x.abs().sum(axes, keepdims)
     there = x.detach() != 0
     if ord == 0:
-        return there.astype(x.dtype).sum(axes, keepdims)
+        return there.astype(x.abs().dtype).sum(axes, keepdims)
     powers = x.abs().where(there, 1) ** ord
     total = powers.where(there, 0 if ord > 0 else math.inf).sum(axes, keepdims)
     return _root(total, lambda x: x ** (1 / ord))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import TensorBase
-from ..backend.dtypes import common_dtype, is_float, resolve_dtype
+from ..backend.dtypes import common_dtype, is_float, is_inexact, resolve_dtype
 from ..ops import einsum as ops
 from ..ops.axes import normalize_axis
 from ..ops.promotion import in_one_dtype
@@ -29,11 +29,11 @@ __all__ = [
 def factors(*values: Any) -> list[Any]:
     """All as tensors; numbers take the dtype of tensors beside them, which they do not widen."""
     found = terms(*values)
-    numbers = [isinstance(x, bool | int | float | np.generic) for x in values]
+    numbers = [isinstance(x, bool | int | float | complex | np.generic) for x in values]
     if all(numbers) or not any(numbers):
         return found
     dtype = common_dtype(*[x.dtype for x, one in zip(found, numbers, strict=True) if not one])
-    if not is_float(dtype) and any(is_float(x.dtype) for x in found):  # integers by a float
+    if not is_inexact(dtype) and any(is_float(x.dtype) for x in found):  # integers by a float
         return [x.astype(x._float) for x in found]
     return [x.astype(dtype) if one else x for x, one in zip(found, numbers, strict=True)]
 
@@ -46,8 +46,9 @@ def dot(a: Any, b: Any, out: Any = None) -> Any:
 
 @implements(np.vdot)
 def vdot(a: Any, b: Any, /) -> Any:
-    """The sum of all products of an element of a and the one at its place in b."""
+    """The sum of all products of the conjugate of an element of a and the one at its place in b."""
     a, b = (x.reshape(-1) for x in factors(a, b))
+    a = a.conj()
     return ops.tensordot(a, b, (0,), (0,), "vdot")
 
 
@@ -217,6 +218,7 @@ def _stacked(like: Any, equation: str, does: str) -> Any:
             result = result.astype(bool) if all(x.dtype == bool for x in xs) else result
         else:
             _expect_cores(name, terms, xs)
+            xs[0] = xs[0].conj() if name in ("vecdot", "vecmat") else xs[0]
             result = ops.einsum(equation, *xs)
         result = result.unsqueeze(-1) if keepdims else result
         return finished(_to(result, places[2], name), None, out)
@@ -273,9 +275,15 @@ matmul = _stacked(
     "...ij,...jk->...ik",
     "The matrix product; vectors and stacks as `Tensor.matmul` takes them.",
 )
-vecdot = _stacked(np.vecdot, "...i,...i->...", "Sums of products over the last axis, or ``axis``.")
+vecdot = _stacked(
+    np.vecdot,
+    "...i,...i->...",
+    "Sums of products of x1's conjugate and x2 over the last axis, or ``axis``.",
+)
 if hasattr(np, "matvec"):  # since NumPy 2.2
     matvec = _stacked(np.matvec, "...ij,...j->...i", "Matrices by vectors: (…, M, K) by (…, K).")
-    vecmat = _stacked(np.vecmat, "...i,...ij->...j", "Vectors by matrices: (…, K) by (…, K, N).")
+    vecmat = _stacked(
+        np.vecmat, "...i,...ij->...j", "Conjugated vectors by matrices: (…, K) by (…, K, N)."
+    )
 else:
     __all__ = [name for name in __all__ if name not in ("matvec", "vecmat")]

@@ -9,7 +9,9 @@ import numpy as np
 
 from ..autograd import TensorBase
 from ..backend import is_cuda
+from ..backend.dtypes import is_complex
 from ..ops import order_statistics, shape
+from ..ops.complex_numbers import from_parts
 from ..ops.promotion import as_float, in_single
 from ..ops.protocols import implements
 from ..ops.reduce import Centre
@@ -126,7 +128,7 @@ def _covariance(x: Any, taken: int, fweights: Any = None, aweights: Any = None) 
         centred, weighted, count = _plain_moments(x, taken)
     else:
         centred, weighted, count = _weighted_moments(x, fweights, aweights, taken)
-    found = (weighted @ centred.T) / count
+    found = (weighted @ centred.T.conj()) / count
     return found.reshape([n for n in found.shape if n != 1])
 
 
@@ -185,5 +187,8 @@ def _correlation(x: Any) -> Any:
     covariance = _covariance(x, 1)
     if not covariance.ndim:
         return covariance / covariance
-    deviations = covariance.diagonal().sqrt()
-    return (covariance / deviations.reshape(-1, 1) / deviations).clip(-1.0, 1.0)
+    deviations = covariance.diagonal().real.sqrt()
+    found = covariance / deviations.reshape(-1, 1) / deviations
+    if not is_complex(found.dtype):
+        return found.clip(-1.0, 1.0)
+    return from_parts(found.real.clip(-1.0, 1.0), found.imag.clip(-1.0, 1.0))

@@ -74,7 +74,7 @@ expm1 = Ufunc(np.expm1, _method("expm1"))
 log = Ufunc(np.log, _method("log"))
 sqrt = Ufunc(np.sqrt, _method("sqrt"))
 sin = Ufunc(np.sin, _method("sin"))
-conj = conjugate = Ufunc(np.conjugate, lambda x: x)  # of real numbers
+conj = conjugate = Ufunc(np.conjugate, lambda x: x.conj())
 cos = Ufunc(np.cos, _method("cos"))
 sign = Ufunc(np.sign, _method("sign"))
 absolute = abs = Ufunc(np.absolute, _method("abs"))

@@ -29,6 +29,7 @@ class Tanh(Elementwise):
 
 
 class Sigmoid(Elementwise):
+    only_real = True
     saves = ("y",)
 
     def forward(self, x: Array) -> Array:
@@ -41,6 +42,7 @@ class Sigmoid(Elementwise):
 class Softplus(Elementwise):
     """log(1 + eˣ), without overflow."""
 
+    only_real = True
     saves = ("x",)
 
     def forward(self, x: Array) -> Array:
@@ -54,6 +56,7 @@ class Softplus(Elementwise):
 class Silu(Elementwise):
     """x · sigmoid(x): 0 at -∞, with all derivatives."""
 
+    only_real = True
     saves = ("x",)
 
     def forward(self, x: Array) -> Array:
@@ -68,6 +71,7 @@ class Silu(Elementwise):
 class Gelu(Elementwise):
     """x · Φ(x), Φ the normal distribution function: 0 at -∞, with all derivatives."""
 
+    only_real = True
     saves = ("x",)
 
     def forward(self, x: Array) -> Array:
@@ -86,6 +90,7 @@ class Gelu(Elementwise):
 class Relu(Elementwise):
     """max(x, 0); the gradient at 0 is 0."""
 
+    only_real = True
     saves = ("y",)
 
     def forward(self, x: Array) -> Array:
@@ -98,6 +103,7 @@ class Relu(Elementwise):
 class ReluBackward(Elementwise):
     """The gradient of ReLU, whose output is y: linear in the gradient, so its own backward."""
 
+    only_real = True
     saves = ("y",)
     linear = ("grad",)
 
@@ -111,6 +117,7 @@ class ReluBackward(Elementwise):
 class GeluTanh(Elementwise):
     """`Gelu` with Φ(x) ≈ (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2."""
 
+    only_real = True
     saves = ("x",)
     scale, cubic = math.sqrt(2 / math.pi), 0.044715
 

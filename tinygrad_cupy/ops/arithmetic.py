@@ -7,6 +7,7 @@ products and powers by a scalar are computed in float32 and rounded once.
 
 from __future__ import annotations
 
+import cmath
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +19,12 @@ from ..backend import Array, plain_array
 from ..backend.dtypes import (
     expect_fitting,
     is_float,
+    is_inexact,
     is_narrow,
     narrow_scalar,
     resolve_dtype,
     rounded_once,
+    with_imaginary,
 )
 from .promotion import as_float, of_list, single
 
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     from ..autograd.typing import Tensor
 
 
-NUMBERS = (bool, int, float, np.float32)  # what an operation takes beside a tensor
+NUMBERS = (bool, int, float, complex, np.float32)  # what an operation takes beside a tensor
 
 
 class Add(Elementwise):
@@ -130,6 +133,8 @@ class Pow(Elementwise):
                 slope = self.xp.where(flat, 1, -math.inf).astype(grad.data.dtype)
                 steep = grad.where(~flat, 0) * slope
                 return steep.where((b == b).data, math.nan)
+            if isinstance(a, complex):
+                return grad * y * cmath.log(a)
             return grad * y * (math.log(a) if a > 0 else math.nan)
         flat = (a == 0).data & (b >= 0).data
         return (grad * y * a.where(~flat, 1).log()).where(~flat, 0)
@@ -146,7 +151,7 @@ class Cast(Elementwise):
         return x.astype(self.dtype)
 
     def backward(self, grad: Tensor) -> Tensor:
-        return grad.astype(self.source)
+        return (grad if self.source.kind == "c" else grad.real).astype(self.source)
 
 
 LONG = 1 << 63
@@ -156,6 +161,8 @@ ROUNDED = (Add, Sub, Mul, Div, Pow)  # what computes; the others only choose and
 def _beside_scalar(x: Tensor, scalar: Any, op: Any, name: str) -> tuple[Tensor, Any]:
     """``x``, of integers, booleans or 16-bit floats, and a Python scalar as ``op`` takes them."""
     dtype = x.data.dtype
+    if dtype.kind == "c":
+        return x, scalar
     if is_float(dtype):
         return x, np.float32(scalar) if op in ROUNDED else narrow_scalar(scalar, dtype)
     if isinstance(scalar, float) or op is Div:
@@ -185,15 +192,15 @@ class ArithmeticMixin(TensorBase):
             return other
         if isinstance(other, np.generic):
             other = other.item()
-        if isinstance(other, bool | int | float):
-            if type(other) is int and not -LONG <= other < LONG and is_float(self.data.dtype):
+        if isinstance(other, bool | int | float | complex):
+            if type(other) is int and not -LONG <= other < LONG and is_inexact(self.data.dtype):
                 return narrow_scalar(other, np.dtype(np.float64)).item()  # CuPy takes no longer int
             return other
         if isinstance(other, np.floating):  # longdouble, which no Python number can hold
             return float(other)
         if hasattr(other, "__array_interface__") or hasattr(other, "__cuda_array_interface__"):
             array = plain_array(other)
-            if array.dtype.kind not in "biuf" and not is_float(array.dtype):
+            if array.dtype.kind not in "biufc" and not is_float(array.dtype):
                 raise TypeError(f"[Tensor] expected numbers or booleans, got dtype {array.dtype}")
             kept = kept and self.requires_grad and mode.recording
             return self._wrap(array.copy() if kept else array)
@@ -208,6 +215,10 @@ class ArithmeticMixin(TensorBase):
         if isinstance(other, TensorBase):
             if op is Div:
                 mine, other = as_float(self), as_float(other)
+        elif type(other) is complex:
+            if self.data.dtype.kind != "c":  # the rules see complex numbers alone
+                kind = self.data.dtype if is_float(self.data.dtype) else self._float
+                mine = mine.astype(with_imaginary(kind))
         elif self.data.dtype.kind != "f" or self.data.dtype.itemsize == 2:
             mine, other = _beside_scalar(mine, other, op, name or op.__name__)
         return op()(other, mine) if swapped else op()(mine, other)
@@ -264,4 +275,4 @@ class ArithmeticMixin(TensorBase):
         if wanted == self.data.dtype:
             return self  # type: ignore[return-value]
         x: Any = self
-        return Cast(wanted)(x if is_float(wanted) else x.detach())
+        return Cast(wanted)(x if is_inexact(wanted) else x.detach())

@@ -1,4 +1,4 @@
-"""What NumPy's arrays have beside operations: copies, filling, ``flat``, real parts, bytes."""
+"""What NumPy's arrays have beside operations: copies, filling, ``flat``, bytes."""
 
 from __future__ import annotations
 
@@ -43,24 +43,6 @@ class AsArrayMixin(TensorBase):
     @flat.setter
     def flat(self, values: Any) -> None:
         Flat(self)[:] = values
-
-    @property
-    def real(self) -> Tensor:
-        """The real part: the tensor itself."""
-        return self  # type: ignore[return-value]
-
-    @property
-    def imag(self) -> Tensor:
-        """The imaginary part: 0 throughout."""
-        return self._zeros()
-
-    def conj(self) -> Tensor:
-        """The complex conjugate: the tensor itself."""
-        return self  # type: ignore[return-value]
-
-    def conjugate(self) -> Tensor:
-        """The complex conjugate: the tensor itself."""
-        return self  # type: ignore[return-value]
 
     @property
     def itemsize(self) -> int:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 class I0(Elementwise):
     """I₀(x), whose derivative is I₁(x)."""
 
+    only_real = True
     saves = ("x",)
 
     def forward(self, x: Array) -> Array:
@@ -30,6 +31,7 @@ class I0(Elementwise):
 class I1(Elementwise):
     """I₁(x), whose derivative is I₀(x) - I₁(x) / x, at 0 one half."""
 
+    only_real = True
     saves = ("x", "y")
 
     def forward(self, x: Array) -> Array:

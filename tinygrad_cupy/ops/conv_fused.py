@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 class ConvBlock(FusedOp):
     """y = max_pool(relu(x ⋆ w + bias)), ReLU and the pool (2 × 2, stride 2) where asked for."""
 
+    only_real = True
+
     y: Array | None = None  # with ReLU alone
     argmax: Array | None = None  # with a pool
 

@@ -14,7 +14,7 @@ import numpy as np
 from .. import kernels
 from ..autograd import Op, TensorBase
 from ..backend import Array
-from ..backend.dtypes import common_dtype, is_float, is_narrow
+from ..backend.dtypes import common_dtype, is_inexact, is_narrow
 from ..kernels.einsum import Pair
 from .axes import normalize_axis
 from .matmul import widened
@@ -146,7 +146,7 @@ def product_dtype(dtype: Any) -> Any:
 
 
 def _computed_in(dtype: Any, plan: Plan) -> Any:
-    if not is_float(dtype):
+    if not is_inexact(dtype):
         return _INT64
     return _SINGLE if is_narrow(dtype) and plan.roundings > 1 else dtype
 

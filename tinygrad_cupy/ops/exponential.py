@@ -10,6 +10,7 @@ import numpy as np
 from .. import kernels
 from ..autograd import TensorBase
 from ..backend import Array, array_module
+from ..backend.dtypes import widest
 from .floating import Isinf
 from .functions import function, operands, pair
 
@@ -79,9 +80,11 @@ Logaddexp2 = pair(
 
 
 def float_power(a: Any, b: Any) -> Tensor:
-    """aᵇ in float64, whatever a and b are."""
+    """aᵇ in float64, or complex128, whatever a and b are."""
     a, b = (
-        x.astype(np.float64) if isinstance(x, TensorBase) else float(x)  # type: ignore[attr-defined]
+        x.astype(widest(x.dtype))  # type: ignore[attr-defined]
+        if isinstance(x, TensorBase)
+        else x * 1.0
         for x in operands(a, b, "float_power")
     )
     power: Tensor = a**b

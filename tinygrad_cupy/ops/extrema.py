@@ -43,6 +43,7 @@ class Extremum(Op):
 class MaskedExtremum(Op):
     """`Extremum` of those elements alone where ``mask`` holds; of none it is -∞, or ∞."""
 
+    only_real = True
     saves = ("x", "mask", "y")
 
     def __init__(self, name: str, axes: tuple[int, ...]) -> None:

@@ -10,6 +10,7 @@ from .. import kernels
 from ..autograd import Elementwise, TensorBase
 from ..backend import Array, array_module, device_of, full
 from ..backend.dtypes import choose, is_float, largest
+from .complex_numbers import from_parts
 from .functions import beside, expect_kinds, flat, function, operands, pair, question
 from .promotion import as_float
 
@@ -71,6 +72,7 @@ def fabs(x: Any) -> Tensor:
 class Ldexp(Elementwise):
     """x · 2ⁿ, n integers."""
 
+    only_real = True
     broadcasts = True
     saves = ("n",)
     saved_for = (0,)
@@ -116,6 +118,8 @@ def frexp(x: Any) -> tuple[Tensor, Tensor]:
 class NanToNum(Elementwise):
     """x, numbers in place of NaN and ±∞; the gradient passes where x is finite."""
 
+    only_real = True
+
     def __init__(self, nan: float, above: float | None, below: float | None) -> None:
         self.nan, self.above, self.below = nan, above, below
 
@@ -137,4 +141,6 @@ def nan_to_num(
     x: Any, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None
 ) -> Tensor:
     """x with numbers for NaN and ±∞, where these are None the largest that the dtype holds."""
+    if x.dtype.kind == "c":
+        return from_parts(*(nan_to_num(part, nan, posinf, neginf) for part in (x.real, x.imag)))
     return NanToNum(nan, posinf, neginf)(x) if is_float(x.dtype) else x.clone()

@@ -18,7 +18,15 @@ import numpy as np
 
 from ..autograd import Elementwise, TensorBase
 from ..backend import Array, device_of, full
-from ..backend.dtypes import expect_fitting, is_float, is_narrow, narrow_scalar, quietly
+from ..backend.dtypes import (
+    expect_fitting,
+    is_float,
+    is_inexact,
+    is_narrow,
+    narrow_scalar,
+    quietly,
+    with_imaginary,
+)
 from .promotion import as_float, in_one_dtype, in_single
 
 if TYPE_CHECKING:
@@ -145,6 +153,9 @@ def function(
         the body rounds once in 16 bits, too, and so does the rule; else both go through float32.
     kinds:
         of dtypes that it takes, as in ``dtype.kind``; all of them where it says nothing.
+    only_real:
+        complex numbers raise, as where NumPy's function takes none; else the rule is that of a
+        holomorphic function.
     """
     made: type[Function] = _made(Function, name, doc, (rule,), body, options)
     return made
@@ -198,9 +209,16 @@ def _made(
         "__module__": frame.f_globals["__name__"],
         "name": name,
         "body": None if body is None else staticmethod(body),
+        "only_real": _is_of_reals(name),
     }
     told |= {"differentiable": False, "keeps": True, "exact": True} if rules is None else {}
     return type(title, (base,), told | (_saved_by(rules) if rules else {}) | options)
+
+
+def _is_of_reals(name: str) -> bool:
+    """Whether NumPy's function of that name takes no complex numbers."""
+    ufunc = getattr(np, name, None)
+    return isinstance(ufunc, np.ufunc) and not any("D" in one for one in ufunc.types)
 
 
 def _saved_by(rules: tuple[Rule, ...]) -> dict[str, Any]:
@@ -242,7 +260,9 @@ def beside(x: Tensor, number: Any, name: str) -> Tensor:
     integer does not fit.
     """
     dtype = x.data.dtype
-    if isinstance(number, float) and not is_float(dtype):
+    if isinstance(number, complex) and dtype.kind != "c":
+        dtype = with_imaginary(dtype if is_float(dtype) else x._float)
+    elif isinstance(number, float) and not is_inexact(dtype):
         dtype = np.dtype(x._float)
     elif dtype.kind == "b" and not isinstance(number, bool):
         dtype = np.dtype(np.int64)

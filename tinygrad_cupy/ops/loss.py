@@ -30,6 +30,8 @@ class CrossEntropy(FusedOp):
     target out of range gives NaN.
     """
 
+    only_real = True
+
     def __init__(self, target: Array, smoothing: float, ignore_index: int, reduction: str) -> None:
         self.labels, self.smoothing = target, smoothing
         self.ignore_index, self.reduction = ignore_index, reduction

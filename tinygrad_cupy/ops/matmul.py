@@ -138,6 +138,7 @@ class EachLinear(FusedOp):
 class LinearRelu(Linear):
     """max(x @ weight.T + bias, 0); the gradient where that is 0 is 0."""
 
+    only_real = True
     saves = ("x", "weight", "y")
     saved_for = (1, 0, None)
     linear = ()

@@ -27,6 +27,7 @@ class BatchNorm(FusedOp):
     statistics.
     """
 
+    only_real = True
     relu_y: Array | None = None
     argmax: Array | None = None
 

@@ -118,6 +118,8 @@ def quantile(
     tensor q may want a gradient; its values are not looked at on a GPU or in `vmap`.
     """
     axes = nonempty_axes(x.shape, axis, name)
+    if x.dtype.kind == "c":
+        raise TypeError(f"[{name}] expected real numbers, got dtype {x.dtype}")
     if method not in METHODS:
         raise ValueError(f"[{name}] expected a method among {', '.join(METHODS)}, got {method!r}")
     known = None  # the values of q

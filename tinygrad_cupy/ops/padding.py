@@ -15,7 +15,7 @@ import numpy as np
 
 from ..autograd import Elementwise, Op, TensorBase
 from ..backend import Array, array_module, on_device_of
-from ..backend.dtypes import is_float
+from ..backend.dtypes import is_inexact, widest
 from .promotion import as_float, constant_like, in_single
 from .shape import Pad, concat
 from .sort import sort
@@ -166,11 +166,11 @@ def _linear_ramp(x: Tensor, end_values: Any) -> Widen:
 
     def ramp(edge: Any, end: Any, n: int, axis: int) -> Any:
         """From the end towards the edge, in float64 as NumPy computes it."""
-        if not is_float(edge.dtype):
+        if not is_inexact(edge.dtype):
             return Ramp(end, axis, n)(edge)
         with on_device_of(edge.data):
             count = array_module(edge.data).arange(n, dtype=np.float64)
-        wide = edge.astype(np.float64)
+        wide = edge.astype(widest(edge.dtype))
         end = constant_like(wide, end)
         step = (wide - end) / n
         steps = edge._wrap(count.reshape(_with((1,) * len(edge.shape), axis, n)))
@@ -249,7 +249,7 @@ def _statistic(x: Tensor, stat_length: Any, name: str) -> Widen:
     def of(x: Tensor, axis: int) -> Any:
         if x.shape[axis] == 0:
             raise ValueError(f"[pad] expected a stat_length > 0 for mode {name!r}, got 0")
-        if is_float(x.dtype) or name in ("maximum", "minimum"):
+        if is_inexact(x.dtype) or name in ("maximum", "minimum"):
             return statistic(x, axis)
         return Rounded()(statistic(x.astype(np.float64), axis)).astype(x.dtype)
 

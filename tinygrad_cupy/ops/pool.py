@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from .. import kernels
 from ..autograd import Op, TensorBase
 from ..backend import Array, array_module, expect_memory, is_cuda
+from ..backend.dtypes import widest
 from ..kernels.common.pool2x2 import MASKED, POOL
 from ..kernels.common.windows import Pair, Windows, expect_images, pair
 from .activation import ReluBackward
@@ -26,6 +25,8 @@ def _repeated(argmax: Array, count: int) -> Array:
 
 class MaxPool(Op):
     """The largest element of each window; the first of equal ones takes the gradient."""
+
+    only_real = True
 
     def __init__(self, windows: Windows) -> None:
         self.windows = windows
@@ -241,7 +242,7 @@ class PoolMixin(TensorBase):
             return x.reshape(n, c, oh, h // oh, ow, w // ow).mean((3, 5))  # type: ignore[no-any-return]
         for shape in ((n, c, oh, w), (n, c, oh, ow)):
             expect_memory("adaptive_avg_pool2d", shape, 8, is_cuda(x.data))
-        x = x.astype(np.float64)
+        x = x.astype(widest(x.dtype))
         for axis, count in ((2, oh), (3, ow)):
             start, stop = _spans(array_module(x.data), x.shape[axis], count)
             x = Spans(count, axis)(x) / x._wrap(_along(stop - start, axis))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from .. import kernels
 from ..autograd import Op, TensorBase
 from ..backend import Array
+from ..backend.dtypes import widest
 from .axes import Axis, as_rows, behind_batch, from_rows, kept_shape, reduced_axes
 from .masked import delivered, prepared
 from .scan import CumProd, moved_up
@@ -35,9 +34,9 @@ class Prod(Op):
 
     def backward(self, grad: Tensor, x: Tensor) -> Tensor:
         # In float64: one of the two may leave the range of float32 where their product does not.
-        rows = as_rows(x, self.axes).astype(np.float64)
+        rows = as_rows(x, self.axes).astype(widest(x.dtype))
         others = from_rows(_before(rows) * _before(rows.flip(-1)).flip(-1), x.shape, self.axes)
-        wide = grad.reshape(kept_shape(x.shape, self.axes)).astype(np.float64)
+        wide = grad.reshape(kept_shape(x.shape, self.axes)).astype(rows.dtype)
         return (others * wide).astype(x.dtype)
 
     def batch(self, b: BatchLevel, x: Tensor) -> Tensor:

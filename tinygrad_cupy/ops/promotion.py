@@ -17,7 +17,7 @@ from ..backend import (
     plain_array,
     to_device,
 )
-from ..backend.dtypes import common_dtype, is_float, is_narrow
+from ..backend.dtypes import common_dtype, is_float, is_inexact, is_narrow, with_imaginary
 
 if TYPE_CHECKING:
     from ..autograd.typing import Tensor
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def as_float(x: TensorBase) -> Tensor:
     """``x``, cast to its class's default float where it holds integers or booleans."""
     tensor: Tensor = x  # type: ignore[assignment]
-    return tensor if is_float(x.data.dtype) else tensor.astype(x._float)
+    return tensor if is_inexact(x.data.dtype) else tensor.astype(x._float)
 
 
 def in_one_dtype(*tensors: Tensor) -> tuple[Tensor, ...]:
@@ -90,8 +90,10 @@ def _part(x: Any, like: TensorBase) -> Any:
 
 def _beside(array: Array, like: TensorBase) -> Array:
     kind, dtype = array.dtype.kind, like.data.dtype
+    if dtype.kind == "c":
+        return array.astype(dtype)
     if kind == "c":
-        raise TypeError(f"[Tensor] expected numbers or booleans, got dtype {array.dtype}")
+        return array.astype(with_imaginary(dtype if is_float(dtype) else like._float))
     if kind == "b" or (kind in "iu" and dtype.kind == "b"):
         return array
     if is_float(dtype):
@@ -110,12 +112,14 @@ def constant_like(x: TensorBase, value: Any) -> Tensor:
     """
     if isinstance(value, TensorBase):
         return value  # type: ignore[return-value]
-    if not isinstance(value, bool | int | float | np.generic):
+    if not isinstance(value, bool | int | float | complex | np.generic):
         array = value if hasattr(value, "dtype") else np.asarray(value)
         return x._wrap(to_device(plain_array(array), device_of(x.data)))
     number = value.item() if isinstance(value, np.generic) else value
     dtype = x.data.dtype
-    if not is_float(dtype) and isinstance(number, float):
+    if isinstance(number, complex) and dtype.kind != "c":
+        dtype = with_imaginary(dtype if is_float(dtype) else np.float64)
+    elif not is_inexact(dtype) and isinstance(number, float):
         dtype = np.dtype(np.float64)
     with on_device_of(x.data):  # a kernel's argument, where an upload could not be captured
         return x._wrap(array_module(x.data).full((), number, dtype))

@@ -14,6 +14,7 @@ from ..autograd import Op, TensorBase
 from ..backend import Array
 from ..kernels.common import sums
 from .axes import Axis, behind_batch, kept_shape, reduced_axes
+from .complex_numbers import squared_size
 from .masked import delivered, mask_of, prepared
 from .promotion import as_float, in_single
 
@@ -208,7 +209,8 @@ class ReduceMixin(TensorBase):
 
         Deviations are taken from the mean before that is rounded: the error does not grow with
         the mean, however large that is beside the deviations. NumPy's ``ddof`` is another name of
-        ``correction``; ``mean`` is what `mean` gives with ``keepdims``, where that is known.
+        ``correction``; ``mean`` is what `mean` gives with ``keepdims``, where that is known. Of
+        complex numbers it is the real Σ |x - mean|² / (n - correction).
         """
         found = self._spread("var", axis, correction, keepdims, ddof, dtype, where, mean)
         return delivered(found, dtype, out)
@@ -277,9 +279,9 @@ def _variance(
     else:
         centred = x - _mean_where(x, axes, True, mask)
         centred = centred - _mean_where(centred, axes, True, mask)  # the mean itself was rounded
-    squares = centred * centred
+    squares = squared_size(centred)
     if mask is not None:
-        left = (mask.sum(axes, keepdims) - correction).astype(x.dtype).maximum(0)
+        left = (mask.sum(axes, keepdims) - correction).astype(squares.dtype).maximum(0)
         return squares.where(mask, 0).sum(axes, keepdims) / left
     count = math.prod([x.shape[a] for a in axes])
     if correction >= count:  # 0 / 0, or infinite

@@ -115,6 +115,7 @@ class LogCumSumExp(Op):
     above 0. What is -∞ gets none, and where y is ∞ the first that is.
     """
 
+    only_real = True
     saves = ("x", "y")
 
     def __init__(self, axis: int) -> None:
@@ -199,6 +200,7 @@ class Unwrapping(Op):
     """The multiples of ``period`` that unwrap x along ``axis``, see np.unwrap: a step function."""
 
     differentiable = False
+    only_real = True
 
     def __init__(self, axis: int, discont: float | None, period: float) -> None:
         self.axis, self.discont, self.period = axis, discont, period

@@ -59,6 +59,7 @@ class SegmentExtremum(Op):
     Where no value is stands the type's own limit. Equal values share the gradient equally.
     """
 
+    only_real = True
     saves = ("values", "places", "y")
 
     def __init__(self, kind: Any, count: int) -> None:

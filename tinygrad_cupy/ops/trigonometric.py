@@ -24,6 +24,11 @@ def _by_square(grad: Any, x: Any) -> Any:
     return grad / x / x
 
 
+def _beside_one(x: Any) -> Any:
+    """√(x² + 1)."""
+    return (x * x + 1).sqrt() if x.dtype.kind == "c" else Hypot.of(x, 1)
+
+
 # 1 - x² would lose digits near ±1.
 Arcsin = function(
     "arcsin",
@@ -38,12 +43,12 @@ Arccos = function(
 Arctan = function(
     "arctan",
     "The angle from -π/2 to π/2 whose tangent is x.",
-    lambda grad, x: _by_square(grad, Hypot.of(x, 1)),
+    lambda grad, x: _by_square(grad, _beside_one(x)),
 )
 
 Sinh = function("sinh", "Hyperbolic sine.", lambda grad, x: grad * Cosh.of(x))
 Cosh: type[Function] = function("cosh", "Hyperbolic cosine.", lambda grad, x: grad * Sinh.of(x))
-Arcsinh = function("arcsinh", "Inverse of sinh.", lambda grad, x: grad / Hypot.of(x, 1))
+Arcsinh = function("arcsinh", "Inverse of sinh.", lambda grad, x: grad / _beside_one(x))
 Arccosh = function(
     "arccosh",
     "Inverse of cosh, ≥ 0; the gradient at 1 is infinite.",

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 FAR = 1e3  # beyond ±FAR the functions here are as at ±∞, in every dtype
 
 Abs = function(
-    "abs", "|x|; the gradient at 0 is 0.", lambda grad, x: grad * x.sign(), keeps=True, exact=True
+    "abs",
+    "|x|; the gradient at 0 is 0.",
+    lambda grad, x: grad * x.sign().conj(),
+    keeps=True,
+    exact=True,
+    holomorphic=False,
 )
 Positive = function(
     "positive", "x, a copy.", lambda grad: grad, lambda x: x.copy(), keeps=True, exact=True
@@ -27,6 +32,8 @@ Positive = function(
 
 
 class Sign(Elementwise):
+    only_real = True
+
     def forward(self, x: Array) -> Array:
         return x.copy() if x.dtype == bool else self.xp.sign(x)
 
@@ -35,6 +42,7 @@ class Sign(Elementwise):
 
 
 class Erf(Elementwise):
+    only_real = True
     saves = ("x",)
 
     def forward(self, x: Array) -> Array:
@@ -81,8 +89,11 @@ class UnaryMixin(TensorBase):
         return Positive.of(self)
 
     def sign(self) -> Tensor:
-        """-1, 0 or 1, elementwise; the gradient is 0."""
-        return Sign()(self)
+        """-1, 0 or 1, elementwise, with a gradient of 0; of complex numbers z / |z|, 0 at 0."""
+        if self.data.dtype.kind != "c":
+            return Sign()(self)
+        size = self.abs()
+        return self / size.where(size.detach() != 0, 1)
 
     def sin(self) -> Tensor:
         """Sine of radians, elementwise."""

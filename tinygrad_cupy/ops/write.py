@@ -27,6 +27,7 @@ from ..backend import (
     to_device,
 )
 from ..backend.capture import active
+from .complex_numbers import Imag
 from .indexing import Index, leads, refuse_booleans
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ class Write(Op):
         """What arrives at the place, less what arrived for values that were written over."""
         for op in self.path:
             grad = op.again()(grad)
+            grad = -grad if isinstance(op, Imag) else grad  # dz = i dv: dL = Re(ic) dv
         kind = IndexLast if kernels.indexing.may_repeat(self.key) else Index
         return kind(self.key).watch_with(self)(grad)
 

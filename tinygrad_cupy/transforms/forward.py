@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..autograd.forward import ForwardLevel, tangents_of
-from ..backend.dtypes import is_float
+from ..backend.dtypes import is_inexact
 from .tree import Tree, as_tuple, expect_function, matching
 
 
@@ -33,7 +33,7 @@ def jvp(
     tree = Tree(primals, "[jvp] the primals")
     along = matching("jvp", "the primals", tree, tangents)
     for x in tree.leaves:
-        if not is_float(x.dtype):
+        if not is_inexact(x.dtype):
             raise TypeError(f"[jvp] expected floating-point primals, got dtype {x.dtype}")
     level = ForwardLevel()
     with level.entered():

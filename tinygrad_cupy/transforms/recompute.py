@@ -9,7 +9,7 @@ from typing import Any
 
 from .. import random
 from ..autograd import TensorBase
-from ..autograd.backward import grad_of
+from ..autograd.backward import transposed
 from ..autograd.fused import Alias
 from ..autograd.joint import joined
 from ..autograd.levels import Level, as_leaf
@@ -17,7 +17,7 @@ from ..autograd.mode import mode, set_grad_enabled
 from ..autograd.views import as_it_is
 from ..backend.capture import active
 from ..backend.devices import copy
-from ..backend.dtypes import is_float
+from ..backend.dtypes import is_inexact
 from .tree import Tree, expect_function
 
 
@@ -114,10 +114,12 @@ class _Run:
         inputs = [*self.wanted, *self.outside]
         if not inputs:
             return outputs.with_leaves(outputs.leaves)
-        floats = [y for y in outputs.leaves if is_float(y.dtype)]
+        floats = [y for y in outputs.leaves if is_inexact(y.dtype)]
         watched = [*self.arguments.leaves, *self.outside]
         made = iter(joined(inputs, floats, self.gradients, watched))
-        return outputs.with_leaves([next(made) if is_float(y.dtype) else y for y in outputs.leaves])
+        return outputs.with_leaves(
+            [next(made) if is_inexact(y.dtype) else y for y in outputs.leaves]
+        )
 
     def gradients(self, by_output: list[Any]) -> list[Any]:
         """The gradients of the inputs, from a second call; with its graph where that is wanted."""
@@ -127,7 +129,7 @@ class _Run:
         with self._as_before(), _Again().entered(), set_grad_enabled(True):
             args, kwargs = self.arguments.with_leaves(given)
             outputs = Tree(self.fn(*args, **kwargs), "[checkpoint] the result").leaves
-        floats = [y for y in outputs if is_float(y.dtype)]
+        floats = [y for y in outputs if is_inexact(y.dtype)]
         pairs = [
             (y, u)
             for y, u in zip(floats, by_output, strict=True)
@@ -136,7 +138,7 @@ class _Run:
         sought = [*ends.values(), *self.outside]
         if not pairs:
             return [None] * len(sought)
-        return grad_of(
+        return transposed(
             [y for y, _ in pairs], sought, [u for _, u in pairs], create_graph,
             allow_unused=True, through=False,
         )  # fmt: skip

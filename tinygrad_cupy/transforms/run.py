@@ -17,7 +17,7 @@ from ..autograd.batching import lifted
 from ..autograd.fused import Alias
 from ..autograd.levels import as_leaf, bottoms, without_graph
 from ..autograd.mode import mode, set_grad_enabled
-from ..backend.dtypes import is_float
+from ..backend.dtypes import is_float, is_inexact
 from .tree import Tree
 
 Argnums = int | Sequence[int]
@@ -52,7 +52,7 @@ class Run:
         self.aux = self._shown(Tree(aux, f"[{name}] aux")) if has_aux else None
 
     def _leaf(self, x: Any, argument: int, recording: bool) -> Any:
-        if not is_float(x.dtype):
+        if not is_inexact(x.dtype):
             raise TypeError(
                 f"[{self.name}] expected floating-point tensors to differentiate by, got dtype "
                 f"{x.dtype} in argument {argument}"

@@ -16,7 +16,7 @@ import numpy as np
 from ...backend import Array, kernel
 from ...backend.c_source import CSource, address_of, plain
 from ...backend.cpu_threads import PARTS, parts_of
-from ...backend.dtypes import is_float, is_narrow
+from ...backend.dtypes import by_parts_of_complex, is_float, is_narrow
 from . import rows_cuda
 
 Shape = tuple[int, ...]
@@ -112,6 +112,7 @@ def last(places: np.ndarray, rows: int) -> np.ndarray | None:
 # --- adding -------------------------------------------------------------------------------------
 
 
+@by_parts_of_complex
 def _add_cpu(values: Array, places: Array, rows: int) -> Array:
     dtype = values.dtype
     if not is_float(dtype):

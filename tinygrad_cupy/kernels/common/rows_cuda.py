@@ -13,7 +13,7 @@ import numpy as np
 
 from ...backend import Array, CudaSource, import_cupy, int32s, int64s, null, strides_of
 from ...backend.cuda_source import number, number_macros
-from ...backend.dtypes import is_float
+from ...backend.dtypes import by_parts_of_complex, is_float
 from .headers import ROWS
 from .layout import contiguous
 from .places_cuda import MOST, in_order
@@ -197,6 +197,7 @@ def put_along(values: Array, indices: Array, axis: int, size: int) -> Array:
 # --- adding ---------------------------------------------------------------------------------------
 
 
+@by_parts_of_complex
 def add(values: Array, places: Array, rows: int) -> Array:
     """See `kernels.common.rows.add`."""
     blocks, count, columns = values.shape

@@ -8,6 +8,7 @@ float16, bfloat16       float64                 one rounding of the result
 float32                 float64                 one rounding, 6e-8; on the CPU, runs of up to
                                                 16 terms are added as they are: less than 1e-6
 float64                 float64                 1e-16 a term at most
+complex                 complex128              as its parts
 ======================  ======================  ==========================================
 
 That holds for any number of terms, axes and strides. A result is of its elements' type (that of
@@ -46,6 +47,8 @@ def _total_cpu(x: Array, axes: Axes, keepdims: bool = False) -> Array:
     dtype = x.dtype
     if dtype.kind in "biu":
         return np.asarray(_add(x, axes, _of_integers(dtype), None, keepdims))
+    if dtype.kind == "c":
+        return np.asarray(_add(x, axes, np.complex128, None, keepdims), dtype)
     if dtype.itemsize == 4 and count_of(x, axes) <= FEW:
         return np.asarray(_add(x, axes, None, None, keepdims))
     if x.size >= LARGE:
@@ -91,6 +94,8 @@ def _wide_total(x: np.ndarray, axes: Axes, keepdims: bool) -> Any:
 
 
 def _total_cuda(x: Array, axes: Axes, keepdims: bool = False) -> Array:
+    if x.dtype.kind == "c":
+        return x.sum(axes, np.complex128, None, keepdims).astype(x.dtype)
     by_column = sums_cuda.outer_sum(x, axes)
     if by_column is not None:
         return by_column.reshape(_kept(x.shape, axes)) if keepdims else by_column
@@ -136,16 +141,22 @@ def _wide_mean(x: Array, axes: Axes, keepdims: bool, exact: bool = True) -> Arra
 
 def mean(x: Array, axes: Axes, keepdims: bool = False) -> Array:
     """The mean of x over ``axes``, in x's dtype, of integers float32; it is finite where x is."""
+    if x.dtype.kind == "c":
+        return total(x, axes, keepdims) / count_of(x, axes)
     dtype = x.dtype if is_float(x.dtype) else np.dtype(np.float32)
     return array_module(x).asarray(_wide_mean(x, axes, keepdims, exact=False), dtype)
 
 
 def _centred_cpu(x: Array, axes: Axes) -> Array:
+    if x.dtype.kind == "c":
+        return x - mean(x, axes, True)
     out = np.empty_like(x)
     return np.subtract(x, _wide_mean(x, axes, True), out=out, casting="same_kind")
 
 
 def _centred_cuda(x: Array, axes: Axes) -> Array:
+    if x.dtype.kind == "c":
+        return x - mean(x, axes, True)
     return _take_off(x, _wide_mean(x, axes, True))
 
 
@@ -154,7 +165,7 @@ _take_off = Elementwise("T x, float64 mean", "T y", "y = (T)((double)x - mean)",
 
 @kernel(cpu=_centred_cpu, cuda=_centred_cuda)
 def centred(x: Array, axes: Axes) -> Array:
-    """x less its mean over ``axes``, for float32 or float64.
+    """x less its mean over ``axes``, for float32, float64 or complex numbers.
 
     The mean is not rounded to x's dtype on the way, which would cost 2⁻²⁴ · mean: more than x has
     of spread, where it lies far from zero.

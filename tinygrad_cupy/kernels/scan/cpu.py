@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...backend import Array
-from ...backend.dtypes import is_float, through_single
+from ...backend.dtypes import by_parts_of_complex, is_float, through_single, widest
 from . import native, reference
 
 UFUNCS: dict[str, np.ufunc] = {
@@ -26,6 +26,8 @@ def cumulative(x: Array, op: str, axis: int, reverse: bool = False) -> Array:
     """See `kernels.scan.cumulative`."""
     if x.size < MANY and x.dtype in native.files and op in ("sum", "product"):  # the same, sooner
         return _accumulated(x, op, axis, reverse, np.float64).astype(x.dtype, copy=False)
+    if x.dtype.kind == "c":
+        return _accumulated(x, op, axis, reverse, np.complex128).astype(x.dtype, copy=False)
     if is_float(x.dtype):
         return _of_floats(x, op, axis, reverse)
     return _accumulated(x, op, axis, reverse, None if op in COMPARING else np.int64)
@@ -56,10 +58,11 @@ def recurrence(a: Array, b: Array, axis: int, reverse: bool) -> Array:
     """See `kernels.scan.recurrence`."""
     if native.suits(b, SOME):
         return native.scan("recurrence", b, axis, reverse, factors=a)
-    factors, wide = (v.astype(np.float64, copy=False) for v in (a, b))
+    factors, wide = (v.astype(widest(b.dtype), copy=False) for v in (a, b))
     return reference.recurrence(factors, wide, axis, reverse).astype(b.dtype, copy=False)
 
 
+@by_parts_of_complex
 @through_single
 def segmented_sum(x: Array, starts: Array, axis: int, reverse: bool) -> Array:
     """See `kernels.scan.segmented_sum`."""

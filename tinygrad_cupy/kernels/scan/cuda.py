@@ -8,7 +8,7 @@ import numpy as np
 
 from ...backend import Array, CudaSource, import_cupy, int32s, int64s, null
 from ...backend.cuda_source import THREADS, dtype_macros
-from ...backend.dtypes import is_float
+from ...backend.dtypes import by_parts_of_complex, is_float
 from ..common.layout import contiguous
 from . import reference
 from .reference import MACROS, OPERATORS
@@ -29,19 +29,24 @@ def cumulative(x: Array, op: str, axis: int, reverse: bool = False) -> Array:
     if is_float(x.dtype):
         return _scan(op, x, axis, reverse)
     cupy = import_cupy()
+    wide, made = (np.complex128, x.dtype) if x.dtype.kind == "c" else (np.int64, np.int64)
     if op in ("maximum", "minimum"):
         return reference.cumulative(x, getattr(cupy, op), axis, reverse)
     accumulate = cupy.cumsum if op == "sum" else cupy.cumprod
     if not reverse:
-        return accumulate(x, axis, np.int64)
-    return cupy.flip(accumulate(cupy.flip(x, axis), axis, np.int64), axis)
+        return accumulate(x, axis, wide).astype(made, copy=False)
+    return cupy.flip(accumulate(cupy.flip(x, axis), axis, wide), axis).astype(made, copy=False)
 
 
 def recurrence(a: Array, b: Array, axis: int, reverse: bool) -> Array:
     """See `kernels.scan.recurrence`."""
+    if b.dtype.kind == "c":
+        factors, wide = (v.astype(np.complex128, copy=False) for v in (a, b))
+        return reference.recurrence(factors, wide, axis, reverse).astype(b.dtype, copy=False)
     return _scan("recurrence", b, axis, reverse, factors=a)
 
 
+@by_parts_of_complex
 def segmented_sum(x: Array, starts: Array, axis: int, reverse: bool) -> Array:
     """See `kernels.scan.segmented_sum`."""
     return _scan("segmented", x, axis, reverse, starts=starts)

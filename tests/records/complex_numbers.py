@@ -1,0 +1,60 @@
+"""Records of ops/complex_numbers.py: of a + ib, made of two tensors of real numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tinygrad_cupy.numpy as tnp
+from support.elementwise import two
+from support.sampling import Sample, nonzero
+from tinygrad_cupy import Tensor
+from tinygrad_cupy.ops import complex_numbers as ops
+from tinygrad_cupy.ops import unary
+from tinygrad_cupy.ops.trigonometric import Arctan2
+
+
+def _of_complex(
+    name: str, function: Callable[[Any], Any], *kinds: Any, covers: str = "", **options: Any
+) -> Sample:
+    """``function`` of a + ib, which PyTorch's tensors answer as ours do unless told otherwise."""
+    torch = options.pop("torch", lambda _, z: function(z))
+    return Sample(
+        name,
+        call=lambda a, b: function(ops.from_parts(a, b)),
+        cases=two(nonzero, nonzero),
+        torch=lambda t, a, b: torch(t, t.complex(*t.broadcast_tensors(a, b))).resolve_conj(),
+        ops=(ops.FromParts, *kinds),
+        covers=(covers,) if covers else (),
+        **options,
+    )
+
+
+def _written(a: Tensor, b: Tensor) -> Tensor:
+    """b in place of the imaginary part, and then 2 a in place of the real one."""
+    z = ops.from_parts(a * 3, b) * 1j
+    z.imag = b
+    z.real[...] = a * 2
+    return z
+
+
+SAMPLES = [
+    _of_complex("from_parts", lambda z: z),
+    _of_complex("conj of complex", lambda z: z.conj(), ops.Conj),
+    _of_complex("real of complex", lambda z: (z * z).real, ops.Real, covers="real"),
+    _of_complex("imag of complex", lambda z: (z * z).imag, ops.Imag, covers="imag"),
+    _of_complex("abs of complex", abs, unary.Abs),
+    _of_complex("sign of complex", lambda z: z.sign(), unary.Abs, torch=lambda t, z: t.sgn(z)),
+    _of_complex("angle of complex", tnp.angle, Arctan2, torch=lambda t, z: t.angle(z)),
+    _of_complex("power of complex", lambda z: z ** (1 + 2j)),
+    _of_complex("number to a complex power", lambda z: 2.0**z),
+    _of_complex("quotient of complex", lambda z: (1 + 2j) / z),
+    Sample(
+        "parts written",
+        call=_written,
+        cases=two(nonzero, nonzero),
+        torch=lambda t, a, b: t.complex(*t.broadcast_tensors(a * 2, b)),
+        ops=(ops.FromParts, ops.Real, ops.Imag),
+        covers=(),
+    ),
+]
