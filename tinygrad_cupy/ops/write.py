@@ -209,7 +209,7 @@ def record(tensor: Any, write: Write, values: Any, fresh: bool = False) -> None:
         node = values._node if fresh else _own_node(values)
     else:
         basic = not any(hasattr(k, "ndim") for k in key)
-        covers = basic and array[key].size == base.data.size and not isinstance(write, AddAt)
+        covers = basic and array[key].nbytes == base.data.nbytes and not isinstance(write, AddAt)
         path = path_to(tensor) if base is not tensor else ()
         op = write.at(key, path, into=array)
         node = op(base._alias(base.data) if covers else base, values)._node
