@@ -26,7 +26,11 @@ NARROW = {"float16": np.dtype(np.float16), "bfloat16": np.dtype(ml_dtypes.bfloat
 ROUNDING = {"float16": 2.0**-11, "bfloat16": 2.0**-8}
 UNITS, SECOND = 4, 8
 # The dtype is an argument, or the result; complex numbers have no 16-bit one.
-CHOOSING = {"astype", "np.spacing", *(s.name for s in FAMILIES["complex_numbers"])}
+CHOOSING = {
+    "astype",
+    "np.spacing",
+    *(s.name for s in FAMILIES["complex_numbers"] + FAMILIES["fft"]),
+}
 # On a GPU the sum and the bias are rounded one after the other: which of two values of a window is
 # the larger, and which value is above 0, may come out otherwise, and the gradient with it.
 ROUNDED_TWICE = {"conv2d_block"}

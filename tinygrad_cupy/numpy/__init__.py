@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from ..ops.hints import for_function
+from . import fft, linalg, random
 from . import lib as lib
-from . import linalg, random
 from . import scimath as emath
 from .arrays import *
 from .arrays import __all__ as _arrays
@@ -95,6 +95,7 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "emath",
+    "fft",
     "linalg",
     "random",
     *_arrays,
