@@ -20,7 +20,7 @@ from .random import manual_seed
 from .tensor import Tensor
 
 if TYPE_CHECKING:
-    from . import datasets, interop, nn, numpy
+    from . import datasets, fft, interop, nn, numpy, signal
     from .custom import custom_op
     from .nn import functional_call
     from .transforms import checkpoint, grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp, vmap
@@ -42,6 +42,7 @@ __all__ = [
     "datasets",
     "default_device",
     "enable_grad",
+    "fft",
     "functional_call",
     "get_precision",
     "grad",
@@ -59,6 +60,7 @@ __all__ = [
     "numpy",
     "set_default_device",
     "set_precision",
+    "signal",
     "stack",
     "value_and_grad",
     "vjp",
@@ -68,7 +70,7 @@ __all__ = [
 
 
 # What is loaded on first use, and where it stands: the engine alone imports fast.
-_MODULES = ("datasets", "interop", "nn", "numpy")
+_MODULES = ("datasets", "fft", "interop", "nn", "numpy", "signal")
 _TRANSFORMS = (
     *("checkpoint", "grad", "hessian", "hvp", "jacobian", "jvp"),
     *("value_and_grad", "vjp", "vmap"),

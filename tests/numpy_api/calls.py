@@ -265,15 +265,26 @@ CALLS: dict[str, tuple[str, ...]] = {
     "iscomplex": ("np.iscomplex(x)",),
     "packbits": ("np.packbits(b)", "np.packbits(b, axis=1)"),
     "unpackbits": ("np.unpackbits(np.packbits(b))",),
-    "emath.sqrt": ("np.emath.sqrt(p)",),
-    "emath.log": ("np.emath.log(p)",),
-    "emath.log2": ("np.emath.log2(p)",),
-    "emath.log10": ("np.emath.log10(p)",),
-    "emath.logn": ("np.emath.logn(2.0, p)",),
-    "emath.power": ("np.emath.power(p, 2)",),
-    "emath.arccos": ("np.emath.arccos(p)",),
-    "emath.arcsin": ("np.emath.arcsin(p)",),
-    "emath.arctanh": ("np.emath.arctanh(p)",),
+    "emath.sqrt": ("np.emath.sqrt(p)", "np.emath.sqrt(x)"),
+    "emath.log": ("np.emath.log(p)", "np.emath.log(x)"),
+    "emath.log2": ("np.emath.log2(p)", "np.emath.log2(x)"),
+    "emath.log10": ("np.emath.log10(p)", "np.emath.log10(x)"),
+    "emath.logn": ("np.emath.logn(2.0, p)", "np.emath.logn(2.0, x)"),
+    "emath.power": ("np.emath.power(p, 2)", "np.emath.power(x, 0.5)"),
+    "emath.arccos": ("np.emath.arccos(p)", "np.emath.arccos(x)"),
+    "emath.arcsin": ("np.emath.arcsin(p)", "np.emath.arcsin(x)"),
+    "emath.arctanh": ("np.emath.arctanh(p)", "np.emath.arctanh(x)"),
+    # Fourier transforms
+    **{
+        f"fft.{name}": (f"np.fft.{name}(x)", f"np.fft.{name}(x, 5, 0, norm='ortho')")
+        for name in ("fft", "ifft", "rfft", "irfft", "hfft", "ihfft")
+    },
+    **{
+        f"fft.{name}": (f"np.fft.{name}(m)", f"np.fft.{name}(x, (4, 3), (0, 1), 'forward')")
+        for name in ("fft2", "ifft2", "rfft2", "irfft2", "fftn", "ifftn", "rfftn", "irfftn")
+    },
+    "fft.fftshift": ("np.fft.fftshift(x)", "np.fft.fftshift(x, 1)"),
+    "fft.ifftshift": ("np.fft.ifftshift(x)", "np.fft.ifftshift(x, (0, 1))"),
     # functions of functions
     "apply_along_axis": (
         "np.apply_along_axis(lambda v: v * v[0], 1, x)",

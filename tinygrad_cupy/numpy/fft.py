@@ -45,6 +45,8 @@ def _placed(x: Any, s: Any, axes: Axes, name: str) -> tuple[Any, tuple[int, ...]
     """x, the axes that are transformed, from the first one counted, and their sizes."""
     if axes is None:
         count = x.ndim if s is None else len(s)
+        if count > x.ndim:
+            raise ValueError(f"[{name}] expected at most {x.ndim} sizes for {x.shape}, got {s}")
         axes = range(x.ndim - count, x.ndim)
     places = []
     for axis in axes:
@@ -93,7 +95,7 @@ def _full(
     return finished(_scaled(y, math.prod(sizes), norm, inverse, name), None, out)
 
 
-def _half(a: Any, s: Any, axes: Axes, norm: str | None, name: str, out: Any = None) -> Any:
+def half_transform(a: Any, s: Any, axes: Axes, norm: str | None, name: str, out: Any = None) -> Any:
     x = tensor(a)
     if is_complex(x.dtype):
         raise TypeError(f"[{name}] expected real numbers, got dtype {x.dtype}; see fft")
@@ -104,7 +106,7 @@ def _half(a: Any, s: Any, axes: Axes, norm: str | None, name: str, out: Any = No
     return finished(_scaled(y, math.prod(sizes), norm, False, name), None, out)
 
 
-def _from_half(a: Any, s: Any, axes: Axes, norm: str | None, name: str, out: Any = None) -> Any:
+def real_transform(a: Any, s: Any, axes: Axes, norm: str | None, name: str, out: Any = None) -> Any:
     x = single(as_float(tensor(a)))
     x, places, sizes = _placed(x, s, axes, name)
     _expect_axis(places, x, name)
@@ -183,7 +185,7 @@ def rfft(
     a: Any, n: int | None = None, axis: int = -1, norm: str | None = None, out: Any = None
 ) -> Any:
     """The first n // 2 + 1 elements of `fft` of real numbers; the others are their conjugates."""
-    return _half(a, _one(n), (axis,), norm, "rfft", out)
+    return half_transform(a, _one(n), (axis,), norm, "rfft", out)
 
 
 @implements(np.fft.irfft)
@@ -191,7 +193,7 @@ def irfft(
     a: Any, n: int | None = None, axis: int = -1, norm: str | None = None, out: Any = None
 ) -> Any:
     """The inverse of `rfft`: n real numbers, an even number unless told."""
-    return _from_half(a, _one(n), (axis,), norm, "irfft", out)
+    return real_transform(a, _one(n), (axis,), norm, "irfft", out)
 
 
 @implements(np.fft.rfftn)
@@ -199,7 +201,7 @@ def rfftn(
     a: Any, s: Any = None, axes: Axes = None, norm: str | None = None, out: Any = None
 ) -> Any:
     """`fftn` of real numbers: the first half along the last of the axes."""
-    return _half(a, s, axes, norm, "rfftn", out)
+    return half_transform(a, s, axes, norm, "rfftn", out)
 
 
 @implements(np.fft.irfftn)
@@ -207,7 +209,7 @@ def irfftn(
     a: Any, s: Any = None, axes: Axes = None, norm: str | None = None, out: Any = None
 ) -> Any:
     """The inverse of `rfftn`."""
-    return _from_half(a, s, axes, norm, "irfftn", out)
+    return real_transform(a, s, axes, norm, "irfftn", out)
 
 
 @implements(np.fft.rfft2)
@@ -215,7 +217,7 @@ def rfft2(
     a: Any, s: Any = None, axes: Axes = (-2, -1), norm: str | None = None, out: Any = None
 ) -> Any:
     """`rfftn` along two axes."""
-    return _half(a, s, axes, norm, "rfft2", out)
+    return half_transform(a, s, axes, norm, "rfft2", out)
 
 
 @implements(np.fft.irfft2)
@@ -223,7 +225,7 @@ def irfft2(
     a: Any, s: Any = None, axes: Axes = (-2, -1), norm: str | None = None, out: Any = None
 ) -> Any:
     """The inverse of `rfft2`."""
-    return _from_half(a, s, axes, norm, "irfft2", out)
+    return real_transform(a, s, axes, norm, "irfft2", out)
 
 
 # --- of Hermitian spectra -------------------------------------------------------------------------
@@ -233,7 +235,7 @@ def irfft2(
 _TURNED = {None: "forward", "backward": "forward", "ortho": "ortho", "forward": "backward"}
 
 
-def _turned(norm: str | None, name: str) -> str:
+def hermitian_norm(norm: str | None, name: str) -> str:
     if norm not in _TURNED:
         raise ValueError(f"[{name}] expected norm to be one of {NORMS}, got {norm!r}")
     return _TURNED[norm]
@@ -244,7 +246,9 @@ def hfft(
     a: Any, n: int | None = None, axis: int = -1, norm: str | None = None, out: Any = None
 ) -> Any:
     """The real `fft` of n numbers of which a is the first half, the rest being conjugates."""
-    return _from_half(tensor(a).conj(), _one(n), (axis,), _turned(norm, "hfft"), "hfft", out)
+    return real_transform(
+        tensor(a).conj(), _one(n), (axis,), hermitian_norm(norm, "hfft"), "hfft", out
+    )
 
 
 @implements(np.fft.ihfft)
@@ -252,7 +256,7 @@ def ihfft(
     a: Any, n: int | None = None, axis: int = -1, norm: str | None = None, out: Any = None
 ) -> Any:
     """The inverse of `hfft`: the first half of n // 2 + 1 elements."""
-    found = _half(a, _one(n), (axis,), _turned(norm, "ihfft"), "ihfft")
+    found = half_transform(a, _one(n), (axis,), hermitian_norm(norm, "ihfft"), "ihfft")
     return finished(found.conj(), None, out)
 
 
