@@ -20,7 +20,7 @@ from .random import manual_seed
 from .tensor import Tensor
 
 if TYPE_CHECKING:
-    from . import datasets, fft, interop, nn, numpy, signal
+    from . import array_api, datasets, fft, interop, nn, numpy, signal
     from .custom import custom_op
     from .nn import functional_call
     from .transforms import checkpoint, grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp, vmap
@@ -35,6 +35,7 @@ __all__ = [
     "GradientDroppedWarning",
     "Op",
     "Tensor",
+    "array_api",
     "checkpoint",
     "concat",
     "cuda_available",
@@ -70,7 +71,7 @@ __all__ = [
 
 
 # What is loaded on first use, and where it stands: the engine alone imports fast.
-_MODULES = ("datasets", "fft", "interop", "nn", "numpy", "signal")
+_MODULES = ("array_api", "datasets", "fft", "interop", "nn", "numpy", "signal")
 _TRANSFORMS = (
     *("checkpoint", "grad", "hessian", "hvp", "jacobian", "jvp"),
     *("value_and_grad", "vjp", "vmap"),

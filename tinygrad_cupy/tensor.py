@@ -260,6 +260,10 @@ class Tensor(
         device = normalize_device(device)
         return self if device == self.device else Transfer(device)(self)
 
+    def to_device(self, device: str, /, *, stream: Any = None) -> Tensor:
+        """`to`, as the array API standard calls it; CuPy's current stream is the one used."""
+        return self.to(device)
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """What NumPy, and who asks it, makes an array of: with a warning where a gradient is lost.
 

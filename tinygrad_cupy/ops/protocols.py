@@ -72,6 +72,9 @@ class _ArrayUfunc:
         return owner._ufunc if instance is None else None
 
 
+STANDARDS = ("2021.12", "2022.12", "2023.12", "2024.12")  # of the array API, each in the next
+
+
 class ProtocolMixin(TensorBase):
     """What a tensor answers to NumPy's functions."""
 
@@ -95,6 +98,14 @@ class ProtocolMixin(TensorBase):
         if not all(issubclass(kind, known) or kind.__module__ == "cupy" for kind in types):
             return NotImplemented
         return ours_for(func)(*args, **kwargs)
+
+    def __array_namespace__(self, *, api_version: str | None = None) -> Any:
+        """The functions of the array API standard: `tinygrad_cupy.array_api`."""
+        if api_version not in (None, *STANDARDS):
+            raise ValueError(
+                f"[Tensor] expected api_version to be one of {STANDARDS}, got {api_version!r}"
+            )
+        return importlib.import_module(f"{PACKAGE}.array_api")
 
 
 def is_array(x: Any) -> bool:
