@@ -279,13 +279,22 @@ class Tensor(
         apart = True if copy is None and carries_gradient(self) else copy
         return np.array(self.data, dtype=dtype, copy=apart)
 
-    def __dlpack__(self, **options: Any) -> Any:
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: Any = None,
+        dl_device: Any = None,
+        copy: Any = None,
+    ) -> Any:
         if carries_gradient(self):
             raise RuntimeError(
                 "[Tensor] DLPack would take the values out of the graph unnoticed; use .detach() "
                 "first, or .numpy() for a host copy"
             )
-        return self.data.__dlpack__(**options)
+        options = {"max_version": max_version, "dl_device": dl_device, "copy": copy}
+        asked = {name: value for name, value in options.items() if value is not None}
+        return self.data.__dlpack__(stream=stream, **asked)
 
     def __dlpack_device__(self) -> Any:
         return self.data.__dlpack_device__()

@@ -2,7 +2,6 @@
 
 from ..numpy.fft import (
     fft,
-    fftfreq,
     fftn,
     fftshift,
     hfft,
@@ -13,11 +12,13 @@ from ..numpy.fft import (
     irfft,
     irfftn,
     rfft,
-    rfftfreq,
     rfftn,
 )
+from .functions import fftfreq, rfftfreq
 
+# fmt: off
 __all__ = [
-    *("fft", "fftfreq", "fftn", "fftshift", "hfft", "ifft", "ifftn", "ifftshift", "ihfft"),
-    *("irfft", "irfftn", "rfft", "rfftfreq", "rfftn"),
+    "fft", "fftfreq", "fftn", "fftshift", "hfft", "ifft", "ifftn", "ifftshift", "ihfft", "irfft",
+    "irfftn", "rfft", "rfftfreq", "rfftn",
 ]
+# fmt: on

@@ -38,7 +38,8 @@ class Info:
 
     def devices(self) -> list[str]:
         """ "cpu", and "cuda:N" of each GPU."""
-        return ["cpu", *(f"cuda:{i}" for i in range(backend.cuda_count()))]
+        count = backend.cuda_count() if backend.cuda_available() else 0
+        return ["cpu", *(f"cuda:{i}" for i in range(count))]
 
     def default_dtypes(self, *, device: Any = None) -> dict[str, Any]:
         """The data types of what is made without one."""

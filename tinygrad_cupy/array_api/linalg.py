@@ -1,18 +1,18 @@
 """The standard's extension ``linalg``."""
 
+from ..numpy import matrix_transpose
 from ..numpy.linalg import (
     cross,
-    matmul,
     matrix_norm,
     matrix_power,
     outer,
-    tensordot,
-    vecdot,
     vector_norm,
 )
-from ..numpy import matrix_transpose
+from .functions import matmul, tensordot, vecdot
 
+# fmt: off
 __all__ = [
-    *("cross", "matmul", "matrix_norm", "matrix_power", "matrix_transpose", "outer"),
-    *("tensordot", "vecdot", "vector_norm"),
+    "cross", "matmul", "matrix_norm", "matrix_power", "matrix_transpose", "outer", "tensordot",
+    "vecdot", "vector_norm",
 ]
+# fmt: on

@@ -105,7 +105,7 @@ class ProtocolMixin(TensorBase):
             raise ValueError(
                 f"[Tensor] expected api_version to be one of {STANDARDS}, got {api_version!r}"
             )
-        return importlib.import_module(f"{PACKAGE}.array_api")
+        return importlib.import_module("tinygrad_cupy.array_api")
 
 
 def is_array(x: Any) -> bool:

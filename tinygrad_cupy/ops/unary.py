@@ -93,7 +93,8 @@ class UnaryMixin(TensorBase):
         if self.data.dtype.kind != "c":
             return Sign()(self)
         size = self.abs()
-        return self / size.where(size.detach() != 0, 1)
+        there = size.detach() != 0
+        return self.where(there, 0) / size.where(there, 1)
 
     def sin(self) -> Tensor:
         """Sine of radians, elementwise."""
