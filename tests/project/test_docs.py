@@ -62,6 +62,18 @@ def test_the_examples_of_numpy(capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
+def test_the_examples_of_complex_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    run("complex.md")
+    out = capsys.readouterr().out.splitlines()
+    assert out == ["True", "(6+8j)", "True", "(33, 14)", "True"]
+
+
+def test_the_examples_of_the_array_api(capsys: pytest.CaptureFixture[str]) -> None:
+    run("array-api.md")
+    out = capsys.readouterr().out.splitlines()
+    assert out == ["[[0.0081, 0.0108], [-0.0081, -0.0108]]", "float64 True", "[1, 0, 2]"]
+
+
 def test_the_example_of_hooks(capsys: pytest.CaptureFixture[str]) -> None:
     run("hooks.md")
     assert capsys.readouterr().out == "shape of the gradient: (3, 8)\n1 (3, 8)\n"

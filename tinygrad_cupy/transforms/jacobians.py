@@ -10,6 +10,7 @@ import numpy as np
 
 from ..autograd.backward import grad_of
 from ..autograd.forward import ForwardLevel, tangents_of
+from ..backend.dtypes import is_complex
 from ..ops.shape import concat
 from ..tensor import Tensor
 from .batch import vmap
@@ -40,6 +41,9 @@ def jacobian(
         how many rows or columns are computed at once (by `vmap`), 256 when None: memory is that
         many times what one takes.
 
+    Of complex arguments it is the complex derivative ∂y/∂z, which holomorphic functions alone have:
+    a real result of a complex argument is a ``TypeError``. It is found by columns.
+
     >>> jacobian(lambda x: x ** 2)(Tensor([1.0, 2.0]))
     Tensor([[2., 0.],
             [0., 4.]])
@@ -58,11 +62,23 @@ def jacobian(
         trees = [Tree(args[i], f"[jacobian] argument {i}") for i in numbers]
         columns = sum(x.data.size for tree in trees for x in tree.leaves)
         way = mode
+        if any(is_complex(x.dtype) for tree in trees for x in tree.leaves):
+            if mode == "reverse":
+                raise TypeError(
+                    '[jacobian] expected real arguments for mode "reverse": of complex ones the '
+                    'derivative is found by columns, mode "forward"'
+                )
+            way = "forward"
         if way != "forward":
             run = Run("jacobian", fn, args, numbers, kwargs, has_aux)
             rows = sum(y.data.size for y in run.result.leaves)
             way = "reverse" if way == "reverse" or rows <= columns else "forward"
         if way == "reverse":
+            if any(is_complex(y.dtype) for y in run.result.leaves):
+                raise TypeError(
+                    '[jacobian] expected a real result for mode "reverse", got complex numbers: '
+                    'use mode="forward"'
+                )
             blocks = _by_rows(run, chunk)
             result, aux, arguments = run.result, run.aux, run.trees
         else:
@@ -149,11 +165,17 @@ def _by_columns(
             result, aux = result if has_aux else (result, None)
             tree, rest = Tree(result, "[jacobian] the result"), Tree(aux, "[jacobian] aux")
             shown.update(result=tree, aux=rest, shapes=[y.shape for y in tree.leaves])
+            shown["dtypes"] = [y.dtype for y in tree.leaves]
             tangents = [tangent for _, tangent in tangents_of(level, tree.leaves)]
             return tangents + [level.split(x)[0] for x in rest.leaves]
 
     by_argument = [_over_units(functools.partial(along, k), x, chunk) for k, x in enumerate(leaves)]
     result, rest, shapes = shown["result"], shown["aux"], shown["shapes"]
+    if any(is_complex(x.dtype) for x in leaves) and not all(map(is_complex, shown["dtypes"])):
+        raise TypeError(
+            "[jacobian] expected complex results of complex arguments, got real ones, which have "
+            "no complex derivative: use tg.grad, or take the argument's parts apart"
+        )
     blocks = []
     for j, shape in enumerate(shapes):
         row = []
