@@ -28,8 +28,8 @@ class FloatInfo:
 def finfo(type: Any, /) -> FloatInfo:
     """Limits of the floating-point or complex type, or of that of a tensor."""
     found = np.finfo(getattr(type, "dtype", type))
-    numbers = (float(getattr(found, name)) for name in ("eps", "max", "min", "smallest_normal"))
-    return FloatInfo(int(found.bits), *numbers, np.dtype(found.dtype))
+    limits = float(found.max), float(found.min), float(found.smallest_normal)
+    return FloatInfo(int(found.bits), float(found.eps), *limits, np.dtype(found.dtype))
 
 
 # --- sums -----------------------------------------------------------------------------------------

@@ -29,6 +29,8 @@ DATA = {
     "bfloat16": "CUDA_R_16BF",
     "float32": "CUDA_R_32F",
     "float64": "CUDA_R_64F",
+    "complex64": "CUDA_C_32F",
+    "complex128": "CUDA_C_64F",
 }
 FAST = {"tf32": "COMPUTE_32F_FAST_TF32", "bf16": "COMPUTE_32F_FAST_16BF"}  # of float32, on sm_80
 
@@ -86,9 +88,10 @@ class Product:
         self.library, lt = found, found.lt
         self.handle = found.handle(import_cupy().cuda.runtime.getDevice())
         self.data = int(found.data[DATA[dtype.name]])
-        scales = found.scales[8 if compute == "COMPUTE_64F" else 4]
+        real = "float64" if compute == "COMPUTE_64F" else "float32"
+        kind = {"float32": "complex64", "float64": "complex128"}[real] if dtype.kind == "c" else real
+        scales, scaled_in = found.scales[kind], found.data[DATA[kind]]
         self.alpha, self.beta = scales.ctypes.data, scales.ctypes.data + scales.itemsize
-        scaled_in = found.data["CUDA_R_64F" if scales.itemsize == 8 else "CUDA_R_32F"]
         compute_type = found.cublas.ComputeType[compute]
         self.operation = self._owned("matmul_desc", int(compute_type), int(scaled_in))
         a, b, y = matrices
@@ -294,7 +297,7 @@ def _plan(
 
 def _compute_types(array: Array, precision: str) -> list[str]:
     """How cuBLASLt should multiply and add up, best first."""
-    if array.dtype == np.float64:
+    if array.dtype in (np.float64, np.complex128):
         return ["COMPUTE_64F"]
     fast = array.dtype == np.float32 and int(array.device.compute_capability) >= 80
     return [FAST[precision], "COMPUTE_32F"] if fast and precision in FAST else ["COMPUTE_32F"]

@@ -22,7 +22,8 @@ class Library:
             "matmul_preference": cublasLt.MatmulPreferenceAttribute,
         }
         # alpha = 1 and beta = 0 are read from host memory, in the type that products are scaled in.
-        self.scales = {size: np.array([1, 0], f"f{size}") for size in (4, 8)}
+        names = ("float32", "float64", "complex64", "complex128")
+        self.scales = {name: np.array([1, 0], name) for name in names}
         self.handles: dict[int, int] = {}
 
     def handle(self, device: int) -> int:

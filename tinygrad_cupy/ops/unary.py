@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..autograd import Elementwise, TensorBase
 from ..backend import Array, special_functions
@@ -92,9 +92,10 @@ class UnaryMixin(TensorBase):
         """-1, 0 or 1, elementwise, with a gradient of 0; of complex numbers z / |z|, 0 at 0."""
         if self.data.dtype.kind != "c":
             return Sign()(self)
-        size = self.abs()
+        x: Any = self
+        size: Any = x.abs()
         there = size.detach() != 0
-        return self.where(there, 0) / size.where(there, 1)
+        return x.where(there, 0) / size.where(there, 1)  # type: ignore[no-any-return]
 
     def sin(self) -> Tensor:
         """Sine of radians, elementwise."""
