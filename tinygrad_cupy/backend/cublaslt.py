@@ -89,7 +89,8 @@ class Product:
         self.handle = found.handle(import_cupy().cuda.runtime.getDevice())
         self.data = int(found.data[DATA[dtype.name]])
         real = "float64" if compute == "COMPUTE_64F" else "float32"
-        kind = {"float32": "complex64", "float64": "complex128"}[real] if dtype.kind == "c" else real
+        complex_ = "complex128" if compute == "COMPUTE_64F" else "complex64"
+        kind = complex_ if dtype.kind == "c" else real
         scales, scaled_in = found.scales[kind], found.data[DATA[kind]]
         self.alpha, self.beta = scales.ctypes.data, scales.ctypes.data + scales.itemsize
         compute_type = found.cublas.ComputeType[compute]
