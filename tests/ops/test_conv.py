@@ -94,7 +94,7 @@ def test_the_three_kernels_are_partials_of_one_form(device: str, data: st.DataOb
     geometry = Geometry(windows, groups)
     x = tensor(rng.standard_normal((batch, groups * c, *size)), device)
     w = tensor(rng.standard_normal((groups * o, c, *kernel)), device)
-    y = conv.Conv2d(geometry)(x, w)
+    y = conv.Conv(geometry)(x, w)
     g = tensor(rng.standard_normal(y.shape), device)
     form = dot(y, g)
     dx, dw = conv.ConvInput(geometry, x.shape)(g, w), conv.ConvWeight(geometry, w.shape)(x, g)

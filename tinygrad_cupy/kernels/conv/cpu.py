@@ -20,7 +20,7 @@ from ..common import sums
 from ..common.cache_blocks import at, chunks, column_sums, open_chunk, pool_chunk, relu_chunk
 from ..common.layout import scratch_last, seen_last, seen_second
 from ..common.pool2x2 import POOL
-from ..common.windows import Geometry, Pair, Shape
+from ..common.windows import Geometry, Shape
 from . import fused_reference, native, reference, row_lowering
 from .epilogue import Epilogue
 
@@ -139,7 +139,7 @@ class _ByRows:
     """Products of chunks of ``images`` by rows."""
 
     def __init__(
-        self, x: Array, w: Array, bias: Array | None, geometry: Geometry, out_size: Pair
+        self, x: Array, w: Array, bias: Array | None, geometry: Geometry, out_size: Shape
     ) -> None:
         self.rows, self.columns = row_lowering.shifts(geometry.windows)
         self.matrix = row_lowering.matrix_of(w)
@@ -167,7 +167,7 @@ class _ByWindows:
     """Products of chunks of ``images`` by im2col."""
 
     def __init__(
-        self, x: Array, w: Array, bias: Array | None, geometry: Geometry, out_size: Pair
+        self, x: Array, w: Array, bias: Array | None, geometry: Geometry, out_size: Shape
     ) -> None:
         self.geometry, self.out_size = geometry, out_size
         self.matrix = reference.weight_matrix(w, geometry.groups)  # (G, K, O/G)
