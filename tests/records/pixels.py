@@ -11,13 +11,13 @@ from tinygrad_cupy.ops import shape
 
 def _shuffled(draw: Draw) -> Case:
     r, lead = draw(st.integers(1, 3)), draw(st.sampled_from([(), (2,), (2, 1)]))
-    values = normal(draw, (*lead, draw(st.integers(1, 2)) * r**2, *draw(sides(0, 3))))
+    values = normal(draw, (*lead, draw(st.integers(1, 2)) * r**2, *draw(sides(1, 3))))
     return Case((values,), {"upscale_factor": r})
 
 
 def _unshuffled(draw: Draw) -> Case:
     r, lead = draw(st.integers(1, 3)), draw(st.sampled_from([(), (2,), (2, 1)]))
-    size = [n * r for n in draw(sides(0, 2))]
+    size = [n * r for n in draw(sides(1, 2))]
     values = normal(draw, (*lead, draw(st.integers(1, 2)), *size))
     return Case((values,), {"downscale_factor": r})
 

@@ -71,9 +71,9 @@ def _fold(torch: Any, x: Any, output_size: Any, kernel_size: Any, **options: Any
 
 UNFOLD_ERRORS = (
     Error(
-        lambda: image(4, 5, 5).unfold(3),
+        lambda: image(5, 5).unfold((3, 3)),
         ValueError,
-        "[unfold] expected an input of shape (N, C, H, W), got (4, 5, 5)",
+        "[unfold] expected an input of shape (N, C, H, W) or (C, H, W), got (5, 5)",
     ),
     Error(
         lambda: image(1, 1, 2, 2).unfold(3),

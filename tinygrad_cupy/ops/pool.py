@@ -145,7 +145,7 @@ class MaxIndices(Op):
         _, place = _places(y.reshape(n, c, d, oh * ow), depth)
         plane = (place // max(oh * ow, 1)).clip(0, d - 1)  # of no tap in the image, any
         in_plane = self.xp.take_along_axis(in_plane.reshape(n, c, d, oh * ow), plane, 2)
-        return (plane * (h * w) + in_plane).reshape(n, c, -1, oh, ow)
+        return (plane * (h * w) + in_plane).reshape(n, c, place.shape[2], oh, ow)
 
     def batch(self, b: BatchLevel, x: Tensor) -> Tensor:
         return b.split(MaxIndices(self.windows)(b.join(x, 0)), 0)  # type: ignore[no-any-return]
