@@ -34,6 +34,8 @@ def whole(value: Any, op: str, name: str, least: int) -> int:
 
 def sizes(value: Any, op: str, name: str, least: int, ndim: int = 2) -> Shape:
     """``value`` as ``ndim`` numbers, an integer standing for all of them, each as in `whole`."""
+    if type(value) is int and least <= value <= MOST:
+        return (value,) * ndim
     each: Any = value if isinstance(value, (tuple, list)) else (value,) * ndim
     if ndim == 2 == len(each):
         a, b = each
@@ -142,8 +144,7 @@ class Windows(NamedTuple):
 
         Their padding is negative where this one is wider than the kernel's reach.
         """
-        reach = zip(self.kernel, self.padding, self.dilation, strict=True)
-        return self._replace(padding=tuple(d * (k - 1) - p for k, p, d in reach))
+        return _mirrored(self)
 
     @functools.lru_cache(4096)  # noqa: B019 - a few numbers each
     def output_size(self, op: str, size: Shape) -> Shape:
@@ -201,6 +202,12 @@ class Windows(NamedTuple):
                 c,
             ),
         )
+
+
+@functools.lru_cache(4096)
+def _mirrored(windows: Windows) -> Windows:
+    reach = zip(windows.kernel, windows.padding, windows.dilation, strict=True)
+    return windows._replace(padding=tuple([d * (k - 1) - p for k, p, d in reach]))
 
 
 class Geometry(NamedTuple):

@@ -17,6 +17,7 @@ from .epilogue import Epilogue
 __all__ = [
     "Epilogue",
     "Geometry",
+    "backward",
     "dgrad",
     "fprop",
     "fused_backward",
@@ -49,6 +50,13 @@ def wgrad_and_bias(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> tu
 
     On a GPU the kernel that reads g for the one has the other as well.
     """
+
+
+@kernel(cpu=planes.backward(cpu.backward), cuda=planes.backward(cuda.backward))
+def backward(
+    g: Array, x: Array, w: Array, geometry: Geometry, by_bias: bool
+) -> tuple[Array, Array, Array | None]:
+    """`dgrad`, `wgrad` and, where asked for, the gradient by a bias, from one g."""
 
 
 @kernel(

@@ -55,6 +55,19 @@ def wgrad_and_bias(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> tu
     return through_single(wgrad)(x, g, geometry, w_shape), sums.total(g, (0, 2, 3))
 
 
+def backward(
+    g: Array, x: Array, w: Array, geometry: Geometry, by_bias: bool
+) -> tuple[Array, Array, Array | None]:
+    """Gradients by x, w and a bias: C has all from one copy of g in the cache."""
+    if native.suits(x, w, geometry, needs_x=True):
+        dx, dw, db = native.backward(g, x, w, None, None, geometry, (True, True, by_bias))
+        return dx, dw, db
+    dx = through_single(dgrad)(g, w, geometry, tuple(x.shape))
+    if by_bias:
+        return dx, *wgrad_and_bias(x, g, geometry, w.shape)
+    return dx, through_single(wgrad)(x, g, geometry, w.shape), None
+
+
 def wgrad_each(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
     """The weight gradient of each element, by im2col; the elements are dealt to the threads."""
     count, o, c, kh, kw = w_shape

@@ -73,6 +73,16 @@ def wgrad_and_bias(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> tu
     return reference.wgrad(x, g, geometry, w_shape), sums.total(g, (0, 2, 3))
 
 
+def backward(
+    g: Array, x: Array, w: Array, geometry: Geometry, by_bias: bool
+) -> tuple[Array, Array, Array | None]:
+    """Gradients by x, w and, where asked for, a bias."""
+    dx = dgrad(g, w, geometry, tuple(x.shape))
+    if by_bias:
+        return dx, *wgrad_and_bias(x, g, geometry, tuple(w.shape))
+    return dx, wgrad(x, g, geometry, tuple(w.shape)), None
+
+
 def wgrad_each(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
     """The weight gradient of each element: im2col, and one product for many elements."""
     count, o, c, kh, kw = w_shape

@@ -85,6 +85,27 @@ def wgrad(images: Body) -> Body:
     return of_any
 
 
+def backward(images: Body) -> Body:
+    """``images`` is that for images."""
+
+    @functools.wraps(images)
+    def of_any(g: Array, x: Array, w: Array, geometry: Geometry, by_bias: bool) -> Any:
+        if g.ndim == 4:
+            return images(g, x, w, geometry, by_bias)
+        if g.ndim == 3:
+            dx, dw, db = images(_row(g), _row(x), _row(w), _of_rows(geometry), by_bias)
+            return dx[:, :, 0], dw[:, :, 0], db
+        return of_volumes(g, x, w, geometry, by_bias)
+
+    @through_single  # a voxel's planes are added up
+    def of_volumes(g: Array, x: Array, w: Array, geometry: Geometry, by_bias: bool) -> Any:
+        stack = _Stack(geometry, x.shape, w.shape)
+        dx, dw, db = images(_planes(g), stack.up(x), stack.weight(w), stack.geometry, by_bias)
+        return stack.down(dx), stack.weight_back(dw), db
+
+    return of_any
+
+
 def wgrad_each(images: Body) -> Body:
     """``images`` is that for images."""
 
