@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support.sampling import Case, Draw, Error, Sample, normal, rng_of
 from support.windows import image, sides
 from tinygrad_cupy import Tensor
-from tinygrad_cupy.ops import take
+from tinygrad_cupy.ops import take, unpool
 
 ONE: Any = np.zeros((1, 1, 1, 1), np.int64)
 
@@ -71,7 +71,7 @@ SAMPLES = [
         _ours(n),
         lambda draw, n=n: _case(draw, n),  # type: ignore[misc]
         _theirs(n),
-        (take.ScatterAlong, take.TakeAlong),
+        (unpool.Unpool, take.TakeAlong),
         (f"max_unpool{n}d",),
         errors=ERRORS if n == 2 else (),
     )

@@ -5,15 +5,46 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from ..autograd import TensorBase
-from ..backend import expect_memory, is_cuda
+from .. import kernels
+from ..autograd import Op, TensorBase
+from ..backend import Array, expect_memory, is_cuda
 from ..kernels.common.windows import Shape, Sizes, Windows, sizes
-from .promotion import in_single
+from .promotion import as_float, in_single
 from .sliding import with_batch
-from .take import ScatterAlong, bounds_error, index_tensor
+from .take import TakeAlong, bounds_error, index_tensor
 
 if TYPE_CHECKING:
+    from ..autograd.batching import BatchLevel
     from ..autograd.typing import Tensor
+
+
+class Unpool(Op):
+    """Zeros, ``size`` of them, with values (…, m) at places (…, m), each line by its own.
+
+    Values with one place are equal where a max-pool found them. Their mean is put there, and each
+    takes the gradient of the place, as in PyTorch.
+    """
+
+    saves = ("places",)
+    saved_for = (0,)
+    linear = ("values",)
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def forward(self, values: Array, places: Array) -> Array:
+        axis = values.ndim - 1
+        sums, counts = (
+            kernels.take.scatter_along(one, places, axis, self.size, False)
+            for one in (values, self.xp.ones_like(values))
+        )
+        return sums / self.xp.maximum(counts, 1)
+
+    def backward(self, grad: Tensor, places: Tensor) -> tuple[Tensor, None]:
+        return TakeAlong(len(grad.shape) - 1)(grad, places), None
+
+    def batch(self, b: BatchLevel, values: Tensor, places: Tensor) -> Tensor:
+        return Unpool(self.size)(b.whole(values), b.whole(places))
 
 
 class UnpoolMixin(TensorBase):
@@ -46,7 +77,8 @@ class UnpoolMixin(TensorBase):
         ``indices``, of self's shape, are those of ``max_pool2d(…, return_indices=True)``; the other
         arguments are its. output_size, (H, W) or the whole shape, chooses among the sizes that the
         pool would bring to OH × OW; by default (OH - 1) stride - 2 padding + KH, OW likewise. Of
-        values with one place, as windows that overlap have, the mean is put there.
+        values with one place, as windows that overlap have, the mean is put there, and each takes
+        the gradient of the place.
 
         Raises ``ValueError`` where shapes do not fit, ``IndexError`` for a place outside, which on
         a GPU is taken modulo the size.
@@ -89,15 +121,12 @@ def _unpool(
     places = places.reshape(lines)
 
     def compute(x: Tensor) -> Any:
-        values: Any = x.reshape(lines)
-        put = ScatterAlong(2, count)
         try:
-            sums, counts = put(values, places), put(values._wrap(values.data * 0 + 1), places)
+            return Unpool(count)(x.reshape(lines), places)
         except IndexError as error:
             raise bounds_error(op, x, error) from None
-        return sums / counts.maximum(1)
 
-    y = in_single(batch, compute).reshape(n, c, *size)
+    y = in_single(as_float(batch), compute).reshape(n, c, *size)
     return y.squeeze(0) if is_one else y
 
 
