@@ -113,7 +113,7 @@ class AdaptivePoolMixin(TensorBase):
 def _grid(op: str, x: Any, ndim: int, output_size: Any) -> Shape:
     """How many windows there are along each axis of x (N, C, …)."""
     given = output_size
-    if isinstance(given, tuple | list) and len(given) == ndim:
+    if isinstance(given, tuple | list) and None in given and len(given) == ndim:
         pairs = zip(given, x.shape[2:], strict=True)
         given = tuple([max(n, 1) if one is None else one for one, n in pairs])
     elif given is None:
