@@ -311,7 +311,10 @@ class AdaptiveMaxPool3d(_AdaptiveMax):
 
 def _grid(layer: _Pool, output_size: Any) -> Any:
     """`output_size` as one number or None for each axis."""
-    given = output_size if isinstance(output_size, tuple | list) else (output_size,) * layer.ndim
+    each = isinstance(output_size, tuple | list)
+    given = output_size if each else (output_size,) * layer.ndim
+    if None not in given:
+        return checks.sizes(layer, "output_size", output_size, layer.ndim)
     known = tuple([1 if one is None else one for one in given])
     found = checks.sizes(layer, "output_size", known, layer.ndim)
     return tuple([None if a is None else b for a, b in zip(given, found, strict=True)])
