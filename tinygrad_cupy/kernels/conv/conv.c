@@ -223,7 +223,7 @@ static void any_weight_tile(
 #undef CASE
 }
 
-enum { RUN = 4096 }; /* pixels that one float32 adds up at most, beyond a row */
+enum { RUN = 4096 }; /* pixels that one float32 adds up at most */
 
 /* Of one image: dw (O / block, KH, KW, C, block) += its share. g has ``margin`` columns of zeros at
    its sides. */
@@ -233,6 +233,7 @@ static void add_weight_gradient(
   Int block = s->vectors * LANES, g_line = (s->ow + 2 * margin) * pitch;
   Int run = s->dw == 1 ? s->kw * s->c : s->c, columns = s->dw == 1 ? 1 : s->kw;
   Int parts = blocks_of(run, tile_size(s->vectors)), rows = s->ow < RUN ? RUN / s->ow : 1;
+  Int across = s->ow < RUN ? s->ow : RUN / 8; /* of a longer row a part that stays in the cache */
   for (Int b = 0; b < pitch / block; b++)
     for (Int i = 0; i < s->kh; i++) {
       /* output rows from which tap i meets the image */
@@ -240,16 +241,19 @@ static void add_weight_gradient(
       Int low = reach <= 0 ? 0 : (reach + s->sh - 1) / s->sh;
       Int high = s->h - 1 + reach < 0 ? 0 : least((s->h - 1 + reach) / s->sh + 1, s->oh);
       for (; low < high; low += rows) {
-        const float *grad = g + low * g_line + margin * pitch + b * block;
-        const float *from = image + (low * s->sh - reach) * line;
-        for (Int j = 0; j < columns; j++)
-          for (Int part = 0; part < parts; part++) {
-            Int k = part * run / parts, end = (part + 1) * run / parts;
-            any_weight_tile(
-                (int)(end - k), s->vectors, from + j * s->dw * s->c + k, s->sh * line,
-                s->sw * s->c, grad, g_line, pitch, least(rows, high - low), s->ow,
-                dw + (((b * s->kh + i) * columns + j) * run + k) * block);
-          }
+        for (Int left = 0; left < s->ow; left += across) {
+          const float *grad = g + low * g_line + (margin + left) * pitch + b * block;
+          const float *from = image + (low * s->sh - reach) * line + left * s->sw * s->c;
+          for (Int j = 0; j < columns; j++)
+            for (Int part = 0; part < parts; part++) {
+              Int k = part * run / parts, end = (part + 1) * run / parts;
+              any_weight_tile(
+                  (int)(end - k), s->vectors, from + j * s->dw * s->c + k, s->sh * line,
+                  s->sw * s->c, grad, g_line, pitch, least(rows, high - low),
+                  least(across, s->ow - left),
+                  dw + (((b * s->kh + i) * columns + j) * run + k) * block);
+            }
+        }
       }
     }
 }

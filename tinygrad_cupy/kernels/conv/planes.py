@@ -36,7 +36,7 @@ def fprop(images: Body) -> Body:
             return images(x, w, bias, geometry)
         if x.ndim == 3:
             return images(_row(x), _row(w), bias, _of_rows(geometry))[:, :, 0]
-        stack = _Stack(geometry, x.shape, w.shape)
+        stack = _stack(geometry, x.shape, w.shape)
         return stack.volumes(images(stack.up(x), stack.weight(w), bias, stack.geometry))
 
     return of_any
@@ -56,7 +56,7 @@ def dgrad(images: Body) -> Body:
 
     @through_single  # a voxel's planes are added up
     def of_volumes(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Array:
-        stack = _Stack(geometry, x_shape, w.shape, g.shape[2])
+        stack = _stack(geometry, x_shape, w.shape, g.shape[2])
         planes = images(_planes(g), stack.weight(w), stack.geometry, stack.shape)
         return stack.down(planes)
 
@@ -76,7 +76,7 @@ def wgrad(images: Body) -> Body:
             if isinstance(found, tuple):
                 return found[0][:, :, 0], found[1]
             return found[:, :, 0]
-        stack = _Stack(geometry, x.shape, w_shape, g.shape[2])
+        stack = _stack(geometry, x.shape, w_shape, g.shape[2])
         found = images(stack.up(x), _planes(g), stack.geometry, stack.weight_shape)
         if isinstance(found, tuple):
             return stack.weight_back(found[0]), found[1]
@@ -99,7 +99,7 @@ def backward(images: Body) -> Body:
 
     @through_single  # a voxel's planes are added up
     def of_volumes(g: Array, x: Array, w: Array, geometry: Geometry, by_bias: bool) -> Any:
-        stack = _Stack(geometry, x.shape, w.shape)
+        stack = _stack(geometry, x.shape, w.shape)
         dx, dw, db = images(_planes(g), stack.up(x), stack.weight(w), stack.geometry, by_bias)
         return stack.down(dx), stack.weight_back(dw), db
 
@@ -120,7 +120,7 @@ def wgrad_each(images: Body) -> Body:
         count = x.shape[0]
         together = count * x.shape[1]
         volumes = x.reshape(together, *x.shape[2:])
-        stack = _Stack(geometry, volumes.shape, w_shape[1:])
+        stack = _stack(geometry, volumes.shape, w_shape[1:])
         planes = _planes(g.reshape(together, *g.shape[2:]))
         of_each = x.shape[1] * stack.out
         each = [a.reshape(count, of_each, *a.shape[1:]) for a in (stack.up(volumes), planes)]
@@ -139,7 +139,7 @@ def prepare_backward(images: Body) -> Body:
         if x.ndim == 3:
             images(_row(x), _row(w), _of_rows(geometry), epilogue)
         elif x.ndim == 5 and x.size:
-            stack = _Stack(geometry, x.shape, w.shape)
+            stack = _stack(geometry, x.shape, w.shape)
             of_shape = array_module(x).broadcast_to(x[:1, :1, 0, :1, :1], stack.shape)
             images(of_shape, stack.weight(w), stack.geometry, epilogue)
         elif x.ndim == 4:
@@ -187,8 +187,9 @@ class _Stack:
         self.out = out or self.windows.output_size("conv3d", (self.depth,))[0]
         self.shape = (n * self.out, c * self.taps, *size)
         self.weight_shape = (o, per_group * self.taps, *kernel)
+        self.each_tap = list(self._each_tap())
 
-    def each_tap(self) -> Iterator[_Tap]:
+    def _each_tap(self) -> Iterator[_Tap]:
         (stride,), (padding,), (dilation,) = self.windows[1:4]
         for k in range(self.taps):
             first = k * dilation - padding  # the plane that plane 0 of the result sees
@@ -212,12 +213,12 @@ class _Stack:
         planes = self._grouped(x)  # (N, D, G, C/G, H, W)
 
         def task(part: slice) -> None:
-            for tap in self.each_tap():
+            for tap in self.each_tap:
                 stacks[part, : tap.out.start, :, tap.number] = 0
                 stacks[part, tap.out.stop :, :, tap.number] = 0
                 stacks[part, tap.out, :, tap.number] = planes[part, tap.seen]
 
-        by_parts(xp, task, n)
+        _by_parts(xp, task, n, images)
         return images
 
     def down(self, images: Array) -> Array:
@@ -233,10 +234,10 @@ class _Stack:
 
         def task(part: slice) -> None:
             planes[part] = 0
-            for tap in self.each_tap():
+            for tap in self.each_tap:
                 planes[part, tap.seen] += stacks[part, tap.out, :, tap.number]
 
-        by_parts(xp, task, n)
+        _by_parts(xp, task, n, dx)
         return dx
 
     def _grouped(self, x: Array) -> Array:
@@ -258,6 +259,18 @@ class _Stack:
         """The inverse of `weight`."""
         split = w.reshape(len(w), self.taps, self.w_shape[1], *w.shape[2:])
         return split.transpose(0, 2, 1, 3, 4)
+
+
+_stack = functools.lru_cache(4096)(_Stack)
+SMALL = 1 << 15  # elements that one thread has copied before others have begun
+
+
+def _by_parts(xp: Any, task: Callable[[slice], None], n: int, array: Array) -> None:
+    """``task`` on parts of n volumes, on several threads where there is enough to do."""
+    if array.size < SMALL:
+        task(slice(0, n))
+    else:
+        by_parts(xp, task, n)
 
 
 def _planes(g: Array) -> Array:
