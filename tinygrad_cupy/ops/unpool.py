@@ -25,6 +25,7 @@ class Unpool(Op):
     takes the gradient of the place, as in PyTorch.
     """
 
+    only_real = True
     saves = ("places",)
     saved_for = (0,)
     linear = ("values",)
