@@ -21,7 +21,7 @@ def _block_case(draw: Draw) -> Case:
     relu, pool = draw(st.booleans()), draw(st.booleans())
     x, weight, *bias = (Tensor(v) for v in case.values)
     y = x.conv2d(weight, bias[0] if bias else None, **case.options).numpy()
-    assume(not pool or min(y.shape[2:]) > 1)
+    assume(not pool or min(y.shape[-2:]) > 1)
     # No value so near another, or 0, that a small step changes which is the largest. Windows that
     # lie in the padding give equal values, which move together.
     gaps = np.diff(np.sort(np.append(y.ravel(), 0.0)))
