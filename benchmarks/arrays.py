@@ -38,6 +38,7 @@ def cases(n: int) -> Iterator[Case]:
     import torch
 
     yield from _equations(n, torch)
+    yield from _convolutions(n, torch)
     rows = max(1, n // ROW)
     for name, shape, axis in (
         ("", (n,), 0),
@@ -78,6 +79,26 @@ def _equations(n: int, torch: Any) -> Iterator[Case]:
     for equation, shapes in equations.items():
         ours = functools.partial(tg.numpy.einsum, equation)
         yield Case(f"einsum {equation}", shapes, ours, functools.partial(torch.einsum, equation))
+
+
+def _convolutions(n: int, torch: Any) -> Iterator[Case]:
+    """Over sequences and volumes, of a size that stays; the weight has as many channels."""
+    for channels in (8, 32):
+        for ndim, side in ((1, 5), (3, 3)):
+            images = 4 if n >= 1e4 else 1
+            size = max(side, round((n / channels / images) ** (1 / ndim)))
+            shapes = [(images, channels, *[size] * ndim), (channels, channels, *[side] * ndim)]
+            theirs = getattr(torch.nn.functional, f"conv{ndim}d")
+            yield Case(
+                f"conv{ndim}d of {channels} channels",
+                shapes,
+                functools.partial(_convolved, f"conv{ndim}d", padding=side // 2),
+                functools.partial(theirs, padding=side // 2),
+            )
+
+
+def _convolved(name: str, x: Tensor, weight: Tensor, **options: Any) -> Any:
+    return getattr(x, name)(weight, **options)
 
 
 def _along(name: str, shape: tuple[int, ...], axis: int, torch: Any) -> Iterator[Case]:

@@ -12,7 +12,7 @@ from typing import TypeGuard
 
 import numpy as np
 
-from tinygrad_cupy.kernels.common.windows import MOST, Pair, as_pair, is_whole
+from tinygrad_cupy.kernels.common.windows import MOST, Shape, as_sizes, is_whole
 from tinygrad_cupy.tensor import Tensor
 
 
@@ -31,16 +31,24 @@ def integer(owner: object, argument: str, value: object, least: int = 1) -> int:
     return int(value)
 
 
-def pair(owner: object, argument: str, value: object, least: int = 1) -> Pair:
-    """One integer, or two for (height, width), as a pair of ints from `least` to MOST."""
-    both = as_pair(value, least, math.inf)
-    if both is None:
+def sizes(owner: object, argument: str, value: object, ndim: int, least: int = 1) -> Shape:
+    """One integer, or one for each of `ndim` axes, as a tuple of ints from `least` to MOST."""
+    each = as_sizes(value, least, math.inf, ndim)
+    if each is None:
         raise ValueError(
-            f"[{name_of(owner)}] {argument} must be an integer of at least {least} or a pair of "
-            f"them (height, width), got {value!r}"
+            f"[{name_of(owner)}] {argument} must be an integer of at least {least}"
+            f"{_SEVERAL[ndim]}, got {value!r}"
         )
-    _expect_at_most(owner, argument, value, *both)
-    return both
+    _expect_at_most(owner, argument, value, *each)
+    return each
+
+
+_SEVERAL = (
+    "",
+    "",
+    " or a pair of them (height, width)",
+    " or three of them (depth, height, width)",
+)
 
 
 def _expect_at_most(owner: object, argument: str, value: object, *numbers: int) -> None:

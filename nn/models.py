@@ -81,7 +81,7 @@ NAMES = tuple(_NETS)
 def _output_size(layers: list[Module], size: int) -> int:
     """Height and width of what the convolutions and pools leave of an image; below 1 is nothing."""
     for layer in layers:
-        if isinstance(layer, Conv2d | MaxPool2d):
+        if isinstance(layer, Conv2d | MaxPool2d) and not isinstance(layer.padding, str):
             reach = layer.dilation[0] * (layer.kernel_size[0] - 1)
             size = (size + 2 * layer.padding[0] - reach - 1) // layer.stride[0] + 1
     return size

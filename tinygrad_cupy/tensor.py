@@ -32,6 +32,7 @@ from .backend import (
 from .backend.capture import active
 from .backend.dtypes import is_float, is_inexact, resolve_dtype
 from .ops.activation import ActivationMixin
+from .ops.adaptive_pool import AdaptivePoolMixin
 from .ops.as_arrays import AsArrayMixin
 from .ops.bitwise import BitwiseMixin
 from .ops.choose import ChooseMixin
@@ -39,6 +40,7 @@ from .ops.comparison import ComparisonMixin
 from .ops.complex_numbers import ComplexMixin
 from .ops.conv import ConvMixin
 from .ops.conv_fused import ConvBlockMixin
+from .ops.conv_transpose import ConvTransposeMixin
 from .ops.cupy_kernels import CupyMixin
 from .ops.division import DivisionMixin
 from .ops.dropout import DropoutMixin
@@ -51,7 +53,8 @@ from .ops.logical_reduce import LogicalReduceMixin
 from .ops.loss import LossMixin
 from .ops.matmul import MatmulMixin
 from .ops.norm import NormMixin
-from .ops.pool import PoolMixin
+from .ops.pixels import PixelMixin
+from .ops.pool_windows import PoolMixin
 from .ops.product import ProductMixin
 from .ops.protocols import ProtocolMixin
 from .ops.reduce import ReduceMixin
@@ -59,6 +62,8 @@ from .ops.rounding import RoundingMixin
 from .ops.scan import ScanMixin
 from .ops.softmax import SoftmaxMixin
 from .ops.unary import UnaryMixin
+from .ops.unfold import UnfoldMixin
+from .ops.unpool import UnpoolMixin
 
 
 class Transfer(Elementwise):
@@ -97,7 +102,12 @@ class Tensor(
     DotMixin,
     ConvMixin,
     ConvBlockMixin,
+    ConvTransposeMixin,
+    UnfoldMixin,
     PoolMixin,
+    AdaptivePoolMixin,
+    UnpoolMixin,
+    PixelMixin,
     NormMixin,
     LossMixin,
     DropoutMixin,

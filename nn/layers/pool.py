@@ -1,94 +1,331 @@
-"""Pooling layers over images (N, C, H, W)."""
+"""Pooling layers: over images (N, C, H, W), sequences (N, C, L) and volumes (N, C, D, H, W).
+
+Each takes one without N, too. The math is the Tensor method of the same name.
+"""
 
 from __future__ import annotations
 
-from tinygrad_cupy.kernels.common.windows import Pair
+from typing import Any, ClassVar
+
+from tinygrad_cupy.kernels.common.windows import AXES, Shape, Sizes
 from tinygrad_cupy.nn import checks
 from tinygrad_cupy.nn.module import Module
 from tinygrad_cupy.tensor import Tensor
 
 
-class MaxPool2d(Module):
-    """The maximum of each window: OH = (H + 2 * padding - dilation * (KH - 1) - 1) // stride + 1.
+class _Pool(Module):
+    """What all have: windows over `ndim` axes, and the method that pools."""
 
-    `stride` is `kernel_size` unless given; `padding` is with -inf. All are pixels, one integer or a
-    pair (height, width). Of equal maxima the first gets the whole gradient.
-    """
+    ndim: ClassVar[int]
+    method: ClassVar[str]  # without the number of axes
+
+    def _set_windows(self, kernel_size: Sizes, stride: Sizes | None) -> None:
+        self.kernel_size = checks.sizes(self, "kernel_size", kernel_size, self.ndim)
+        steps = kernel_size if stride is None else stride
+        self.stride = checks.sizes(self, "stride", steps, self.ndim)
+
+    def _pooled(self, x: Tensor, *arguments: Any) -> Any:
+        axes = AXES[self.ndim]
+        checks.input_axes(self, x, f"N, C, {axes}", f"C, {axes}")
+        return getattr(x, f"{self.method}{self.ndim}d")(*arguments)
+
+
+class _MaxPool(_Pool):
+    """Maxima of windows."""
+
+    method = "max_pool"
 
     def __init__(
         self,
-        kernel_size: int | Pair,
-        stride: int | Pair | None = None,
-        padding: int | Pair = 0,
-        dilation: int | Pair = 1,
+        kernel_size: Sizes,
+        stride: Sizes | None = None,
+        padding: Sizes = 0,
+        dilation: Sizes = 1,
+        return_indices: bool = False,
+        ceil_mode: bool = False,
     ) -> None:
-        self.kernel_size = checks.pair(self, "kernel_size", kernel_size)
-        self.stride = checks.pair(self, "stride", kernel_size if stride is None else stride)
+        self._set_windows(kernel_size, stride)
         self.padding = _padding(self, padding, self.kernel_size)
-        self.dilation = checks.pair(self, "dilation", dilation)
+        self.dilation = checks.sizes(self, "dilation", dilation, self.ndim)
+        self.return_indices, self.ceil_mode = bool(return_indices), bool(ceil_mode)
+
+    def forward(self, x: Tensor) -> Any:
+        where = (self.kernel_size, self.stride, self.padding, self.dilation)
+        return self._pooled(x, *where, self.ceil_mode, self.return_indices)
+
+    def extra_repr(self) -> str:
+        text = (
+            f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
+            f"dilation={self.dilation}"
+        )
+        return text + ", ceil_mode=True" * self.ceil_mode
+
+
+class MaxPool1d(_MaxPool):
+    """MaxPool2d of sequences (N, C, L)."""
+
+    ndim = 1
+
+
+class MaxPool2d(_MaxPool):
+    """The maximum of each window: OH = (H + 2 * padding - dilation * (KH - 1) - 1) // stride + 1.
+
+    `stride` is `kernel_size` unless given; `padding` is with -inf. All are pixels, one integer or a
+    pair (height, width). Of equal maxima the first gets the whole gradient. With `ceil_mode` OH is
+    rounded up, with `return_indices` the result is (maxima, their places), for MaxUnpool2d.
+    """
+
+    ndim = 2
 
     @property
     def acts_as(self) -> str | None:
         """ "pool" for the plain halving that other layers' kernels can do as well."""
-        plain = ((2, 2), (2, 2), (0, 0), (1, 1))
-        given = (self.kernel_size, self.stride, self.padding, self.dilation)
-        return "pool" if given == plain else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        checks.input_axes(self, x, "N, C, H, W")
-        return x.max_pool2d(self.kernel_size, self.stride, self.padding, self.dilation)
-
-    def extra_repr(self) -> str:
-        return (
-            f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
-            f"dilation={self.dilation}"
-        )
+        plain = ((2, 2), (2, 2), (0, 0), (1, 1), False, False)
+        windows = (self.kernel_size, self.stride, self.padding, self.dilation)
+        return "pool" if (*windows, self.return_indices, self.ceil_mode) == plain else None
 
 
-class AvgPool2d(Module):
-    """The mean of each window: OH = (H + 2 * padding - KH) // stride + 1.
+class MaxPool3d(_MaxPool):
+    """MaxPool2d of volumes (N, C, D, H, W)."""
 
-    `stride` is `kernel_size` unless given; padding is with zeros, which count in the mean.
-    """
+    ndim = 3
 
-    def __init__(
-        self, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0
-    ) -> None:
-        self.kernel_size = checks.pair(self, "kernel_size", kernel_size)
-        self.stride = checks.pair(self, "stride", kernel_size if stride is None else stride)
-        self.padding = _padding(self, padding, self.kernel_size)
 
-    def forward(self, x: Tensor) -> Tensor:
-        checks.input_axes(self, x, "N, C, H, W")
-        return x.avg_pool2d(self.kernel_size, self.stride, self.padding)
+class _MaxUnpool(_Pool):
+    """The inverse of a `_MaxPool`."""
+
+    method = "max_unpool"
+
+    def __init__(self, kernel_size: Sizes, stride: Sizes | None = None, padding: Sizes = 0) -> None:
+        self._set_windows(kernel_size, stride)
+        self.padding = checks.sizes(self, "padding", padding, self.ndim, least=0)
+
+    def forward(self, x: Tensor, indices: Tensor, output_size: Any = None) -> Tensor:
+        where = (self.kernel_size, self.stride, self.padding, output_size)
+        return self._pooled(x, indices, *where)  # type: ignore[no-any-return]
 
     def extra_repr(self) -> str:
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
 
-class AdaptiveAvgPool2d(Module):
-    """Means over windows chosen so that the output is `output_size`: (N, C, *output_size).
+class MaxUnpool1d(_MaxUnpool):
+    """MaxUnpool2d of sequences (N, C, L)."""
 
-    Output row i averages the input rows from floor(i * H / OH) to ceil((i + 1) * H / OH).
+    ndim = 1
+
+
+class MaxUnpool2d(_MaxUnpool):
+    """Zeros with maxima where MaxPool2d(..., return_indices=True) found them.
+
+    Called with the maxima, their places and, where several sizes lead to theirs, `output_size`.
     """
 
-    def __init__(self, output_size: int | Pair) -> None:
-        self.output_size = checks.pair(self, "output_size", output_size)
+    ndim = 2
+
+
+class MaxUnpool3d(_MaxUnpool):
+    """MaxUnpool2d of volumes (N, C, D, H, W)."""
+
+    ndim = 3
+
+
+class _AvgPool(_Pool):
+    """Means of windows."""
+
+    method = "avg_pool"
+
+    def __init__(
+        self,
+        kernel_size: Sizes,
+        stride: Sizes | None = None,
+        padding: Sizes = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+    ) -> None:
+        self._set_windows(kernel_size, stride)
+        self.padding = _padding(self, padding, self.kernel_size)
+        self.ceil_mode, self.count_include_pad = bool(ceil_mode), bool(count_include_pad)
+        if divisor_override is not None:
+            divisor_override = checks.integer(self, "divisor_override", divisor_override)
+        self.divisor_override = divisor_override
 
     def forward(self, x: Tensor) -> Tensor:
-        checks.input_axes(self, x, "N, C, H, W")
-        return x.adaptive_avg_pool2d(self.output_size)
+        where = (self.kernel_size, self.stride, self.padding, self.ceil_mode)
+        divisor = () if self.divisor_override is None else (self.divisor_override,)
+        return self._pooled(x, *where, self.count_include_pad, *divisor)  # type: ignore[no-any-return]
+
+    def extra_repr(self) -> str:
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class AvgPool1d(_AvgPool):
+    """AvgPool2d of sequences (N, C, L), without a `divisor_override`."""
+
+    ndim = 1
+
+    def __init__(
+        self,
+        kernel_size: Sizes,
+        stride: Sizes | None = None,
+        padding: Sizes = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+    ) -> None:
+        super().__init__(kernel_size, stride, padding, ceil_mode, count_include_pad)
+
+
+class AvgPool2d(_AvgPool):
+    """The mean of each window: OH = (H + 2 * padding - KH) // stride + 1.
+
+    `stride` is `kernel_size` unless given; `padding` is with zeros, which count in the mean unless
+    `count_include_pad` is False. With `ceil_mode` OH is rounded up; `divisor_override` is what sums
+    are divided by instead of the count.
+    """
+
+    ndim = 2
+
+
+class AvgPool3d(_AvgPool):
+    """AvgPool2d of volumes (N, C, D, H, W)."""
+
+    ndim = 3
+
+
+class _LPPool(_Pool):
+    """Norms of windows."""
+
+    method = "lp_pool"
+
+    def __init__(
+        self,
+        norm_type: float,
+        kernel_size: Sizes,
+        stride: Sizes | None = None,
+        ceil_mode: bool = False,
+    ) -> None:
+        self.norm_type, self.ceil_mode = norm_type, bool(ceil_mode)
+        self._set_windows(kernel_size, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        where = (self.kernel_size, self.stride, self.ceil_mode)
+        return self._pooled(x, self.norm_type, *where)  # type: ignore[no-any-return]
+
+    def extra_repr(self) -> str:
+        return (
+            f"norm_type={self.norm_type}, kernel_size={self.kernel_size}, stride={self.stride}, "
+            f"ceil_mode={self.ceil_mode}"
+        )
+
+
+class LPPool1d(_LPPool):
+    """LPPool2d of sequences (N, C, L)."""
+
+    ndim = 1
+
+
+class LPPool2d(_LPPool):
+    """(sum of x^p) ^ (1 / p) of each window, p = `norm_type`."""
+
+    ndim = 2
+
+
+class LPPool3d(_LPPool):
+    """LPPool2d of volumes (N, C, D, H, W)."""
+
+    ndim = 3
+
+
+class _Adaptive(_Pool):
+    """Windows chosen so that the output has a given size."""
+
+    def __init__(self, output_size: Sizes | tuple[int | None, ...] | None) -> None:
+        self.output_size = _grid(self, output_size)
+
+    def forward(self, x: Tensor) -> Any:
+        return self._pooled(x, self.output_size)
 
     def extra_repr(self) -> str:
         return f"output_size={self.output_size}"
 
 
-def _padding(layer: Module, padding: int | Pair, kernel_size: Pair) -> Pair:
+class AdaptiveAvgPool1d(_Adaptive):
+    """AdaptiveAvgPool2d of sequences (N, C, L)."""
+
+    ndim = 1
+    method = "adaptive_avg_pool"
+
+
+class AdaptiveAvgPool2d(_Adaptive):
+    """Means over windows chosen so that the output is `output_size`: (N, C, *output_size).
+
+    Output row i averages the input rows from floor(i * H / OH) to ceil((i + 1) * H / OH). None, for
+    an axis or for all, leaves the size as it is.
+    """
+
+    ndim = 2
+    method = "adaptive_avg_pool"
+
+
+class AdaptiveAvgPool3d(_Adaptive):
+    """AdaptiveAvgPool2d of volumes (N, C, D, H, W)."""
+
+    ndim = 3
+    method = "adaptive_avg_pool"
+
+
+class _AdaptiveMax(_Adaptive):
+    """Maxima over the windows of `_Adaptive`."""
+
+    method = "adaptive_max_pool"
+
+    def __init__(
+        self,
+        output_size: Sizes | tuple[int | None, ...] | None,
+        return_indices: bool = False,
+    ) -> None:
+        super().__init__(output_size)
+        self.return_indices = bool(return_indices)
+
+    def forward(self, x: Tensor) -> Any:
+        return self._pooled(x, self.output_size, self.return_indices)
+
+
+class AdaptiveMaxPool1d(_AdaptiveMax):
+    """AdaptiveMaxPool2d of sequences (N, C, L)."""
+
+    ndim = 1
+
+
+class AdaptiveMaxPool2d(_AdaptiveMax):
+    """Maxima over the windows of AdaptiveAvgPool2d; with `return_indices` their places as well."""
+
+    ndim = 2
+
+
+class AdaptiveMaxPool3d(_AdaptiveMax):
+    """AdaptiveMaxPool2d of volumes (N, C, D, H, W)."""
+
+    ndim = 3
+
+
+def _grid(layer: _Pool, output_size: Any) -> Any:
+    """`output_size` as one number or None for each axis."""
+    each = isinstance(output_size, tuple | list)
+    given = output_size if each else (output_size,) * layer.ndim
+    if None not in given:
+        return checks.sizes(layer, "output_size", output_size, layer.ndim)
+    known = tuple([1 if one is None else one for one in given])
+    found = checks.sizes(layer, "output_size", known, layer.ndim)
+    return tuple([None if a is None else b for a, b in zip(given, found, strict=True)])
+
+
+def _padding(layer: _Pool, padding: Sizes, kernel_size: Shape) -> Shape:
     """A window must hold at least one pixel of the image, so padding is at most half a kernel."""
-    both = checks.pair(layer, "padding", padding, least=0)
-    if any(pad > size // 2 for pad, size in zip(both, kernel_size, strict=True)):
+    each = checks.sizes(layer, "padding", padding, layer.ndim, least=0)
+    if any(pad > size // 2 for pad, size in zip(each, kernel_size, strict=True)):
         raise ValueError(
             f"[{type(layer).__name__}] padding must be at most half of kernel_size, got "
-            f"{both} with kernel_size {kernel_size}"
+            f"{each} with kernel_size {kernel_size}"
         )
-    return both
+    return each

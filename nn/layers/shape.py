@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tinygrad_cupy.kernels.common.windows import Sizes
+from tinygrad_cupy.nn import checks
 from tinygrad_cupy.nn.module import Module
 from tinygrad_cupy.tensor import Tensor
 
@@ -17,3 +19,94 @@ class Flatten(Module):
 
     def extra_repr(self) -> str:
         return f"start_axis={self.start_axis}, end_axis={self.end_axis}"
+
+
+class Unfold(Module):
+    """Windows as columns: (N, C, H, W) -> (N, C * KH * KW, L), L the number of windows.
+
+    Of sequences and volumes too, where `kernel_size` has one or three numbers.
+    """
+
+    def __init__(
+        self, kernel_size: Sizes, dilation: Sizes = 1, padding: Sizes = 0, stride: Sizes = 1
+    ) -> None:
+        self.kernel_size, self.dilation = kernel_size, dilation
+        self.padding, self.stride = padding, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        checks.input_tensor(self, x)
+        return x.unfold(self.kernel_size, self.stride, self.padding, self.dilation)
+
+    def extra_repr(self) -> str:
+        return (
+            f"kernel_size={self.kernel_size}, dilation={self.dilation}, padding={self.padding}, "
+            f"stride={self.stride}"
+        )
+
+
+class Fold(Module):
+    """The adjoint of Unfold: (N, C * KH * KW, L) -> (N, C, *output_size), overlaps added up."""
+
+    def __init__(
+        self,
+        output_size: Sizes,
+        kernel_size: Sizes,
+        dilation: Sizes = 1,
+        padding: Sizes = 0,
+        stride: Sizes = 1,
+    ) -> None:
+        self.output_size, self.kernel_size, self.dilation = output_size, kernel_size, dilation
+        self.padding, self.stride = padding, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        checks.input_tensor(self, x)
+        where = (self.stride, self.padding, self.dilation)
+        return x.fold(self.output_size, self.kernel_size, *where)
+
+    def extra_repr(self) -> str:
+        return (
+            f"output_size={self.output_size}, kernel_size={self.kernel_size}, "
+            f"dilation={self.dilation}, padding={self.padding}, stride={self.stride}"
+        )
+
+
+class PixelShuffle(Module):
+    """(..., C * r * r, H, W) -> (..., C, H * r, W * r), r = `upscale_factor`."""
+
+    def __init__(self, upscale_factor: int) -> None:
+        self.upscale_factor = checks.integer(self, "upscale_factor", upscale_factor)
+
+    def forward(self, x: Tensor) -> Tensor:
+        checks.input_tensor(self, x)
+        return x.pixel_shuffle(self.upscale_factor)
+
+    def extra_repr(self) -> str:
+        return f"upscale_factor={self.upscale_factor}"
+
+
+class PixelUnshuffle(Module):
+    """(..., C, H * r, W * r) -> (..., C * r * r, H, W), r = `downscale_factor`."""
+
+    def __init__(self, downscale_factor: int) -> None:
+        self.downscale_factor = checks.integer(self, "downscale_factor", downscale_factor)
+
+    def forward(self, x: Tensor) -> Tensor:
+        checks.input_tensor(self, x)
+        return x.pixel_unshuffle(self.downscale_factor)
+
+    def extra_repr(self) -> str:
+        return f"downscale_factor={self.downscale_factor}"
+
+
+class ChannelShuffle(Module):
+    """(N, C, ...) with the channels of `groups` groups dealt out in turn."""
+
+    def __init__(self, groups: int) -> None:
+        self.groups = checks.integer(self, "groups", groups)
+
+    def forward(self, x: Tensor) -> Tensor:
+        checks.input_tensor(self, x)
+        return x.channel_shuffle(self.groups)
+
+    def extra_repr(self) -> str:
+        return f"groups={self.groups}"

@@ -28,8 +28,9 @@ WRONG_INPUTS: list[tuple[Callable[[], nn.Module], tuple[int, ...], str]] = [
     ),
     (
         lambda: nn.Conv2d(3, 8, 3),
-        (3, 28, 28),
-        "[Conv2d] expected an input of shape (N, C, H, W), got 3 axes (input shape (3, 28, 28))",
+        (28, 28),
+        "[Conv2d] expected an input of shape (N, C, H, W) or (C, H, W), got 2 axes "
+        "(input shape (28, 28))",
     ),
     (
         lambda: nn.ConvTranspose2d(3, 8, 3),
@@ -60,18 +61,20 @@ WRONG_INPUTS: list[tuple[Callable[[], nn.Module], tuple[int, ...], str]] = [
     ),
     (
         lambda: nn.MaxPool2d(2),
-        (3, 28, 28),
-        "[MaxPool2d] expected an input of shape (N, C, H, W), got 3 axes (input shape (3, 28, 28))",
+        (28, 28),
+        "[MaxPool2d] expected an input of shape (N, C, H, W) or (C, H, W), got 2 axes "
+        "(input shape (28, 28))",
     ),
     (
         lambda: nn.AvgPool2d(2),
         (28, 28),
-        "[AvgPool2d] expected an input of shape (N, C, H, W), got 2 axes (input shape (28, 28))",
+        "[AvgPool2d] expected an input of shape (N, C, H, W) or (C, H, W), got 2 axes "
+        "(input shape (28, 28))",
     ),
     (
         lambda: nn.AdaptiveAvgPool2d(2),
         (28, 28),
-        "[AdaptiveAvgPool2d] expected an input of shape (N, C, H, W), got 2 axes "
+        "[AdaptiveAvgPool2d] expected an input of shape (N, C, H, W) or (C, H, W), got 2 axes "
         "(input shape (28, 28))",
     ),
 ]
@@ -99,7 +102,7 @@ WRONG_ARGUMENTS: list[tuple[Callable[[], Any], str]] = [
     (lambda: nn.Linear(3, 1.5), "[Linear] out_features must be an integer of at least 1, got 1.5"),  # type: ignore[arg-type]
     (lambda: nn.Conv2d(0, 3, 3), "[Conv2d] in_channels must be an integer of at least 1, got 0"),
     (
-        lambda: nn.Conv2d(1, 3, (3, 3, 3)),  # type: ignore[arg-type]
+        lambda: nn.Conv2d(1, 3, (3, 3, 3)),
         "[Conv2d] kernel_size must be an integer of at least 1 or a pair of them (height, width), "
         "got (3, 3, 3)",
     ),
@@ -108,9 +111,17 @@ WRONG_ARGUMENTS: list[tuple[Callable[[], Any], str]] = [
         "[Conv2d] stride must be an integer of at least 1 or a pair of them (height, width), got 0",
     ),
     (
-        lambda: nn.Conv2d(1, 3, 3, padding="same"),  # type: ignore[arg-type]
-        "[Conv2d] padding must be an integer of at least 0 or a pair of them (height, width), "
-        "got 'same'",
+        lambda: nn.Conv2d(1, 3, 3, padding="full"),
+        "[Conv2d] padding must be one of same, valid, got 'full'",
+    ),
+    (
+        lambda: nn.Conv1d(1, 3, 3, stride=2, padding="same"),
+        '[Conv1d] padding="same" needs a stride of 1, got (2,)',
+    ),
+    (
+        lambda: nn.Conv3d(1, 3, (3, 3)),
+        "[Conv3d] kernel_size must be an integer of at least 1 or three of them (depth, height, "
+        "width), got (3, 3)",
     ),
     (
         lambda: nn.Conv2d(4, 6, 3, groups=4),

@@ -13,6 +13,36 @@ from tinygrad_cupy import Tensor, nn
 
 torch = import_torch()
 
+# (name in both, arguments, input shape)
+OF_OTHER_DIMENSIONS: list[tuple[str, tuple[Any, ...], tuple[int, ...]]] = [
+    ("Conv1d", (4, 6, 3, 2, 1, 2, 2), (3, 4, 9)),
+    ("Conv1d", (2, 3, 5, 1, "same"), (2, 20)),
+    ("Conv2d", (2, 3, 4, 1, "valid"), (2, 6, 7)),
+    ("Conv3d", (4, 6, (3, 2, 1), (2, 1, 1), (1, 2, 0), 1, 2), (2, 4, 6, 5, 4)),
+    ("Conv3d", (2, 3, 3, 1, "same", 1, 1, False), (2, 4, 5, 3)),
+    ("ConvTranspose1d", (4, 6, 3, 2, 1, 1, 2), (3, 4, 5)),
+    ("ConvTranspose3d", (2, 4, 3, 2, 1, 1), (2, 2, 3, 4, 2)),
+    ("MaxPool1d", (3, 2, 1, 1, False, True), (2, 3, 8)),
+    ("MaxPool2d", (3, 2, 1, 1, False, True), (3, 8, 9)),
+    ("MaxPool3d", ((3, 2, 2), 2, (1, 0, 1)), (2, 3, 6, 5, 4)),
+    ("AvgPool1d", (3, 2, 1, True), (2, 3, 8)),
+    ("AvgPool2d", (3, 2, 1, True, False), (2, 3, 8, 9)),
+    ("AvgPool3d", (3, 2, 1, False, True, 5), (2, 3, 6, 5, 4)),
+    ("LPPool1d", (2, 3), (2, 3, 8)),
+    ("LPPool2d", (2, 3, 2), (2, 3, 8, 9)),
+    ("AdaptiveAvgPool1d", (3,), (2, 3, 8)),
+    ("AdaptiveAvgPool2d", ((None, 2),), (2, 3, 8, 5)),
+    ("AdaptiveAvgPool3d", ((3, 2, 2),), (2, 3, 5, 6, 4)),
+    ("AdaptiveMaxPool1d", (3,), (2, 3, 8)),
+    ("AdaptiveMaxPool2d", ((3, 2),), (2, 3, 8, 5)),
+    ("AdaptiveMaxPool3d", (2,), (2, 3, 5, 6, 4)),
+    ("Unfold", (3, 1, 1, 2), (2, 3, 6, 5)),
+    ("Fold", ((6, 5), 2), (2, 12, 20)),
+    ("PixelShuffle", (2,), (2, 8, 3, 2)),
+    ("PixelUnshuffle", (2,), (2, 2, 4, 6)),
+    ("ChannelShuffle", (2,), (2, 6, 3, 2)),
+]
+
 # (ours, PyTorch's, input shape)
 LAYERS: list[tuple[Callable[[], nn.Module], Callable[[], Any], tuple[int, ...]]] = [
     (lambda: nn.Linear(7, 5), lambda: torch.nn.Linear(7, 5), (4, 7)),
@@ -49,6 +79,14 @@ LAYERS: list[tuple[Callable[[], nn.Module], Callable[[], Any], tuple[int, ...]]]
         lambda: torch.nn.AdaptiveAvgPool2d((3, 2)),
         (2, 3, 8, 5),
     ),
+    *[
+        (
+            lambda name=name, arguments=arguments: getattr(nn, name)(*arguments),
+            lambda name=name, arguments=arguments: getattr(torch.nn, name)(*arguments),
+            shape,
+        )
+        for name, arguments, shape in OF_OTHER_DIMENSIONS
+    ],
     (lambda: nn.Flatten(), lambda: torch.nn.Flatten(), (2, 3, 4, 5)),
     (lambda: nn.Flatten(0, 1), lambda: torch.nn.Flatten(0, 1), (2, 3, 4)),
     (lambda: nn.ReLU(), lambda: torch.nn.ReLU(), (4, 5)),
@@ -120,6 +158,22 @@ def test_layer(
     device: str,
 ) -> None:
     compare(ours(), theirs(), shape, rng, device)
+
+
+@pytest.mark.parametrize("ndim", [1, 2, 3])
+def test_what_a_max_pool_found_is_put_back(
+    ndim: int, rng: np.random.Generator, device: str
+) -> None:
+    array = rng.standard_normal((2, 3, *[5] * ndim)).astype(np.float32)
+    found = []
+    for library in (nn, torch.nn):
+        x = Tensor(array, device=device) if library is nn else torch.tensor(array)
+        pool = getattr(library, f"MaxPool{ndim}d")(2, return_indices=True)
+        y, places = pool(x)
+        back = getattr(library, f"MaxUnpool{ndim}d")(2)(y, places, output_size=[5] * ndim)
+        found.append([y, places, back])
+    for ours, theirs in zip(*found, strict=True):
+        close(ours.numpy(), theirs)
 
 
 @given(st.data())

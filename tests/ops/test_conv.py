@@ -94,7 +94,7 @@ def test_the_three_kernels_are_partials_of_one_form(device: str, data: st.DataOb
     geometry = Geometry(windows, groups)
     x = tensor(rng.standard_normal((batch, groups * c, *size)), device)
     w = tensor(rng.standard_normal((groups * o, c, *kernel)), device)
-    y = conv.Conv2d(geometry)(x, w)
+    y = conv.Conv(geometry)(x, w)
     g = tensor(rng.standard_normal(y.shape), device)
     form = dot(y, g)
     dx, dw = conv.ConvInput(geometry, x.shape)(g, w), conv.ConvWeight(geometry, w.shape)(x, g)
@@ -204,10 +204,10 @@ def test_numbers_that_are_left_in_scratch_memory_do_no_harm(device: str) -> None
 
 
 @pytest.mark.parametrize("wanted", ["weight", "bias", "weight bias", "x weight bias"])
-def test_the_gradients_by_weight_and_bias_are_one_kernel(
+def test_gradients_that_are_wanted_together_are_one_kernel(
     wanted: str, device: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where both are wanted; alone each is its own, and with a graph they are operations."""
+    """By weight and bias, or by all; alone each is its own; with a graph they are operations."""
     called: list[str] = []
 
     def spied(name: str) -> Any:
@@ -219,7 +219,7 @@ def test_the_gradients_by_weight_and_bias_are_one_kernel(
 
         return spy
 
-    for name in ("dgrad", "wgrad", "wgrad_and_bias"):
+    for name in ("backward", "dgrad", "wgrad", "wgrad_and_bias"):
         monkeypatch.setattr(kernels.conv, name, spied(name))
     shapes = {"x": (3, 2, 6, 5), "weight": (4, 2, 3, 2), "bias": (4,)}
     inputs = {
@@ -230,10 +230,15 @@ def test_the_gradients_by_weight_and_bias_are_one_kernel(
     seed = tensor(rng.standard_normal(y.shape), device)
     leaves = [inputs[name] for name in wanted.split()]
     by_kernels = tg.grad(y, leaves, seed, retain_graph=True)
-    of_weight = {"bias": [], "weight": ["wgrad"]}.get(wanted, ["wgrad_and_bias"])
-    assert called == [*["dgrad"] * ("x" in wanted), *of_weight]
+    expected = {
+        "bias": [],
+        "weight": ["wgrad"],
+        "weight bias": ["wgrad_and_bias"],
+        "x weight bias": ["backward"],
+    }
+    assert called == expected[wanted]
     by_operations = tg.grad(y, leaves, seed, create_graph=True)
-    assert called.count("wgrad_and_bias") == ("weight bias" in wanted)
+    assert called.count("wgrad_and_bias") == (wanted == "weight bias")
     for one, other in zip(by_kernels, by_operations, strict=True):
         np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-12, atol=1e-12)
 

@@ -46,7 +46,7 @@ PLUMBING = {
     Theirs: "of PyTorch's; test_interop.py",
     Joint: "several outputs at once; test_checkpoint.py, test_hooks.py",
     Deliver: "one of them",
-    EachConv: "what vmap(grad) makes of Conv2d; transforms/test_by_sample.py",
+    EachConv: "what vmap(grad) makes of Conv; transforms/test_by_sample.py",
     EachLinear: "what vmap(grad) makes of Linear; the same",
     ArrayRule: "raises behind a rule that works on arrays; test_array_rules.py",
     Alias: "what a FusedOp gives its reference; test_fused.py",

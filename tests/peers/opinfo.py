@@ -434,12 +434,23 @@ one(
 )
 one("nn.functional.relu6", "clip", lambda f, x: f(x, 0, 6))
 one("nn.functional.linear", "Tensor.linear", t.linear)
-one("nn.functional.conv2d", "Tensor.conv2d", t.convolved)
-one("nn.functional.conv_transpose2d", "Tensor.conv_transpose2d", t.convolved)
 one("nn.functional.unfold", "Tensor.unfold", t.unfolded)
-one("nn.functional.max_pool2d", "Tensor.max_pool2d", t.pooled, theirs=t.values)
-one("nn.functional.avg_pool2d", "Tensor.avg_pool2d", t.averaged)
-one("nn.functional.adaptive_avg_pool2d", "Tensor.adaptive_avg_pool2d", t.averaged_to)
+for _n in (1, 2, 3):
+    for _name, _translation in (
+        ("conv{}d", t.convolved),
+        ("conv_transpose{}d", t.convolved),
+        ("max_pool{}d", t.pooled),
+        ("avg_pool{}d", t.averaged),
+        ("lp_pool{}d", t.plain),
+        ("adaptive_avg_pool{}d", t.plain),
+        ("adaptive_max_pool{}d", t.maxima_to),
+        ("max_unpool{}d", t.unpooled),
+        ("max_unpool{}d.grad", t.unpooled),
+    ):
+        _named = _name.format(_n)
+        one(f"nn.functional.{_named}", f"Tensor.{_named.partition('.')[0]}", _translation)
+for _name in ("pixel_shuffle", "pixel_unshuffle", "channel_shuffle"):
+    one(f"nn.functional.{_name}", f"Tensor.{_name}", lambda f, x, *n, **named: f(x, *n, **named))
 one("nn.functional.batch_norm", "Tensor.batch_norm", t.normalized)
 one(
     "nn.functional.layer_norm",

@@ -258,11 +258,6 @@ def cast(f: Call, x: Any, *arguments: Any) -> Any:
 # --- layers -------------------------------------------------------------------------------------
 
 
-def expect_images(x: Any) -> None:
-    if x.ndim != 4:
-        raise NotOurs("images have four axes: N, C, H, W")
-
-
 def pooled(
     f: Call,
     x: Any,
@@ -273,10 +268,7 @@ def pooled(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Any:
-    expect_images(x)
-    if ceil_mode:
-        raise NotOurs("ceil_mode")
-    return f(x, kernel_size, stride or kernel_size, padding, dilation)
+    return f(x, kernel_size, stride or None, padding, dilation, ceil_mode, return_indices)
 
 
 def averaged(
@@ -287,32 +279,38 @@ def averaged(
     padding: Any = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
+    divisor_override: Any = None,
 ) -> Any:
-    expect_images(x)
-    if ceil_mode or not count_include_pad:
-        raise NotOurs("ceil_mode, count_include_pad=False")
-    return f(x, kernel_size, stride or kernel_size, padding)
+    each = [n[0] if isinstance(n, tuple) and len(n) == 1 else n for n in (kernel_size, padding)]
+    where = (each[0], stride or None, each[1], ceil_mode, count_include_pad)
+    return f(x, *where, *[divisor_override] * (divisor_override is not None))
 
 
-def averaged_to(f: Call, x: Any, output_size: Any) -> Any:
-    expect_images(x)
-    if not isinstance(output_size, int) and None in output_size:
-        raise NotOurs("an output size of None")
-    return f(x, output_size)
+def maxima_to(f: Call, x: Any, output_size: Any, return_indices: bool = False) -> Any:
+    return f(x, output_size, return_indices)
+
+
+def unpooled(
+    f: Call,
+    x: Any,
+    indices: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    output_size: Any = None,
+) -> Any:
+    return f(x, indices, kernel_size, stride or None, padding, output_size)
 
 
 def convolved(f: Call, x: Any, weight: Any, bias: Any = None, **options: Any) -> Any:
-    expect_images(x)
-    if isinstance(options.get("padding"), str):
-        raise NotOurs("padding is in pixels")
     return f(x, weight, bias, **options)
 
 
 def unfolded(
     f: Call, x: Any, kernel: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
 ) -> Any:
-    expect_images(x)
-    return f(x, kernel, stride, padding, dilation)
+    two = (kernel, kernel) if isinstance(kernel, int) else kernel
+    return f(x, two, stride, padding, dilation)
 
 
 def linear(f: Call, x: Any, weight: Any, bias: Any = None) -> Any:

@@ -91,3 +91,9 @@ def test_links_lead_somewhere() -> None:
     for page in DOCS.glob("*.md"):
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text("utf-8")):
             assert "://" in target or (DOCS / target).exists(), (page.name, target)
+
+
+def test_the_examples_of_convolution(capsys: pytest.CaptureFixture[str]) -> None:
+    run("convolution.md")
+    shown = re.findall(r"print\(.*  # (.*)", (DOCS / "convolution.md").read_text("utf-8"))
+    assert capsys.readouterr().out.splitlines() == shown

@@ -4,6 +4,7 @@ from support.sampling import Sample
 
 from . import (
     activation,
+    adaptive_pool,
     arithmetic,
     arrange,
     bessel,
@@ -14,6 +15,7 @@ from . import (
     complex_numbers,
     conv,
     conv_fused,
+    conv_transpose,
     convolve,
     creation,
     diagonal,
@@ -38,6 +40,7 @@ from . import (
     numpy_statistics,
     order_statistics,
     padding,
+    pixels,
     pool,
     product,
     reduce,
@@ -51,6 +54,8 @@ from . import (
     take,
     trigonometric,
     unary,
+    unfold,
+    unpool,
     windows,
     write,
 )
@@ -59,6 +64,7 @@ FAMILIES: dict[str, list[Sample]] = {
     module.__name__.rpartition(".")[2]: module.SAMPLES
     for module in (
         activation,
+        adaptive_pool,
         arithmetic,
         arrange,
         bessel,
@@ -69,6 +75,7 @@ FAMILIES: dict[str, list[Sample]] = {
         complex_numbers,
         conv,
         conv_fused,
+        conv_transpose,
         convolve,
         creation,
         diagonal,
@@ -93,6 +100,7 @@ FAMILIES: dict[str, list[Sample]] = {
         numpy_statistics,
         order_statistics,
         padding,
+        pixels,
         pool,
         product,
         reduce,
@@ -106,6 +114,8 @@ FAMILIES: dict[str, list[Sample]] = {
         take,
         trigonometric,
         unary,
+        unfold,
+        unpool,
         windows,
         write,
     )

@@ -13,7 +13,7 @@ from support.windows import image
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.ops import activation, conv, conv_fused, pool
 
-from .conv import conv_case, torch_conv2d
+from .conv import conv_case, torch_conv
 
 
 def _block_case(draw: Draw) -> Case:
@@ -21,7 +21,7 @@ def _block_case(draw: Draw) -> Case:
     relu, pool = draw(st.booleans()), draw(st.booleans())
     x, weight, *bias = (Tensor(v) for v in case.values)
     y = x.conv2d(weight, bias[0] if bias else None, **case.options).numpy()
-    assume(not pool or min(y.shape[2:]) > 1)
+    assume(not pool or min(y.shape[-2:]) > 1)
     # No value so near another, or 0, that a small step changes which is the largest. Windows that
     # lie in the padding give equal values, which move together.
     gaps = np.diff(np.sort(np.append(y.ravel(), 0.0)))
@@ -38,7 +38,7 @@ def _conv2d_block(
     pool: Any = False,
     **options: Any,
 ) -> Any:
-    y = torch_conv2d(torch, x, weight, bias, **options)
+    y = torch_conv(2)(torch, x, weight, bias, **options)
     y = torch.relu(y) if relu else y
     return torch.nn.functional.max_pool2d(y, 2) if pool else y
 
@@ -50,7 +50,7 @@ SAMPLES = [
         _block_case,
         _conv2d_block,
         (
-            *(conv_fused.ConvBlock, conv.Conv2d, conv.ConvInput, conv.ConvWeight),
+            *(conv_fused.ConvBlock, conv.Conv, conv.ConvInput, conv.ConvWeight),
             *(activation.ReluBackward, pool.MaxGather, pool.MaxScatter),
         ),
         ("conv2d_block",),

@@ -1,4 +1,4 @@
-"""Random windows over images, for the records of convolution and pooling."""
+"""Random windows over sequences, images and volumes, for convolution and pooling."""
 
 from __future__ import annotations
 
@@ -10,33 +10,40 @@ from tinygrad_cupy import Tensor
 
 from .sampling import Draw, Options
 
-Pair = tuple[int, int]
+Sizes = tuple[int, ...]
 
 
-def pairs(low: int, high: int) -> Any:
-    """(vertical, horizontal), each in low … high."""
-    return st.tuples(st.integers(low, high), st.integers(low, high))
+def sides(low: int, high: int, ndim: int = 2) -> Any:
+    """A number in low … high for each axis: (vertical, horizontal), say."""
+    return st.tuples(*[st.integers(low, high)] * ndim)
 
 
-def draw_windows(draw: Draw, most_padding: int = 2) -> tuple[Options, Pair]:
+def draw_windows(draw: Draw, most_padding: int = 2, ndim: int = 2) -> tuple[Options, Sizes]:
     """Kernel, stride, padding, dilation, and an input size that they fit."""
-    kernel, stride, dilation = draw(pairs(1, 3)), draw(pairs(1, 3)), draw(pairs(1, 2))
-    padding = draw(pairs(0, most_padding))
-    extra = draw(pairs(0, 4))
+    most = 3 if ndim < 3 else 2  # volumes grow fast
+    kernel, stride = draw(sides(1, most, ndim)), draw(sides(1, most, ndim))
+    dilation, padding = draw(sides(1, 2, ndim)), draw(sides(0, min(most_padding, most - 1), ndim))
+    extra = draw(sides(0, 4 if ndim < 3 else 2, ndim))
     size = tuple(
         max(1, d * (k - 1) + 1 - 2 * p) + e
         for k, p, d, e in zip(kernel, padding, dilation, extra, strict=True)
     )
     options = {"stride": stride, "padding": padding, "dilation": dilation}
-    return {"kernel_size": kernel, **options}, (size[0], size[1])
+    return {"kernel_size": kernel, **options}, size
 
 
 def plain(draw: Draw, options: Options) -> Options:
-    """An option whose two values agree is sometimes given as one number."""
+    """An option whose values agree is sometimes given as one number."""
     return {
-        k: v[0] if isinstance(v, tuple) and v[0] == v[1] and draw(st.booleans()) else v
+        k: v[0] if isinstance(v, tuple) and len(set(v)) == 1 and draw(st.booleans()) else v
         for k, v in options.items()
     }
+
+
+def draw_lead(draw: Draw, channels: int, most: int = 3) -> Sizes:
+    """N and C of an input, or C alone."""
+    lead: Sizes = draw(st.sampled_from([(channels,), *[(n, channels) for n in range(most + 1)]]))
+    return lead
 
 
 def image(*shape: int) -> Tensor:

@@ -30,6 +30,7 @@ from . import (
     sort,
     take,
     trigonometric,
+    unfold,
     windows,
 )
 
@@ -57,5 +58,6 @@ __all__ = [
     "sort",
     "take",
     "trigonometric",
+    "unfold",
     "windows",
 ]

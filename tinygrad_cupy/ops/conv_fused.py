@@ -13,10 +13,11 @@ from .. import kernels
 from ..autograd import FusedOp, TensorBase
 from ..autograd.mode import mode
 from ..backend import Array
-from ..kernels.common.windows import Geometry, Pair
+from ..kernels.common.windows import Geometry, Sizes
 from ..kernels.conv import Epilogue
-from .conv import Conv2d, conv_inputs
+from .conv import Conv, conv_inputs
 from .pool import epilogue_as_found
+from .sliding import of_batch
 
 if TYPE_CHECKING:
     from ..autograd.batching import BatchLevel
@@ -51,7 +52,7 @@ class ConvBlock(FusedOp):
 
     def reference(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         inputs = (x, weight) if bias is None else (x, weight, bias)
-        y: Any = Conv2d(self.geometry)(*inputs)
+        y: Any = Conv(self.geometry)(*inputs)
         return epilogue_as_found(y, self.relu, self.y, self.argmax)
 
     def backward_arrays(self, grad: Array, x: Array, weight: Array, bias: Array | None) -> Any:
@@ -65,7 +66,7 @@ class ConvBlock(FusedOp):
             y = op(b.join(x, 0), weight, bias)
             return b.split(op.watching(y), 0)
         inputs = (x, weight) if bias is None else (x, weight, bias)
-        y = Conv2d(self.geometry)(*inputs)
+        y = Conv(self.geometry)(*inputs)
         y = y.relu() if self.relu else y
         return b.whole(y.max_pool2d(2) if self.pool else y)
 
@@ -79,9 +80,9 @@ class ConvBlockMixin(TensorBase):
         self,
         weight: Tensor,
         bias: Tensor | None = None,
-        stride: int | Pair = 1,
-        padding: int | Pair = 0,
-        dilation: int | Pair = 1,
+        stride: Sizes = 1,
+        padding: Sizes | str = 0,
+        dilation: Sizes = 1,
         groups: int = 1,
         relu: bool = False,
         pool: bool = False,
@@ -93,6 +94,11 @@ class ConvBlockMixin(TensorBase):
         with OH and OW halved, rounded down, by the pool. Of equal maxima the first takes the
         gradient.
         """
-        geometry, inputs = conv_inputs(self, weight, bias, stride, padding, dilation, groups)
-        op = ConvBlock(geometry, relu, pool)
-        return op.watching(op(*inputs, *[None] * (3 - len(inputs))))
+        where = (stride, padding, dilation, groups)
+
+        def compute(x: Tensor) -> Tensor:
+            geometry, inputs = conv_inputs("conv2d", 2, x, weight, bias, *where)
+            op = ConvBlock(geometry, relu, pool)
+            return op.watching(op(*inputs, *[None] * (3 - len(inputs))))
+
+        return of_batch("conv2d", self, 2, compute)

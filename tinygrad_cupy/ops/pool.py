@@ -1,17 +1,22 @@
-"""Pooling: maxima and means of windows. Letters are explained in `windows`."""
+"""Pooling: maxima, means and norms of windows, in one to three dimensions.
+
+The operations are those on images. A window is a box: what a volume's has is found over its planes
+first and over the depth of the results then, and a sequence is an image of one row. Letters are
+explained in `kernels.common.windows`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .. import kernels
-from ..autograd import Op, TensorBase
-from ..backend import Array, array_module, expect_memory, is_cuda
-from ..backend.dtypes import widest
+from ..autograd import Op
+from ..backend import Array, array_module
+from ..kernels.common.layout import lies_last
 from ..kernels.common.pool2x2 import MASKED, POOL
-from ..kernels.common.windows import Pair, Windows, expect_images, pair
+from ..kernels.common.windows import Shape, Windows
 from .activation import ReluBackward
-from .promotion import as_float, in_single
 
 if TYPE_CHECKING:
     from ..autograd.batching import BatchLevel
@@ -32,7 +37,7 @@ class MaxPool(Op):
         self.windows = windows
 
     def forward(self, x: Array) -> Array:
-        self.size = (x.shape[2], x.shape[3])
+        self.size = tuple(x.shape[2:])
         y, self.argmax = kernels.pool.max_pool(x, self.windows)
         return y
 
@@ -48,7 +53,7 @@ class MaxScatter(Op):
 
     linear = ("grad",)
 
-    def __init__(self, windows: Windows, argmax: Array, size: Pair) -> None:
+    def __init__(self, windows: Windows, argmax: Array, size: Shape) -> None:
         self.windows, self.argmax, self.size = windows, argmax, size
 
     def forward(self, grad: Array) -> Array:
@@ -67,7 +72,7 @@ class MaxGather(Op):
 
     linear = ("x",)
 
-    def __init__(self, windows: Windows, argmax: Array, size: Pair) -> None:
+    def __init__(self, windows: Windows, argmax: Array, size: Shape) -> None:
         self.windows, self.argmax, self.size = windows, argmax, size
 
     def forward(self, x: Array) -> Array:
@@ -90,7 +95,7 @@ class SumPool(Op):
         self.windows = windows
 
     def forward(self, x: Array) -> Array:
-        self.size = (x.shape[2], x.shape[3])
+        self.size = tuple(x.shape[2:])
         return kernels.pool.sum_pool(x, self.windows)
 
     def backward(self, grad: Tensor) -> Tensor:
@@ -105,7 +110,7 @@ class Spread(Op):
 
     linear = ("grad",)
 
-    def __init__(self, windows: Windows, size: Pair) -> None:
+    def __init__(self, windows: Windows, size: Shape) -> None:
         self.windows, self.size = windows, size
 
     def forward(self, grad: Array) -> Array:
@@ -118,54 +123,74 @@ class Spread(Op):
         return b.split(Spread(self.windows, self.size)(b.join(grad, 0)), 0)  # type: ignore[no-any-return]
 
 
-class Spans(Op):
-    """Sums over ``count`` spans that cover ``axis``: from ⌊i n / count⌋ up to ⌈(i + 1) n / count⌉.
+class MaxIndices(Op):
+    """Where each window of x (N, C, …) has its maximum: its place behind N and C in C order."""
 
-    The spans that hold a place are a span themselves, by the same formula: the adjoint is `Spans`
-    to n. No product with zeros: NaN and infinity stay in the spans that hold them.
-    """
+    differentiable = False
+    only_real = True
 
-    linear = ("x",)
-
-    def __init__(self, count: int, axis: int) -> None:
-        self.count, self.axis = count, axis
+    def __init__(self, windows: Windows) -> None:
+        self.windows = windows
 
     def forward(self, x: Array) -> Array:
-        xp, self.size = self.xp, x.shape[self.axis]
-        longest = -(-self.size // self.count) + 1  # at most
-        if self.count < longest:
-            return self._one_by_one(x)
-        start, stop = _spans(xp, self.size, self.count)
-        y: Array = xp.take(x, start, self.axis)
-        for k in range(1, longest):
-            tap = xp.take(x, xp.minimum(start + k, self.size - 1), self.axis)
-            y += xp.where(_along(start + k < stop, self.axis), tap, 0)
-        return y
-
-    def _one_by_one(self, x: Array) -> Array:
-        before = (slice(None),) * self.axis
-        y = self.xp.empty((*x.shape[: self.axis], self.count, *x.shape[self.axis + 1 :]), x.dtype)
-        for i in range(self.count):
-            stop = -(-(i + 1) * self.size // self.count)
-            y[(*before, i)] = x[(*before, slice(i * self.size // self.count, stop))].sum(self.axis)
-        return y
-
-    def backward(self, grad: Tensor) -> Tensor:
-        return Spans(self.size, self.axis)(grad)
+        windows, ndim = self.windows, len(self.windows.kernel)
+        if ndim == 1:
+            return _places(x[:, :, None], ALONE.beside(windows))[1][:, :, 0]
+        if ndim == 2:
+            return _places(x, windows)[1]
+        n, c, d, h, w = x.shape
+        planes, depth = _planes_and_depth(windows)
+        y, in_plane = _places(x.reshape(n, c * d, h, w), planes)
+        oh, ow = y.shape[2:]
+        _, place = _places(y.reshape(n, c, d, oh * ow), depth)
+        plane = (place // max(oh * ow, 1)).clip(0, d - 1)  # of no tap in the image, any
+        in_plane = self.xp.take_along_axis(in_plane.reshape(n, c, d, oh * ow), plane, 2)
+        return (plane * (h * w) + in_plane).reshape(n, c, place.shape[2], oh, ow)
 
     def batch(self, b: BatchLevel, x: Tensor) -> Tensor:
-        return b.split(Spans(self.count, self.axis)(b.join(x, 0)), 0)  # type: ignore[no-any-return]
+        return b.split(MaxIndices(self.windows)(b.join(x, 0)), 0)  # type: ignore[no-any-return]
 
 
-def _spans(xp: Any, size: int, count: int) -> tuple[Array, Array]:
-    """Where `count` spans of an axis of ``size`` start and stop."""
-    place = xp.arange(count)
-    return place * size // count, -(-(place + 1) * size // count)
+def _places(x: Array, windows: Windows) -> tuple[Array, Array]:
+    """The maxima of windows of images x, and their places row · W + column."""
+    xp, width = array_module(x), x.shape[3]
+    y, argmax = kernels.pool.max_pool(x, windows)
+    taps = argmax.astype("int64")
+    (sh, sw), (ph, pw), (dh, dw) = windows.stride, windows.padding, windows.dilation
+    rows = xp.arange(y.shape[2])[:, None] * sh - ph + taps // windows.kernel[1] * dh
+    columns = xp.arange(y.shape[3]) * sw - pw + taps % windows.kernel[1] * dw
+    return y, rows * width + columns
 
 
-def _along(values: Array, axis: int) -> Array:
-    """Values for an axis of images (N, C, H, W), as they broadcast to those."""
-    return values[:, None] if axis == 2 else values
+# --- in one to three dimensions -----------------------------------------------------------------
+
+ALONE = Windows((1,), (1,), (0,), (1,))  # of each element by itself
+
+
+def _planes_and_depth(windows: Windows) -> tuple[Windows, Windows]:
+    """Windows of volumes along their planes, and those of columns (D, H · W) along the depth."""
+    return windows.along(slice(1, None)), windows.along(slice(1)).beside(ALONE)
+
+
+def over(x: Tensor, windows: Windows, pool: Callable[[Windows], Any]) -> Any:
+    """``pool``, an operation on images that may take an axis after the other, of x (N, C, …)."""
+    ndim = len(windows.kernel)
+    if ndim == 2:
+        return pool(windows)(x)
+    if ndim == 1:
+        return pool(ALONE.beside(windows))(x.unsqueeze(2)).squeeze(2)
+    n, c, d, h, w = x.shape
+    planes, depth = _planes_and_depth(windows)
+    if lies_last(x.data):  # views of it, either way
+        y = pool(planes)(x.permute(0, 2, 1, 3, 4).reshape(n * d, c, h, w))
+        oh, ow = y.shape[2:]
+        columns = y.reshape(n, d, c, oh * ow).permute(0, 2, 1, 3)
+    else:
+        y = pool(planes)(x.reshape(n, c * d, h, w))
+        oh, ow = y.shape[2:]
+        columns = y.reshape(n, c, d, oh * ow)
+    y = pool(depth)(columns)
+    return y.reshape(n, c, y.shape[2], oh, ow)
 
 
 def epilogue_as_found(y: Tensor, relu: bool, relu_y: Array | None, argmax: Array | None) -> Tensor:
@@ -176,74 +201,5 @@ def epilogue_as_found(y: Tensor, relu: bool, relu_y: Array | None, argmax: Array
     if argmax is None:
         return y if relu_y is None else ReluBackward()(y, y._wrap(relu_y))
     place = argmax % MASKED  # any place where ReLU lets nothing through anyway
-    y = MaxGather(POOL, place, (y.shape[2], y.shape[3]))(y)
+    y = MaxGather(POOL, place, tuple(y.shape[2:]))(y)
     return ReluBackward()(y, y._wrap((argmax < MASKED).astype(y.dtype))) if relu else y
-
-
-class PoolMixin(TensorBase):
-    """Pooling as methods."""
-
-    __slots__ = ()
-
-    def max_pool2d(
-        self,
-        kernel_size: int | Pair,
-        stride: int | Pair | None = None,
-        padding: int | Pair = 0,
-        dilation: int | Pair = 1,
-    ) -> Tensor:
-        """The largest element of each window of self (N, C, H, W), padded with -∞.
-
-        stride defaults to kernel_size; padding is at most half of it. Ties give the whole gradient
-        to the first maximum in C order, as PyTorch does.
-        """
-        return MaxPool(self._windows("max_pool2d", kernel_size, stride, padding, dilation))(self)
-
-    def avg_pool2d(
-        self,
-        kernel_size: int | Pair,
-        stride: int | Pair | None = None,
-        padding: int | Pair = 0,
-    ) -> Tensor:
-        """The mean of each window of self (N, C, H, W), padding counted as zeros.
-
-        stride defaults to kernel_size; padding is at most half of it. Windows are added up as by
-        `sum`; of integers the means are float32.
-        """
-        windows = self._windows("avg_pool2d", kernel_size, stride, padding, 1)
-        return in_single(as_float(self), lambda x: SumPool(windows)(x) / windows.taps)
-
-    def _windows(self, op: str, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Windows:
-        expect_images(op, self)
-        windows = Windows.parse(op, kernel, kernel if stride is None else stride, padding, dilation)
-        if any(2 * p > k for p, k in zip(windows.padding, windows.kernel, strict=True)):
-            raise ValueError(
-                f"[{op}] expected padding of at most half the kernel {windows.kernel}, got "
-                f"{windows.padding}"
-            )
-        x = self.data
-        return windows.fitted(op, x.shape, x, x.shape[1])
-
-    def adaptive_avg_pool2d(self, output_size: int | Pair) -> Tensor:
-        """Means over a grid of output_size windows that cover self (N, C, H, W).
-
-        Window i spans pixels ⌊i · H / OH⌋ up to ⌈(i + 1) · H / OH⌉, as in PyTorch. Where all are
-        of one size they are added up as by `mean`; else one direction after the other, in float64.
-        """
-        expect_images("adaptive_avg_pool2d", self)
-        out = pair(output_size, "adaptive_avg_pool2d", "output_size", 1)
-        x: Any = as_float(self)
-        (n, c, h, w), (oh, ow), dtype = x.shape, out, x.data.dtype
-        if h * w == 0:
-            raise ValueError(
-                f"[adaptive_avg_pool2d] expected images of at least one pixel, got shape {x.shape}"
-            )
-        if h % oh == 0 and w % ow == 0:
-            return x.reshape(n, c, oh, h // oh, ow, w // ow).mean((3, 5))  # type: ignore[no-any-return]
-        for shape in ((n, c, oh, w), (n, c, oh, ow)):
-            expect_memory("adaptive_avg_pool2d", shape, 8, is_cuda(x.data))
-        x = x.astype(widest(x.dtype))
-        for axis, count in ((2, oh), (3, ow)):
-            start, stop = _spans(array_module(x.data), x.shape[axis], count)
-            x = Spans(count, axis)(x) / x._wrap(_along(stop - start, axis))
-        return x.astype(dtype)  # type: ignore[no-any-return]

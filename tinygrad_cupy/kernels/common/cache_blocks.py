@@ -49,7 +49,7 @@ def column_sums(rows: Array) -> Any:
 def pool_chunk(z: Array, top: Array, argmax: Array) -> None:
     """The largest of each window of z (n, H, W, C), and the place of the first such element."""
     out = (top.shape[1], top.shape[2])
-    a, b, c, d = (z[:, rows, columns] for _, rows, columns in POOL.each_tap(out))
+    a, b, c, d = (z[:, *tap] for _, tap in POOL.each_tap(out))
     bottom = workspace("bottom", top.shape, top.dtype)
     np.maximum(a, b, out=top)
     np.maximum(c, d, out=bottom)
@@ -77,8 +77,8 @@ def open_chunk(grad: Array, relu_y: Array | None, argmax: Array | None, out: Arr
     if argmax is not None:
         height, width = argmax.shape[2:]
         places = seen_last(argmax)
-        for k, rows, columns in POOL.each_tap((height, width)):
-            keep_where(given, places == k, out[:, rows, columns])
+        for k, tap in POOL.each_tap((height, width)):
+            keep_where(given, places == k, out[:, *tap])
         out[:, 2 * height :] = 0
         out[:, :, 2 * width :] = 0
     elif relu_y is not None:

@@ -108,13 +108,18 @@ static void relu_backward(
   }
 }
 
+enum { TOGETHER = 64 }; /* pixels whose channels stay in the cache while they are transposed */
+
 /* Image n with its channels side by side: where it lies, or copied to ``scratch``. */
 static const float *channels_last(Images x, Int n, Int pixels, Int channels, float *scratch)
 {
   const float *image = x.at + n * x.by_image;
   if (x.by_channel == 1 && x.by_pixel == channels) return image;
-  for (Int o = 0; o < channels; o++)
-    for (Int p = 0; p < pixels; p++)
-      scratch[p * channels + o] = image[p * x.by_pixel + o * x.by_channel];
+  for (Int from = 0; from < pixels; from += TOGETHER) {
+    Int to = from + TOGETHER < pixels ? from + TOGETHER : pixels;
+    for (Int o = 0; o < channels; o++)
+      for (Int p = from; p < to; p++)
+        scratch[p * channels + o] = image[p * x.by_pixel + o * x.by_channel];
+  }
   return scratch;
 }

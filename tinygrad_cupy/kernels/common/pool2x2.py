@@ -17,7 +17,7 @@ def max_pool(y: Array) -> tuple[Array, Array]:
     """The largest of each window of y (N, C, H, W) and the place of the first such element."""
     xp = array_module(y)
     out = POOL.output_size("max_pool2d", y.shape[2:])
-    a, b, c, d = (y[:, :, rows, columns] for _, rows, columns in POOL.each_tap(out))
+    a, b, c, d = (y[:, :, *tap] for _, tap in POOL.each_tap(out))
     right, lower_right = b > a, d > c
     top, bottom = xp.maximum(a, b), xp.maximum(c, d)
     lower = bottom > top
@@ -28,8 +28,8 @@ def max_pool(y: Array) -> tuple[Array, Array]:
 def spread(grad: Array, argmax: Array, size: Shape) -> Array:
     """Each window's gradient (N, C, OH/2, OW/2) put where its maximum was, (N, C, OH, OW)."""
     xp = array_module(grad)
-    n, c, *out = grad.shape
+    n, c = grad.shape[:2]
     g = seen_second(xp.zeros((n, *size, c), grad.dtype))
-    for k, rows, columns in POOL.each_tap((out[0], out[1])):
-        g[:, :, rows, columns] = keep_where(grad, argmax == k)
+    for k, tap in POOL.each_tap(grad.shape[2:]):
+        g[:, :, *tap] = keep_where(grad, argmax == k)
     return g

@@ -1,7 +1,8 @@
 """Convolution on arrays: its three partial derivatives, and all of it as one kernel.
 
 Convolution is one trilinear form Σ x · w · g of input, weight and the gradient of the output; the
-field calls its partials fprop (by g: the output), dgrad (by x) and wgrad (by w). Letters are
+field calls its partials fprop (by g: the output), dgrad (by x) and wgrad (by w). Shapes are those
+of images; sequences (N, C, L) and volumes (N, C, D, H, W) go through `planes`. Letters are
 explained in `common.windows`.
 """
 
@@ -10,12 +11,13 @@ from __future__ import annotations
 from ...backend import Array, kernel
 from ...backend.dtypes import through_single
 from ..common.windows import Geometry, Shape
-from . import cpu, cuda
+from . import cpu, cuda, planes
 from .epilogue import Epilogue
 
 __all__ = [
     "Epilogue",
     "Geometry",
+    "backward",
     "dgrad",
     "fprop",
     "fused_backward",
@@ -27,22 +29,22 @@ __all__ = [
 ]
 
 
-@kernel(cpu=through_single(cpu.fprop), cuda=cuda.fprop)
+@kernel(cpu=through_single(planes.fprop(cpu.fprop)), cuda=planes.fprop(cuda.fprop))
 def fprop(x: Array, w: Array, bias: Array | None, geometry: Geometry) -> Array:
     """y (N, O, OH, OW) = x (N, C, H, W) ⋆ w (O, C/G, KH, KW) + bias (O,)."""
 
 
-@kernel(cpu=through_single(cpu.dgrad), cuda=cuda.dgrad)
+@kernel(cpu=through_single(planes.dgrad(cpu.dgrad)), cuda=planes.dgrad(cuda.dgrad))
 def dgrad(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Array:
     """The gradient by x, (N, C, H, W), of g (N, O, OH, OW): a transposed convolution."""
 
 
-@kernel(cpu=through_single(cpu.wgrad), cuda=cuda.wgrad)
+@kernel(cpu=through_single(planes.wgrad(cpu.wgrad)), cuda=planes.wgrad(cuda.wgrad))
 def wgrad(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
     """The gradient by w, (O, C/G, KH, KW), of x (N, C, H, W) and g (N, O, OH, OW)."""
 
 
-@kernel(cpu=cpu.wgrad_and_bias, cuda=cuda.wgrad_and_bias)
+@kernel(cpu=planes.wgrad(cpu.wgrad_and_bias), cuda=planes.wgrad(cuda.wgrad_and_bias))
 def wgrad_and_bias(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> tuple[Array, Array]:
     """`wgrad`, and the gradient by a bias (O,): the sum of g over N, OH and OW.
 
@@ -50,7 +52,16 @@ def wgrad_and_bias(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> tu
     """
 
 
-@kernel(cpu=through_single(cpu.wgrad_each), cuda=cuda.wgrad_each)
+@kernel(cpu=planes.backward(cpu.backward), cuda=planes.backward(cuda.backward))
+def backward(
+    g: Array, x: Array, w: Array, geometry: Geometry, by_bias: bool
+) -> tuple[Array, Array, Array | None]:
+    """`dgrad`, `wgrad` and, where asked for, the gradient by a bias, from one g."""
+
+
+@kernel(
+    cpu=through_single(planes.wgrad_each(cpu.wgrad_each)), cuda=planes.wgrad_each(cuda.wgrad_each)
+)
 def wgrad_each(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
     """`wgrad` of each element of a batch: (B, O, C, KH, KW) of x (B, N, C, H, W) and g (B, N, …).
 
@@ -82,6 +93,9 @@ def fused_backward(
     """
 
 
-@kernel(cpu=cpu.prepare_backward, cuda=cuda.prepare_backward)
+@kernel(
+    cpu=planes.prepare_backward(cpu.prepare_backward),
+    cuda=planes.prepare_backward(cuda.prepare_backward),
+)
 def prepare_backward(x: Array, w: Array, geometry: Geometry, epilogue: Epilogue) -> None:
     """Have compiled what the backward of `fused_forward` will want, where that takes a while."""

@@ -20,6 +20,11 @@
 #define TILE 6
 #endif
 
+/* With one vector a pixel as many sums, so that none waits for the one before. */
+enum { MOST = 12 };
+
+INLINE Int tile_size(Int vectors) { return vectors == 1 ? MOST : TILE; }
+
 typedef float Vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
 /* What Python passes; all are Int. */
@@ -61,7 +66,7 @@ typedef struct {
 INLINE void tile(
     const int pixels, const int vectors, Window x, const float *w, float *out, Int pitch)
 {
-  Vector sum[TILE][2];
+  Vector sum[MOST][2];
   for (int p = 0; p < pixels; p++)
     for (int v = 0; v < vectors; v++) sum[p][v] = (Vector){0};
   for (Int i = 0; i < x.rows; i++) {
@@ -88,10 +93,8 @@ static void any_tile(int pixels, Int vectors, Window x, const float *w, float *o
 {
 #define CASE(n) \
   case n: \
-    if (n <= TILE) { \
-      if (vectors == 1) tile(n, 1, x, w, out, pitch); \
-      else tile(n, 2, x, w, out, pitch); \
-    } \
+    if (vectors == 1) tile(n, 1, x, w, out, pitch); \
+    else if (n <= TILE) tile(n, 2, x, w, out, pitch); \
     break;
   switch (pixels) { EACH_SIZE(CASE) }
 #undef CASE
@@ -103,7 +106,7 @@ static void row_of_pixels(
     Window x, Int width, const float *w, Int block_size, Int blocks, Int vectors, float *out,
     Int pitch)
 {
-  Int tiles = blocks_of(width, TILE);
+  Int tiles = blocks_of(width, tile_size(vectors));
   for (Int b = 0; b < blocks; b++)
     for (Int t = 0; t < tiles; t++) {
       Int from = t * width / tiles, to = (t + 1) * width / tiles; /* of about equal sizes */
@@ -188,7 +191,7 @@ INLINE void weight_tile(
     const int size, const int vectors, const float *x, Int by_row, Int by_pixel, const float *g,
     Int g_line, Int pitch, Int rows, Int width, float *dw)
 {
-  Vector sum[TILE][2];
+  Vector sum[MOST][2];
   for (int k = 0; k < size; k++)
     for (int v = 0; v < vectors; v++) sum[k][v] = (Vector){0};
   for (Int i = 0; i < rows; i++) {
@@ -211,18 +214,16 @@ static void any_weight_tile(
 {
 #define CASE(n) \
   case n: \
-    if (n <= TILE) { \
-      if (vectors == 1) \
-        weight_tile(n, 1, x, by_row, by_pixel, g, g_line, pitch, rows, width, dw); \
-      else \
-        weight_tile(n, 2, x, by_row, by_pixel, g, g_line, pitch, rows, width, dw); \
-    } \
+    if (vectors == 1) \
+      weight_tile(n, 1, x, by_row, by_pixel, g, g_line, pitch, rows, width, dw); \
+    else if (n <= TILE) \
+      weight_tile(n, 2, x, by_row, by_pixel, g, g_line, pitch, rows, width, dw); \
     break;
   switch (size) { EACH_SIZE(CASE) }
 #undef CASE
 }
 
-enum { RUN = 4096 }; /* pixels that one float32 adds up at most, beyond a row */
+enum { RUN = 4096 }; /* pixels that one float32 adds up at most */
 
 /* Of one image: dw (O / block, KH, KW, C, block) += its share. g has ``margin`` columns of zeros at
    its sides. */
@@ -231,7 +232,8 @@ static void add_weight_gradient(
 {
   Int block = s->vectors * LANES, g_line = (s->ow + 2 * margin) * pitch;
   Int run = s->dw == 1 ? s->kw * s->c : s->c, columns = s->dw == 1 ? 1 : s->kw;
-  Int parts = blocks_of(run, TILE), rows = s->ow < RUN ? RUN / s->ow : 1;
+  Int parts = blocks_of(run, tile_size(s->vectors)), rows = s->ow < RUN ? RUN / s->ow : 1;
+  Int across = s->ow < RUN ? s->ow : RUN / 8; /* of a longer row a part that stays in the cache */
   for (Int b = 0; b < pitch / block; b++)
     for (Int i = 0; i < s->kh; i++) {
       /* output rows from which tap i meets the image */
@@ -239,16 +241,19 @@ static void add_weight_gradient(
       Int low = reach <= 0 ? 0 : (reach + s->sh - 1) / s->sh;
       Int high = s->h - 1 + reach < 0 ? 0 : least((s->h - 1 + reach) / s->sh + 1, s->oh);
       for (; low < high; low += rows) {
-        const float *grad = g + low * g_line + margin * pitch + b * block;
-        const float *from = image + (low * s->sh - reach) * line;
-        for (Int j = 0; j < columns; j++)
-          for (Int part = 0; part < parts; part++) {
-            Int k = part * run / parts, end = (part + 1) * run / parts;
-            any_weight_tile(
-                (int)(end - k), s->vectors, from + j * s->dw * s->c + k, s->sh * line,
-                s->sw * s->c, grad, g_line, pitch, least(rows, high - low), s->ow,
-                dw + (((b * s->kh + i) * columns + j) * run + k) * block);
-          }
+        for (Int left = 0; left < s->ow; left += across) {
+          const float *grad = g + low * g_line + (margin + left) * pitch + b * block;
+          const float *from = image + (low * s->sh - reach) * line + left * s->sw * s->c;
+          for (Int j = 0; j < columns; j++)
+            for (Int part = 0; part < parts; part++) {
+              Int k = part * run / parts, end = (part + 1) * run / parts;
+              any_weight_tile(
+                  (int)(end - k), s->vectors, from + j * s->dw * s->c + k, s->sh * line,
+                  s->sw * s->c, grad, g_line, pitch, least(rows, high - low),
+                  least(across, s->ow - left),
+                  dw + (((b * s->kh + i) * columns + j) * run + k) * block);
+            }
+        }
       }
     }
 }

@@ -20,7 +20,7 @@ from ..common import sums
 from ..common.cache_blocks import at, chunks, column_sums, open_chunk, pool_chunk, relu_chunk
 from ..common.layout import scratch_last, seen_last, seen_second
 from ..common.pool2x2 import POOL
-from ..common.windows import Geometry, Pair, Shape
+from ..common.windows import Geometry, Shape
 from . import fused_reference, native, reference, row_lowering
 from .epilogue import Epilogue
 
@@ -53,6 +53,19 @@ def wgrad(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
 def wgrad_and_bias(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> tuple[Array, Array]:
     """`wgrad` and the sum of g; of 16 bits each is rounded once."""
     return through_single(wgrad)(x, g, geometry, w_shape), sums.total(g, (0, 2, 3))
+
+
+def backward(
+    g: Array, x: Array, w: Array, geometry: Geometry, by_bias: bool
+) -> tuple[Array, Array, Array | None]:
+    """Gradients by x, w and a bias: C has all from one copy of g in the cache."""
+    if native.suits(x, w, geometry, needs_x=True):
+        dx, dw, db = native.backward(g, x, w, None, None, geometry, (True, True, by_bias))
+        return dx, dw, db
+    dx = through_single(dgrad)(g, w, geometry, tuple(x.shape))
+    if by_bias:
+        return dx, *wgrad_and_bias(x, g, geometry, w.shape)
+    return dx, through_single(wgrad)(x, g, geometry, w.shape), None
 
 
 def wgrad_each(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
@@ -139,7 +152,7 @@ class _ByRows:
     """Products of chunks of ``images`` by rows."""
 
     def __init__(
-        self, x: Array, w: Array, bias: Array | None, geometry: Geometry, out_size: Pair
+        self, x: Array, w: Array, bias: Array | None, geometry: Geometry, out_size: Shape
     ) -> None:
         self.rows, self.columns = row_lowering.shifts(geometry.windows)
         self.matrix = row_lowering.matrix_of(w)
@@ -167,7 +180,7 @@ class _ByWindows:
     """Products of chunks of ``images`` by im2col."""
 
     def __init__(
-        self, x: Array, w: Array, bias: Array | None, geometry: Geometry, out_size: Pair
+        self, x: Array, w: Array, bias: Array | None, geometry: Geometry, out_size: Shape
     ) -> None:
         self.geometry, self.out_size = geometry, out_size
         self.matrix = reference.weight_matrix(w, geometry.groups)  # (G, K, O/G)

@@ -20,7 +20,7 @@ from ..common import sums
 from ..common.layout import contiguous, empties, empty_last, last
 from ..common.pool2x2 import MASKED, POOL, spread
 from ..common.select import keep_where
-from ..common.windows import Geometry, Pair, Shape, Windows
+from ..common.windows import Geometry, Shape, Windows
 from . import fused_reference, reference
 from .epilogue import Epilogue
 from .implicit_gemm_plan import forward_plan
@@ -71,6 +71,16 @@ def wgrad_and_bias(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> tu
     if both is not None:
         return both
     return reference.wgrad(x, g, geometry, w_shape), sums.total(g, (0, 2, 3))
+
+
+def backward(
+    g: Array, x: Array, w: Array, geometry: Geometry, by_bias: bool
+) -> tuple[Array, Array, Array | None]:
+    """Gradients by x, w and, where asked for, a bias."""
+    dx = dgrad(g, w, geometry, tuple(x.shape))
+    if by_bias:
+        return dx, *wgrad_and_bias(x, g, geometry, tuple(w.shape))
+    return dx, wgrad(x, g, geometry, tuple(w.shape)), None
 
 
 def wgrad_each(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
@@ -373,7 +383,7 @@ def _sizes(x_shape: Shape, windows: Windows) -> tuple[int, ...]:
     return (n, height, width, *windows.output_size("conv2d", (height, width)))
 
 
-def _opened(grad: Array, y: Array, argmax: Array | None, size: Pair) -> Array:
+def _opened(grad: Array, y: Array, argmax: Array | None, size: Shape) -> Array:
     """The gradient of the convolution's own output (N, O, OH, OW) from that of ReLU or the pool."""
     if grad.dtype != FLOAT:
         return keep_where(grad, ~(y <= 0)) if argmax is None else spread(grad, argmax, size)

@@ -18,7 +18,7 @@ from ...backend import Array, array_module, blas
 from ...backend.cpu_threads import by_parts, spans, workspace
 from ...backend.dtypes import is_narrow
 from ..common.layout import scratch_last, seen_last, seen_second
-from ..common.windows import Geometry, Pair, Shape, Windows
+from ..common.windows import Geometry, Shape, Windows
 
 CPU_CHUNK_BYTES = 1 << 20  # of the window matrix: with its product it stays in a core's cache
 CUDA_CHUNK_BYTES = 1 << 30
@@ -116,7 +116,7 @@ def wgrad(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
     return by_output.reshape(w_shape).astype(x.dtype, copy=False)
 
 
-def images_at_once(x: Array, kernel: Pair, out_size: Shape) -> int:
+def images_at_once(x: Array, kernel: Shape, out_size: Shape) -> int:
     """How many images of x (N, C, H, W) make a window matrix of the right size."""
     taps = math.prod(kernel) * math.prod(out_size)
     return _step(array_module(x), taps * x.shape[1] * x.dtype.itemsize)
@@ -150,7 +150,7 @@ def turned(w: Array) -> Array:
     return w[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)
 
 
-def windows_of(x: Array, geometry: Geometry, out_size: Pair) -> Array:
+def windows_of(x: Array, geometry: Geometry, out_size: Shape) -> Array:
     """All windows of x (n, C, H, W), zeros around it, as a view (n, OH, OW, KH, KW, C)."""
     return geometry.windows.view(padded_images(x, geometry.windows), out_size)
 
@@ -225,7 +225,7 @@ def add_windows(rows: Array, windows: Windows, dx: Array) -> None:
     target[...] = 0
     by_tap = rows.reshape(n, oh, ow, groups, kh * kw, c)
     split = target.reshape(*target.shape[:3], groups, c)
-    for k, vertical, horizontal in windows.each_tap((oh, ow)):
-        split[:, vertical, horizontal] += by_tap[:, :, :, :, k]
+    for k, tap in windows.each_tap((oh, ow)):
+        split[:, *tap] += by_tap[:, :, :, :, k]
     if target is not dx:
         dx[...] = target[:, *windows.inside(size)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...backend import Array, kernel
-from ..common.windows import Pair, Windows
+from ..common.windows import Shape, Windows
 from . import cuda, reference
 
 __all__ = ["max_gather", "max_pool", "max_scatter", "spread", "sum_pool"]
@@ -15,7 +15,7 @@ def max_pool(x: Array, windows: Windows) -> tuple[Array, Array]:
 
 
 @kernel(cpu=reference.max_scatter, cuda=cuda.max_scatter)
-def max_scatter(grad: Array, argmax: Array, windows: Windows, size: Pair) -> Array:
+def max_scatter(grad: Array, argmax: Array, windows: Windows, size: Shape) -> Array:
     """The gradient by an input (N, C, *size) of ``grad`` (N, C, OH, OW)."""
 
 
@@ -30,5 +30,5 @@ def sum_pool(x: Array, windows: Windows) -> Array:
 
 
 @kernel(cpu=reference.spread, cuda=cuda.spread)
-def spread(grad: Array, windows: Windows, size: Pair) -> Array:
+def spread(grad: Array, windows: Windows, size: Shape) -> Array:
     """Each element of ``grad`` added to every pixel of its window, (N, C, *size)."""

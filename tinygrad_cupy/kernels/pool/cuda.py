@@ -11,7 +11,7 @@ from ...backend.cuda_source import dtype_macros
 from ..common.headers import VECTOR
 from ..common.layout import arranged, empty, lies_last
 from ..common.sums import FEW
-from ..common.windows import Pair, Windows
+from ..common.windows import Shape, Windows
 from . import reference
 
 _TAPS = {np.dtype(np.uint8): "TAP=u8", np.dtype(np.int32): "TAP=int"}  # of an argmax
@@ -20,7 +20,13 @@ _kernels = CudaSource(__file__, VECTOR, "pool.cu", defines=(f"SHAPE_BYTES={_SHAP
 
 
 def _launch(
-    name: str, arrays: list[Array], windows: Windows, size: Pair, out: Pair, last: bool, argmax: Any
+    name: str,
+    arrays: list[Array],
+    windows: Windows,
+    size: Shape,
+    out: Shape,
+    last: bool,
+    argmax: Any,
 ) -> None:
     """Run a kernel that writes all of ``arrays[-1]``, or the last two for ``max_pool``.
 
@@ -58,7 +64,7 @@ def max_pool(x: Array, windows: Windows) -> tuple[Array, Array]:
     return y, argmax
 
 
-def max_scatter(grad: Array, argmax: Array, windows: Windows, size: Pair) -> Array:
+def max_scatter(grad: Array, argmax: Array, windows: Windows, size: Shape) -> Array:
     """Each window's gradient put where its maximum was, (N, C, *size)."""
     if not dtype_macros(grad.dtype) or argmax.dtype not in _TAPS:
         return reference.max_scatter(grad, argmax, windows, size)
@@ -94,7 +100,7 @@ def sum_pool(x: Array, windows: Windows) -> Array:
     return y
 
 
-def spread(grad: Array, windows: Windows, size: Pair) -> Array:
+def spread(grad: Array, windows: Windows, size: Shape) -> Array:
     """Each window's gradient added to every pixel that it holds, (N, C, *size)."""
     if not dtype_macros(grad.dtype):
         return reference.spread(grad, windows, size)

@@ -16,17 +16,14 @@ from ...backend.dtypes import is_float, through_single
 from ..common.layout import empty_beside
 from ..common.select import keep_where
 from ..common.sums import FEW
-from ..common.windows import Pair, Windows
-
-Shape = tuple[int, ...]
+from ..common.windows import Shape, Windows
 
 
 def _pad(x: Array, windows: Windows, value: float) -> Array:
     """x (N, C, H, W) with ``value`` around, in the memory layout of x."""
-    if windows.padding == (0, 0):
+    if not windows.is_padded:
         return x
-    ph, pw = windows.padding
-    return array_module(x).pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)), constant_values=value)
+    return array_module(x).pad(x, windows.around, constant_values=value)
 
 
 def _least(dtype: Any) -> float:
@@ -36,7 +33,7 @@ def _least(dtype: Any) -> float:
     return False if dtype.kind == "b" else int(np.iinfo(dtype).min)
 
 
-def _first_taps(xp: Any, windows: Windows, out: Pair) -> Array:
+def _first_taps(xp: Any, windows: Windows, out: Shape) -> Array:
     """(OH, OW): the first tap of each window that lies in the image; 0 where it has none there."""
     places = []
     for size, stride, padding, dilation, kernel in zip(
@@ -60,12 +57,12 @@ def max_pool(x: Array, windows: Windows) -> tuple[Array, Array]:
     best = empty_beside(x, out, x.dtype)
     # One byte an element, unless windows are huge.
     argmax = xp.empty_like(best, np.uint8 if windows.taps <= 256 else np.int32)
-    first = 0 if windows.padding == (0, 0) else _first_taps(xp, windows, out)
+    first = _first_taps(xp, windows, out) if any(windows.padding) else 0
 
     def task(part: slice) -> None:
         top, places = best[part], argmax[part]
-        for k, vertical, horizontal in windows.each_tap(out):
-            tap = padded[part, :, vertical, horizontal]
+        for k, place in windows.each_tap(out):
+            tap = padded[part, :, *place]
             if k == 0:
                 top[...] = tap
                 places[...] = first
@@ -85,12 +82,12 @@ def _find_nan(padded: Array, windows: Windows, top: Array, argmax: Array) -> Non
     nan = top != top
     if not nan.any():
         return
-    for k, vertical, horizontal in reversed(list(windows.each_tap(top.shape[2:]))):
-        tap = padded[:, :, vertical, horizontal]
+    for k, place in reversed(list(windows.each_tap(top.shape[2:]))):
+        tap = padded[:, :, *place]
         argmax[nan & (tap != tap)] = k
 
 
-def max_scatter(grad: Array, argmax: Array, windows: Windows, size: Pair) -> Array:
+def max_scatter(grad: Array, argmax: Array, windows: Windows, size: Shape) -> Array:
     """Each window's gradient put where its maximum was, (N, C, *size)."""
     xp = array_module(grad)
     disjoint = all(
@@ -104,8 +101,8 @@ def max_scatter(grad: Array, argmax: Array, windows: Windows, size: Pair) -> Arr
         padded[part] = 0
         values = xp.empty_like(argmax[part], grad.dtype)
         values[...] = grad[part]  # one layout for all: a mixed one costs more at every tap
-        for k, vertical, horizontal in windows.each_tap((grad.shape[2], grad.shape[3])):
-            target = padded[part, :, vertical, horizontal]
+        for k, tap in windows.each_tap(grad.shape[2:]):
+            target = padded[part, :, *tap]
             hit = argmax[part] == k
             if disjoint:
                 keep_where(values, hit, target)
@@ -120,8 +117,8 @@ def max_gather(x: Array, argmax: Array, windows: Windows) -> Array:
     """The element of each window at its argmax; 0 where that lies in the padding."""
     padded = _pad(x, windows, 0)
     y = array_module(x).zeros(argmax.shape, x.dtype)
-    for k, vertical, horizontal in windows.each_tap((y.shape[2], y.shape[3])):
-        y += keep_where(padded[:, :, vertical, horizontal], argmax == k)
+    for k, tap in windows.each_tap(y.shape[2:]):
+        y += keep_where(padded[:, :, *tap], argmax == k)
     return y
 
 
@@ -131,8 +128,8 @@ def sum_pool(x: Array, windows: Windows) -> Array:
     padded = _pad(x, windows, 0)
     y = empty_beside(x, out, _wide(x.dtype, windows))
     y[...] = 0
-    for _, vertical, horizontal in windows.each_tap(out):
-        y += padded[:, :, vertical, horizontal]
+    for _, tap in windows.each_tap(out):
+        y += padded[:, :, *tap]
     return y.astype(x.dtype, copy=False)
 
 
@@ -141,10 +138,10 @@ def _wide(dtype: Any, windows: Windows) -> Any:
     return np.float64 if is_float(dtype) and (dtype.itemsize < 4 or windows.taps > FEW) else dtype
 
 
-def spread(grad: Array, windows: Windows, size: Pair) -> Array:
+def spread(grad: Array, windows: Windows, size: Shape) -> Array:
     """Each window's gradient added to every pixel that it holds, (N, C, *size)."""
     padded = empty_beside(grad, windows.padded_size(size), _wide(grad.dtype, windows))
     padded[...] = 0
-    for _, vertical, horizontal in windows.each_tap((grad.shape[2], grad.shape[3])):
-        padded[:, :, vertical, horizontal] += grad
+    for _, tap in windows.each_tap(grad.shape[2:]):
+        padded[:, :, *tap] += grad
     return padded[:, :, *windows.inside(size)].astype(grad.dtype, copy=False)
