@@ -20,7 +20,7 @@ from .random import manual_seed
 from .tensor import Tensor
 
 if TYPE_CHECKING:
-    from . import array_api, datasets, fft, interop, nn, numpy, signal
+    from . import array_api, datasets, fft, interop, nn, numpy, signal, special
     from .custom import custom_op
     from .nn import functional_call
     from .transforms import checkpoint, grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp, vmap
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 provided_by("tinygrad_cupy.numpy")  # what NumPy's functions do with tensors
+provided_by("tinygrad_cupy.special")  # and SciPy's
 
 __all__ = [
     "Elementwise",
@@ -62,6 +63,7 @@ __all__ = [
     "set_default_device",
     "set_precision",
     "signal",
+    "special",
     "stack",
     "value_and_grad",
     "vjp",
@@ -71,7 +73,7 @@ __all__ = [
 
 
 # What is loaded on first use, and where it stands: the engine alone imports fast.
-_MODULES = ("array_api", "datasets", "fft", "interop", "nn", "numpy", "signal")
+_MODULES = ("array_api", "datasets", "fft", "interop", "nn", "numpy", "signal", "special")
 _TRANSFORMS = (
     *("checkpoint", "grad", "hessian", "hvp", "jacobian", "jvp"),
     *("value_and_grad", "vjp", "vmap"),

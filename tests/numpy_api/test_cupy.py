@@ -111,6 +111,10 @@ def test_kernels_without_a_function_of_their_own() -> None:
     x = Tensor([0.5, -1.0, 2.0], requires_grad=True)
     assert cupy_stand_in.erf(x).tolist() == x.erf().tolist()
     assert cupy_stand_in.expit(x).tolist() == x.sigmoid().tolist()
+    assert cupy_stand_in.gammaln(x).tolist() == tg.special.gammaln(x).tolist()
+    assert cupy_stand_in.beta(x, 2.0).tolist() == tg.special.beta(x, 2.0).tolist()
+    assert cupy_stand_in.xlogy(x, 2.0).tolist() == tg.special.xlogy(x, 2.0).tolist()
+    assert cupy_stand_in.zeta(2.0, x).requires_grad
     assert cupy_stand_in.is_close(x, 0.5, 1e-5, 1e-8, False).tolist() == [True, False, False]
     assert cupy_stand_in.sum_kernel(x, keepdims=True).tolist() == [1.5]
     assert cupy_stand_in.sum_kernel(x, None, np.float64).dtype == np.float64

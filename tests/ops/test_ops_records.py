@@ -19,7 +19,7 @@ from numpy_api.dispatching import dispatching
 from numpy_api.running import carries_gradient
 from records import FAMILIES, SAMPLES
 from support.sampling import Sample, options_on, tensors_of
-from tinygrad_cupy import FusedOp, Op, Tensor
+from tinygrad_cupy import FusedOp, Op, Tensor, special
 from tinygrad_cupy.autograd import Elementwise
 from tinygrad_cupy.autograd.array_rules import ArrayRule
 from tinygrad_cupy.autograd.fused import Alias
@@ -97,6 +97,7 @@ NO_FUNCTIONS = {
         "manual_seed",
         "nn",
         "numpy",
+        "special",
     ),
     *("cuda_available", "default_device", "set_default_device"),
     *("get_precision", "set_precision"),
@@ -189,6 +190,12 @@ def test_every_differentiable_function_of_numpy_has_a_record() -> None:
     assert not missing, f"no sample record for {sorted(missing)}"
 
 
+def test_every_special_function_has_a_record() -> None:
+    covered = {name for sample in SAMPLES for name in sample.covers}
+    missing = {f"special.{name}" for name in special.__all__} - covered
+    assert not missing, f"no sample record for {sorted(missing)}"
+
+
 def test_names_of_records_are_unique() -> None:
     counts = collections.Counter(sample.name for sample in SAMPLES)
     assert [name for name, count in counts.items() if count > 1] == []
@@ -229,6 +236,14 @@ def watch_numpy(patch: pytest.MonkeyPatch, seen: set[Any]) -> None:
             patch.setattr(tnp, name, spy(ours))
 
 
+def watch_special(patch: pytest.MonkeyPatch, seen: set[Any]) -> None:
+    """See the functions of `tinygrad_cupy.special`, by all their names."""
+    functions = {name: getattr(special, name) for name in special.__all__}
+    for name, ours in functions.items():
+        names = {f"special.{n}" for n, function in functions.items() if function is ours}
+        patch.setattr(special, name, Spy(names, ours, seen))
+
+
 @contextmanager
 def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[Any]]:
     """Op classes that are called, and public names that are used, inside."""
@@ -258,6 +273,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[Any]]:
         for name in FUNCTIONS:
             patch.setattr(tg, name, spy(f"tg.{name}", getattr(tg, name)))
         watch_numpy(patch, seen)
+        watch_special(patch, seen)
         yield seen
 
 

@@ -110,9 +110,31 @@ all_of(
 all_of(
     "digamma=special.digamma erf=Tensor.erf erfc=special.erfc erfinv=special.erfinv"
     " igamma=special.gammainc igammac=special.gammaincc lgamma=special.gammaln"
-    " logit=special.logit special.entr special.erfcx special.i0e special.i1 special.i1e"
+    " special.entr special.erfcx special.i0e special.i1 special.i1e"
     " special.log_ndtr special.ndtr special.ndtri special.xlog1py special.zeta xlogy=special.xlogy"
+    " special.bessel_j0=special.j0 special.bessel_j1=special.j1 special.bessel_y0=special.y0"
+    " special.bessel_y1=special.y1 special.modified_bessel_i0=special.i0"
+    " special.modified_bessel_i1=special.i1 special.modified_bessel_k0=special.k0"
+    " special.modified_bessel_k1=special.k1 special.scaled_modified_bessel_k0=special.k0e"
+    " special.scaled_modified_bessel_k1=special.k1e nn.functional.logsigmoid=special.log_expit"
 )
+one("logit", "special.logit", t.log_odds)
+all_of(
+    "special.chebyshev_polynomial_t=special.eval_chebyt"
+    " special.chebyshev_polynomial_u=special.eval_chebyu"
+    " special.shifted_chebyshev_polynomial_t=special.eval_sh_chebyt"
+    " special.shifted_chebyshev_polynomial_u=special.eval_sh_chebyu"
+    " special.hermite_polynomial_h=special.eval_hermite"
+    " special.hermite_polynomial_he=special.eval_hermitenorm"
+    " special.laguerre_polynomial_l=special.eval_laguerre"
+    " special.legendre_polynomial_p=special.eval_legendre",
+    t.of_whole_degree,
+)
+one("special.spherical_bessel_j0", "special.spherical_jn", lambda f, x: f(0, x))
+one("mvlgamma", "special.multigammaln", lambda f, x, p: f(x, p))
+for name in ("polygamma", "special.polygamma"):
+    one(name, "special.polygamma", lambda f, x, n: f(n, x))
+one("nn.functional.softplus", "special.softplus", t.softened)
 all_of(
     "round.decimals_0=round round.decimals_3=round round.decimals_neg_3=round",
     lambda f, x, decimals: f(x, decimals),

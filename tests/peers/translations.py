@@ -30,6 +30,19 @@ def window(f: Call, size: int, sym: bool = True, dtype: Any = None) -> Any:
     return f(size)
 
 
+def log_odds(f: Call, x: Any, eps: Any = None) -> Any:
+    return f(x if eps is None else x.clip(eps, 1 - eps))
+
+
+def of_whole_degree(f: Call, x: Any, n: Any) -> Any:
+    """PyTorch's polynomials cut off what a degree has behind its point."""
+    return f(n.astype("int64") if hasattr(n, "astype") else n, x)
+
+
+def softened(f: Call, x: Any, beta: float = 1, threshold: float = 20) -> Any:
+    return (f(x * beta) / beta).where(x * beta <= threshold, x)
+
+
 # --- axes ---------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tinygrad_cupy import special
+
 DOCS = Path(__file__).parents[2] / "docs"
 
 
@@ -72,6 +74,17 @@ def test_the_examples_of_the_array_api(capsys: pytest.CaptureFixture[str]) -> No
     run("array-api.md")
     out = capsys.readouterr().out.splitlines()
     assert out == ["[[0.0081, 0.0108], [-0.0081, -0.0108]]", "float64 True", "[1, 0, 2]"]
+
+
+def test_the_example_of_special_functions(capsys: pytest.CaptureFixture[str]) -> None:
+    run("special.md")
+    assert capsys.readouterr().out == "3.0 2.0\n0.06\n"
+
+
+def test_the_page_of_special_functions_has_them_all() -> None:
+    page = (DOCS / "special.md").read_text("utf-8")
+    words = set(re.findall(r"\w+", page))
+    assert set(special.__all__) <= words
 
 
 def test_the_example_of_hooks(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from support.elementwise import between, function, one, two, ufunc
+from support.elementwise import between, function, one, special, two, ufunc
 from support.sampling import NUMBERS, nonzero, positive
 from tinygrad_cupy.ops import arithmetic, exponential
 
@@ -25,6 +25,11 @@ SAMPLES = [
     ufunc("square", exponential.Square, dtypes=NUMBERS),
     ufunc("reciprocal", exponential.Reciprocal, one(nonzero)),
     ufunc("cbrt", exponential.Cbrt, one(nonzero), torch=_cbrt),
+    special("exp2", exponential.Exp2),
+    special("exp10", exponential.Exp10, torch=lambda t, x: 10**x),
+    special("expm1", exponential.Expm1),
+    special("log1p", exponential.Log1p, one(between(-0.45, 2))),
+    special("cbrt", exponential.Cbrt, one(nonzero), torch=_cbrt),
     ufunc("logaddexp", exponential.Logaddexp, two()),
     ufunc("logaddexp2", exponential.Logaddexp2, two()),
     ufunc(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tinygrad_cupy.numpy as tnp
-from support.elementwise import between, function, one, two, ufunc
+from support.elementwise import between, function, one, special, two, ufunc
 from support.sampling import Error, nonzero
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.ops import activation, arithmetic
@@ -38,6 +38,8 @@ SAMPLES = [
     ),
     ufunc("arctan2", (trig.Arctan2, trig.Hypot, trig.Direction), two(nonzero)),
     ufunc("sinc", trig.Sinc, one(between(-4, 4))),
+    special("sinc", trig.Sinc, one(between(-4, 4))),
+    special("cosm1", trig.Cosm1, torch=lambda t, x: t.sin(x / 2) ** 2 * -2),
     ufunc("deg2rad", arithmetic.Mul),
     ufunc("rad2deg", arithmetic.Mul),
     ufunc("radians", arithmetic.Mul, torch=lambda t, x: t.deg2rad(x)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support.elementwise import function, one, ufunc
+from support.elementwise import function, one, special, ufunc
 from support.sampling import NUMBERS, Error, Sample, nonzero, normal
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.ops import unary
@@ -31,4 +31,5 @@ SAMPLES = [
     function("conjugate", (), torch=lambda t, x: t.conj(x), dtypes=NUMBERS),
     function("sign", unary.Sign, nonzero, kinks=True, dtypes=NUMBERS),
     function("erf", unary.Erf),
+    special("erf", unary.Erf),
 ]

@@ -39,6 +39,8 @@ class Reduction:
 exp, add, multiply = Kernel("cupy_exp"), Kernel("cupy_add"), Kernel("cupy_multiply")
 true_divide, maximum, less = Kernel("cupy_true_divide"), Kernel("cupy_maximum"), Kernel("cupy_less")
 erf, expit = Kernel("cupyx_scipy_special_erf"), Kernel("cupy_expit")
+gammaln, beta = Kernel("cupyx_scipy_special_gammaln"), Kernel("cupyx_scipy_beta")
+xlogy, zeta = Kernel("cupy_xlogy"), Kernel("cupyx_scipy_special_zeta")
 is_close, where_kernel = Kernel("cupy_is_close"), Kernel("cupy_where")
 elementwise_copy, fill_kernel = Kernel("cupy_copy"), Kernel("cupy_fill")
 count_nonzero, amax_kernel = Reduction("cupy_count_nonzero"), Reduction("cupy_max")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+import tinygrad_cupy as tg
 import tinygrad_cupy.numpy as tnp
 
 from .sampling import Case, Draw, Sample, broadcastable, normal, rng_of, shapes
@@ -70,6 +71,56 @@ def ufunc(name: str, op: Any, cases: Any = None, **options: Any) -> Sample:
 
 def _listed(results: Any) -> Any:
     return list(results) if isinstance(results, tuple) else results
+
+
+def special(name: str, op: Any, cases: Any = None, **options: Any) -> Sample:
+    """A function of `tinygrad_cupy.special` that `torch.special` calls the same."""
+    return Sample(
+        options.pop("record", f"special.{name}"),
+        call=options.pop("call", lambda *xs, **given: getattr(tg.special, name)(*xs, **given)),
+        cases=cases or one(normal),
+        torch=options.pop("torch", lambda t, *xs, **given: getattr(t.special, name)(*xs, **given)),
+        ops=op if isinstance(op, tuple) else (op,),
+        covers=options.pop("covers", (f"special.{name}",)),
+        **options,
+    )
+
+
+def of_order(
+    name: str, op: Any, orders: Any, cases: Any, torch: Any, argument: str = "n", **options: Any
+) -> Sample:
+    """A function of an order, by which there is no derivative, and of a tensor."""
+
+    def case(draw: Draw) -> Case:
+        (x,) = cases(draw).values
+        return Case((x,), {argument: np.asarray(rng_of(draw).choice(orders, x.shape))})
+
+    def call(x: Any, /, **given: Any) -> Any:
+        return getattr(tg.special, name)(tg.Tensor(given[argument]).astype(x.dtype), x)
+
+    def theirs(t: Any, x: Any, /, **given: Any) -> Any:
+        return torch(t, given[argument].to(x.dtype), x)
+
+    return special(name, op, case, call=call, torch=theirs, **options)
+
+
+def by_derivatives(*functions: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of PyTorch's tensors from SciPy's values of it and of its derivatives.
+
+    The Taylor series at the very place: PyTorch has no derivatives of these functions. What stands
+    before the last argument is handed on.
+    """
+
+    def call(torch: Any, *arguments: Any) -> Any:
+        *given, x = arguments
+        at = [np.asarray(a.detach().double()) for a in (*given, x)]
+        values = [torch.as_tensor(np.asarray(f(*at))).to(x.dtype) for f in functions]
+        step, total = x - x.detach(), values[-1]
+        for k in range(len(values) - 1, 0, -1):
+            total = values[k - 1] + total * step / k
+        return total
+
+    return call
 
 
 def between(low: float, high: float) -> Callable[[Draw, tuple[int, ...]], np.ndarray]:

@@ -2,14 +2,16 @@
 
 CuPy's ufuncs and its kernels for elements ask their arguments for
 ``__cupy_override_elementwise_kernel__``, its reductions for ``__cupy_override_reduction_kernel__``.
-A kernel says its name, ``cupy_exp``, which is that of NumPy's function but for those here. What
-CuPy's other functions do with a tensor is in docs/numpy.md. A tensor has no
+A kernel says its name, ``cupy_exp``, which is that of NumPy's function but for those here, or
+``cupyx_scipy_special_gammaln``, that of SciPy's. What CuPy's other functions do with a tensor is in
+docs/numpy.md. A tensor has no
 ``__cuda_array_interface__``, and on a GPU its ``__array__`` refuses, so that none of them takes its
 values unseen.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +20,7 @@ import numpy as np
 from ..autograd import TensorBase
 from .protocols import ours_for
 
-_PREFIX = "cupy_"
+_PREFIXES = ("cupyx_scipy_special_", "cupyx_scipy_", "cupy_")
 _SUFFIXES = ("_with_dtype", "_complex_dtype", "_empty")  # of reductions: how they compute
 _SPECIAL = {"cupyx_scipy_special_erf": "erf", "cupy_expit": "sigmoid"}  # methods
 _RENAMED = {"is_close": "isclose", "round_neg_uint": "round", "angle_deg": "angle"}
@@ -62,11 +64,14 @@ def _reduction(name: str, x: Any, axis: Any, dtype: Any, out: Any, keepdims: Any
 
 
 def _function(name: str) -> Any:
-    """What does the work of NumPy's function that a kernel of CuPy's is named after."""
-    plain = name.removeprefix(_PREFIX)
+    """What does the work of NumPy's or SciPy's function that a kernel of CuPy's is named after."""
+    plain = next((name.removeprefix(p) for p in _PREFIXES if name.startswith(p)), "")
     for suffix in _SUFFIXES:
         plain = plain.removesuffix(suffix)
-    function = getattr(np, _RENAMED.get(plain, plain), None) if name.startswith(_PREFIX) else None
+    plain = _RENAMED.get(plain, plain)
+    function = None if name.startswith("cupyx") else getattr(np, plain, None)
+    if function is None and plain:
+        function = getattr(importlib.import_module("scipy.special"), plain, None)
     try:
         return ours_for(function)
     except (TypeError, AttributeError):

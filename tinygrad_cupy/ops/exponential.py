@@ -11,6 +11,7 @@ from .. import kernels
 from ..autograd import TensorBase
 from ..backend import Array, array_module
 from ..backend.dtypes import widest
+from ..kernels.common.special import scipys
 from .floating import Isinf
 from .functions import function, operands, pair
 
@@ -21,6 +22,9 @@ LN2, LN10 = math.log(2), math.log(10)
 
 Exp = function("exp", "eˣ.", lambda grad, y: grad * y, exact=True)
 Exp2 = function("exp2", "2ˣ.", lambda grad, y: grad * (y * LN2))
+Exp10 = function(
+    "exp10", "10ˣ.", lambda grad, y: grad * (y * LN10), scipys("exp10"), only_real=True
+)
 Expm1 = function("expm1", "eˣ - 1, exact near 0.", lambda grad, y: grad * (y + 1))
 
 Log = function("log", "Natural logarithm.", lambda grad, x: grad / x, exact=True)

@@ -10,6 +10,7 @@ the inputs ``x``, or ``a`` and ``b``, and the output ``y``.
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -167,6 +168,10 @@ def pair(
     """The operation of two tensors that NumPy calls ``name``; options as in `function`."""
     made: type[Pair] = _made(Pair, name, doc, (by_a, by_b), body, options)
     return made
+
+
+real_function = functools.partial(function, only_real=True)  # of what is not NumPy's
+real_pair = functools.partial(pair, only_real=True)
 
 
 def choice(name: str, doc: str, of_a: Rule, of_b: Rule, body: Body | None = None) -> type[Choice]:

@@ -2,7 +2,8 @@
 
 NumPy hands a call that has a tensor among its arguments to `__array_ufunc__` or
 `__array_function__`, which look in `TABLE` for what does it here. `tinygrad_cupy.numpy` fills it, a
-floor above, and is loaded when the first such call comes.
+floor above, and is loaded when the first such call comes; so does `tinygrad_cupy.special`, for
+SciPy's ufuncs.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from .hints import name_ours, nearest
 F = TypeVar("F", bound=Callable[..., Any])
 
 TABLE: dict[Any, Callable[..., Any]] = {}  # what stands for NumPy's functions and ufuncs
-_provider: list[str] = []  # the module that fills it, until it has
+_providers: list[str] = []  # the modules that fill it, in turn, until they have
 
 
 def provided_by(module: str) -> None:
-    """Have ``module`` loaded when NumPy first asks: it fills `TABLE`."""
-    _provider.append(module)
+    """Have ``module`` loaded when NumPy asks for what is not in `TABLE` yet: it fills that."""
+    _providers.append(module)
 
 
 def implements(*functions: Any) -> Callable[[F], F]:
@@ -44,10 +45,11 @@ def implements(*functions: Any) -> Callable[[F], F]:
 
 def ours_for(function: Any) -> Callable[..., Any]:
     """What does the work of NumPy's ``function`` here. Raises ``TypeError`` where nothing does."""
-    while _provider:
-        importlib.import_module(_provider[-1])
-        _provider.clear()
     found = TABLE.get(function)
+    for module in _providers:
+        if found is None:
+            importlib.import_module(module)
+            found = TABLE.get(function)
     if found is None:
         raise TypeError(
             f"[{_full_name(function)}] expected arrays, got a Tensor: "

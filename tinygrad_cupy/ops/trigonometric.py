@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .. import kernels
 from ..autograd import Elementwise
 from ..backend import Array
+from ..kernels.common.special import scipys
 from .functions import Function, Pair, function, pair
 from .promotion import as_float, in_single
 
@@ -17,6 +18,14 @@ if TYPE_CHECKING:
 Sin = function("sin", "Sine of radians.", lambda grad, x: grad * x.cos(), exact=True)
 Cos = function("cos", "Cosine of radians.", lambda grad, x: -(grad * x.sin()), exact=True)
 Tan = function("tan", "Tangent of radians.", lambda grad, y: grad * (y * y + 1))
+
+Cosm1 = function(
+    "cosm1",
+    "cos(x) - 1, exact near 0.",
+    lambda grad, x: -(grad * x.sin()),
+    scipys("cosm1"),
+    only_real=True,
+)
 
 
 def _by_square(grad: Any, x: Any) -> Any:
