@@ -1,8 +1,8 @@
 """Calls of every function of the array API standard, as Hypothesis draws them.
 
 A case is made by a function of ``draw`` and gives positional arguments and keywords, in which
-arrays are NumPy's; whoever runs it makes them arrays of a namespace. ``xp.`` names in keywords, data
-types say, are given as strings behind "dtype:".
+arrays are NumPy's; whoever runs it makes them arrays of a namespace. Data types
+are given by name, behind "dtype:".
 """
 
 from __future__ import annotations
@@ -424,13 +424,22 @@ def _shift_axes(draw: Draw) -> Call:
 
 
 _UNARY = {
-    NUMERIC: ("abs", "negative", "positive", "sign", "square", "isfinite", "isinf", "isnan"),
+    NUMERIC: (
+        "abs",
+        "negative",
+        "positive",
+        "sign",
+        "square",
+        "isfinite",
+        "isinf",
+        "isnan",
+        "round",
+    ),
     FLOATS: (
         *("acos", "acosh", "asin", "asinh", "atan", "atanh", "cos", "cosh", "exp", "expm1", "log"),
         *("log1p", "log2", "log10", "reciprocal", "sin", "sinh", "sqrt", "tan", "tanh"),
     ),
     ORDERED: ("ceil", "floor", "trunc"),
-    REALS + COMPLEX: ("round",),
     COMPLEX: ("conj", "imag", "real"),
     REALS: ("signbit",),
     BOOL: ("logical_not",),

@@ -1,4 +1,4 @@
-"""Every function of the array API standard, against `array-api-strict`: values, shapes, data types."""
+"""Every function of the array API standard against `array-api-strict`: values, shapes, dtypes."""
 
 from __future__ import annotations
 
