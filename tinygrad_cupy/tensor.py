@@ -48,6 +48,7 @@ from .ops.einsum import DotMixin
 from .ops.extrema import ExtremaMixin
 from .ops.hints import HintMixin, hinting
 from .ops.inplace import InplaceMixin
+from .ops.interpolate import InterpolateMixin
 from .ops.leaving import carries_gradient, warn_of_array, warn_of_number
 from .ops.logical_reduce import LogicalReduceMixin
 from .ops.loss import LossMixin
@@ -108,6 +109,7 @@ class Tensor(
     AdaptivePoolMixin,
     UnpoolMixin,
     PixelMixin,
+    InterpolateMixin,
     NormMixin,
     LossMixin,
     DropoutMixin,

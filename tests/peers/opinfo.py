@@ -473,6 +473,20 @@ for _n in (1, 2, 3):
         one(f"nn.functional.{_named}", f"Tensor.{_named.partition('.')[0]}", _translation)
 for _name in ("pixel_shuffle", "pixel_unshuffle", "channel_shuffle"):
     one(f"nn.functional.{_name}", f"Tensor.{_name}", lambda f, x, *n, **named: f(x, *n, **named))
+one("nn.functional.max_pool2d", "Tensor.max_pool2d", t.pooled, theirs=t.values)
+one("nn.functional.avg_pool2d", "Tensor.avg_pool2d", t.averaged)
+one("nn.functional.adaptive_avg_pool2d", "Tensor.adaptive_avg_pool2d", t.averaged_to)
+all_of(
+    "nn.functional.interpolate=Tensor.interpolate"
+    " nn.functional.upsample_nearest=Tensor.interpolate",
+    t.resized,
+)
+one(
+    "nn.functional.upsample_bilinear",
+    "Tensor.interpolate",
+    lambda f, x, size=None, scale_factor=None: f(x, size, scale_factor, "bilinear", True),
+)
+one("_upsample_bilinear2d_aa", "Tensor.interpolate", t.resized_smoothly)
 one("nn.functional.batch_norm", "Tensor.batch_norm", t.normalized)
 one(
     "nn.functional.layer_norm",

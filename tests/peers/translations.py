@@ -365,3 +365,29 @@ def loss_of_classes(
     if target.dtype != "int64" or x.ndim < 2:
         raise NotOurs("targets are classes, of a batch")
     return f(x, target, label_smoothing, ignore_index, reduction)
+
+
+# --- functions of layers --------------------------------------------------------------------------
+
+
+def resized(
+    f: Call,
+    x: Any,
+    size: Any = None,
+    scale_factor: Any = None,
+    mode: Any = None,
+    align_corners: Any = None,
+    recompute_scale_factor: Any = None,
+    antialias: bool = False,
+) -> Any:
+    """`torch.nn.functional.interpolate`."""
+    return f(
+        x, size, scale_factor, mode or "nearest", align_corners, recompute_scale_factor, antialias
+    )
+
+
+def resized_smoothly(
+    f: Call, x: Any, *, output_size: Any, align_corners: bool, scale_factors: Any = None
+) -> Any:
+    """What is behind `interpolate` with ``antialias``."""
+    return f(x, output_size, scale_factors, "bilinear", align_corners, antialias=True)
