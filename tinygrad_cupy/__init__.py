@@ -20,7 +20,7 @@ from .random import manual_seed
 from .tensor import Tensor
 
 if TYPE_CHECKING:
-    from . import array_api, datasets, fft, interop, nn, numpy, signal, special
+    from . import array_api, datasets, fft, interop, ndimage, nn, numpy, signal, spatial, special
     from .custom import custom_op
     from .nn import functional_call
     from .transforms import checkpoint, grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp, vmap
@@ -57,6 +57,7 @@ __all__ = [
     "jit",
     "jvp",
     "manual_seed",
+    "ndimage",
     "nn",
     "no_grad",
     "numpy",
@@ -64,6 +65,7 @@ __all__ = [
     "set_precision",
     "signal",
     "special",
+    "spatial",
     "stack",
     "value_and_grad",
     "vjp",
@@ -73,7 +75,10 @@ __all__ = [
 
 
 # What is loaded on first use, and where it stands: the engine alone imports fast.
-_MODULES = ("array_api", "datasets", "fft", "interop", "nn", "numpy", "signal", "special")
+_MODULES = (
+    *("array_api", "datasets", "fft", "interop", "ndimage", "nn", "numpy"),
+    *("signal", "spatial", "special"),
+)
 _TRANSFORMS = (
     *("checkpoint", "grad", "hessian", "hvp", "jacobian", "jvp"),
     *("value_and_grad", "vjp", "vmap"),

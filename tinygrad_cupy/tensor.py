@@ -46,6 +46,7 @@ from .ops.division import DivisionMixin
 from .ops.dropout import DropoutMixin
 from .ops.einsum import DotMixin
 from .ops.extrema import ExtremaMixin
+from .ops.grid_sample import GridMixin
 from .ops.hints import HintMixin, hinting
 from .ops.inplace import InplaceMixin
 from .ops.interpolate import InterpolateMixin
@@ -110,6 +111,7 @@ class Tensor(
     UnpoolMixin,
     PixelMixin,
     InterpolateMixin,
+    GridMixin,
     NormMixin,
     LossMixin,
     DropoutMixin,

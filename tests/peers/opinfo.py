@@ -486,6 +486,8 @@ one(
     "Tensor.interpolate",
     lambda f, x, size=None, scale_factor=None: f(x, size, scale_factor, "bilinear", True),
 )
+one("nn.functional.grid_sample", "Tensor.grid_sample", t.sampled)
+all_of("grid_sampler_2d=Tensor.grid_sample grid_sampler_3d=Tensor.grid_sample", t.sampled_by_number)
 one("_upsample_bilinear2d_aa", "Tensor.interpolate", t.resized_smoothly)
 one("nn.functional.batch_norm", "Tensor.batch_norm", t.normalized)
 one(

@@ -391,3 +391,22 @@ def resized_smoothly(
 ) -> Any:
     """What is behind `interpolate` with ``antialias``."""
     return f(x, output_size, scale_factors, "bilinear", align_corners, antialias=True)
+
+
+def sampled(
+    f: Call,
+    x: Any,
+    grid: Any,
+    mode: str = "bilinear",
+    padding_mode: str = "zeros",
+    align_corners: Any = None,
+) -> Any:
+    return f(x, grid, mode, padding_mode, align_corners)
+
+
+def sampled_by_number(
+    f: Call, x: Any, grid: Any, mode: int, padding_mode: int, align_corners: bool
+) -> Any:
+    """What is behind `grid_sample`."""
+    modes, paddings = ("bilinear", "nearest", "bicubic"), ("zeros", "border", "reflection")
+    return f(x, grid, modes[mode], paddings[padding_mode], align_corners)

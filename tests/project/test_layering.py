@@ -28,7 +28,9 @@ FLOORS = {
     "fft": 6,
     "interop": 5,
     "jit": 5,
+    "ndimage": 6,
     "numpy": 5,
+    "spatial": 6,
     "transforms": 5,
     "nn": 6,
     "signal": 6,
@@ -105,7 +107,10 @@ def broken_arrows(source: str, module: str) -> list[str]:
     inner = [name for name in imports(source, module) if name.split(".")[0] == "tinygrad_cupy"]
     # The package offers nn and datasets, loaded on first use; test_imports.py holds it to that.
     offered = (
-        ("array_api", "fft", "interop", "nn", "numpy", "datasets", "signal", "special")
+        (
+            *("array_api", "fft", "interop", "ndimage", "nn", "numpy", "datasets"),
+            *("signal", "spatial", "special"),
+        )
         if module == "tinygrad_cupy.__init__"
         else ()
     )

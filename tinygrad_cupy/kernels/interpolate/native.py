@@ -41,7 +41,7 @@ def resize(x: Array, lines: tuple[Line | None, ...]) -> Array:
     for step in _steps(x.shape, x.dtype, lines):
         y = np.empty(step.shape, x.dtype)
         given = (x, *step.tables, y)
-        files[x.dtype].run("resize", step.sizes, step.count, given, step.scratch, step.least)
+        files[x.dtype].run("resize", step.sizes, step.items, given, step.scratch, step.least)
         x = y
     return x
 
@@ -52,7 +52,7 @@ class _Step(NamedTuple):
     shape: tuple[int, ...]
     sizes: _Resize
     tables: tuple[Any, ...]
-    count: int
+    items: int
     scratch: int
     least: int
 
@@ -85,8 +85,8 @@ def _step(
     row_start, row_weight = by_tap(rows or Line("nearest", height, height), dtype)
     col_start, col_weight = by_tap(columns, dtype) if columns else (None, None)
     taps = 0 if col_weight is None else len(col_weight)
-    width, count = math.prod(out[axis + 1 :]), math.prod(out[: axis + 1 or None])
+    width, items = math.prod(out[axis + 1 :]), math.prod(out[: axis + 1 or None])
     sizes = _Resize(height, out[axis], len(row_weight), math.prod(inner), width, taps)
     scratch = files[dtype].size("resize_scratch", sizes)
     tables = (row_start, row_weight, col_start, col_weight)
-    return _Step(out, sizes, tables, count, scratch, -(-LEAST // max(width, 1)))
+    return _Step(out, sizes, tables, items, scratch, -(-LEAST // max(width, 1)))

@@ -1,0 +1,1 @@
+"""Distances between points, with SciPy's names (`scipy.spatial.distance`)."""
