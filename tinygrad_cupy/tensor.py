@@ -34,6 +34,7 @@ from .backend.dtypes import is_float, is_inexact, resolve_dtype
 from .ops.activation import ActivationMixin
 from .ops.adaptive_pool import AdaptivePoolMixin
 from .ops.as_arrays import AsArrayMixin
+from .ops.attention import AttentionMixin
 from .ops.bitwise import BitwiseMixin
 from .ops.choose import ChooseMixin
 from .ops.comparison import ComparisonMixin
@@ -42,6 +43,7 @@ from .ops.conv import ConvMixin
 from .ops.conv_fused import ConvBlockMixin
 from .ops.conv_transpose import ConvTransposeMixin
 from .ops.cupy_kernels import CupyMixin
+from .ops.distance import DistanceMixin
 from .ops.division import DivisionMixin
 from .ops.dropout import DropoutMixin
 from .ops.einsum import DotMixin
@@ -57,6 +59,8 @@ from .ops.matmul import MatmulMixin
 from .ops.norm import NormMixin
 from .ops.pixels import PixelMixin
 from .ops.pool_windows import PoolMixin
+from .ops.piecewise import PiecewiseMixin
+from .ops.pool import PoolMixin
 from .ops.product import ProductMixin
 from .ops.protocols import ProtocolMixin
 from .ops.reduce import ReduceMixin
@@ -92,7 +96,7 @@ class Tensor(
     DivisionMixin,
     RoundingMixin,
     BitwiseMixin,
-    ActivationMixin,
+    PiecewiseMixin,
     ReduceMixin,
     ExtremaMixin,
     ProductMixin,
@@ -115,6 +119,8 @@ class Tensor(
     NormMixin,
     LossMixin,
     DropoutMixin,
+    AttentionMixin,
+    DistanceMixin,
     InplaceMixin,
     AsArrayMixin,
     ProtocolMixin,

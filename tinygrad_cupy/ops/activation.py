@@ -150,9 +150,19 @@ class ActivationMixin(TensorBase):
         """1 / (1 + e⁻ˣ), elementwise."""
         return in_single(as_float(self), Sigmoid())
 
-    def softplus(self) -> Tensor:
-        """log(1 + eˣ), elementwise, without overflow."""
-        return Softplus()(as_float(self))
+    def softplus(self, beta: float = 1.0, threshold: float | None = None) -> Tensor:
+        """log(1 + exp(beta · x)) / beta, elementwise, without overflow.
+
+        x itself where beta · x is above ``threshold``, which PyTorch sets to 20: none is needed.
+        """
+        if not beta:
+            raise ValueError("[softplus] expected a beta other than 0")
+        x = as_float(self)
+        if beta == 1:
+            y = Softplus()(x)
+        else:
+            y = in_single(x, lambda x: Softplus()(x * beta) / beta)
+        return y if threshold is None else x.where(x * beta > threshold, y)
 
     def relu(self) -> Tensor:
         """max(x, 0), elementwise; the gradient at 0 is 0."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 from .. import kernels
 from ..autograd import Op, TensorBase
 from ..backend import Array
-from .promotion import as_float
+from .promotion import as_float, in_single
 
 if TYPE_CHECKING:
     from ..autograd.batching import BatchLevel
@@ -51,7 +52,7 @@ class Dropout(Op):
 
 
 class DropoutMixin(TensorBase):
-    """Dropout as a method."""
+    """Dropout as methods."""
 
     __slots__ = ()
 
@@ -61,8 +62,75 @@ class DropoutMixin(TensorBase):
         The identity when not ``training``. Element i in C order is kept where the i-th uniform
         number of the dropout stream is ≥ p, so a seed gives one mask on every device.
         """
-        if not 0 <= p <= 1:
-            raise ValueError(f"[dropout] expected a probability p from 0 to 1, got {p}")
+        _expect_probability("dropout", p)
         if not training or p == 0:
             return self  # type: ignore[return-value]
         return Dropout(p)(as_float(self))
+
+    def dropout1d(self, p: float = 0.5, training: bool = True) -> Tensor:
+        """`dropout` of whole channels of self (N, C, L) (Tompson et al. 2015)."""
+        return _of_channels("dropout1d", self, 3, p, training)
+
+    def dropout2d(self, p: float = 0.5, training: bool = True) -> Tensor:
+        """`dropout` of whole channels of self (N, C, H, W) (Tompson et al. 2015)."""
+        return _of_channels("dropout2d", self, 4, p, training)
+
+    def dropout3d(self, p: float = 0.5, training: bool = True) -> Tensor:
+        """`dropout` of whole channels of self (N, C, D, H, W) (Tompson et al. 2015)."""
+        return _of_channels("dropout3d", self, 5, p, training)
+
+    def alpha_dropout(self, p: float = 0.5, training: bool = True) -> Tensor:
+        """Dropout for `selu` (Klambauer et al. 2017): what is dropped is what selu is at -∞.
+
+        Then all is scaled and moved so that mean 0 and variance 1 stay.
+        """
+        return _alpha("alpha_dropout", self, p, training, len(self.shape))
+
+    def feature_alpha_dropout(self, p: float = 0.5, training: bool = True) -> Tensor:
+        """`alpha_dropout` of whole channels of self (N, C, …)."""
+        if training and len(self.shape) < 2:
+            raise ValueError(f"[feature_alpha_dropout] expected (N, C, …), got {self.shape}")
+        return _alpha("feature_alpha_dropout", self, p, training, 2)
+
+
+LEAST = -1.7580993408473766  # what selu is at -∞: - scale · alpha
+
+
+def _expect_probability(name: str, p: float) -> None:
+    if not 0 <= p <= 1:
+        raise ValueError(f"[{name}] expected a probability p from 0 to 1, got {p}")
+
+
+def _ones(x: Any, axes: int) -> Any:
+    """Ones of the shape of x, but of its axes behind the first ones, along which they broadcast.
+
+    Made of x, so that each element of a batch has its own.
+    """
+    few = x.detach()[(*(slice(None),) * axes, *(slice(1),) * (x.ndim - axes))]
+    return (few != few).astype(x.dtype) * 0 + 1
+
+
+def _of_channels(name: str, given: Any, ndim: int, p: float, training: bool) -> Tensor:
+    _expect_probability(name, p)
+    if given.ndim != ndim:
+        raise ValueError(f"[{name}] expected {ndim} axes (N, C, …), got shape {given.shape}")
+    if not training or p == 0:
+        return given  # type: ignore[no-any-return]
+    x: Any = as_float(given)
+    return x * _ones(x, 2).dropout(p)  # type: ignore[no-any-return]
+
+
+def _alpha(name: str, given: Any, p: float, training: bool, axes: int) -> Tensor:
+    _expect_probability(name, p)
+    if not training or p == 0:
+        return given  # type: ignore[no-any-return]
+    x: Any = as_float(given)
+    if p == 1:
+        return x * 0  # type: ignore[no-any-return]
+
+    def compute(x: Any) -> Any:
+        kept = _ones(x, axes).dropout(p) * (1 - p)
+        scale = 1 / math.sqrt((LEAST * LEAST * p + 1) * (1 - p))
+        return x * (kept * scale) + ((1 - kept) * scale - scale * p) * LEAST
+
+    return in_single(x, compute)

@@ -1,0 +1,161 @@
+"""Attention, and rows of a table: what sequences of words are made into."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from ..autograd import TensorBase
+from ..backend import array_module, on_device_of
+from .promotion import as_float, in_one_dtype, in_single
+from .take import Take, bounds_error
+
+if TYPE_CHECKING:
+    from ..autograd.typing import Tensor
+
+
+class AttentionMixin(TensorBase):
+    """Functions of transformers as methods."""
+
+    __slots__ = ()
+
+    def scaled_dot_product_attention(
+        self,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> Tensor:
+        """softmax(self @ keyᵀ · scale + mask) @ value (Vaswani et al. 2017); PyTorch's function.
+
+        self (…, L, E) are queries, key (…, S, E), value (…, S, V); leading axes broadcast. The
+        result is (…, L, V). All of the S × L products are kept for the gradient.
+
+        attn_mask:
+            broadcasts to (…, L, S): booleans that say which keys a query sees, or numbers to add. A
+            query that sees none gets zeros.
+        dropout_p:
+            the probability with which a weight is zeroed (`dropout`): also in evaluation, as it is
+            an argument.
+        is_causal:
+            query i sees the keys up to i alone; not beside a mask.
+        scale:
+            defaults to 1 / √E.
+        enable_gqa:
+            of axis -3, the heads, self may have a multiple of key's and value's: neighbours share.
+
+        Raises ``ValueError`` where shapes do not fit.
+        """
+        query, key, value = in_one_dtype(as_float(self), as_float(key), as_float(value))
+        q, k, v = query.shape, key.shape, value.shape
+        if min(map(len, (q, k, v))) < 2 or q[-1] != k[-1] or k[-2] != v[-2]:
+            raise ValueError(
+                "[scaled_dot_product_attention] expected queries (…, L, E), keys (…, S, E) and "
+                f"values (…, S, V), got {q}, {k} and {v}"
+            )
+        if is_causal and attn_mask is not None:
+            raise ValueError(
+                "[scaled_dot_product_attention] expected either attn_mask or is_causal, got both"
+            )
+        factor = 1 / math.sqrt(q[-1] or 1) if scale is None else scale
+        mask: Any = _causal(query, q[-2], k[-2]) if is_causal else attn_mask
+        shared = _heads(q, k, v) if enable_gqa else 0
+
+        def compute(a: Any) -> Any:
+            b, c = (x.astype(a.dtype) for x in (key, value))
+            if shared:  # (…, H, L, E) as (…, heads of keys, those that share one, L, E)
+                a = a.reshape(*q[:-3], k[-3], shared, *q[-2:])
+                b, c = b.unsqueeze(-3), c.unsqueeze(-3)
+            scores = (a * factor) @ b.swapaxes(-1, -2)
+            if shared:
+                scores = scores.reshape(*scores.shape[:-4], q[-3], *scores.shape[-2:])
+            weights = _weights(scores, mask)
+            weights = weights.dropout(dropout_p) if dropout_p else weights
+            if not shared:
+                return weights @ c
+            weights = weights.reshape(*weights.shape[:-3], k[-3], shared, *weights.shape[-2:])
+            found = weights @ c
+            return found.reshape(*found.shape[:-4], q[-3], *found.shape[-2:])
+
+        return in_single(query, compute)
+
+    def embedding(
+        self,
+        weight: Tensor,
+        padding_idx: int | None = None,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
+        sparse: bool = False,
+    ) -> Tensor:
+        """The rows (…, D) of weight (V, D) whose numbers self (…) holds; PyTorch's function.
+
+        padding_idx:
+            the row that has no gradient.
+
+        What is said several times is added up in the gradient, in one order. Raises ``IndexError``
+        for a number that is none (on a GPU it is taken modulo V), and ``NotImplementedError`` for
+        PyTorch's ``max_norm`` (which writes into the weights), ``scale_grad_by_freq`` and
+        ``sparse``.
+        """
+        for name, asked in (
+            ("max_norm", max_norm is not None),
+            ("scale_grad_by_freq", scale_grad_by_freq),
+            ("sparse", sparse),
+        ):
+            if asked:
+                raise NotImplementedError(f"[embedding] {name} is not there: leave it out")
+        rows: Any = self
+        if rows.dtype.kind not in "iu" or len(weight.shape) != 2:
+            raise ValueError(
+                "[embedding] expected integers, and a weight (V, D), got dtype "
+                f"{rows.dtype} and shape {weight.shape}"
+            )
+        try:
+            found = Take(0)(weight, rows)
+        except IndexError as error:
+            raise bounds_error("embedding", weight, error) from error
+        if padding_idx is None:
+            return found
+        count = weight.shape[0]
+        if not -count <= padding_idx < count:
+            raise ValueError(
+                f"[embedding] expected padding_idx to be one of {count} rows, got {padding_idx}"
+            )
+        keeps = ((rows - padding_idx) % count != 0).unsqueeze(-1)
+        return found.where(keeps, found.detach())
+
+
+def _heads(q: tuple[int, ...], k: tuple[int, ...], v: tuple[int, ...]) -> int:
+    """How many heads of queries share one of keys."""
+    if min(map(len, (q, k, v))) < 3 or k[-3] != v[-3] or q[-3] % max(k[-3], 1):
+        raise ValueError(
+            "[scaled_dot_product_attention] expected a multiple of the heads of keys and values, "
+            f"along axis -3, got {q}, {k} and {v}"
+        )
+    return q[-3] // max(k[-3], 1)
+
+
+def _causal(like: Any, queries: int, keys: int) -> Any:
+    """(L, S): whether a query comes no sooner than a key."""
+    with on_device_of(like.data):
+        xp = array_module(like.data)
+        seen = xp.arange(queries)[:, None] >= xp.arange(keys)
+    return like._wrap(seen)
+
+
+def _weights(scores: Any, mask: Any) -> Any:
+    """softmax of the scores with their mask; 0 for a query that sees no key."""
+    if mask is None:
+        return scores.softmax(-1) if scores.shape[-1] else scores
+    if mask.dtype.kind == "b":
+        scores = scores.where(mask, -math.inf)
+    else:
+        scores = scores + mask.astype(scores.dtype)
+    if not scores.shape[-1]:
+        return scores
+    sees = scores.detach().max(-1, keepdims=True) != -math.inf
+    return scores.where(sees, 0).softmax(-1).where(sees, 0)

@@ -1,1 +1,0 @@
-"""Distances between points, with SciPy's names (`scipy.spatial.distance`)."""

@@ -1,0 +1,5 @@
+"""Distances between points, where SciPy has them (`scipy.spatial`)."""
+
+from . import distance
+
+__all__ = ["distance"]
