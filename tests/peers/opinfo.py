@@ -451,10 +451,52 @@ one(
 )
 one("nn.functional.elu", "Tensor.elu", lambda f, x, alpha=1.0: f(x, alpha))
 one("nn.functional.gelu", "Tensor.gelu", lambda f, x, approximate="none": f(x, approximate))
-one(
-    "nn.functional.hardtanh", "clip", lambda f, x, min_val=-1.0, max_val=1.0: f(x, min_val, max_val)
+all_of(
+    "nn.functional.hardsigmoid=Tensor.hardsigmoid nn.functional.hardswish=Tensor.hardswish"
+    " nn.functional.logsigmoid=Tensor.logsigmoid nn.functional.mish=Tensor.mish"
+    " nn.functional.relu6=Tensor.relu6 nn.functional.selu=Tensor.selu"
+    " nn.functional.softsign=Tensor.softsign nn.functional.tanhshrink=Tensor.tanhshrink"
+    " nn.functional.threshold=Tensor.threshold",
 )
-one("nn.functional.relu6", "clip", lambda f, x: f(x, 0, 6))
+for name, default in (
+    ("celu", {"alpha": 1.0}),
+    ("hardshrink", {"lambd": 0.5}),
+    ("softshrink", {"lambd": 0.5}),
+    ("glu", {"dim": -1}),
+    ("softplus", {"beta": 1.0, "threshold": 20.0}),
+    ("hardtanh", {"min_val": -1.0, "max_val": 1.0}),
+):
+    one(
+        f"nn.functional.{name}",
+        f"Tensor.{name}",
+        lambda f, x, *given, default=default, **named: f(
+            x, *given, *[named.get(k, v) for k, v in [*default.items()][len(given) :]]
+        ),
+    )
+one("nn.functional.prelu", "Tensor.prelu", lambda f, x, weight: f(x, weight))
+one(
+    "nn.functional.rrelu",
+    "Tensor.rrelu",
+    lambda f, x, lower=1 / 8, upper=1 / 3, training=False: f(x, lower, upper, training),
+    drawn=True,
+)
+all_of(
+    "nn.functional.softmin=Tensor.softmin nn.functional.softmin.with_dtype=Tensor.softmin",
+    t.along_dim,
+)
+one("nn.functional.normalize", "Tensor.normalize", t.as_unit)
+one(
+    "nn.functional.cosine_similarity",
+    "Tensor.cosine_similarity",
+    lambda f, x, y, dim=1, eps=1e-8: f(x, y, dim, eps),
+)
+one(
+    "nn.functional.pairwise_distance",
+    "Tensor.pairwise_distance",
+    lambda f, x, y, p=2.0, eps=1e-6, keepdim=False: f(x, y, p, eps, keepdim),
+)
+one("cdist", "spatial.distance.cdist", t.all_distances)
+one("nn.functional.pdist", "spatial.distance.pdist", t.own_distances)
 one("nn.functional.linear", "Tensor.linear", t.linear)
 one("nn.functional.unfold", "Tensor.unfold", t.unfolded)
 for _n in (1, 2, 3):
@@ -498,7 +540,32 @@ one(
 one("nn.functional.cross_entropy", "Tensor.cross_entropy", t.loss_of_classes)
 one("nn.functional.mse_loss", "nn.MSELoss", lambda f, x, y, reduction="mean": f(reduction)(x, y))
 one("nn.functional.one_hot", "one_hot", t.one_hot)
-one("nn.functional.embedding", "Tensor.__getitem__")
+one("nn.functional.embedding", "Tensor.embedding", t.embedded)
+one(
+    "nn.functional.scaled_dot_product_attention", "Tensor.scaled_dot_product_attention", t.attention
+)
+one("nn.functional.group_norm", "Tensor.group_norm", t.by_groups)
+one("nn.functional.instance_norm", "Tensor.instance_norm", t.by_instances)
+one(
+    "nn.functional.rms_norm",
+    "Tensor.rms_norm",
+    lambda f, x, shape, weight=None, eps=None: f(x, shape, weight, eps),
+)
+one(
+    "nn.functional.local_response_norm",
+    "Tensor.local_response_norm",
+    lambda f, x, size, alpha=1e-4, beta=0.75, k=1.0: f(x, size, alpha, beta, k),
+)
+for axes in (2, 3):
+    name = f"dropout{axes}d"
+    one(f"nn.functional.{name}", f"Tensor.{name}", t.dropped(axes + 2), drawn=True)
+for name in ("alpha_dropout", "feature_alpha_dropout"):
+    one(
+        f"nn.functional.{name}",
+        f"Tensor.{name}",
+        lambda f, x, p=0.5, training=False: f(x, p, training),
+        drawn=True,
+    )
 one(
     "nn.functional.dropout",
     "Tensor.dropout",

@@ -410,3 +410,85 @@ def sampled_by_number(
     """What is behind `grid_sample`."""
     modes, paddings = ("bilinear", "nearest", "bicubic"), ("zeros", "border", "reflection")
     return f(x, grid, modes[mode], paddings[padding_mode], align_corners)
+
+
+def along_dim(f: Call, x: Any, dim: Any = -1, dtype: Any = None) -> Any:
+    if x.ndim == 0 or 0 in x.shape:
+        raise NotOurs("a 0-d tensor has no axes, an empty one no largest element")
+    return f(x if dtype is None else x.astype(dtype), dim)
+
+
+def by_groups(
+    f: Call, x: Any, groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5
+) -> Any:
+    return f(x, groups, weight, bias, eps)
+
+
+def by_instances(
+    f: Call,
+    x: Any,
+    running_mean: Any = None,
+    running_var: Any = None,
+    weight: Any = None,
+    bias: Any = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Any:
+    return f(x, running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
+
+
+def attention(
+    f: Call,
+    q: Any,
+    k: Any,
+    v: Any,
+    attn_mask: Any = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: Any = None,
+    enable_gqa: bool = False,
+) -> Any:
+    if dropout_p:
+        raise NotOurs("what is drawn")
+    return f(q, k, v, attn_mask, 0.0, is_causal, scale, enable_gqa)
+
+
+def embedded(f: Call, weight: Any, rows: Any, padding_idx: Any = None, **options: Any) -> Any:
+    """PyTorch's records have the weight first."""
+    if any(options.get(name) for name in ("max_norm", "scale_grad_by_freq", "sparse")):
+        raise NotOurs("max_norm, scale_grad_by_freq and sparse")
+    return f(rows, weight, padding_idx)
+
+
+def dropped(ndim: int) -> Call:
+    """Dropout of channels of a batch; PyTorch takes other numbers of axes, too."""
+
+    def call(f: Call, x: Any, p: float = 0.5, training: bool = True) -> Any:
+        if x.ndim != ndim:
+            raise NotOurs("without a batch")
+        return f(x, p, training)
+
+    return call
+
+
+METRICS = {1.0: "cityblock", 2.0: "euclidean", float("inf"): "chebyshev"}
+
+
+def distances(f: Call, x: Any, *others: Any, p: float = 2.0) -> Any:
+    """`cdist` and `pdist`, whose p gives the metric."""
+    if p == 0:
+        raise NotOurs("the number of elements that differ")
+    return f(x, *others, METRICS.get(p, "minkowski"), p=p)
+
+
+def all_distances(f: Call, x: Any, y: Any, p: float = 2.0, compute_mode: Any = None) -> Any:
+    return distances(f, x, y, p=p)
+
+
+def own_distances(f: Call, x: Any, p: float = 2.0) -> Any:
+    return distances(f, x, p=p)
+
+
+def as_unit(f: Call, x: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Any:
+    return f(x, p, dim, eps)

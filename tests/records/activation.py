@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import strategies as st
 
 from support.elementwise import function
@@ -24,10 +26,38 @@ def _gelu_case(draw: Draw) -> Case:
     return Case((normal(draw, draw(shapes(min_side=0))),), options)
 
 
+def _softplus_case(draw: Draw) -> Case:
+    options = {
+        "beta": draw(st.sampled_from([-1.0, 0.5, 1.0, 3.0])),
+        "threshold": draw(st.sampled_from([None, 0.0])),
+    }
+    return Case((nonzero(draw, draw(shapes(min_side=0))),), options)
+
+
+def _their_softplus(torch: Any, x: Any, beta: float, threshold: float | None) -> Any:
+    return torch.nn.functional.softplus(x, beta, 50.0 if threshold is None else threshold)
+
+
 SAMPLES = [
     function("tanh", activation.Tanh),
     function("sigmoid", activation.Sigmoid),
     function("softplus", activation.Softplus, torch=lambda t, x: t.nn.functional.softplus(x)),
+    Sample(
+        "softplus of a steepness",
+        call=method("softplus"),
+        cases=_softplus_case,
+        torch=_their_softplus,
+        ops=(activation.Softplus,),
+        covers=("softplus",),
+        kinks=True,
+        errors=(
+            Error(
+                lambda: Tensor([1.0]).softplus(0.0),
+                ValueError,
+                "[softplus] expected a beta other than 0",
+            ),
+        ),
+    ),
     function("relu", (activation.Relu, activation.ReluBackward), nonzero, kinks=True),
     function("silu", activation.Silu, torch=lambda t, x: t.nn.functional.silu(x)),
     Sample(

@@ -25,7 +25,9 @@ class DistanceMixin(TensorBase):
 
     __slots__ = ()
 
-    def normalize(self, p: float = 2.0, axis: int | tuple[int, ...] = 1, eps: float = 1e-12) -> Tensor:
+    def normalize(
+        self, p: float = 2.0, axis: int | tuple[int, ...] = 1, eps: float = 1e-12
+    ) -> Tensor:
         """The vectors along ``axis`` divided by their p-norm, or by ``eps`` where that is less."""
         x: Any = self
         axes = normalize_axis(axis, len(x.shape), "normalize")

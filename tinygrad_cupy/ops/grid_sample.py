@@ -151,8 +151,8 @@ class GridMixin(TensorBase):
             )
         if x.shape[0] != grid.shape[0] or 0 in x.shape[2:]:
             raise ValueError(
-                "[grid_sample] expected one grid for each of the images, of one pixel at least, got "
-                f"{x.shape} and {grid.shape}"
+                "[grid_sample] expected one grid for each of the images, of one pixel at least, "
+                f"got {x.shape} and {grid.shape}"
             )
         if mode not in KINDS or (mode == "bicubic" and axes == 3):
             names = tuple(KINDS)[: 4 - axes + 1]
@@ -226,9 +226,7 @@ MODES = {
 }
 
 
-def map_coordinates(
-    input: Tensor, coordinates: Any, order: int, mode: str, cval: float
-) -> Tensor:
+def map_coordinates(input: Tensor, coordinates: Any, order: int, mode: str, cval: float) -> Tensor:
     """See `tinygrad_cupy.ndimage.map_coordinates`."""
     axes, shape = len(input.shape), coordinates.shape
     if shape[:1] != (axes,) or not axes:

@@ -220,7 +220,7 @@ class NormMixin(TensorBase):
         momentum: float = 0.1,
         eps: float = 1e-5,
     ) -> Tensor:
-        """Instance normalization (Ulyanov et al. 2016) of self (N, C, L, …): each channel by itself.
+        """Instance normalization (Ulyanov et al. 2016) of the channels of self (N, C, L, …).
 
         (x - mean) / √(var + eps) · weight + bias. Running statistics (C,), where they are given,
         move in place by ``momentum`` towards the means over the batch, the variance unbiased;

@@ -122,9 +122,7 @@ class PiecewiseMixin(ActivationMixin):
             w = w.reshape(())
         return x.where(x > 0, w * x)
 
-    def rrelu(
-        self, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False
-    ) -> Tensor:
+    def rrelu(self, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False) -> Tensor:
         """x where x ≥ 0, else a · x (Xu et al. 2015).
 
         In training each a is drawn from [lower, upper) (from the stream of dropout); else it is
