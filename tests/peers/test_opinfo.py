@@ -33,6 +33,7 @@ DIFFERS: dict[str, tuple[str, str]] = {
     **dict.fromkeys(("log_softmax", "log_softmax.with_dtype"), _EMPTY),
     **dict.fromkeys(("softmax", "softmax.with_dtype"), _EMPTY),
     "bincount": ("float32, expected float64", "integers become the class's default float"),
+    "nn.functional.hardsigmoid": ("gradient: values", "PyTorch's slope, 1 / 6, is a float32"),
     "gather": ("as many axes", "PyTorch takes empty indices of any shape"),
     **dict.fromkeys(
         ("cummax", "cummin", "logcumsumexp"),

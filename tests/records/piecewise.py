@@ -110,11 +110,17 @@ def _gumbel_case(draw: Draw) -> Case:
 
 
 SAMPLES = [
-    _function("hardsigmoid", comparison.Clip, _off_kinks),
+    _function(
+        "hardsigmoid",
+        comparison.Where,
+        _off_kinks,
+        # PyTorch's own has a slope of 1 / 6 rounded to float32, and no second derivative.
+        torch=lambda torch, x: torch.nn.functional.relu6(x + 3) / 6,
+    ),
     _function("hardswish", comparison.Clip, _off_kinks),
     _function("logsigmoid", activation.Softplus),
     _function("mish", (activation.Softplus, activation.Tanh)),
-    _function("relu6", comparison.Clip, _off_kinks),
+    _function("relu6", comparison.Where, _off_kinks),
     _function("selu", comparison.Where, _off_kinks),
     _function("softsign", (), _off_kinks),
     _function("tanhshrink", activation.Tanh),
@@ -149,7 +155,7 @@ SAMPLES = [
     ),
     _function(
         "hardtanh",
-        comparison.Clip,
+        comparison.Where,
         _off_kinks,
         {"min_val": st.sampled_from([-3.0, -1.0]), "max_val": st.sampled_from([0.5, 1.0])},
         errors=(

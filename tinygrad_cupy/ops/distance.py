@@ -48,7 +48,7 @@ class DistanceMixin(TensorBase):
             x / _floored(lengths(x, 2, axes, keepdims=True), eps)
             for x in (single(y.broadcast_to(*shape)) for y in (a, b))
         ]
-        return (units[0] * units[1]).sum(axes).astype(dtype)
+        return (units[0] * units[1]).sum(axes).astype(dtype)  # type: ignore[no-any-return]
 
     def pairwise_distance(
         self, other: Tensor, p: float = 2.0, eps: float = 1e-6, keepdims: bool = False
@@ -57,7 +57,8 @@ class DistanceMixin(TensorBase):
         a, b = in_one_dtype(as_float(self), as_float(other))
         shape = _broadcast("pairwise_distance", a.shape, b.shape)
         dtype, last = a.dtype, (len(shape) - 1,)
-        return lengths(single(a) - single(b) + eps, p, last, keepdims).astype(dtype)
+        found: Tensor = lengths(single(a) - single(b) + eps, p, last, keepdims).astype(dtype)
+        return found
 
 
 def _floored(norm: Any, eps: float) -> Any:

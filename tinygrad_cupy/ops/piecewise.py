@@ -38,6 +38,11 @@ def _elu(x: Any, alpha: float, stretch: float = 1.0) -> Any:
     return x.where(positive, (below / stretch if stretch != 1 else below).expm1() * alpha)
 
 
+def _between(x: Any, low: float, high: float) -> Any:
+    """x limited to [low, high], without a slope at the ends."""
+    return where(x >= high, high, where(x <= low, low, x))
+
+
 class PiecewiseMixin(ActivationMixin):
     """More activations as methods. At a kink the slope is one of both sides, as in PyTorch."""
 
@@ -46,7 +51,7 @@ class PiecewiseMixin(ActivationMixin):
     hardsigmoid = _activation(
         "hardsigmoid",
         "x / 6 + 1 / 2, limited to [0, 1].",
-        lambda x: (x / 6 + 0.5).clip(0, 1),
+        lambda x: _between(x / 6 + 0.5, 0, 1),
     )
     hardswish = _activation(
         "hardswish",
@@ -61,7 +66,7 @@ class PiecewiseMixin(ActivationMixin):
         "x · tanh(log(1 + eˣ)) (Misra 2019).",
         lambda x: x.maximum(-FAR) * x.softplus().tanh(),
     )
-    relu6 = _activation("relu6", "x limited to [0, 6].", lambda x: x.clip(0, 6))
+    relu6 = _activation("relu6", "x limited to [0, 6].", lambda x: _between(x, 0, 6))
     selu = _activation(
         "selu",
         "1.0507 · (x where x > 0, else 1.6733 · (eˣ - 1)) (Klambauer et al. 2017).",
@@ -102,7 +107,7 @@ class PiecewiseMixin(ActivationMixin):
         if min_val > max_val:
             raise ValueError(f"[hardtanh] expected min_val ≤ max_val, got {min_val} and {max_val}")
         x: Any = as_float(self)
-        return x.clip(min_val, max_val)  # type: ignore[no-any-return]
+        return _between(x, min_val, max_val)  # type: ignore[no-any-return]
 
     def prelu(self, weight: Tensor) -> Tensor:
         """x where x > 0, else weight · x (He et al. 2015).

@@ -82,7 +82,7 @@ def sample(x: Array, points: Array, how: Points) -> Array:
 
 def splat(values: Array, points: Array, how: Points, sizes: tuple[int, ...]) -> Array:
     """See the declaration."""
-    xp, (n, c, count) = array_module(values), values.shape
+    xp, (n, c, _) = array_module(values), values.shape
     size = math.prod(sizes)
     if not values.size or not size:
         return xp.zeros((n, c, *sizes), values.dtype)
