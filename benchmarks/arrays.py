@@ -39,6 +39,7 @@ def cases(n: int) -> Iterator[Case]:
 
     yield from _equations(n, torch)
     yield from _convolutions(n, torch)
+    yield _resized(n, torch)
     rows = max(1, n // ROW)
     for name, shape, axis in (
         ("", (n,), 0),
@@ -57,6 +58,15 @@ def cases(n: int) -> Iterator[Case]:
     yield Case("x[rows] = y", given, _our_write, _their_write, rows, distinct=True)
     given = [(n,), (n // 2,), (n // 2,)]
     yield Case("x[elements] = y", given, _our_write, _their_write, n, distinct=True)
+
+
+def _resized(n: int, torch: Any) -> Case:
+    """Images of n pixels together, to twice their size."""
+    side = max(2, int((n / 16) ** 0.5)) if n < 1 << 20 else 256
+    images = (max(1, n // (16 * side * side)), 16, side, side)
+    ours = functools.partial(Tensor.interpolate, scale_factor=2, mode="bilinear")
+    theirs = functools.partial(torch.nn.functional.interpolate, scale_factor=2, mode="bilinear")
+    return Case("interpolate bilinear x2", [images], ours, theirs)
 
 
 def _equations(n: int, torch: Any) -> Iterator[Case]:

@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent
-FILES = ("strides", "native", "sizes", "conv", "norm", "rows")
+FILES = ("strides", "native", "sizes", "conv", "norm", "rows", "grids")
 FLAGS = "-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g"
 
 # Watched code takes long to compile, longer than a user's process would wait: without this, NumPy
@@ -27,10 +27,13 @@ from tinygrad_cupy.backend import c_source, compiling
 from tinygrad_cupy.kernels.common import rows
 from tinygrad_cupy.kernels.conv import native as conv
 from tinygrad_cupy.kernels.dropout import native as dropout
+from tinygrad_cupy.kernels.grid_sample import native as grid_sample
+from tinygrad_cupy.kernels.interpolate import native as interpolate
 from tinygrad_cupy.kernels.norm import native as norm
 
 compiling.PATIENCE = compiling.AT_WORK = 110.0
-for source in (conv._file, dropout._file, norm._file, rows._take, *rows._add.values()):
+for source in (conv._file, dropout._file, norm._file, rows._take, *rows._add.values(),
+               *grid_sample.files.values(), *interpolate.files.values()):
     assert source.library is not None, source
 assert c_source._threads() is not None
 """

@@ -113,3 +113,15 @@ def test_layer_norm_over_several_axes() -> None:
     y = x.layer_norm((3, 4), eps=0.0).numpy()
     np.testing.assert_allclose(y.mean(axis=(1, 2)), 0, atol=1e-12)
     np.testing.assert_allclose(y.var(axis=(1, 2)), 1)
+
+
+@pytest.mark.parametrize("momentum", [0.1, 1.0])
+def test_instance_norm_moves_running_statistics(momentum: float) -> None:
+    x = image((4, 2, 3, 5))
+    mean, var = vector(1.0, 2.0), vector(3.0, 4.0)
+    x.instance_norm(mean, var, momentum=momentum).sum().backward()
+    values = x.numpy()
+    wanted = (1 - momentum) * np.array([1, 2]) + momentum * values.mean(axis=(0, 2, 3))
+    np.testing.assert_allclose(mean.numpy(), wanted)
+    unbiased = values.var(axis=(2, 3), ddof=1).mean(axis=0)
+    np.testing.assert_allclose(var.numpy(), (1 - momentum) * np.array([3, 4]) + momentum * unbiased)

@@ -48,6 +48,17 @@ def test_the_examples_of_transforms(capsys: pytest.CaptureFixture[str]) -> None:
     assert "'0.weight': (8, 8, 1, 3, 3)" in out[6]
 
 
+def test_the_examples_of_grids(capsys: pytest.CaptureFixture[str]) -> None:
+    run("grids.md")
+    assert capsys.readouterr().out == "[-0.2, 0.1]\n(1, 1, 16, 16)\n(4,)\n"
+
+
+def test_the_examples_of_functions_of_layers(capsys: pytest.CaptureFixture[str]) -> None:
+    run("layer-functions.md")
+    out = capsys.readouterr().out.splitlines()
+    assert out[:2] == ["(2, 4, 16) (10, 16)", "[0.0, 5.0, 5.0]"]
+
+
 def test_the_examples_of_custom_operations(capsys: pytest.CaptureFixture[str]) -> None:
     run("custom-operations.md")
     assert capsys.readouterr().out.splitlines()[:2] == ["[gradcheck] order 1, cr", "True"]
