@@ -42,7 +42,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         for (int h = 0; h < down.taps; ++h) {
             const A v = u * down.of(h);
             if (v == (A)0) continue;
-            const T* row = x + (plane * s.before[1] + (down.start + h)) * s.before[2] + across.start;
+            const Index line = plane * s.before[1] + (down.start + h);
+            const T* row = x + line * s.before[2] + across.start;
             A sum = 0;
             for (int w = 0; w < across.taps; ++w) {
                 const A share = across.of(w);

@@ -59,6 +59,7 @@ class Line(NamedTuple):
         return _band(self)
 
 
+@functools.lru_cache(1024)
 def is_long(lines: tuple[Line | None, ...]) -> bool:
     """Whether an element of the result has more neighbours along an axis than float32 adds up."""
     return any(line is not None and line.band.taps > FEW for line in lines)
