@@ -123,6 +123,9 @@ def test_sampling_in_c_is_that_of_the_reference(axes: int, rng: np.random.Genera
             found = grid_native.sample(x, points, how)
             np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
         near = points[1:]
+        expected = grid_reference.slopes(values[1:], x[1:], near, how)
+        found = grid_sample.slopes(values[1:], x[1:], near, how)
+        np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-11)
         expected = grid_reference.splat(values[1:], near, how, sizes)
         found = grid_sample.splat(values[1:], near, how, sizes)
         np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)

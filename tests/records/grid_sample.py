@@ -112,7 +112,7 @@ SAMPLES = [
         method("grid_sample"),
         _grid_case,
         lambda torch, x, grid, **options: torch.nn.functional.grid_sample(x, grid, **options),
-        (grid_sample.Sample, grid_sample.Splat),
+        (grid_sample.Sample, grid_sample.Slopes, grid_sample.Splat),
         ("grid_sample",),
         kinks=True,
         errors=(

@@ -45,7 +45,7 @@ class Sample(Op):
 
     def backward(self, grad: Tensor, x: Tensor, points: Tensor) -> tuple[Tensor | None, ...]:
         by_x = Splat(self.how, self.sizes)(grad, points) if self.needs[0] else None
-        return by_x, _by_points(self.how, grad, x, points) if self.needs[1] else None
+        return by_x, Slopes(self.how)(grad, x, points) if self.needs[1] else None
 
     def jvp(self, y: Tensor, inputs: Sequence[Any], tangents: Sequence[Any]) -> Tensor:
         (x, points), (of_x, of_points) = inputs, tangents
@@ -76,7 +76,7 @@ class Splat(Op):
 
     def backward(self, grad: Tensor, values: Tensor, points: Tensor) -> tuple[Tensor | None, ...]:
         by_values = Sample(self.how)(grad, points) if self.needs[0] else None
-        return by_values, _by_points(self.how, values, grad, points) if self.needs[1] else None
+        return by_values, Slopes(self.how)(values, grad, points) if self.needs[1] else None
 
     def jvp(self, y: Tensor, inputs: Sequence[Any], tangents: Sequence[Any]) -> Tensor:
         (values, points), (of_values, of_points) = inputs, tangents
@@ -95,16 +95,41 @@ class Splat(Op):
         return b.split(op(b.join(values, 0), b.join(points, 0)), 0)  # type: ignore[no-any-return]
 
 
-def _by_points(how: Points, values: Tensor, x: Tensor, points: Tensor) -> Tensor:
-    """The gradient (N, P, D) of Σ values · (x at the points)."""
-    found = []
-    for column in range(points.shape[-1]):
-        slope = how.by(column)
-        if slope is None:
-            found.append(points[..., column]._zeros())
-        else:
-            found.append((values * Sample(slope)(x, points)).sum(1))
-    return stack(found, -1)
+class Slopes(Op):
+    """The gradient (N, P, D) by the points of Σ values · (x at the points), in one pass."""
+
+    saves = ("values", "x", "points")
+
+    def __init__(self, how: Points) -> None:
+        self.how = how
+
+    def forward(self, values: Array, x: Array, points: Array) -> Array:
+        return kernels.grid_sample.slopes(values, x, points, self.how)
+
+    def backward(
+        self, grad: Tensor, values: Tensor, x: Tensor, points: Tensor
+    ) -> list[Tensor | None]:
+        found: list[Any] = [None, None, None]
+        for column in range(points.shape[-1]):
+            how = self.how.by(column)
+            if how is None:
+                continue
+            along = grad[..., column].unsqueeze(1)  # (N, 1, P)
+            moved = values * along
+            parts = (
+                along * Sample(how)(x, points) if self.needs[0] else None,
+                Splat(how, tuple(x.shape[2:]))(moved, points) if self.needs[1] else None,
+                Slopes(how)(moved, x, points) if self.needs[2] else None,
+            )
+            found = [
+                a if b is None else b if a is None else a + b
+                for a, b in zip(found, parts, strict=True)
+            ]
+        inputs = (values, x, points)
+        return [y._zeros() if a is None else a for a, y in zip(found, inputs, strict=True)]
+
+    def batch(self, b: BatchLevel, values: Tensor, x: Tensor, points: Tensor) -> Tensor:
+        return b.split(Slopes(self.how)(*[b.join(one, 0) for one in (values, x, points)]), 0)  # type: ignore[no-any-return]
 
 
 # --- functions ----------------------------------------------------------------------------------

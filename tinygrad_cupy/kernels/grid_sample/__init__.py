@@ -9,7 +9,7 @@ from ...backend import Array, kernel
 from . import cpu, cuda
 from .plan import Points
 
-__all__ = ["Points", "sample", "splat"]
+__all__ = ["Points", "sample", "slopes", "splat"]
 
 
 @kernel(cpu=cpu.sample, cuda=cuda.sample)
@@ -20,3 +20,8 @@ def sample(x: Array, points: Array, how: Points) -> Array:
 @kernel(cpu=cpu.splat, cuda=cuda.splat)
 def splat(values: Array, points: Array, how: Points, sizes: tuple[int, ...]) -> Array:
     """x (N, C, *sizes): the values (N, C, P) added, by the same weights, to those elements."""
+
+
+@kernel(cpu=cpu.slopes, cuda=cuda.slopes)
+def slopes(values: Array, x: Array, points: Array, how: Points) -> Array:
+    """The gradient (N, P, D) by the points of Σ values (N, C, P) · `sample` of x at them."""

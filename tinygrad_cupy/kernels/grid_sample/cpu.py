@@ -17,3 +17,9 @@ def splat(values: Array, points: Array, how: Points, sizes: tuple[int, ...]) -> 
     """See the declaration."""
     suits = points.size > 0 and native.suits(values, sizes)
     return (native if suits else reference).splat(values, points, how, sizes)
+
+
+def slopes(values: Array, x: Array, points: Array, how: Points) -> Array:
+    """See the declaration."""
+    suits = points.size > 0 and native.suits(x, x.shape[2:])
+    return (native if suits else reference).slopes(values, x, points, how)

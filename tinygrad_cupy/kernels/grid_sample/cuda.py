@@ -98,3 +98,8 @@ def splat(values: Array, points: Array, how: Points, sizes: tuple[int, ...]) -> 
     parts = cupy.where(weights != 0, last * weights, values.dtype.type(0))
     found = rows.add(parts.reshape(1, -1, c), places, n * size)
     return found.reshape(n, size, c).transpose(0, 2, 1).reshape(n, c, *sizes)
+
+
+def slopes(values: Array, x: Array, points: Array, how: Points) -> Array:
+    """See the declaration."""
+    return reference.by_columns(sample, values, x, points, how)

@@ -121,6 +121,42 @@ void grid_sample(
 }
 TASK(grid_sample, 3)
 
+/* slopes (N, P, D): of Σ values (N, C, P) · what `grid_sample` gives, by each coordinate: of column
+   d the neighbours are those of grid[d], which may be none; an item of the share is WIDTH points. */
+void grid_slopes(
+    const Grid *grid, const Share *share, const TYPE *values, const TYPE *x, const TYPE *points,
+    TYPE *slopes, float *scratch)
+{
+  const Grid *g = grid;
+  Found *f = (Found *)scratch;
+  const Int size = g->sizes[0] * g->sizes[1] * g->sizes[2], columns = g->columns;
+  const Int pieces = (g->points + WIDTH - 1) / WIDTH;
+  EACH_ITEM (share, part, item) {
+    Int n = item / pieces, first = (item - n * pieces) * WIDTH;
+    Int stop = first + WIDTH < g->points ? first + WIDTH : g->points;
+    for (Int d = 0; d < columns; d++) {
+      TYPE sum[WIDTH] = {0};
+      if (grid[d].factor != 0) {
+        Int count = find(grid + d, points + n * g->points * columns, first, stop, f);
+        for (Int c = 0; c < g->channels; c++) {
+          const TYPE *from = x + (n * g->channels + c) * size;
+          const TYPE *by = values + (n * g->channels + c) * g->points + first;
+          for (Int p = 0; p < count; p++) {
+            const int32_t *place = f->place + p * MOST;
+            const TYPE *weight = f->weight + p * MOST;
+            TYPE found = 0;
+            for (int k = 0; k < f->count[p]; k++) found += weight[k] * from[place[k]];
+            sum[p] += by[p] * found;
+          }
+        }
+      }
+      TYPE *to = slopes + (n * g->points + first) * columns + d;
+      for (Int p = 0; p < stop - first; p++) to[p * columns] = sum[p];
+    }
+  }
+}
+TASK(grid_slopes, 4)
+
 /* y (N, C, S), double: values (N, C, P) added where `grid_sample` would read, a point after the
    other; an item of the share is ``block`` channels of one n. */
 void grid_splat(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import math
+from typing import Any
 
 import numpy as np
 
@@ -86,3 +87,27 @@ def splat(values: Array, points: Array, how: Points, sizes: tuple[int, ...]) -> 
     least = max(1, LEAST // max(count * grid.block, 1))
     file.run("grid_splat", grid, items, (plain(values), plain(points), y), scratch, least)
     return y.astype(values.dtype, copy=False)
+
+
+def slopes(values: Array, x: Array, points: Array, how: Points) -> Array:
+    """See the declaration."""
+    (n, c, *sizes), count = x.shape, points.shape[1]
+    file, found = files[x.dtype], np.empty(points.shape, x.dtype)
+    grids = _grids(how, tuple(sizes), n, c, count)
+    pieces, scratch = n * -(-count // WIDTH), file.size("grid_scratch")
+    least = max(1, LEAST // (WIDTH * max(c, 1)))
+    given = (plain(values), plain(x), plain(points), found)
+    file.run("grid_slopes", grids, pieces, given, scratch, least)
+    return found
+
+
+@functools.lru_cache(1024)
+def _grids(how: Points, sizes: tuple[int, ...], n: int, channels: int, points: int) -> Any:
+    """One `_Grid` for each column of the points, with a factor of 0 where the slope is 0."""
+    grids = (_Grid * len(sizes))()
+    for column in range(len(sizes)):
+        by = how.by(column)
+        grids[column] = _grid(by or how, sizes, n, channels, points)
+        if by is None:
+            grids[column].factor = 0
+    return grids

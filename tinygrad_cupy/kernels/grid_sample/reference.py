@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ...backend import Array, array_module
-from ..common import rows
+from ..common import rows, sums
 from .plan import Points
 
 FAR = float(1 << 40)  # from a grid: a coordinate beyond is as one there
@@ -93,3 +94,26 @@ def splat(values: Array, points: Array, how: Points, sizes: tuple[int, ...]) -> 
     parts = xp.where(share != 0, last * share, 0).reshape(1, -1, c)
     found = rows.add(parts, places.reshape(-1), n * size)
     return found.reshape(n, size, c).transpose(0, 2, 1).reshape(n, c, *sizes)
+
+
+def slopes(values: Array, x: Array, points: Array, how: Points) -> Array:
+    """See the declaration."""
+    return by_columns(sample, values, x, points, how)
+
+
+def by_columns(
+    sample: Callable[[Array, Array, Points], Array],
+    values: Array,
+    x: Array,
+    points: Array,
+    how: Points,
+) -> Array:
+    """`slopes`, of what is sampled for each column."""
+    xp, found = array_module(points), []
+    for column in range(points.shape[-1]):
+        by = how.by(column)
+        if by is None:
+            found.append(xp.zeros(points.shape[:-1], x.dtype))
+        else:
+            found.append(sums.total(values * sample(x, points, by), (1,)))
+    return xp.stack(found, -1)
