@@ -33,6 +33,7 @@ class Sample(Op):
     times what is sampled, which is linear in x, and those by points are `Points` of higher order.
     """
 
+    only_real = True
     saves = ("x", "points")
     saved_for = (1, None)
 
@@ -65,6 +66,7 @@ class Sample(Op):
 class Splat(Op):
     """Values (N, C, P) added to the elements of a grid that `Sample` reads: its adjoint in x."""
 
+    only_real = True
     saves = ("values", "points")
     saved_for = (1, None)
 
@@ -98,6 +100,7 @@ class Splat(Op):
 class Slopes(Op):
     """The gradient (N, P, D) by the points of Σ values · (x at the points), in one pass."""
 
+    only_real = True
     saves = ("values", "x", "points")
 
     def __init__(self, how: Points) -> None:

@@ -121,8 +121,9 @@ void grid_sample(
 }
 TASK(grid_sample, 3)
 
-/* slopes (N, P, D): of Σ values (N, C, P) · what `grid_sample` gives, by each coordinate: of column
-   d the neighbours are those of grid[d], which may be none; an item of the share is WIDTH points. */
+/* slopes (N, P, D): of the sum of values (N, C, P) times what `grid_sample` gives, by each
+   coordinate. Of column d the neighbours are those of grid[d], whose factor may be 0: there are
+   none. An item of the share is WIDTH points. */
 void grid_slopes(
     const Grid *grid, const Share *share, const TYPE *values, const TYPE *x, const TYPE *points,
     TYPE *slopes, float *scratch)
