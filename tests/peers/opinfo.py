@@ -485,11 +485,7 @@ all_of(
     t.along_dim,
 )
 one("nn.functional.normalize", "Tensor.normalize", t.as_unit)
-one(
-    "nn.functional.cosine_similarity",
-    "Tensor.cosine_similarity",
-    lambda f, x, y, dim=1, eps=1e-8: f(x, y, dim, eps),
-)
+one("nn.functional.cosine_similarity", "Tensor.cosine_similarity", t.angle)
 one(
     "nn.functional.pairwise_distance",
     "Tensor.pairwise_distance",

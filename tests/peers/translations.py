@@ -492,3 +492,9 @@ def own_distances(f: Call, x: Any, p: float = 2.0) -> Any:
 
 def as_unit(f: Call, x: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Any:
     return f(x, p, dim, eps)
+
+
+def angle(f: Call, x: Any, y: Any, dim: int = 1, eps: float = 1e-8) -> Any:
+    if not x.ndim:
+        raise NotOurs("a 0-d tensor has no axes")
+    return f(x, y, dim, eps)

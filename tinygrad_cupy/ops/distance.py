@@ -104,21 +104,25 @@ def _root(x: Any, root: Callable[[Any], Any]) -> Any:
 def _minkowski(a: Any, b: Any, p: float) -> Any:
     if p <= 0:
         raise ValueError(f"[cdist] expected p > 0, got {p}")
-    return lengths(a - b, p, (a.ndim - 1,))
+    return _apart(a, b, p)
+
+
+def _apart(a: Any, b: Any, p: float) -> Any:
+    between = a - b
+    return lengths(between, p, (between.ndim - 1,))
 
 
 def _cosine(a: Any, b: Any) -> Any:
-    last = (a.ndim - 1,)
-    units = [x / lengths(x, 2, last, keepdims=True) for x in (a, b)]
+    units = [x / lengths(x, 2, (x.ndim - 1,), keepdims=True) for x in (a, b)]
     return 1 - (units[0] * units[1]).sum(-1)
 
 
 # By SciPy's name: the distances of vectors along the last axis, which broadcast.
 METRICS: dict[str, Callable[[Any, Any, float], Any]] = {
-    "chebyshev": lambda a, b, p: lengths(a - b, math.inf, (a.ndim - 1,)),
-    "cityblock": lambda a, b, p: lengths(a - b, 1, (a.ndim - 1,)),
+    "chebyshev": lambda a, b, p: _apart(a, b, math.inf),
+    "cityblock": lambda a, b, p: _apart(a, b, 1),
     "cosine": lambda a, b, p: _cosine(a, b),
-    "euclidean": lambda a, b, p: lengths(a - b, 2, (a.ndim - 1,)),
+    "euclidean": lambda a, b, p: _apart(a, b, 2),
     "minkowski": _minkowski,
     "sqeuclidean": lambda a, b, p: ((a - b) * (a - b)).sum(-1),
 }
