@@ -31,7 +31,6 @@ from .backend import (
 )
 from .backend.capture import active
 from .backend.dtypes import is_float, is_inexact, resolve_dtype
-from .ops.activation import ActivationMixin
 from .ops.adaptive_pool import AdaptivePoolMixin
 from .ops.as_arrays import AsArrayMixin
 from .ops.attention import AttentionMixin
@@ -57,10 +56,9 @@ from .ops.logical_reduce import LogicalReduceMixin
 from .ops.loss import LossMixin
 from .ops.matmul import MatmulMixin
 from .ops.norm import NormMixin
+from .ops.piecewise import PiecewiseMixin
 from .ops.pixels import PixelMixin
 from .ops.pool_windows import PoolMixin
-from .ops.piecewise import PiecewiseMixin
-from .ops.pool import PoolMixin
 from .ops.product import ProductMixin
 from .ops.protocols import ProtocolMixin
 from .ops.reduce import ReduceMixin
