@@ -20,7 +20,7 @@ from .random import manual_seed
 from .tensor import Tensor
 
 if TYPE_CHECKING:
-    from . import array_api, datasets, fft, interop, nn, numpy, signal, special
+    from . import array_api, datasets, fft, interop, linalg, nn, numpy, signal, special
     from .custom import custom_op
     from .nn import functional_call
     from .transforms import checkpoint, grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp, vmap
@@ -56,6 +56,7 @@ __all__ = [
     "jacobian",
     "jit",
     "jvp",
+    "linalg",
     "manual_seed",
     "nn",
     "no_grad",
@@ -73,7 +74,7 @@ __all__ = [
 
 
 # What is loaded on first use, and where it stands: the engine alone imports fast.
-_MODULES = ("array_api", "datasets", "fft", "interop", "nn", "numpy", "signal", "special")
+_MODULES = ("array_api", "datasets", "fft", "interop", "linalg", "nn", "numpy", "signal", "special")
 _TRANSFORMS = (
     *("checkpoint", "grad", "hessian", "hvp", "jacobian", "jvp"),
     *("value_and_grad", "vjp", "vmap"),

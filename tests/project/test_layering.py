@@ -30,6 +30,7 @@ FLOORS = {
     "jit": 5,
     "numpy": 5,
     "transforms": 5,
+    "linalg": 6,
     "nn": 6,
     "signal": 6,
     "special": 6,
