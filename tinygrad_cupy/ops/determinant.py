@@ -48,7 +48,7 @@ class Det(Op):
             found = inverse * column(column(y))
         else:
             found = Cofactors()(a)
-        return None, column(column(grad)) * found.conj()
+        return None, column(column(grad)) * found
 
     def batch(self, b: BatchLevel, factors: Tensor, a: Tensor) -> Tensor:
         return Det()(b.whole(factors), b.whole(a))
@@ -62,6 +62,7 @@ class Cofactors(Op):
     """
 
     saves = ("a",)
+    only_real = True
 
     def forward(self, a: Array) -> Array:
         return kernels.linalg.cofactors(a)

@@ -44,12 +44,12 @@ class LU(Op):
         by_l, by_u = lower(by_both, -1)[..., :k], upper(by_both)[..., :k, :]
         first = both[..., :k, :k]
         left = lower(first, -1) + identity(first)
-        inner = lower(product(adjoint(left), by_l[..., :k, :]), -1)
-        inner = inner + upper(product(by_u[..., :k], adjoint(upper(first))))
+        inner = lower(product(swap(left), by_l[..., :k, :]), -1)
+        inner = inner + upper(product(by_u[..., :k], swap(upper(first))))
         if columns > rows:
-            inner = inner - lower(product(by_u[..., k:], adjoint(both[..., k:])), -1)
+            inner = inner - lower(product(by_u[..., k:], swap(both[..., k:])), -1)
         if rows > columns:
-            inner = inner - upper(product(adjoint(both[..., k:, :]), by_l[..., k:, :]))
+            inner = inner - upper(product(swap(both[..., k:, :]), by_l[..., k:, :]))
         solved = _left(first, _right(first, inner))
         if columns > rows:
             solved = concat([solved, _left(first, by_u[..., k:])], -1)
@@ -63,13 +63,13 @@ class LU(Op):
 
 
 def _left(both: Tensor, x: Tensor) -> Tensor:
-    """L⁻ᴴ x, of L below the diagonal, on which are ones."""
-    return SolveTriangular(True, True, True)(both, x.conj()).conj()
+    """L⁻ᵀ x, of L below the diagonal, on which are ones."""
+    return SolveTriangular(True, True, True)(both, x)
 
 
 def _right(both: Tensor, x: Tensor) -> Tensor:
-    """x U⁻ᴴ, of U above."""
-    return adjoint(SolveTriangular(False, False, False, "lu")(both, adjoint(x)))
+    """x U⁻ᵀ, of U above."""
+    return swap(SolveTriangular(False, False, False, "lu")(both, swap(x)))
 
 
 def take_rows(x: Tensor, order: Tensor) -> Tensor:
@@ -114,7 +114,7 @@ class QR(Op):
         rows, columns = self.sides
         k = min(rows, columns)
         q, r = parts(y, (rows, k), (k, columns))
-        by_q, by_r = parts(grad, (rows, k), (k, columns))
+        by_q, by_r = parts(grad.conj(), (rows, k), (k, columns))  # steepest ascent, as in the paper
         by_r = upper(by_r)
         if columns > rows:  # a is [X | Y], R is [S | Qᴴ Y]
             by_rest = product(q, by_r[..., k:])
@@ -125,7 +125,7 @@ class QR(Op):
         inner = lower(inner) + adjoint(lower(inner, -1))
         x = by_q + product(q, inner)
         found = adjoint(SolveTriangular(False, False, False, "qr")(r, adjoint(x)))
-        return concat([found, by_rest], -1) if columns > rows else found
+        return (concat([found, by_rest], -1) if columns > rows else found).conj()
 
     def batch(self, b: BatchLevel, a: Tensor) -> Tensor:
         return QR()(b.whole(a))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from .. import kernels
 from ..autograd import Op
 from ..backend import Array
-from .matrices import adjoint, expect_square
+from .matrices import expect_square, swap
 from .shape import concat
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ class Expm(Op):
     """exp(a) of a (…, N, N).
 
     Its derivative stands in the exponential of a matrix twice the size, exp [[A, E], [0, A]]
-    (Al-Mohy and Higham 2009); the adjoint of it is that at Aᴴ.
+    (Al-Mohy and Higham 2009); the transpose of it is that at Aᵀ.
     """
 
     saves = ("a",)
@@ -28,7 +28,7 @@ class Expm(Op):
         return kernels.linalg.expm(a)
 
     def backward(self, grad: Tensor, a: Tensor) -> Tensor:
-        n, turned = a.shape[-1], adjoint(a)
+        n, turned = a.shape[-1], swap(a)
         above = concat([turned, grad], -1)
         below = concat([turned._zeros(), turned], -1)
         return Expm()(concat([above, below], -2))[..., :n, n:]

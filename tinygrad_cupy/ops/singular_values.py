@@ -50,10 +50,10 @@ class Svd(Op):
 
     def backward(self, grad: Tensor, y: Tensor) -> Tensor:
         u, vh, s = parts(y, *_shapes(*self.sides))
-        by_u, by_vh, by_s = parts(grad, *_shapes(*self.sides))
+        by_u, by_vh, by_s = parts(grad.conj(), *_shapes(*self.sides))  # the steepest ascent
         s, by_s, alone = s.real, by_s.real, self.name not in ("svd", "eigh")
         if is_nothing(by_u) and is_nothing(by_vh) and (alone or self.distinct):
-            return product(u * row(by_s), vh)
+            return product(u * row(by_s), vh).conj()
         of_u, of_v = product(adjoint(u), by_u), product(vh, adjoint(by_vh))  # Uᴴ G, Vᴴ G
         inner = spread(self.name, of_u + of_v, by_s, s, self.distinct, alone)
         apart = of_u - of_v
@@ -73,7 +73,7 @@ class Svd(Op):
         if columns > rows:
             right = self._over(by_vh - product(adjoint(of_v), vh), column(s))
             found = found + product(u, right)
-        return found
+        return found.conj()
 
     @property
     def _text(self) -> str:
@@ -147,6 +147,7 @@ class Pinv(Op):
         return kernels.linalg.pinv(packed, a.shape[-2], a.shape[-1], self.cutoff)
 
     def backward(self, grad: Tensor, a: Tensor, y: Tensor) -> tuple[Tensor, None]:
+        grad = grad.conj()  # the steepest ascent
         back, turned = adjoint(y), adjoint(grad)  # (…, M, N)
         first = product(back, grad, back)
         if a.shape[-2] >= a.shape[-1]:  # in an order without products (…, M, M), else (…, N, N)
@@ -157,7 +158,8 @@ class Pinv(Op):
             outer = product(product(turned, y), back)
             inner = product(product(back, y), turned)
             third = inner - product(product(inner, y), a)
-        return outer - product(a, product(y, outer)) + third - first, None
+        found = outer - product(a, product(y, outer)) + third - first
+        return found.conj(), None
 
     def batch(self, b: BatchLevel, a: Tensor, packed: Tensor) -> Tensor:
         return Pinv(self.cutoff)(b.whole(a), b.whole(packed))

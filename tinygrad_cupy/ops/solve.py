@@ -9,7 +9,7 @@ from .. import kernels
 from ..autograd import FusedOp, Op
 from ..backend import Array, blas
 from .matmul import widened
-from .matrices import adjoint, column, expect_square, identity, product, swap
+from .matrices import column, expect_square, identity, product, swap
 
 if TYPE_CHECKING:
     from ..autograd.batching import BatchLevel
@@ -45,22 +45,20 @@ class Solve(FusedOp):
         return kernels.linalg.lu_solve(factors, b, self.transposed, self.name)
 
     def backward_arrays(self, grad: Array, factors: Array, a: Array, y: Array) -> Any:
-        given = factors, grad.conj(), not self.transposed, self.name
-        by_b = kernels.linalg.lu_solve(*given).conj()
+        by_b = kernels.linalg.lu_solve(factors, grad, not self.transposed, self.name)
         by_a = None
         if self.needs[1]:
             left, right = (y, by_b) if self.transposed else (by_b, y)
-            by_a = -blas.matmul(left, right.swapaxes(-2, -1).conj())
-            by_a = by_a.conj() if self.transposed else by_a
+            by_a = -blas.matmul(left, right.swapaxes(-2, -1))
         return None, by_a, by_b if self.needs[2] else None
 
     def backward(self, grad: Tensor, factors: Tensor, a: Tensor, y: Tensor) -> Any:
         other = Solve(self.name, not self.transposed)
-        by_b = other(factors, a, grad.conj()).conj()
+        by_b = other(factors, a, grad)
         if not self.needs[1]:
             return None, None, by_b
         flat = self.transposed
-        by_a = -(product(y.conj(), swap(by_b)) if flat else product(by_b, adjoint(y)))
+        by_a = -(product(y, swap(by_b)) if flat else product(by_b, swap(y)))
         return None, by_a, by_b
 
     def jvp(self, y: Tensor, inputs: Sequence[Any], tangents: Sequence[Any]) -> Any:
@@ -90,7 +88,7 @@ class Inverse(Op):
         return kernels.linalg.inv(a, self.name)
 
     def backward(self, grad: Tensor, y: Tensor) -> Tensor:
-        back = adjoint(y)
+        back = swap(y)
         return -product(back, grad, back)
 
     def batch(self, b: BatchLevel, a: Tensor) -> Tensor:
@@ -118,7 +116,7 @@ class LogAbsDet(Op):
         return kernels.linalg.log_abs_det(factors)
 
     def backward(self, grad: Tensor, factors: Tensor, a: Tensor) -> tuple[None, Tensor]:
-        inverse = Solve("slogdet", True)(factors, a, identity(a)).conj()  # a⁻ᴴ
+        inverse = Solve("slogdet", True)(factors, a, identity(a))  # a⁻ᵀ
         return None, column(column(grad)) * inverse
 
     def batch(self, b: BatchLevel, factors: Tensor, a: Tensor) -> Tensor:

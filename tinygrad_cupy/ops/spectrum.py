@@ -122,13 +122,14 @@ class Eigh(Op):
     def backward(self, grad: Tensor, y: Tensor) -> Tensor:
         n = self.sides[0]
         rows, values = parts(y, self.sides, (n,))
-        by_rows, by_values = parts(grad, self.sides, (n,))
+        by_rows, by_values = parts(grad.conj(), self.sides, (n,))  # the steepest ascent
         vectors, alone = swap(rows), self.name == "eigvalsh"
         if is_nothing(by_rows) and (alone or self.distinct):
-            return product(vectors * row(by_values), adjoint(vectors))
+            return product(vectors * row(by_values), adjoint(vectors)).conj()
         turned = product(rows.conj(), swap(by_rows))
         given = by_values.real, values.real, self.distinct, alone
-        return product(vectors, spread(self.name, turned, *given), adjoint(vectors))
+        inner = spread(self.name, turned, *given)
+        return product(vectors, inner, adjoint(vectors)).conj()
 
     def batch(self, b: BatchLevel, a: Tensor) -> Tensor:
         return Eigh(self.lower, self.name)(b.whole(a))

@@ -36,11 +36,11 @@ class SolveTriangular(Op):
         return kernels.linalg.solve_triangular(a, b, *given)
 
     def backward(self, grad: Tensor, a: Tensor, y: Tensor) -> tuple[Tensor | None, Tensor]:
-        by_b = self._like(not self.transposed)(a, grad.conj()).conj()
+        by_b = self._like(not self.transposed)(a, grad)
         if not self.needs[0]:
             return None, by_b
         flat = self.transposed
-        by_a = -(product(y.conj(), swap(by_b)) if flat else product(by_b, adjoint(y)))
+        by_a = -(product(y, swap(by_b)) if flat else product(by_b, swap(y)))
         return self._read(by_a), by_b
 
     def _read(self, a: Tensor) -> Tensor:
@@ -80,10 +80,10 @@ class Cholesky(FusedOp):
         return (kernels.linalg.cholesky_backward(grad, y),)
 
     def backward(self, grad: Tensor, y: Tensor) -> Tensor:
-        inner = lower(product(adjoint(y), grad))
+        inner = lower(product(adjoint(y), grad.conj()))  # by the steepest ascent, as in the paper
         inner = (inner * 0.5).where(on_diagonal(inner), inner)
         half = adjoint(solve_lower_adjoint(y, inner))
-        return hermitian(solve_lower_adjoint(y, half))
+        return hermitian(solve_lower_adjoint(y, half)).conj()
 
     def batch(self, b: BatchLevel, a: Tensor) -> Tensor:
         return Cholesky()(b.whole(a))

@@ -72,13 +72,13 @@ def are_distinct(values: Array, positive: bool = False) -> bool:
 def cholesky_backward(grad: Array, y: Array, solve: Any) -> Array:
     """The gradient by a Hermitian matrix, given that by its factor y (…, N, N)."""
     xp = array_module(y)
-    inner = xp.tril(blas.matmul(y.swapaxes(-2, -1).conj(), grad))
+    inner = xp.tril(blas.matmul(y.swapaxes(-2, -1), grad).conj())
     n = y.shape[-1]
     inner.reshape(*inner.shape[:-2], n * n)[..., :: n + 1] *= y.dtype.type(0.5)
     lower = y.conj()
     half = solve(lower, inner).swapaxes(-2, -1).conj()
     found = solve(lower, half)
-    return (found + found.swapaxes(-2, -1).conj()) * y.dtype.type(0.5)
+    return (found.conj() + found.swapaxes(-2, -1)) * y.dtype.type(0.5)
 
 
 def pinv(packed: Array, rows: int, columns: int, cutoff: Any) -> Array:
