@@ -19,7 +19,9 @@ from .numpy.linalg import (
     cross,
     det,
     diagonal,
+    eig,
     eigh,
+    eigvals,
     eigvalsh,
     inv,
     lstsq,
@@ -57,7 +59,9 @@ __all__ = [
     "cross",
     "det",
     "diagonal",
+    "eig",
     "eigh",
+    "eigvals",
     "eigvalsh",
     "expm",
     "inv",
@@ -191,7 +195,7 @@ def lu_factor(a: Any) -> tuple[Any, Any]:
 
     def compute(a: Any) -> tuple[Any, Any]:
         both, pivots = factors.lu(a, "lu_factor")
-        return both, (pivots - 1).astype(np.int32)
+        return both, (pivots.real - 1).astype(np.int32)
 
     found: tuple[Any, Any] = widely(compute, a)
     return found

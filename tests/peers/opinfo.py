@@ -379,6 +379,7 @@ one(
 )
 one("cholesky_solve", "linalg.cho_solve", t.chosen)
 one("cholesky_inverse", "linalg.cho_solve eye", t.chosen_inverse)
+one("linalg.eigvals", "linalg.eigvals", lambda f, x: f(x).sum(-1), theirs=lambda w: w.sum(-1))
 one("linalg.eigvalsh", "linalg.eigvalsh", lambda f, x, UPLO="L": f(x, UPLO))
 one(
     "linalg.eigh",

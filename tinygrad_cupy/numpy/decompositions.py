@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..ops import eig as nonsymmetric
 from ..ops import factors, matrices, singular_values, spectrum, triangular
 from ..ops.promotion import as_float
 from ..ops.protocols import implements
@@ -15,7 +16,18 @@ from .arrays import tensor
 from .equations import inv, widely
 
 __all__ = [
-    *("cholesky", "cond", "diagonal", "eigh", "eigvalsh", "matrix_rank", "matrix_transpose", "qr"),
+    *(
+        "cholesky",
+        "cond",
+        "diagonal",
+        "eig",
+        "eigh",
+        "eigvals",
+        "eigvalsh",
+        "matrix_rank",
+        "matrix_transpose",
+        "qr",
+    ),
     *("svd", "svdvals", "trace"),
 ]
 
@@ -102,6 +114,32 @@ def eigvalsh(a: Any, UPLO: str = "L") -> Any:
     """The eigenvalues of `eigh` alone. Each has the gradient of its vector."""
     lower = _lower("eigvalsh", UPLO)
     return widely(lambda a: spectrum.eigvalsh(a, lower), a)
+
+
+class EigResult(NamedTuple):
+    """What `eig` gives."""
+
+    eigenvalues: Any
+    eigenvectors: Any
+
+
+@implements(np.linalg.eig)
+def eig(a: Any) -> EigResult:
+    """Eigenvalues (…, N) and eigenvectors, the columns of (…, N, N), of any square matrices.
+
+    Both are complex, also where NumPy's would be real, for what they are may not depend on values.
+    The gradient by vectors is right for what does not depend on their phases. At equal eigenvalues
+    there is none by vectors, at a matrix that has no N independent vectors none at all: a
+    ``numpy.linalg.LinAlgError``, on a GPU inf or NaN.
+    """
+    found: EigResult = widely(lambda a: EigResult(*nonsymmetric.eig(a)), a)
+    return found
+
+
+@implements(np.linalg.eigvals)
+def eigvals(a: Any) -> Any:
+    """The eigenvalues of `eig` alone."""
+    return eig(a).eigenvalues
 
 
 @implements(np.linalg.svd)

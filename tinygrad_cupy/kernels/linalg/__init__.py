@@ -23,6 +23,7 @@ __all__ = [
     "cofactors",
     "complete_qr",
     "det",
+    "eig",
     "eigh",
     "eigvalsh",
     "expm",
@@ -89,6 +90,11 @@ def eigh(x: Array, lower: bool) -> Array:
 @kernel(cpu=cpu.eigvalsh, cuda=cuda.eigvalsh)
 def eigvalsh(x: Array, lower: bool) -> Array:
     """The eigenvalues alone, (…, N)."""
+
+
+@kernel(cpu=cpu.eig, cuda=cuda.eig)
+def eig(x: Array) -> Array:
+    """Eigenvectors, as columns, and eigenvalues of any square x (…, N, N), packed; complex."""
 
 
 @kernel(cpu=cpu.svd, cuda=cuda.svd)

@@ -177,6 +177,16 @@ def eigvalsh(x: Array, lower: bool) -> Array:
     return found
 
 
+def eig(x: Array) -> Array:
+    """By NumPy."""
+    values, vectors = _raising("eig", FAILED, np.linalg.eig, x)
+    return _packed(x.astype(_complex(x)), vectors, values)
+
+
+def _complex(x: Array) -> Any:
+    return np.result_type(x.dtype, np.complex64)
+
+
 def svd(x: Array) -> Array:
     """By NumPy."""
     u, s, vh = _raising("svd", FAILED, np.linalg.svd, x, False)

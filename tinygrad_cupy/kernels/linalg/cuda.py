@@ -260,6 +260,12 @@ def eigvalsh(x: Array, lower: bool) -> Array:
     return xp.stack(values).reshape(x.shape[:-1])
 
 
+def eig(x: Array) -> Array:
+    """By CuPy, one matrix after the other."""
+    values, vectors = array_module(x).linalg.eig(x)
+    return _packed(vectors, vectors, values)
+
+
 def svd(x: Array) -> Array:
     """By CuPy: many small ones by Jacobi's method."""
     u, s, vh = array_module(x).linalg.svd(x, full_matrices=False)

@@ -1,7 +1,7 @@
 /* LAPACK and BLAS on stacks of matrices, one after the other, from `start` to `end`.
 
-   TYPE is float or double. The routines' addresses are SciPy's. A matrix in C order is the transpose
-   of what LAPACK sees, which is made use of: nothing is transposed here. */
+   TYPE is float or double. The routines' addresses are SciPy's. A matrix in C order is the
+   transpose of what LAPACK sees, which is made use of: nothing is transposed here. */
 
 #include <stdlib.h>
 
@@ -21,7 +21,7 @@ typedef void Syevd(
 typedef void Trsm(
     char *, char *, char *, char *, int *, int *, TYPE *, const TYPE *, int *, TYPE *, int *);
 
-/* packed (…, rows · columns and one for each pivot): factors in place, pivots from 1 behind them. */
+/* packed (…, rows · columns and one for each pivot): factors in place, pivots, from 1, behind. */
 void lu_factor(const Stack *s, Int start, Int end, TYPE *packed, int *pivots, int *info)
 {
   Getrf *getrf = (Getrf *)s->first;
