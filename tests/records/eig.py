@@ -17,7 +17,7 @@ SPECTRA = "eigenvalues and singular values, whose iterations cuSOLVER steers fro
 
 def _ours(a: Tensor) -> Any:
     values, vectors = LINALG.eig(regular(a))
-    return ((vectors * values[..., None, :].sin()) @ LINALG.inv(vectors)).real
+    return ((vectors * values[..., None, :].sin()) @ LINALG.inv(vectors)).real.astype(a.dtype)
 
 
 def _theirs(torch: Any, a: Any) -> Any:
@@ -45,7 +45,7 @@ SAMPLES = [
     ),
     Sample(
         "np.linalg.eigvals",
-        lambda a: (LINALG.eigvals(regular(a)) ** 3).sum(-1).real,
+        lambda a: (LINALG.eigvals(regular(a)) ** 3).sum(-1).real.astype(a.dtype),
         square,
         lambda torch, a: (torch.linalg.eigvals(regular(a)) ** 3).sum(-1).real,
         (eig.Eig,),
