@@ -12,6 +12,7 @@ from tinygrad_cupy import Tensor
 SIZES = (1e3, 1e4, 1e5, 1e6, 1e7)
 ROW = 32  # elements of a row, where rows are taken or written
 MATRIX = 32  # rows and columns of a matrix of a stack
+LARGEST = 1000  # rows of a matrix that is factored
 
 Call = Callable[..., Any]
 
@@ -40,6 +41,7 @@ def cases(n: int) -> Iterator[Case]:
     yield from _equations(n, torch)
     yield from _convolutions(n, torch)
     yield _resized(n, torch)
+    yield from _linalg(n, torch)
     rows = max(1, n // ROW)
     for name, shape, axis in (
         ("", (n,), 0),
@@ -109,6 +111,60 @@ def _convolutions(n: int, torch: Any) -> Iterator[Case]:
 
 def _convolved(name: str, x: Tensor, weight: Tensor, **options: Any) -> Any:
     return getattr(x, name)(weight, **options)
+
+
+def _linalg(n: int, torch: Any) -> Iterator[Case]:
+    """Of one matrix of up to 1,000 rows, or a stack of those, and of a stack of small ones.
+
+    Inputs are normal: a diagonal makes them regular.
+    """
+    side = min(LARGEST, max(1, int(n**0.5)))
+    one = (max(1, n // side**2), side, side)
+    few = (max(1, n // MATRIX**2), MATRIX, MATRIX)
+    for shape in dict.fromkeys((one, few)):
+        name = " of small" if shape == few else ""
+        right = (*shape[:-1], 4)
+        ours, theirs = functools.partial(_regular, _our_eye), functools.partial(_regular, _eye)
+        yield Case(
+            f"solve{name}",
+            [shape, right],
+            lambda a, b, regular=ours: tg.linalg.solve(regular(a), b),
+            lambda a, b, regular=theirs: torch.linalg.solve(regular(a), b),
+        )
+        yield Case(
+            f"cholesky{name}",
+            [shape],
+            lambda a, regular=ours: tg.linalg.cholesky(_positive(regular(a))),
+            lambda a, regular=theirs: torch.linalg.cholesky(_positive(regular(a))),
+        )
+        yield Case(
+            f"eigh{name}",
+            [shape],
+            lambda a, regular=ours: _squared(tg.linalg.eigh(_positive(regular(a)))),
+            lambda a, regular=theirs: _squared(torch.linalg.eigh(_positive(regular(a)))),
+        )
+
+
+def _our_eye(x: Any) -> Any:
+    return tg.Tensor.eye(x.shape[-1], dtype=x.dtype, device=x.device)
+
+
+def _eye(x: Any) -> Any:
+    return x.new_ones(x.shape[-1]).diag()
+
+
+def _regular(eye: Call, x: Any) -> Any:
+    return x + eye(x) * (2 * x.shape[-1])
+
+
+def _positive(x: Any) -> Any:
+    return x + x.mT
+
+
+def _squared(found: Any) -> Any:
+    """Of values and vectors both; signs do not matter."""
+    values, vectors = found
+    return vectors * vectors * values[..., None, :]
 
 
 def _along(name: str, shape: tuple[int, ...], axis: int, torch: Any) -> Iterator[Case]:

@@ -20,7 +20,19 @@ from .random import manual_seed
 from .tensor import Tensor
 
 if TYPE_CHECKING:
-    from . import array_api, datasets, fft, interop, ndimage, nn, numpy, signal, spatial, special
+    from . import (
+        array_api,
+        datasets,
+        fft,
+        interop,
+        linalg,
+        ndimage,
+        nn,
+        numpy,
+        signal,
+        spatial,
+        special,
+    )
     from .custom import custom_op
     from .nn import functional_call
     from .transforms import checkpoint, grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp, vmap
@@ -56,6 +68,7 @@ __all__ = [
     "jacobian",
     "jit",
     "jvp",
+    "linalg",
     "manual_seed",
     "ndimage",
     "nn",
@@ -76,7 +89,7 @@ __all__ = [
 
 # What is loaded on first use, and where it stands: the engine alone imports fast.
 _MODULES = (
-    *("array_api", "datasets", "fft", "interop", "ndimage", "nn", "numpy"),
+    *("array_api", "datasets", "fft", "interop", "linalg", "ndimage", "nn", "numpy"),
     *("signal", "spatial", "special"),
 )
 _TRANSFORMS = (

@@ -94,6 +94,7 @@ NO_FUNCTIONS = {
         "datasets",
         "gradcheck",
         "jit",
+        "linalg",
         "manual_seed",
         "ndimage",
         "nn",

@@ -190,9 +190,7 @@ all_of("norm=linalg.norm", t.normed)
 one(
     "linalg.norm",
     "linalg.norm",
-    lambda f, x, ord=None, dim=None, keepdim=False: t.norm_that_is_there(
-        f, x, ord, t.axes(dim), keepdim
-    ),
+    lambda f, x, ord=None, dim=None, keepdim=False: f(x, ord, t.axes(dim), keepdim),
 )
 one(
     "linalg.vector_norm",
@@ -202,9 +200,7 @@ one(
 one(
     "linalg.matrix_norm",
     "linalg.norm",
-    lambda f, x, ord="fro", dim=(-2, -1), keepdim=False: t.norm_that_is_there(
-        f, x, ord, tuple(dim), keepdim
-    ),
+    lambda f, x, ord="fro", dim=(-2, -1), keepdim=False: f(x, ord, tuple(dim), keepdim),
 )
 
 # --- sorting, searching, counting ---------------------------------------------------------------
@@ -356,6 +352,65 @@ one("cross", "cross", lambda f, x, y, dim=None: f(x, y, axis=-1 if dim is None e
 one("linalg.cross", "cross", lambda f, x, y, dim=-1: f(x, y, axis=dim))
 one("linalg.vecdot", "vecdot", lambda f, x, y, dim=-1: f(x, y, axis=dim))
 one("linalg.vander", "vander", lambda f, x, *, N=None: f(x, N, increasing=True))
+
+# --- linear algebra -----------------------------------------------------------------------------
+
+all_of("linalg.det linalg.inv linalg.svdvals linalg.slogdet linalg.cond matrix_exp=linalg.expm")
+one("logdet", "linalg.slogdet", t.log_of_det)
+one("linalg.inv_ex", "linalg.inv", lambda f, x, check_errors=False: f(x), theirs=t.first)
+one("linalg.tensorinv", "linalg.tensorinv", lambda f, x, ind=2: f(x, ind))
+one("linalg.tensorsolve", "linalg.tensorsolve", lambda f, a, b, dims=None: f(a, b, t.axes(dims)))
+one("linalg.solve", "linalg.solve", t.solved)
+one(
+    "linalg.solve_ex",
+    "linalg.solve",
+    lambda f, a, b, left=True, check_errors=False: t.solved(f, a, b, left),
+    theirs=t.first,
+)
+one("linalg.solve_triangular", "linalg.solve_triangular", t.solved_by_triangle)
+one("triangular_solve", "linalg.solve_triangular", t.triangular)
+one("linalg.cholesky", "linalg.cholesky", lambda f, x, upper=False: f(x, upper=upper))
+one("cholesky", "linalg.cholesky", lambda f, x, upper=False: f(x, upper=upper))
+one(
+    "linalg.cholesky_ex",
+    "linalg.cholesky",
+    lambda f, x, upper=False, check_errors=False: f(x, upper=upper),
+    theirs=t.first,
+)
+one("cholesky_solve", "linalg.cho_solve", t.chosen)
+one("cholesky_inverse", "linalg.cho_solve eye", t.chosen_inverse)
+one("linalg.eigvals", "linalg.eigvals", lambda f, x: f(x).sum(-1), theirs=lambda w: w.sum(-1))
+one("linalg.eigvalsh", "linalg.eigvalsh", lambda f, x, UPLO="L": f(x, UPLO))
+one(
+    "linalg.eigh",
+    "linalg.eigh",
+    lambda f, x, UPLO="L": t.square_of_each(f(x, UPLO)),
+    theirs=t.square_of_each,
+)
+one(
+    "linalg.svd",
+    "linalg.svd",
+    lambda f, x, full_matrices=True: t.of_singular_values(f(x, full_matrices)),
+    theirs=t.of_singular_values,
+)
+one(
+    "svd",
+    "linalg.svd",
+    lambda f, x, some=True, compute_uv=True: t.values_of_svd(f, x, some, compute_uv),
+    theirs=lambda found: found[1],
+)
+all_of("linalg.qr qr=linalg.qr", t.qr_of, theirs=t.square_of_each)
+all_of("pinverse=linalg.pinv linalg.pinv", t.inverted)
+one("linalg.pinv.singular", "linalg.pinv", lambda f, a, b: f(a @ b.mT))
+one("linalg.matrix_rank", "linalg.matrix_rank", t.ranked)
+one("linalg.lstsq", "linalg.lstsq", t.least, theirs=lambda found: found[0])
+one("linalg.lu", "linalg.lu", t.taken_apart)
+one("linalg.lu_factor", "linalg.lu_factor", t.factored)
+one("linalg.lu_factor_ex", "linalg.lu_factor", t.factored, theirs=lambda found: found[:2])
+one("lu", "linalg.lu_factor", t.factored_as_before, theirs=lambda found: found[:2])
+one("linalg.lu_solve", "linalg.lu_solve", t.solved_by_lu)
+one("lu_solve", "linalg.lu_solve", lambda f, b, both, pivots: f((both, pivots - 1), b))
+one("block_diag", "linalg.block_diag", lambda f, *xs: f(*xs))
 
 # --- creation, dtypes, random numbers -----------------------------------------------------------
 

@@ -120,22 +120,14 @@ def masked_spread(
     return f(x, axis=axes(dim), ddof=ddof, keepdims=keepdim, where=where)
 
 
-def norm_that_is_there(f: Call, *arguments: Any) -> Any:
-    """Those of singular values are not."""
-    try:
-        return f(*arguments)
-    except NotImplementedError as error:
-        raise NotOurs("norms of singular values") from error
-
-
 def normed(f: Call, x: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False) -> Any:
     """`torch.norm`, which flattens where no axis is given."""
     if dim is None and p not in ("fro", "nuc"):
         if keepdim:
             raise NotOurs("kept axes of a flattened array")
-        return norm_that_is_there(f, x.reshape(-1), p)
+        return f(x.reshape(-1), p)
     order = None if p == "fro" and not isinstance(axes(dim), tuple) else p
-    return norm_that_is_there(f, x, order, axes(dim), keepdim)
+    return f(x, order, axes(dim), keepdim)
 
 
 def differences(
@@ -148,6 +140,143 @@ def differences(
 def slopes(f: Call, x: Any, spacing: Any = None, dim: Any = None, edge_order: int = 1) -> Any:
     steps = [] if spacing is None else spacing if isinstance(spacing, list | tuple) else [spacing]
     return f(x, *steps, axis=axes(dim), edge_order=edge_order)
+
+
+# --- linear algebra -----------------------------------------------------------------------------
+
+
+def solved(f: Call, a: Any, b: Any, left: bool = True) -> Any:
+    """b of one axis less than a stack is vectors for PyTorch; from the right, of transposes."""
+    vectors = b.ndim == 1 or (a.ndim - 1 == b.ndim and tuple(b.shape) == tuple(a.shape[:-1]))
+    b = b[..., None] if vectors else b
+    found = f(a, b) if left else f(a.mT, b.mT).mT
+    return found[..., 0] if vectors else found
+
+
+def solved_by_triangle(
+    f: Call, a: Any, b: Any, *, upper: bool, left: bool = True, unitriangular: bool = False
+) -> Any:
+    if not left:
+        return f(a, b.mT, "T", lower=not upper, unit_diagonal=unitriangular).mT
+    return f(a, b, lower=not upper, unit_diagonal=unitriangular)
+
+
+def triangular(
+    f: Call,
+    b: Any,
+    a: Any,
+    upper: bool = True,
+    transpose: bool = False,
+    unitriangular: bool = False,
+) -> Any:
+    """`torch.triangular_solve`, which hands back the matrix, too."""
+    return f(a, b, "T" if transpose else "N", lower=not upper, unit_diagonal=unitriangular), a
+
+
+def _expect_no_slope(factor: Any) -> None:
+    if factor.requires_grad and factor.size:
+        raise NotOurs("slopes by the other triangle, of which no element is read")
+
+
+def chosen(f: Call, b: Any, factor: Any, upper: bool = False) -> Any:
+    _expect_no_slope(factor)
+    return f((factor, not upper), b)
+
+
+def chosen_inverse(f: Call, g: Call, factor: Any, upper: bool = False) -> Any:
+    _expect_no_slope(factor)
+    one = g(factor.shape[-1], dtype=factor.dtype)
+    return f((factor, not upper), one)
+
+
+def inverted(
+    f: Call,
+    x: Any,
+    rcond: Any = None,
+    hermitian: bool = False,
+    *,
+    atol: Any = None,
+    rtol: Any = None,
+) -> Any:
+    if atol is not None:
+        raise NotOurs("an absolute tolerance")
+    if hermitian and (x - x.mT).detach().numpy().any():
+        raise NotOurs("slopes of what is said to be Hermitian and is not")
+    return f(x, rcond, hermitian, rtol=rtol)
+
+
+def ranked(
+    f: Call, x: Any, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None
+) -> Any:
+    if atol is not None:
+        raise NotOurs("an absolute tolerance beside a relative one")
+    return f(x, tol, hermitian, rtol=rtol)
+
+
+def qr_of(f: Call, x: Any, mode: Any = "reduced") -> Any:
+    """PyTorch's first argument of `torch.qr` is whether it is reduced."""
+    mode = {True: "reduced", False: "complete"}.get(mode, mode)
+    q, r = f(x, mode)
+    return q * q, r * r  # signs are anybody's
+
+
+def square_of_each(found: Any) -> Any:
+    """What signs do not change."""
+    return tuple([x * x for x in found])
+
+
+def of_singular_values(found: Any) -> Any:
+    """Squares of the vectors that go with singular values; the others have no gradient here."""
+    u, s, vh = found
+    k = s.shape[-1]
+    return square_of_each((u[..., :k], s, vh[..., :k, :]))
+
+
+def first(found: Any) -> Any:
+    """The result of what ends with _ex, which says how it went, too."""
+    return found[0]
+
+
+def log_of_det(f: Call, x: Any) -> Any:
+    sign, found = f(x)
+    if (sign.detach().numpy() <= 0).any():
+        raise NotOurs("logarithms of determinants that are not positive")
+    return found
+
+
+def values_of_svd(f: Call, x: Any, some: bool, compute_uv: bool) -> Any:
+    return f(x, not some)[1] if compute_uv else f(x, compute_uv=False)
+
+
+def least(f: Call, a: Any, b: Any, driver: Any = None, rcond: Any = None) -> Any:
+    if a.ndim != 2 or b.ndim > 2:
+        raise NotOurs("stacks of least squares, which NumPy has not")
+    return f(a, b, rcond)[0]
+
+
+def factored_as_before(f: Call, x: Any, pivot: bool = True, get_infos: bool = False) -> Any:
+    return factored(f, x, pivot=pivot)
+
+
+def factored(f: Call, x: Any, *, pivot: bool = True, **rest: Any) -> Any:
+    if not pivot:
+        raise NotOurs("LU without pivots")
+    both, pivots = f(x)
+    return both, pivots + 1
+
+
+def taken_apart(f: Call, x: Any, *, pivot: bool = True) -> Any:
+    if not pivot:
+        raise NotOurs("LU without pivots")
+    return tuple(f(x))
+
+
+def solved_by_lu(
+    f: Call, both: Any, pivots: Any, b: Any, *, left: bool = True, adjoint: bool = False
+) -> Any:
+    if left:
+        return f((both, pivots - 1), b, 2 if adjoint else 0)
+    return f((both, pivots - 1), b.mT, 0 if adjoint else 1).mT
 
 
 # --- sorting and counting -----------------------------------------------------------------------

@@ -64,6 +64,16 @@ def test_the_examples_of_custom_operations(capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr().out.splitlines()[:2] == ["[gradcheck] order 1, cr", "True"]
 
 
+def test_the_examples_of_linear_algebra(capsys: pytest.CaptureFixture[str]) -> None:
+    run("linalg.md")
+    assert capsys.readouterr().out.splitlines() == [
+        "()",
+        "(8, 3, 2) True",
+        "(8, 3, 3)",
+        "[0.333, 0.25, 0.25]",
+    ]
+
+
 def test_the_examples_of_numpy(capsys: pytest.CaptureFixture[str]) -> None:
     run("numpy.md")
     out = capsys.readouterr().out.splitlines()

@@ -32,6 +32,7 @@ FLOORS = {
     "numpy": 5,
     "spatial": 6,
     "transforms": 5,
+    "linalg": 6,
     "nn": 6,
     "signal": 6,
     "special": 6,

@@ -2,17 +2,32 @@
 
 from ..numpy import matrix_transpose
 from ..numpy.linalg import (
+    cholesky,
     cross,
+    det,
+    diagonal,
+    eigh,
+    eigvalsh,
+    inv,
     matrix_norm,
     matrix_power,
+    matrix_rank,
     outer,
+    pinv,
+    qr,
+    slogdet,
+    solve,
+    svd,
+    svdvals,
+    trace,
     vector_norm,
 )
 from .functions import matmul, tensordot, vecdot
 
 # fmt: off
 __all__ = [
-    "cross", "matmul", "matrix_norm", "matrix_power", "matrix_transpose", "outer", "tensordot",
-    "vecdot", "vector_norm",
+    "cholesky", "cross", "det", "diagonal", "eigh", "eigvalsh", "inv", "matmul", "matrix_norm",
+    "matrix_power", "matrix_rank", "matrix_transpose", "outer", "pinv", "qr", "slogdet", "solve",
+    "svd", "svdvals", "tensordot", "trace", "vecdot", "vector_norm",
 ]
 # fmt: on

@@ -288,7 +288,7 @@ class Op:
             )
 
     def _blame_shapes(self, tensors: list[TensorBase], error: ValueError) -> None:
-        if self.broadcasts:
+        if self.broadcasts and type(error) is ValueError:
             try:
                 np.broadcast_shapes(*[x.shape for x in tensors])
             except ValueError:

@@ -1,4 +1,4 @@
-"""`numpy.linalg`: products of matrices, and norms."""
+"""`numpy.linalg`: products of matrices, equations, decompositions and norms."""
 
 from __future__ import annotations
 
@@ -13,25 +13,66 @@ import numpy as np
 from ..backend import array_module, on_device_of
 from ..backend.dtypes import is_narrow
 from ..ops import einsum as ops
-from ..ops.promotion import in_one_dtype, in_single
-from ..ops.protocols import implements, ours_for
+from ..ops.promotion import as_float, in_one_dtype, in_single
+from ..ops.protocols import implements
+from ..ops.solve import Inverse
 from . import products
 from .arrays import finished
+from .decompositions import (
+    cholesky,
+    cond,
+    diagonal,
+    eig,
+    eigh,
+    eigvals,
+    eigvalsh,
+    matrix_rank,
+    matrix_transpose,
+    qr,
+    svd,
+    svdvals,
+    trace,
+)
+from .equations import det, inv, lstsq, pinv, slogdet, solve, tensorinv, tensorsolve
 from .norms import matrix_norm, norm, vector_norm
 from .products import factors
 
 __all__ = [
+    "LinAlgError",
+    "cholesky",
+    "cond",
     "cross",
+    "det",
+    "diagonal",
+    "eig",
+    "eigh",
+    "eigvals",
+    "eigvalsh",
+    "inv",
+    "lstsq",
     "matmul",
     "matrix_norm",
     "matrix_power",
+    "matrix_rank",
+    "matrix_transpose",
     "multi_dot",
     "norm",
     "outer",
+    "pinv",
+    "qr",
+    "slogdet",
+    "solve",
+    "svd",
+    "svdvals",
     "tensordot",
+    "tensorinv",
+    "tensorsolve",
+    "trace",
     "vecdot",
     "vector_norm",
 ]
+
+LinAlgError = np.linalg.LinAlgError
 
 
 @implements(np.linalg.cross)
@@ -87,7 +128,7 @@ def matrix_power(a: Any, n: int) -> Any:
     except TypeError:
         raise TypeError(f"[matrix_power] expected an integer exponent, got {n!r}") from None
     if n < 0:
-        a, n = ours_for(np.linalg.inv)(a), -n
+        return in_single(as_float(a), lambda x: _power(Inverse("matrix_power")(x), -n))
     return in_single(a, lambda x: _power(x, n))
 
 

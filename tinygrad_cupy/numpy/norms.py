@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from ..ops import singular_values
 from ..ops.axes import normalize_axis
 from ..ops.complex_numbers import squared_size
 from ..ops.promotion import as_float, in_single
 from ..ops.protocols import implements
+from ..ops.take import TakeAlong
 from .arrays import tensor
 
 __all__ = ["matrix_norm", "norm", "vector_norm"]
@@ -21,9 +23,9 @@ __all__ = ["matrix_norm", "norm", "vector_norm"]
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
     """The norm of all of x, of the vectors along an axis, or of the matrices along two.
 
-    ``ord`` of vectors: any number, ±∞, 2 if None. Of matrices: "fro" (if None), ±1, ±∞; 2, -2 and
-    "nuc" are of singular values, which tensors do not have: ``NotImplementedError``. Without an
-    axis and an ``ord`` x is one vector. Integers become floats, 16-bit floats are rounded once.
+    ``ord`` of vectors: any number, ±∞, 2 if None. Of matrices: "fro" (if None), ±1, ±∞, and of
+    their singular values the largest (2), the smallest (-2) or the sum ("nuc"). Without an axis and
+    an ``ord`` x is one vector. Integers become floats, 16-bit floats are rounded once.
     """
     x = as_float(tensor(x))
     if axis is None and (ord is None or (x.ndim, ord) in ((1, 2), (2, "fro"), (2, "f"))):
@@ -84,14 +86,29 @@ def _of_matrices(x: Any, ord: Any, axes: tuple[int, ...], keepdims: bool) -> Any
     if ord in ("fro", "f"):
         return _of_vectors(x, 2, axes, keepdims)
     if ord in (2, -2, "nuc"):
-        raise NotImplementedError(
-            f"[norm] ord={ord!r} of a matrix is of its singular values, which no operation of "
-            'tensors gives; ord="fro", 1 and inf are there, or take the values out of the graph '
-            "with .detach().numpy()"
-        )
+        return _of_singular_values(x, ord, axes, keepdims)
     if ord not in (1, -1, math.inf, -math.inf):
         raise ValueError(f"[norm] expected an order of a matrix's norm, got {ord!r}")
     summed, chosen = (rows, columns) if abs(ord) == 1 else (columns, rows)
     sums = x.abs().sum(summed, True)
     found = sums.max(chosen, True) if ord > 0 else sums.min(chosen, True)
     return found if keepdims else found.squeeze(tuple(sorted(axes)))
+
+
+def _of_singular_values(x: Any, ord: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
+    others = [i for i in range(x.ndim) if i not in axes]
+    s = singular_values.svdvals(x.permute(*others, *axes), "norm")
+    if ord == "nuc":
+        found = s.sum(-1)
+    elif not s.shape[-1] and ord == -2:
+        raise ValueError("[norm] a matrix without elements has no smallest singular value")
+    else:
+        found = s.max(-1) if ord == 2 else s.min(-1)
+    if not keepdims:
+        return found
+    return found.reshape(*[1 if i in axes else n for i, n in enumerate(x.shape)])
+
+
+def along_last(x: Any, order: Any) -> Any:
+    """Elements of x along its last axis, in the order (…, N)."""
+    return TakeAlong(x.ndim - 1, True)(x, order)

@@ -1,0 +1,94 @@
+"""What is read off factors, on either kind of array."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...backend import Array, array_module, blas
+
+ROUNDING = 16  # in units of N · eps: up to where values count as equal, and a pivot as 0
+
+
+def side_of(packed: Array) -> int:
+    """N of square matrices whose N · N + N elements are packed."""
+    return int((packed.shape[-1] + 0.25) ** 0.5)
+
+
+def pivots_of(packed: Array) -> tuple[Array, Array]:
+    """The diagonal of U, and which rows were exchanged, from 1."""
+    n = side_of(packed)
+    return packed[..., : n * n : n + 1], packed[..., n * n :].real
+
+
+def parity(exchanges: Array, dtype: Any) -> Array:
+    """1 or -1, for an even or odd number of exchanges."""
+    xp = array_module(exchanges)
+    places = xp.arange(1, exchanges.shape[-1] + 1, dtype=exchanges.dtype)
+    odd = (exchanges != places).sum(-1) % 2
+    return (1 - 2 * odd).astype(dtype)
+
+
+def det(packed: Array) -> Array:
+    """The product of the pivots."""
+    diagonal, exchanges = pivots_of(packed)
+    return diagonal.prod(-1) * parity(exchanges, packed.dtype)
+
+
+def sign_of_det(packed: Array) -> Array:
+    """The product of the pivots' signs."""
+    diagonal, exchanges = pivots_of(packed)
+    xp = array_module(packed)
+    return xp.sign(diagonal).prod(-1) * parity(exchanges, packed.dtype)
+
+
+def log_abs_det(packed: Array) -> Array:
+    """The sum of the pivots' logarithms."""
+    xp = array_module(packed)
+    with np.errstate(divide="ignore"):
+        return xp.log(abs(pivots_of(packed)[0])).sum(-1)
+
+
+def is_regular(packed: Array) -> bool:
+    """Whether no matrix of a stack is near to a singular one. (To be asked on the CPU.)"""
+    sizes = abs(pivots_of(packed)[0])
+    if not sizes.size:
+        return True
+    limit = np.sqrt(np.finfo(sizes.dtype).eps)
+    return bool((sizes.min(-1) > limit * sizes.max(-1)).all())
+
+
+def are_distinct(values: Array, positive: bool = False) -> bool:
+    """Whether in no (…, N) of ordered values two are alike, or 0 if ``positive``. (On the CPU.)"""
+    n = values.shape[-1]
+    if not values.size:
+        return True
+    limit = abs(values).max(-1) * (ROUNDING * n * np.finfo(values.dtype).eps)
+    apart = (abs(np.diff(values, axis=-1)) > limit[..., None]).all()
+    return bool(apart and (not positive or (values[..., -1] > limit).all()))
+
+
+def cholesky_backward(grad: Array, y: Array, solve: Any) -> Array:
+    """The gradient by a Hermitian matrix, given that by its factor y (…, N, N)."""
+    xp = array_module(y)
+    inner = xp.tril(blas.matmul(y.swapaxes(-2, -1), grad).conj())
+    n = y.shape[-1]
+    inner.reshape(*inner.shape[:-2], n * n)[..., :: n + 1] *= y.dtype.type(0.5)
+    lower = y.conj()
+    half = solve(lower, inner).swapaxes(-2, -1).conj()
+    found = solve(lower, half)
+    return (found.conj() + found.swapaxes(-2, -1)) * y.dtype.type(0.5)
+
+
+def pinv(packed: Array, rows: int, columns: int, cutoff: Any) -> Array:
+    """The Moore-Penrose inverse by the packed singular values."""
+    xp, lead, k = array_module(packed), packed.shape[:-1], min(rows, columns)
+    u = packed[..., : rows * k].reshape(*lead, rows, k)
+    vh = packed[..., rows * k : (rows + columns) * k].reshape(*lead, k, columns)
+    s = packed[..., (rows + columns) * k :].real
+    if not k:
+        return xp.zeros((*lead, columns, rows), packed.dtype)
+    there = s > xp.asarray(cutoff, s.dtype)[..., None] * s.max(-1, keepdims=True)
+    inverse = xp.where(there, 1 / xp.where(there, s, s.dtype.type(1)), s.dtype.type(0))
+    return (vh.swapaxes(-2, -1).conj() * inverse[..., None, :]) @ u.swapaxes(-2, -1).conj()
