@@ -116,7 +116,7 @@ def reduction(dtypes: tuple[str, ...], least: int = 0) -> Callable[[Draw], Call]
 
     def make(draw: Draw) -> Call:
         shape = shape_of(draw, 0, least)
-        axes = st.none()
+        axes: Any = st.none()
         if shape:
             one = st.integers(-len(shape), len(shape) - 1)
             several = st.lists(one, min_size=1, unique_by=lambda a: a % len(shape)).map(tuple)

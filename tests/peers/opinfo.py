@@ -568,7 +568,6 @@ for _name in ("pixel_shuffle", "pixel_unshuffle", "channel_shuffle"):
     one(f"nn.functional.{_name}", f"Tensor.{_name}", lambda f, x, *n, **named: f(x, *n, **named))
 one("nn.functional.max_pool2d", "Tensor.max_pool2d", t.pooled, theirs=t.values)
 one("nn.functional.avg_pool2d", "Tensor.avg_pool2d", t.averaged)
-one("nn.functional.adaptive_avg_pool2d", "Tensor.adaptive_avg_pool2d", t.averaged_to)
 all_of(
     "nn.functional.interpolate=Tensor.interpolate"
     " nn.functional.upsample_nearest=Tensor.interpolate",

@@ -94,6 +94,11 @@ def vecdot(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
     return _kept(ours.vecdot(x1, x2, axis=axis), x1, x2)
 
 
+def outer(x1: Any, x2: Any, /) -> Any:
+    """Every element of the vector x1 by every element of the vector x2."""
+    return _kept(ours.linalg.outer(x1, x2), x1, x2)
+
+
 # --- order ----------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,6 @@ from ..numpy.linalg import (
     matrix_norm,
     matrix_power,
     matrix_rank,
-    outer,
     pinv,
     qr,
     slogdet,
@@ -22,7 +21,7 @@ from ..numpy.linalg import (
     trace,
     vector_norm,
 )
-from .functions import matmul, tensordot, vecdot
+from .functions import matmul, outer, tensordot, vecdot
 
 # fmt: off
 __all__ = [
