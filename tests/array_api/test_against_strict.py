@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 import tinygrad_cupy as tg
 from array_api.cases import CASES, Call
-from tinygrad_cupy import Tensor
-from tinygrad_cupy import array_api
+from tinygrad_cupy import Tensor, array_api
 
 xp: Any = array_api
 strict = pytest.importorskip("array_api_strict", reason="pip install array-api-strict")

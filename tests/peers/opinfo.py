@@ -566,8 +566,6 @@ for _n in (1, 2, 3):
         one(f"nn.functional.{_named}", f"Tensor.{_named.partition('.')[0]}", _translation)
 for _name in ("pixel_shuffle", "pixel_unshuffle", "channel_shuffle"):
     one(f"nn.functional.{_name}", f"Tensor.{_name}", lambda f, x, *n, **named: f(x, *n, **named))
-one("nn.functional.max_pool2d", "Tensor.max_pool2d", t.pooled, theirs=t.values)
-one("nn.functional.avg_pool2d", "Tensor.avg_pool2d", t.averaged)
 all_of(
     "nn.functional.interpolate=Tensor.interpolate"
     " nn.functional.upsample_nearest=Tensor.interpolate",
