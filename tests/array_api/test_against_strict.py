@@ -14,7 +14,7 @@ from array_api.cases import CASES, Call
 from tinygrad_cupy import Tensor, array_api
 
 xp: Any = array_api
-strict = pytest.importorskip("array_api_strict", reason="pip install array-api-strict")
+strict = pytest.importorskip("array_api_strict", reason='needs: pip install -e ".[dev]"')
 strict.set_array_api_strict_flags(api_version="2024.12")
 
 # What is compared in another way: these say what there is, make what no other namespace can, or
