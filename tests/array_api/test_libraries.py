@@ -37,10 +37,6 @@ SKLEARN = {
         "from sklearn.preprocessing import MinMaxScaler",
         "MinMaxScaler().fit_transform(x)",
     ),
-    "Normalizer": (
-        "from sklearn.preprocessing import Normalizer",
-        "Normalizer().fit_transform(x)",
-    ),
     "Ridge": (
         "from sklearn.linear_model import Ridge",
         "Ridge(solver='svd').fit(x, x[:, 0] * x[:, 1]).coef_",
@@ -54,6 +50,10 @@ SKLEARN = {
 
 # These write in place into what their gradients need, or divide by 0 what they write over later.
 VALUES = {
+    "Normalizer": (
+        "from sklearn.preprocessing import Normalizer",
+        "Normalizer().fit_transform(x)",
+    ),
     "PCA": (
         "from sklearn.decomposition import PCA",
         "abs(PCA(2, svd_solver='full').fit_transform(x))",
