@@ -274,6 +274,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "emath.arccos": ("np.emath.arccos(p)", "np.emath.arccos(x)"),
     "emath.arcsin": ("np.emath.arcsin(p)", "np.emath.arcsin(x)"),
     "emath.arctanh": ("np.emath.arctanh(p)", "np.emath.arctanh(x)"),
+    "polydiv": ("np.polydiv(z, y)",),
     # Fourier transforms
     **{
         f"fft.{name}": (f"np.fft.{name}(x)", f"np.fft.{name}(x, 5, 0, norm='ortho')")
@@ -338,7 +339,7 @@ for _inputs, _names in (*_UNARY.items(), *_BINARY.items()):
 # Of NumPy's functions that dispatch, those without a call: of dates, of files, of functions.
 UNCALLED = {
     *("busday_count", "busday_offset", "datetime_as_string", "is_busday", "isnat"),
-    *("save", "savetxt", "savez", "savez_compressed", "polydiv"),
+    *("save", "savetxt", "savez", "savez_compressed"),
 }
 
 # Floating-point results that do not depend on the values of the arguments.

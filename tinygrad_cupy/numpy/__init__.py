@@ -31,6 +31,8 @@ from .elementwise import *
 from .elementwise import __all__ as _elementwise
 from .files import *
 from .files import __all__ as _files
+from .fitting import *
+from .fitting import __all__ as _fitting
 from .functional import *
 from .functional import __all__ as _functional
 from .grids import *
@@ -102,6 +104,7 @@ __all__ = [
     *_bits,
     *_creation,
     *_files,
+    *_fitting,
     *_functional,
     *_elementwise,
     *_grids,

@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 
-def _coefficients(name: str, *values: Any) -> list[Any]:
+def expect_coefficients(name: str, *values: Any) -> list[Any]:
     found = [x.reshape(1) if x.ndim == 0 else x for x in terms(*values)]
     for x in found:
         if x.ndim != 1:
@@ -45,7 +45,7 @@ def polysub(a1: Any, a2: Any) -> Any:
 
 def _as_long(name: str, a1: Any, a2: Any) -> list[Any]:
     """Both with as many coefficients as the longer has."""
-    a, b = _coefficients(name, a1, a2)
+    a, b = expect_coefficients(name, a1, a2)
     most = max(len(a), len(b))
     return [x.pad(((most - len(x), 0),)) for x in (a, b)]
 
@@ -53,7 +53,7 @@ def _as_long(name: str, a1: Any, a2: Any) -> list[Any]:
 @implements(np.polymul)
 def polymul(a1: Any, a2: Any) -> Any:
     """The product of two polynomials. Zeros that lead are dropped: they are looked for."""
-    a, b = (_without_leading_zeros(x) for x in _coefficients("polymul", a1, a2))
+    a, b = (_without_leading_zeros(x) for x in expect_coefficients("polymul", a1, a2))
     return Convolve()(a, b)
 
 
@@ -69,7 +69,7 @@ def polyder(p: Any, m: int = 1) -> Any:
     """The m-th derivative."""
     if m < 0:
         raise ValueError(f"[polyder] expected an order of 0 or more, got {m}")
-    (p,) = _coefficients("polyder", p)
+    (p,) = expect_coefficients("polyder", p)
     for _ in range(m):
         p = p[:-1] * _counted_down(p, len(p) - 1)
     return p
@@ -86,7 +86,7 @@ def polyint(p: Any, m: int = 1, k: Any = None) -> Any:
     """The m-th antiderivative, with ``k``, one number for all or one for each, as constants."""
     if m < 0:
         raise ValueError(f"[polyint] expected an order of 0 or more, got {m}")
-    (p,) = _coefficients("polyint", p)
+    (p,) = expect_coefficients("polyint", p)
     constants: Any = [0.0] * m if k is None else k
     if not hasattr(constants, "__len__") or getattr(constants, "ndim", 1) == 0:
         constants = [constants] * m
@@ -123,7 +123,7 @@ def polyval(p: Any, x: Any) -> Any:
 @implements(np.poly)
 def poly(seq_of_zeros: Any) -> Any:
     """The coefficients of the polynomial with these zeros, the first of which is 1."""
-    (zeros,) = _coefficients("poly", seq_of_zeros)
+    (zeros,) = expect_coefficients("poly", seq_of_zeros)
     zeros = as_float(zeros)
     if is_narrow(zeros.dtype):
         return poly(single(zeros)).astype(zeros.dtype)  # rounded once
