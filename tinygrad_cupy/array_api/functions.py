@@ -99,6 +99,11 @@ def outer(x1: Any, x2: Any, /) -> Any:
     return _kept(ours.linalg.outer(x1, x2), x1, x2)
 
 
+def trace(x: Any, /, *, offset: int = 0, dtype: Any = None) -> Any:
+    """The sums of diagonals of matrices; of integers in 64 bits, signed or not as they are."""
+    return ours.linalg.trace(x, offset=offset, dtype=_wide(x, dtype))
+
+
 # --- order ----------------------------------------------------------------------------------------
 
 

@@ -18,10 +18,9 @@ from ..numpy.linalg import (
     solve,
     svd,
     svdvals,
-    trace,
     vector_norm,
 )
-from .functions import matmul, outer, tensordot, vecdot
+from .functions import matmul, outer, tensordot, trace, vecdot
 
 # fmt: off
 __all__ = [

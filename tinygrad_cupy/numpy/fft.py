@@ -51,7 +51,9 @@ def _placed(x: Any, s: Any, axes: Axes, name: str) -> tuple[Any, tuple[int, ...]
     places = []
     for axis in axes:
         if not -x.ndim <= operator.index(axis) < x.ndim:
-            raise ValueError(f"[{name}] axis {axis} is out of range for a tensor of {x.ndim} axes")
+            raise np.exceptions.AxisError(
+                f"[{name}] axis {axis} is out of range for a tensor of {x.ndim} axes"
+            )
         places.append(operator.index(axis) % x.ndim)
     if len(set(places)) < len(places):
         raise ValueError(f"[{name}] expected distinct axes, got {tuple(axes)}")

@@ -78,7 +78,9 @@ def apply_along_axis(
     """
     x = tensor(arr)
     if not -x.ndim <= axis < x.ndim:
-        raise ValueError(f"[apply_along_axis] axis {axis} is out of range for {x.ndim} axes")
+        raise np.exceptions.AxisError(
+            f"[apply_along_axis] axis {axis} is out of range for {x.ndim} axes"
+        )
     axis %= x.ndim
     others = [i for i in range(x.ndim) if i != axis]
     lines = x.permute(*others, axis).reshape(-1, x.shape[axis])

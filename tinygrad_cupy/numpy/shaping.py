@@ -196,7 +196,7 @@ def rollaxis(a: Any, axis: int, start: int = 0) -> Any:
     place = arrange.one_axis(axis, a.ndim, "rollaxis")
     end = operator.index(start) + (a.ndim if start < 0 else 0)
     if not 0 <= end <= a.ndim:
-        raise ValueError(f"[rollaxis] start {start} is out of range for {a.ndim} axes")
+        raise np.exceptions.AxisError(f"[rollaxis] start {start} is out of range for {a.ndim} axes")
     return arrange.moveaxis(a, place, end - (place < end))
 
 

@@ -24,7 +24,9 @@ def normalize_axis(axis: Axis, ndim: int, name: str) -> tuple[int, ...]:
         if not isinstance(a, int | np.integer):
             raise TypeError(f"[{name}] expected an axis or a tuple of axes, got {axis!r}")
         if not -ndim <= a < ndim:
-            raise ValueError(f"[{name}] axis {a} is out of range for a tensor of {ndim} axes")
+            raise np.exceptions.AxisError(
+                f"[{name}] axis {a} is out of range for a tensor of {ndim} axes"
+            )
     positive = sorted(int(a) % ndim for a in axes)
     if len(set(positive)) < len(positive):
         raise ValueError(f"[{name}] expected distinct axes, got {axes}")
