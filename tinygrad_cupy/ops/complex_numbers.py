@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..autograd import Elementwise, TensorBase
 from ..backend import Array
 from ..backend.dtypes import is_complex, with_imaginary
@@ -63,7 +65,7 @@ class FromParts(Elementwise):
     broadcasts = True
 
     def forward(self, a: Array, b: Array) -> Array:
-        shape = self.xp.broadcast_shapes(a.shape, b.shape) if a.shape != b.shape else a.shape
+        shape = np.broadcast_shapes(a.shape, b.shape)
         out = self.xp.empty(shape, with_imaginary(a.dtype))
         out.real, out.imag = a, b
         return out
