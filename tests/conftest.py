@@ -48,8 +48,23 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    _forget_settings_of_other_parameters(item)
     if item.get_closest_marker("gpu") and not backend.cuda_available():
         pytest.skip('needs a CUDA device and CuPy: pip install -e ".[dev,cuda12]"')
+
+
+def _forget_settings_of_other_parameters(item: pytest.Item) -> None:
+    """Put back the settings that a test was written with.
+
+    Hypothesis's plugin puts others around them for each of a test's parameters: of a thousand
+    parameters the last has settings that recur a thousand deep.
+    """
+    test = getattr(item, "obj", None)
+    test = getattr(test, "__func__", test)
+    settings = getattr(test, "_hypothesis_internal_use_settings", None)
+    if settings is not None:
+        kept = vars(test).setdefault("_settings_as_written", settings)
+        test._hypothesis_internal_use_settings = kept  # type: ignore[union-attr]
 
 
 # One value per module, not per test, so that Hypothesis tests may ask for it.

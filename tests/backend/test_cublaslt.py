@@ -233,7 +233,7 @@ def in_a_capture(monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(blas, "is_cuda", lambda array: True)
     monkeypatch.setattr(blas, "array_module", lambda array: SimpleNamespace(matmul=matmul))
     with pytest.raises(NotImplementedError) as raised:
-        blas.matmul(on_gpu(3, 4, dtype=complex), on_gpu(4, 5, dtype=complex))
+        blas.matmul(on_gpu(3, 4, dtype=np.int64), on_gpu(4, 5, dtype=np.int64))
     return str(raised.value)
 
 

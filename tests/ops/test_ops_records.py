@@ -69,6 +69,7 @@ NOT_OPERATIONS = {
         "register_hook",
         "requires_grad_",
         "to",
+        "to_device",
         "tolist",
         "zero_grad",
     ),
@@ -91,7 +92,9 @@ NO_FUNCTIONS = {
         "GradientDroppedWarning",
         "Op",
         "Tensor",
+        "array_api",
         "datasets",
+        "fft",
         "gradcheck",
         "jit",
         "linalg",
@@ -99,8 +102,9 @@ NO_FUNCTIONS = {
         "ndimage",
         "nn",
         "numpy",
-        "special",
+        "signal",
         "spatial",
+        "special",
     ),
     *("cuda_available", "default_device", "set_default_device"),
     *("get_precision", "set_precision"),
@@ -113,7 +117,7 @@ COMPOSED = {
     *("apply_along_axis", "apply_over_axes", "piecewise", "conjugate", "real_if_close"),
     *("copyto", "fill_diagonal", "place", "put", "put_along_axis", "putmask"),
     *("emath.arccos", "emath.arcsin", "emath.arctanh", "emath.log", "emath.log10", "emath.log2"),
-    *("emath.logn", "emath.power", "emath.sqrt"),
+    *("emath.logn", "emath.power", "emath.sqrt", "polydiv", "polyfit", "roots"),
 }
 
 # Those that are a method of ours by another name, and nothing else.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from hypothesis import strategies as st
 
-import tinygrad_cupy.numpy as tnp
 from support.sampling import Case, Draw, Sample, normal, shapes
 from tinygrad_cupy.ops import fft as ops
 from tinygrad_cupy.ops.complex_numbers import from_parts
@@ -55,7 +55,7 @@ def _cases(name: str, inputs: int) -> Callable[[Draw], Case]:
 def _transform(name: str, kind: Any, inputs: int) -> Sample:
     def call(*xs: Any, **options: Any) -> Any:
         x = xs[0] if len(xs) == 1 else from_parts(*xs)
-        return _parts(getattr(tnp.fft, name)(x, **options))
+        return _parts(getattr(np.fft, name)(x, **options))
 
     def torch(t: Any, *xs: Any, **options: Any) -> Any:
         x = xs[0] if len(xs) == 1 else t.complex(*xs)
@@ -68,7 +68,7 @@ def _transform(name: str, kind: Any, inputs: int) -> Sample:
         cases=_cases(name, inputs),
         torch=torch,
         ops=kind,
-        covers=(),
+        covers=(f"np.fft.{name}",),
     )
 
 
@@ -80,11 +80,11 @@ def _shift(name: str) -> Sample:
 
     return Sample(
         f"np.fft.{name}",
-        call=lambda x, axes: getattr(tnp.fft, name)(x, axes),
+        call=lambda x, axes: getattr(np.fft, name)(x, axes),
         cases=cases,
         torch=lambda t, x, axes: getattr(t.fft, name)(x, axes),
         ops=(),
-        covers=(),
+        covers=(f"np.fft.{name}",),
     )
 
 
