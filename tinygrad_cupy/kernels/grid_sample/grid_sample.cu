@@ -22,6 +22,7 @@ __device__ A down(A x, int round) {
 __device__ int inside(i64 i, int n, int rule) {
     if (i >= 0 && i < n) return (int)i;
     const i64 period = rule == MIRROR ? 2 * (i64)n - 2 : 2 * (i64)n;
+    if (rule == ZEROS) return -1;
     if (rule == CLIP) return i < 0 ? 0 : n - 1;
     if (rule == WRAP) return (int)((i % n + n) % n);
     if (rule == MIRROR) {
