@@ -24,12 +24,15 @@ if TYPE_CHECKING:
         array_api,
         datasets,
         fft,
+        integrate,
         interop,
         linalg,
         ndimage,
         nn,
         numpy,
+        optimize,
         signal,
+        sparse,
         spatial,
         special,
     )
@@ -63,6 +66,7 @@ __all__ = [
     "gradcheck",
     "hessian",
     "hvp",
+    "integrate",
     "interop",
     "is_grad_enabled",
     "jacobian",
@@ -74,9 +78,11 @@ __all__ = [
     "nn",
     "no_grad",
     "numpy",
+    "optimize",
     "set_default_device",
     "set_precision",
     "signal",
+    "sparse",
     "spatial",
     "special",
     "stack",
@@ -89,8 +95,8 @@ __all__ = [
 
 # What is loaded on first use, and where it stands: the engine alone imports fast.
 _MODULES = (
-    *("array_api", "datasets", "fft", "interop", "linalg", "ndimage", "nn", "numpy"),
-    *("signal", "spatial", "special"),
+    *("array_api", "datasets", "fft", "integrate", "interop", "linalg", "ndimage", "nn"),
+    *("numpy", "optimize", "signal", "sparse", "spatial", "special"),
 )
 _TRANSFORMS = (
     *("checkpoint", "grad", "hessian", "hvp", "jacobian", "jvp"),

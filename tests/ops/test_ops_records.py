@@ -33,6 +33,7 @@ from tinygrad_cupy.ops.matmul import EachLinear
 from tinygrad_cupy.ops.protocols import TABLE
 from tinygrad_cupy.ops.sort import Ordered
 from tinygrad_cupy.tensor import Transfer
+from tinygrad_cupy.transforms.implicit import Rooted, Solved
 
 PLUMBING = {
     FusedOp: "a base class",
@@ -53,6 +54,8 @@ PLUMBING = {
     GammaQuantile: "draws, differentiated once; numpy_api/test_draws.py",
     GammaSlope: "its derivative, which has none; the same",
     Count: "draws counts; the same",
+    Solved: "of linear equations without a matrix; science/test_iterative.py",
+    Rooted: "of other equations; science/test_roots.py",
     Transfer: "moves between devices, which takes two; test_cpu_gpu.py",
 }
 
@@ -104,6 +107,9 @@ NO_FUNCTIONS = {
         "numpy",
         "signal",
         "spatial",
+        "integrate",
+        "optimize",
+        "sparse",
         "special",
     ),
     *("cuda_available", "default_device", "set_default_device"),

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ..backend import Array, strides_of
+from .aside import stand_aside
 from .backward import grad_of, gradients_of
 from .levels import Level, Tracer, enclosing
 from .op import Op
@@ -73,6 +74,8 @@ class BatchedMixin(Tracer):
         return False
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        if (aside := stand_aside()) is not None:
+            return aside
         self._refuse("the array")
 
     def __dlpack__(self, **_: Any) -> Any:

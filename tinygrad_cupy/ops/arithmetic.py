@@ -15,6 +15,7 @@ import numpy as np
 
 from ..autograd import Elementwise, TensorBase
 from ..autograd.mode import mode
+from ..autograd.tensor_base import PACKAGE
 from ..backend import Array, plain_array
 from ..backend.dtypes import (
     expect_fitting,
@@ -26,7 +27,7 @@ from ..backend.dtypes import (
     rounded_once,
     with_imaginary,
 )
-from .promotion import as_float, of_list, single
+from .promotion import as_float, is_sparse, of_list, single
 
 if TYPE_CHECKING:
     from ..autograd.typing import Tensor
@@ -178,6 +179,16 @@ def _beside_scalar(x: Tensor, scalar: Any, op: Any, name: str) -> tuple[Tensor, 
 # --- the methods --------------------------------------------------------------------------------
 
 
+def _refuse_sparse(other: Any) -> Any:
+    """NotImplemented, but for sparse matrices of others, which would drop the gradient."""
+    if is_sparse(other) and type(other).__module__.partition(".")[0] != PACKAGE:
+        raise TypeError(
+            f"[Tensor] expected a tensor, an array or a number, got {type(other).__name__}: @ is "
+            "the product with a sparse matrix; tg.sparse.csr_array(matrix) has multiply and toarray"
+        )
+    return NotImplemented
+
+
 class ArithmeticMixin(TensorBase):
     """Arithmetic as operators and methods."""
 
@@ -204,7 +215,9 @@ class ArithmeticMixin(TensorBase):
                 raise TypeError(f"[Tensor] expected numbers or booleans, got dtype {array.dtype}")
             kept = kept and self.requires_grad and mode.recording
             return self._wrap(array.copy() if kept else array)
-        return of_list(other, self) if isinstance(other, list | tuple) else NotImplemented
+        if isinstance(other, list | tuple):
+            return of_list(other, self)
+        return _refuse_sparse(other)
 
     def _binary(self, op: Any, other: Any, swapped: bool = False, name: str = "") -> Any:
         if not isinstance(other, TensorBase):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -11,7 +12,7 @@ from ..autograd import FusedOp, Op, TensorBase
 from ..backend import Array, blas
 from ..kernels.common import sums
 from .activation import ReluBackward
-from .promotion import in_one_dtype, single
+from .promotion import in_one_dtype, is_sparse, single
 from .shape import Permute
 
 if TYPE_CHECKING:
@@ -146,6 +147,12 @@ class LinearRelu(Linear):
     relu = True
 
 
+def beside_sparse(x: TensorBase, matrix: Any, left: bool) -> Tensor:
+    """The product of a tensor and a sparse matrix, with x to the ``left``; done a floor above."""
+    product: Tensor = importlib.import_module("tinygrad_cupy.sparse").product(matrix, x, left)
+    return product
+
+
 class MatmulMixin(TensorBase):
     """Matrix products as methods and operators."""
 
@@ -155,10 +162,12 @@ class MatmulMixin(TensorBase):
         """Matrix product, NumPy's rules: 1-D operands are vectors, leading axes broadcast.
 
         (…, M, K) by (…, K, N) is (…, M, N). How float32 is multiplied on a GPU, `set_precision`
-        says. Raises ``TypeError`` when other is no tensor and no array, ``ValueError`` when shapes
-        do not fit or an operand has no axis.
+        says. other may be a sparse matrix of SciPy or of CuPy. Raises ``TypeError`` when it is no
+        tensor and no array, ``ValueError`` when shapes do not fit or an operand has no axis.
         """
         a: Any = self
+        if is_sparse(other):
+            return beside_sparse(self, other, left=True)
         given, other = other, a._operand(other, kept=True)
         if not isinstance(other, TensorBase):
             raise TypeError(f"[matmul] expected a tensor or an array, got {type(given).__name__}")
@@ -189,6 +198,8 @@ class MatmulMixin(TensorBase):
 
     def __rmatmul__(self, other: Any) -> Tensor:
         left: Any = self
+        if is_sparse(other):
+            return beside_sparse(self, other, left=False)
         left = left._operand(other, kept=True)
         if not isinstance(left, TensorBase):
             return NotImplemented

@@ -53,6 +53,14 @@ def single(x: Tensor) -> Tensor:
     return x.astype(np.float32) if is_narrow(x.data.dtype) else x
 
 
+def is_sparse(x: Any) -> bool:
+    """Whether x is a sparse matrix, of SciPy, of CuPy or of ours; none of them is imported."""
+    return any(kind.__module__.startswith(_SPARSE) for kind in type(x).__mro__)
+
+
+_SPARSE = ("scipy.sparse", "cupyx.scipy.sparse", "tinygrad_cupy.sparse")
+
+
 # --- lists --------------------------------------------------------------------------------------
 
 
