@@ -336,7 +336,8 @@ def _of_others(matrix: Any) -> tuple[Any, Pattern]:
     dtype = index_type(rows, columns, int(by_rows.nnz))
     starts, places = (a.astype(dtype) for a in (by_rows.indptr, by_rows.indices))
     values: Any = by_rows.data
-    if values is getattr(matrix, "data", None):
+    same: bool = values is getattr(matrix, "data", None)
+    if same:
         values = values.copy()
     return _numbers(Tensor(values)), Pattern(starts, places, (rows, columns))
 
@@ -392,7 +393,9 @@ def _of_arrays(arg: tuple[Any, ...], shape: tuple[int, int] | None) -> tuple[Any
 def _integers(x: Any, values: Any) -> Array:
     """Indices as an array where the values are."""
     array = x.data if isinstance(x, TensorBase) else x
-    array = plain_array(array if hasattr(array, "dtype") else np.asarray(array, np.int64))
+    array = plain_array(array if hasattr(array, "dtype") else np.asarray(array))
+    if not array.size:
+        array = array.astype(np.int64)
     if array.dtype.kind not in "iu":
         raise TypeError(f"[csr_array] expected integers as indices, got dtype {array.dtype}")
     found: Array = to_device_of(array, values.data).astype(np.int64)
