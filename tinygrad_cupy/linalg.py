@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .backend import array_module, on_device_of
+from .iterative import cg, gmres
 from .numpy.equations import beside, floats, widely
 from .numpy.linalg import (
     LinAlgError,
@@ -52,6 +53,7 @@ from .ops.shape import concat
 __all__ = [
     "LinAlgError",
     "block_diag",
+    "cg",
     "cho_factor",
     "cho_solve",
     "cholesky",
@@ -64,6 +66,7 @@ __all__ = [
     "eigvals",
     "eigvalsh",
     "expm",
+    "gmres",
     "inv",
     "lstsq",
     "lu",

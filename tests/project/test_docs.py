@@ -74,6 +74,18 @@ def test_the_examples_of_linear_algebra(capsys: pytest.CaptureFixture[str]) -> N
     ]
 
 
+def test_the_examples_of_solvers(capsys: pytest.CaptureFixture[str]) -> None:
+    run("solvers.md")
+    assert capsys.readouterr().out.splitlines() == [
+        "[1.0, 0.0, 0.0]",
+        "(148,) 148",
+        "0 True",
+        "True [0.3536, 0.2887]",
+        "(2, 2)",
+        "-0.7358 [0.1839, 0.0, -0.1839]",
+    ]
+
+
 def test_the_examples_of_numpy(capsys: pytest.CaptureFixture[str]) -> None:
     run("numpy.md")
     out = capsys.readouterr().out.splitlines()

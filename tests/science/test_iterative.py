@@ -81,7 +81,8 @@ def test_solutions_are_scipys(name: str, form: str, preconditioned: bool, device
     column, _ = ours(matrix, _tensor(b[:, None], device), rtol=1e-11)
     assert column.shape == (SIZE, 1)
     zero, ended = ours(matrix, _tensor(b * 0, device))
-    assert ended == 0 and not zero.numpy().any()
+    assert ended == 0
+    assert not zero.numpy().any()
 
 
 @WAYS
@@ -182,7 +183,7 @@ def test_nothing_is_left_over(no_collector: None) -> None:
 
 
 def test_what_the_function_uses_may_not_be_written_before_the_backward() -> None:
-    w, b = _values()
+    _w, b = _values()
     scale = Tensor(np.array(2.0), requires_grad=True) * 1.0
     x, _ = cg(lambda v: v * scale, Tensor(b))
     scale += 1

@@ -21,7 +21,7 @@ FORMATS = ("csr", "csc", "coo", "dok", "lil", "bsr", "dia")
 
 def _matrix(seed: int, rows: int = 5, columns: int = 4, dtype: Any = np.float64) -> Any:
     rng = np.random.default_rng(seed)
-    dense = rng.standard_normal((rows, columns)) * (rng.random((rows, columns)) < 0.6)
+    dense: Any = rng.standard_normal((rows, columns)) * (rng.random((rows, columns)) < 0.6)
     if np.dtype(dtype).kind == "c":
         dense = dense * (1 + 2j)
     return scipy.sparse.csr_array(dense.astype(dtype))
@@ -62,7 +62,8 @@ def test_what_else_scipy_does_with_a_tensor_is_never_silent(device: str) -> None
     a, older = _matrix(0), scipy.sparse.csr_matrix(_matrix(0))
     x = _tensor(np.ones((5, 4)), device, requires_grad=True)
     vector = _tensor(np.ones(4), device, requires_grad=True)
-    for call in (lambda: older * vector, lambda: x * a, lambda: a + x, lambda: x - a):
+    calls: Any = (lambda: older * vector, lambda: x * a, lambda: a + x, lambda: x - a)
+    for call in calls:
         with pytest.raises(TypeError, match=r"@ is the product with a sparse matrix"):
             call()
     if device == "cpu":
@@ -138,7 +139,9 @@ def test_a_product_of_complex_numbers(device: str) -> None:
         return (y.conj() * y).real
 
     assert tg.gradcheck(call, [a.data, x], order=2)
-    np.testing.assert_allclose((a @ x).detach().numpy(), a.toarray().detach().numpy() @ x.detach().numpy())
+    np.testing.assert_allclose(
+        (a @ x).detach().numpy(), a.toarray().detach().numpy() @ x.detach().numpy()
+    )
 
 
 @pytest.mark.parametrize("kind", [np.int64, np.bool_, np.float32])

@@ -1,6 +1,8 @@
-// Products with a sparse matrix of M rows: the elements of row i are number starts[i] to starts[i + 1],
-// and number j stands in column places[j]. A group of LANES threads makes each sum, always in the
-// same order. Macros: INDEX, int or long long, of starts, places and order; LANES, a power of two.
+// Products with a sparse matrix of M rows: the elements of row i are those from number starts[i] to
+// starts[i + 1], of which number j stands in column places[j]. A group of LANES threads makes each
+// sum, always in the same order.
+//
+// Macros: INDEX, int or long long, of starts, places and order; LANES, a power of two up to 32.
 
 __device__ A of_group(A sum) {
 #pragma unroll
