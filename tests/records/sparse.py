@@ -29,8 +29,21 @@ def _structure(draw: Draw, rows: int, columns: int, full: bool = False) -> dict[
     return {"indices": places.astype(np.int64), "indptr": indptr.astype(np.int64)}
 
 
+_KEPT: dict[tuple[int, int, int], Pattern] = {}
+
+
+def _pattern(indices: Any, indptr: Any, columns: int) -> Pattern:
+    """One for all calls with the same arrays: what follows from it is computed in the first."""
+    key = (id(indices), id(indptr), columns)
+    if key not in _KEPT:
+        if len(_KEPT) > 50:
+            _KEPT.clear()
+        _KEPT[key] = Pattern(indptr, indices, (len(indptr) - 1, columns))
+    return _KEPT[key]  # which keeps the arrays, so that no others have their ids
+
+
 def _matrix(values: Tensor, indices: Any, indptr: Any, columns: int) -> Any:
-    pattern = Pattern(indptr, indices, (len(indptr) - 1, columns))
+    pattern = _pattern(indices, indptr, columns)
     return tg.sparse.csr_array._made(values, pattern)  # which `tg.jit` captures
 
 
@@ -72,7 +85,7 @@ def _product_case(left: bool) -> Callable[[Draw], Case]:
 
 
 def _sampled(u: Tensor, v: Tensor, indices: Any, indptr: Any) -> Tensor:
-    pattern = Pattern(indptr, indices, (u.shape[0], v.shape[0]))
+    pattern = _pattern(indices, indptr, v.shape[0])
     return ops.SparseSampled(pattern)(u, v)
 
 

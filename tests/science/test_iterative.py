@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import tinygrad_cupy as tg
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.backend import to_device
-from tinygrad_cupy.iterative import cg, gmres
+from tinygrad_cupy.linalg import cg, gmres
 
 SIZE = 6
 TIGHT = 1e-13
@@ -63,13 +63,14 @@ def test_solutions_are_scipys(name: str, form: str, preconditioned: bool, device
     dense = w @ w.T + np.eye(SIZE) * SIZE
     if name == "gmres":
         dense = w + 4 * np.eye(SIZE)
-    matrix: Any = {
+    makers: Any = {
         "tensor": lambda: _tensor(dense, device),
         "array": lambda: to_device(dense, device),
         "ours": lambda: tg.sparse.csr_array(scipy.sparse.csr_array(dense), device=device),
         "scipy": lambda: scipy.sparse.csc_array(dense),
         "function": lambda: lambda v: _tensor(dense, device) @ v,
-    }[form]()
+    }
+    matrix = makers[form]()
     near = scipy.sparse.diags_array(1 / np.diag(dense)).tocsr() if preconditioned else None
     ours, theirs = {"cg": cg, "gmres": gmres}[name], getattr(scipy.sparse.linalg, name)
     for options in ({}, {"x0": np.ones(SIZE)}, {"atol": 1e-12, "rtol": 0.0}):
@@ -200,7 +201,7 @@ def test_a_step_with_a_solve_runs_under_jit_on_the_cpu() -> None:
 
 def test_bad_input() -> None:
     a = Tensor.eye(3)
-    for call, kind, text in (
+    cases: Any = (
         (lambda: cg(a, Tensor.ones(4)), ValueError, r"\[cg\] expected A of shape \(N, N\)"),
         (lambda: cg("a", Tensor.ones(4)), TypeError, r"\[cg\] expected A to be a tensor"),
         (lambda: gmres(a, Tensor.ones(3), rtol=0.0), ValueError, "expected rtol and atol"),
@@ -208,6 +209,7 @@ def test_bad_input() -> None:
         (lambda: cg(a, Tensor.ones(3), x0=Tensor.ones(2)), ValueError, "expected x0 of b's shape"),
         (lambda: cg(lambda v: v.sum(), Tensor.ones(3)), ValueError, r"expected A\(x\) of x's"),
         (lambda: cg(a, Tensor.ones(3, dtype="float16")), TypeError, "float32 or wider"),
-    ):
+    )
+    for call, kind, text in cases:
         with pytest.raises(kind, match=text):
             call()

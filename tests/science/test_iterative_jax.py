@@ -10,7 +10,7 @@ import pytest
 import tinygrad_cupy as tg
 from support.peers import import_jax
 from tinygrad_cupy import Tensor
-from tinygrad_cupy.iterative import cg
+from tinygrad_cupy.linalg import cg
 
 jax = import_jax()
 
@@ -31,7 +31,8 @@ def test_gradients_of_cg() -> None:
         return (cg(lambda v: w.permute(1, 0) @ (w @ v) + v * 5, b, rtol=1e-13)[0] ** 3).sum()
 
     def theirs(w: Any, b: Any) -> Any:
-        x, _ = jax.scipy.sparse.linalg.cg(lambda v: w.T @ (w @ v) + v * 5, b, tol=1e-13)
+        solve: Any = jax.scipy.sparse.linalg.cg
+        x, _ = solve(lambda v: w.T @ (w @ v) + v * 5, b, tol=1e-13)
         return (x**3).sum()
 
     found = tg.grad(ours, (0, 1))(Tensor(w), Tensor(b))
@@ -60,7 +61,8 @@ def test_gradients_of_odeint() -> None:
         def slope(y: Any, t: Any, rate: Any) -> Any:
             return jnp.stack([y[1], -rate[1] * jnp.sin(y[0]) - rate[0] * y[1] + jnp.cos(t)])
 
-        y = jax.experimental.ode.odeint(slope, y0, t, rate, rtol=1e-11, atol=1e-11)
+        integrate: Any = jax.experimental.ode.odeint
+        y = integrate(slope, y0, t, rate, rtol=1e-11, atol=1e-11)
         return (y * weights).sum()
 
     value = float(theirs(y0, t, rate))

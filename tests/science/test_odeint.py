@@ -129,15 +129,17 @@ def test_failure_names_the_time(device: str) -> None:
 
 def test_bad_input() -> None:
     one, times = Tensor.ones(2), Tensor([0.0, 1.0])
-    for call, kind, text in (
-        (lambda: odeint(1, one, times), TypeError, "expected a function"),
+    bad: Any = 1
+    cases: Any = (
+        (lambda: odeint(bad, one, times), TypeError, "expected a function"),
         (lambda: odeint(abs, one, Tensor([0.0, 0.0])), ValueError, "expected t to rise or to fall"),
         (lambda: odeint(abs, one, Tensor(0.0)), ValueError, r"expected t of shape \(T,\)"),
         (lambda: odeint(lambda y, t: y.sum(), one, times), ValueError, "expected a slope of y's"),
         (lambda: odeint(abs, one, times, mxstep=0), ValueError, "mxstep of at least 1"),
         (lambda: odeint(abs, one, times, rtol=0, atol=0), ValueError, "rtol and atol"),
         (lambda: odeint(abs, one.astype("float16"), times), TypeError, "float32 or wider"),
-    ):
+    )
+    for call, kind, text in cases:
         with pytest.raises(kind, match=text):
             call()
     still = odeint(lambda y, t: y, one, Tensor([3.0]))

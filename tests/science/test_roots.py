@@ -136,12 +136,14 @@ def test_a_singular_derivative_has_no_gradient() -> None:
 
 def test_bad_input() -> None:
     one = Tensor.ones(2)
-    for call, kind, text in (
-        (lambda: tg.optimize.root(1, one), TypeError, r"\[root\] expected a function"),
+    bad: Any = 1
+    cases: Any = (
+        (lambda: tg.optimize.root(bad, one), TypeError, r"\[root\] expected a function"),
         (lambda: tg.optimize.root(abs, one, method="hybr"), ValueError, "got 'hybr'"),
         (lambda: tg.optimize.root(abs, one, options={"x": 1}), ValueError, "maxiter alone"),
         (lambda: tg.optimize.root(lambda x: x.sum(), one), ValueError, "x's shape and dtype"),
         (lambda: tg.optimize.fixed_point(abs, one, method="x"), ValueError, "got 'x'"),
-    ):
+    )
+    for call, kind, text in cases:
         with pytest.raises(kind, match=text):
             call()

@@ -240,8 +240,8 @@ def _solve_cuda(values: Array, b: Array, pattern: Pattern, transposed: bool) -> 
         values, pattern = values[pattern.order], pattern.transposed
     sparse = importlib.import_module("cupyx.scipy.sparse")
     linalg = importlib.import_module("cupyx.scipy.sparse.linalg")
-    # Copies: CuPy may sort them in place.
-    arrays = (values.copy(), pattern.indices.copy(), pattern.indptr.copy())
+    # Copies, for CuPy may sort them in place; cuSOLVER takes integers of 32 bits alone.
+    arrays = (values.copy(), *(a.astype(np.int32) for a in (pattern.indices, pattern.indptr)))
     matrix = sparse.csr_matrix(arrays, shape=pattern.shape)
     x: Array = import_cupy().empty(b.shape, b.dtype)
     for k in range(b.shape[1]):  # as CuPy does, which would hand on columns that are not contiguous
