@@ -321,6 +321,7 @@ def _beside(matrix: Any, values: Any) -> csr_array:
     if isinstance(matrix, csr_array):
         return matrix
     made = csr_array(matrix)
+    made.data = values._plain._wrap(made.data.data)  # of its class
     return made if made.device == values.device else made.to(values.device)
 
 

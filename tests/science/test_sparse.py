@@ -58,6 +58,23 @@ def test_scipys_matrices_leave_products_to_tensors(kind: str, older: bool, devic
     np.testing.assert_allclose(each.numpy(), (a @ batch.numpy().T).T, rtol=1e-12)
 
 
+def test_a_product_with_scipys_matrix_is_of_the_tensors_class(device: str) -> None:
+    a, x = _matrix(0), tg.numpy.asarray(to_device(np.ones(4), device))
+    assert type(a @ x) is type(x)
+    assert type(tg.sparse.spsolve(a[:4], x)) is type(x)
+
+
+def test_equations_of_a_sparse_matrix_by_iterations(device: str) -> None:
+    a = _matrix(3, 6, 6) + scipy.sparse.eye_array(6) * 6
+    ours = tg.sparse.csr_array(a, device=device, requires_grad=True)
+    b = _tensor(np.ones(6), device, requires_grad=True)
+
+    def solve(values: Any, b: Any) -> Any:
+        return tg.linalg.gmres(ours.with_data(values), b, rtol=1e-13)[0]
+
+    assert tg.gradcheck(solve, [ours.data, b], order=2)
+
+
 def test_what_else_scipy_does_with_a_tensor_is_never_silent(device: str) -> None:
     a, older = _matrix(0), scipy.sparse.csr_matrix(_matrix(0))
     x = _tensor(np.ones((5, 4)), device, requires_grad=True)
