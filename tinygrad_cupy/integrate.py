@@ -22,6 +22,7 @@ from .backend.capture import refuse_read
 from .backend.devices import to_numpy
 from .backend.dtypes import is_float, is_narrow
 from .numpy.arrays import tensor
+from .ops.arithmetic import WeightedSum
 from .ops.promotion import as_float, constant_like
 from .ops.shape import concat
 from .transforms import checkpoint
@@ -256,11 +257,8 @@ class _Integration:
 
 def _weighted(weights: Sequence[float], ks: Sequence[Any], i: int) -> Any:
     """Σ weight k of leaf i."""
-    total: Any = None
-    for weight, k in zip(weights, ks, strict=True):
-        if weight:
-            total = k[i] * weight if total is None else total + k[i] * weight
-    return total
+    given = [(weight, k[i]) for weight, k in zip(weights, ks, strict=True) if weight]
+    return WeightedSum([weight for weight, _ in given])(*[k for _, k in given])
 
 
 def _bottom(x: Any) -> Array:

@@ -122,4 +122,20 @@ CASTS = [
     ),
 ]
 
-SAMPLES = [*BETWEEN_TENSORS, *WITH_SCALAR, *CASTS]
+
+def _weighted_case(draw: Draw) -> Case:
+    shape = draw(shapes())
+    weights = tuple(draw(st.lists(st.sampled_from([-2.0, -0.3, 0.5, 3.0]), min_size=1, max_size=4)))
+    return Case(tuple(normal(draw, shape) for _ in weights), {"weights": weights})
+
+
+WEIGHTED = Sample(
+    "weighted sum",
+    lambda *xs, weights: arithmetic.WeightedSum(weights)(*xs),
+    _weighted_case,
+    lambda _, *xs, weights: sum(x * weight for x, weight in zip(xs, weights, strict=True)),
+    (arithmetic.WeightedSum,),
+    (),
+)
+
+SAMPLES = [*BETWEEN_TENSORS, *WITH_SCALAR, *CASTS, WEIGHTED]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import cmath
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,6 +47,30 @@ class Add(Elementwise):
 
     def backward(self, grad: Tensor) -> tuple[Tensor, Tensor]:
         return grad, grad
+
+
+class WeightedSum(Elementwise):
+    """Σ weight x of tensors of one dtype, by numbers known on the host."""
+
+    broadcasts = True
+    linear = ("xs",)
+    jointly = True
+    constants = ("weights",)
+
+    def __init__(self, weights: Sequence[float]) -> None:
+        self.weights = tuple(weights)
+
+    def forward(self, *xs: Array) -> Array:
+        dtype = xs[0].dtype
+        wide = [x.astype(np.float32) for x in xs] if is_narrow(dtype) else xs
+        total = wide[0] * self.weights[0]
+        for x, weight in zip(wide[1:], self.weights[1:], strict=True):
+            total = total + x * weight
+        return total.astype(dtype, copy=False)
+
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
+        pairs = zip(self.weights, self.needs, strict=True)
+        return tuple([grad * weight if need else None for weight, need in pairs])
 
 
 class Sub(Elementwise):
