@@ -93,7 +93,7 @@ def test_gradients_of_complex_numbers(sample: Sample, device: str, data: st.Data
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sample", COMPLEX, ids=lambda sample: sample.name)
-@settings(max_examples=10, suppress_health_check=list(HealthCheck))
+@settings(max_examples=5, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_gradients_of_complex_numbers_long(
     sample: Sample, device: str, data: st.DataObject

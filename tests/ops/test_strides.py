@@ -111,7 +111,7 @@ def test_operations(sample: Sample, device: str, data: st.DataObject) -> None:
 
 @pytest.mark.slow
 @every
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_operations_long(sample: Sample, device: str, data: st.DataObject) -> None:
     check(sample, data, device)

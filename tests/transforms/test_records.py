@@ -149,7 +149,7 @@ def test_gradients_of_a_batch_are_those_of_a_loop(
 
 @pytest.mark.slow
 @every
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_forward_mode_and_batches_long(sample: Sample, device: str, data: st.DataObject) -> None:
     call, xs = a_call(sample, data, device)
