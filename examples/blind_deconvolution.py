@@ -46,11 +46,11 @@ def expose(picture, phases):
     return np.fft.irfft2(np.fft.rfft2(picture) * np.fft.rfft2(blurs), (N, N)), blurs
 
 
-seen, air = expose(tensor(truth), tensor(0.7 * rng.standard_normal((8, len(modes)))))
+seen, air = expose(tensor(truth), tensor(0.5 * rng.standard_normal((8, len(modes)))))
 seen = seen + tensor(NOISE * rng.standard_normal((8, N, N)))
 root = np.sqrt(np.clip(seen.mean(0), 1e-3, None)).requires_grad_()  # light is not negative
 phases = tensor(0.1 * rng.standard_normal((8, len(modes)))).requires_grad_()
-adam = optim.Adam([root, phases], lr=0.02)
+adam = optim.Adam([root, phases], lr=0.03)
 
 
 @tg.jit  # on a GPU one launch

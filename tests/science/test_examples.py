@@ -92,7 +92,8 @@ def test_a_filter_finds_its_own_parameters(run: Any) -> None:
 @pytest.mark.slow
 def test_a_planet_and_its_blurs_are_found(run: Any) -> None:
     found = run("blind_deconvolution")
-    assert found["after"] < 0.55 * found["before"]
+    assert found["after"] < 0.45 * found["before"]
     guessed = found["expose"](found["root"], found["phases"])[1].detach().numpy()
-    blurs = found["air"].numpy()
-    assert np.linalg.norm(guessed - blurs) < 0.2 * np.linalg.norm(blurs)
+    true = found["air"].numpy()
+    errors = np.linalg.norm(guessed - true, axis=(1, 2)) / np.linalg.norm(true, axis=(1, 2))
+    assert np.median(errors) < 0.15  # the phases of one or two are stuck where another fits as well
