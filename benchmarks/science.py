@@ -2,14 +2,14 @@
 
     python -m benchmarks.science [--device cuda|cpu] [--only process,heat] [--rounds 7] [--out FILE]
 
-What people who compute write down as it stands, in each library's own words: a Gaussian process's
-marginal likelihood, a step of phase retrieval, 200 steps of a heat equation's stencil, a mixture's
-log-likelihood (`benchmarks.problems`). Ours under `tg.jit` (and eager, on a GPU), JAX under `jax.jit`,
-PyTorch eager and with `torch.compile`; in one process, taking turns; medians, milliseconds. Values and
-gradients are compared first. ``x`` is the time of the best of JAX and PyTorch over ours.
+What people write down as it stands, in each library's own words (`benchmarks.problems`):
+a Gaussian process's marginal likelihood, a step of phase retrieval, 200 steps of a heat equation's
+stencil, a mixture's log-likelihood. Ours under `tg.jit` (and eager, on a GPU), JAX under `jax.jit`,
+PyTorch eager and with `torch.compile`; in one process, taking turns; medians, milliseconds. Values
+and gradients are compared first. ``x``: the time of the best of JAX and PyTorch over ours.
 
-On the CPU OpenMP's threads sleep while they wait (``OMP_WAIT_POLICY=PASSIVE`` unless it is set): those
-that spin take the cores from the library whose turn is next.
+On the CPU OpenMP's threads sleep while they wait (``OMP_WAIT_POLICY=PASSIVE`` unless it is set):
+those that spin take the cores from the library whose turn is next.
 """
 
 from __future__ import annotations
