@@ -71,7 +71,7 @@ circle = np.stack([np.cos(angles := np.linspace(0, 2 * np.pi)), np.sin(angles)])
 for mean, cov in zip(means[::8, :2], covs[::8, :2, :2], strict=True):
     edge = mean[:, None] + 2 * np.linalg.cholesky(cov) @ circle
     left.plot(*edge, color="tab:blue", lw=0.7)
-left.legend(frameon=False, loc=(0.1, 0.42))
+left.legend(frameon=False, loc=(0.18, 0.42))
 right.contourf(q, r, np.log(costs - costs.min() + 1), 30, cmap="viridis_r")
 right.plot(*np.stack(climb).T, "o-", color="white", ms=4)
 right.plot(*truth, "*", color="tab:red", ms=14)

@@ -308,7 +308,7 @@ def test_problems_of_science_are_measured(tmp_path: Path) -> None:
         "Gaussian process", "phase retrieval", "heat equation", "mixture",
     ]  # fmt: skip
     assert all({"ours", "torch-eager"} <= set(row["ms"]) for row in rows)
-    assert all(row["difference"] < 1e-3 and row["x"] > 0 for row in rows)
+    assert all(row["difference"] < 1e-3 and "x" in row for row in rows)
 
 
 def test_two_commits_are_compared_in_turns(module: Any) -> None:
