@@ -23,6 +23,7 @@ PLAN: list[tuple[str, str, list[str], float]] = [
     ("scaling", "_scaling", [], 4),
     ("ops", "_ops", [], 2),
     ("ops", "_arrays", ["--arrays"], 3),
+    ("science", "_science", [], 3),
     ("long_run", "_long_run", [], 2),
 ]
 OWN_CLOCK = ("train_step", "scaling", "accuracy")  # these stop by themselves

@@ -42,6 +42,7 @@ def cases(n: int) -> Iterator[Case]:
     yield from _convolutions(n, torch)
     yield _resized(n, torch)
     yield from _linalg(n, torch)
+    yield from _transforms(n, torch)
     rows = max(1, n // ROW)
     for name, shape, axis in (
         ("", (n,), 0),
@@ -107,6 +108,25 @@ def _convolutions(n: int, torch: Any) -> Iterator[Case]:
                 functools.partial(_convolved, f"conv{ndim}d", padding=side // 2),
                 functools.partial(theirs, padding=side // 2),
             )
+
+
+def _transforms(n: int, torch: Any) -> Iterator[Case]:
+    """Fourier's: of one line, of many, of a picture; what comes out is complex but for the last."""
+    rows, side = max(1, n // 1024), max(1, round(n**0.5))
+    for name, shape in (
+        ("rfft", (n,)),
+        ("rfft", (rows, 1024)),
+        ("rfft2", (side, side)),
+        ("fft2", (side, side)),
+    ):
+        ours, theirs = getattr(tg.fft, name), getattr(torch.fft, name)
+        what = " of rows" if shape == (rows, 1024) else ""
+        yield Case(
+            f"abs {name}{what}",
+            [shape],
+            lambda x, f=ours: abs(f(x)),
+            lambda x, f=theirs: f(x).abs(),
+        )
 
 
 def _convolved(name: str, x: Tensor, weight: Tensor, **options: Any) -> Any:

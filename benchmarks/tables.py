@@ -145,7 +145,7 @@ def newest_set(results: Path) -> str:
 
     def worth(name: str) -> tuple[bool, str, str]:
         has = {(row["net"], row["batch"], row["precision"]) for row in contents[name]["rows"]}
-        suffixes = [suffix for _, suffix, *_ in PLAN if suffix != "_arrays"]  # no page's by itself
+        suffixes = [suffix for _, suffix, *_ in PLAN if suffix not in ("_arrays", "_science")]
         files = [results / f"{name}{suffix}.json" for suffix in suffixes]
         complete = wanted <= has and all(path.exists() for path in files)
         return complete, contents[name]["date"], name
@@ -286,6 +286,19 @@ def arrays(name: str) -> str:
     return f"{table}\n\n{source(content, f'{name}_arrays.json')}"
 
 
+def science(name: str) -> str:
+    """Milliseconds of value and gradient, and the best of JAX and PyTorch over ours."""
+    content = read(f"{name}_science.json")
+    impls = list(dict.fromkeys(impl for row in content["rows"] for impl in row["ms"]))
+    lines = []
+    for row in content["rows"]:
+        times = [f"{row['ms'][impl]:,.2f}" if impl in row["ms"] else "" for impl in impls]
+        ratio = f"{row['x']:.2f}" if "x" in row else ""
+        lines.append([f"{row['problem']}, {row['size']}", *times, ratio])
+    table = markdown(["problem", *impls, "x"], lines)
+    return f"{table}\n\n{source(content, f'{name}_science.json')}"
+
+
 def scaling(name: str) -> str:
     content = read(f"{name}_scaling.json")
     rows = content["rows"]
@@ -302,7 +315,7 @@ TABLES: dict[str, Callable[[str], str]] = {
     function.__name__: function
     for function in (
         tf32, bf16, fp32, cpu, summary, cpu_summary, pictures,
-        accuracy_time, accuracy_parity, coldstart, ops, arrays, scaling,
+        accuracy_time, accuracy_parity, coldstart, ops, arrays, science, scaling,
     )
 }  # fmt: skip
 

@@ -294,6 +294,23 @@ def test_the_train_step_is_measured(tmp_path: Path) -> None:
     assert {"device", "date", "commit", "versions", "command", "rows"} <= set(content)
 
 
+@pytest.mark.slow
+def test_problems_of_science_are_measured(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    out = tmp_path / "science.json"
+    command = [
+        sys.executable, "-m", "benchmarks.science", "--device", "cpu", "--scale", "0.05",
+        "--rounds", "1", "--sample-ms", "1", "--skip", "torch-compile", "--out", str(out),
+    ]  # fmt: skip
+    subprocess.run(command, cwd=ROOT, check=True, timeout=300)
+    rows = json.loads(out.read_text())["rows"]
+    assert [row["problem"] for row in rows] == [
+        "Gaussian process", "phase retrieval", "heat equation", "mixture",
+    ]  # fmt: skip
+    assert all({"ours", "torch-eager"} <= set(row["ms"]) for row in rows)
+    assert all(row["difference"] < 1e-3 and "x" in row for row in rows)
+
+
 def test_two_commits_are_compared_in_turns(module: Any) -> None:
     against, turns = module("against"), []
 

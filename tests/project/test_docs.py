@@ -125,6 +125,11 @@ def test_the_example_of_hooks(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "shape of the gradient: (3, 8)\n1 (3, 8)\n"
 
 
+def test_the_example_of_science(capsys: pytest.CaptureFixture[str]) -> None:
+    run("science.md")
+    assert capsys.readouterr().out == "[1.0, 1.0, 1.0, 1.0, 1.0]\n"
+
+
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 def test_the_example_of_pytorch(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("torch")

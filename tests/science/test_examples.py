@@ -1,0 +1,99 @@
+"""The examples run as they stand, and find what they look for."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib import pyplot as plt
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture
+def run(device: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Runs an example as from a shell, and gives its names; it must leave a picture."""
+
+    def running(name: str, *words: str) -> dict[str, Any]:
+        out = tmp_path / "picture.png"
+        monkeypatch.setattr(sys, "argv", [name, "--device", device, "--out", str(out), *words])
+        names = runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+        plt.close("all")
+        assert plt.imread(out).std() > 0.05
+        return names
+
+    return running
+
+
+def test_noise_goes_and_edges_stay(run: Any) -> None:
+    found = run("total_variation", "--steps", "40")
+    assert found["before"] < 17
+    assert found["after"] > 24
+
+
+@pytest.mark.slow
+def test_a_photograph_is_denoised_to_the_end(run: Any) -> None:
+    assert run("total_variation")["after"] > 25.5
+
+
+@pytest.mark.slow
+def test_a_gaussian_process_draws_the_mountain(run: Any) -> None:
+    found = run("gaussian_process")
+    assert found["explained"] > 0.87
+    inside = abs(found["height"] - found["truth"]) < 1.96 * found["spread"]
+    assert 0.88 < inside.mean() < 0.97
+    _, slope = found["objective"](found["theta"].numpy())
+    assert abs(slope).max() < 1  # the likelihood of 1,000 points is at its top
+
+
+@pytest.mark.slow
+def test_the_likelihood_has_the_slope_that_differences_have(run: Any) -> None:
+    found = run("gaussian_process", "--points", "60")
+    theta, step = np.array([0.3, -0.2, 0.1, -1.5]), 1e-5
+    _, slope = found["objective"](theta)
+    for i, row in enumerate(step * np.eye(4)):
+        ends = [found["objective"](theta + sign * row)[0] for sign in (1, -1)]
+        assert slope[i] == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=1e-5)
+
+
+@pytest.mark.slow
+def test_weather_is_forecast(run: Any) -> None:
+    found = run("spectral_pde")
+    truth, forecast, window = found["truth"], found["forecast"], found["options"].window
+    error = np.linalg.norm(forecast - truth, axis=1) / np.linalg.norm(truth, axis=1)
+    assert error[window // 2 : window].mean() < 0.35  # noise: 0.4 of 1.3
+    assert error[:window].max() < 0.7
+    assert error[-1] > 0.7  # chaos
+
+
+@pytest.mark.slow
+def test_a_net_learns_the_shock_wave(run: Any) -> None:
+    assert run("physics_informed_net")["error"] < 0.02
+
+
+@pytest.mark.slow
+def test_a_filter_finds_its_own_parameters(run: Any) -> None:
+    found = run("kalman_filter")
+    np.testing.assert_allclose(found["found"], found["truth"], atol=0.15)  # of log10
+    raw, filtered = (
+        np.hypot(*(places - found["track"]).T).mean()
+        for places in (found["seen"].numpy(), found["means"][:, :2])
+    )
+    assert filtered < 0.6 * raw
+    q, r = np.unravel_index(found["costs"].argmin(), found["costs"].shape)[::-1]
+    assert abs(found["q"][q] - found["found"][0]) < 0.15  # the map's top is where the climb ends
+    assert abs(found["r"][r] - found["found"][1]) < 0.1
+
+
+@pytest.mark.slow
+def test_a_planet_and_its_blurs_are_found(run: Any) -> None:
+    found = run("blind_deconvolution")
+    assert found["after"] < 0.45 * found["before"]
+    guessed = found["expose"](found["root"], found["phases"])[1].detach().numpy()
+    true = found["air"].numpy()
+    errors = np.linalg.norm(guessed - true, axis=(1, 2)) / np.linalg.norm(true, axis=(1, 2))
+    assert np.median(errors) < 0.15  # the phases of one or two are stuck where another fits as well
