@@ -15,7 +15,7 @@ import numpy as np
 from tinygrad_cupy import backend
 from tinygrad_cupy.autograd.mode import is_grad_enabled
 from tinygrad_cupy.backend.capture import first_made, use
-from tinygrad_cupy.backend.dtypes import is_float
+from tinygrad_cupy.backend.dtypes import is_complex, is_float, is_inexact
 from tinygrad_cupy.tensor import Tensor
 
 Keys = tuple[object, ...]
@@ -146,20 +146,26 @@ def once(named: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
 # --- values of a state_dict -----------------------------------------------------------------------
 
 
-def host_array(value: Any) -> np.ndarray | None:
-    """A value of a saved state as a NumPy array, or None when it is not made of real numbers."""
+def host_array(value: Any, real: bool = True) -> np.ndarray | None:
+    """A value of a saved state as a NumPy array, or None when it is not made of numbers.
+
+    Complex numbers are none if it must be ``real``.
+    """
+    array: np.ndarray
     if isinstance(value, Tensor) or backend.is_cuda(value):
-        return Tensor(value).numpy()
+        array = Tensor(value).numpy()
+        return None if real and is_complex(array.dtype) else array
     try:  # a parameter of PyTorch refuses to become an array until it is detached
         array = np.asarray(value.detach() if hasattr(value, "detach") else value)
     except (TypeError, ValueError):  # a ragged list, a dtype that NumPy has not
         return None
-    return array if array.dtype.kind in "biu" or is_float(array.dtype) else None
+    known = is_float if real else is_inexact
+    return array if array.dtype.kind in "biu" or known(array.dtype) else None
 
 
 def describe(value: Any) -> str:
     """What an error says of such a value: its shape, or its type when it is no array."""
-    array = host_array(value)
+    array = host_array(value, real=False)
     return f"an object of type {type(value).__name__}" if array is None else str(array.shape)
 
 
@@ -183,7 +189,7 @@ def fit(
     for name in own:
         if name in state:
             value, shape, dtype = state[name], own[name].shape, own[name].dtype
-            array = host_array(value)
+            array = host_array(value, real=False)
             if array is None or array.shape != shape:
                 misshaped.append(f"{name}: expected {shape}, got {describe(value)}")
             elif (converted := _converted(array, dtype)) is None:
@@ -206,8 +212,10 @@ def _converted(array: np.ndarray, dtype: Any) -> np.ndarray | None:
     if array.dtype == dtype:
         return array
     with np.errstate(over="ignore", invalid="ignore"):
+        if is_complex(array.dtype) and not is_complex(dtype):
+            return _converted(array.real, dtype) if not array.imag.any() else None
         result = array.astype(dtype)
-        fits = np.isfinite(result) == np.isfinite(array) if is_float(dtype) else result == array
+        fits = np.isfinite(result) == np.isfinite(array) if is_inexact(dtype) else result == array
     return result if fits.all() else None
 
 

@@ -291,8 +291,15 @@ def logsumexp(
     """log Σ b exp(a) over ``axis`` (one, several, None for all), without overflow.
 
     ``b`` broadcasts with a, and may be negative or 0. A negative sum gives NaN, or with
-    ``return_sign`` the logarithm of its size, and its sign as a second result.
+    ``return_sign`` the logarithm of its size, and its sign as a second result. Complex numbers
+    have neither: beside b or ``return_sign`` they raise ``TypeError``.
     """
+    for x in _tensors(a) if b is None else _tensors(a, b):
+        if x.dtype.kind == "c" and (return_sign or b is not None):
+            raise TypeError(
+                "[logsumexp] expected real numbers beside b or return_sign, got dtype "
+                f"{x.dtype}: take (b * exp(a)).sum(axis).log()"
+            )
     if b is None:
         found = _tensor(a).logsumexp(axis, keepdims)
         return (found, found.detach() * 0 + 1) if return_sign else found

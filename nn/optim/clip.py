@@ -10,6 +10,7 @@ import numpy as np
 
 from tinygrad_cupy import backend
 from tinygrad_cupy.backend.cpu_threads import spans, workspace
+from tinygrad_cupy.backend.dtypes import as_real_numbers
 from tinygrad_cupy.nn import checks
 from tinygrad_cupy.tensor import Tensor
 
@@ -58,16 +59,17 @@ def _clip(grads: list[Any], limit: float) -> tuple[Any, list[Any]]:
         )
     xp = backend.array_module(grads[0])
     with np.errstate(over="ignore", invalid="ignore"):
-        norm = xp.sqrt(sum(_sum_of_squares(xp, grad) for grad in grads))
+        parts = [as_real_numbers(xp.ascontiguousarray(grad)) for grad in grads]
+        norm = xp.sqrt(sum(_sum_of_squares(xp, part) for part in parts))
         largest: Any = 1.0
         if xp is np and not 1e-140 < norm < math.inf:  # squares of float64 left its range
-            largest = max(float(np.abs(grad).max(initial=0)) for grad in grads)
+            largest = max(float(np.abs(part).max(initial=0)) for part in parts)
             if 0 < largest < math.inf:
-                squares = (np.square(grad / largest, dtype=np.float64).sum() for grad in grads)
+                squares = (np.square(part / largest, dtype=np.float64).sum() for part in parts)
                 norm = np.sqrt(sum(squares)) * largest
         factor = xp.minimum(limit / (norm + 1e-6), 1)
         scaled = [_times(xp, grad, factor) for grad in grads]
-        wide = any(grad.dtype == np.float64 for grad in grads)
+        wide = any(part.dtype == np.float64 for part in parts)
         norm = xp.asarray(norm, np.float64 if wide else np.float32)
     return norm, scaled
 
@@ -100,4 +102,4 @@ def _times(xp: Any, grad: Any, factor: Any) -> Any:
     """``grad * factor``, of 16-bit floats computed in float32."""
     if grad.dtype.itemsize == 2:
         return (grad.astype(np.float32) * factor.astype(np.float32)).astype(grad.dtype)
-    return grad * factor.astype(grad.dtype)
+    return grad * factor.astype(grad.real.dtype)

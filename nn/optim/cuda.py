@@ -16,6 +16,7 @@ from tinygrad_cupy import backend
 from tinygrad_cupy.backend import Array, CudaSource, int32s
 from tinygrad_cupy.backend.capture import active, keep
 from tinygrad_cupy.backend.cuda_source import dtype_macros
+from tinygrad_cupy.backend.dtypes import as_real_numbers
 from tinygrad_cupy.kernels.common.headers import LAST_BLOCK, VECTOR
 
 WIDTH = 4  # elements of a thread
@@ -48,8 +49,11 @@ class Row(NamedTuple):
 
 
 def _by_dtype(rows: Sequence[Row]) -> dict[Any, list[Row]]:
+    """Of complex numbers the kernels step both parts, as real ones."""
     groups: dict[Any, list[Row]] = {}
     for row in rows:
+        if row.arrays[0].dtype.kind == "c":
+            row = row._replace(arrays=tuple([as_real_numbers(array) for array in row.arrays]))
         groups.setdefault(row.arrays[0].dtype, []).append(row)
     return groups
 
@@ -156,10 +160,10 @@ def clip(grads: Sequence[Array], limit: float) -> tuple[Array, list[Array]]:
     """
     xp = backend.import_cupy()
     with backend.on_device_of(grads[0]):
-        given = [xp.ascontiguousarray(grad) for grad in grads]
+        given = [as_real_numbers(xp.ascontiguousarray(grad)) for grad in grads]
         norm, factor = _clip_factor([Row((grad,)) for grad in given], limit)
         scaled = [xp.empty(grad.shape, grad.dtype) for grad in grads]
-        rows = [Row(pair) for pair in zip(given, scaled, strict=True)]
+        rows = [Row((g, as_real_numbers(s))) for g, s in zip(given, scaled, strict=True)]
         for capacity, table, count, blocks in _tables(rows):
             if blocks:
                 defines = _defines(given[0].dtype, capacity)

@@ -103,7 +103,7 @@ def _hyperparameters(optimizer: Optimizer, saved: Mapping[str, Any]) -> dict[str
 
 def _array(name: str, key: str, value: Any, param: Tensor) -> Any:
     """An array of a state on its parameter's device, or None for one that had not begun."""
-    array = host_array(value)
+    array = host_array(value, real=param.dtype.kind != "c")
     if array is not None and array.shape == (0,) != param.shape:
         return None
     if array is None or array.shape != param.shape:

@@ -17,6 +17,7 @@ import numpy as np
 
 from tinygrad_cupy.backend import Array, array_module, is_cuda, on_device_of
 from tinygrad_cupy.backend.cpu_threads import spans, workspace
+from tinygrad_cupy.backend.dtypes import as_real_numbers
 
 from . import native
 from .checks import check_sizes
@@ -128,6 +129,13 @@ def _write(
     """
     grad = grad if is_cuda(grad) else np.asarray(grad)
     check_sizes(type(numbers).__name__.lower(), grad, written)
+    if grad.dtype.kind == "c":  # each part by itself, as PyTorch does: moments are of real numbers
+        if all(array.flags.c_contiguous for array in (grad, *written)):
+            _write(numbers, plain, *[as_real_numbers(array) for array in (grad, *written)])
+            return
+        _write(numbers, plain, grad.real, *[array.real for array in written])
+        _write(numbers, plain, grad.imag, *[array.imag for array in written])
+        return
     if native.suits(*written):
         native.update(numbers, grad, *written)
         return

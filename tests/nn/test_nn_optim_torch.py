@@ -317,6 +317,52 @@ def rates(build: Any, steps: int) -> list[float]:
     return result
 
 
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("SGD", {"momentum": 0.9, "weight_decay": 0.1, "nesterov": True}),
+        ("Adam", {"weight_decay": 0.1}),
+        ("AdamW", {}),
+    ],
+)
+def test_both_parts_of_complex_parameters_are_stepped(
+    device: str, dtype: str, name: str, options: dict[str, Any], rng: np.random.Generator
+) -> None:
+    """Each with moments of its own; also of a number, and of what lies in another order."""
+
+    def draw() -> list[Any]:
+        return [
+            (rng.standard_normal(shape) + 1j * rng.standard_normal(shape)).astype(dtype)
+            for shape in [(3, 4), (), (2, 3)]
+        ]
+
+    both = Both(name, draw(), device, lr=0.1, **options)
+    both.params[2].data = both.params[2].data.T.copy().T
+    for _ in range(5):
+        both.step(draw())
+    both.expect_same(1e-5 if dtype == "complex64" else 1e-12)
+    saved = both.ours.state_dict()
+    again = getattr(optim, name)(both.params, lr=0.1, **options)
+    again.load_state_dict(saved)
+    for key, value in again.state_dict().items():
+        np.testing.assert_array_equal(value, saved[key])
+
+
+def test_gradients_of_complex_numbers_are_clipped(device: str, rng: np.random.Generator) -> None:
+    parts = rng.standard_normal((2, 5))
+    grads = [(parts[0] + 1j * parts[1]).astype("complex64"), parts[0].astype("float32")]
+    params = [nn.Parameter(grad, device=device) for grad in grads]
+    theirs = [torch.nn.Parameter(torch.tensor(grad)) for grad in grads]
+    for param, other, grad in zip(params, theirs, grads, strict=True):
+        param.grad, other.grad = Tensor(grad, device=device), torch.tensor(grad)
+    norm = optim.clip_grad_norm(params, 0.5)
+    np.testing.assert_allclose(norm.numpy(), torch.nn.utils.clip_grad_norm_(theirs, 0.5), 1e-6)
+    for param, other in zip(params, theirs, strict=True):
+        found: Any = param.grad
+        np.testing.assert_allclose(found.numpy(), other.grad.numpy(), rtol=1e-5)
+
+
 def test_cosine_is_cosine_annealing() -> None:
     theirs = rates(
         lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, T_max=50, eta_min=0.01), 51

@@ -333,7 +333,7 @@ def test_a_state_must_be_a_mapping(state: Any) -> None:
     ("value", "text"),
     [
         ([[1.0], [1.0, 2.0]], "num_batches_tracked: expected (), got an object of type list"),
-        (1j, "num_batches_tracked: expected (), got an object of type complex"),
+        (1j, "num_batches_tracked: expected numbers that int64 holds, got others"),
         (0.5, "num_batches_tracked: expected numbers that int64 holds, got others"),
         (float("nan"), "num_batches_tracked: expected numbers that int64 holds, got others"),
     ],
@@ -347,3 +347,27 @@ def test_values_that_the_dtype_cannot_hold_are_refused(value: Any, text: str) ->
     assert norm.num_batches_tracked.item() == 3
     with raises(ValueError, "weight: expected numbers that float32 holds, got others"):
         norm.load_state_dict(state | {"weight": [1e300]})
+
+
+class Filter(nn.Module):
+    """A module of complex parameters."""
+
+    def __init__(self, values: Any) -> None:
+        super().__init__()
+        self.gains = nn.Parameter(np.array(values, np.complex64))
+
+
+def test_complex_parameters_are_saved_and_loaded() -> None:
+    one, other = Filter([1 + 2j, 3j]), Filter([0, 0])
+    other.load_state_dict(one.state_dict())
+    assert other.gains.tolist() == [1 + 2j, 3j]
+    other.load_state_dict({"gains": [1.0, 2.0]})
+    assert other.gains.tolist() == [1, 2]
+
+
+def test_complex_numbers_do_not_fit_where_real_ones_are() -> None:
+    layer = nn.Linear(1, 1, bias=False)
+    with raises(ValueError, "weight: expected numbers that float32 holds, got others"):
+        layer.load_state_dict({"weight": [[1j]]})
+    layer.load_state_dict({"weight": [[2 + 0j]]})
+    assert layer.weight.item() == 2

@@ -28,6 +28,9 @@ def test_convolution_of_any_lengths(n: int, m: int, rng: Any, mode: Any) -> None
     a, v = rng.standard_normal(n), rng.integers(-3, 4, m)
     same(np.convolve(Tensor(a), v, mode), np.convolve(a, v, mode))
     same(np.correlate(a, Tensor(v), mode), np.correlate(a, v, mode))
+    z, w = a + 1j * rng.standard_normal(n), v + 1j * rng.standard_normal(m)
+    same(np.convolve(Tensor(z), w, mode), np.convolve(z, w, mode))
+    same(np.correlate(z, Tensor(w), mode), np.correlate(z, w, mode))  # of the conjugate of w
     assert tnp.convolve(v, v).dtype == np.int64
 
 

@@ -99,3 +99,88 @@ def test_gradients_of_complex_numbers_long(
     sample: Sample, device: str, data: st.DataObject
 ) -> None:
     check(sample, device, data)
+
+
+# --- what other numbers than theirs would not show ----------------------------------------------
+
+
+def _drawn(*shape: int) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    values: np.ndarray = rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
+    return values
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (np.linalg.qr, torch.linalg.qr),
+        (np.linalg.slogdet, torch.linalg.slogdet),
+        (lambda z: (-2) ** z, lambda z: torch.tensor(-2 + 0j, dtype=z.dtype) ** z),
+        (lambda z: z.detach().imag ** z, lambda z: z.detach().imag.to(z.dtype) ** z),
+        (lambda z: z.normalize(), torch.nn.functional.normalize),
+        (
+            lambda z: z.pairwise_distance(z[0]),
+            lambda z: torch.nn.functional.pairwise_distance(z, z[0]),
+        ),
+        (
+            lambda z: tg.spatial.distance.cdist(z, z[:1]),
+            lambda z: torch.linalg.vector_norm(z[..., None, :] - z[0], dim=-1),
+        ),
+        (
+            lambda z: tg.spatial.distance.pdist(z[0], "sqeuclidean"),
+            lambda z: ((z[0][[0, 0, 1]] - z[0][[1, 2, 2]]).abs() ** 2).sum(-1),
+        ),
+    ],
+    ids=["qr", "slogdet", "number", "reals", "normalize", "pairwise", "cdist", "pdist"],
+)
+def test_gradients_of_all_results_are_pytorchs(ours: Any, theirs: Any) -> None:
+    values = _drawn(2, 3, 3)
+    z, other = Tensor(values, requires_grad=True), torch.tensor(values, requires_grad=True)
+    found, expected = ours(z), theirs(other)
+    if isinstance(found, Tensor):
+        found, expected = [found], [expected]
+    total: Any = 0.0
+    their_total: Any = 0.0
+    for i, (mine, one) in enumerate(zip(found, expected, strict=True)):
+        assert str(mine.dtype) == str(one.dtype).removeprefix("torch.")
+        np.testing.assert_allclose(mine.numpy(), one.detach().resolve_conj(), atol=1e-12)
+        weights = np.arange(1, mine.size + 1).reshape(mine.shape) * (1 + 0.5j - i)
+        total = total + (mine * weights).real.sum()
+        their_total = their_total + (one * torch.tensor(weights)).real.sum()
+    their_total.backward()
+    (slope,) = tg.grad([total], [z])
+    np.testing.assert_allclose(slope.numpy(), other.grad.resolve_conj(), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["cosine_similarity", "cosine"])
+def test_angles_between_complex_vectors_are_refused(name: str) -> None:
+    z = Tensor(_drawn(2, 3))
+    with pytest.raises(
+        TypeError, match=rf"^\[{name}\] expected real numbers, got dtype complex128"
+    ):
+        z.cosine_similarity(z) if "_" in name else tg.spatial.distance.cdist(z, z, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        *((name, ()) for name in ("celu", "elu", "gumbel_softmax", "hardshrink", "hardsigmoid")),
+        *((name, ()) for name in ("hardswish", "hardtanh", "leaky_relu", "relu6", "rrelu")),
+        *((name, ()) for name in ("selu", "softshrink")),
+        *(("prelu", (Tensor([0.5]),)), ("threshold", (0, 1))),
+    ],
+)
+def test_activations_that_need_an_order_are_refused(name: str, arguments: Any) -> None:
+    """NumPy would order complex numbers by their real parts, then by their imaginary ones."""
+    with pytest.raises(TypeError, match=rf"^\[{name}\] expected real numbers, got dtype complex"):
+        getattr(Tensor(_drawn(2, 3)), name)(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"), [("layer_norm", (9,)), ("group_norm", (2,)), ("instance_norm", ())]
+)
+def test_complex_numbers_are_normalized_by_their_variance(name: str, arguments: Any) -> None:
+    z = Tensor(_drawn(2, 2, 9), requires_grad=True)
+    y = getattr(z, name)(*arguments)
+    np.testing.assert_allclose((abs(y) ** 2).mean(-1).numpy(), 1, rtol=1e-3)
+    assert tg.gradcheck(lambda z: getattr(z, name)(*arguments), [z])

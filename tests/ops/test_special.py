@@ -382,3 +382,17 @@ def test_multigammaln_outside_of_its_domain() -> None:
     found = special.multigammaln(x, 2)
     assert np.isnan(found.numpy()).tolist() == [True, False]
     np.testing.assert_allclose(found.numpy()[1], scipys.multigammaln(0.6, 2))
+
+
+def test_signs_and_weights_of_logsumexp_are_real() -> None:
+    """Of a complex weight the imaginary part was lost."""
+    z = Tensor([1 + 2j])
+    bad: list[tuple[Any, dict[str, Any]]] = [
+        (leaf([1.0]), {"b": z}),
+        (z, {"b": [1.0]}),
+        (z, {"return_sign": True}),
+    ]
+    for a, options in bad:
+        with pytest.raises(TypeError, match=r"^\[logsumexp\] expected real numbers beside b or"):
+            special.logsumexp(a, **options)
+    np.testing.assert_allclose(special.logsumexp(z).item(), 1 + 2j, rtol=1e-6)

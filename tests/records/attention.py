@@ -97,6 +97,14 @@ SAMPLES = [
                 "[scaled_dot_product_attention] expected either attn_mask or is_causal, got both",
             ),
             Error(
+                lambda: _images(2, 3).scaled_dot_product_attention(
+                    _images(2, 3), _images(2, 3), Tensor([[0, 1], [1, 1]])
+                ),
+                TypeError,
+                "[scaled_dot_product_attention] expected a mask of booleans, which keys are seen, "
+                "or of real numbers to add, got dtype int64",
+            ),
+            Error(
                 lambda: _images(3, 2, 3).scaled_dot_product_attention(
                     _images(2, 2, 3), _images(2, 2, 3), enable_gqa=True
                 ),

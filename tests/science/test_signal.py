@@ -138,6 +138,7 @@ X = Tensor([1.0, 2.0])
         (lambda: tg.signal.stft(X, nperseg=2, scaling="?"), "[stft] expected scaling to be"),
         (lambda: tg.signal.istft(X), "[istft] expected axes of a tensor of 1 axes, got -2"),
         (lambda: tg.fft.fft(X, 0), "[fft] expected at least one data point"),
+        (lambda: tg.fft.irfft(X, -1), "[irfft] expected at least one data point, got n = -1"),
         (lambda: tg.fft.fft(X, axis=1), "[fft] axis 1 is out of range for a tensor of 1 axes"),
         (lambda: tg.fft.fft(X, norm="half"), "[fft] expected norm to be one of"),
         (lambda: tg.fft.hfft(X, norm="half"), "[hfft] expected norm to be one of"),

@@ -33,6 +33,13 @@ def with_imaginary(dtype: Any) -> np.dtype[Any]:
     return np.dtype(np.complex128 if np.result_type(dtype).itemsize == 8 else np.complex64)
 
 
+def as_real_numbers(array: Array) -> Array:
+    """Complex numbers in C order as twice as many real ones, a flat view; others as they are."""
+    if array.dtype.kind != "c":
+        return array
+    return array.reshape(-1).view(array.real.dtype)
+
+
 def widest(dtype: Any) -> np.dtype[Any]:
     """What numbers of an inexact ``dtype`` are computed in where digits matter: of 64 bits."""
     return np.dtype(np.complex128 if is_complex(dtype) else np.float64)

@@ -115,8 +115,9 @@ def det(a: Any) -> Any:
 def slogdet(a: Any) -> SlogdetResult:
     """The sign and log |det| of square matrices (…, N, N): 0 and -inf of a singular one.
 
-    Only the logarithm has a gradient, a⁻ᵀ; at a singular matrix there is none, which is a
-    ``numpy.linalg.LinAlgError`` when it is asked for, and inf or NaN on a GPU.
+    The logarithm has a gradient, a⁻ᵀ, and the sign of complex matrices, which is a phase; at a
+    singular matrix there is none, which is a ``numpy.linalg.LinAlgError`` when it is asked for,
+    and inf or NaN on a GPU.
     """
     found: SlogdetResult = widely(lambda a: SlogdetResult(*ops.slogdet(a)), a)
     return found

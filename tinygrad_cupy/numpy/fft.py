@@ -126,8 +126,16 @@ def _expect_axis(places: Sequence[int], x: Any, name: str) -> None:
         raise ValueError(f"[{name}] expected at least one axis, got none of shape {x.shape}")
 
 
-def _one(n: int | None) -> Any:
-    return None if n is None else (n,)
+def _one(n: int | None, name: str) -> Any:
+    if n is None:
+        return None
+    try:
+        size = operator.index(n)
+    except TypeError:
+        raise TypeError(f"[{name}] expected an integer n, got {n!r}") from None
+    if size < 1:  # in a tuple of sizes -1 stands for the axis's own
+        raise ValueError(f"[{name}] expected at least one data point, got n = {n}")
+    return (size,)
 
 
 # --- full ---------------------------------------------------------------------------------------
@@ -138,7 +146,7 @@ def fft(
     a: Any, n: int | None = None, axis: int = -1, norm: str | None = None, out: Any = None
 ) -> Any:
     """Σ a[m] exp(-2πi m k / n) along ``axis``, which is cut or filled up with zeros to n."""
-    return _full(a, _one(n), (axis,), norm, False, "fft", out)
+    return _full(a, _one(n, "fft"), (axis,), norm, False, "fft", out)
 
 
 @implements(np.fft.ifft)
@@ -146,7 +154,7 @@ def ifft(
     a: Any, n: int | None = None, axis: int = -1, norm: str | None = None, out: Any = None
 ) -> Any:
     """The inverse of `fft`."""
-    return _full(a, _one(n), (axis,), norm, True, "ifft", out)
+    return _full(a, _one(n, "ifft"), (axis,), norm, True, "ifft", out)
 
 
 @implements(np.fft.fftn)
@@ -187,7 +195,7 @@ def rfft(
     a: Any, n: int | None = None, axis: int = -1, norm: str | None = None, out: Any = None
 ) -> Any:
     """The first n // 2 + 1 elements of `fft` of real numbers; the others are their conjugates."""
-    return half_transform(a, _one(n), (axis,), norm, "rfft", out)
+    return half_transform(a, _one(n, "rfft"), (axis,), norm, "rfft", out)
 
 
 @implements(np.fft.irfft)
@@ -195,7 +203,7 @@ def irfft(
     a: Any, n: int | None = None, axis: int = -1, norm: str | None = None, out: Any = None
 ) -> Any:
     """The inverse of `rfft`: n real numbers, an even number unless told."""
-    return real_transform(a, _one(n), (axis,), norm, "irfft", out)
+    return real_transform(a, _one(n, "irfft"), (axis,), norm, "irfft", out)
 
 
 @implements(np.fft.rfftn)
@@ -249,7 +257,7 @@ def hfft(
 ) -> Any:
     """The real `fft` of n numbers of which a is the first half, the rest being conjugates."""
     return real_transform(
-        tensor(a).conj(), _one(n), (axis,), hermitian_norm(norm, "hfft"), "hfft", out
+        tensor(a).conj(), _one(n, "hfft"), (axis,), hermitian_norm(norm, "hfft"), "hfft", out
     )
 
 
@@ -258,7 +266,7 @@ def ihfft(
     a: Any, n: int | None = None, axis: int = -1, norm: str | None = None, out: Any = None
 ) -> Any:
     """The inverse of `hfft`: the first half of n // 2 + 1 elements."""
-    found = half_transform(a, _one(n), (axis,), hermitian_norm(norm, "ihfft"), "ihfft")
+    found = half_transform(a, _one(n, "ihfft"), (axis,), hermitian_norm(norm, "ihfft"), "ihfft")
     return finished(found.conj(), None, out)
 
 

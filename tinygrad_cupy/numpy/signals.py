@@ -30,9 +30,9 @@ def convolve(a: Any, v: Any, mode: str = "full") -> Any:
 
 @implements(np.correlate)
 def correlate(a: Any, v: Any, mode: str = "valid") -> Any:
-    """Σ a[n + k] v[n] of two sequences: `convolve` with v turned round."""
+    """Σ a[n + k] v̄[n] of two sequences: `convolve` with v turned round and conjugated."""
     a, v = _sequences("correlate", a, v)
-    return _part(Convolve()(a, v[::-1]), len(a), len(v), mode, len(v) > len(a))
+    return _part(Convolve()(a, v[::-1].conj()), len(a), len(v), mode, len(v) > len(a))
 
 
 def _sequences(name: str, a: Any, v: Any) -> list[Any]:

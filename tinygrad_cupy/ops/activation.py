@@ -11,7 +11,7 @@ from .. import kernels
 from ..autograd import Elementwise, TensorBase
 from ..backend import Array, special_functions
 from .comparison import where
-from .promotion import as_float, in_single
+from .promotion import as_float, as_ordered, in_single
 from .unary import FAR
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class ActivationMixin(TensorBase):
 
     def leaky_relu(self, negative_slope: float = 0.01) -> Tensor:
         """x where x > 0, else negative_slope · x."""
-        x = as_float(self)
+        x = as_ordered(self, "leaky_relu")
         return x.where(x > 0, x * negative_slope)
 
     def elu(self, alpha: float = 1.0) -> Tensor:
@@ -181,7 +181,7 @@ class ActivationMixin(TensorBase):
             negative = where(positive, 0, x)  # exp of a large positive x would overflow
             return x.where(positive, negative.expm1() * alpha)
 
-        return in_single(as_float(self), compute)
+        return in_single(as_ordered(self, "elu"), compute)
 
     def silu(self) -> Tensor:
         """x · sigmoid(x) (Elfwing et al. 2018), also called swish."""

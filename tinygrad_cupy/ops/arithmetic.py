@@ -159,11 +159,14 @@ class Pow(Elementwise):
                 slope = self.xp.where(flat, 1, -math.inf).astype(grad.data.dtype)
                 steep = grad.where(~flat, 0) * slope
                 return steep.where((b == b).data, math.nan)
-            if isinstance(a, complex):
+            if isinstance(a, complex) or grad.data.dtype.kind == "c":
                 return grad * y * cmath.log(a)
             return grad * y * (math.log(a) if a > 0 else math.nan)
         flat = (a == 0).data & (b >= 0).data
-        return (grad * y * a.where(~flat, 1).log()).where(~flat, 0)
+        base = a.where(~flat, 1)
+        if grad.data.dtype.kind == "c":  # numbers below 0 have a logarithm then
+            base = base.astype(grad.data.dtype)
+        return (grad * y * base.log()).where(~flat, 0)
 
 
 class Cast(Elementwise):

@@ -47,7 +47,7 @@ class AttentionMixin(TensorBase):
         enable_gqa:
             of axis -3, the heads, self may have a multiple of key's and value's: neighbours share.
 
-        Raises ``ValueError`` where shapes do not fit.
+        Raises ``ValueError`` where shapes do not fit, ``TypeError`` for a mask of integers.
         """
         query, key, value = in_one_dtype(as_float(self), as_float(key), as_float(value))
         q, k, v = query.shape, key.shape, value.shape
@@ -59,6 +59,11 @@ class AttentionMixin(TensorBase):
         if is_causal and attn_mask is not None:
             raise ValueError(
                 "[scaled_dot_product_attention] expected either attn_mask or is_causal, got both"
+            )
+        if attn_mask is not None and attn_mask.dtype.kind in "iuc":  # 0 and 1 to add, or to see by?
+            raise TypeError(
+                "[scaled_dot_product_attention] expected a mask of booleans, which keys are seen, "
+                f"or of real numbers to add, got dtype {attn_mask.dtype}"
             )
         factor = 1 / math.sqrt(q[-1] or 1) if scale is None else scale
         mask: Any = _causal(query, q[-2], k[-2]) if is_causal else attn_mask

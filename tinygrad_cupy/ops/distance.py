@@ -12,7 +12,9 @@ import numpy as np
 from ..autograd import TensorBase
 from ..backend import Array, constant, device_of
 from ..backend.capture import keep
+from ..backend.dtypes import is_complex
 from .axes import normalize_axis
+from .complex_numbers import squared_size
 from .promotion import as_float, in_one_dtype, in_single, single
 from .take import Take
 
@@ -43,6 +45,7 @@ class DistanceMixin(TensorBase):
         a, b = in_one_dtype(as_float(self), as_float(other))
         shape = _broadcast("cosine_similarity", a.shape, b.shape)
         axes = normalize_axis(axis, len(shape), "cosine_similarity")
+        _expect_real("cosine_similarity", a)
         dtype = a.dtype
         units = [
             x / _floored(lengths(x, 2, axes, keepdims=True), eps)
@@ -57,8 +60,17 @@ class DistanceMixin(TensorBase):
         a, b = in_one_dtype(as_float(self), as_float(other))
         shape = _broadcast("pairwise_distance", a.shape, b.shape)
         dtype, last = a.dtype, (len(shape) - 1,)
-        found: Tensor = lengths(single(a) - single(b) + eps, p, last, keepdims).astype(dtype)
-        return found
+        return _real(lengths(single(a) - single(b) + eps, p, last, keepdims), dtype)
+
+
+def _real(found: Any, dtype: Any) -> Tensor:
+    """Lengths in the dtype of the vectors, of complex ones in that of their parts."""
+    return found if is_complex(dtype) else found.astype(dtype)  # type: ignore[no-any-return]
+
+
+def _expect_real(name: str, x: Any) -> None:
+    if is_complex(x.dtype):
+        raise TypeError(f"[{name}] expected real numbers, got dtype {x.dtype}")
 
 
 def _floored(norm: Any, eps: float) -> Any:
@@ -80,14 +92,14 @@ def _broadcast(name: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
 def lengths(x: Any, p: float, axes: tuple[int, ...], keepdims: bool = False) -> Any:
     """(Σ |x|^p)^(1 / p) along axes; of p = 0 how many elements are not 0."""
     if p == 2:
-        return _root((x * x).sum(axes, keepdims), lambda x: x.sqrt())
+        return _root(squared_size(x).sum(axes, keepdims), lambda x: x.sqrt())
     if math.isinf(p):
         return x.abs().max(axes, keepdims) if p > 0 else x.abs().min(axes, keepdims)
     if p == 1:
         return x.abs().sum(axes, keepdims)
     there = x.detach() != 0
     if p == 0:
-        return there.astype(x.dtype).sum(axes, keepdims)
+        return there.astype(x.real.dtype).sum(axes, keepdims)
     powers = (x.abs().where(there, 1) ** p).where(there, 0 if p > 0 else math.inf)
     return _root(powers.sum(axes, keepdims), lambda x: x ** (1 / p))
 
@@ -113,6 +125,7 @@ def _apart(a: Any, b: Any, p: float) -> Any:
 
 
 def _cosine(a: Any, b: Any) -> Any:
+    _expect_real("cosine", a)
     units = [x / lengths(x, 2, (x.ndim - 1,), keepdims=True) for x in (a, b)]
     return 1 - (units[0] * units[1]).sum(-1)
 
@@ -124,7 +137,7 @@ METRICS: dict[str, Callable[[Any, Any, float], Any]] = {
     "cosine": lambda a, b, p: _cosine(a, b),
     "euclidean": lambda a, b, p: _apart(a, b, 2),
     "minkowski": _minkowski,
-    "sqeuclidean": lambda a, b, p: ((a - b) * (a - b)).sum(-1),
+    "sqeuclidean": lambda a, b, p: squared_size(a - b).sum(-1),
 }
 
 
@@ -143,7 +156,7 @@ def cdist(a: Tensor, b: Tensor, metric: str, p: float) -> Tensor:
             f"[cdist] expected points (M, D) and (N, D), got shapes {a.shape} and {b.shape}"
         )
     dtype = a.dtype
-    return found(single(a).unsqueeze(-2), single(b).unsqueeze(-3), p).astype(dtype)  # type: ignore[no-any-return]
+    return _real(found(single(a).unsqueeze(-2), single(b).unsqueeze(-3), p), dtype)
 
 
 def pdist(x: Tensor, metric: str, p: float) -> Tensor:
@@ -155,7 +168,7 @@ def pdist(x: Tensor, metric: str, p: float) -> Tensor:
     first, second = (x._wrap(places) for places in _pairs(x.shape[0], device_of(x.data)))
     keep(first.data, second.data)
     wide = single(x)
-    return found(Take(0)(wide, first), Take(0)(wide, second), p).astype(x.dtype)  # type: ignore[no-any-return]
+    return _real(found(Take(0)(wide, first), Take(0)(wide, second), p), x.dtype)
 
 
 @functools.lru_cache(64)

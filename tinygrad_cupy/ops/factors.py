@@ -9,7 +9,9 @@ from ..autograd import Op
 from ..backend import Array
 from .matrices import (
     adjoint,
+    diagonal,
     expect_matrices,
+    from_diagonal,
     identity,
     lower,
     parts,
@@ -122,7 +124,9 @@ class QR(Op):
             by_q = by_q + product(rest, adjoint(by_r[..., k:]))
             r, by_r = r[..., :k], by_r[..., :k]
         inner = product(r, adjoint(by_r)) - product(adjoint(by_q), q)
-        inner = lower(inner) + adjoint(lower(inner, -1))
+        below = lower(inner, -1)
+        # R's diagonal is real, as LAPACK makes it: that says which phases the columns of Q have.
+        inner = below + adjoint(below) + from_diagonal(diagonal(inner).real)
         x = by_q + product(q, inner)
         found = adjoint(SolveTriangular(False, False, False, "qr")(r, adjoint(x)))
         return (concat([found, by_rest], -1) if columns > rows else found).conj()

@@ -15,6 +15,7 @@ from ..backend.dtypes import common_dtype
 from ..kernels.common.pool2x2 import POOL
 from ..kernels.common.windows import expect_images
 from ..kernels.norm import Running
+from .complex_numbers import squared_size
 from .pool import epilogue_as_found
 from .promotion import as_float, in_single, single
 from .reduce import Centre
@@ -303,7 +304,7 @@ class NormMixin(TensorBase):
         around = ((0, 0), (size // 2, (size - 1) // 2), *[(0, 0)] * (len(x.shape) - 2))
 
         def normalized(x: Any) -> Any:
-            means = Windows(size, 1)((x * x).pad(around)).sum(-1) / size
+            means = Windows(size, 1)(squared_size(x).pad(around)).sum(-1) / size
             return x / (means * alpha + k) ** beta
 
         return in_single(x, normalized)
@@ -324,7 +325,7 @@ def _common(x: Any, *others: Tensor | None) -> Any:
 
 def _standardized(x: Any, axes: tuple[int, ...], eps: float) -> Any:
     centred = Centre(axes)(x)
-    return centred / ((centred * centred).mean(axes, keepdims=True) + eps).sqrt()
+    return centred / (squared_size(centred).mean(axes, keepdims=True) + eps).sqrt()
 
 
 def _by_channel(y: Any, weight: Tensor | None, bias: Tensor | None) -> Any:

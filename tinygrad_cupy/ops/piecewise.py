@@ -12,7 +12,7 @@ from ..backend.capture import active
 from .activation import ActivationMixin
 from .axes import nonempty_axes
 from .comparison import where
-from .promotion import as_float, in_one_dtype, in_single
+from .promotion import as_float, as_ordered, in_one_dtype, in_single
 from .unary import FAR
 
 if TYPE_CHECKING:
@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 SELU_SCALE, SELU_ALPHA = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717
 
 
-def _activation(name: str, doc: str, compute: Callable[[Any], Any]) -> Callable[[Any], Tensor]:
+def _activation(
+    name: str, doc: str, compute: Callable[[Any], Any], ordered: bool = True
+) -> Callable[[Any], Tensor]:
     """A method: ``compute`` of a tensor of floats, through float32 where it has 16 bits."""
 
     def method(self: Any) -> Tensor:
-        return in_single(as_float(self), compute)
+        return in_single(as_ordered(self, name) if ordered else as_float(self), compute)
 
     method.__name__ = method.__qualname__ = name
     method.__doc__ = doc
@@ -72,14 +74,14 @@ class PiecewiseMixin(ActivationMixin):
         "1.0507 · (x where x > 0, else 1.6733 · (eˣ - 1)) (Klambauer et al. 2017).",
         lambda x: _elu(x, SELU_ALPHA) * SELU_SCALE,
     )
-    softsign = _activation("softsign", "x / (1 + |x|).", lambda x: x / (x.abs() + 1))
-    tanhshrink = _activation("tanhshrink", "x - tanh(x).", lambda x: x - x.tanh())
+    softsign = _activation("softsign", "x / (1 + |x|).", lambda x: x / (x.abs() + 1), False)
+    tanhshrink = _activation("tanhshrink", "x - tanh(x).", lambda x: x - x.tanh(), False)
 
     def celu(self, alpha: float = 1.0) -> Tensor:
         """x where x > 0, else alpha · (exp(x / alpha) - 1) (Barron 2017)."""
         if not alpha:
             raise ValueError("[celu] expected an alpha other than 0")
-        return in_single(as_float(self), lambda x: _elu(x, alpha, alpha))
+        return in_single(as_ordered(self, "celu"), lambda x: _elu(x, alpha, alpha))
 
     def glu(self, axis: int = -1) -> Tensor:
         """a · sigmoid(b), a and b the halves of self along ``axis`` (Dauphin et al. 2017)."""
@@ -99,14 +101,14 @@ class PiecewiseMixin(ActivationMixin):
 
     def hardshrink(self, lambd: float = 0.5) -> Tensor:
         """x, but 0 from -lambd to lambd."""
-        x: Any = as_float(self)
+        x: Any = as_ordered(self, "hardshrink")
         return where((x >= -lambd) & (x <= lambd), 0, x)
 
     def hardtanh(self, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
         """x limited to [min_val, max_val]."""
         if min_val > max_val:
             raise ValueError(f"[hardtanh] expected min_val ≤ max_val, got {min_val} and {max_val}")
-        x: Any = as_float(self)
+        x: Any = as_ordered(self, "hardtanh")
         return _between(x, min_val, max_val)  # type: ignore[no-any-return]
 
     def prelu(self, weight: Tensor) -> Tensor:
@@ -115,7 +117,7 @@ class PiecewiseMixin(ActivationMixin):
         The weight has one element, or one for each channel: along axis 1. Raises ``ValueError``
         where it has neither.
         """
-        x, w = in_one_dtype(as_float(self), as_float(weight))
+        x, w = in_one_dtype(as_ordered(self, "prelu"), as_float(weight))
         channels = x.shape[1] if len(x.shape) > 1 else 1
         if len(w.shape) > 1 or w.shape not in ((), (1,), (channels,)):
             raise ValueError(
@@ -135,7 +137,7 @@ class PiecewiseMixin(ActivationMixin):
         """
         if not lower <= upper:
             raise ValueError(f"[rrelu] expected lower ≤ upper, got {lower} and {upper}")
-        x: Any = as_float(self)
+        x: Any = as_ordered(self, "rrelu")
         if not training:
             slope: Any = (lower + upper) / 2
         else:
@@ -151,11 +153,11 @@ class PiecewiseMixin(ActivationMixin):
         """x moved towards 0 by lambd, which it does not pass."""
         if lambd < 0:
             raise ValueError(f"[softshrink] expected lambd ≥ 0, got {lambd}")
-        return in_single(as_float(self), lambda x: x - x.clip(-lambd, lambd))
+        return in_single(as_ordered(self, "softshrink"), lambda x: x - x.clip(-lambd, lambd))
 
     def threshold(self, threshold: float, value: float) -> Tensor:
         """x where it is above ``threshold``, else ``value``."""
-        x: Any = as_float(self)
+        x: Any = as_ordered(self, "threshold")
         return where(x <= threshold, value, x)
 
     def gumbel_softmax(self, tau: float = 1.0, hard: bool = False, axis: int = -1) -> Tensor:
@@ -164,7 +166,7 @@ class PiecewiseMixin(ActivationMixin):
         With ``hard`` one-hot at its largest element, with the gradient of the soft one (Jang et al.
         2017). Drawn from the stream of dropout.
         """
-        x: Any = as_float(self)
+        x: Any = as_ordered(self, "gumbel_softmax")
         waits = -(1 - drawn(x, x.shape)).log()
         noise = -waits.maximum(2.0**-25).log()
         soft = ((x + noise.astype(x.dtype)) / tau).softmax(axis)

@@ -17,7 +17,14 @@ from ..backend import (
     plain_array,
     to_device,
 )
-from ..backend.dtypes import common_dtype, is_float, is_inexact, is_narrow, with_imaginary
+from ..backend.dtypes import (
+    common_dtype,
+    is_complex,
+    is_float,
+    is_inexact,
+    is_narrow,
+    with_imaginary,
+)
 
 if TYPE_CHECKING:
     from ..autograd.typing import Tensor
@@ -27,6 +34,16 @@ def as_float(x: TensorBase) -> Tensor:
     """``x``, cast to its class's default float where it holds integers or booleans."""
     tensor: Tensor = x  # type: ignore[assignment]
     return tensor if is_inexact(x.data.dtype) else tensor.astype(x._float)
+
+
+def as_ordered(x: TensorBase, name: str) -> Tensor:
+    """`as_float`; ``TypeError`` for complex numbers, of which none is above another."""
+    if is_complex(x.data.dtype):
+        raise TypeError(
+            f"[{name}] expected real numbers, got dtype {x.data.dtype}; take .real, .imag or "
+            ".abs() first"
+        )
+    return as_float(x)
 
 
 def in_one_dtype(*tensors: Tensor) -> tuple[Tensor, ...]:

@@ -96,7 +96,7 @@ class Inverse(Op):
 
 
 class SignOfDet(Op):
-    """The sign of the determinant by the factors: -1, 0 or 1."""
+    """The sign of the determinant by the factors: -1, 0 or 1, without a slope."""
 
     differentiable = False
 
@@ -105,6 +105,22 @@ class SignOfDet(Op):
 
     def batch(self, b: BatchLevel, factors: Tensor) -> Tensor:
         return SignOfDet()(b.whole(factors))
+
+
+class PhaseOfDet(Op):
+    """s = det a / |det a| of complex a (…, N, N), by the factors: ds = i s Im tr(a⁻¹ da)."""
+
+    saves = ("factors", "a", "y")
+
+    def forward(self, factors: Array, a: Array) -> Array:
+        return kernels.linalg.sign_of_det(factors)
+
+    def backward(self, grad: Tensor, factors: Tensor, a: Tensor, y: Tensor) -> tuple[None, Tensor]:
+        inverse = Solve("slogdet", True)(factors, a, identity(a))  # a⁻ᵀ
+        return None, column(column((grad * y).imag * 1j)) * inverse
+
+    def batch(self, b: BatchLevel, factors: Tensor, a: Tensor) -> Tensor:
+        return PhaseOfDet()(b.whole(factors), b.whole(a))
 
 
 class LogAbsDet(Op):
@@ -145,4 +161,6 @@ def slogdet(a: Tensor) -> tuple[Tensor, Tensor]:
     """The sign and log |·| of determinants of a (…, N, N)."""
     expect_square("slogdet", a)
     factors = LUFactors()(a)
-    return SignOfDet()(factors), LogAbsDet()(factors, a)
+    turns = a.data.dtype.kind == "c"
+    sign = PhaseOfDet()(factors, a) if turns else SignOfDet()(factors)
+    return sign, LogAbsDet()(factors, a)
