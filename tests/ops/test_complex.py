@@ -184,3 +184,33 @@ def test_complex_numbers_are_normalized_by_their_variance(name: str, arguments: 
     y = getattr(z, name)(*arguments)
     np.testing.assert_allclose((abs(y) ** 2).mean(-1).numpy(), 1, rtol=1e-3)
     assert tg.gradcheck(lambda z: getattr(z, name)(*arguments), [z])
+
+
+@pytest.mark.parametrize(
+    ("name", "at"),
+    [("arccosh", -2.0), ("arccosh", 0.5), ("sqrt", -2.0), ("log", -2.0)],
+)
+@pytest.mark.parametrize("zero", [0.0, -0.0])
+def test_slopes_on_a_cut_are_those_of_its_side(name: str, at: float, zero: float) -> None:
+    """As the values are: of an imaginary part of -0 the limit from below."""
+    function: Any = getattr(np, name)
+    z = Tensor(np.array(complex(at, zero)), requires_grad=True)
+    (slope,) = tg.grad([function(z).real], [z])
+    right, left = (function(complex(at + step, zero)) for step in (1e-6, -1e-6))
+    np.testing.assert_allclose(slope.numpy().conj(), (right - left) / 2e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize(("at", "zero"), [(2.0, 0.0), (2.0, -0.0), (-2.0, 0.0), (-2.0, -0.0)])
+def test_slopes_of_arcsinh_on_its_cut(at: float, zero: float) -> None:
+    z = Tensor(np.array(complex(zero, at)), requires_grad=True)
+    (slope,) = tg.grad([np.arcsinh(z).real], [z])
+    up, down = (np.arcsinh(complex(zero, at + step)) for step in (1e-6, -1e-6))
+    np.testing.assert_allclose(slope.numpy().conj(), (up - down) / 2e-6j, atol=1e-8)
+
+
+def test_the_gradient_of_a_real_result_is_real() -> None:
+    x = Tensor(np.ones(2), requires_grad=True)
+    with pytest.raises(
+        TypeError, match=r"^\[backward\] expected a real gradient, as the tensor is"
+    ):
+        (x * 2).backward(np.array([1j, 1]))

@@ -222,6 +222,11 @@ def _seed(output: TensorBase, grad: Any, caller: str, create_graph: bool) -> Ten
         raise ValueError(
             f"[{caller}] expected a gradient of shape {output.shape}, got {seed.shape}"
         )
+    if seed.data.dtype.kind == "c" and output.data.dtype.kind != "c":
+        raise TypeError(
+            f"[{caller}] expected a real gradient, as the tensor is of {output.dtype}, got one of "
+            f"{seed.dtype}: take .real"
+        )
     return seed if seed.data.dtype == output.data.dtype else seed.astype(output.data.dtype)
 
 

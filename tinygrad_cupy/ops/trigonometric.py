@@ -34,8 +34,8 @@ def _by_square(grad: Any, x: Any) -> Any:
 
 
 def _beside_one(x: Any) -> Any:
-    """√(x² + 1)."""
-    return (x * x + 1).sqrt() if x.dtype.kind == "c" else Hypot.of(x, 1)
+    """√(x² + 1); x + (1 + 0i) would make 0 of an imaginary part of -0, a side of the cut."""
+    return (x * x - -1).sqrt() if x.dtype.kind == "c" else Hypot.of(x, 1)
 
 
 # 1 - x² would lose digits near ±1.
@@ -61,7 +61,7 @@ Arcsinh = function("arcsinh", "Inverse of sinh.", lambda grad, x: grad / _beside
 Arccosh = function(
     "arccosh",
     "Inverse of cosh, ≥ 0; the gradient at 1 is infinite.",
-    lambda grad, x: grad / (x - 1).sqrt() / (x + 1).sqrt(),
+    lambda grad, x: grad / (x - 1).sqrt() / (x - -1).sqrt(),
 )
 Arctanh = function(
     "arctanh",
