@@ -608,7 +608,7 @@ def distances(f: Call, x: Any, *others: Any, p: float = 2.0) -> Any:
     """`cdist` and `pdist`, whose p gives the metric."""
     if p == 0:
         raise NotOurs("the number of elements that differ")
-    return f(x, *others, METRICS.get(p, "minkowski"), p=p)
+    return f(x, *others, METRICS[p]) if p in METRICS else f(x, *others, "minkowski", p=p)
 
 
 def all_distances(f: Call, x: Any, y: Any, p: float = 2.0, compute_mode: Any = None) -> Any:

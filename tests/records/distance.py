@@ -51,7 +51,7 @@ def _points(draw: Draw) -> Case:
     metric = draw(st.sampled_from([*METRICS, *["cosine"] * (width > 1)]))
     return Case(
         (distinct(draw, (m, width)) * 1.37 + 0.03, distinct(draw, (n, width))),
-        {"metric": metric, "p": 3.0},
+        {"metric": metric} | ({"p": 3.0} if metric == "minkowski" else {}),
     )
 
 
@@ -69,11 +69,11 @@ def _between(torch: Any, a: Any, b: Any, metric: str) -> Any:
     return METRICS[metric](torch, a - b)
 
 
-def _all_pairs(torch: Any, a: Any, b: Any, metric: str, p: float) -> Any:
+def _all_pairs(torch: Any, a: Any, b: Any, metric: str, p: float = 3.0) -> Any:
     return _between(torch, a[:, None], b[None], metric)
 
 
-def _own_pairs(torch: Any, x: Any, metric: str, p: float) -> Any:
+def _own_pairs(torch: Any, x: Any, metric: str, p: float = 3.0) -> Any:
     i, j = torch.triu_indices(len(x), len(x), 1)
     return _between(torch, x[i], x[j], metric)
 
@@ -134,6 +134,11 @@ SAMPLES = [
                 lambda: tg.spatial.distance.cdist(Tensor.ones(2, 3), Tensor.ones(2, 4)),
                 ValueError,
                 "[cdist] expected points (M, D) and (N, D), got shapes (2, 3) and (2, 4)",
+            ),
+            Error(
+                lambda: tg.spatial.distance.cdist(Tensor.ones(2, 3), Tensor.ones(2, 3), p=1),
+                ValueError,
+                "[cdist] expected metric=\"minkowski\" beside p=1, got 'euclidean'",
             ),
             Error(
                 lambda: tg.spatial.distance.cdist(Tensor.ones(2, 3), Tensor.ones(2, 3), "hamming"),

@@ -141,34 +141,38 @@ METRICS: dict[str, Callable[[Any, Any, float], Any]] = {
 }
 
 
-def _metric(name: str, metric: str) -> Callable[[Any, Any, float], Any]:
+def _metric(name: str, metric: str, p: float | None) -> Callable[[Any, Any, float], Any]:
     if metric not in METRICS:
         raise ValueError(f"[{name}] expected metric to be one of {tuple(METRICS)}, got {metric!r}")
+    if p is not None and metric != "minkowski":
+        raise ValueError(f'[{name}] expected metric="minkowski" beside p={p}, got {metric!r}')
     return METRICS[metric]
 
 
-def cdist(a: Tensor, b: Tensor, metric: str, p: float) -> Tensor:
+def cdist(a: Tensor, b: Tensor, metric: str, p: float | None) -> Tensor:
     """See `tinygrad_cupy.spatial.distance.cdist`."""
-    found = _metric("cdist", metric)
+    found = _metric("cdist", metric, p)
     a, b = in_one_dtype(as_float(a), as_float(b))
     if a.ndim < 2 or b.ndim < 2 or a.shape[-1] != b.shape[-1]:
         raise ValueError(
             f"[cdist] expected points (M, D) and (N, D), got shapes {a.shape} and {b.shape}"
         )
     dtype = a.dtype
-    return _real(found(single(a).unsqueeze(-2), single(b).unsqueeze(-3), p), dtype)
+    power = 2.0 if p is None else p
+    return _real(found(single(a).unsqueeze(-2), single(b).unsqueeze(-3), power), dtype)
 
 
-def pdist(x: Tensor, metric: str, p: float) -> Tensor:
+def pdist(x: Tensor, metric: str, p: float | None) -> Tensor:
     """See `tinygrad_cupy.spatial.distance.pdist`."""
-    found = _metric("pdist", metric)
+    found = _metric("pdist", metric, p)
     x = as_float(x)
     if x.ndim != 2:
         raise ValueError(f"[pdist] expected points (N, D), got shape {x.shape}")
     first, second = (x._wrap(places) for places in _pairs(x.shape[0], device_of(x.data)))
     keep(first.data, second.data)
     wide = single(x)
-    return _real(found(Take(0)(wide, first), Take(0)(wide, second), p), x.dtype)
+    power = 2.0 if p is None else p
+    return _real(found(Take(0)(wide, first), Take(0)(wide, second), power), x.dtype)
 
 
 @functools.lru_cache(64)
