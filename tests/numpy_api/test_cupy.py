@@ -122,7 +122,7 @@ def test_kernels_without_a_function_of_their_own() -> None:
         ("mine", cupy_stand_in.Kernel("mine")),
         ("exp", cupy_stand_in.Kernel("exp")),
         ("cupy_random_x", cupy_stand_in.Kernel("cupy_random_x")),
-        ("cupy_roots", cupy_stand_in.Kernel("cupy_roots")),
+        ("cupy_isnat", cupy_stand_in.Kernel("cupy_isnat")),
         ("cupy_unheard_of", cupy_stand_in.Reduction("cupy_unheard_of")),
     ):
         with pytest.raises(TypeError) as raised:

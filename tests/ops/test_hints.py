@@ -17,7 +17,7 @@ from tinygrad_cupy import numpy as tnp
 from tinygrad_cupy.ops import foreign_names, hints, protocols
 
 NUMPY: list[tuple[str, Callable[[Any], Any]]] = [
-    ("roots] expected arrays, got a Tensor: no operation of tensors does it; take", np.roots),
+    ("isnat] expected arrays, got a Tensor: no operation of tensors does it; take", np.isnat),
     ("spam (vectorized)] expected arrays, got a Tensor: use tg.vmap(", np.frompyfunc(abs, 1, 1)),
 ]
 

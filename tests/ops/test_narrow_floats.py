@@ -30,6 +30,7 @@ CHOOSING = {
     "astype",
     "np.spacing",
     *(s.name for s in FAMILIES["complex_numbers"] + FAMILIES["fft"]),
+    "phase of a determinant",
 }
 # On a GPU the sum and the bias are rounded one after the other: which of two values of a window is
 # the larger, and which value is above 0, may come out otherwise, and the gradient with it.

@@ -9,15 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 import tinygrad_cupy.numpy as tnp
 from support.elementwise import two
-from support.matrices import regular, small, square
-from support.sampling import Case, Draw, Sample, nonzero
+from support.sampling import Sample, nonzero
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.ops import complex_numbers as ops
-from tinygrad_cupy.ops import solve, unary
+from tinygrad_cupy.ops import unary
 from tinygrad_cupy.ops.trigonometric import Arctan2
 
 
@@ -43,17 +40,6 @@ def _parts_in_torch(z: Any) -> Any:
     return [z.real, z.resolve_conj().imag] if z.is_complex() else z
 
 
-def _phase(module: Any, z: Any) -> Any:
-    """Both parts of det / |det|, and log |det|."""
-    sign, size = module.linalg.slogdet(z)
-    return [sign.real, sign.imag, size]
-
-
-def _complex_square(draw: Draw) -> Case:
-    (a,) = square(draw).values
-    return Case((a, small(draw, a.shape)))
-
-
 def _written(a: Tensor, b: Tensor) -> Any:
     """b in place of the imaginary part, and then 2 a in place of the real one."""
     z = ops.from_parts(a * 3, b) * 1j
@@ -74,14 +60,6 @@ SAMPLES = [
     _of_complex("number to a complex power", lambda z: 2.0**z),
     _of_complex("number below 0 to a complex power", lambda z: (-2) ** z),
     _of_complex("quotient of complex", lambda z: (1 + 2j) / z),
-    Sample(
-        "phase of a determinant",
-        call=lambda a, b: _phase(np, ops.from_parts(regular(a), b)),
-        cases=_complex_square,
-        torch=lambda t, a, b: _phase(t, t.complex(regular(a), b)),
-        ops=(solve.PhaseOfDet, solve.LogAbsDet),
-        covers=(),
-    ),
     Sample(
         "parts written",
         call=_written,

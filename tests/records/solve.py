@@ -11,6 +11,7 @@ from support.matrices import regular, several, small, square, system
 from support.sampling import Case, Draw, Error, Sample
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.ops import solve
+from tinygrad_cupy.ops.complex_numbers import from_parts
 
 LINALG: Any = np.linalg  # NumPy's stubs know no tensors
 SINGULAR = np.linalg.LinAlgError
@@ -25,6 +26,17 @@ def _solve(torch: Any, a: Any, b: Any) -> Any:
         else (torch.linalg.solve(regular(a), b.expand(*a.shape[:-2], *b.shape[-2:])))
     )
     return found[..., 0] if vector else found
+
+
+def _phase(module: Any, z: Any) -> Any:
+    """Both parts of det / |det|, and log |det|."""
+    sign, size = module.linalg.slogdet(z)
+    return [sign.real, sign.imag, size]
+
+
+def _complex_square(draw: Draw) -> Case:
+    (a,) = square(draw).values
+    return Case((a, small(draw, a.shape)))
 
 
 def _tensor_case(draw: Draw) -> Case:
@@ -121,6 +133,14 @@ SAMPLES = [
         (solve.SignOfDet,),
         (),
         order=0,
+    ),
+    Sample(
+        "phase of a determinant",
+        call=lambda a, b: _phase(np, from_parts(regular(a), b)),
+        cases=_complex_square,
+        torch=lambda t, a, b: _phase(t, t.complex(regular(a), b)),
+        ops=(solve.PhaseOfDet, solve.LogAbsDet),
+        covers=(),
     ),
     Sample(
         "np.linalg.tensorinv",
