@@ -99,7 +99,7 @@ def check(sample: Sample, dtype: str, device: str, data: st.DataObject) -> None:
 
 @narrow
 @every_sample
-@settings(max_examples=3)
+@settings(max_examples=2)
 @given(data=st.data())
 def test_only_rounding_tells_16_bits_from_float32(
     sample: Sample, dtype: str, device: str, data: st.DataObject

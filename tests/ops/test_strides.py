@@ -103,7 +103,7 @@ every = pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.nam
 
 
 @every
-@settings(max_examples=3)
+@settings(max_examples=2)
 @given(data=st.data())
 def test_operations(sample: Sample, device: str, data: st.DataObject) -> None:
     check(sample, data, device)
