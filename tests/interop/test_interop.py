@@ -333,3 +333,25 @@ def test_errors_say_what_was_expected(monkeypatch: pytest.MonkeyPatch) -> None:
         from_torch(lambda t: t)(Tensor([1.0]))
     monkeypatch.undo()
     import_torch_of_ours.cache_clear()
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
+def test_complex_numbers_cross_with_their_gradients(dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    values = (rng.standard_normal((2, 3)) + 1j * rng.standard_normal((2, 3))).astype(dtype)
+
+    def f(z: Any) -> Any:
+        return abs(z * z.conj() * (1 + 2j) + z**3).sum()
+
+    theirs = torch.tensor(values, requires_grad=True)
+    f(theirs).backward()
+    through = torch.tensor(values, requires_grad=True)
+    tg.interop.to_torch(f)(through.conj()).backward()  # a view that PyTorch conjugates later
+    mirrored = torch.tensor(values.conj(), requires_grad=True)
+    f(mirrored).backward()
+    near = 1e-4 if dtype == "complex64" else 1e-10
+    torch.testing.assert_close(through.grad, mirrored.grad.conj(), rtol=near, atol=near)
+    ours = Tensor(values, requires_grad=True)
+    tg.interop.from_torch(f)(ours).backward()
+    assert ours.grad is not None
+    np.testing.assert_allclose(ours.grad.numpy(), theirs.grad.numpy(), rtol=near, atol=near)

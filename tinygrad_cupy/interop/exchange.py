@@ -36,8 +36,8 @@ def array_of(tensor: Any) -> Array:
     tensor = tensor.detach()
     if tensor.layout is not torch.strided:
         raise TypeError(f"[interop] expected a strided tensor, got {tensor.layout}")
-    if tensor.is_neg():  # a view of a conjugate
-        tensor = tensor.resolve_neg()
+    if tensor.is_neg() or tensor.is_conj():  # views whose memory holds other numbers
+        tensor = tensor.resolve_neg().resolve_conj()
     dtype = _dtypes().get(tensor.dtype)
     if dtype is None:
         raise TypeError(f"[interop] expected a dtype that arrays have, got {tensor.dtype}")
@@ -62,7 +62,7 @@ def _dtypes() -> dict[Any, np.dtype[Any]]:
     """NumPy's dtypes by PyTorch's."""
     torch = import_torch()
     integers = (f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
-    names = ("bool", *integers, "float16", "float32", "float64")
+    names = ("bool", *integers, "float16", "float32", "float64", "complex64", "complex128")
     found = {getattr(torch, name): np.dtype(name) for name in names if hasattr(torch, name)}
     return found | {torch.bfloat16: resolve_dtype("bfloat16")}
 
@@ -90,7 +90,8 @@ def viewing(leaf: Any, array: Array, y: Array) -> Any:
 
     So PyTorch knows that writing into one writes into the other.
     """
-    if leaf.is_neg() or any(stride < 0 for stride in strides_of(y)):
+    other = leaf.is_neg() or leaf.is_conj() or y.dtype != array.dtype  # a part of complex numbers
+    if other or any(stride < 0 for stride in strides_of(y)):
         return tensor_of(y)
     offset = (_address(y) - _address(array)) // y.itemsize + leaf.storage_offset()
     return leaf.as_strided(y.shape, [stride // y.itemsize for stride in strides_of(y)], offset)
