@@ -40,6 +40,13 @@ every_sample = pytest.mark.parametrize(
     "sample", [s for s in SAMPLES if s.name not in CHOOSING], ids=lambda sample: sample.name
 )
 narrow = pytest.mark.parametrize("dtype", list(NARROW))
+each_in_one = pytest.mark.parametrize(  # of the two dtypes; the slow test takes both
+    ("sample", "dtype"),
+    [
+        pytest.param(s, list(NARROW)[i % 2], id=f"{s.name}-{list(NARROW)[i % 2]}")
+        for i, s in enumerate(s for s in SAMPLES if s.name not in CHOOSING)
+    ],
+)
 
 
 def derivatives(
@@ -97,8 +104,7 @@ def check(sample: Sample, dtype: str, device: str, data: st.DataObject) -> None:
             expect_near(x, y, dtype, order)
 
 
-@narrow
-@every_sample
+@each_in_one
 @settings(max_examples=2)
 @given(data=st.data())
 def test_only_rounding_tells_16_bits_from_float32(

@@ -306,6 +306,7 @@ def differentiated(sample: Sample, data: st.DataObject) -> None:
         outputs = tg.grad(used, inputs, seeds, create_graph=True, allow_unused=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
 def test_a_record_runs_what_it_claims(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
     claimed = {*sample.ops, *sample.covers}

@@ -102,18 +102,11 @@ def check(sample: Sample, data: st.DataObject, device: str) -> None:
 every = pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
 
 
-@every
-@settings(max_examples=2)
-@given(data=st.data())
-def test_operations(sample: Sample, device: str, data: st.DataObject) -> None:
-    check(sample, data, device)
-
-
-@pytest.mark.slow
+@pytest.mark.slow  # test_ops.py draws layouts, too
 @every
 @settings(max_examples=20)
 @given(data=st.data())
-def test_operations_long(sample: Sample, device: str, data: st.DataObject) -> None:
+def test_operations(sample: Sample, device: str, data: st.DataObject) -> None:
     check(sample, data, device)
 
 

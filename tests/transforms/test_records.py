@@ -77,6 +77,7 @@ def test_forward_mode_is_the_difference_quotient_and_the_adjoint_of_reverse_mode
     assert dot(us, tangents) == pytest.approx(dot(back, along), rel=1e-10, abs=least)
 
 
+@pytest.mark.slow
 @every
 @few
 @given(data=st.data())
@@ -125,6 +126,7 @@ def test_a_batch_is_a_loop(sample: Sample, device: str, data: st.DataObject) -> 
             np.testing.assert_allclose(a[i].numpy(), b.numpy(), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 @every
 @few
 @given(data=st.data())
