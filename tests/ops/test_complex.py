@@ -100,7 +100,7 @@ def test_gradients_of_complex_numbers(sample: Sample, device: str, data: st.Data
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sample", COMPLEX, ids=lambda sample: sample.name)
-@settings(max_examples=5, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_gradients_of_complex_numbers_long(
     sample: Sample, device: str, data: st.DataObject

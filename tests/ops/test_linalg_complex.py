@@ -16,63 +16,66 @@ from tinygrad_cupy.backend import to_device
 torch = import_torch()
 
 
+LINALG: Any = tg.linalg  # results are named tuples
+
+
 def _hermitian(x: Any) -> Any:
     return x @ x.mT.conj() + x + x.mT.conj()
 
 
 def _of_both(name: str) -> tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]:
     return (
-        lambda a, b: getattr(tg.linalg, name)(a),
+        lambda a, b: getattr(LINALG, name)(a),
         lambda a, b: getattr(torch.linalg, name)(a),
     )
 
 
 CALLS: dict[str, tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]] = {
-    "solve": (tg.linalg.solve, torch.linalg.solve),
+    "solve": (LINALG.solve, torch.linalg.solve),
     "inv": _of_both("inv"),
     "det": _of_both("det"),
     "pinv": _of_both("pinv"),
     "svdvals": _of_both("svdvals"),
-    "expm": (lambda a, b: tg.linalg.expm(a), lambda a, b: torch.linalg.matrix_exp(a)),
+    "expm": (lambda a, b: LINALG.expm(a), lambda a, b: torch.linalg.matrix_exp(a)),
     "slogdet": (
-        lambda a, b: tg.linalg.slogdet(a)[0] * tg.linalg.slogdet(a)[1],
+        lambda a, b: LINALG.slogdet(a)[0] * LINALG.slogdet(a)[1],
         lambda a, b: torch.linalg.slogdet(a)[0] * torch.linalg.slogdet(a)[1],
     ),
-    "qr": (lambda a, b: abs(tg.linalg.qr(a)[1]), lambda a, b: abs(torch.linalg.qr(a)[1])),
+    "qr": (lambda a, b: abs(LINALG.qr(a)[1]), lambda a, b: abs(torch.linalg.qr(a)[1])),
     "svd": (
-        lambda a, b: (lambda u, s, v: (u * s**2) @ u.mT.conj())(*tg.linalg.svd(a, False)),
+        lambda a, b: (lambda u, s, v: (u * s**2) @ u.mT.conj())(*LINALG.svd(a, False)),
         lambda a, b: (lambda u, s, v: (u * s**2) @ u.mH)(*torch.linalg.svd(a, False)),
     ),
     "cholesky": (
-        lambda a, b: tg.linalg.cholesky(a @ a.mT.conj()),
+        lambda a, b: LINALG.cholesky(a @ a.mT.conj()),
         lambda a, b: torch.linalg.cholesky(a @ a.mH),
     ),
     "cho_solve": (
-        lambda a, b: tg.linalg.cho_solve((tg.linalg.cholesky(a @ a.mT.conj()), True), b),
+        lambda a, b: LINALG.cho_solve((LINALG.cholesky(a @ a.mT.conj()), True), b),
         lambda a, b: torch.cholesky_solve(b, torch.linalg.cholesky(a @ a.mH)),
     ),
     "eigvalsh": (
-        lambda a, b: tg.linalg.eigvalsh(_hermitian(a)),
+        lambda a, b: LINALG.eigvalsh(_hermitian(a)),
         lambda a, b: torch.linalg.eigvalsh(_hermitian(a)),
     ),
     "eigh": (
-        lambda a, b: (lambda w, v: (v * w**3) @ v.mT.conj())(*tg.linalg.eigh(_hermitian(a))),
+        lambda a, b: (lambda w, v: (v * w**3) @ v.mT.conj())(*LINALG.eigh(_hermitian(a))),
         lambda a, b: (lambda w, v: (v * w**3) @ v.mH)(*torch.linalg.eigh(_hermitian(a))),
     ),
     "lstsq": (
-        lambda a, b: tg.linalg.lstsq(a[:, :2], b)[0],
+        lambda a, b: LINALG.lstsq(a[:, :2], b)[0],
         lambda a, b: torch.linalg.lstsq(a[:, :2], b)[0],
     ),
     "lu_solve": (
-        lambda a, b: tg.linalg.lu_solve(tg.linalg.lu_factor(a), b),
+        lambda a, b: LINALG.lu_solve(LINALG.lu_factor(a), b),
         lambda a, b: torch.linalg.solve(a, b),
     ),
     "solve_triangular": (
-        lambda a, b: tg.linalg.solve_triangular(a, b, lower=True),
+        lambda a, b: LINALG.solve_triangular(a, b, lower=True),
         lambda a, b: torch.linalg.solve_triangular(a, b, upper=False),
     ),
     "solve_triangular, conjugate transpose": (
-        lambda a, b: tg.linalg.solve_triangular(a, b, trans="C"),
+        lambda a, b: LINALG.solve_triangular(a, b, trans="C"),
         lambda a, b: torch.linalg.solve_triangular(a.mH, b, upper=False),
     ),
 }

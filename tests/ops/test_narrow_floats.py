@@ -116,7 +116,7 @@ def test_only_rounding_tells_16_bits_from_float32(
 @pytest.mark.slow
 @narrow
 @every_sample
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(data=st.data())
 def test_only_rounding_tells_16_bits_from_float32_long(
     sample: Sample, dtype: str, device: str, data: st.DataObject

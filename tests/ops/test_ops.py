@@ -20,7 +20,7 @@ differentiable = pytest.mark.parametrize(
     [s for s in SAMPLES if s.order and s.differences],
     ids=lambda sample: sample.name,
 )
-few, many = settings(max_examples=3), settings(max_examples=80)  # in the fast suite, the slow
+few, many = settings(max_examples=3), settings(max_examples=30)  # in the fast suite, the slow
 errors = pytest.mark.parametrize(
     ("sample", "error"),
     [pytest.param(s, e, id=f"{s.name}-{i}") for s in SAMPLES for i, e in enumerate(s.errors)],

@@ -21,7 +21,7 @@ every_sample = pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sam
 differentiable = pytest.mark.parametrize(
     "sample", [s for s in SAMPLES if s.order], ids=lambda sample: sample.name
 )
-few, many = settings(max_examples=4), settings(max_examples=80)  # in the fast suite, the slow
+few, many = settings(max_examples=4), settings(max_examples=30)  # in the fast suite, the slow
 ROUNDING = {"float16": 2e-3, "float32": 2e-5, "float64": 1e-11}
 
 

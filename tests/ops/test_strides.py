@@ -104,7 +104,7 @@ every = pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.nam
 
 @pytest.mark.slow  # test_ops.py draws layouts, too
 @every
-@settings(max_examples=20)
+@settings(max_examples=8)
 @given(data=st.data())
 def test_operations(sample: Sample, device: str, data: st.DataObject) -> None:
     check(sample, data, device)
