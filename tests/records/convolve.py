@@ -52,8 +52,8 @@ def _convolved(torch: Any, a: Any, v: Any, mode: str = "full") -> Any:
 
 def _correlated(torch: Any, a: Any, v: Any, mode: str) -> Any:
     if len(v) > len(a):
-        return _convolved(torch, v, a.flip(0), mode).flip(0)
-    return _convolved(torch, a, v.flip(0), mode)
+        return _convolved(torch, v.conj(), a.flip(0), mode).flip(0)
+    return _convolved(torch, a, v.conj().flip(0), mode)
 
 
 def _interpolated(
