@@ -34,6 +34,7 @@ from .ops.hints import name_ours as _name_ours
 from .ops.promotion import as_float as _as_float
 from .ops.promotion import in_one_dtype as _in_one_dtype
 from .ops.promotion import in_single as _in_single
+from .ops.promotion import single as _single
 from .ops.protocols import TABLE as _TABLE
 
 __all__ = [
@@ -221,13 +222,17 @@ def spherical_jn(n: int, z: Any, derivative: bool = False) -> Any:
     """The spherical Bessel function jₙ of z, or its derivative, n = 0, 1, 2, … a Python number."""
     if not isinstance(n, int) or n < 0:
         raise ValueError(f"[spherical_jn] expected an order n of 0, 1, 2, …, got {n!r}")
-    x = _tensor(z)
+    x = _as_float(_tensor(z))
     if not derivative:
         return _bessel.spherical_jn(n, x)
     if n == 0:
         return -_bessel.spherical_jn(1, x)
-    below, above = _bessel.spherical_jn(n - 1, x), _bessel.spherical_jn(n + 1, x)
-    return (below * n - above * (n + 1)) * (1 / (2 * n + 1))
+
+    def slope(x: Any) -> Any:
+        below, above = _bessel.spherical_jn(n - 1, x), _bessel.spherical_jn(n + 1, x)
+        return (below * n - above * (n + 1)) * (1 / (2 * n + 1))
+
+    return _in_single(x, slope)
 
 
 # --- the logistic function, entropies, losses ---------------------------------------------------
@@ -304,7 +309,8 @@ def logsumexp(
         found = _tensor(a).logsumexp(axis, keepdims)
         return (found, found.detach() * 0 + 1) if return_sign else found
     a, b = (_as_float(x) for x in _in_one_dtype(*_tensors(a, b)))
-    total, top = _in_units_of_top(a, b, axis)
+    dtype = a.dtype
+    total, top = _in_units_of_top(_single(a), _single(b), axis)
     sign = total.detach().sign()
     found = _entropy.Xlogy.of(1.0, total.abs()) + top
     if not return_sign:
@@ -312,7 +318,8 @@ def logsumexp(
     if not keepdims:
         axes = _normalize_axis(axis, len(found.shape), "logsumexp")
         found, sign = found.squeeze(axes), sign.squeeze(axes)
-    return (found, sign) if return_sign else found
+    found = found.astype(dtype)
+    return (found, sign.astype(dtype)) if return_sign else found
 
 
 def _in_units_of_top(a: Any, b: Any, axis: Any) -> tuple[Any, Any]:
