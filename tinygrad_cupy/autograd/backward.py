@@ -114,8 +114,10 @@ def _walk(
             hooks = node.hooks if not is_leaf else watched and hooks_of(node)
             if hooks:
                 rule.node, rule.grad = None, grad
-                given, grad = grad, conjugated(hooked(hooks, conjugated(grad)))
-                only = only if grad is given else None
+                seen = conjugated(grad)
+                found = hooked(hooks, seen)
+                if found is not seen:
+                    grad, only = conjugated(found), None
             if is_leaf if targets is None else key in targets:
                 arrived[key] = (node, grad)
             if is_leaf or (not through and key in arrived):
