@@ -20,10 +20,9 @@ import numpy as np
 from .autograd import TensorBase
 from .backend import Array, array_module, device_of, on_device_of, plain_array
 from .backend.devices import to_device, to_device_of
-from .backend.dtypes import is_inexact, is_narrow
 from .kernels.sparse import Pattern, index_type
 from .numpy.arrays import tensor
-from .ops.promotion import as_float, in_one_dtype, is_sparse
+from .ops.promotion import as_float, in_one_dtype, is_sparse, single
 from .ops.shape import concat
 from .ops.sparse import SparseMatMul, SparseSolve
 from .ops.take import PutAdded, Take
@@ -485,10 +484,7 @@ def spsolve(A: Any, b: Any) -> Any:
         raise ValueError(
             f"[spsolve] expected b of shape ({size},) or ({size}, K), got {given.shape}"
         )
-    values, y = in_one_dtype(*[x if is_inexact(x.dtype) else as_float(x) for x in (a.data, given)])
-    dtype = values.dtype
-    if is_narrow(dtype):
-        values, y = values.astype(np.float32), y.astype(np.float32)
+    values, y = in_one_dtype(as_float(a.data), as_float(given))
     columns = y.unsqueeze(1) if y.ndim == 1 else y
-    x = SparseSolve(a._pattern)(values, columns).astype(dtype)
+    x = SparseSolve(a._pattern)(single(values), single(columns)).astype(values.dtype)
     return x.squeeze(1) if y.ndim == 1 else x

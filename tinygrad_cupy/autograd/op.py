@@ -26,7 +26,7 @@ from ..backend.capture import active
 from .chosen import alone, summed
 from .levels import Tracer
 from .mode import mode
-from .tensor_base import PACKAGE, Edge, TensorBase, Version
+from .tensor_base import PACKAGE, Edge, TensorBase, Version, expect_real
 from .views import FIXED, link, refresh_all
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ class Op:
         if active.busy and (found := self._elsewhere(tensors, inputs)) is not None:
             return found
         if self.only_real:
-            self._expect_real(tensors)
+            expect_real(type(self).__name__, *tensors)
         if type(first.data) is np.ndarray:
             self.xp, device = np, None
         else:
@@ -260,14 +260,6 @@ class Op:
             active.run.uses(tensors)
         self._watched = [(x.data, x._version, x._version.count) for x in tensors]
         return self
-
-    def _expect_real(self, tensors: list[TensorBase]) -> None:
-        for x in tensors:
-            if x.data.dtype.kind == "c":
-                raise TypeError(
-                    f"[{type(self).__name__}] expected real numbers, got dtype {x.data.dtype}; "
-                    "take .real, .imag or .abs() first"
-                )
 
     def _check_devices(self, tensors: list[TensorBase]) -> None:
         for x in tensors:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .typing import Tensor
 
 
-__all__ = ["PACKAGE", "Edge", "TensorBase", "Version"]
+__all__ = ["PACKAGE", "Edge", "TensorBase", "Version", "expect_real"]
 _new = object.__new__
 Edge = Any  # an Op (the node that made the input), a leaf TensorBase, or None: no gradient
 
@@ -154,6 +154,16 @@ class TensorBase:
         if not self._requires_grad:
             return None
         return self if self._node is None else self._node
+
+
+def expect_real(name: str, *tensors: TensorBase) -> None:
+    """Raise ``TypeError`` by ``name`` where one of the tensors holds complex numbers."""
+    for x in tensors:
+        if x.data.dtype.kind == "c":
+            raise TypeError(
+                f"[{name}] expected real numbers, got dtype {x.data.dtype}; take .real, .imag or "
+                ".abs() first"
+            )
 
 
 def fits(array: Array, other: Array) -> bool:

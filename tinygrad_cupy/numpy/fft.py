@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..backend.dtypes import is_complex, with_imaginary
+from ..ops.einsum import normal_axes
 from ..ops.fft import Fft, FromHalfFft, HalfFft
 from ..ops.promotion import as_float, single
 from ..ops.protocols import implements
@@ -41,22 +42,14 @@ def _scaled(y: Any, count: int, norm: str | None, inverse: bool, name: str) -> A
     return y * (1 / count) if (norm == "backward") == inverse else y
 
 
-def _placed(x: Any, s: Any, axes: Axes, name: str) -> tuple[Any, tuple[int, ...], list[int]]:
-    """x, the axes that are transformed, from the first one counted, and their sizes."""
+def _placed(x: Any, s: Any, axes: Axes, name: str) -> tuple[tuple[int, ...], list[int]]:
+    """The axes that are transformed, from the first one counted, and their sizes."""
     if axes is None:
         count = x.ndim if s is None else len(s)
         if count > x.ndim:
             raise ValueError(f"[{name}] expected at most {x.ndim} sizes for {x.shape}, got {s}")
         axes = range(x.ndim - count, x.ndim)
-    places = []
-    for axis in axes:
-        if not -x.ndim <= operator.index(axis) < x.ndim:
-            raise np.exceptions.AxisError(
-                f"[{name}] axis {axis} is out of range for a tensor of {x.ndim} axes"
-            )
-        places.append(operator.index(axis) % x.ndim)
-    if len(set(places)) < len(places):
-        raise ValueError(f"[{name}] expected distinct axes, got {tuple(axes)}")
+    places = normal_axes(tuple(axes), x.ndim, name)
     sizes = [x.shape[i] for i in places] if s is None else [*s]
     if len(sizes) != len(places):
         raise ValueError(f"[{name}] expected a size for each of the axes {places}, got {s}")
@@ -64,7 +57,7 @@ def _placed(x: Any, s: Any, axes: Axes, name: str) -> tuple[Any, tuple[int, ...]
         x.shape[i] if n in (None, -1) else operator.index(n)
         for i, n in zip(places, sizes, strict=True)
     ]
-    return x, tuple(places), sizes
+    return places, sizes
 
 
 def _expect_points(sizes: Sequence[int], name: str) -> None:
@@ -89,7 +82,7 @@ def _full(
     a: Any, s: Any, axes: Axes, norm: str | None, inverse: bool, name: str, out: Any = None
 ) -> Any:
     x = single(as_float(tensor(a)))
-    x, places, sizes = _placed(x, s, axes, name)
+    places, sizes = _placed(x, s, axes, name)
     _expect_points(sizes, name)
     if not places:
         return finished(x, None, out)
@@ -101,7 +94,8 @@ def half_transform(a: Any, s: Any, axes: Axes, norm: str | None, name: str, out:
     x = tensor(a)
     if is_complex(x.dtype):
         raise TypeError(f"[{name}] expected real numbers, got dtype {x.dtype}; see fft")
-    x, places, sizes = _placed(single(as_float(x)), s, axes, name)
+    x = single(as_float(x))
+    places, sizes = _placed(x, s, axes, name)
     _expect_axis(places, x, name)
     _expect_points(sizes, name)
     y = HalfFft(places)(_sized(x, places, sizes))
@@ -110,7 +104,7 @@ def half_transform(a: Any, s: Any, axes: Axes, norm: str | None, name: str, out:
 
 def real_transform(a: Any, s: Any, axes: Axes, norm: str | None, name: str, out: Any = None) -> Any:
     x = single(as_float(tensor(a)))
-    x, places, sizes = _placed(x, s, axes, name)
+    places, sizes = _placed(x, s, axes, name)
     _expect_axis(places, x, name)
     if s is None or s[-1] in (None, -1):
         sizes[-1] = 2 * (sizes[-1] - 1)

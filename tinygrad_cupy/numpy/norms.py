@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ..ops import singular_values
 from ..ops.axes import normalize_axis
-from ..ops.complex_numbers import squared_size
+from ..ops.distance import lengths
 from ..ops.promotion import as_float, in_single
 from ..ops.protocols import implements
 from ..ops.take import TakeAlong
@@ -59,24 +58,7 @@ def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Any:
 def _of_vectors(x: Any, ord: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
     if isinstance(ord, str):
         raise ValueError(f"[norm] expected a number as the order of a vector's norm, got {ord!r}")
-    if ord == 2:
-        return _root(squared_size(x).sum(axes, keepdims), lambda x: x.sqrt())
-    if math.isinf(ord):
-        return x.abs().max(axes, keepdims) if ord > 0 else x.abs().min(axes, keepdims)
-    if ord == 1:
-        return x.abs().sum(axes, keepdims)
-    there = x.detach() != 0
-    if ord == 0:
-        return there.astype(x.abs().dtype).sum(axes, keepdims)
-    powers = x.abs().where(there, 1) ** ord
-    total = powers.where(there, 0 if ord > 0 else math.inf).sum(axes, keepdims)
-    return _root(total, lambda x: x ** (1 / ord))
-
-
-def _root(x: Any, root: Callable[[Any], Any]) -> Any:
-    """A root of what is not negative, without a slope at 0."""
-    there = x.detach() != 0
-    return root(x.where(there, 1)).where(there, 0)
+    return lengths(x, ord, axes, keepdims)
 
 
 def _of_matrices(x: Any, ord: Any, axes: tuple[int, ...], keepdims: bool) -> Any:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..autograd import TensorBase
+from ..autograd.tensor_base import expect_real
 from ..backend import Array, constant, device_of
 from ..backend.capture import keep
 from ..backend.dtypes import is_complex
@@ -45,7 +46,7 @@ class DistanceMixin(TensorBase):
         a, b = in_one_dtype(as_float(self), as_float(other))
         shape = _broadcast("cosine_similarity", a.shape, b.shape)
         axes = normalize_axis(axis, len(shape), "cosine_similarity")
-        _expect_real("cosine_similarity", a)
+        expect_real("cosine_similarity", a)
         dtype = a.dtype
         units = [
             x / _floored(lengths(x, 2, axes, keepdims=True), eps)
@@ -66,11 +67,6 @@ class DistanceMixin(TensorBase):
 def _real(found: Any, dtype: Any) -> Tensor:
     """Lengths in the dtype of the vectors, of complex ones in that of their parts."""
     return found if is_complex(dtype) else found.astype(dtype)  # type: ignore[no-any-return]
-
-
-def _expect_real(name: str, x: Any) -> None:
-    if is_complex(x.dtype):
-        raise TypeError(f"[{name}] expected real numbers, got dtype {x.dtype}")
 
 
 def _floored(norm: Any, eps: float) -> Any:
@@ -125,7 +121,7 @@ def _apart(a: Any, b: Any, p: float) -> Any:
 
 
 def _cosine(a: Any, b: Any) -> Any:
-    _expect_real("cosine", a)
+    expect_real("cosine", a)
     units = [x / lengths(x, 2, (x.ndim - 1,), keepdims=True) for x in (a, b)]
     return 1 - (units[0] * units[1]).sum(-1)
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..autograd import Op, TensorBase
 from ..autograd.levels import Tracer
+from ..autograd.tensor_base import expect_real
 from ..backend import Array, array_module, is_cuda
 from ..backend.dtypes import is_float
 from .axes import Axis, as_rows, kept_shape, nonempty_axes, normalize_axis
@@ -118,8 +119,7 @@ def quantile(
     tensor q may want a gradient; its values are not looked at on a GPU or in `vmap`.
     """
     axes = nonempty_axes(x.shape, axis, name)
-    if x.dtype.kind == "c":
-        raise TypeError(f"[{name}] expected real numbers, got dtype {x.dtype}")
+    expect_real(name, x)
     if method not in METHODS:
         raise ValueError(f"[{name}] expected a method among {', '.join(METHODS)}, got {method!r}")
     known = None  # the values of q

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..autograd import TensorBase
+from ..autograd.tensor_base import expect_real
 from ..backend import (
     Array,
     array_module,
@@ -19,7 +20,6 @@ from ..backend import (
 )
 from ..backend.dtypes import (
     common_dtype,
-    is_complex,
     is_float,
     is_inexact,
     is_narrow,
@@ -38,11 +38,7 @@ def as_float(x: TensorBase) -> Tensor:
 
 def as_ordered(x: TensorBase, name: str) -> Tensor:
     """`as_float`; ``TypeError`` for complex numbers, of which none is above another."""
-    if is_complex(x.data.dtype):
-        raise TypeError(
-            f"[{name}] expected real numbers, got dtype {x.data.dtype}; take .real, .imag or "
-            ".abs() first"
-        )
+    expect_real(name, x)
     return as_float(x)
 
 
