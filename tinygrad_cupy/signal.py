@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from .autograd.tensor_base import expect_real
 from .backend import constant, device_of
-from .backend.dtypes import is_complex, is_float, is_narrow
+from .backend.dtypes import is_complex, is_float
 from .numpy import fft as transforms
 from .numpy.arrays import tensor, terms
 from .ops.arrange import moveaxis
@@ -68,25 +69,22 @@ def _turned(x: Any) -> Any:
 
 def fftconvolve(in1: Any, in2: Any, mode: str = "full", axes: Any = None) -> Any:
     """`convolve` by transforms, along ``axes``, all unless told; the other axes broadcast."""
-    a, b = (single(as_float(x)) for x in _pair(in1, in2, "fftconvolve"))
+    a, b = (as_float(x) for x in _pair(in1, in2, "fftconvolve"))
+    dtype = a.dtype
+    a, b = single(a), single(b)
     places = _axes(axes, a.ndim, "fftconvolve")
     sizes = [a.shape[i] + b.shape[i] - 1 for i in places]
     fast = [_next_fast(n, a) for n in sizes]
-    if any(is_complex(x.dtype) for x in (a, b)):
-        spectra = (transforms.fftn(x, fast, places) for x in (a, b))
-        left, right = spectra
-        full = transforms.ifftn(left * right, fast, places)
+    if is_complex(a.dtype):
+        forward, back = transforms.fftn, transforms.ifftn
     else:
-        spectra = (transforms.rfftn(x, fast, places) for x in (a, b))
-        left, right = spectra
-        full = transforms.irfftn(left * right, fast, places)
+        forward, back = transforms.rfftn, transforms.irfftn
+    full = back(forward(a, fast, places) * forward(b, fast, places), fast, places)
     cut = dict(zip(places, sizes, strict=True))
     full = full[tuple([slice(cut.get(i)) for i in range(full.ndim)])]
     shape_b = [n if i in cut else full.shape[i] for i, n in enumerate(b.shape)]
     shape_a = [n if i in cut else full.shape[i] for i, n in enumerate(a.shape)]
-    found = _middle(full, shape_a, shape_b, mode, "fftconvolve", places)
-    narrow = all(is_narrow(tensor(x).dtype) for x in (in1, in2))
-    return found.astype(tensor(in1).dtype) if narrow else found
+    return _middle(full, shape_a, shape_b, mode, "fftconvolve", places).astype(dtype)
 
 
 def _next_fast(n: int, like: Any) -> int:
@@ -163,8 +161,7 @@ def hilbert(x: Any, N: int | None = None, axis: int = -1) -> Any:
     Its spectrum is that of x at positive frequencies, doubled, and 0 at negative ones.
     """
     x = single(as_float(tensor(x)))
-    if is_complex(x.dtype):
-        raise TypeError(f"[hilbert] expected real numbers, got dtype {x.dtype}")
+    expect_real("hilbert", x)
     (place,) = _axes(axis, x.ndim, "hilbert")
     n = x.shape[place] if N is None else operator.index(N)
     if n < 1:

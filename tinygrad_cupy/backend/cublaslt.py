@@ -89,8 +89,7 @@ class Product:
         self.handle = found.handle(import_cupy().cuda.runtime.getDevice())
         self.data = int(found.data[DATA[dtype.name]])
         real = "float64" if compute == "COMPUTE_64F" else "float32"
-        complex_ = "complex128" if compute == "COMPUTE_64F" else "complex64"
-        kind = complex_ if dtype.kind == "c" else real
+        kind = dtype.name if dtype.kind == "c" else real
         scales, scaled_in = found.scales[kind], found.data[DATA[kind]]
         self.alpha, self.beta = scales.ctypes.data, scales.ctypes.data + scales.itemsize
         compute_type = found.cublas.ComputeType[compute]
