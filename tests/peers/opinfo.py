@@ -556,7 +556,6 @@ for _n in (1, 2, 3):
         ("conv_transpose{}d", t.convolved),
         ("max_pool{}d", t.pooled),
         ("avg_pool{}d", t.averaged),
-        ("lp_pool{}d", t.plain),
         ("adaptive_avg_pool{}d", t.plain),
         ("adaptive_max_pool{}d", t.maxima_to),
         ("max_unpool{}d", t.unpooled),

@@ -42,7 +42,7 @@ METRICS = {
     "cityblock": lambda torch, d: d.abs().sum(-1),
     "euclidean": lambda torch, d: torch.linalg.vector_norm(d, dim=-1),
     "minkowski": lambda torch, d: (d.abs() ** 3).sum(-1) ** (1 / 3),
-    "sqeuclidean": lambda torch, d: (d * d).sum(-1),
+    "sqeuclidean": lambda torch, d: (d.conj() * d).real.sum(-1),
 }
 
 

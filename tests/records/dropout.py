@@ -62,7 +62,7 @@ def _of_channels(name: str, ndim: int) -> Sample:
         if not training:
             return x
         keep = _kept(torch, (*x.shape[:2], *[1] * (x.dim() - 2)), p, seed)
-        return x * (keep / (1 - p if p < 1 else 1)).to(x.dtype)
+        return x * (keep.to(x.dtype) / (1 - p if p < 1 else 1))
 
     return Sample(
         name,

@@ -88,9 +88,9 @@ def _gumbel(x: Tensor, tau: float, hard: bool, axis: int, seed: int) -> Tensor:
 
 
 def _their_gumbel(torch: Any, x: Any, tau: float, hard: bool, axis: int, seed: int) -> Any:
-    u = _uniform(torch, x, seed).float()
+    u = _uniform(torch, x, seed).to(x.dtype)
     noise = -(-(1 - u).log()).clamp(2.0**-25).log()
-    soft = ((x + noise.to(x.dtype)) / tau).softmax(axis)
+    soft = ((x + noise) / tau).softmax(axis)
     if not hard:
         return soft
     place = torch.argmax(soft.detach(), axis, keepdim=True)

@@ -12,7 +12,7 @@ from ..backend.capture import active
 from .activation import ActivationMixin
 from .axes import nonempty_axes
 from .comparison import where
-from .promotion import as_float, as_ordered, in_one_dtype, in_single
+from .promotion import as_float, as_ordered, in_one_dtype, in_single, single
 from .unary import FAR
 
 if TYPE_CHECKING:
@@ -167,9 +167,10 @@ class PiecewiseMixin(ActivationMixin):
         2017). Drawn from the stream of dropout.
         """
         x: Any = as_ordered(self, "gumbel_softmax")
-        waits = -(1 - drawn(x, x.shape)).log()
+        wide = single(x)
+        waits = -(1 - drawn(x, x.shape).astype(wide.dtype)).log()
         noise = -waits.maximum(2.0**-25).log()
-        soft = ((x + noise.astype(x.dtype)) / tau).softmax(axis)
+        soft = ((wide + noise) / tau).softmax(axis).astype(x.dtype)
         if not hard:
             return soft  # type: ignore[no-any-return]
         with on_device_of(x.data):
