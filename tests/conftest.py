@@ -67,13 +67,17 @@ def _forget_settings_of_other_parameters(item: pytest.Item) -> None:
         test._hypothesis_internal_use_settings = kept  # type: ignore[union-attr]
 
 
+# Where there is no GPU no test is made for it: half of all tests would be, to be left out.
+ON_GPU = [pytest.param("cuda:0", marks=pytest.mark.gpu)] if backend.cuda_available() else []
+
+
 # One value per module, not per test, so that Hypothesis tests may ask for it.
-@pytest.fixture(scope="module", params=["cpu", pytest.param("cuda:0", marks=pytest.mark.gpu)])
+@pytest.fixture(scope="module", params=["cpu", *ON_GPU])
 def device(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(params=["stand-in", pytest.param("cuda:0", marks=pytest.mark.gpu)])
+@pytest.fixture(params=["stand-in", *ON_GPU])
 def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """A device on which `jit` captures, in earnest or in play; the default device."""
     if request.param == "stand-in":

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import tinygrad_cupy as tg
 from records import SAMPLES
-from support.examples import examples
+from support.examples import examples, in_turn
 from support.sampling import Case, Sample, options_on, tensors_of
 from tinygrad_cupy import Tensor
 
@@ -77,7 +77,7 @@ def replayed(sample: Sample, case: Case, device: str) -> None:
 
 
 @pytest.mark.hypothesis
-@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
+@in_turn(SAMPLES, 0)
 def test_a_replay_gives_the_bits_of_an_eager_call(sample: Sample, place: str) -> None:
     @examples(3, database=None, derandomize=True, deadline=None)
     @hypothesis.given(data=st.data())

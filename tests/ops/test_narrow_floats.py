@@ -47,7 +47,7 @@ each_in_one = pytest.mark.parametrize(  # of the two dtypes; the slow test takes
     ("sample", "dtype"),
     [
         pytest.param(s, list(NARROW)[i % 2], id=f"{s.name}-{list(NARROW)[i % 2]}")
-        for i, s in enumerate(s for s in SAMPLES if s.name not in CHOOSING)
+        for i, s in enumerate([s for s in SAMPLES if s.name not in CHOOSING][::3])
     ],
 )
 

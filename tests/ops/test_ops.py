@@ -11,15 +11,11 @@ from hypothesis import strategies as st
 
 import tinygrad_cupy as tg
 from records import SAMPLES
-from support.examples import examples
+from support.examples import examples, in_turn
 from support.sampling import Case, Error, Sample, draw_layout, options_on, tensors_of
 from tinygrad_cupy.backend import synchronize
 
-differentiable = pytest.mark.parametrize(
-    "sample",
-    [s for s in SAMPLES if s.order and s.differences],
-    ids=lambda sample: sample.name,
-)
+DIFFERENTIABLE = [s for s in SAMPLES if s.order and s.differences]
 few, many = settings(max_examples=3), settings(max_examples=30)  # in the fast suite, the slow
 errors = pytest.mark.parametrize(
     ("sample", "error"),
@@ -40,7 +36,7 @@ def check(sample: Sample, data: st.DataObject, device: str) -> None:
     assert tg.gradcheck(lambda *xs: sample.call(*xs, **options), inputs, **how)
 
 
-@differentiable
+@in_turn(DIFFERENTIABLE, 2)
 @few
 @given(data=st.data())
 def test_gradients_are_difference_quotients(
@@ -50,7 +46,7 @@ def test_gradients_are_difference_quotients(
 
 
 @pytest.mark.slow
-@differentiable
+@pytest.mark.parametrize("sample", DIFFERENTIABLE, ids=lambda sample: sample.name)
 @many
 @given(data=st.data())
 def test_gradients_are_difference_quotients_long(
@@ -70,7 +66,7 @@ def test_bad_input_says_what_was_expected(sample: Sample, error: Error, device: 
     assert str(raised.value) == error.text
 
 
-@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
+@in_turn(SAMPLES, 1)
 @given(data=st.data())
 @examples(2)
 def test_inputs_are_left_as_they_were(sample: Sample, device: str, data: st.DataObject) -> None:

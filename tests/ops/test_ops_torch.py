@@ -11,16 +11,14 @@ from hypothesis import strategies as st
 
 import tinygrad_cupy as tg
 from records import SAMPLES
+from support.examples import in_turn
 from support.peers import import_torch
 from support.sampling import Case, Sample, draw_layout, options_on, tensors_of
 from tinygrad_cupy import Tensor
 
 torch = import_torch()
 
-every_sample = pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
-differentiable = pytest.mark.parametrize(
-    "sample", [s for s in SAMPLES if s.order], ids=lambda sample: sample.name
-)
+DIFFERENTIABLE = [s for s in SAMPLES if s.order]
 few, many = settings(max_examples=4), settings(max_examples=30)  # in the fast suite, the slow
 ROUNDING = {"float16": 2e-3, "float32": 2e-5, "float64": 1e-11}
 
@@ -146,14 +144,14 @@ def check_second(sample: Sample, data: st.DataObject, device: str) -> None:
     agree(ours, theirs, pair.ours)
 
 
-@every_sample
+@in_turn(SAMPLES, 0)
 @few
 @given(data=st.data())
 def test_values_and_gradients(sample: Sample, device: str, data: st.DataObject) -> None:
     check(sample, data, device)
 
 
-@differentiable
+@in_turn(DIFFERENTIABLE, 1)
 @few
 @given(data=st.data())
 def test_second_gradients(sample: Sample, device: str, data: st.DataObject) -> None:
@@ -161,7 +159,7 @@ def test_second_gradients(sample: Sample, device: str, data: st.DataObject) -> N
 
 
 @pytest.mark.slow
-@every_sample
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
 @many
 @given(data=st.data())
 def test_values_and_gradients_long(sample: Sample, device: str, data: st.DataObject) -> None:
@@ -169,7 +167,7 @@ def test_values_and_gradients_long(sample: Sample, device: str, data: st.DataObj
 
 
 @pytest.mark.slow
-@differentiable
+@pytest.mark.parametrize("sample", DIFFERENTIABLE, ids=lambda sample: sample.name)
 @many
 @given(data=st.data())
 def test_second_gradients_long(sample: Sample, device: str, data: st.DataObject) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import hypothesis
+import pytest
 
 FAST, FULL = 10, 100  # of a test that does not say; the profiles "fast" and "ci"
 
@@ -24,3 +26,16 @@ def examples(count: int, **options: Any) -> hypothesis.settings:
     """
     every = count * hypothesis.settings().max_examples // FAST
     return hypothesis.settings(max_examples=every, **options)
+
+
+def in_turn(samples: Sequence[Any], question: int) -> pytest.MarkDecorator:
+    """Parametrizes a test by `sample`: a third of them fast, the rest marked slow.
+
+    Three questions in a row have different thirds, so that the fast suite asks all of them some of
+    the questions, and the slow one all the rest.
+    """
+    marked = [
+        pytest.param(one, id=one.name, marks=[] if i % 3 == question % 3 else pytest.mark.slow)
+        for i, one in enumerate(samples)
+    ]
+    return pytest.mark.parametrize("sample", marked)

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 import tinygrad_cupy as tg
 from records import SAMPLES
+from support.examples import in_turn
 from support.sampling import Sample, draw_layout, options_on, tensors_of
 from tinygrad_cupy import Tensor
 
 EPS = 1e-6
-every = pytest.mark.parametrize(
-    "sample", [s for s in SAMPLES if s.order and s.differences], ids=lambda s: s.name
-)
+DIFFERENTIABLE = [s for s in SAMPLES if s.order and s.differences]
+every = pytest.mark.parametrize("sample", DIFFERENTIABLE, ids=lambda s: s.name)
 few = settings(max_examples=2)  # the long test below asks all of it
 
 
@@ -55,7 +55,7 @@ def moved(xs: Sequence[Tensor], along: Sequence[Tensor], step: float) -> list[Te
     return [x + t * step for x, t in zip(xs, along, strict=True)]
 
 
-@every
+@in_turn(DIFFERENTIABLE, 0)
 @few
 @given(data=st.data())
 def test_forward_mode_is_the_difference_quotient_and_the_adjoint_of_reverse_mode(
@@ -102,7 +102,7 @@ def test_forward_over_reverse_is_reverse_over_reverse(
 
 
 @pytest.mark.filterwarnings("error:.vmap.*one element of the batch")
-@pytest.mark.parametrize("sample", SAMPLES, ids=lambda s: s.name)
+@in_turn(SAMPLES, 1)
 @few
 @given(data=st.data())
 def test_a_batch_is_a_loop(sample: Sample, device: str, data: st.DataObject) -> None:
