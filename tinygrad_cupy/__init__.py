@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from .autograd import Elementwise, FusedOp, Op
+from .autograd.autocast import autocast
 from .autograd.mode import enable_grad, is_grad_enabled, no_grad
 from .backend import cuda_available, default_device, set_default_device
 from .backend.blas import get_precision, set_precision
@@ -52,6 +53,7 @@ __all__ = [
     "Op",
     "Tensor",
     "array_api",
+    "autocast",
     "checkpoint",
     "concat",
     "cuda_available",

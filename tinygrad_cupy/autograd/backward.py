@@ -92,11 +92,13 @@ def _walk(
         pending[id(edge)] = (known[0] + grad, False, both)
 
     watched = leaves.hooked or active.run is not None
-    outer, recording = mode.rule, mode.recording
+    outer, recording, cast = mode.rule, mode.recording, active.cast
     rule = Rule(outer, targets is None)
     # Plain stores, for KeyboardInterrupt may be raised at the first step of an __exit__.
     try:
         mode.rule, mode.recording = rule, create_graph
+        if cast is not None:  # rules run in what the forward pass ran in
+            active.cast = None
         for edge, seed in zip(edges, seeds, strict=True):
             if id(edge) in pending:
                 add(edge, seed, None)
@@ -160,6 +162,8 @@ def _walk(
                 node._release()
     finally:
         mode.rule, mode.recording = outer, recording
+        if cast is not None:
+            active.cast = cast
     return arrived
 
 

@@ -45,11 +45,10 @@ class Level:
         around = active.inside
         self.inside = Inside(active.run, around)
         try:
-            active.level, active.busy, active.inside = self, True, self.inside
+            active.level, active.inside = self, self.inside
             yield self
         finally:
             active.level, active.inside, self.ended = self.outer, around, True
-            active.busy = active.run is not None or active.level is not None
 
     def has_made(self, tensor: TensorBase) -> bool:
         """Whether the memory of a tensor was made inside."""

@@ -82,6 +82,9 @@ class Op:
         is), and of those that are added along axis 1, as a bias is. Forward mode follows; without
         a word it takes two passes back.
 
+    ``autocast``
+        under `autocast` "narrow" runs in 16 bits, "wide" in float32; "" in what it is given.
+
     While running, ``self.xp`` is ``numpy`` or ``cupy`` and, in ``backward``, ``self.needs`` says
     for each input whether its gradient is wanted (``None`` may be returned where it is not).
     ``self.absorbing`` and ``self.absorbed`` are told of `absorbs`.
@@ -105,6 +108,7 @@ class Op:
     view: ClassVar[bool] = False
     elementwise: ClassVar[bool] = False
     only_real: ClassVar[bool] = False
+    autocast: ClassVar[str] = ""
     holomorphic: ClassVar[bool] = True
     rearranges: ClassVar[bool] = False
     chosen: Sequence[Any] = ()
@@ -189,8 +193,13 @@ class Op:
         first = tensors[0]
         if len(tensors) > 1:
             self._check_devices(tensors)
-        if active.busy and (found := self._elsewhere(tensors, inputs)) is not None:
-            return found
+        if active.busy:
+            if active.cast is not None and self.autocast:
+                inputs = active.cast.inputs(self.autocast, inputs)
+                tensors = [x for x in inputs if isinstance(x, TensorBase)]
+                first = tensors[0]
+            if (found := self._elsewhere(tensors, inputs)) is not None:
+                return found
         if self.only_real:
             expect_real(type(self).__name__, *tensors)
         if type(first.data) is np.ndarray:

@@ -67,18 +67,23 @@ class _Active(threading.local):
     run: Run | None = None
     level: Any = None  # the innermost `autograd.levels.Level`: a transform in progress
     inside: Inside | None = None  # the innermost of either
-    busy = False  # whether there is either: what every operation asks
+    cast: Any = None  # `autograd.autocast.Casts`
+    busy = False  # whether there is any of these: what every operation asks
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name in ("run", "level", "cast"):
+            busy = self.run is not None or self.level is not None or self.cast is not None
+            super().__setattr__("busy", busy)
 
     def begin(self, run: Run) -> None:
         """`run` is in progress from now on."""
-        self.busy = True
         self.run = run
         self.inside = Inside(run, self.inside)
 
     def end(self) -> None:
         """No run is in progress any more."""
         self.run = None
-        self.busy = self.level is not None
         self.inside = None if self.level is None else self.level.inside
 
 

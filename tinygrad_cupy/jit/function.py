@@ -73,7 +73,7 @@ class Jitted(Generic[P, R]):
         return name_to_pickle(self) or (Jitted, (self.function,))
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        if active.busy:  # inside another jitted function or a transform, whose work this is
+        if active.inside is not None:  # another jitted function or a transform, whose work it is
             return self.function(*args, **kwargs)
         leaves: list[Any] = []
         structure = self._structure((args, kwargs), leaves, "arguments")

@@ -7,6 +7,7 @@ from collections.abc import Hashable
 from typing import Any
 
 from ..autograd import TensorBase
+from ..autograd.autocast import cast_to
 from ..autograd.mode import is_grad_enabled
 from ..backend import default_device
 from ..backend.blas import get_precision
@@ -65,4 +66,4 @@ def signature_of(leaf: Any) -> Hashable:
 
 def circumstances() -> tuple[Hashable, ...]:
     """What must be equal of this thread's modes."""
-    return is_grad_enabled(), get_precision(), default_device()
+    return is_grad_enabled(), get_precision(), cast_to(), default_device()

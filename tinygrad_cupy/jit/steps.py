@@ -46,7 +46,7 @@ class Stepped:
         structure = self._many._structure((args, kwargs), leaves, "arguments")
         length = _length(leaves, self.name)
         _refuse_grads(leaves, self.name)
-        if active.busy or place_of_call(leaves, self.name) != "cuda":
+        if active.inside is not None or place_of_call(leaves, self.name) != "cuda":
             return self._many(*args, **kwargs)
         stacked: list[Array] = []
         start = 0

@@ -42,6 +42,7 @@ class Sigmoid(Elementwise):
 class Softplus(Elementwise):
     """log(1 + eˣ), without overflow."""
 
+    autocast = "wide"
     only_real = True
     saves = ("x",)
 

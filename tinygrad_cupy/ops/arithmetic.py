@@ -119,6 +119,7 @@ class Div(Elementwise):
 class Pow(Elementwise):
     """a ** b. At a = 0 the derivative by b is 0 for b ≥ 0 (its limit), and by a is 0 for b = 0."""
 
+    autocast = "wide"
     broadcasts = True
     saves = ("a", "b", "y")
     saved_for = (None, None, 1)

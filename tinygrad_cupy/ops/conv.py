@@ -38,6 +38,7 @@ class Conv(FusedOp):
     whose output_padding reaches the stride, there are fewer windows than would fit.
     """
 
+    autocast = "narrow"
     saves: ClassVar[tuple[str, ...]] = ("x", "weight")
     saved_for: ClassVar[tuple[int | None, ...]] = (1, 0)
     linear = ("x", "weight")
@@ -93,6 +94,7 @@ class Conv(FusedOp):
 class ConvInput(Op):
     """The gradient of convolution by its input; also transposed convolution."""
 
+    autocast = "narrow"
     saves = ("g", "weight")
     saved_for = (1, 0)
     linear = ("g", "weight")
@@ -122,6 +124,7 @@ class ConvInput(Op):
 class ConvWeight(Op):
     """The gradient of convolution by its weight."""
 
+    autocast = "narrow"
     saves = ("x", "g")
     saved_for = (1, 0)
     linear = ("x", "g")
@@ -151,6 +154,7 @@ class EachConv(FusedOp):
     weight (B, O, C, …) and bias (B, O) repeat one: so is what makes gradients by sample fast.
     """
 
+    autocast = "narrow"
     saves: ClassVar[tuple[str, ...]] = ("x", "weight")
     saved_for: ClassVar[tuple[int | None, ...]] = (1, 0)
     linear = ("x", "weight")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 class ConvBlock(FusedOp):
     """y = max_pool(relu(x ⋆ w + bias)), ReLU and the pool (2 × 2, stride 2) where asked for."""
 
+    autocast = "narrow"
     only_real = True
 
     y: Array | None = None  # with ReLU alone

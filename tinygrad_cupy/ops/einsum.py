@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 class Contract(Op):
     """The product of two tensors of one dtype with labelled axes, as ``how`` says."""
 
+    autocast = "narrow"
     saves = ("a", "b")
     saved_for = (1, 0)
     linear = ("a", "b")

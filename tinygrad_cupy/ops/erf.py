@@ -9,7 +9,7 @@ from .. import kernels
 from ..autograd import Elementwise
 from ..backend import Array
 from ..kernels.common.special import scipys
-from .functions import Function
+from .functions import WIDE, Function
 from .functions import real_function as function
 from .unary import FAR
 
@@ -69,6 +69,7 @@ Erfinv = function(
     "The inverse of erf; ±∞ at ±1, with an infinite gradient.",
     lambda grad, y: grad * ((y * y).exp() * (ROOT_PI / 2)),
     scipys("erfinv"),
+    **WIDE,
 )
 Erfcinv = function(
     "erfcinv",

@@ -13,24 +13,28 @@ from ..backend import Array, array_module
 from ..backend.dtypes import widest
 from ..kernels.common.special import scipys
 from .floating import Isinf
-from .functions import function, operands, pair
+from .functions import WIDE, function, operands, pair
 
 if TYPE_CHECKING:
     from ..autograd.typing import Tensor
 
 LN2, LN10 = math.log(2), math.log(10)
 
-Exp = function("exp", "eˣ.", lambda grad, y: grad * y, exact=True)
+Exp = function("exp", "eˣ.", lambda grad, y: grad * y, exact=True, **WIDE)
 Exp2 = function("exp2", "2ˣ.", lambda grad, y: grad * (y * LN2))
 Exp10 = function(
     "exp10", "10ˣ.", lambda grad, y: grad * (y * LN10), scipys("exp10"), only_real=True
 )
-Expm1 = function("expm1", "eˣ - 1, exact near 0.", lambda grad, y: grad * (y + 1))
+Expm1 = function("expm1", "eˣ - 1, exact near 0.", lambda grad, y: grad * (y + 1), **WIDE)
 
-Log = function("log", "Natural logarithm.", lambda grad, x: grad / x, exact=True)
-Log2 = function("log2", "Logarithm to base 2.", lambda grad, x: grad / (x * LN2))
-Log10 = function("log10", "Logarithm to base 10.", lambda grad, x: grad / (x * LN10))
-Log1p = function("log1p", "log(1 + x), exact near 0.", lambda grad, x: grad / (x + 1))
+Log = function("log", "Natural logarithm.", lambda grad, x: grad / x, exact=True, **WIDE)
+Log2 = function("log2", "Logarithm to base 2.", lambda grad, x: grad / (x * LN2), **WIDE)
+Log10 = function(
+    "log10", "Logarithm to base 10.", lambda grad, x: grad / (x * LN10), autocast="wide"
+)
+Log1p = function(
+    "log1p", "log(1 + x), exact near 0.", lambda grad, x: grad / (x + 1), autocast="wide"
+)
 
 Square = function("square", "x².", lambda grad, x: grad * x * 2, keeps=True, exact=True)
 Reciprocal = function(
@@ -38,6 +42,7 @@ Reciprocal = function(
     "1 / x; of integers the integer, as NumPy's.",
     lambda grad, y: -(grad * (y * y)),
     keeps=True,
+    **WIDE,
 )
 Sqrt = function(
     "sqrt",

@@ -227,7 +227,6 @@ FUNCTIONS = {
     "array": "Tensor(…)",
     "as_tensor": "Tensor(…)",
     "asarray": "Tensor(…)",
-    "autocast": "tg.set_precision(…)",
     "cat": "tg.concat(tensors, axis)",
     "column_stack": "np.column_stack(tensors)",
     "concatenate": "tg.concat(tensors, axis)",

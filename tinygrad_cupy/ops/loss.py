@@ -30,6 +30,7 @@ class CrossEntropy(FusedOp):
     target out of range gives NaN.
     """
 
+    autocast = "wide"
     only_real = True
 
     def __init__(self, target: Array, smoothing: float, ignore_index: int, reduction: str) -> None:

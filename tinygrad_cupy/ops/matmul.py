@@ -36,6 +36,7 @@ def widened(b: BatchLevel, x: Tensor, ndim: int) -> Tensor:
 class MatMul(Op):
     """(..., M, K) @ (..., K, N), leading axes broadcast."""
 
+    autocast = "narrow"
     broadcasts = True
     saves = ("a", "b")
     saved_for = (1, 0)
@@ -61,6 +62,7 @@ class MatMul(Op):
 class Linear(FusedOp):
     """x @ weight.T + bias for x (N, I), weight (O, I), bias (O,)."""
 
+    autocast = "narrow"
     saves: ClassVar[tuple[str, ...]] = ("x", "weight")
     saved_for: ClassVar[tuple[int | None, ...]] = (1, 0)
     linear: ClassVar[tuple[str, ...]] = ("x", "weight")
@@ -108,6 +110,7 @@ class EachLinear(FusedOp):
     weight (B, O, I) and bias (B, O) repeat one.
     """
 
+    autocast = "narrow"
     saves: ClassVar[tuple[str, ...]] = ("x", "weight")
     saved_for: ClassVar[tuple[int | None, ...]] = (1, 0)
     linear: ClassVar[tuple[str, ...]] = ("x", "weight")

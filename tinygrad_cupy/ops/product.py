@@ -24,6 +24,7 @@ class Prod(Op):
     which two scans give. Nothing is divided by: any number of elements may be 0.
     """
 
+    autocast = "wide"
     saves = ("x",)
 
     def __init__(self, axes: tuple[int, ...], keepdims: bool) -> None:

@@ -18,6 +18,7 @@ from ..backend import (
     plain_array,
     to_device,
 )
+from ..backend.capture import active
 from ..backend.dtypes import (
     common_dtype,
     is_float,
@@ -54,9 +55,12 @@ def in_one_dtype(*tensors: Tensor) -> tuple[Tensor, ...]:
 def in_single(x: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
     """``compute(x)``, in float32 and cast back where x is of float16 or bfloat16.
 
-    What is computed on the way would overflow there, and be rounded at every step.
+    What is computed on the way would overflow there, and be rounded at every step. It stays float32
+    where `autocast` has the operation run in that.
     """
     if not is_narrow(x.data.dtype):
+        return compute(x)
+    if active.cast is not None and getattr(compute, "autocast", "") == "wide":
         return compute(x)
     return compute(x.astype(np.float32)).astype(x.data.dtype)
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 class Sum(Op):
+    autocast = "wide"
     linear = ("x",)
 
     def __init__(self, axes: tuple[int, ...], keepdims: bool) -> None:

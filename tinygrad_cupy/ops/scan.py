@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 class CumSum(FusedOp):
     """Σ of x up to each element along ``axis``; with ``reverse`` from each element on."""
 
+    autocast = "wide"
     saves = ()
     linear = ("x",)
 
@@ -53,6 +54,7 @@ class CumProd(Op):
     zeros are elements like any other.
     """
 
+    autocast = "wide"
     saves = ("x", "y")
 
     def __init__(self, axis: int) -> None:

@@ -50,6 +50,7 @@ class LogSumExp(Op):
 class LogSoftmax(Op):
     """(x - max) - log Σ exp(x - max): the largest goes first, so that large x lose no digits."""
 
+    autocast = "wide"
     saves = ("y",)
 
     def __init__(self, axes: tuple[int, ...]) -> None:
@@ -67,6 +68,7 @@ class LogSoftmax(Op):
 
 
 class Softmax(Op):
+    autocast = "wide"
     saves = ("y",)
 
     def __init__(self, axes: tuple[int, ...]) -> None:

@@ -9,7 +9,7 @@ from .. import kernels
 from ..autograd import Elementwise
 from ..backend import Array
 from ..kernels.common.special import scipys
-from .functions import Function, Pair, function, pair
+from .functions import WIDE, Function, Pair, function, pair
 from .promotion import as_float, in_single
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Sin = function("sin", "Sine of radians.", lambda grad, x: grad * x.cos(), exact=True)
 Cos = function("cos", "Cosine of radians.", lambda grad, x: -(grad * x.sin()), exact=True)
-Tan = function("tan", "Tangent of radians.", lambda grad, y: grad * (y * y + 1))
+Tan = function("tan", "Tangent of radians.", lambda grad, y: grad * (y * y + 1), **WIDE)
 
 Cosm1 = function(
     "cosm1",
@@ -43,11 +43,13 @@ Arcsin = function(
     "arcsin",
     "The angle from -π/2 to π/2 whose sine is x; the gradient at ±1 is infinite.",
     lambda grad, x: grad / ((1 - x) * (1 + x)).sqrt(),
+    **WIDE,
 )
 Arccos = function(
     "arccos",
     "The angle from 0 to π whose cosine is x; the gradient at ±1 is infinite.",
     lambda grad, x: -grad / ((1 - x) * (1 + x)).sqrt(),
+    **WIDE,
 )
 Arctan = function(
     "arctan",
@@ -55,8 +57,10 @@ Arctan = function(
     lambda grad, x: _by_square(grad, _beside_one(x)),
 )
 
-Sinh = function("sinh", "Hyperbolic sine.", lambda grad, x: grad * Cosh.of(x))
-Cosh: type[Function] = function("cosh", "Hyperbolic cosine.", lambda grad, x: grad * Sinh.of(x))
+Sinh = function("sinh", "Hyperbolic sine.", lambda grad, x: grad * Cosh.of(x), **WIDE)
+Cosh: type[Function] = function(
+    "cosh", "Hyperbolic cosine.", lambda grad, x: grad * Sinh.of(x), **WIDE
+)
 Arcsinh = function("arcsinh", "Inverse of sinh.", lambda grad, x: grad / _beside_one(x))
 Arccosh = function(
     "arccosh",

@@ -9,6 +9,7 @@ from typing import Any
 
 from .. import random
 from ..autograd import TensorBase
+from ..autograd.autocast import again
 from ..autograd.backward import transposed
 from ..autograd.fused import Alias
 from ..autograd.joint import joined
@@ -96,7 +97,7 @@ class _Run:
 
     def __init__(self, fn: Callable[..., Any], arguments: Tree) -> None:
         self.fn, self.arguments = fn, arguments
-        self.numbers = random.snapshot()
+        self.numbers, self.casts = random.snapshot(), again()
         tape = _Tape()
         with tape.entered(), set_grad_enabled(False):
             args, kwargs = arguments.with_leaves(arguments.leaves)
@@ -126,7 +127,7 @@ class _Run:
         create_graph = mode.recording
         ends = {id(x): self._end(x, create_graph) for x in self.wanted}
         given = [ends.get(id(x), x) for x in self.arguments.leaves]
-        with self._as_before(), _Again().entered(), set_grad_enabled(True):
+        with self.casts, self._as_before(), _Again().entered(), set_grad_enabled(True):
             args, kwargs = self.arguments.with_leaves(given)
             outputs = Tree(self.fn(*args, **kwargs), "[checkpoint] the result").leaves
         floats = [y for y in outputs if is_inexact(y.dtype)]

@@ -1,0 +1,136 @@
+"""`autocast`: which operations run in 16 bits, and which in float32.
+
+An operation says it by its class, ``autocast``: "narrow" for products, whose inputs are cast down,
+"wide" for what loses too much in 16 bits, whose inputs are cast up, "" for the rest, which run in
+what they are given. The lists are those of PyTorch's for CUDA. The casts are operations like any
+other: gradients go back through them, and those of parameters arrive in the parameters' float32.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from contextlib import ContextDecorator
+from typing import Any, ParamSpec, TypeVar
+
+import ml_dtypes
+import numpy as np
+
+from ..backend.capture import active
+from ..backend.dtypes import is_float, is_narrow
+from .mode import mode
+from .tensor_base import TensorBase
+
+DTYPES = {"bf16": np.dtype(ml_dtypes.bfloat16), "fp16": np.dtype(np.float16)}
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Casts:
+    """The dtype of products, and the copies of leaves that were cast to it."""
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self.dtype = dtype
+        self.copies: dict[tuple[int, bool], tuple[Any, int, Any]] = {}
+
+    def inputs(self, kind: str, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        """What an operation of this ``kind`` is given instead. float64 stays what it is."""
+        floats = [x for x in inputs if isinstance(x, TensorBase) and is_float(x.data.dtype)]
+        if any(x.data.dtype == np.float64 for x in floats):
+            return inputs
+        cast = self.narrow if kind == "narrow" else widened
+        ids = {id(x) for x in floats}
+        return tuple([cast(x) if id(x) in ids else x for x in inputs])
+
+    def narrow(self, x: Any) -> Any:
+        """``x`` in the dtype of products; a leaf, a weight say, is cast once."""
+        if x.data.dtype == self.dtype:
+            return x
+        if not (x._requires_grad and x._node is None) or active.level is not None:
+            return x.astype(self.dtype)
+        key, count = (id(x), mode.recording), x._version.count
+        known = self.copies.get(key)
+        if known is None or known[1] != count:
+            self.copies[key] = known = (x, count, x.astype(self.dtype))
+        return known[2]
+
+
+def widened(x: Any) -> Any:
+    """``x``, in float32 where it has 16 bits."""
+    return x.astype(np.float32) if is_narrow(x.data.dtype) else x
+
+
+def in_wide(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorate what is composed of several operations and runs in float32 under `autocast`."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        if active.cast is None:
+            return function(*args, **kwargs)
+        wide: Any = [widened(x) if isinstance(x, TensorBase) else x for x in args]
+        named: Any = {k: widened(x) if isinstance(x, TensorBase) else x for k, x in kwargs.items()}
+        return function(*wide, **named)
+
+    return call
+
+
+class autocast(ContextDecorator):
+    """Context or decorator under which products run in 16 bits, per thread.
+
+    ``precision`` is "bf16" (8 bits of exponent as float32 has, 8 of precision) or "fp16" (5 and 11:
+    small gradients vanish, see `GradScaler`). Inside, matrix products, linear layers, convolutions
+    and what is built on them are given their inputs in that dtype, and so return it; exponentials,
+    logarithms, powers, sums, softmax, normalization by layers and groups, distances and losses are
+    given float32. All else runs in the widest dtype of its inputs. float64 is left alone.
+
+    Parameters stay float32, and so do their gradients: call ``backward()`` and ``step()`` outside.
+    ``enabled=False`` ends it for a part inside. The lists are PyTorch's (``torch.autocast``, CUDA;
+    Micikevicius et al. 2018, "Mixed precision training").
+
+    >>> with tg.autocast("bf16"):
+    ...     loss = model(x).cross_entropy(labels)
+    >>> loss.backward()
+
+    Raises ``ValueError`` for another precision.
+    """
+
+    def __init__(self, precision: str = "bf16", enabled: bool = True) -> None:
+        if precision not in DTYPES:
+            raise ValueError(f"[autocast] expected one of {tuple(DTYPES)}, got {precision!r}")
+        self.precision, self.enabled = precision, enabled
+        self._outer: list[Any] = []  # a stack: one instance may be entered again inside itself
+
+    def _recreate_cm(self) -> autocast:
+        return autocast(self.precision, self.enabled)
+
+    def __call__(self, func: Any) -> Any:
+        if inspect.isgeneratorfunction(func) or inspect.isasyncgenfunction(func):
+            raise TypeError("[autocast] cannot decorate a generator: use `with` inside of it")
+        if inspect.iscoroutinefunction(func):
+            raise TypeError("[autocast] cannot decorate a coroutine: use `with` inside of it")
+        return super().__call__(func)
+
+    def __enter__(self) -> None:
+        outer, dtype = active.cast, DTYPES[self.precision]
+        self._outer.append(outer)
+        if not self.enabled:
+            active.cast = None
+        elif outer is None or outer.dtype != dtype:
+            active.cast = Casts(dtype)
+
+    def __exit__(self, *_: object) -> None:
+        active.cast = self._outer.pop()
+
+
+def again() -> autocast:
+    """A context in which casts are made as they are now."""
+    names = {dtype: name for name, dtype in DTYPES.items()}
+    dtype = cast_to()
+    return autocast(enabled=False) if dtype is None else autocast(names[dtype])
+
+
+def cast_to() -> np.dtype[Any] | None:
+    """The dtype of products under `autocast`, or None outside of it."""
+    return None if active.cast is None else active.cast.dtype
