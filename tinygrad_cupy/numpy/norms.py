@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..autograd.autocast import in_wide
 from ..ops import singular_values
 from ..ops.axes import normalize_axis
 from ..ops.distance import lengths
@@ -19,6 +20,7 @@ __all__ = ["matrix_norm", "norm", "vector_norm"]
 
 
 @implements(np.linalg.norm)
+@in_wide
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
     """The norm of all of x, of the vectors along an axis, or of the matrices along two.
 
@@ -39,6 +41,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
 
 
 @implements(np.linalg.vector_norm)
+@in_wide
 def vector_norm(x: Any, /, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Any:
     """(Σ |x|^ord)^(1 / ord) over one axis, several or all, 2 the usual; see `norm`."""
     x = as_float(tensor(x))
@@ -47,6 +50,7 @@ def vector_norm(x: Any, /, *, axis: Any = None, keepdims: bool = False, ord: Any
 
 
 @implements(np.linalg.matrix_norm)
+@in_wide
 def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Any:
     """The norms of matrices (…, M, N); ``ord`` as in `norm`."""
     x = as_float(tensor(x))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..autograd import Elementwise, TensorBase
+from ..autograd.autocast import in_wide
 from ..autograd.mode import mode
 from ..autograd.tensor_base import PACKAGE
 from ..backend import Array, plain_array
@@ -295,6 +296,7 @@ class ArithmeticMixin(TensorBase):
     def __truediv__(self, other: Any) -> Tensor:
         return self._binary(Div, other)  # type: ignore[no-any-return]
 
+    @in_wide
     def __rtruediv__(self, other: Any) -> Tensor:
         return self._binary(Div, other, swapped=True)  # type: ignore[no-any-return]
 

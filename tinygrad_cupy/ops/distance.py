@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..autograd import TensorBase
+from ..autograd.autocast import in_wide
 from ..autograd.tensor_base import expect_real
 from ..backend import Array, constant, device_of
 from ..backend.capture import keep
@@ -28,6 +29,7 @@ class DistanceMixin(TensorBase):
 
     __slots__ = ()
 
+    @in_wide
     def normalize(
         self, p: float = 2.0, axis: int | tuple[int, ...] = 1, eps: float = 1e-12
     ) -> Tensor:
@@ -38,6 +40,7 @@ class DistanceMixin(TensorBase):
             as_float(self), lambda x: x / _floored(lengths(x, p, axes, keepdims=True), eps)
         )
 
+    @in_wide
     def cosine_similarity(self, other: Tensor, axis: int = 1, eps: float = 1e-8) -> Tensor:
         """The cosine of the angle between vectors along ``axis``; other axes broadcast.
 
@@ -54,6 +57,7 @@ class DistanceMixin(TensorBase):
         ]
         return (units[0] * units[1]).sum(axes).astype(dtype)  # type: ignore[no-any-return]
 
+    @in_wide
     def pairwise_distance(
         self, other: Tensor, p: float = 2.0, eps: float = 1e-6, keepdims: bool = False
     ) -> Tensor:
@@ -145,6 +149,7 @@ def _metric(name: str, metric: str, p: float | None) -> Callable[[Any, Any, floa
     return METRICS[metric]
 
 
+@in_wide
 def cdist(a: Tensor, b: Tensor, metric: str, p: float | None) -> Tensor:
     """See `tinygrad_cupy.spatial.distance.cdist`."""
     found = _metric("cdist", metric, p)
@@ -158,6 +163,7 @@ def cdist(a: Tensor, b: Tensor, metric: str, p: float | None) -> Tensor:
     return _real(found(single(a).unsqueeze(-2), single(b).unsqueeze(-3), power), dtype)
 
 
+@in_wide
 def pdist(x: Tensor, metric: str, p: float | None) -> Tensor:
     """See `tinygrad_cupy.spatial.distance.pdist`."""
     found = _metric("pdist", metric, p)
