@@ -33,7 +33,7 @@ def _apart(*kinks: float) -> Values:
 
 
 def _shares(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[np.ndarray, ...]:
-    return rng.uniform(0.05, 0.95, shape), rng.uniform(0.05, 0.95, shape)
+    return rng.uniform(0.05, 0.45, shape), rng.uniform(0.05, 0.95, shape)
 
 
 def _scores(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[np.ndarray, ...]:
@@ -202,10 +202,7 @@ SAMPLES = [
             ValueError,
             "[kl_div] expected reduction in ('mean', 'sum', 'none', 'batchmean'), got avg",
         ),
-        options={
-            "log_target": st.booleans(),
-            "reduction": st.sampled_from(("mean", "sum", "none")),
-        },
+        options={"log_target": st.booleans(), "reduction": st.sampled_from(["batchmean", "none"])},
     ),
     _loss(
         "poisson_nll_loss",
