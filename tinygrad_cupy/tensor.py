@@ -37,6 +37,7 @@ from .ops.as_arrays import AsArrayMixin
 from .ops.attention import AttentionMixin
 from .ops.bitwise import BitwiseMixin
 from .ops.choose import ChooseMixin
+from .ops.class_losses import ClassLossMixin
 from .ops.comparison import ComparisonMixin
 from .ops.complex_numbers import ComplexMixin
 from .ops.conv import ConvMixin
@@ -55,6 +56,7 @@ from .ops.interpolate import InterpolateMixin
 from .ops.leaving import carries_gradient, warn_of_array, warn_of_number
 from .ops.logical_reduce import LogicalReduceMixin
 from .ops.loss import LossMixin
+from .ops.losses import LossesMixin
 from .ops.matmul import MatmulMixin
 from .ops.norm import NormMixin
 from .ops.piecewise import PiecewiseMixin
@@ -117,6 +119,8 @@ class Tensor(
     GridMixin,
     NormMixin,
     LossMixin,
+    LossesMixin,
+    ClassLossMixin,
     DropoutMixin,
     AttentionMixin,
     DistanceMixin,

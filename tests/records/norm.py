@@ -45,6 +45,20 @@ def _batch_norm_case(draw: Draw) -> Case:
     return Case(values, options)
 
 
+def _plain_batch_norm_case(draw: Draw) -> Case:
+    case = _batch_norm_case(draw)
+    return Case(case.values[:1], {"training": draw(st.booleans()), "eps": case.options["eps"]})
+
+
+def _plain_batch_norm(x: Tensor, **options: Any) -> Tensor:
+    return x.batch_norm(**options)
+
+
+def _torch_plain_batch_norm(torch: Any, x: Any, training: bool, eps: float) -> Any:
+    """Without running statistics PyTorch's function wants ``training``, its layer says it."""
+    return torch.nn.functional.batch_norm(x, None, None, None, None, True, 0.1, eps)
+
+
 def _layer_norm_case(draw: Draw) -> Case:
     shape = draw(shapes(min_dims=1))
     count = draw(st.integers(1, len(shape)))
@@ -137,6 +151,33 @@ SAMPLES = [
                 ValueError,
                 "[batch_norm] expected more than one value per channel in training, got shape "
                 "(1, 3)",
+            ),
+        ),
+    ),
+    Sample(
+        "batch_norm of this batch alone",
+        _plain_batch_norm,
+        _plain_batch_norm_case,
+        _torch_plain_batch_norm,
+        (norm.BatchNorm,),
+        ("batch_norm",),
+        errors=(
+            Error(
+                lambda: Tensor.ones(2, 3).batch_norm(running_mean=Tensor.ones(3)),
+                ValueError,
+                "[batch_norm] expected both running statistics or none, got one",
+            ),
+            Error(
+                lambda: Tensor.ones(2, 3).batch_norm(
+                    running_mean=Tensor.ones(3), running_var=Tensor.ones(3), momentum=None
+                ),
+                ValueError,
+                "[batch_norm] expected num_batches_tracked where momentum is None",
+            ),
+            Error(
+                lambda: Tensor.ones(3).batch_norm(),
+                ValueError,
+                "[batch_norm] expected input (N, C, …), got shape (3,)",
             ),
         ),
     ),

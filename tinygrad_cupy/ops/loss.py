@@ -5,21 +5,19 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from .. import kernels
 from ..autograd import FusedOp, TensorBase
 from ..autograd.batching import BatchLevel
 from ..autograd.levels import innermost
+from ..autograd.tensor_base import expect_real
 from ..backend import Array, array_module, device_of, is_cuda, plain_array
 from ..backend.capture import active, use
+from .class_losses import expect_classes, is_shares, weighted_cross_entropy
+from .losses import REDUCTIONS
 from .promotion import as_float, in_single
 
 if TYPE_CHECKING:
     from ..autograd.typing import Tensor
-
-
-REDUCTIONS = ("mean", "sum", "none")
 
 
 class CrossEntropy(FusedOp):
@@ -67,6 +65,7 @@ class LossMixin(TensorBase):
         label_smoothing: float = 0.0,
         ignore_index: int = -100,
         reduction: str = "mean",
+        weight: Any = None,
     ) -> Tensor:
         """Softmax cross-entropy of logits (N, C, …) against class indices (N, …).
 
@@ -74,8 +73,21 @@ class LossMixin(TensorBase):
         2016). Positions whose target is ``ignore_index`` are left out, of the mean's divisor too.
         ``reduction`` is "mean", "sum" or "none". An index out of range is an error on the CPU; on a
         GPU, where looking would stall it, the loss becomes NaN.
+
+        Floats of the logits' shape are the share of each class, -Σ_c t_c · log softmax(x)_c, whose
+        mean is over all positions. ``weight`` (C,) is what each class counts; the mean is divided
+        by the weights of the classes that are met. Both are computed in several steps.
         """
         logits = as_float(self)
+        if weight is not None or is_shares(logits, target):
+            _expect_options(label_smoothing, reduction)
+            expect_real("cross_entropy", logits)
+            if len(logits.shape) < 2:
+                raise ValueError(
+                    f"[cross_entropy] expected logits (N, C, …), got shape {logits.shape}"
+                )
+            how = (weight, ignore_index, label_smoothing, reduction)
+            return weighted_cross_entropy(logits, target, *how)
         if active.level is not None and isinstance(
             level := innermost((logits, target)), BatchLevel
         ):
@@ -86,12 +98,7 @@ class LossMixin(TensorBase):
         labels = target.data if isinstance(target, TensorBase) else target
         labels = array_module(logits.data).asarray(labels) if isinstance(labels, list) else labels
         labels = plain_array(labels)
-        if reduction not in REDUCTIONS:
-            raise ValueError(f"[cross_entropy] expected reduction in {REDUCTIONS}, got {reduction}")
-        if not 0 <= label_smoothing <= 1:
-            raise ValueError(
-                f"[cross_entropy] expected label_smoothing from 0 to 1, got {label_smoothing}"
-            )
+        _expect_options(label_smoothing, reduction)
         shape = logits.shape
         place, device = device_of(labels), device_of(logits.data)
         if place != device:
@@ -106,7 +113,8 @@ class LossMixin(TensorBase):
                 f"[cross_entropy] expected logits (N, C, …) and classes (N, …), got {shape} and "
                 f"{tuple(labels.shape)}"
             )
-        _check_classes(labels, shape[1], ignore_index)
+        known = None if is_cuda(labels) else labels
+        expect_classes("cross_entropy", known, shape[1], ignore_index)
         rows = logits
         if len(shape) > 2:  # classes last, then (R, C)
             rows = logits.permute(0, *range(2, len(shape)), 1).reshape(-1, shape[1])
@@ -132,13 +140,10 @@ def _of_batch(
     return total / counted.where(counted != 0, math.nan)  # over nothing, as in PyTorch
 
 
-def _check_classes(labels: Array, classes: int, ignore_index: int) -> None:
-    if is_cuda(labels):
-        return
-    wrong = (labels != ignore_index) & ((labels < 0) | (labels >= classes))
-    if wrong.any():
-        place = tuple(int(i) for i in np.argwhere(wrong)[0])
+def _expect_options(label_smoothing: float, reduction: str) -> None:
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"[cross_entropy] expected reduction in {REDUCTIONS}, got {reduction}")
+    if not 0 <= label_smoothing <= 1:
         raise ValueError(
-            f"[cross_entropy] expected classes from 0 to {classes - 1}, got {labels[place]} at "
-            f"position {place[0] if len(place) == 1 else place}"
+            f"[cross_entropy] expected label_smoothing from 0 to 1, got {label_smoothing}"
         )

@@ -10,8 +10,8 @@ import numpy as np
 from .. import kernels
 from ..autograd import FusedOp, TensorBase
 from ..autograd.mode import no_grad
-from ..backend import Array, is_cuda
-from ..backend.dtypes import common_dtype
+from ..backend import Array, device_of, full, is_cuda
+from ..backend.dtypes import common_dtype, is_narrow
 from ..kernels.common.pool2x2 import POOL
 from ..kernels.common.windows import expect_images
 from ..kernels.norm import Running
@@ -89,12 +89,12 @@ class NormMixin(TensorBase):
 
     def batch_norm(
         self,
-        weight: Tensor,
-        bias: Tensor,
-        running_mean: Tensor,
-        running_var: Tensor,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        running_mean: Tensor | None = None,
+        running_var: Tensor | None = None,
         training: bool = True,
-        momentum: float = 0.1,
+        momentum: float | None = 0.1,
         eps: float = 1e-5,
         relu: bool = False,
         pool: bool = False,
@@ -105,7 +105,8 @@ class NormMixin(TensorBase):
         Training: normalized by the mean and the variance (÷ P) of this batch, and the running
         statistics move in place, running += momentum · (batch - running), the variance unbiased
         (÷ (P - 1)), as in PyTorch; num_batches_tracked, where given, is counted up in place.
-        Otherwise: normalized by the running statistics.
+        Otherwise: normalized by the running statistics, or this batch's where there are none.
+        ``momentum=None`` is 1 / num_batches_tracked: the mean over all batches.
 
         Statistics are as good as two passes in float64 give, and the mean is not rounded before it
         is taken off: a mean that is large beside the deviation costs nothing, nor an outlier.
@@ -116,25 +117,30 @@ class NormMixin(TensorBase):
         channel has but one value in training.
         """
         x: Any = self
-        vector = x.shape[1:2]
-        if {vector} != {t.shape for t in (weight, bias, running_mean, running_var)}:
+        given = [t for t in (weight, bias, running_mean, running_var) if t is not None]
+        if len(x.shape) < 2 or any(t.shape != x.shape[1:2] for t in given):
+            channels = f" with C = {given[0].shape[0]}" if given and given[0].ndim == 1 else ""
             raise ValueError(
-                f"[batch_norm] expected input (N, C, …) with C = {weight.shape[0]}, got shape "
-                f"{x.shape}"
+                f"[batch_norm] expected input (N, C, …){channels}, got shape {x.shape}"
             )
+        if (running_mean is None) != (running_var is None):
+            raise ValueError("[batch_norm] expected both running statistics or none, got one")
         if pool:
             expect_images("batch_norm", self)
             POOL.output_size("max_pool2d", x.shape[2:])
-        dtypes = {as_float(x).dtype, weight.dtype, bias.dtype}
+        dtypes = {as_float(x).dtype, *[t.dtype for t in (weight, bias) if t is not None]}
         dtype = common_dtype(*dtypes) if len(dtypes) > 1 else dtypes.pop()
-        if not training:
+        if not training and running_mean is not None and running_var is not None:
+            mean, var = running_mean, running_var
             column = (1, -1, *[1] * (len(x.shape) - 2))
 
             def moved_and_scaled(x: Tensor) -> Tensor:
-                mean, var = (t.astype(x.dtype) for t in (running_mean, running_var))
-                scale = weight / (var + eps).sqrt()
-                centred = x - mean.reshape(*column)  # first, or far from zero digits are lost
-                y = centred * scale.reshape(*column) + bias.reshape(*column)
+                deviation = (var.astype(x.dtype) + eps).sqrt()
+                scale = (1 if weight is None else weight) / deviation
+                # first, or far from zero digits are lost
+                centred = x - mean.astype(x.dtype).reshape(*column)
+                y = centred * scale.reshape(*column)
+                y = y if bias is None else y + bias.reshape(*column)
                 y = y.relu() if relu else y
                 return y.max_pool2d(2) if pool else y
 
@@ -145,18 +151,19 @@ class NormMixin(TensorBase):
                 f"[batch_norm] expected more than one value per channel in training, got shape "
                 f"{x.shape}"
             )
-        moved = [t for t in (running_mean, running_var, num_batches_tracked) if t is not None]
-        batches = None if num_batches_tracked is None else num_batches_tracked.data
-        op = BatchNorm(
-            eps, Running(running_mean.data, running_var.data, batches, momentum), relu, pool
-        )
+        running = _moving(x, dtype, running_mean, running_var, num_batches_tracked, momentum)
+        op = BatchNorm(eps, running, relu, pool)
 
         def normalized(x: Tensor) -> Tensor:
-            return op.watching(op(x, weight.astype(x.dtype), bias.astype(x.dtype)))
+            gain = x._wrap(_filled(x, 1, x.dtype)) if weight is None else weight.astype(x.dtype)
+            shift = x._wrap(_filled(x, 0, x.dtype)) if bias is None else bias.astype(x.dtype)
+            return op.watching(op(x, gain, shift))
 
         y = in_single(x.astype(dtype), normalized)
-        for tensor in moved:
-            tensor.bump_version()
+        if momentum is not None:
+            for tensor in (running_mean, running_var, num_batches_tracked):
+                if tensor is not None:
+                    tensor.bump_version()
         return y
 
     def layer_norm(
@@ -308,6 +315,32 @@ class NormMixin(TensorBase):
             return x / (means * alpha + k) ** beta
 
         return in_single(x, normalized)
+
+
+def _filled(x: Any, value: float, dtype: Any) -> Array:
+    """(C,) of one value, beside x (N, C, …)."""
+    return full(x.shape[1:2], value, dtype, device_of(x.data))
+
+
+def _moving(
+    x: Any, dtype: Any, mean: Any, var: Any, batches: Any, momentum: float | None
+) -> Running:
+    """What the kernel of a batch norm moves; where it is not to move anything, memory to write to.
+
+    Without a momentum the means over all batches are taken here: their factor is on the device.
+    """
+    if mean is not None and momentum is not None:
+        return Running(mean.data, var.data, None if batches is None else batches.data, momentum)
+    if mean is not None:
+        if batches is None:
+            raise ValueError("[batch_norm] expected num_batches_tracked where momentum is None")
+        given, axes = single(as_float(x.detach())), (0, *range(2, len(x.shape)))
+        with no_grad():
+            batches.assign_(batches + 1)
+            for kept, now in ((mean, given.mean(axes)), (var, given.var(axes, ddof=1))):
+                kept.assign_(kept + (now.astype(kept.dtype) - kept) / batches.astype(kept.dtype))
+    aside = np.dtype(np.float32) if is_narrow(dtype) else dtype
+    return Running(_filled(x, 0, aside), _filled(x, 0, aside), None, 0.0)
 
 
 def _last_axes(name: str, x: Any, given: int | tuple[int, ...]) -> tuple[int, ...]:
