@@ -48,7 +48,7 @@ class Casts:
         """``x`` in the dtype of products; a leaf, a weight say, is cast once."""
         if x.data.dtype == self.dtype:
             return x
-        if not (x._requires_grad and x._node is None) or active.level is not None:
+        if active.level is not None or not x._requires_grad or x._node is not None:
             return x.astype(self.dtype)
         key, count = (id(x), mode.recording), x._version.count
         known = self.copies.get(key)
@@ -122,6 +122,12 @@ class autocast(ContextDecorator):
 
     def __exit__(self, *_: object) -> None:
         active.cast = self._outer.pop()
+
+
+def of_product(dtype: Any) -> Any:
+    """The dtype that a product of tensors of this one has."""
+    cast = cast_to()
+    return dtype if cast is None or not is_float(dtype) or dtype == np.float64 else cast
 
 
 def again() -> autocast:

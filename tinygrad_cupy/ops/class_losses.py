@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..autograd import TensorBase
+from ..autograd.autocast import in_wide
 from ..backend import array_module, on_device_of
 from .losses import (
     expect_one_shape,
@@ -136,6 +137,7 @@ class ClassLossMixin(TensorBase):
 
     __slots__ = ()
 
+    @in_wide
     def nll_loss(
         self,
         target: Any,
@@ -161,6 +163,7 @@ class ClassLossMixin(TensorBase):
         how = (_weights(name, x, weight), ignore_index, 0.0, reduction)
         return _of_classes(name, x, target, *how).astype(given.dtype)  # type: ignore[no-any-return]
 
+    @in_wide
     def multi_margin_loss(
         self,
         target: Any,
@@ -189,6 +192,7 @@ class ClassLossMixin(TensorBase):
         losses = losses if weight is None else losses * Take(0)(weight, place)
         return reduced(losses.where(legal, math.nan), reduction, given.dtype)
 
+    @in_wide
     def multilabel_margin_loss(self, target: Any, reduction: str = "mean") -> Tensor:
         """Σ max(0, 1 - x[t] + x[c]) / C over a row's classes t and those c that it has not.
 
@@ -214,6 +218,7 @@ class ClassLossMixin(TensorBase):
         losses = short.sum((1, 2)) / x.shape[1]
         return reduced(losses.where(legal, math.nan), reduction, given.dtype)
 
+    @in_wide
     def multilabel_soft_margin_loss(
         self, target: Any, weight: Any = None, reduction: str = "mean"
     ) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..autograd import TensorBase
+from ..autograd.autocast import of_product
 from ..backend import expect_memory, is_cuda
 from ..kernels.common.windows import Geometry, Sizes, Windows, sizes, whole
 from .conv import ConvInput, bias_of, expect_stacks, same_dtype
@@ -111,7 +112,7 @@ def _transposed(
         raise ValueError(f"[{op}] padding {windows.padding} leaves nothing of input {x.shape}")
     channels = weight.shape[1] * groups
     biases = bias_of(op, bias, channels, x)
-    dtype = x.data.dtype
+    dtype = of_product(x.data.dtype)
     if biases:  # 16 bits are rounded once, when the bias is in
         x, weight = single(x), single(weight)
     shape = (x.shape[0], channels, *size)

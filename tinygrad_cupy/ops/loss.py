@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import kernels
 from ..autograd import FusedOp, TensorBase
+from ..autograd.autocast import in_wide
 from ..autograd.batching import BatchLevel
 from ..autograd.levels import innermost
 from ..autograd.tensor_base import expect_real
@@ -59,6 +60,7 @@ class LossMixin(TensorBase):
 
     __slots__ = ()
 
+    @in_wide
     def cross_entropy(
         self,
         target: Any,

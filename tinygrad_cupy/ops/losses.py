@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..autograd import TensorBase
+from ..autograd.autocast import in_wide
 from ..autograd.tensor_base import expect_real
 from ..backend import Array, array_module, is_cuda, plain_array
 from ..backend.capture import active
@@ -127,6 +128,7 @@ class ProbabilityLossMixin(TensorBase):
 
     __slots__ = ()
 
+    @in_wide
     def binary_cross_entropy(
         self, target: Any, weight: Any = None, reduction: str = "mean"
     ) -> Tensor:
@@ -145,6 +147,7 @@ class ProbabilityLossMixin(TensorBase):
         losses = BinaryCrossEntropy.of(x, t)
         return reduced(_weighted(name, losses, weight), reduction, dtype)
 
+    @in_wide
     def binary_cross_entropy_with_logits(
         self, target: Any, weight: Any = None, reduction: str = "mean", pos_weight: Any = None
     ) -> Tensor:
@@ -160,6 +163,7 @@ class ProbabilityLossMixin(TensorBase):
             missed = missed * ((tensor_of(x, pos_weight).astype(x.dtype) - 1) * t + 1)
         return reduced(_weighted(name, (1 - t) * x + missed, weight), reduction, dtype)
 
+    @in_wide
     def kl_div(self, target: Any, reduction: str = "mean", log_target: bool = False) -> Tensor:
         """t · (log t - x), self x being log-probabilities: the divergence of Kullback and Leibler.
 
@@ -174,6 +178,7 @@ class ProbabilityLossMixin(TensorBase):
             return (losses.sum() / (x.shape[0] if x.ndim else 1)).astype(dtype)  # type: ignore[no-any-return]
         return reduced(losses, reduction, dtype)
 
+    @in_wide
     def poisson_nll_loss(
         self,
         target: Any,
@@ -195,6 +200,7 @@ class ProbabilityLossMixin(TensorBase):
             losses = losses + stirling.where(t > 1, 0)
         return reduced(losses, reduction, dtype)
 
+    @in_wide
     def gaussian_nll_loss(
         self,
         target: Any,
@@ -261,17 +267,20 @@ class LossesMixin(ProbabilityLossMixin):
 
     __slots__ = ()
 
+    @in_wide
     def l1_loss(self, target: Any, reduction: str = "mean") -> Tensor:
         """|x - t|, two tensors of one shape; the slope at 0 is 0."""
         x, t, dtype = _of_pair("l1_loss", self, target, reduction)
         return reduced((x - t).abs(), reduction, dtype)
 
+    @in_wide
     def mse_loss(self, target: Any, reduction: str = "mean") -> Tensor:
         """(x - t)², two tensors of one shape."""
         x, t, dtype = _of_pair("mse_loss", self, target, reduction)
         apart = x - t
         return reduced(apart * apart, reduction, dtype)
 
+    @in_wide
     def huber_loss(self, target: Any, reduction: str = "mean", delta: float = 1.0) -> Tensor:
         """d² / 2 where |d| < delta, else delta · (|d| - delta / 2), d = x - t (Huber 1964)."""
         if not delta > 0:
@@ -281,6 +290,7 @@ class LossesMixin(ProbabilityLossMixin):
         far = (apart - 0.5 * delta) * delta
         return reduced((apart * apart * 0.5).where(apart < delta, far), reduction, dtype)
 
+    @in_wide
     def smooth_l1_loss(self, target: Any, reduction: str = "mean", beta: float = 1.0) -> Tensor:
         """d² / (2 beta) where |d| < beta, else |d| - beta / 2, d = x - t (Girshick 2015).
 
@@ -295,11 +305,13 @@ class LossesMixin(ProbabilityLossMixin):
             apart = near.where(apart < beta, apart - 0.5 * beta)
         return reduced(apart, reduction, dtype)
 
+    @in_wide
     def soft_margin_loss(self, target: Any, reduction: str = "mean") -> Tensor:
         """log(1 + exp(-t · x)), targets t being 1 and -1."""
         x, t, dtype = _of_pair("soft_margin_loss", self, target, reduction)
         return reduced((-(t * x)).softplus(), reduction, dtype)
 
+    @in_wide
     def hinge_embedding_loss(
         self, target: Any, margin: float = 1.0, reduction: str = "mean"
     ) -> Tensor:
@@ -308,6 +320,7 @@ class LossesMixin(ProbabilityLossMixin):
         close = (margin - x).relu().where(t != 1, 0)
         return reduced(close + x.where(t != -1, 0), reduction, dtype)
 
+    @in_wide
     def margin_ranking_loss(
         self, other: Any, target: Any, margin: float = 0.0, reduction: str = "mean"
     ) -> Tensor:
@@ -318,6 +331,7 @@ class LossesMixin(ProbabilityLossMixin):
         expect_one_shape(name, x, y, t)
         return reduced((margin - t * (x - y)).relu(), reduction, dtype)
 
+    @in_wide
     def cosine_embedding_loss(
         self, other: Any, target: Any, margin: float = 0.0, reduction: str = "mean"
     ) -> Tensor:
@@ -337,6 +351,7 @@ class LossesMixin(ProbabilityLossMixin):
         near = (1 - cosine).where(t == 1, 0)
         return reduced(near + (cosine - margin).relu().where(t == -1, 0), reduction, dtype)
 
+    @in_wide
     def triplet_margin_loss(
         self,
         positive: Any,

@@ -9,8 +9,10 @@ import numpy as np
 
 from .. import kernels
 from ..autograd import FusedOp, TensorBase
+from ..autograd.autocast import in_wide
 from ..autograd.mode import no_grad
 from ..backend import Array, device_of, full, is_cuda
+from ..backend.capture import active
 from ..backend.dtypes import common_dtype, is_narrow
 from ..kernels.common.pool2x2 import POOL
 from ..kernels.common.windows import expect_images
@@ -144,7 +146,7 @@ class NormMixin(TensorBase):
                 y = y.relu() if relu else y
                 return y.max_pool2d(2) if pool else y
 
-            return in_single(x.astype(dtype), moved_and_scaled)
+            return _of_layer(x, in_single(x.astype(dtype), moved_and_scaled))
         count = x.data.size // max(x.shape[1], 1)
         if count < 2:
             raise ValueError(
@@ -164,8 +166,9 @@ class NormMixin(TensorBase):
             for tensor in (running_mean, running_var, num_batches_tracked):
                 if tensor is not None:
                     tensor.bump_version()
-        return y
+        return _of_layer(x, y)
 
+    @in_wide
     def layer_norm(
         self,
         normalized_shape: int | tuple[int, ...],
@@ -190,6 +193,7 @@ class NormMixin(TensorBase):
 
         return in_single(x.astype(_common(x, weight, bias)), normalized)
 
+    @in_wide
     def group_norm(
         self,
         num_groups: int,
@@ -341,6 +345,11 @@ def _moving(
                 kept.assign_(kept + (now.astype(kept.dtype) - kept) / batches.astype(kept.dtype))
     aside = np.dtype(np.float32) if is_narrow(dtype) else dtype
     return Running(_filled(x, 0, aside), _filled(x, 0, aside), None, 0.0)
+
+
+def _of_layer(x: Any, y: Any) -> Any:
+    """A result; under `autocast` its parameters of float32 do not widen x."""
+    return y if active.cast is None else y.astype(as_float(x).dtype)
 
 
 def _last_axes(name: str, x: Any, given: int | tuple[int, ...]) -> tuple[int, ...]:
