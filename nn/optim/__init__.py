@@ -9,13 +9,16 @@ from .adaptive import Adadelta, Adagrad, RMSprop
 from .clip import clip_grad_norm
 from .elementwise import Elementwise
 from .groups import ParamGroup, no_decay
+from .lamb import LAMB
 from .moments import Adamax, Lion, NAdam, RAdam
+from .muon import Muon
 from .optimizer import Optimizer
 from .rule import Rule
 from .sgd import SGD
 from .state import State
 
 __all__ = [
+    "LAMB",
     "SGD",
     "Adadelta",
     "Adagrad",
@@ -24,6 +27,7 @@ __all__ = [
     "Adamax",
     "Elementwise",
     "Lion",
+    "Muon",
     "NAdam",
     "Optimizer",
     "ParamGroup",

@@ -31,6 +31,9 @@ def _rmsprop(centered: bool, momentum: bool) -> Rule:
     )
 
 
+_WHICH = [(centered, momentum) for centered in (False, True) for momentum in (False, True)]
+
+
 class RMSprop(Elementwise):
     """RMSprop (Hinton, lecture 6e of "Neural networks for machine learning", 2012).
 
@@ -42,12 +45,7 @@ class RMSprop(Elementwise):
     hyperparameters = ("lr", "alpha", "eps", "weight_decay", "momentum")
     flags = ("centered", "maximize")
     centered, momentum = False, 0.0
-    variants = {
-        (centered, momentum): _rmsprop(centered, momentum)
-        for centered in (False, True)
-        for momentum in (False, True)
-    }
-    rules = tuple(variants.values())
+    rules = tuple([_rmsprop(*which) for which in _WHICH])
 
     def __init__(
         self,
@@ -67,7 +65,8 @@ class RMSprop(Elementwise):
 
     def rule_at(self, values: Mapping[str, Any]) -> Rule:
         centered = bool(values.get("centered", self.centered))
-        return self.variants[centered, values.get("momentum", self.momentum) != 0]
+        momentum = values.get("momentum", self.momentum) != 0
+        return self.rules[_WHICH.index((centered, momentum))]
 
 
 class Adagrad(Elementwise):

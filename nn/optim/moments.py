@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-
 from .elementwise import Elementwise, WithBetas
 from .groups import Parameters
 from .rule import Rule, product_of_momenta

@@ -17,7 +17,7 @@ from tinygrad_cupy.tensor import Tensor
 
 from .checks import check_grad, on_cpu, parameter_list, together
 from .cuda import DeviceMemory, Launch, Row, launch_of, prepare
-from .groups import ParamGroup, Parameters, Stored, read_own, split
+from .groups import Parameters, ParamGroup, Stored, read_own, split
 from .state import State, read_state
 from .torch_state import from_torch, is_from_torch, to_torch
 
@@ -98,7 +98,7 @@ class Optimizer:
     def __init__(self, params: Parameters, lr: float) -> None:
         listed, groups, _ = split(self, params)
         self.params = parameter_list(self, listed)
-        self._check_leaves(0)
+        self._check_params(0)
         self.state: list[State] = [{} for _ in self.params]
         self._counts = [0] * len(self.params)
         self._counted_on = [CPU] * len(self.params)  # where a parameter's count is kept now
@@ -116,7 +116,7 @@ class Optimizer:
         if self.kernel is not None:
             prepare([param.data for param in self.params], self.kernel)
 
-    def _check_leaves(self, first: int) -> None:
+    def _check_params(self, first: int) -> None:
         for position, param in enumerate(self.params[first:], start=first):
             if not param.is_leaf:
                 raise ValueError(
@@ -211,7 +211,7 @@ class Optimizer:
         added, groups, _ = split(self, [group])
         self.params = parameter_list(self, [*self.params, *added])
         try:
-            self._check_leaves(len(self.params) - len(added))
+            self._check_params(len(self.params) - len(added))
             self._append(groups[0], self.lr)
         except (TypeError, ValueError):
             del self.params[len(self.params) - len(added) :]

@@ -67,7 +67,7 @@ struct Rule {
     }
 
     __device__ void update(A& p, A g, A& SLOT_A, A& SLOT_B, A& SLOT_C) const {
-        A LOCALS;
+        [[maybe_unused]] A LOCALS;
         UPDATE;
     }
 };

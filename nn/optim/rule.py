@@ -48,11 +48,17 @@ SLOTS = ("SLOT_A", "SLOT_B", "SLOT_C")
 class Rule(Launch):
     """How an elementwise optimizer moves one element; on a GPU one launch moves all.
 
-    `names` are the hyperparameters that it reads, `slots` its state, up to three arrays.
+    `names` are the hyperparameters that it reads, `slots` its state, up to three arrays. A
+    `partial` one is part of a step: it does not count it.
     """
 
     def __init__(
-        self, names: tuple[str, ...], slots: tuple[str, ...], derive: str, update: str
+        self,
+        names: tuple[str, ...],
+        slots: tuple[str, ...],
+        derive: str,
+        update: str,
+        partial: bool = False,
     ) -> None:
         if len(slots) > len(SLOTS):
             raise ValueError(f"[Rule] expected at most {len(SLOTS)} slots, got {len(slots)}")
@@ -62,7 +68,7 @@ class Rule(Launch):
         assigned, self._update, update_in_c = _parsed(update)
         self.numbers = (*names, *derived)
         _check(names, derived, known, assigned, self._derive, self._update)
-        local = [name for name in assigned if name not in known] or ["unused_local"]
+        local = [name for name in assigned if name not in known] or ["unused"]
         self._local = tuple(local)
         steps = (f"LOCALS={','.join(local)}", f"UPDATE={update_in_c}")
         given = [f"{place}={slot}" for place, slot in zip(SLOTS, slots, strict=False)]
@@ -73,6 +79,7 @@ class Rule(Launch):
             defines=(
                 *(f"NAMES={','.join(names)}", f"DERIVED={','.join(derived)}"),
                 *(f"DERIVE={derive_in_c}", f"SLOT_COUNT={len(slots)}", *given, *steps),
+                *["PARTIAL"] * partial,
             ),
         )
         super().__init__(source, "rule_step", names, arrays)

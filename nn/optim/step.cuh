@@ -74,6 +74,7 @@ __device__ A square_root(A x) {
 struct Numbers {
     double at[HYPERPARAMETERS];
 };
+
 // The last block, when every block has read its count, moves the counts.
 __device__ void count_step(const Table& table, int tensors, long long* counts, unsigned* ticket) {
     if (threadIdx.x < 32) {
@@ -90,7 +91,8 @@ __device__ void count_step(const Table& table, int tensors, long long* counts, u
 }
 
 // A rule: what it makes of the numbers at a step counted from 1, and how it updates one element of a
-// parameter along a gradient, with up to three slots.
+// parameter along a gradient, with up to three slots. With PARTIAL it is part of a step, which
+// another kernel turns uphill and counts.
 template <class Rule>
 __device__ void step_all(const Table& table, int tensors, const double* numbers,
                          long long* counts, unsigned* ticket) {
@@ -108,7 +110,11 @@ __device__ void step_all(const Table& table, int tensors, const double* numbers,
     if (threadIdx.x == 0) {
         const double* given = numbers + row.group * HYPERPARAMETERS;
         rule.set(*(const typename Rule::Given*)given, counts[row.position] + 1);
+#ifdef PARTIAL
+        maximize = false;
+#else
         maximize = given[HYPERPARAMETERS - 1] != 0;
+#endif
     }
     __syncthreads();
 
@@ -128,7 +134,9 @@ __device__ void step_all(const Table& table, int tensors, const double* numbers,
     if (Rule::SLOTS > 0) store((void*)row.arrays[2], one, first, row.size, whole);
     if (Rule::SLOTS > 1) store((void*)row.arrays[3], two, first, row.size, whole);
     if (Rule::SLOTS > 2) store((void*)row.arrays[ARRAYS - 1], three, first, row.size, whole);
+#ifndef PARTIAL
     count_step(table, tensors, counts, ticket);
+#endif
 }
 
 #define STEP(NAME, RULE)                                                                       \
