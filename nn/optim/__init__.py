@@ -1,13 +1,40 @@
-"""Optimizers: SGD, Adam, AdamW, and gradient clipping.
+"""Optimizers, parameter groups, gradient clipping, and averages of weights.
 
 An optimizer is the initial value of its state and the update of one parameter; the base class does
 the rest. Parameters and state are updated in place. Step for step they follow PyTorch's formulas.
 """
 
 from .adam import Adam, AdamW
+from .adaptive import Adadelta, Adagrad, RMSprop
 from .clip import clip_grad_norm
+from .elementwise import Elementwise
+from .groups import ParamGroup, no_decay
+from .lamb import LAMB
+from .moments import Adamax, Lion, NAdam, RAdam
+from .muon import Muon
 from .optimizer import Optimizer
+from .rule import Rule
 from .sgd import SGD
 from .state import State
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "State", "clip_grad_norm"]
+__all__ = [
+    "LAMB",
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Elementwise",
+    "Lion",
+    "Muon",
+    "NAdam",
+    "Optimizer",
+    "ParamGroup",
+    "RAdam",
+    "RMSprop",
+    "Rule",
+    "State",
+    "clip_grad_norm",
+    "no_decay",
+]

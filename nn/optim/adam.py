@@ -3,68 +3,108 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from tinygrad_cupy.nn import checks
-from tinygrad_cupy.tensor import Tensor
 
+from .cuda import _ADAM, Launch
+from .elementwise import WithBetas
+from .groups import Parameters
 from .optimizer import Optimizer
+from .rule import Rule
 from .state import State
 from .update import adam_update
 
+MOMENTS = ("exp_avg", "exp_avg_sq")
+WITH_LARGEST = (*MOMENTS, "max_exp_avg_sq")
 
-class Adam(Optimizer):
+AMSGRAD = Rule(
+    names=_ADAM,
+    slots=WITH_LARGEST,
+    derive="""
+        root = sqrt(1 - power(beta2, t))
+        step_size = lr * root / (1 - power(beta1, t))
+        epsilon = eps * root
+        keep = where(decoupled, 1 - lr * weight_decay, 1)
+        decay = where(decoupled, 0, weight_decay)
+        rest1 = 1 - beta1
+        rest2 = 1 - beta2
+    """,
+    update="""
+        g = g + decay * p
+        exp_avg = beta1 * exp_avg + rest1 * g
+        exp_avg_sq = beta2 * exp_avg_sq + rest2 * g * g
+        max_exp_avg_sq = maximum(max_exp_avg_sq, exp_avg_sq)
+        p = keep * p - step_size * exp_avg / (sqrt(max_exp_avg_sq) + epsilon)
+    """,
+)
+
+
+class Adam(WithBetas, Optimizer):
     """Adam (Kingma and Ba, "Adam: a method for stochastic optimization", 2014, algorithm 1).
 
     g = grad + weight_decay * p; m += (1 - beta1) * (g - m); v += (1 - beta2) * (g^2 - v);
     p -= lr * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps), t the step from 1.
+    With `amsgrad` the largest v so far takes the place of v (Reddi et al., "On the convergence of
+    Adam and beyond", 2018).
     """
 
     decoupled = False
-    kernel = "adam_step"
-    slots: tuple[str, ...] = ("exp_avg", "exp_avg_sq")
+    kernel: Any = "adam_step"
     hyperparameters: tuple[str, ...] = ("lr", "beta1", "beta2", "eps", "weight_decay")
+    flags = ("amsgrad", "maximize")
+    amsgrad = False
 
     def __init__(
         self,
-        params: Iterable[Tensor],
+        params: Parameters,
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
+        amsgrad: bool = False,
+        maximize: bool = False,
     ) -> None:
         super().__init__(params, lr)
         self.betas = betas
         self.eps = eps
         self.weight_decay = weight_decay
-
-    @property
-    def betas(self) -> tuple[float, float]:
-        """Both rates at which the moments forget, beta1 and beta2."""
-        return self.beta1, self.beta2
-
-    @betas.setter
-    def betas(self, betas: tuple[float, float]) -> None:
-        if not isinstance(betas, Sequence) or len(betas) != 2:
-            raise ValueError(f"[{checks.name_of(self)}] betas must be two numbers, got {betas!r}")
-        both = [
-            checks.number(self, f"betas[{i}]", beta, least=0, below=1)
-            for i, beta in enumerate(betas)
-        ]
-        self.beta1, self.beta2 = both
+        self.amsgrad = amsgrad
+        self.maximize = maximize
 
     def check(self, name: str, value: Any) -> Any:
+        if name in self.flags:
+            return super().check(name, value)
         return checks.number(self, name, value, 0, 1 if name in ("beta1", "beta2") else math.inf)
+
+    @property
+    def slots(self) -> tuple[str, ...]:  # type: ignore[override]
+        return WITH_LARGEST if self.amsgrad else MOMENTS
+
+    def slots_at(self, values: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        if type(self).slots is not Adam.slots:  # a subclass has its own
+            return super().slots_at(values)
+        largest = values.get("amsgrad", self.amsgrad)
+        return WITH_LARGEST if largest else MOMENTS, WITH_LARGEST
+
+    def _launch(self) -> Launch | None:
+        return AMSGRAD if self.amsgrad and self.kernel is not None else super()._launch()
 
     def coefficients(self, step: int) -> tuple[float, ...]:
         """Step size, epsilon, and the factor that the parameter itself is taken times."""
+        if self.amsgrad:
+            values = {name: float(getattr(self, name)) for name in _ADAM}
+            return AMSGRAD.coefficients(values, step)
         # Both corrections moved out of the square root: m / (sqrt(v) / root + eps), times root.
         root = math.sqrt(1 - self.beta2**step)
         keep = 1 - self.lr * self.weight_decay if self.decoupled else 1.0
         return self.lr * root / (1 - self.beta1**step), self.eps * root, keep
 
     def update(self, param: Any, grad: Any, state: State, coefficients: tuple[float, ...]) -> None:
+        if self.amsgrad:
+            AMSGRAD.update(coefficients, grad, param, *[state[slot] for slot in WITH_LARGEST])
+            return
         step_size, epsilon, keep = coefficients
         decay = 0.0 if self.decoupled else self.weight_decay
         adam_update(
@@ -72,6 +112,9 @@ class Adam(Optimizer):
             step_size=step_size, epsilon=epsilon, keep=keep,
             beta1=self.beta1, beta2=self.beta2, weight_decay=decay,
         )  # fmt: skip
+
+    def torch_options(self) -> dict[str, Any]:
+        return {"decoupled_weight_decay": self.decoupled}
 
 
 class AdamW(Adam):
@@ -85,10 +128,12 @@ class AdamW(Adam):
 
     def __init__(
         self,
-        params: Iterable[Tensor],
+        params: Parameters,
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.01,
+        amsgrad: bool = False,
+        maximize: bool = False,
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay)
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize)

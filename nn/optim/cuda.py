@@ -1,7 +1,8 @@
 """The optimizers on a GPU: one launch steps all parameters of one dtype (kernels in update.cu).
 
 Pointers travel in the launch, as a table. What changes from step to step stays in device memory for
-the life of the optimizer, so that a captured step finds it there.
+the life of the optimizer, so that a captured step finds it there. Each row of the table names its
+parameter group, so parameters of several groups share a launch.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from tinygrad_cupy.backend.dtypes import as_real_numbers
 from tinygrad_cupy.kernels.common.headers import LAST_BLOCK, VECTOR
 
 WIDTH = 4  # elements of a thread
-NUMBERS = 8  # hyperparameters there is room for
-CAPACITIES = (16, 80)  # rows of a table; a launch takes 4 kB of arguments
-_WORDS = 6  # of 8 bytes in a row
+NUMBERS = 12  # hyperparameters there is room for; the last is whether to maximize
+ARRAYS = 4  # of a row: parameter, gradient and up to two slots
+CAPACITIES = {4: (16, 80), 5: (16, 70)}  # rows of a table; a launch takes 4 kB of arguments
 
 # What a kernel reads of its optimizer: attributes, in the order in which they lie in device memory.
 # update.cu is given the names, as members of a struct, and reads them by name too.
@@ -30,22 +31,70 @@ _SGD = ("lr", "momentum", "dampening", "weight_decay", "nesterov")
 _ADAM = ("lr", "beta1", "beta2", "eps", "weight_decay", "decoupled")
 READ_BY = {"sgd_step": _SGD, "momentum_step": _SGD, "adam_step": _ADAM}
 
-_TABLES = {rows: np.dtype([("words", np.uint64, rows * _WORDS)]) for rows in CAPACITIES}
 _NUMBERS = np.dtype([("numbers", np.float64, NUMBERS)])
-_kernels = CudaSource(
-    *(__file__, VECTOR, LAST_BLOCK, "update.cu"),
-    defines=(
-        *(f"WIDTH={WIDTH}", f"HYPERPARAMETERS={NUMBERS}", f"ROW_BYTES={8 * _WORDS}"),
-        *(f"SGD_NAMES={','.join(_SGD)}", f"ADAM_NAMES={','.join(_ADAM)}"),
-    ),
+
+
+def step_source(*names: str, arrays: int = ARRAYS, defines: tuple[str, ...] = ()) -> CudaSource:
+    """Files of this folder behind step.cuh, for rows of so many arrays."""
+    return CudaSource(
+        *(__file__, VECTOR, LAST_BLOCK, "step.cuh", *names),
+        defines=(
+            *(f"WIDTH={WIDTH}", f"HYPERPARAMETERS={NUMBERS}", f"ARRAYS={arrays}"),
+            *(f"ROW_BYTES={8 * _words(arrays)}", *defines),
+        ),
+    )
+
+
+def _words(arrays: int) -> int:
+    """Of 8 bytes in a row."""
+    return arrays + 2
+
+
+_kernels = step_source(
+    "update.cu", defines=(f"SGD_NAMES={','.join(_SGD)}", f"ADAM_NAMES={','.join(_ADAM)}")
 )
 
 
 class Row(NamedTuple):
-    """Arrays of one parameter, all of one size and dtype and in C order, and its position."""
+    """Arrays of one parameter, all of one size and dtype and in C order, its position and group."""
 
     arrays: tuple[Array, ...]
     position: int = 0
+    group: int = 0
+
+
+class Launch:
+    """A kernel that steps and counts all rows of a table in one launch.
+
+    `names` are the hyperparameters that it reads, in the order in which they lie in device memory.
+    A subclass may take several launches.
+    """
+
+    def __init__(
+        self, source: CudaSource, name: str, names: tuple[str, ...], arrays: int = ARRAYS
+    ) -> None:
+        self.source, self.name, self.names, self.arrays = source, name, names, arrays
+
+    def step(self, memory: DeviceMemory, rows: Sequence[Row]) -> None:
+        """Step and count rows, whose arrays are parameter, gradient and slots, on their GPU."""
+        for dtype, group in _by_dtype(rows).items():
+            for capacity, table, count, blocks in _tables(group, self.arrays):
+                self.run(memory, _defines(dtype, capacity), table, count, blocks)
+
+    def run(
+        self, memory: DeviceMemory, defines: tuple[str, ...], table: Array, count: int, blocks: int
+    ) -> None:
+        """One table's rows of one dtype."""
+        arguments = (table, *int32s(count), memory.numbers, memory.counts, memory.ticket)
+        self.source.launch(self.name, max(blocks, 1), arguments, defines=defines)
+
+
+_LAUNCHES = {name: Launch(_kernels, name, names) for name, names in READ_BY.items()}
+
+
+def launch_of(kernel: str | Launch) -> Launch:
+    """The launch that an optimizer's `kernel` stands for."""
+    return _LAUNCHES[kernel] if isinstance(kernel, str) else kernel
 
 
 def _by_dtype(rows: Sequence[Row]) -> dict[Any, list[Row]]:
@@ -59,92 +108,104 @@ def _by_dtype(rows: Sequence[Row]) -> dict[Any, list[Row]]:
 
 
 @functools.cache
-def _defines(dtype: Any, capacity: int = CAPACITIES[0]) -> tuple[str, ...]:
+def _defines(dtype: Any, capacity: int = CAPACITIES[ARRAYS][0]) -> tuple[str, ...]:
     return (*dtype_macros(np.dtype(dtype)), f"TENSORS={capacity}")
 
 
-def prepare(arrays: Sequence[Array]) -> None:
+def prepare(arrays: Sequence[Array], kernel: str | Launch = "adam_step") -> None:
     """Have the kernels compiled that will step these parameters, while others of a first step are.
 
     Arrays on the CPU are passed over.
     """
+    launch = launch_of(kernel)
     on_gpu = [array for array in arrays if backend.is_cuda(array)]
     for group in _by_dtype([Row((array,)) for array in on_gpu]).values():
         first = group[0].arrays[0]
         with first.device:
-            for part in _parts(group):
-                _kernels.prepare(_defines(first.dtype, _capacity(part)))
+            for part in _parts(group, launch.arrays):
+                capacity = _capacity(part, launch.arrays)
+                launch.source.prepare(_defines(first.dtype, capacity))
 
 
-def _parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+def _parts(rows: Sequence[Row], arrays: int) -> Iterator[Sequence[Row]]:
     """Those of each launch that it takes to cover ``rows``."""
-    for start in range(0, len(rows), CAPACITIES[-1]):
-        yield rows[start : start + CAPACITIES[-1]]
+    most = CAPACITIES[arrays][-1]
+    for start in range(0, len(rows), most):
+        yield rows[start : start + most]
 
 
-def _capacity(rows: Sequence[Row]) -> int:
-    return CAPACITIES[0] if len(rows) <= CAPACITIES[0] else CAPACITIES[-1]
+def _capacity(rows: Sequence[Row], arrays: int) -> int:
+    few, most = CAPACITIES[arrays]
+    return few if len(rows) <= few else most
 
 
-def _tables(rows: Sequence[Row]) -> Iterator[tuple[int, Array, int, int]]:
+@functools.cache
+def _table_dtype(arrays: int, capacity: int) -> np.dtype:
+    return np.dtype([("words", np.uint64, capacity * _words(arrays))])
+
+
+def _tables(rows: Sequence[Row], arrays: int = ARRAYS) -> Iterator[tuple[int, Array, int, int]]:
     """(capacity, table, rows in it, blocks) of each launch that it takes to cover ``rows``."""
-    for part in _parts(rows):
-        capacity = _capacity(part)
+    for part in _parts(rows, arrays):
+        capacity = _capacity(part, arrays)
         words: list[int] = []
         blocks = 0
-        for arrays, position in part:
-            pointers = [array.data.ptr for array in arrays]
-            size = arrays[0].size
-            words += (*pointers, *(0,) * (4 - len(pointers)), size, position | blocks << 32)
+        for given, position, group in part:
+            pointers = [array.data.ptr for array in given]
+            size = given[0].size
+            words += (*pointers, *(0,) * (arrays - len(pointers)))
+            words += (size | group << 48, position | blocks << 32)
             blocks += -(-size // (WIDTH * _kernels.threads))
-        words += (0,) * (capacity * _WORDS - len(words))
-        yield capacity, np.array(words, np.uint64).view(_TABLES[capacity]), len(part), blocks
+        words += (0,) * (capacity * _words(arrays) - len(words))
+        table = np.array(words, np.uint64).view(_table_dtype(arrays, capacity))
+        yield capacity, table, len(part), blocks
 
 
 class DeviceMemory:
     """What an optimizer keeps in one GPU's memory: hyperparameters, step counts, a ticket."""
 
-    def __init__(self, device: str, parameters: int, numbers: Sequence[float]) -> None:
+    def __init__(self, device: str, parameters: int, groups: int, launch: Launch) -> None:
         cupy = backend.import_cupy()
         self.device = cupy.cuda.Device(int(device.removeprefix("cuda:")))
+        self.source = launch.source  # of step.cuh, whichever
         with self.device:
-            self.numbers = cupy.zeros(NUMBERS, np.float64)
+            self.numbers = cupy.zeros((groups, NUMBERS), np.float64)
             self.counts = cupy.zeros(parameters, np.int64)
             self.ticket = cupy.zeros(1, np.uint32)
-        self.written: tuple[float, ...] | None = None
-        self.write(numbers)
+        self.written: list[tuple[float, ...] | None] = [None] * groups
 
-    def write(self, numbers: Sequence[float]) -> None:
-        """Put the hyperparameters there, in stream order, if they are not there already.
+    def write(self, group: int, numbers: Sequence[float], maximize: bool) -> None:
+        """Put a group's hyperparameters there, in stream order, if they are not there already.
 
-        They are those that `READ_BY` names, in its order.
+        They are those that the optimizer's `Launch` names, in its order.
         """
-        values = (*numbers, *(0.0,) * (NUMBERS - len(numbers)))
-        if values == self.written:
+        if len(numbers) >= NUMBERS:
+            raise ValueError(
+                f"[optim] expected at most {NUMBERS - 1} hyperparameters, got {len(numbers)}"
+            )
+        values = (*numbers, *(0.0,) * (NUMBERS - 1 - len(numbers)), float(maximize))
+        if values == self.written[group]:
             return
         with self.device:
             given = np.array(values, np.float64).view(_NUMBERS)
+            arguments = (self.numbers[group], given)
             defines = _defines(np.dtype(np.float32))
-            _kernels.launch("write_numbers", 1, (self.numbers, given), block=32, defines=defines)
+            self.source.launch("write_numbers", 1, arguments, block=32, defines=defines)
             # A capture only notes the write down: whether it was done, is not known here.
             stream = backend.import_cupy().cuda.get_current_stream()
-            self.written = None if stream.is_capturing() else values
+            self.written[group] = None if stream.is_capturing() else values
 
     def set_count(self, position: int, count: int) -> None:
         """Say how often the parameter at ``position`` was stepped."""
         with self.device:
             self.counts[position] = count
 
-    def step(self, kernel: str, rows: Sequence[Row]) -> None:
+    def step(self, launch: Launch, rows: Sequence[Row]) -> None:
         """Step and count each of ``rows``, whose arrays are parameter, gradient and slots."""
         if active.run is not None:
             keep(self.numbers, self.counts, self.ticket, *(x for row in rows for x in row.arrays))
         with self.device:
-            for dtype, group in _by_dtype(rows).items():
-                for capacity, table, count, blocks in _tables(group):
-                    arguments = (table, *int32s(count), self.numbers, self.counts, self.ticket)
-                    defines = _defines(dtype, capacity)
-                    _kernels.launch(kernel, max(blocks, 1), arguments, defines=defines)
+            launch.step(self, rows)
 
 
 def alike(arrays: Sequence[Array]) -> bool:
@@ -153,26 +214,62 @@ def alike(arrays: Sequence[Array]) -> bool:
     return len(places) == 1 and backend.is_cuda(arrays[0])
 
 
-def clip(grads: Sequence[Array], limit: float) -> tuple[Array, list[Array]]:
-    """The joint 2-norm of the gradients, and the gradients times min(1, limit / (norm + 1e-6)).
+def clip(grads: Sequence[Array], limit: float, norm_type: float = 2.0) -> tuple[Array, list[Array]]:
+    """The joint norm of the gradients, and the gradients times min(1, limit / (norm + 1e-6)).
 
     Summed in float64 and in a fixed order; the norm of 16-bit floats is float32.
     """
     xp = backend.import_cupy()
     with backend.on_device_of(grads[0]):
         given = [as_real_numbers(xp.ascontiguousarray(grad)) for grad in grads]
-        norm, factor = _clip_factor([Row((grad,)) for grad in given], limit)
-        scaled = [xp.empty(grad.shape, grad.dtype) for grad in grads]
-        rows = [Row((g, as_real_numbers(s))) for g, s in zip(given, scaled, strict=True)]
-        for capacity, table, count, blocks in _tables(rows):
-            if blocks:
-                defines = _defines(given[0].dtype, capacity)
-                arguments = (table, np.int32(count), factor)
-                _kernels.launch("scale_all", blocks, arguments, defines=defines)
+        rows = [Row((grad,)) for grad in given]
+        if norm_type == 2:
+            norm, factor = _clip_factor(rows, limit)
+        else:
+            norm, factor = _clip_factor_of(rows, limit, norm_type)
+        scaled = _mapped("scale_all", grads, given, factor)
     return norm, scaled
 
 
+def clamp(grads: Sequence[Array], limit: float) -> list[Array]:
+    """The gradients with every element, or part of a complex one, in [-limit, limit]."""
+    xp = backend.import_cupy()
+    with backend.on_device_of(grads[0]):
+        given = [as_real_numbers(xp.ascontiguousarray(grad)) for grad in grads]
+        return _mapped("clamp_all", grads, given, np.float64(limit))
+
+
+def _mapped(kernel: str, grads: Sequence[Array], given: Sequence[Array], by: Any) -> list[Array]:
+    """What a kernel of `grads`, which lie in `given` as it reads them, writes."""
+    xp = backend.import_cupy()
+    results = [xp.empty(grad.shape, grad.dtype) for grad in grads]
+    rows = [Row((g, as_real_numbers(r))) for g, r in zip(given, results, strict=True)]
+    for capacity, table, count, blocks in _tables(rows):
+        if blocks:
+            defines = _defines(given[0].dtype, capacity)
+            _kernels.launch(kernel, blocks, (table, np.int32(count), by), defines=defines)
+    return results
+
+
 def _clip_factor(rows: Sequence[Row], limit: float) -> tuple[Array, Array]:
+    dtype = rows[0].arrays[0].dtype
+    partials, count, norm, factor = _reduced("sum_squares", rows)
+    arguments = (partials, count, np.float64(limit), norm, factor)
+    _kernels.launch("clip_factor", 1, arguments, defines=_defines(dtype))
+    return norm, factor
+
+
+def _clip_factor_of(rows: Sequence[Row], limit: float, norm_type: float) -> tuple[Array, Array]:
+    dtype = rows[0].arrays[0].dtype
+    order = np.float64(norm_type)
+    partials, count, norm, factor = _reduced("sum_powers", rows, order)
+    arguments = (partials, count, np.float64(limit), order, norm, factor)
+    _kernels.launch("norm_factor", 1, arguments, defines=_defines(dtype))
+    return norm, factor
+
+
+def _reduced(kernel: str, rows: Sequence[Row], *more: Any) -> tuple[Array, Any, Array, Array]:
+    """A number of each block of gradients, their count, memory for the norm and for its factor."""
     xp = backend.import_cupy()
     dtype = rows[0].arrays[0].dtype
     tables = list(_tables(rows))
@@ -182,10 +279,7 @@ def _clip_factor(rows: Sequence[Row], limit: float) -> tuple[Array, Array]:
     first = 0
     for capacity, table, count, blocks in tables:
         if blocks:
-            arguments: tuple[Any, ...] = (table, np.int32(count), partials[first:])
-            defines = _defines(dtype, capacity)
-            _kernels.launch("sum_squares", blocks, arguments, defines=defines)
+            arguments: tuple[Any, ...] = (table, np.int32(count), partials[first:], *more)
+            _kernels.launch(kernel, blocks, arguments, defines=_defines(dtype, capacity))
         first += blocks
-    arguments = (partials, np.int64(first), np.float64(limit), norm, factor)
-    _kernels.launch("clip_factor", 1, arguments, defines=_defines(dtype))
-    return norm, factor
+    return partials, np.int64(first), norm, factor

@@ -55,7 +55,7 @@ def _names(struct: type[ctypes.Structure]) -> str:
 _file = CSource(__file__, "update.c", defines=(_names(Sgd), _names(Momentum), _names(Adam)))
 
 
-def suits(*arrays: Any) -> bool:
+def suits(*arrays: Any, file: CSource = _file) -> bool:
     """Whether parameters and states, arrays of one size, can be updated here.
 
     What may not be written to is NumPy's to refuse.
@@ -64,7 +64,7 @@ def suits(*arrays: Any) -> bool:
         on_cpu = isinstance(array, np.ndarray)
         if not (on_cpu and array.dtype == np.float32 and array.flags.carray):
             return False
-    return _file.library is not None
+    return file.library is not None
 
 
 def update(numbers: Numbers, grad: Any, *written: Any) -> None:
@@ -72,7 +72,10 @@ def update(numbers: Numbers, grad: Any, *written: Any) -> None:
 
     All arrays are of one size.
     """
-    name = type(numbers).__name__.lower()
-    _file.run(
-        name, numbers, grad.size, (plain(np.asarray(grad, np.float32)), *written), least=LEAST
-    )
+    run(_file, type(numbers).__name__.lower(), numbers, grad, *written)
+
+
+def run(file: CSource, name: str, numbers: ctypes.Structure, grad: Any, *written: Any) -> None:
+    """Write arrays along a gradient, all of one size, by a function of a file."""
+    given = (plain(np.asarray(grad, np.float32)), *written)
+    file.run(name, numbers, grad.size, given, least=LEAST)

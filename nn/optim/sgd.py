@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import numpy as np
 
 from tinygrad_cupy.nn import checks
-from tinygrad_cupy.tensor import Tensor
 
+from .groups import Parameters
 from .optimizer import Optimizer
 from .state import State
 from .update import momentum_update, sgd_update
@@ -26,25 +26,30 @@ class SGD(Optimizer):
     hyperparameters: tuple[str, ...] = ("lr", "momentum", "dampening", "weight_decay", "nesterov")
     momentum, dampening, nesterov = 0.0, 0.0, False
     buffered = ("momentum_buffer",)
+    torch_counts = False
 
     def __init__(
         self,
-        params: Iterable[Tensor],
+        params: Parameters,
         lr: float = 1e-3,
         momentum: float = 0.0,
         dampening: float = 0.0,
         weight_decay: float = 0.0,
         nesterov: bool = False,
+        maximize: bool = False,
     ) -> None:
         super().__init__(params, lr)
         self.momentum = momentum
         self.dampening = dampening
         self.weight_decay = weight_decay
         self.nesterov = nesterov
+        self.maximize = maximize
         if nesterov and momentum == 0:
             self._refuse_nesterov(dampening)
 
     def check(self, name: str, value: Any) -> Any:
+        if name in self.flags:
+            return super().check(name, value)
         if name == "nesterov":
             if not isinstance(value, bool | np.bool_):
                 raise ValueError(f"[{checks.name_of(self)}] nesterov must be a bool, got {value!r}")

@@ -20,8 +20,8 @@ State = dict[str, Any]
 
 def read_state(
     optimizer: Optimizer, saved: Mapping[str, Any]
-) -> tuple[list[int], dict[str, Any], list[State]]:
-    """The step counts, hyperparameters and arrays (on the parameters' devices) of a state.
+) -> tuple[list[int], dict[str, Any], list[dict[str, Any]], list[State]]:
+    """The step counts, hyperparameters, groups' own ones and arrays (on their devices) of a state.
 
     ValueError when it is not one of such an optimizer with such parameters.
     """
@@ -35,12 +35,14 @@ def read_state(
             f"[{name}] expected the state of {len(params)} parameters, got {len(steps)}"
         )
     whole = all(hyper in saved for hyper in optimizer.hyperparameters)
-    values = _hyperparameters(optimizer, saved) if whole else {}
-    slots, optional = optimizer.slots_at(values)
+    values, own = _hyperparameters(optimizer, saved) if whole else ({}, [])
     stepped = [position for position, count in enumerate(steps) if count]
-    wanted = {f"{position}.{slot}" for position in stepped for slot in slots}
+    slots_of = _slots_of(optimizer, values, own)
+    wanted = {f"{position}.{slot}" for position in stepped for slot in slots_of[position][0]}
     wanted |= {*optimizer.hyperparameters, "steps"}
-    known = wanted | {"kind"} | {f"{position}.{slot}" for position in stepped for slot in optional}
+    known = wanted | {"kind", "groups", *optimizer.flags}
+    known |= {f"{position}.{slot}" for position in stepped for slot in slots_of[position][1]}
+    known |= {f"group.{index}.{hyper}" for index, said in enumerate(own) for hyper in said}
     missing, unexpected = sorted(wanted - set(saved)), sorted(map(str, set(saved) - known))
     if missing or unexpected:
         raise ValueError(
@@ -49,14 +51,25 @@ def read_state(
         )
     loaded: list[State] = [{} for _ in params]
     for position in stepped:
-        for slot in dict.fromkeys((*slots, *optional)):
+        for slot in dict.fromkeys((*slots_of[position][0], *slots_of[position][1])):
             key = f"{position}.{slot}"
             if (
                 key in saved
                 and (array := _array(name, key, saved[key], params[position])) is not None
             ):
                 loaded[position][slot] = array
-    return steps, values, loaded
+    return steps, values, own, loaded
+
+
+def _slots_of(
+    optimizer: Optimizer, values: Mapping[str, Any], own: list[dict[str, Any]]
+) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """For each parameter, the slots that its state must have and may have."""
+    found = []
+    for index, group in enumerate(optimizer._groups):
+        said = own[index] if index < len(own) else {}
+        found += [optimizer.slots_at({**values, **said})] * len(group.positions)
+    return found
 
 
 def _check_kind(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
@@ -86,19 +99,49 @@ def _steps(name: str, value: Any) -> list[int]:
     return [int(count) for count in counts.ravel()]
 
 
-def _hyperparameters(optimizer: Optimizer, saved: Mapping[str, Any]) -> dict[str, Any]:
-    """The values, checked one by one and together: on an optimizer that has nothing else."""
+def _hyperparameters(
+    optimizer: Optimizer, saved: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The values, checked one by one and together: on an optimizer that has nothing else.
+
+    And what each group has of its own.
+    """
+    name = checks.name_of(optimizer)
     bare = object.__new__(type(optimizer))
-    vars(bare)["_memory"] = {}
+    vars(bare).update(_memory={}, _groups=[])
     for hyper in optimizer.hyperparameters:
-        array = host_array(saved[hyper])
-        if array is None or array.size != 1:
-            raise ValueError(
-                f"[{checks.name_of(optimizer)}] {hyper}: expected one number, got "
-                f"{describe(saved[hyper])}"
-            )
-        setattr(bare, hyper, array.item())
-    return {hyper: getattr(bare, hyper) for hyper in optimizer.hyperparameters}
+        setattr(bare, hyper, _one(name, hyper, saved[hyper]).item())
+    for flag in optimizer.flags:
+        setattr(bare, flag, bool(_one(name, flag, saved.get(flag, False))))
+    counts = host_array(saved.get("groups", [len(optimizer.params)]))
+    sizes = [len(group.positions) for group in optimizer._groups]
+    if counts is None or counts.tolist() != sizes:
+        raise ValueError(
+            f"[{name}] expected the state of groups of {sizes} parameters, got "
+            f"{describe(saved.get('groups')) if counts is None else counts.tolist()}"
+        )
+    own: list[dict[str, Any]] = [{} for _ in sizes]
+    for index, said in enumerate(own):
+        for hyper in (*optimizer.hyperparameters, *optimizer.flags):
+            key = f"group.{index}.{hyper}"
+            if key not in saved:
+                continue
+            count = 2 if hyper == "lr" else 1  # a rate and what it is relative to
+            numbers = _one(name, key, saved[key], count).ravel().tolist()
+            if hyper in optimizer.flags:
+                numbers = [bool(number) for number in numbers]
+            numbers = [bare.check(hyper, number) for number in numbers]
+            said[hyper] = tuple(numbers) if hyper == "lr" else numbers[0]
+    names = (*optimizer.hyperparameters, *optimizer.flags)
+    return {hyper: getattr(bare, hyper) for hyper in names}, own
+
+
+def _one(name: str, key: str, value: Any, count: int = 1) -> np.ndarray:
+    array = host_array(value)
+    if array is None or array.size != count:
+        wanted = "one number" if count == 1 else f"{count} numbers"
+        raise ValueError(f"[{name}] {key}: expected {wanted}, got {describe(value)}")
+    return array
 
 
 def _array(name: str, key: str, value: Any, param: Tensor) -> Any:

@@ -127,17 +127,39 @@ def _write(
 
     16-bit floats are computed in float32 and rounded when they are stored, as in update.cu.
     """
+
+    def in_c(grad: Array, *written: Array) -> None:
+        native.update(numbers, grad, *written)
+
+    write(type(numbers).__name__.lower(), in_c, plain, grad, *written)
+
+
+def write(
+    name: str,
+    in_c: Callable[..., None],
+    plain: Callable[..., None],
+    grad: Array,
+    *written: Array,
+    suits: Callable[..., bool] | None = None,
+) -> None:
+    """Update ``written`` along ``grad`` by ``in_c`` where that ``suits``, else by ``plain``.
+
+    Both write in place and are given the gradient first; ``plain`` gets blocks that stay in the
+    cache, and 16-bit floats in float32.
+    """
     grad = grad if is_cuda(grad) else np.asarray(grad)
-    check_sizes(type(numbers).__name__.lower(), grad, written)
+    check_sizes(name, grad, written)
     if grad.dtype.kind == "c":  # each part by itself, as PyTorch does: moments are of real numbers
         if all(array.flags.c_contiguous for array in (grad, *written)):
-            _write(numbers, plain, *[as_real_numbers(array) for array in (grad, *written)])
+            parts = [as_real_numbers(array) for array in (grad, *written)]
+            write(name, in_c, plain, *parts, suits=suits)
             return
-        _write(numbers, plain, grad.real, *[array.real for array in written])
-        _write(numbers, plain, grad.imag, *[array.imag for array in written])
+        for part in ("real", "imag"):
+            parts = [getattr(array, part) for array in (grad, *written)]
+            write(name, in_c, plain, *parts, suits=suits)
         return
-    if native.suits(*written):
-        native.update(numbers, grad, *written)
+    if (suits or native.suits)(*written):
+        in_c(grad, *written)
         return
     with on_device_of(grad):
         for piece in _pieces(grad, *written):

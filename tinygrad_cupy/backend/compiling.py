@@ -137,7 +137,7 @@ class Compilation:
         processor: a cache folder may be shared by machines of several kinds.
         """
         command = [*shlex.split(compiler() or ""), *FLAGS]
-        code = "".join(f"#define {macro.replace('=', ' ')}\n" for macro in self.macros).encode()
+        code = "".join(f"#define {macro.replace('=', ' ', 1)}\n" for macro in self.macros).encode()
         code += b"".join(path.read_bytes() for path in self.sources)
         parts = [" ".join(command).encode(), self._target(command), code]
         parts.append(EXTENSION_SUFFIXES[0].encode())  # names the C library

@@ -1,0 +1,199 @@
+"""Muon: momentum whose singular values are brought to about 1."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tinygrad_cupy import backend
+from tinygrad_cupy.backend import Array, array_module, blas, on_device_of
+from tinygrad_cupy.nn import checks
+
+from .cuda import DeviceMemory, Launch, Row
+from .groups import Parameters
+from .optimizer import Optimizer
+from .rule import Rule
+from .state import State
+
+NAMES = ("lr", "weight_decay", "momentum", "eps", "nesterov")
+COEFFICIENTS = (3.4445, -4.775, 2.0315)  # of Jordan et al., which are steepest at 0
+
+# The direction before it is made orthogonal, and the step along it afterwards.
+GATHER = Rule(
+    names=NAMES,
+    slots=("momentum_buffer", "direction"),
+    derive="rest = 1 - momentum",
+    update="""
+        momentum_buffer = momentum * momentum_buffer + rest * g
+        direction = where(nesterov, momentum * momentum_buffer + rest * g, momentum_buffer)
+    """,
+    partial=True,
+)
+MOVE = Rule(
+    names=NAMES,
+    slots=(),
+    derive="keep = 1 - lr * weight_decay",
+    update="p = keep * p - lr * g",
+)
+
+
+def orthogonal(x: Array, settings: Settings, eps: Any) -> Array:
+    """About U V^T of each matrix U S V^T of x (K, M, N), times the step's share of its shape.
+
+    Newton and Schulz's iteration x = a x + (b x x^T + c (x x^T)^2) x, from x / |x|.
+    """
+    rows, columns = x.shape[1:]
+    xp = array_module(x)
+    wide = x.astype(np.float32) if x.dtype.itemsize == 2 else x
+    flipped = rows > columns
+    y = xp.ascontiguousarray(wide.transpose(0, 2, 1)) if flipped else wide  # (K, M, N), M <= N
+    norm = xp.sqrt(xp.square(y).sum(axis=(1, 2), keepdims=True))
+    y = y / xp.maximum(norm, xp.asarray(eps).astype(y.dtype))
+    for iteration in range(settings.ns_steps):
+        last = iteration == settings.ns_steps - 1
+        scale = settings.scale(rows, columns) if last else 1.0
+        a, b, c = (scale * number for number in settings.ns_coefficients)
+        gram = blas.matmul(y, y.transpose(0, 2, 1))  # (K, M, M)
+        y = a * y + blas.matmul(b * gram + c * blas.matmul(gram, gram), y)
+    return xp.ascontiguousarray((y.transpose(0, 2, 1) if flipped else y).astype(x.dtype))
+
+
+class Settings:
+    """What the iteration is told."""
+
+    def __init__(
+        self, ns_steps: int, ns_coefficients: tuple[float, ...], adjust_lr_fn: str | None
+    ) -> None:
+        self.ns_steps, self.ns_coefficients = ns_steps, ns_coefficients
+        self.adjust_lr_fn = adjust_lr_fn
+
+    def scale(self, rows: int, columns: int) -> float:
+        """What the learning rate is taken times for a matrix of this shape."""
+        if self.adjust_lr_fn == "match_rms_adamw":
+            return 0.2 * math.sqrt(max(rows, columns))
+        return math.sqrt(max(1.0, rows / columns))
+
+
+class MuonLaunch(Launch):
+    """Two launches for all matrices, and between them the iteration for those of one shape."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(MOVE.source, MOVE.name, NAMES)
+        self.settings = settings
+
+    def step(self, memory: DeviceMemory, rows: Sequence[Row]) -> None:
+        xp = backend.import_cupy()
+        alike: dict[tuple[Any, ...], list[Row]] = {}
+        for row in rows:
+            array = row.arrays[0]
+            alike.setdefault((array.dtype, array.shape, row.group), []).append(row)
+        stacks = [
+            (group, xp.empty((len(listed), *shape), dtype), listed)
+            for (dtype, shape, group), listed in alike.items()
+        ]
+        gathered = [
+            row._replace(arrays=(*row.arrays, direction))
+            for _, stack, listed in stacks
+            for row, direction in zip(listed, stack, strict=True)
+        ]
+        GATHER.step(memory, gathered)
+        moved = []
+        for group, stack, listed in stacks:
+            eps = memory.numbers[group, NAMES.index("eps")]
+            for row, direction in zip(listed, orthogonal(stack, self.settings, eps), strict=True):
+                moved.append(row._replace(arrays=(row.arrays[0], direction)))
+        MOVE.step(memory, moved)
+
+
+@functools.cache
+def _launch(ns_steps: int, ns_coefficients: tuple[float, ...], adjust: str | None) -> MuonLaunch:
+    return MuonLaunch(Settings(ns_steps, ns_coefficients, adjust))
+
+
+class Muon(Optimizer):
+    """Momentum made orthogonal, for the matrices of hidden layers (Jordan et al., "Muon", 2024).
+
+    b = momentum * b + (1 - momentum) * grad; d = momentum * b + (1 - momentum) * grad with
+    `nesterov`, else b; o = about U V^T of d = U S V^T, by `ns_steps` of Newton and Schulz's
+    iteration with `ns_coefficients`, which leaves singular values between 0.7 and 1.2;
+    p -= lr * weight_decay * p + lr * s * o with s = sqrt(max(1, rows / columns)), or with
+    adjust_lr_fn="match_rms_adamw" 0.2 * sqrt(max(rows, columns)), for AdamW's learning rates.
+
+    Parameters are of two axes: give embeddings, the last layer, biases and convolutions to another
+    optimizer. The iteration is computed in the parameter's dtype (float32 for 16-bit ones, with
+    products as `set_precision` says); PyTorch's is in bfloat16, about 1e-2 away.
+    """
+
+    hyperparameters = ("lr", "weight_decay", "momentum", "eps")
+    flags = ("nesterov", "maximize")
+    nesterov = True
+    structure = ("slots", "ns_steps", "ns_coefficients", "adjust_lr_fn")
+    slots = ("momentum_buffer",)
+    torch_counts = False
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float = 1e-3,
+        weight_decay: float = 0.1,
+        momentum: float = 0.95,
+        nesterov: bool = True,
+        ns_coefficients: tuple[float, float, float] = COEFFICIENTS,
+        eps: float = 1e-7,
+        ns_steps: int = 5,
+        adjust_lr_fn: str | None = None,
+        maximize: bool = False,
+    ) -> None:
+        numbers = tuple(ns_coefficients)
+        if len(numbers) != 3:
+            raise ValueError(f"[Muon] ns_coefficients must be three numbers, got {numbers!r}")
+        self.ns_coefficients = numbers
+        self.ns_steps = checks.integer(self, "ns_steps", ns_steps)
+        self.adjust_lr_fn = adjust_lr_fn
+        if adjust_lr_fn is not None:
+            checks.choice(self, "adjust_lr_fn", adjust_lr_fn, ("original", "match_rms_adamw"))
+        super().__init__(params, lr)
+        self.weight_decay, self.momentum, self.eps = weight_decay, momentum, eps
+        self.nesterov, self.maximize = nesterov, maximize
+
+    def _check_params(self, first: int) -> None:
+        super()._check_params(first)
+        for position, param in enumerate(self.params[first:], start=first):
+            if param.ndim != 2 or param.dtype.kind == "c" or not param.size:
+                raise ValueError(
+                    f"[Muon] parameter {position}: expected a matrix of real numbers, got shape "
+                    f"{param.shape} of {param.dtype}: give others to another optimizer"
+                )
+
+    def check(self, name: str, value: Any) -> Any:
+        return (
+            super().check(name, value)
+            if name in self.flags
+            else checks.number(self, name, value, 0, 1 if name == "momentum" else math.inf)
+        )
+
+    @property
+    def kernel(self) -> MuonLaunch:  # type: ignore[override]
+        return _launch(self.ns_steps, self.ns_coefficients, self.adjust_lr_fn)
+
+    def coefficients(self, step: int) -> tuple[float, ...]:
+        """The hyperparameters, in the order of NAMES."""
+        return tuple([float(getattr(self, name)) for name in NAMES])
+
+    def update(self, param: Any, grad: Any, state: State, coefficients: tuple[float, ...]) -> None:
+        values = dict(zip(NAMES, coefficients, strict=True))
+        settings = Settings(self.ns_steps, self.ns_coefficients, self.adjust_lr_fn)
+        with on_device_of(param):
+            direction = array_module(param).empty(param.shape, param.dtype)
+            numbers = GATHER.coefficients(values, 1)
+            GATHER.update(numbers, grad, param, state["momentum_buffer"], direction)
+            (direction,) = orthogonal(direction[None], settings, values["eps"])
+            MOVE.update(MOVE.coefficients(values, 1), direction, param)
+
+    def torch_options(self) -> dict[str, Any]:
+        names = ("ns_coefficients", "ns_steps", "adjust_lr_fn")
+        return {name: getattr(self, name) for name in names}
