@@ -11,13 +11,14 @@ Letters in shapes: T steps, N rows of the batch, H hidden features, G their gate
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..backend import Array, array_module, blas, special_functions
 
 __all__ = ["gru", "gru_backward", "lstm", "lstm_backward", "rnn", "rnn_backward"]
 
+Saved = Sequence[Any]
 Found = tuple[Array | None, ...]
 
 
@@ -35,17 +36,12 @@ def rnn(
     return y
 
 
-def rnn_backward(
-    grad: Array,
-    h: Array,
-    weight: Array,
-    seen: Array | None,
-    y: Array,
-    relu: bool,
-    reverse: bool,
-    needs_weight: bool,
-) -> Found:
-    """The gradients by gates, h and weight of that by the states y."""
+def rnn_backward(grad: Array, saved: Saved, relu: bool, reverse: bool, needs_weight: bool) -> Found:
+    """The gradients by gates, h and weight of that by the states y.
+
+    Of ``saved``: what `rnn` took, and y.
+    """
+    _, h, weight, seen, y = saved
     xp = array_module(grad)
     slope = (y > 0).astype(y.dtype) if relu else 1 - y * y
     slope, stays = _where(seen, slope, 0), None if seen is None else ~seen
@@ -75,18 +71,12 @@ def lstm(
     return y
 
 
-def lstm_backward(
-    grad: Array,
-    gates: Array,
-    h: Array,
-    c: Array,
-    weight: Array,
-    seen: Array | None,
-    y: Array,
-    reverse: bool,
-    needs_weight: bool,
-) -> Found:
-    """The gradients by gates, h, c and weight of that, (2, T, N, H), by states and cells y."""
+def lstm_backward(grad: Array, saved: Saved, reverse: bool, needs_weight: bool) -> Found:
+    """The gradients by gates, h, c and weight of that, (2, T, N, H), by states and cells y.
+
+    Of ``saved``: what `lstm` took, and y.
+    """
+    gates, h, c, weight, seen, y = saved
     xp, sigmoid = array_module(gates), special_functions(gates).expit
     steps, (rows, size) = gates.shape[0], h.shape
     h_before, c_before = _before(y[0], h, reverse), _before(y[1], c, reverse)
@@ -140,18 +130,12 @@ def gru(
     return y
 
 
-def gru_backward(
-    grad: Array,
-    gates: Array,
-    h: Array,
-    weight: Array,
-    bias: Array | None,
-    seen: Array | None,
-    y: Array,
-    reverse: bool,
-    needs_weight: bool,
-) -> Found:
-    """The gradients by gates, h, weight and bias of that by the states y."""
+def gru_backward(grad: Array, saved: Saved, reverse: bool, needs_weight: bool) -> Found:
+    """The gradients by gates, h, weight and bias of that by the states y.
+
+    Of ``saved``: what `gru` took, and y.
+    """
+    gates, h, weight, bias, seen, y = saved
     xp, sigmoid = array_module(gates), special_functions(gates).expit
     steps, (rows, size) = gates.shape[0], h.shape
     before = _before(y, h, reverse)

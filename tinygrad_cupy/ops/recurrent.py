@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .. import kernels
-from ..autograd import FusedOp
+from ..autograd import FusedOp, TensorBase
 from ..autograd.fused import through_reference
-from ..backend import Array
+from ..backend import Array, constant, device_of
 from .promotion import as_float, in_one_dtype, single
 from .shape import stack
 
@@ -61,11 +63,9 @@ class Rnn(_Recurrent):
 
         return stack(_run(step, gates.shape[0], self.reverse, seen, h)[0])
 
-    def backward_arrays(
-        self, grad: Array, gates: Array, h: Array, weight: Array, seen: Array | None, y: Array
-    ) -> Any:
+    def backward_arrays(self, grad: Array, *saved: Any) -> Any:
         how = (self.relu, self.reverse, self.needs[2])
-        return (*kernels.recurrent.rnn_backward(grad, h, weight, seen, y, *how), None)
+        return (*kernels.recurrent.rnn_backward(grad, saved, *how), None)
 
 
 class Lstm(_Recurrent):
@@ -83,8 +83,8 @@ class Lstm(_Recurrent):
         return stack([stack(states) for states in found])
 
     def backward_arrays(self, grad: Array, *saved: Any) -> Any:
-        how = (self.reverse, self.needs[3])
-        return (*kernels.recurrent.lstm_backward(grad, *saved, *how), None)
+        found = kernels.recurrent.lstm_backward(grad, saved, self.reverse, self.needs[3])
+        return (*found, None)
 
 
 class Gru(_Recurrent):
@@ -111,8 +111,8 @@ class Gru(_Recurrent):
         return stack(_run(step, gates.shape[0], self.reverse, seen, h)[0])
 
     def backward_arrays(self, grad: Array, *saved: Any) -> Any:
-        how = (self.reverse, self.needs[2])
-        return (*kernels.recurrent.gru_backward(grad, *saved, *how), None)
+        found = kernels.recurrent.gru_backward(grad, saved, self.reverse, self.needs[2])
+        return (*found, None)
 
 
 def _run(
@@ -201,8 +201,9 @@ def lstm(
     if project is None:
         packed = _in_single(Lstm(reverse), gates, h, c, weight, seen)
         return packed[0], packed[1]
-    dtype, given = gates.dtype, [single(x) for x in (gates, h, c, weight)]
-    found = lstm_steps(*given, project.astype(given[0].dtype), seen, reverse)
+    dtype = gates.dtype
+    gates, h, c, weight = (single(x) for x in (gates, h, c, weight))
+    found = lstm_steps(gates, h, c, weight, project.astype(gates.dtype), seen, reverse)
     states, cells = (stack(each).astype(dtype) for each in found)
     return states, cells
 
@@ -224,6 +225,18 @@ def gru(
     gates, h, weight = in_one_dtype(as_float(gates), h, weight)
     bias = None if bias is None else bias.astype(gates.dtype)
     return _in_single(Gru(reverse), gates, h, weight, bias, seen)
+
+
+def before(x: Tensor, lengths: Any) -> Tensor:
+    """(T, N, 1), where x (T, N, …) is: whether a step comes before the sequence's end."""
+    steps, rows = x.shape[:2]
+    times = np.arange(steps).reshape(steps, 1, 1)
+    if isinstance(lengths, TensorBase):
+        of_x: Any = x._wrap(constant(times, device_of(x.data)))
+        column: Any = lengths.detach()  # type: ignore[attr-defined]
+        return of_x < column.reshape(1, rows, 1)  # type: ignore[no-any-return]
+    seen = times < np.asarray(lengths).reshape(1, rows, 1)
+    return x._wrap(constant(seen, device_of(x.data)))
 
 
 def _in_single(op: _Recurrent, *inputs: Any) -> Tensor:
