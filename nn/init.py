@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from tinygrad_cupy import backend, random
 
 from . import checks
@@ -58,3 +60,25 @@ def weight_and_bias(
     if not bias:
         return weight, None
     return weight, Parameter(uniform((outputs,), 1 / math.sqrt(fan_in(weight_shape))))
+
+
+def normal(shape: tuple[int, ...], std: float, device: str | None = None) -> Any:
+    """A float32 array of values drawn from N(0, std^2)."""
+    array = random.normal(shape, random.STREAM_WEIGHTS, device or backend.default_device())
+    array *= np.float32(std)
+    return array
+
+
+def kaiming_normal(shape: tuple[int, ...], device: str | None = None) -> Any:
+    """N(0, 2 / fan_out), fan_out = O * KH * KW of a weight (O, C/g, KH, KW).
+
+    He et al. (2015): a gradient keeps its size through ReLUs. torchvision's convolutions do so.
+    """
+    return normal(shape, math.sqrt(2 / (shape[0] * math.prod(shape[2:]))), device)
+
+
+def uniform_parameter(owner: object, shape: tuple[int, ...], bound: float) -> Parameter:
+    """A Parameter of U(-b, b); MemoryError that names the layer where there is no room for it."""
+    on_gpu = backend.default_device() != "cpu"
+    backend.expect_memory(checks.name_of(owner), shape, 4, on_gpu)
+    return Parameter(uniform(shape, bound))

@@ -31,6 +31,7 @@ from tinygrad_cupy.ops.conv import EachConv
 from tinygrad_cupy.ops.draws import Count, GammaQuantile, GammaSlope
 from tinygrad_cupy.ops.matmul import EachLinear
 from tinygrad_cupy.ops.protocols import TABLE
+from tinygrad_cupy.ops.recurrent import _Recurrent
 from tinygrad_cupy.ops.sort import Ordered
 from tinygrad_cupy.tensor import Transfer
 from tinygrad_cupy.transforms.implicit import Rooted, Solved
@@ -43,6 +44,7 @@ PLUMBING = {
     functions.Pair: "and of two",
     functions.Choice: "which takes one of them",
     Ordered: "of sorting, one",
+    _Recurrent: "of networks with states",
     _Custom: "of users' own; test_custom.py",
     Theirs: "of PyTorch's; test_interop.py",
     Joint: "several outputs at once; test_checkpoint.py, test_hooks.py",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..autograd import TensorBase
 from ..backend import array_module, on_device_of
-from .promotion import as_float, in_one_dtype, in_single
+from .promotion import as_float, constant_like, in_one_dtype, in_single
 from .take import Take, bounds_error
 
 if TYPE_CHECKING:
@@ -150,6 +150,78 @@ def _causal(like: Any, queries: int, keys: int) -> Any:
         xp = array_module(like.data)
         seen = xp.arange(queries)[:, None] >= xp.arange(keys)
     return like._wrap(seen)
+
+
+def attention_weights(query: Tensor, key: Tensor, mask: Tensor | None = None) -> Tensor:
+    """softmax(query @ keyᵀ / √E + mask), (…, L, S): what `scaled_dot_product_attention` weighs by.
+
+    The mask is as it is there: booleans say which keys are seen.
+    """
+    query, key = in_one_dtype(as_float(query), as_float(key))
+    factor = 1 / math.sqrt(query.shape[-1] or 1)
+
+    def compute(a: Any) -> Any:
+        return _weights((a * factor) @ key.astype(a.dtype).swapaxes(-1, -2), mask)
+
+    return in_single(query, compute)
+
+
+def attention_mask(
+    query: Tensor,
+    heads: tuple[int, int, int, int],
+    mask: Any,
+    padding: Any,
+    causal: bool,
+    more: int = 0,
+) -> Tensor | None:
+    """The masks of a layer in one: booleans that say what is seen, or numbers to add; or None.
+
+    heads:
+        N, H, L and S of the scores (N, H, L, S), which the result broadcasts to.
+    mask, padding:
+        (L, S) or (N · H, L, S), and (N, S): booleans that say what is hidden, or numbers to add.
+    causal:
+        whether query i sees the keys up to i alone.
+    more:
+        of S keys that many, the last, are seen by all; masks have no place for them.
+    """
+    n, h, rows, own = (*heads[:3], heads[3] - more)
+    given: list[Any] = []
+    wide: dict[tuple[int, ...], tuple[int, ...]]
+    wide = {(rows, own): (1, 1, rows), (n * h, rows, own): (n, h, rows)}
+    for_padding: dict[tuple[int, ...], tuple[int, ...]] = {(n, own): (n, 1, 1)}
+    for name, value, shapes in (
+        ("attn_mask", mask, wide),
+        ("key_padding_mask", padding, for_padding),
+    ):
+        if value is None:
+            continue
+        value = constant_like(query, value)
+        if value.shape not in shapes:
+            expected = " or ".join(map(str, shapes))
+            raise ValueError(f"[attention] expected {name} {expected}, got shape {value.shape}")
+        if value.dtype.kind in "iuc":
+            raise TypeError(
+                f"[attention] expected {name} of booleans, which say what is hidden, or of real "
+                f"numbers to add, got dtype {value.dtype}"
+            )
+        given.append(value.reshape(*shapes[value.shape], own))
+    if causal:
+        given.append(~_causal(query, rows, own))
+    if more:
+        given = [m.pad([(0, 0)] * (m.ndim - 1) + [(0, more)]) for m in given]
+    if not given:
+        return None
+    if all(m.dtype.kind == "b" for m in given):
+        hidden = given[0]
+        for m in given[1:]:
+            hidden = hidden | m
+        return ~hidden  # type: ignore[no-any-return]
+    total: Any = 0
+    for m in given:
+        bits = m.dtype.kind == "b"
+        total = total + (m.astype(query.dtype).where(~m, -math.inf) if bits else m)
+    return total  # type: ignore[no-any-return]
 
 
 def _weights(scores: Any, mask: Any) -> Any:
