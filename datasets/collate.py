@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,6 +41,9 @@ def _stacked(values: list[Any], path: str) -> Any:
         return like(first, parts)
     if isinstance(first, str | bytes):
         return values
+    if all(type(value) in (bool, int, float) for value in values):
+        found = np.asarray(values)
+        return found.astype(np.float32) if found.dtype == np.float64 else found
     arrays = [_array(value, where) for value in values]
     _expect_alike(arrays, where, "a shape", lambda array: tuple(array.shape), object)
     xp: Any = backend.array_module(arrays[0])
@@ -65,12 +67,8 @@ def _array(value: Any, where: str) -> Any:
         return value.data
     if isinstance(value, np.ndarray | np.generic) or backend.is_cuda(value):
         array = value if backend.is_cuda(value) else np.asarray(value)
-    elif isinstance(value, bool):
-        array = np.asarray(value)
-    elif isinstance(value, numbers.Integral):
-        array = np.asarray(value, np.int64)
-    elif isinstance(value, numbers.Real):
-        array = np.asarray(value, np.float32)
+    elif type(value) in (bool, int, float):
+        array = np.asarray(value, np.float32 if isinstance(value, float) else None)
     elif hasattr(value, "__array__"):
         array = np.asarray(value)
     else:

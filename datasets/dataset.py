@@ -67,7 +67,7 @@ class ArrayDataset:
     def __post_init__(self) -> None:
         for part in ("inputs", "targets"):
             if getattr(self, part) is not None or part == "inputs":
-                object.__setattr__(self, part, mapped(self._array, getattr(self, part)))
+                object.__setattr__(self, part, self._arrays(getattr(self, part)))
         object.__setattr__(self, "classes", tuple(self.classes))
         lengths = [(path, leaf.shape[0]) for path, leaf in self.leaves()]
         if len({length for _, length in lengths}) != 1:
@@ -78,7 +78,11 @@ class ArrayDataset:
         if self.classes:
             self._check_labels()
 
-    def _array(self, value: Any) -> Any:
+    def _arrays(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: self._arrays(child) for key, child in value.items()}
+        if isinstance(value, tuple):
+            return like(value, [self._arrays(child) for child in value])
         if isinstance(value, Tensor):
             value = value.data
         if not (hasattr(value, "shape") and hasattr(value, "dtype")):
