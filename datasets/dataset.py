@@ -136,6 +136,10 @@ class ArrayDataset:
     def __len__(self) -> int:
         return next((int(leaf.shape[0]) for _, leaf in self.leaves()), 0)
 
+    def __iter__(self) -> Iterator[Any]:
+        """The samples, one by one."""
+        return (self[index] for index in range(len(self)))
+
     def __getitem__(self, index: Any) -> Any:
         """A sample for an integer; a dataset for a slice, for several integers or for a mask."""
         if isinstance(index, int | np.integer):

@@ -1,6 +1,6 @@
 """Neural networks on top of the engine: layers, losses, optimizers, schedules, training."""
 
-from . import init, metrics, models, optim, schedules
+from . import augment, init, metrics, models, optim, schedules
 from .callbacks import Callback
 from .functional import functional_call
 from .history import EpochRecord, History, Step, StopTraining
@@ -114,6 +114,7 @@ __all__ = [
     "Tanh",
     "Trainer",
     "Unfold",
+    "augment",
     "functional_call",
     "init",
     "metrics",

@@ -239,8 +239,8 @@ def test_a_script_without_its_guard_is_told(tmp_path: Path) -> None:
 
 def test_a_sampler_decides_the_rows(device: str) -> None:
     data = ArrayDataset(np.arange(6), np.arange(6))
-    for options in ({}, {"resident": False}):
-        loader = DataLoader(data, 2, sampler=[5, 0, 5], device=device, **options)
+    for resident in (True, False):
+        loader = DataLoader(data, 2, sampler=[5, 0, 5], device=device, resident=resident)
         assert len(loader) == 2
         assert [y.tolist() for _, y in loader] == [[5, 0], [5]]
 

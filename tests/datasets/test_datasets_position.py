@@ -16,7 +16,7 @@ DATA = ArrayDataset(np.arange(23) * 1.0, np.arange(23))
 
 
 def make(device: str, case: str) -> DataLoader:
-    options: dict[str, Any] = {
+    cases: dict[str, dict[str, Any]] = {
         "plain": {},
         "seed": {"shuffle": True, "seed": 5},
         "stream": {"shuffle": True, "drop_last": True},
@@ -25,8 +25,8 @@ def make(device: str, case: str) -> DataLoader:
         "drawn": {"sampler": WeightedSampler(np.arange(23) + 1.0, 15)},
         "list": {"sampler": [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7]},
         "workers": {"shuffle": True, "seed": 1, "num_workers": 1, "resident": False},
-    }[case]
-    return DataLoader(DATA, 4, device=device, **options)
+    }
+    return DataLoader(DATA, 4, device=device, **cases[case])
 
 
 def labels(batches: Any, most: int = 99) -> list[list[int]]:
