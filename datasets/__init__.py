@@ -3,12 +3,15 @@
 from tinygrad_cupy.backend.cache import cache_dir
 
 from .catalog import FallbackWarning, load
+from .collate import stack
 from .dataset import ArrayDataset, DataError
 from .download import DownloadError, UnreachableError
 from .loader import DataLoader
 from .mnist_files import find_mnist, mnist
 from .png import image_folder, write_png_folders
+from .samplers import WeightedSampler
 from .uci_digits import digits
+from .workers import SampleError, WorkerError
 
 __all__ = [
     "ArrayDataset",
@@ -16,12 +19,16 @@ __all__ = [
     "DataLoader",
     "DownloadError",
     "FallbackWarning",
+    "SampleError",
     "UnreachableError",
+    "WeightedSampler",
+    "WorkerError",
     "cache_dir",
     "digits",
     "find_mnist",
     "image_folder",
     "load",
     "mnist",
+    "stack",
     "write_png_folders",
 ]

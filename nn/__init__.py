@@ -1,6 +1,6 @@
 """Neural networks on top of the engine: layers, losses, optimizers, schedules, training."""
 
-from . import init, metrics, models, optim, schedules
+from . import augment, init, metrics, models, optim, schedules
 from .callbacks import Callback
 from .functional import functional_call
 from .history import EpochRecord, History, Step, StopTraining
@@ -136,6 +136,7 @@ __all__ = [
     "TransformerEncoder",
     "TransformerEncoderLayer",
     "Unfold",
+    "augment",
     "functional_call",
     "init",
     "metrics",

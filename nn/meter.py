@@ -45,12 +45,32 @@ _score = backend.Kernel(cpu=_score_cpu, cuda=_score_cuda)
 _kernels = backend.CudaSource(__file__, "meter.cu")
 
 
-def score(loss: Tensor, logits: Tensor, target: Tensor) -> Tensor:
+def is_classification(output: Any, target: Any) -> bool:
+    """Whether a target is class numbers, (N, ...) of an output (N, C, ...)."""
+    return (
+        isinstance(output, Tensor)
+        and isinstance(target, Tensor)
+        and target.dtype.kind in "iu"
+        and output.ndim == target.ndim + 1
+        and (output.shape[0], *output.shape[2:]) == target.shape
+    )
+
+
+def score(loss: Tensor, output: Any, target: Any) -> Tensor:
     """The loss of a step and its number of right answers, float32 (2,), left on the device.
 
-    logits are (N, C, ...), target (N, ...) class numbers; the loss has one element.
+    The loss has one element. Right answers are counted of an output (N, C, ...) whose target
+    (N, ...) is class numbers; otherwise, of a regression say, their number is NaN.
     """
-    return Tensor(_score(loss.data, logits.data, target.data))
+    if loss.size != 1:
+        raise ValueError(f"[Trainer] expected a loss of one element, got shape {loss.shape}")
+    if is_classification(output, target):
+        return Tensor(_score(loss.data, output.data, target.data))
+    xp = backend.array_module(loss.data)
+    with backend.on_device_of(loss.data):
+        out = xp.full(2, np.nan, np.float32)
+        out[:1] = loss.data.reshape(1)
+    return Tensor(out)
 
 
 class Meter:

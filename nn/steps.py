@@ -1,7 +1,8 @@
 """What a `Trainer` does with one batch: functions of their arguments alone, so that `jit` fits.
 
 A batch comes as tensors `item`, with a function `gather` that makes (x, y) of them: a loader's
-`batch` of rows, or None when the tensors are x and y themselves.
+`batch` of rows, or None when the tensors are x and y themselves. Both may be tuples, lists and
+dicts of tensors, as the model and the loss take them.
 """
 
 from __future__ import annotations
@@ -11,48 +12,73 @@ from typing import Any
 
 from tinygrad_cupy.tensor import Tensor
 
-from .meter import score
+from .meter import is_classification, score
 from .module import Module
 from .optim.optimizer import Optimizer
 
-Loss = Callable[[Tensor, Tensor], Tensor]  # (logits, target) -> scalar
-Gather = Callable[..., tuple[Tensor, Tensor]] | None
+Loss = Callable[[Any, Any], Tensor]  # (output, target) -> scalar
+Gather = Callable[..., Any] | None
+Augment = Callable[[Any, Any], tuple[Any, Any]] | None
+Answer = Callable[[Any], Any] | None
 
 
-def train(model: Module, optimizer: Optimizer, loss: Loss, gather: Gather, *item: Tensor) -> Tensor:
-    """One optimizer step; its `score`."""
+def train(
+    model: Module, optimizer: Optimizer, loss: Loss, augment: Augment, gather: Gather, *item: Any
+) -> Tensor:
+    """One optimizer step; its `score`, of the targets as they were before `augment`."""
     x, y = _batch(gather, item)
+    seen, target = (x, y) if augment is None else augment(x, y)
     optimizer.zero_grad()
-    logits = model(x)
-    value = loss(logits, y)
+    output = forward(model, seen)
+    value = loss(output, target)
     value.backward()
     optimizer.step()
-    return score(value, logits, y)
+    return score(value, output, y)
 
 
-def validate(model: Module, loss: Loss, gather: Gather, *item: Tensor) -> Tensor:
+def validate(model: Module, loss: Loss, gather: Gather, *item: Any) -> Tensor:
     """The `score` of a batch."""
     x, y = _batch(gather, item)
-    logits = model(x)
-    return score(loss(logits, y), logits, y)
+    output = forward(model, x)
+    return score(loss(output, y), output, y)
 
 
 def evaluate(
-    model: Module, loss: Loss, gather: Gather, *item: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The `score` of a batch, its labels and the probabilities (N, C)."""
+    model: Module, loss: Loss, answer: Answer, gather: Gather, *item: Any
+) -> tuple[Tensor, Any, Any]:
+    """The `score` of a batch, its targets and the answers: the probabilities (N, C) of classes."""
     x, y = _batch(gather, item)
-    logits = model(x)
-    return score(loss(logits, y), logits, y), y, logits.softmax(axis=1)
+    output = forward(model, x)
+    if answer is None:
+        found = output.softmax(axis=1) if is_classification(output, y) else output
+    else:
+        found = answer(output)
+    return score(loss(output, y), output, y), y, found
 
 
-def predict(model: Module, gather: Gather, *item: Tensor) -> Tensor:
-    """Class probabilities (N, C) of x, which may come without y."""
-    x = item[0] if gather is None else gather(*item)[0]
-    probabilities: Tensor = model(x).softmax(axis=1)
-    return probabilities
+def predict(model: Module, answer: Callable[[Any], Any], gather: Gather, *item: Any) -> Any:
+    """The answer to x, which may come without y."""
+    x = item[0]
+    if gather is not None:
+        batch = gather(*item)
+        x = batch[0] if isinstance(batch, tuple) else batch
+    return answer(forward(model, x))
 
 
-def _batch(gather: Gather, item: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
-    x, y = item if gather is None else gather(*item)
-    return x, y
+def forward(model: Module, x: Any) -> Any:
+    """The model's output: several inputs are its arguments, those of a dict by name."""
+    if isinstance(x, dict):
+        return model(**x)
+    return model(*x) if isinstance(x, tuple | list) else model(x)
+
+
+def softmax(output: Tensor) -> Tensor:
+    """The probabilities of classes (N, C)."""
+    return output.softmax(axis=1)
+
+
+def _batch(gather: Gather, item: tuple[Any, ...]) -> tuple[Any, Any]:
+    batch = item if gather is None else gather(*item)
+    if isinstance(batch, tuple) and len(batch) == 2:
+        return batch
+    return (batch[0] if gather is None else batch), None  # without targets

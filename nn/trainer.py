@@ -1,4 +1,4 @@
-"""Training a classifier: the epoch loop, validation, early stopping, evaluation, prediction.
+"""Training a model: the epoch loop, validation, early stopping, evaluation, prediction.
 
 Letters: N examples, C classes.
 """
@@ -16,9 +16,11 @@ import numpy as np
 from tinygrad_cupy import backend
 from tinygrad_cupy.autograd.mode import no_grad
 from tinygrad_cupy.jit import jit as captured
+from tinygrad_cupy.pytree import flatten, rebuild
 from tinygrad_cupy.tensor import Tensor
 
 from . import checks, steps
+from .augment import pairs
 from .history import EpochRecord, History, Step, StopTraining
 from .meter import Meter, Reading
 from .module import Module
@@ -30,24 +32,27 @@ from .steps import Gather, Loss
 class Loader(Protocol):
     """What `Trainer` asks of a loader: batches (x, y), repeatedly, and their number.
 
-    One that also has `rows` and `batch`, as a `DataLoader`, gathers its batches inside the
-    captured step.
+    One that also has `rows` and `batch`, as a `DataLoader` of resident data, gathers its batches
+    inside the captured step.
     """
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
+    def __iter__(self) -> Iterator[tuple[Any, Any]]: ...
 
     def __len__(self) -> int: ...
 
 
 @runtime_checkable
 class GatheringLoader(Loader, Protocol):
-    """A loader that makes a batch of rows, on its device."""
+    """A loader that makes a batch of rows, on its device; one whose `resident` is false does not.
+
+    It may say in `targets_per_row` how many predictions a row asks for, which is 1 otherwise.
+    """
 
     def rows(self) -> Iterator[Tensor]:
         """The row numbers (B,) of each batch of a new pass over the data."""
         ...
 
-    def batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def batch(self, rows: Tensor) -> Any:
         """(x, y) of these rows."""
         ...
 
@@ -64,7 +69,7 @@ class Watcher(Protocol):
     def on_fit_end(self, trainer: Trainer, history: History) -> None: ...
 
 
-Item = tuple[Tensor, ...]  # (rows,) or (x, y)
+Item = tuple[Any, ...]  # (rows,) or (x, y)
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -88,25 +93,36 @@ class DivergedError(ArithmeticError):
 class Evaluation:
     """A model's answers on a data set: mean loss, accuracy in [0, 1], and each answer.
 
-    `labels` is int64 (N,), `probabilities` float32 (N, C), both NumPy arrays.
+    `labels` is int64 (N,), `probabilities` float32 (N, C), both NumPy arrays. Where targets are no
+    class numbers, accuracy is NaN, `labels` are the targets and `probabilities` the model's output,
+    in the structure that each has.
     """
 
     loss: float
     accuracy: float
-    labels: np.ndarray
-    probabilities: np.ndarray
+    labels: Any
+    probabilities: Any
 
 
 class Trainer:
-    """Trains `model`, a classifier from batches (N, ...) to logits (N, C).
+    """Trains `model` on batches (x, y) of a loader.
 
-    `loss(logits, target)` defaults to the mean cross-entropy. `schedule(step)` gives the learning
-    rate of every step, counted from 0 over all epochs; without one the optimizer's own stays.
-    The model must be on the device of the loaders.
+    x (N, ...) is the model's input; of several, in a tuple or dict, each is an argument of it.
+    `loss(output, y)` defaults to the mean cross-entropy of logits (N, C) and class numbers y (N,);
+    one for regression, such as `nn.MSELoss()`, takes what the data has. Accuracy is counted where y
+    is integers (N, ...) of an output (N, C, ...), and NaN elsewhere. `schedule(step)` gives the
+    learning rate of every step, counted from 0 over all epochs; without one the optimizer's own
+    stays. The model must be on the device of the loaders.
 
-    On a GPU, training steps and evaluations are captured (`tinygrad_cupy.jit`): the model and the
-    loss must not read values on the host. `jit=False` runs every operation by itself, to the same
-    figures.
+    augment: `augment(x, y)` gives the (x, y) that a training step takes in their place; layers of
+        `nn.augment`, alone or in a Sequential, change x, its `MixUp` both. Evaluation has none.
+    answer: what `evaluate` and `predict` make of the model's output; default: of classes their
+        probabilities, otherwise the output itself. Which it is, `predict` knows of a Tensor by
+        what was trained or evaluated before, and takes it for classes where nothing was.
+
+    On a GPU, training steps and evaluations are captured (`tinygrad_cupy.jit`): the model, the loss
+    and `augment` must not read values on the host. `jit=False` runs every operation by itself, to
+    the same figures.
     """
 
     def __init__(
@@ -117,10 +133,14 @@ class Trainer:
         schedule: Callable[[int], float] | None = None,
         callbacks: Sequence[Watcher] = (),
         jit: bool = True,
+        augment: Callable[..., Any] | None = None,
+        answer: Callable[[Any], Any] | None = None,
     ) -> None:
         self.model, self.optimizer = model, optimizer
         self.loss: Loss = loss or Tensor.cross_entropy
         self.schedule = schedule
+        self.augment, self.answer = pairs(augment), answer
+        self._classifies = True  # whether the targets seen last are class numbers
         self.callbacks = list(callbacks)
         self.history = History()
         self.steps_taken = 0
@@ -187,12 +207,12 @@ class Trainer:
         started = time.perf_counter()
         meter = Meter(len(train_loader))
         self.model.train()
-        for index, (gather, item) in enumerate(_items(train_loader), start=1):
-            self._step(gather, item, meter)
+        for index, (gather, item, count) in enumerate(_items(train_loader), start=1):
+            self._step(gather, item, count, meter)
             if meter.on_cpu and not np.isfinite(meter.last_loss()):
                 break
             self._tell("on_step_end", Step(epoch, epochs, index, len(train_loader), meter))
-        trained = meter.read()
+        trained = self._read(meter)
         seconds = time.perf_counter() - started
         bad = trained.first_bad_step()
         if bad is not None:
@@ -209,55 +229,63 @@ class Trainer:
             float(self.optimizer.lr), seconds, sum(meter.counts) / seconds,
         )  # fmt: skip
 
-    def _step(self, gather: Gather, item: Item, meter: Meter) -> None:
+    def _step(self, gather: Gather, item: Item, count: int, meter: Meter) -> None:
         if self.schedule is not None:
             self.optimizer.lr = self.schedule(self.steps_taken)
-        score = self._train(self.model, self.optimizer, self.loss, gather, *item)
+        arguments = (self.model, self.optimizer, self.loss, self.augment, gather)
+        score = self._train(*arguments, *item)
         self.steps_taken += 1
-        meter.add(score, item[-1].size)
+        meter.add(score, count)
 
     def _validation(self, loader: Loader) -> Reading:
         meter = Meter(len(loader))
         with self._evaluating():
-            for gather, item in _items(loader):
-                meter.add(self._validate(self.model, self.loss, gather, *item), item[-1].size)
-        return meter.read()
+            for gather, item, count in _items(loader):
+                meter.add(self._validate(self.model, self.loss, gather, *item), count)
+        return self._read(meter)
+
+    def _read(self, meter: Meter) -> Reading:
+        reading = meter.read()
+        self._classifies = not np.isnan(reading.accuracy)
+        return reading
 
     # --- using a model --------------------------------------------------------------------------
 
     def evaluate(self, loader: Loader) -> Evaluation:
         """Loss, accuracy and every answer on `loader`'s data, in evaluation mode."""
         _check_loader("evaluation", loader)
-        meter, labels, probabilities = Meter(len(loader)), [], []
+        meter, labels, answers = Meter(len(loader)), [], []
         with self._evaluating():
-            for gather, item in _items(loader):
-                score, y, answers = self._evaluate(self.model, self.loss, gather, *item)
-                meter.add(score, y.size)
-                labels.append(y.data.copy())  # the next call may write over them
-                probabilities.append(answers.data.copy())
-        loss, accuracy, _ = meter.read()
-        return Evaluation(loss, accuracy, _to_host(labels), _to_host(probabilities))
+            for gather, item, count in _items(loader):
+                score, y, found = self._evaluate(self.model, self.loss, self.answer, gather, *item)
+                meter.add(score, count)
+                labels.append(_copied(y))  # the next call may write over them
+                answers.append(_copied(found))
+        loss, accuracy, _ = self._read(meter)
+        return Evaluation(loss, accuracy, _to_host(labels), _to_host(answers))
 
-    def predict(self, data: Loader | Tensor, batch_size: int = 256) -> np.ndarray:
-        """Class probabilities (N, C) as a NumPy array, in evaluation mode.
+    def predict(self, data: Loader | Tensor, batch_size: int = 256) -> Any:
+        """The answers, of classes their probabilities (N, C), as a NumPy array; in evaluation mode.
 
-        `data` is a loader (its labels are ignored) or a Tensor (N, ...) on the model's device,
-        which is worked through `batch_size` examples at a time.
+        `data` is a loader (its targets are ignored, and need not be there) or a Tensor (N, ...) on
+        the model's device, which is worked through `batch_size` examples at a time.
         """
         batch_size = checks.integer(self, "batch_size", batch_size)
-        items: Iterable[tuple[Gather, Item]]
+        items: Iterable[tuple[Gather, Item, int]]
         if isinstance(data, Tensor):
             ends = range(batch_size, len(data) + batch_size, batch_size)
-            items = ((None, (data[end - batch_size : end],)) for end in ends)
+            items = ((None, (data[end - batch_size : end],), 0) for end in ends)
         else:
             items = _items(data)
+        answer = self.answer or (steps.softmax if self._classifies else _unchanged)
         with self._evaluating():
-            probabilities = [
-                self._predict(self.model, gather, *item).data.copy() for gather, item in items
+            answers = [
+                _copied(self._predict(self.model, answer, gather, *item))
+                for gather, item, _ in items
             ]
-        if not probabilities:
+        if not answers:
             raise ValueError("[Trainer] nothing to predict: the data is empty")
-        return _to_host(probabilities)
+        return _to_host(answers)
 
     # --- helpers --------------------------------------------------------------------------------
 
@@ -290,15 +318,58 @@ def _maybe_captured(jit: bool, function: Callable[P, R]) -> Callable[P, R]:
     return captured(function) if jit else function
 
 
-def _items(loader: Loader) -> Iterator[tuple[Gather, Item]]:
-    """Each batch as the functions in steps.py take it."""
-    if isinstance(loader, GatheringLoader):
-        return ((loader.batch, (rows,)) for rows in loader.rows())
-    return ((None, tuple(batch)) for batch in loader)
+def _items(loader: Loader) -> Iterator[tuple[Gather, Item, int]]:
+    """Each batch as the functions in steps.py take it, and how many predictions it asks for."""
+    if isinstance(loader, GatheringLoader) and getattr(loader, "resident", True):
+        each = getattr(loader, "targets_per_row", 1)
+        return ((loader.batch, (rows,), rows.size * each) for rows in loader.rows())
+    return (_item(batch) for batch in loader)
 
 
-def _to_host(arrays: list[Any]) -> np.ndarray:
-    return backend.to_numpy(backend.array_module(arrays[0]).concatenate(arrays))
+def _item(batch: Any) -> tuple[Gather, Item, int]:
+    if isinstance(batch, tuple | list) and len(batch) == 2:
+        x, y = batch
+    else:
+        x, y = batch, None
+    target = y if isinstance(y, Tensor) and y.dtype.kind in "iu" else None
+    first = next(_tensors((x, y)), None)
+    if first is None:
+        raise TypeError(
+            f"[Trainer] expected batches (x, y) of tensors, got {type(batch).__name__}: a loader's "
+            "collate= can make them of samples of another form"
+        )
+    count = first.shape[0] if target is None else target.size
+    return None, ((x,) if y is None else (x, y)), count
+
+
+def _tensors(tree: Any) -> Iterator[Tensor]:
+    found: list[Any] = []
+    flatten(tree, found)
+    return (one for one in found if isinstance(one, Tensor))
+
+
+def _unchanged(output: Any) -> Any:
+    return output
+
+
+def _copied(tree: Any) -> Any:
+    """Copies of a result's arrays, in its structure."""
+    found: list[Any] = []
+    structure = flatten(tree, found)
+    return rebuild(structure, [one.data.copy() for one in found])
+
+
+def _to_host(batches: list[Any]) -> Any:
+    """The arrays of several batches joined, as NumPy's, in the structure of each batch."""
+    parts: list[list[Any]] = []
+    for batch in batches:
+        parts.append([])
+        structure = flatten(batch, parts[-1], once=False)
+    joined = [
+        backend.to_numpy(backend.array_module(arrays[0]).concatenate(arrays))
+        for arrays in zip(*parts, strict=True)
+    ]
+    return rebuild(structure, joined)
 
 
 def _check_loader(role: str, loader: Loader) -> None:

@@ -18,40 +18,39 @@ def sample(count: int = 10, classes: int = 2) -> ArrayDataset:
 @pytest.mark.parametrize(
     ("change", "text"),
     [
+        ({"inputs": np.float32(3)}, r"\[bad\] expected arrays of numbers .*, got float32 \(\)"),
+        ({"inputs": np.array(["a"])}, r"\[bad\] expected arrays of numbers .*, got <U1 \(1,\)"),
         (
-            {"images": np.zeros((3, 1, 2, 2), np.float32)},
-            r"\[bad\] expected images as uint8 \(N, C, H, W\), got float32 \(3, 1, 2, 2\)",
+            {"targets": np.zeros(3, np.float32)},
+            r"\[bad\] expected labels of 2 classes as integers \(N,\), got float32 \(3,\)",
         ),
         (
-            {"images": np.zeros((3, 2, 2), np.uint8)},
-            r"\[bad\] expected images as uint8 \(N, C, H, W\), got uint8 \(3, 2, 2\)",
+            {"targets": np.zeros(4, np.int64)},
+            r"\[bad\] expected arrays of equally many samples, got 3 inputs, 4 targets",
         ),
         (
-            {"labels": np.zeros(3, np.int32)},
-            r"\[bad\] expected labels as int64 \(N,\), got int32 \(3,\)",
+            {"inputs": (np.zeros(3), {"x": np.zeros(2)})},
+            r"equally many samples, got 3 inputs\[0\], 2 inputs\[1\]\['x'\], 3 targets",
+        ),
+        ({"inputs": (), "targets": None}, r"equally many samples, got no array"),
+        (
+            {"inputs": np.zeros((0, 1, 2, 2), np.uint8), "targets": np.zeros(0, np.int64)},
+            r"\[bad\] expected at least one sample, got none",
         ),
         (
-            {"labels": np.zeros(4, np.int64)},
-            r"\[bad\] expected one label per image, got 3 images and 4 labels",
-        ),
-        (
-            {"images": np.zeros((0, 1, 2, 2), np.uint8), "labels": np.zeros(0, np.int64)},
-            r"\[bad\] expected at least one image, got none",
-        ),
-        (
-            {"labels": np.array([0, 1, 2])},
+            {"targets": np.array([0, 1, 2])},
             r"\[bad\] expected labels from 0 to 1 \(2 classes\), got labels from 0 to 2",
         ),
         (
-            {"labels": np.array([0, -1, 1])},
+            {"targets": np.array([0, -1, 1])},
             r"\[bad\] expected labels from 0 to 1 \(2 classes\), got labels from -1 to 1",
         ),
     ],
 )
 def test_what_does_not_fit_is_an_error(change: dict[str, Any], text: str) -> None:
     good: dict[str, Any] = {
-        "images": np.zeros((3, 1, 2, 2), np.uint8),
-        "labels": np.zeros(3, np.int64),
+        "inputs": np.zeros((3, 1, 2, 2), np.uint8),
+        "targets": np.zeros(3, np.int64),
         "classes": ("a", "b"),
         "name": "bad",
     }
@@ -110,7 +109,7 @@ def test_a_fraction_outside_0_and_1_is_an_error(fraction: float) -> None:
 
 @pytest.mark.parametrize("fraction", [0.01, 0.99])
 def test_an_empty_half_is_an_error(fraction: float) -> None:
-    text = rf"\[sample\] split: a fraction of {fraction} of 10 images leaves one half empty"
+    text = rf"\[sample\] split: a fraction of {fraction} of 10 samples leaves one half empty"
     with pytest.raises(DataError, match=text):
         sample().split(fraction, seed=0)
 

@@ -171,7 +171,7 @@ def test_rows_that_are_none(rows: object, got: str) -> None:
 )
 def test_rows_outside_of_the_data_are_an_error(rows: np.ndarray, row: int, position: int) -> None:
     text = (
-        f"[DataLoader] expected rows from 0 to 9, the images of sample, got {row} at position "
+        f"[DataLoader] expected rows from 0 to 9, the samples of sample, got {row} at position "
         f"{position}"
     )
     with pytest.raises(DataError, match=re.escape(text)):
@@ -216,7 +216,7 @@ def test_a_batch_size_below_1_is_an_error(batch_size: object) -> None:
 
 def test_a_batch_larger_than_the_data_is_an_error() -> None:
     text = (
-        "[DataLoader] expected batch_size to be at most 10, the number of images of sample, got 11"
+        "[DataLoader] expected batch_size to be at most 10, the number of samples of sample, got 11"
     )
     with pytest.raises(DataError, match=re.escape(text)):
         DataLoader(sample(), batch_size=11)

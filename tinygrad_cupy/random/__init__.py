@@ -23,6 +23,8 @@ from ..backend.gpu import properties_of
 
 STREAM_WEIGHTS, STREAM_SHUFFLES, STREAM_DROPOUT = 0, 1, 2
 STREAM_DRAWS = 3  # of `tinygrad_cupy.numpy.random`
+STREAM_AUGMENT = 4  # of `nn.augment`
+STREAMS = (STREAM_WEIGHTS, STREAM_SHUFFLES, STREAM_DROPOUT, STREAM_DRAWS, STREAM_AUGMENT)
 
 PHILOX = str(Path(__file__).with_name("philox.cuh"))  # in front of kernels that draw
 RESIDENT = 6  # of their blocks, on a multiprocessor
@@ -64,7 +66,7 @@ generator = Generator()  # that of `manual_seed`
 @prepares
 def _make_states(device: int) -> None:
     with import_cupy().cuda.Device(device):
-        for stream in (STREAM_WEIGHTS, STREAM_SHUFFLES, STREAM_DROPOUT, STREAM_DRAWS):
+        for stream in STREAMS:
             generator.state(stream, f"cuda:{device}")
 
 
