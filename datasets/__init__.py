@@ -8,7 +8,8 @@ from .dataset import ArrayDataset, DataError
 from .download import DownloadError, UnreachableError
 from .loader import DataLoader
 from .mnist_files import find_mnist, mnist
-from .png import image_folder, write_png_folders
+from .picture_folder import image_folder
+from .png import write_png_folders
 from .samplers import WeightedSampler
 from .uci_digits import digits
 from .workers import SampleError, WorkerError

@@ -5,12 +5,13 @@ import warnings
 from pathlib import Path
 from typing import NamedTuple
 
-from tinygrad_cupy.printing import printable
-
 from .dataset import ArrayDataset, DataError
 from .download import DownloadError, UnreachableError
 from .mnist_files import cached_mnist, find_mnist, mnist, mnist_cache, places, read_mnist
-from .png import read_folder
+from .parallel import Progress
+from .picture_folder import FolderOptions, read_folder
+from .picture_form import PictureForm
+from .picture_list import Skipped
 from .uci_digits import digits
 
 NAMES = ("auto", "mnist", "digits")
@@ -19,12 +20,17 @@ Loaded = tuple[ArrayDataset, ArrayDataset, str]
 
 
 class Found(NamedTuple):
-    """What `load` gives; `warning` says what went wrong where an error led to other data."""
+    """What `load` gives; `warning` says what went wrong where an error led to other data.
+
+    Of a folder also the form that its pictures are in, and what in it was skipped.
+    """
 
     train: ArrayDataset
     test: ArrayDataset
     reason: str
     warning: str | None = None
+    form: PictureForm | None = None
+    skipped: tuple[Skipped, ...] = ()
 
 
 class FallbackWarning(UserWarning):
@@ -45,14 +51,22 @@ def load(name_or_folder: str | Path, data_dir: str | Path | None = None) -> Load
 
     Raises DataError for a name that is none of these, and what those functions raise.
     """
-    train, test, reason, warning = find(name_or_folder, data_dir)
-    if warning:
-        warnings.warn(warning, FallbackWarning, stacklevel=2)
-    return train, test, reason
+    found = find(name_or_folder, data_dir)
+    if found.warning:
+        warnings.warn(found.warning, FallbackWarning, stacklevel=2)
+    return found.train, found.test, found.reason
 
 
-def find(name_or_folder: str | Path, data_dir: str | Path | None = None) -> Found:
-    """As `load`, but what it would warn of is part of the result."""
+def find(
+    name_or_folder: str | Path,
+    data_dir: str | Path | None = None,
+    options: FolderOptions | None = None,
+    progress: Progress | None = None,
+) -> Found:
+    """As `load`, but what it would warn of is part of the result.
+
+    options: how a folder is read; progress: is called with how many pictures are decoded, of all
+    """
     if name_or_folder == "auto":
         return _find_auto(data_dir)
     if name_or_folder == "mnist":
@@ -67,9 +81,9 @@ def find(name_or_folder: str | Path, data_dir: str | Path | None = None) -> Foun
             f"[dataset] expected {', '.join(NAMES)} or a folder that exists, "
             f"got {name_or_folder!r}{hint}"
         )
-    train, test, notes = read_folder(folder)
-    reason = " ".join([f"The class folders in {printable(folder)}, as asked.", *notes])
-    return Found(train, test, reason)
+    found = read_folder(folder, options, progress)
+    reason = " ".join(found.notes)
+    return Found(found.train, found.test, reason, form=found.form, skipped=found.skipped)
 
 
 def _find_auto(data_dir: str | Path | None) -> Found:

@@ -1,5 +1,5 @@
 """One reader of pictures, for training and for `predict`: what is opened, how large it may be, and
-how it becomes gray.
+how it becomes gray or RGB. `picture_form` scales what is read here.
 
 Files are not trusted. Only the formats below are tried (pillow knows others, one of which starts
 Ghostscript), and a picture is refused by what its header says, before it takes memory. Shapes:
@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from tinygrad_cupy.printing import printable
@@ -60,22 +59,6 @@ class PictureError(ValueError):
     """What cannot be read as a picture; the text says why, not which file."""
 
 
-def scaled(content: bytes, side: int) -> npt.NDArray[np.uint8]:
-    """The picture in a file's bytes as gray values (side, side).
-
-    Upright, on white where it is transparent, and scaled as a whole (bicubic; proportions change
-    where it was no square). Raises PictureError.
-    """
-    gray, alpha = read_gray(content)
-    if gray.mode == "F":
-        gray = Image.fromarray(np.rint(np.asarray(gray) * 255).astype(np.uint8))
-    if alpha is not None:
-        gray = Image.composite(gray, Image.new("L", gray.size, 255), alpha)
-    if gray.size != (side, side):
-        gray = gray.resize((side, side), Image.Resampling.BICUBIC)
-    return np.asarray(gray)
-
-
 def read_gray(content: bytes) -> tuple[Image.Image, Image.Image | None]:
     """The picture in a file's bytes, upright: gray, and its opacity (mode "L") if it has any.
 
@@ -83,15 +66,28 @@ def read_gray(content: bytes) -> tuple[Image.Image, Image.Image | None]:
     divided by the largest value that the file's type can hold, whatever this picture holds. Of
     several frames it is the first. Raises PictureError.
     """
+    with opened(content) as image:
+        image.load()
+        turn = turn_of(image)
+        gray, alpha = gray_and_opacity(image)
+    if turn is not None:
+        gray, alpha = gray.transpose(turn), alpha and alpha.transpose(turn)
+    return gray, alpha
+
+
+@contextmanager
+def opened(content: bytes) -> Iterator[ImageFile.ImageFile]:
+    """The picture in a file's bytes, its header read and found good, with room to decode it.
+
+    Whatever goes wrong meanwhile is raised as PictureError.
+    """
     try:
         _check_scans(content)
         _check_png(content)
         with Image.open(io.BytesIO(content), formats=tuple(FORMATS)) as image:
             _check_size(image)
             with _room.of(image.width * image.height):
-                image.load()
-                turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
-                gray, alpha = gray_and_opacity(image)
+                yield image
     except PictureError:
         raise
     except UnidentifiedImageError:
@@ -100,9 +96,16 @@ def read_gray(content: bytes) -> tuple[Image.Image, Image.Image | None]:
         raise PictureError(f"expected at most {MAX_PIXELS:,} pixels, got more") from None
     except Exception as error:  # pillow's decoders let many kinds through, struct.error for one
         raise PictureError(printable(error) or type(error).__name__) from error
-    if turn is not None:
-        gray, alpha = gray.transpose(turn), alpha and alpha.transpose(turn)
-    return gray, alpha
+
+
+def turn_of(image: ImageFile.ImageFile) -> Image.Transpose | None:
+    """What makes a picture upright, by its EXIF orientation. Decodes a PNG file."""
+    return _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
+
+
+def is_gray(image: Image.Image) -> bool:
+    """Whether a picture's mode has no room for colour."""
+    return image.mode in ("1", "L", "LA", "La", "I", "F") or image.mode.startswith("I;16")
 
 
 def gray_and_opacity(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
@@ -115,6 +118,17 @@ def gray_and_opacity(image: Image.Image) -> tuple[Image.Image, Image.Image | Non
         image = image.convert("RGBA")
     gray, alpha = image.convert("LA").split()
     return gray, alpha
+
+
+def colour_and_opacity(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """RGB with 8 bits a value, and the opacity (mode "L") if there is any. Raises pillow's errors.
+
+    pillow keeps the upper 8 bits of 16.
+    """
+    if not image.has_transparency_data:
+        return image.convert("RGB"), None
+    whole = image.convert("RGBA")
+    return whole.convert("RGB"), whole.getchannel("A")
 
 
 @contextmanager

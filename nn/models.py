@@ -1,4 +1,4 @@
-"""The three convolutional nets for MNIST that this project is measured with.
+"""The three convolutional nets that this project is measured with, on MNIST.
 
 small:  conv 8 3x3 pad 1, ReLU, max-pool 2, dropout 0.3, fc
 medium: conv 32 3x3, ReLU, conv 64 3x3, ReLU, max-pool 2, dropout 0.25, fc 128, ReLU, dropout 0.5,
@@ -21,30 +21,36 @@ from .layers.sequential import Sequential
 from .module import Module
 
 
-def build(name: str, classes: int = 10, in_channels: int = 1, image_size: int = 28) -> Sequential:
-    """A new net for square images: (N, in_channels, image_size, image_size) -> (N, classes).
+def build(
+    name: str,
+    classes: int = 10,
+    in_channels: int = 1,
+    image_size: int | tuple[int, int] = (28, 28),
+) -> Sequential:
+    """A new net for images of one size: (N, in_channels, H, W) -> (N, classes).
 
-    `name` is one of NAMES; the weights come from random stream 0. ValueError for an unknown name
-    (with a near match) and for images that are too small for the net.
+    `name` is one of NAMES, `image_size` is (H, W), or one number for both; the weights come from
+    random stream 0. ValueError for an unknown name (with a near match) and for images that are too
+    small for the net.
     """
     if name not in _NETS:
         near = difflib.get_close_matches(str(name), NAMES, n=1)
         hint = f": did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"unknown model {name!r}{hint} (models: {', '.join(NAMES)})")
-    arguments = {"classes": classes, "in_channels": in_channels, "image_size": image_size}
-    for argument, value in arguments.items():
+    for argument, value in (("classes", classes), ("in_channels", in_channels)):
         checks.integer(name, argument, value)
+    height, width = checks.sizes(name, "image_size", image_size, 2)
     features, head = _NETS[name]
     body = features(in_channels)
-    size = _output_size(body, image_size)
-    if size < 1:
+    rows, columns = _output_size(body, height), _output_size(body, width)
+    if min(rows, columns) < 1:
         least = next(size for size in range(1, 1000) if _output_size(body, size) >= 1)
         raise ValueError(
-            f"[{name}] images of {image_size}x{image_size} pixels are too small, expected at least "
+            f"[{name}] images of {height}x{width} pixels are too small, expected at least "
             f"{least}x{least}"
         )
     channels = [layer.out_channels for layer in body if isinstance(layer, Conv2d)][-1]
-    return Sequential(*body, *head(channels * size * size, classes))
+    return Sequential(*body, *head(channels * rows * columns, classes))
 
 
 def _small(in_channels: int) -> list[Module]:
@@ -79,7 +85,10 @@ NAMES = tuple(_NETS)
 
 
 def _output_size(layers: list[Module], size: int) -> int:
-    """Height and width of what the convolutions and pools leave of an image; below 1 is nothing."""
+    """What the convolutions and pools leave of so many rows or columns; below 1 is nothing.
+
+    Every layer of these nets treats both alike.
+    """
     for layer in layers:
         if isinstance(layer, Conv2d | MaxPool2d) and not isinstance(layer.padding, str):
             reach = layer.dilation[0] * (layer.kernel_size[0] - 1)

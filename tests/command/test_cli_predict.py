@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 from support.command_runs import failed, metrics_of, run, train_quietly
 from tinygrad_cupy import datasets, nn
 from tinygrad_cupy.command.picture_input import Framing, read_picture
+from tinygrad_cupy.datasets.picture_form import PictureForm
 
 Capture = pytest.CaptureFixture[str]
 Picture = Image.Image
@@ -38,6 +39,12 @@ def digits(trained: Path) -> dict[str, Picture]:
         name: Image.fromarray(test.images[np.where(answers.labels == n, right, 0).argmax(), 0])
         for n, name in enumerate(test.classes)
     }
+
+
+def read(path: Path, framing: Framing, side: int) -> tuple[np.ndarray, bool]:
+    """The picture (side, side) as a model is given it, and whether it was inverted."""
+    (image,), inverted = read_picture(path, framing, PictureForm((side, side), 1))
+    return image, inverted
 
 
 def enlarged(picture: Picture) -> Picture:
@@ -145,7 +152,7 @@ def test_a_digit_is_brought_to_the_size_and_place_of_the_training_images(tmp_pat
     page = np.full((400, 300), 255, np.uint8)
     page[10:110, 20:50] = 0
     Image.fromarray(page).save(tmp_path / "bar.png")
-    image, inverted = read_picture(tmp_path / "bar.png", Framing(True, True, 20, True), 28)
+    image, inverted = read(tmp_path / "bar.png", Framing(True, True, 20, True), 28)
     assert inverted
     rows, columns = np.flatnonzero(image.any(axis=1)), np.flatnonzero(image.any(axis=0))
     assert (rows[0], rows[-1], columns[0], columns[-1]) == (4, 23, 11, 16)
@@ -156,7 +163,7 @@ def test_a_model_of_dark_digits_gets_dark_digits(tmp_path: Path) -> None:
     page = np.zeros((400, 300), np.uint8)
     page[10:110, 20:50] = 255
     Image.fromarray(page).save(tmp_path / "bar.png")
-    image, inverted = read_picture(tmp_path / "bar.png", Framing(True, False, 20, True), 28)
+    image, inverted = read(tmp_path / "bar.png", Framing(True, False, 20, True), 28)
     assert inverted
     assert (image[0, 0], image[14, 14]) == (1, 0)
 
@@ -164,7 +171,7 @@ def test_a_model_of_dark_digits_gets_dark_digits(tmp_path: Path) -> None:
 def test_photos_are_only_resized(tmp_path: Path) -> None:
     page = np.full((50, 70, 3), 200, np.uint8)
     Image.fromarray(page).save(tmp_path / "photo.png")
-    image, inverted = read_picture(tmp_path / "photo.png", Framing(False, True, 28, True), 28)
+    image, inverted = read(tmp_path / "photo.png", Framing(False, True, 28, True), 28)
     assert not inverted
     np.testing.assert_allclose(image, np.full((28, 28), 200 / 255), atol=1e-3)
 
@@ -172,14 +179,14 @@ def test_photos_are_only_resized(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [0, 128, 255])
 def test_an_empty_page_is_no_error(tmp_path: Path, value: int) -> None:
     Image.new("L", (50, 50), value).save(tmp_path / "empty.png")
-    image, _ = read_picture(tmp_path / "empty.png", Framing(True, True, 20, True), 28)
+    image, _ = read(tmp_path / "empty.png", Framing(True, True, 20, True), 28)
     assert image.shape == (28, 28)
     assert np.isfinite(image).all()
 
 
 def test_a_picture_of_one_pixel(tmp_path: Path) -> None:
     Image.new("RGB", (1, 1), "red").save(tmp_path / "one.png")
-    image, _ = read_picture(tmp_path / "one.png", Framing(True, True, 20, True), 28)
+    image, _ = read(tmp_path / "one.png", Framing(True, True, 20, True), 28)
     assert np.isfinite(image).all()
 
 
@@ -191,7 +198,7 @@ def test_a_turned_photo_is_turned_back(tmp_path: Path) -> None:
     exif = picture.getexif()
     exif[0x0112] = 6
     picture.save(tmp_path / "turned.png", exif=exif)
-    image, _ = read_picture(tmp_path / "turned.png", Framing(True, True, 20, True), 28)
+    image, _ = read(tmp_path / "turned.png", Framing(True, True, 20, True), 28)
     np.testing.assert_array_equal(np.flatnonzero(image.sum(axis=1)), [4])
 
 
@@ -210,7 +217,7 @@ def test_gray_values_of_unusual_modes(tmp_path: Path) -> None:
     ):
         picture.save(tmp_path / name)
         photo = Framing(drawn=False, light_ink=True, box=3, by_mass=True)
-        image, _ = read_picture(tmp_path / name, photo, 3)
+        image, _ = read(tmp_path / name, photo, 3)
         np.testing.assert_allclose(image, expected, atol=1 / 65535)
 
 

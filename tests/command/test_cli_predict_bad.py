@@ -16,9 +16,11 @@ from support.command_runs import failed, metrics_of, run, skip_drawing, train_qu
 from tinygrad_cupy import Tensor, nn
 from tinygrad_cupy.cli import main
 from tinygrad_cupy.command.errors import CommandError
+from tinygrad_cupy.command.normalization import Normalization
 from tinygrad_cupy.command.picture_input import Framing
 from tinygrad_cupy.command.stored_run import Description, load_run, read_description
-from tinygrad_cupy.datasets.png import decode
+from tinygrad_cupy.datasets.picture_folder import decode
+from tinygrad_cupy.datasets.picture_form import PictureForm
 
 Capture = pytest.CaptureFixture[str]
 DIGITS = Framing(drawn=True, light_ink=True, box=20, by_mass=False)
@@ -204,7 +206,8 @@ def test_a_run_on_a_folder_is_asked_what_its_reader_made(
     assert (metrics["pictures"], metrics["framing"]) == ("scaled", None)
     _, model = load_run(folder)
     paths = sorted((tmp_path / "set" / "test").rglob("*.png"))
-    pixels = np.stack([decode(path, 28) for path in paths])[:, None].astype(np.float32) / 255
+    form = PictureForm((40, 60), 1)
+    pixels = np.stack([decode(path, form) for path in paths]).astype(np.float32) / 255
     expected = model(Tensor(pixels)).softmax(axis=1).numpy()
     answers = json.loads(run(capsys, "predict", folder, *paths, "--json").out)
     assert [answer["inverted"] for answer in answers] == [False] * len(paths)
@@ -230,7 +233,7 @@ def test_runs_from_before_metrics_said_how(
     (stored / "metrics.json").write_text(json.dumps(old))
     framing = DIGITS if framed else None
     assert read_description(stored / "metrics.json") == Description(
-        "small", tuple("0123456789"), 1, 28, framing
+        "small", tuple("0123456789"), (1, 28, 28), "stretch", framing, Normalization((0.0,), (1.0,))
     )
 
 
@@ -246,19 +249,29 @@ FIELDS: dict[str, tuple[dict[str, Any], str]] = {
     "no name": ({"classes": ["a", ""]}, "expected classes as two or more different names"),
     "classes, a text": ({"classes": "0123456789"}, "expected classes as two or more different"),
     "classes, numbers": ({"classes": [0, 1]}, "expected classes as two or more different names"),
-    "NaN": ({"image_shape": [1, NAN, NAN]}, "expected image_shape as [channels to 4, side to 128"),
-    "floats": ({"image_shape": [1, 28.0, 28.0]}, "expected image_shape as [channels to 4"),
-    "truths": ({"image_shape": [True, 28, 28]}, "expected image_shape as [channels to 4"),
-    "no shape": ({"image_shape": None}, "expected image_shape as [channels to 4"),
-    "huge": ({"image_shape": [1, HUGE, HUGE]}, "expected image_shape as [channels to 4"),
-    "no square": ({"image_shape": [1, 28, 29]}, "expected image_shape of squares, got [1, 28, 29]"),
+    "NaN": ({"image_shape": [1, NAN, NAN]}, "expected image_shape as [channels, 1 or 3, height"),
+    "floats": ({"image_shape": [1, 28.0, 28.0]}, "expected image_shape as [channels"),
+    "truths": ({"image_shape": [True, 28, 28]}, "expected image_shape as [channels"),
+    "no shape": ({"image_shape": None}, "expected image_shape as [channels"),
+    "huge": ({"image_shape": [1, HUGE, HUGE]}, "expected image_shape as [channels"),
+    "no square": ({"image_shape": [1, 28, 29]}, "framed images as gray squares, got [1, 28, 29]"),
     "many": (
         {"classes": [str(n) for n in range(3000)], "image_shape": [1, 128, 128]},
-        "expected classes x pixels of at most 8,388,608, got 49152000",
+        "expected classes x pixels of at most 33,554,432, got 49,152,000",
     ),
     "small images": (
         {"image_shape": [1, 1, 1], "pictures": "scaled"}, "images of 1x1 pixels are too small"
     ),
+    "large images": (
+        {"image_shape": [1, 512, 512]}, "images of at most 131,072 pixels and sides of at most "
+    ),
+    "two channels": ({"image_shape": [2, 28, 28]}, "expected image_shape as [channels, 1 or 3"),
+    "framed in colour": ({"image_shape": [3, 28, 28]}, "framed images as gray squares, got [3,"),
+    "resize": ({"pictures": "scaled", "resize": "squash"}, "expected resize as one of ('fit', "),
+    "no mean": ({"mean": [0.1, 0.2]}, "expected mean as 1 numbers to 1e+06, got [0.1, 0.2]"),
+    "mean, NaN": ({"mean": [NAN]}, "expected mean as 1 numbers to 1e+06, got [nan]"),
+    "std, 0": ({"std": [0]}, "expected std as 1 numbers to 1e+06, from 1e-06, got [0]"),
+    "std, huge": ({"std": [HUGE]}, "expected std as 1 numbers to 1e+06, from 1e-06, got [1000"),
     "pictures": ({"pictures": "cropped"}, "expected pictures as one of ('framed', 'scaled')"),
     "no framing": ({"framing": None}, "expected framing as an object of drawn, light_ink, box, by"),
     "framing": ({"framing": {"box": 3}}, "expected framing as an object of drawn, light_ink, box"),

@@ -33,7 +33,8 @@ def test_defaults_are_those_of_data_and_optimizer(
 ) -> None:
     settings = asked.resolve(data(name), "cpu")
     assert (settings.epochs, settings.lr, settings.device) == (epochs, lr, "cpu")
-    kept = {field.name for field in dataclasses.fields(RunSettings)} - {"epochs", "lr", "device"}
+    found = {"epochs", "lr", "device", "batch_size"}
+    kept = {field.name for field in dataclasses.fields(RunSettings)} - found
     assert {key: getattr(settings, key) for key in kept} == {
         key: getattr(asked, key) for key in kept
     }

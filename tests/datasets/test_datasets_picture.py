@@ -18,10 +18,12 @@ from PIL import Image, PngImagePlugin, features
 from tinygrad_cupy.command.errors import CommandError
 from tinygrad_cupy.command.picture_input import Framing, read_picture
 from tinygrad_cupy.datasets import DataError, files, picture
-from tinygrad_cupy.datasets.picture import PictureError, read_gray, scaled
-from tinygrad_cupy.datasets.png import decode
+from tinygrad_cupy.datasets.picture import PictureError, read_gray
+from tinygrad_cupy.datasets.picture_folder import decode
+from tinygrad_cupy.datasets.picture_form import PictureForm, shaped, size_and_colour
 
 DIGITS = Framing(drawn=True, light_ink=True, box=20, by_mass=True)
+GRAY = PictureForm((28, 28), 1, "stretch")
 RAMP = np.linspace(0, 1, 28 * 28).reshape(28, 28)
 
 
@@ -62,6 +64,11 @@ def png(width: int, height: int, rows: bytes, depth: int = 8, *more: bytes) -> b
     return b"\x89PNG\r\n\x1a\n" + body + chunk(b"IEND", b"")
 
 
+def scaled(content: bytes, side: int) -> np.ndarray:
+    """(side, side), gray."""
+    return shaped(content, PictureForm((side, side), 1, "stretch")).reshape(side, side)
+
+
 def refused(content: bytes) -> str:
     with pytest.raises(PictureError) as caught:
         read_gray(content)
@@ -97,9 +104,9 @@ def test_every_depth_is_scaled_by_its_type(tmp_path: Path, kind: str) -> None:
     content, expected = DEPTHS[kind]
     path = tmp_path / "picture"
     path.write_bytes(content)
-    trained = decode(path, 28)
-    np.testing.assert_allclose(trained / 255, expected, atol=1.01 / 255)
-    again, inverted = read_picture(path, None, 28)
+    trained = decode(path, GRAY)
+    np.testing.assert_allclose(trained[0] / 255, expected, atol=1.01 / 255)
+    again, inverted = read_picture(path, None, GRAY)
     np.testing.assert_array_equal(again, trained.astype(np.float32) / 255)
     assert not inverted
 
@@ -162,8 +169,8 @@ def test_pictures_are_turned_upright(tmp_path: Path, kind: str, turn: int) -> No
     """For every way to hold a camera: a light corner that comes back to the top left."""
     if kind in ("WEBP", "AVIF") and not features.check(kind.lower()):
         pytest.skip(f"pillow without {kind}")
-    upright = np.zeros((32, 32), np.uint8)
-    upright[:8, :16] = 255
+    upright = np.zeros((32, 24), np.uint8)
+    upright[:8, :12] = 255
     # How the camera's sensor saw it, by EXIF's definition of where row 0 and column 0 are.
     seen = {
         1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1], 5: upright.T,
@@ -174,9 +181,11 @@ def test_pictures_are_turned_upright(tmp_path: Path, kind: str, turn: int) -> No
     image = Image.fromarray(np.ascontiguousarray(seen))
     path = tmp_path / "turned"
     path.write_bytes(packed(image.convert("RGB"), kind, exif=exif, quality=95))
-    trained = decode(path, 32)
-    np.testing.assert_allclose(trained.astype(int), upright, atol=30)
-    predicted, _ = read_picture(path, None, 32)
+    form = PictureForm(None, 1)
+    assert size_and_colour(path.read_bytes()) == ((32, 24), True)
+    trained = decode(path, form)
+    np.testing.assert_allclose(trained[0].astype(int), upright, atol=30)
+    predicted, _ = read_picture(path, None, form)
     np.testing.assert_array_equal(predicted, trained.astype(np.float32) / 255)
 
 
@@ -203,9 +212,9 @@ def test_no_program_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     path = tmp_path / "x.png"
     path.write_bytes(packed(Image.new("L", (9, 9)), "EPS"))
     with pytest.raises(DataError, match="expected one of PNG"):
-        decode(path, 28)
+        decode(path, GRAY)
     with pytest.raises(CommandError, match="expected one of PNG"):
-        read_picture(path, DIGITS, 28)
+        read_picture(path, DIGITS, GRAY)
     assert not (tmp_path / "ran").exists()
 
 
@@ -286,9 +295,9 @@ def test_whatever_a_decoder_raises_is_one_kind_of_error(
     path.write_bytes(packed(Image.new("L", (9, 9))))
     reason = str(damage) or type(damage).__name__
     with pytest.raises(DataError, match=re.escape(f"] cannot be read as a picture: {reason}")):
-        decode(path, 28)
+        decode(path, GRAY)
     with pytest.raises(CommandError, match=f"as a picture: {reason}"):
-        read_picture(path, DIGITS, 28)
+        read_picture(path, DIGITS, GRAY)
 
 
 def test_an_empty_picture() -> None:
@@ -336,7 +345,7 @@ def test_files_that_are_none_are_never_waited_for(tmp_path: Path) -> None:
         with pytest.raises(OSError, match=text):
             files.read_file(path, 10)
         with pytest.raises(DataError, match=re.escape(f"[{path}] cannot be read: {text}")):
-            decode(path, 28)
+            decode(path, GRAY)
 
 
 def test_files_of_a_size_beyond_the_limit(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import re
 import socket
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,9 +17,13 @@ from tinygrad_cupy.datasets import (
     DataError,
     image_folder,
     load,
-    png,
+    picture_cache,
+    picture_folder,
     write_png_folders,
 )
+from tinygrad_cupy.datasets.picture_form import PictureForm
+
+FORM = PictureForm((28, 28), 1, "fit")
 
 
 @pytest.fixture(autouse=True)
@@ -96,14 +101,15 @@ def test_other_sizes_modes_and_formats(folder: Path) -> None:
     Image.fromarray(ramp).save(place / "4.png")
     for other in ("train/b", "test/a", "test/b"):
         Image.new("L", (28, 28), 7).save(folder / other / "x.png")
-    train, test = image_folder(folder)
+    train, test = image_folder(folder, 28, channels=1, resize="stretch")
     red, transparent, white, wide = train.images[:4, 0].astype(int)
     assert abs(red - 76).max() <= 1  # 0.299 of 255
     assert (transparent == 255).all()
     assert (white == 255).all()
     assert abs(wide[:, ::-1][::-1] - (255 - wide)).max() <= 2  # 16 bits scaled, not cut off
     assert (test.images == 7).all()
-    assert image_folder(folder, image_size=10)[0].images.shape == (5, 1, 10, 10)
+    assert image_folder(folder, image_size=10)[0].images.shape == (5, 3, 10, 10)
+    assert image_folder(folder, (9, 12), channels=1)[0].images.shape == (5, 1, 9, 12)
 
 
 def test_hidden_files_and_files_of_other_kinds_do_not_count(folder: Path) -> None:
@@ -174,10 +180,10 @@ def test_what_is_no_picture_is_skipped_with_a_word(
         train, _, reason = load(folder)
     np.testing.assert_array_equal(train.images, before[0].images)
     assert reason == (
-        f"The class folders in {folder}, as asked. Skipped what is no picture: "
-        "train/a/album.png (folder), train/a/gone.png (link to nothing), "
-        "train/a/loop.png (link to nothing), train/a/not\\x1b[31m.txt, train/a/pipe.png (FIFO) "
-        "and 1 more."
+        f"The class folders in {folder}, as asked. Skipped 6: "
+        "train/a/gone.png (link to nothing), train/a/loop.png (link to nothing), "
+        "train/a/not\\x1b[31m.txt (not a picture's ending), train/a/pipe.png (FIFO), "
+        "train/a/talk.png (socket) and 1 more."
     )
 
 
@@ -202,21 +208,31 @@ def test_a_folder_that_cannot_be_listed(folder: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_folder_that_cannot_be_entered(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    is_dir = Path.is_dir
+    stat = Path.stat
 
-    def refuse(path: Path) -> bool:
+    def refuse(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
         if path.name == "b":
             raise PermissionError(13, "Permission denied", str(path))
-        return is_dir(path)
+        return stat(path, follow_symlinks=follow_symlinks)
 
-    monkeypatch.setattr(Path, "is_dir", refuse)
+    monkeypatch.setattr(Path, "stat", refuse)
     fails(folder, f"[{folder / 'train' / 'b'}] cannot be read: Permission denied")
 
 
-def test_an_image_size_below_1(folder: Path) -> None:
-    text = r"\[image_folder\] expected image_size of at least 1, got 0"
-    with pytest.raises(DataError, match=text):
-        image_folder(folder, image_size=0)
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"image_size": 0}, "image_size: expected at least 1 x 1 and at most 33,554,432 pixels, "),
+        ({"image_size": (9, 70_000)}, "image_size: expected at least 1 x 1 and at most "),
+        ({"channels": 4}, "channels: expected 1 (gray) or 3 (colour), got 4"),
+        ({"resize": "squash"}, "resize: expected one of fit, crop, stretch, got 'squash'"),
+        ({"class_depth": 0}, "class_depth: expected at least 1, got 0"),
+        ({"test_fraction": 1.0}, "test_fraction: expected a number between 0 and 1, got 1"),
+    ],
+)
+def test_options_that_cannot_be(folder: Path, options: dict[str, Any], text: str) -> None:
+    with pytest.raises(DataError, match=re.escape(f"[image_folder] {text}")):
+        image_folder(folder, **options)
 
 
 # --- the cache ----------------------------------------------------------------------------------
@@ -227,7 +243,7 @@ def test_the_second_time_nothing_is_decoded(
 ) -> None:
     first = image_folder(folder)
     assert len(cache_files(tmp_path)) == 1
-    monkeypatch.setattr(png, "decode", None)
+    monkeypatch.setattr(picture_folder, "decode", None)
     folder.rename(tmp_path / "moved")
     second = image_folder(tmp_path / "moved")
     for a, b in zip(first, second, strict=True):
@@ -273,16 +289,16 @@ def test_no_byte_of_a_cached_file_is_believed_unchecked(
     images = np.concatenate([part.images for part in image_folder(folder)])
     (kept,) = cache_files(tmp_path)
     good = kept.read_bytes()
-    np.testing.assert_array_equal(png._read_cache(kept, images.shape), images)
+    np.testing.assert_array_equal(picture_cache.read(kept, len(images), FORM), images)
     places = [*range(300), *range(len(good) - 300, len(good)), *rng.integers(len(good), size=99)]
     for position in places:
         content = bytearray(good)
         content[position] ^= 1 << rng.integers(8)
         kept.write_bytes(content)
-        assert png._read_cache(kept, images.shape) is None
+        assert picture_cache.read(kept, len(images), FORM) is None
     kept.write_bytes(good)
     other = kept.rename(kept.with_name("0" * 64 + ".npz"))  # of another data set
-    assert png._read_cache(other, images.shape) is None
+    assert picture_cache.read(other, len(images), FORM) is None
 
 
 @pytest.mark.parametrize("kind", ["pickle", "shape", "no array", "npy", "large"])
@@ -304,8 +320,8 @@ def test_a_cached_file_with_a_hash_of_something_else(tmp_path: Path, kind: str) 
     else:
         packed.write(bytes(100_000))
     content = packed.getvalue()
-    path.write_bytes(content + png._cache_digest(path, content))
-    assert png._read_cache(path, shape) is None
+    path.write_bytes(content + picture_cache.digest_of(path, content))
+    assert picture_cache.read(path, shape[0], PictureForm((3, 3), 1)) is None
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(
@@ -376,9 +392,18 @@ def test_a_file_in_the_way(tmp_path: Path, rng: np.random.Generator) -> None:
         write_png_folders(data, data, tmp_path / "out" / "in")
 
 
-def test_colour_images_are_refused(tmp_path: Path) -> None:
-    data = ArrayDataset(np.zeros((2, 3, 4, 4), np.uint8), np.array([0, 1]), ("x", "y"), "colour")
-    text = "[write_png_folders] expected grayscale images (C = 1), got shape (2, 3, 4, 4) in colour"
+def test_colour_is_written_and_read_back(tmp_path: Path, rng: np.random.Generator) -> None:
+    images = rng.integers(0, 256, (6, 3, 5, 7)).astype(np.uint8)
+    data = ArrayDataset(images, np.array([0, 1] * 3), ("x", "y"), "colour")
+    write_png_folders(data, data, tmp_path / "out")
+    train, test = image_folder(tmp_path / "out")
+    for part in (train, test):
+        np.testing.assert_array_equal(part.images, images[[0, 2, 4, 1, 3, 5]])
+
+
+def test_other_channels_are_refused(tmp_path: Path) -> None:
+    data = ArrayDataset(np.zeros((2, 2, 4, 4), np.uint8), np.array([0, 1]), ("x", "y"), "two")
+    text = "[write_png_folders] expected gray or RGB images (C = 1 or 3), got shape (2, 2, 4, 4) in"
     with pytest.raises(DataError, match=re.escape(text)):
         write_png_folders(data, data, tmp_path / "out")
 

@@ -23,13 +23,16 @@ from tinygrad_cupy.command.errors import CommandError
 from tinygrad_cupy.command.picture_input import FRAMED, SCALED, Framing
 from tinygrad_cupy.command.predict import predict
 from tinygrad_cupy.command.run_folder import METRICS, WEIGHTS
-from tinygrad_cupy.datasets import DataError, png
+from tinygrad_cupy.datasets import DataError, picture_cache
 from tinygrad_cupy.datasets.idx import check_sha256, decompress, read_idx
 from tinygrad_cupy.datasets.picture import no_pillow_warnings
+from tinygrad_cupy.datasets.picture_folder import decode
+from tinygrad_cupy.datasets.picture_form import PictureForm
 
 from .mutate import Rng, damaged, strange_json
 
 SIDE = 28
+FORMS = (PictureForm((SIDE, SIDE), 1, "stretch"), PictureForm((SIDE, 2 * SIDE), 3, "fit"))
 FRAMING = Framing(drawn=True, light_ink=True, box=20, by_mass=False)
 
 
@@ -153,9 +156,10 @@ def _pictures(folder: Path) -> Target:
 
     def judge(path: Path) -> bool:
         with no_pillow_warnings():
-            image = png.decode(path, SIDE)
-        assert image.shape == (SIDE, SIDE)
-        assert image.dtype == np.uint8
+            for form in FORMS:
+                image = decode(path, form)
+                assert image.shape == (form.channels, *(form.size or ()))
+                assert image.dtype == np.uint8
         return True
 
     return Target(_damaged_picture(good), judge, DataError)
@@ -259,7 +263,7 @@ def _metrics(folder: Path) -> Target:
 def _cache(folder: Path) -> Target:
     images = np.random.default_rng(0).integers(0, 256, (5, 1, SIDE, SIDE), np.uint8)
     kept = folder / "kept.npz"
-    png._write_cache(kept, images)
+    picture_cache.write(kept, images)
     good, others = kept.read_bytes(), []
     for array in (images[:3], images.astype(np.float32), np.array([{}], dtype=object)):
         packed = io.BytesIO()
@@ -269,17 +273,19 @@ def _cache(folder: Path) -> Target:
     def make(rng: Rng) -> bytes:
         content = damaged(rng, good, others)
         if rng.random() < 0.3:  # as somebody would who knows how the hash is made
-            body = damaged(rng, [good[: -png.DIGEST], *others][rng.integers(4)], others)
-            return body + png._cache_digest(kept, body)
+            body = damaged(rng, [good[: -picture_cache.DIGEST], *others][rng.integers(4)], others)
+            return body + picture_cache.digest_of(kept, body)
         return content
 
     def judge(path: Path) -> bool:
         shutil.copyfile(path, kept)
-        found = png._read_cache(kept, images.shape)
+        found = picture_cache.read(kept, len(images), FORMS[0])
         if found is None:
             raise DataError("damaged, to be decoded again")
         content = kept.read_bytes()
-        assert content[-png.DIGEST :] == png._cache_digest(kept, content[: -png.DIGEST])
+        assert content[-picture_cache.DIGEST :] == picture_cache.digest_of(
+            kept, content[: -picture_cache.DIGEST]
+        )
         assert (found.shape, found.dtype) == (images.shape, images.dtype)
         if content == good:
             assert np.array_equal(found, images)

@@ -34,6 +34,18 @@ def test_other_images_and_classes(name: str, least: int) -> None:
         models.build(name, image_size=least - 1)
 
 
+@pytest.mark.parametrize(("name", "least"), [("small", 2), ("medium", 6), ("deep", 20)])
+def test_images_that_are_no_squares(name: str, least: int) -> None:
+    for size in ((24, 40), (least, 31), (57, least)):
+        model = models.build(name, classes=5, in_channels=3, image_size=size)
+        assert model(Tensor.rand(2, 3, *size)).shape == (2, 5)
+    text = f"[{name}] images of 40x{least - 1} pixels are too small, expected at least "
+    with pytest.raises(ValueError, match=re.escape(text)):
+        models.build(name, image_size=(40, least - 1))
+    square, pair = models.build(name, image_size=33), models.build(name, image_size=(33, 33))
+    assert [p.shape for p in square.parameters()] == [p.shape for p in pair.parameters()]
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
@@ -41,6 +53,10 @@ def test_other_images_and_classes(name: str, least: int) -> None:
         ({"name": "resnet"}, "unknown model 'resnet' (models: small, medium, deep)"),
         ({"name": "small", "classes": 0}, "[small] classes must be an integer of at least 1"),
         ({"name": "deep", "in_channels": 1.5}, "[deep] in_channels must be an integer of at least"),
+        (
+            {"name": "deep", "image_size": (9, 0)},
+            "[deep] image_size must be an integer of at",
+        ),
     ],
 )
 def test_what_build_refuses(arguments: dict[str, Any], text: str) -> None:

@@ -7,7 +7,7 @@ import math
 import platform
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,14 +17,20 @@ import tinygrad_cupy as tg
 
 from .. import backend
 from ..datasets import ArrayDataset, DataLoader, catalog
+from ..datasets.parallel import Progress
+from ..datasets.picture_folder import FolderOptions
+from ..datasets.picture_list import Skipped
 from ..nn import Callback, Evaluation, History, Module, Trainer, models, optim
 from ..nn import metrics as scores
-from ..nn.trainer import DivergedError
+from ..nn.trainer import DivergedError, Loader
 from .errors import CommandError
+from .limits import check_images
+from .normalization import Normalization, NormalizedLoader
 from .picture_input import FRAMED, SCALED, Framing
-from .settings import DATASETS, RunSettings, TrainSettings
+from .settings import RunSettings, TrainSettings
 
 EVALUATION_BATCH = 256  # whatever the training batch is: evaluation does not depend on it
+EVALUATION_PIXELS = 1 << 22  # of a batch: fewer pictures where these are large
 MOMENTUM = 0.9  # of SGD
 
 
@@ -32,7 +38,9 @@ MOMENTUM = 0.9  # of SGD
 class Data:
     """What a run learns from, what it is steered by, what it is judged by, and why this data.
 
-    `warning` says what went wrong where an error led to other data than was hoped for.
+    `warning` says what went wrong where an error led to other data than was hoped for. `folder` is
+    how the files of a folder were read, None for a data set that is no folder; `skipped` is what
+    was found there and left out.
     """
 
     train: ArrayDataset
@@ -40,6 +48,8 @@ class Data:
     test: ArrayDataset
     reason: str
     warning: str | None = None
+    folder: FolderOptions | None = None
+    skipped: tuple[Skipped, ...] = ()
 
     @property
     def name(self) -> str:
@@ -50,6 +60,11 @@ class Data:
     def classes(self) -> tuple[str, ...]:
         """The names of the classes, by label."""
         return self.train.classes
+
+    @cached_property
+    def normalization(self) -> Normalization:
+        """What is done to the values of all its pictures, measured on those to train on."""
+        return Normalization.of(self.train.images)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -88,10 +103,11 @@ class Run:
 
     @property
     def framing(self) -> Framing | None:
-        """How the digit sets are drawn; None for a folder, whose pictures are only scaled."""
-        if self.settings.dataset not in DATASETS:
+        """How the digit sets are drawn; None where pictures are read as they are."""
+        images = self.data.train.images
+        if self.data.folder is not None or images.shape[1] != 1:
             return None
-        return Framing.of(self.data.train.images)
+        return Framing.of(images)
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
@@ -101,7 +117,8 @@ class Run:
         `train_seconds` is the wall time of all epochs with their validation.
         """
         settings, history = self.settings, self.history
-        images, framing = self.data.train.images, self.framing
+        images, framing, folder = self.data.train.images, self.framing, self.data.folder
+        normalization = self.data.normalization
         rates = [record.images_per_second for record in history]
         figures = {
             "dataset": self.data.name,
@@ -130,6 +147,10 @@ class Run:
             "image_shape": list(images.shape[1:]),
             "pictures": FRAMED if framing else SCALED,
             "framing": framing.as_dict() if framing else None,
+            "resize": folder.form.resize if folder else None,
+            "mean": list(normalization.mean),
+            "std": list(normalization.std),
+            "skipped": [list(one) for one in self.data.skipped],
             "versions": versions(),
         }
         return {name: _finite(figure) for name, figure in figures.items()}
@@ -147,20 +168,25 @@ class Run:
         }
 
 
-def load_data(settings: TrainSettings) -> Data:
+def load_data(settings: TrainSettings, progress: Progress | None = None) -> Data:
     """Training, validation and test images; the validation part comes out of the training set."""
-    train, test, reason, warning = catalog.find(settings.dataset, settings.data_dir)
-    if len(train.classes) < 2:
-        raise CommandError(f"--dataset: {train.name} has one class only, nothing to tell apart")
-    train, val = train.split(settings.val_fraction, settings.seed)
-    return Data(train, val, test, reason, warning)
+    found = catalog.find(settings.dataset, settings.data_dir, settings.folder_options, progress)
+    classes = found.train.classes
+    if len(classes) < 2:
+        raise CommandError(
+            f"--dataset: {found.train.name} has one class only, nothing to tell apart"
+        )
+    check_images(found.train.images.shape[1:], len(classes))
+    train, val = found.train.split(settings.val_fraction, settings.seed)
+    folder = replace(settings.folder_options, form=found.form) if found.form else None
+    return Data(train, val, found.test, found.reason, found.warning, folder, found.skipped)
 
 
 def build_model(settings: RunSettings, data: Data) -> Module:
     """The net for this data on the default device; the seed gives its initial weights."""
     tg.manual_seed(settings.seed)
-    _, channels, size, _ = data.train.images.shape
-    return models.build(settings.model, len(data.classes), channels, size)
+    _, channels, height, width = data.train.images.shape
+    return models.build(settings.model, len(data.classes), channels, (height, width))
 
 
 def build_optimizer(settings: RunSettings, model: Module) -> optim.Optimizer:
@@ -221,8 +247,10 @@ def _execute(
     optimizer = build_optimizer(settings, model)
     trainer = Trainer(model, optimizer, callbacks=callbacks, jit=settings.jit)
     device = settings.device
-    train_loader = DataLoader(data.train, settings.batch_size, shuffle=True, device=device)
-    val_loader = _evaluation_loader(data.val, device)
+    train_loader = _normalized(
+        DataLoader(data.train, settings.batch_size, shuffle=True, device=device), data
+    )
+    val_loader = _evaluation_loader(data, data.val, device)
     problem = None
     try:
         trainer.fit(train_loader, val_loader, settings.epochs, settings.patience)
@@ -235,12 +263,20 @@ def _execute(
         val_accuracy = history[history.kept_epoch - 1].val_accuracy or 0.0
     else:
         val_accuracy = trainer.evaluate(val_loader).accuracy
-    test = trainer.evaluate(_evaluation_loader(data.test, device))
+    test = trainer.evaluate(_evaluation_loader(data, data.test, device))
     return Run(settings, data, model, history, test, val_accuracy, problem)
 
 
-def _evaluation_loader(dataset: ArrayDataset, device: str) -> DataLoader:
-    return DataLoader(dataset, min(EVALUATION_BATCH, len(dataset)), device=device)
+def _evaluation_loader(data: Data, part: ArrayDataset, device: str) -> Loader:
+    pixels = part.images.shape[2] * part.images.shape[3]
+    size = min(EVALUATION_BATCH, len(part), max(1, EVALUATION_PIXELS // pixels))
+    return _normalized(DataLoader(part, size, device=device), data)
+
+
+def _normalized(loader: DataLoader, data: Data) -> Loader:
+    if not data.normalization.changes:
+        return loader
+    return NormalizedLoader(loader, data.normalization)
 
 
 def count_parameters(model: Module) -> int:

@@ -92,11 +92,13 @@ class Keeper:
     def _reserve(self, settings: RunSettings, data: Data) -> None:
         weights = run_folder.weights_bytes(experiment.untrained_state(settings, data))
         names = len(run_folder.json_bytes(data.classes))
+        skipped = 2 * len(run_folder.json_bytes([list(one) for one in data.skipped]))  # indented
         epochs = min(settings.epochs, EPOCHS_RESERVED)
         self.claim.reserve(self._path(WEIGHTS), len(weights))
         self.claim.reserve(self._path(HISTORY), (1 + epochs) * EPOCH_BYTES)
         self.claim.reserve(
-            self._path(METRICS), METRICS_BYTES + 8 * names + CLASS_BYTES * len(data.classes)
+            self._path(METRICS),
+            METRICS_BYTES + 8 * names + skipped + CLASS_BYTES * len(data.classes),
         )
 
     def _trained(self, model: Module, history: History) -> None:

@@ -18,7 +18,7 @@ from typer import Argument, Option
 Work = Callable[[], None]
 
 app = typer.Typer(
-    help="Train small convolutional nets on MNIST, and look at what they learned.",
+    help="Train small convolutional nets on pictures, and look at what they learned.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -28,10 +28,26 @@ data_app = typer.Typer(help="Work with the data itself.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
 DATASET_HELP = (
-    "auto, mnist, digits, or a folder with train/CLASS/*.png and test/CLASS/*.png. "
+    "auto, mnist, digits, or a folder of pictures: train/CLASS/… and test/CLASS/…, or a labels.csv "
+    "(columns file,label) in place of class folders. "
     "auto is MNIST where it can be had, else the embedded digits."
 )
+IMAGE_SIZE_HELP = (
+    "Of a folder's pictures: HxW, e.g. 24x40, what they are resized to (default: their size)."
+)
+CHANNELS_HELP = "Of a folder's pictures: 1 gray, 3 colour (default: 3 where any has colour)."
+RESIZE_HELP = (
+    "Of a folder's pictures of other proportions: fit (whole, black around), crop (the middle) or "
+    "stretch (default fit)."
+)
+CLASS_DEPTH_HELP = (
+    "Of a folder: how many folders name a class (default: all that a picture lies in)."
+)
+TEST_FRACTION_HELP = "Of a folder without test part: share of each class to test on (default 0.2)."
 EPOCHS_HELP = "Passes over the training images (default 5; on the digits 30)."
+BATCH_SIZE_HELP = (
+    "Images per training step (default 128; of a folder at most an eighth of the training images)."
+)
 LR_HELP = "Learning rate (default 0.001, sgd 0.05; on the digits 0.002, sgd 0.05)."
 PATIENCE_HELP = (
     "Stop after so many epochs without a better validation loss, and keep the best weights."
@@ -50,9 +66,14 @@ Options = dict[str, tuple[Any, Any]]  # by their names: type and default, in the
 TRAIN: Options = {
     "dataset": (Annotated[str, Option(help=DATASET_HELP)], "auto"),
     "data_dir": (DataDir, None),
+    "image_size": (Annotated[str | None, Option(help=IMAGE_SIZE_HELP)], None),
+    "channels": (Annotated[int | None, Option(help=CHANNELS_HELP)], None),
+    "resize": (Annotated[str | None, Option(help=RESIZE_HELP)], None),
+    "class_depth": (Annotated[int | None, Option(help=CLASS_DEPTH_HELP)], None),
+    "test_fraction": (Annotated[float | None, Option(help=TEST_FRACTION_HELP)], None),
     "model": (Annotated[str, Option(help="small, medium or deep.")], "medium"),
     "epochs": (Annotated[int | None, Option(help=EPOCHS_HELP)], None),
-    "batch_size": (Annotated[int, Option(help="Images per training step.")], 128),
+    "batch_size": (Annotated[int | None, Option(help=BATCH_SIZE_HELP)], None),
     "lr": (Annotated[float | None, Option(help=LR_HELP)], None),
     "optimizer": (Annotated[str, Option(help="adam, adamw or sgd (with momentum 0.9).")], "adam"),
     "seed": (
@@ -145,7 +166,7 @@ def predict(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> Work:
-    """Read pictures with a trained net: digit, probability and runner-up of each."""
+    """Read pictures with a trained net: digit or class, probability and runner-up of each."""
     from . import predict as command
 
     return partial(command.predict, run, images, as_json)

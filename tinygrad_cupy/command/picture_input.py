@@ -1,13 +1,13 @@
 """Any picture file as the kind of image that a model was trained on.
 
-A model of a folder of pictures is given what the folder's reader made of them: the whole picture,
-scaled. The digit sets were framed by their authors, and so is what their models are asked. How, is
-measured on the training images: whether they are drawings (one plain background), light or dark
+A model of a folder of pictures is given what the folder's reader makes of them. The digit sets were
+framed by their authors, and so is what their models are asked. How, is measured on the training
+images: whether they are drawings (one plain background), light or dark
 ink, how large and where the ink stands in the frame. A picture of another size is cropped to its
 ink, scaled to that size and put in that place; for MNIST this is what its authors did: 20 pixels,
 the centre of mass in the middle.
 
-Arrays here are float32 in [0, 1], (H, W): H rows, W columns.
+Arrays here are float32 in [0, 1], (H, W) or (C, H, W): C channels, H rows, W columns.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ import numpy as np
 from PIL import Image
 
 from ..datasets.files import read_file
-from ..datasets.picture import MAX_BYTES, read_gray, scaled
+from ..datasets.picture import MAX_BYTES, read_gray
+from ..datasets.picture_form import PictureForm, shaped
 from .errors import CommandError
 
 FRAMED, SCALED = "framed", "scaled"  # what metrics.json says of a run's pictures
@@ -70,16 +71,16 @@ class Framing:
         return asdict(self)
 
 
-def read_picture(path: Path, framing: Framing | None, size: int) -> tuple[np.ndarray, bool]:
-    """The picture as (size, size), like the training images, and whether it was inverted.
+def read_picture(path: Path, framing: Framing | None, form: PictureForm) -> tuple[np.ndarray, bool]:
+    """The picture as (C, H, W), like the training images, and whether it was inverted.
 
-    Without a framing it is scaled as a whole, as `image_folder` does. Raises `CommandError` naming
-    the file when it is missing or is no picture.
+    Without a framing it is read as `image_folder` does. Raises `CommandError` naming the file when
+    it is missing or is no picture. `form` has its size and channels; framed are gray squares.
     """
     try:
         content = read_file(path, MAX_BYTES)
         if framing is None:
-            return scaled(content, size).astype(np.float32) / 255, False
+            return np.divide(shaped(content, form), np.float32(255)), False
         image = _on_paper(*read_gray(content))
     except FileNotFoundError:
         raise CommandError(f"there is no picture {str(path)!r}") from None
@@ -87,7 +88,9 @@ def read_picture(path: Path, framing: Framing | None, size: int) -> tuple[np.nda
         raise CommandError(f"cannot read {str(path)!r}: {error.strerror}") from error
     except ValueError as error:  # a PictureError, or a path that no system has
         raise CommandError(f"cannot read {str(path)!r} as a picture: {error}") from error
-    return _framed(image, framing, size)
+    size, _ = form.size or (0, 0)
+    framed, inverted = _framed(image, framing, size)
+    return framed[None], inverted
 
 
 def _framed(image: np.ndarray, framing: Framing, size: int) -> tuple[np.ndarray, bool]:

@@ -20,11 +20,13 @@ from ..datasets.picture import no_pillow_warnings
 from ..nn import Module
 from ..printing import printable
 from .errors import CommandError
+from .normalization import Normalization
 from .picture_input import read_picture
 from .run_folder import WEIGHTS
 from .stored_run import Description, load_run
 
 BATCH = 64  # pictures that the model is given at a time
+BATCH_PIXELS = 1 << 20  # fewer where they are large
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,10 @@ def guess(run: Path, images: Sequence[Path]) -> list[Guess | Failure]:
     """
     description, model = load_run(run)
     answers: list[Guess | Failure] = []
-    for start in range(0, len(images), BATCH):
-        answers += _answers(run, description, model, images[start : start + BATCH])
+    _, height, width = description.image_shape
+    batch = min(BATCH, max(1, BATCH_PIXELS // (height * width)))
+    for start in range(0, len(images), batch):
+        answers += _answers(run, description, model, images[start : start + batch])
     return answers
 
 
@@ -114,7 +118,7 @@ def _answers(
 ) -> Iterator[Guess | Failure]:
     found = _read(description, images)
     pictures = [one[0] for one in found if not isinstance(one, Failure)]
-    rows = iter(_probabilities(model, pictures, description.channels))
+    rows = iter(_probabilities(model, pictures, description.normalization))
     for path, one in zip(images, found, strict=True):
         if isinstance(one, Failure):
             yield one
@@ -125,24 +129,26 @@ def _answers(
 def _read(
     description: Description, images: Sequence[Path]
 ) -> list[tuple[np.ndarray, bool] | Failure]:
-    """Of each file its picture (H, W) and whether it was inverted, or why there is none."""
+    """Of each file its picture (C, H, W) and whether it was inverted, or why there is none."""
     found: list[tuple[np.ndarray, bool] | Failure] = []
     with _silent_libraries(), no_pillow_warnings():
         for path in images:
             try:
-                found.append(read_picture(path, description.framing, description.side))
+                found.append(read_picture(path, description.framing, description.form))
             except CommandError as error:
                 found.append(Failure(str(path), str(error)))
     return found
 
 
-def _probabilities(model: Module, pictures: Sequence[np.ndarray], channels: int) -> np.ndarray:
-    """N pictures (H, W) -> (N, classes)."""
+def _probabilities(
+    model: Module, pictures: Sequence[np.ndarray], normalization: Normalization
+) -> np.ndarray:
+    """N pictures (C, H, W) -> (N, classes)."""
     if not pictures:
         return np.empty((0, 0))
-    x = np.repeat(np.stack(pictures)[:, None], channels, axis=1)  # (N, C, H, W)
     with no_grad(), np.errstate(all="ignore"):
-        rows: np.ndarray = model(Tensor(x, dtype="float32", device="cpu")).softmax(axis=1).numpy()
+        x = normalization(Tensor(np.stack(pictures), dtype="float32", device="cpu"))
+        rows: np.ndarray = model(x).softmax(axis=1).numpy()
     return rows
 
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from ..printing import printable
 from . import run_folder
-from .experiment import Run
-from .settings import RunSettings
+from .experiment import Data, Run
+from .settings import TEST_FRACTION, RunSettings
 
 
 def run_name(settings: RunSettings) -> str:
@@ -73,13 +73,28 @@ def _command(runs: Sequence[Run]) -> str:
     words = [
         "tinygrad-cupy sweep",
         f"--batch-sizes {','.join(str(run.settings.batch_size) for run in runs)}",
-        f"--dataset {shlex.quote(printable(dataset))} --model {settings.model}",
+        f"--dataset {shlex.quote(printable(dataset))}",
+        *_folder_options(data),
+        f"--model {settings.model}",
         f"--epochs {settings.epochs}",
         f"--patience {settings.patience}" if settings.patience else "",
         f"--optimizer {settings.optimizer} --lr {settings.lr!r}",
         f"--val-fraction {settings.val_fraction!r} --seed {settings.seed}",
     ]
     return " ".join(filter(None, words))
+
+
+def _folder_options(data: Data) -> list[str]:
+    """What makes the same of a folder's pictures."""
+    if data.folder is None:
+        return []
+    _, channels, height, width = data.train.images.shape
+    form, depth, fraction = data.folder.form, data.folder.class_depth, data.folder.test_fraction
+    return [
+        f"--image-size {height}x{width} --channels {channels} --resize {form.resize}",
+        f"--class-depth {depth}" if depth else "",
+        f"--test-fraction {fraction!r}" if fraction != TEST_FRACTION else "",
+    ]
 
 
 def _table(runs: Sequence[Run]) -> str:

@@ -4,21 +4,29 @@ what data and device there are.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from .. import backend
 from ..datasets import ArrayDataset
+from ..datasets.picture_folder import FolderOptions
+from ..datasets.picture_form import PictureForm
 from ..nn import models
 from .errors import CommandError, UsageError, check_choice, near
 
 DATASETS = ("auto", "mnist", "digits")
 DEVICES = ("auto", "cpu", "cuda")
 OPTIMIZERS = ("adam", "adamw", "sgd")
+BATCH_SIZE = 128
+STEPS = 8  # of an epoch at least, unless a batch size is asked for: a folder may hold few pictures
 EPOCHS = 5
 EPOCHS_OF_DIGITS = 30  # they are few: an epoch of them is short
 LEARNING_RATES = {"adam": 0.001, "adamw": 0.001, "sgd": 0.05}
 DIGITS_LEARNING_RATES = {"adam": 0.002, "adamw": 0.002, "sgd": 0.05}
+FOLDER_OPTIONS = ("image_size", "channels", "resize", "class_depth", "test_fraction")
+RESIZE = "fit"
+TEST_FRACTION = 0.2
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,7 @@ class TrainSettings:
     data_dir: Path | None = None
     model: str = "medium"
     epochs: int | None = None
-    batch_size: int = 128
+    batch_size: int | None = None
     lr: float | None = None
     optimizer: str = "adam"
     seed: int = 0
@@ -42,6 +50,11 @@ class TrainSettings:
     val_fraction: float = 0.1
     patience: int | None = None
     jit: bool = True
+    image_size: str | None = None
+    channels: int | None = None
+    resize: str | None = None
+    class_depth: int | None = None
+    test_fraction: float | None = None
 
     def __post_init__(self) -> None:
         check_choice("--model", self.model, models.NAMES)
@@ -55,6 +68,11 @@ class TrainSettings:
             )
         if self.data_dir is not None and not self.data_dir.is_dir():
             raise UsageError(f"--data-dir: there is no folder {str(self.data_dir)!r}")
+        if self.dataset in DATASETS:
+            self._expect_no_folder_options()
+        elif self.data_dir is not None:
+            raise UsageError("--data-dir: is for MNIST; a folder of pictures is named by --dataset")
+        _ = self.folder_options
         for option, value in (
             ("--epochs", self.epochs),
             ("--batch-size", self.batch_size),
@@ -70,6 +88,26 @@ class TrainSettings:
             )
         if not 0 <= self.seed < 2**64:
             raise UsageError(f"--seed: expected a number from 0 to 2**64 - 1, got {self.seed}")
+
+    def _expect_no_folder_options(self) -> None:
+        for name in FOLDER_OPTIONS:
+            if getattr(self, name) is not None:
+                raise UsageError(
+                    f"--{name.replace('_', '-')}: is for folders of pictures; "
+                    f"--dataset is {self.dataset}"
+                )
+
+    @property
+    def folder_options(self) -> FolderOptions:
+        """How a folder of pictures is to be read. Raises `UsageError`, naming the option."""
+        size = None if self.image_size is None else parse_image_size(self.image_size)
+        fraction = TEST_FRACTION if self.test_fraction is None else self.test_fraction
+        try:
+            form = PictureForm(size, self.channels, self.resize or RESIZE)
+            return FolderOptions(form, self.class_depth, fraction)
+        except ValueError as error:
+            name, _, told = str(error).partition(": ")
+            raise UsageError(f"--{name.replace('_', '-')}: {told}") from None
 
     def resolve_device(self) -> str:
         """The engine's name of the device, e.g. "cuda:0".
@@ -91,7 +129,7 @@ class TrainSettings:
         Raises `UsageError` when a batch is larger than the data.
         """
         option = "--batch-sizes" if batch_size else "--batch-size"
-        batch_size = batch_size or self.batch_size
+        batch_size = batch_size or self.batch_size or self._default_batch_size(len(training))
         if batch_size > len(training):
             raise UsageError(
                 f"{option}: {batch_size} is more than the {len(training)} training images "
@@ -113,6 +151,11 @@ class TrainSettings:
             jit=self.jit,
         )
 
+    def _default_batch_size(self, images: int) -> int:
+        if self.dataset in DATASETS:
+            return BATCH_SIZE
+        return min(BATCH_SIZE, max(1, images // STEPS))
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
@@ -132,3 +175,12 @@ class RunSettings:
     val_fraction: float
     patience: int | None
     jit: bool
+
+
+def parse_image_size(text: str) -> tuple[int, int]:
+    """(H, W) of "24x40" or "24×40", or of "32", which is both. Raises `UsageError`."""
+    found = re.fullmatch(r"\s*(\d{1,5})(?:\s*[xX×*]\s*(\d{1,5}))?\s*", text, re.ASCII)
+    if not found:
+        raise UsageError(f"--image-size: expected HEIGHTxWIDTH, as in 24x40, got {text!r}")
+    height, width = found[1], found[2] or found[1]
+    return int(height), int(width)

@@ -16,28 +16,38 @@ from typing import Any
 import numpy as np
 
 from ..datasets.files import read_file
+from ..datasets.picture_form import CHANNELS, RESIZES, PictureForm
 from ..nn import Module, models
 from ..printing import printable
+from . import limits
 from .errors import CommandError, near
+from .normalization import Normalization
 from .picture_input import FRAMED, SCALED, Framing
 from .run_folder import METRICS, SWEEP_TABLE, WEIGHTS
 from .settings import DATASETS
 
 MAX_METRICS = 1 << 24  # bytes
-MAX_WEIGHTS = 1 << 28
-MAX_CHANNELS, MAX_SIDE, MAX_NAME = 4, 128, 255
-MAX_OUTPUTS = 1 << 23  # classes x H x W: bounds what the last layer takes
+MAX_WEIGHTS = 1 << 31
+MAX_NAME = 4096  # letters of a class: the path of a folder may be its name
+LARGEST = 1e6  # of a mean or a standard deviation
 
 
 @dataclass(frozen=True)
 class Description:
-    """What metrics.json says of a model; without a framing its pictures are only scaled."""
+    """What metrics.json says of a model; without a framing its pictures are read as they are."""
 
     model: str
     classes: tuple[str, ...]
-    channels: int
-    side: int
+    image_shape: tuple[int, int, int]
+    resize: str
     framing: Framing | None
+    normalization: Normalization
+
+    @property
+    def form(self) -> PictureForm:
+        """How a picture is read for the model."""
+        channels, height, width = self.image_shape
+        return PictureForm((height, width), channels, self.resize)
 
 
 def load_run(folder: Path) -> tuple[Description, Module]:
@@ -84,21 +94,45 @@ def _description(metrics: Any) -> Description:
     shape = _field(
         metrics,
         "image_shape",
-        lambda value: _are_integers(value, (MAX_CHANNELS, MAX_SIDE, MAX_SIDE)),
-        f"[channels to {MAX_CHANNELS}, side to {MAX_SIDE}, side]",
+        lambda value: (
+            _are_integers(value, (max(CHANNELS), limits.MAX_SIDE, limits.MAX_SIDE))
+            and value[0] in CHANNELS
+        ),
+        f"[channels, 1 or 3, height to {limits.MAX_SIDE}, width]",
     )
-    _expect(shape[1] == shape[2], "image_shape of squares", shape)
-    outputs = len(classes) * shape[1] * shape[2]
-    _expect(outputs <= MAX_OUTPUTS, f"classes x pixels of at most {MAX_OUTPUTS:,}", outputs)
-    return Description(model, tuple(classes), shape[0], shape[1], _framing(metrics, shape[1]))
+    if found := limits.problem(shape, len(classes)):
+        raise ValueError(f"expected {found}")
+    framing = _framing(metrics, shape)
+    resize = _optional(metrics, "resize", lambda value: value in RESIZES, f"one of {RESIZES}")
+    # Before metrics.json said how, pictures were stretched.
+    return Description(
+        model, tuple(classes), tuple(shape), resize or "stretch", framing,
+        _normalization(metrics, shape[0]),
+    )  # fmt: skip
 
 
-def _framing(metrics: dict[str, Any], side: int) -> Framing | None:
+def _normalization(metrics: dict[str, Any], channels: int) -> Normalization:
+    """Runs from before it was stored had none."""
+    numbers = f"{channels} numbers to {LARGEST:g}"
+    mean = _optional(metrics, "mean", lambda value: _are_numbers(value, channels, 0), numbers)
+    least = 1 / LARGEST
+    std = _optional(
+        metrics,
+        "std",
+        lambda value: _are_numbers(value, channels, least),
+        f"{numbers}, from {least:g}",
+    )
+    return Normalization(tuple(mean or [0.0] * channels), tuple(std or [1.0] * channels))
+
+
+def _framing(metrics: dict[str, Any], shape: list[int]) -> Framing | None:
     default = _old_pictures(metrics)
     kinds = (FRAMED, SCALED)
     metrics = {"pictures": default, **metrics}
     if _field(metrics, "pictures", lambda value: value in kinds, f"one of {kinds}") == SCALED:
         return None
+    _expect(shape[0] == 1 and shape[1] == shape[2], "framed images as gray squares", shape)
+    side = shape[1]
     names = [field.name for field in fields(Framing)]
     stored = _field(
         metrics,
@@ -128,6 +162,13 @@ def _field(metrics: dict[str, Any], name: str, fits: Callable[[Any], bool], expe
     return metrics[name]
 
 
+def _optional(
+    metrics: dict[str, Any], name: str, fits: Callable[[Any], bool], expected: str
+) -> Any:
+    """None where it is absent, or said to be."""
+    return None if metrics.get(name) is None else _field(metrics, name, fits, expected)
+
+
 def _expect(fits: bool, expected: str, found: Any) -> None:
     if not fits:
         raise ValueError(f"expected {expected}, got {reprlib.repr(found)}")
@@ -139,6 +180,15 @@ def _are_integers(values: Any, most: tuple[int, ...]) -> bool:
         and len(values) == len(most)
         and all(type(value) is int for value in values)
         and all(1 <= value <= limit for value, limit in zip(values, most, strict=True))
+    )
+
+
+def _are_numbers(values: Any, count: int, least: float) -> bool:
+    return (
+        isinstance(values, list)
+        and len(values) == count
+        and all(type(value) in (int, float) for value in values)
+        and all(least <= value <= LARGEST for value in values)
     )
 
 
@@ -163,9 +213,9 @@ def _load_weights(path: Path, description: Description) -> Module:
     except Exception as error:  # SafetensorError, and KeyError for a dtype that NumPy has not
         raise CommandError(f"cannot read {str(path)!r}: {printable(error)}") from error
     try:
-        model = models.build(
-            description.model, len(description.classes), description.channels, description.side
-        )
+        channels, height, width = description.image_shape
+        classes = len(description.classes)
+        model = models.build(description.model, classes, channels, (height, width))
         _check_state(state, model.state_dict())
         model.load_state_dict(state)
     except ValueError as error:

@@ -20,7 +20,7 @@ from .experiment import Data, Run
 from .keeping import DATA_NAME, Drawing, Keeper
 from .progress import INTERRUPTED, CtrlC, ProgressBar
 from .settings import RunSettings, TrainSettings
-from .train import announce, check_shown, tell_recovered
+from .train import announce, check_shown, reading, tell_recovered
 
 COLUMNS = (
     "batch_size", "test_accuracy", "test_loss", "val_accuracy", "seconds_per_epoch",
@@ -62,7 +62,8 @@ def sweep(
     with run_folder.claim(out, f"sweep-{asked.model}", overwrite) as claim:
         tell_recovered(claim)
         device = asked.resolve_device()
-        data = experiment.load_data(asked)
+        with reading(console, asked) as progress:
+            data = experiment.load_data(asked, progress)
         each = [asked.resolve(data.train, device, size) for size in batch_sizes]
         announce(console, each[0], data)
         study = Study(claim, data, console)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..datasets.parallel import Progress
 from ..folders import Claim
 from ..nn import Callback, History
 from ..printing import printable
@@ -17,7 +20,7 @@ from .errors import CommandError, Interrupted
 from .experiment import Data, Run
 from .keeping import Drawing, Keeper
 from .progress import CtrlC, ProgressBar
-from .settings import RunSettings, TrainSettings
+from .settings import DATASETS, RunSettings, TrainSettings
 
 
 def train(asked: TrainSettings, out: Path | None, overwrite: bool, quiet: bool) -> None:
@@ -31,7 +34,8 @@ def train(asked: TrainSettings, out: Path | None, overwrite: bool, quiet: bool) 
     with run_folder.claim(out, asked.model, overwrite) as claim:
         tell_recovered(claim)
         device = asked.resolve_device()
-        data = experiment.load_data(asked)
+        with reading(console, asked) as progress:
+            data = experiment.load_data(asked, progress)
         settings = asked.resolve(data.train, device)
         announce(console, settings, data)
         with CtrlC() as ctrl_c:
@@ -55,6 +59,17 @@ def train(asked: TrainSettings, out: Path | None, overwrite: bool, quiet: bool) 
     check_shown(f"the run is in {folder}", drawing)
 
 
+@contextmanager
+def reading(console: Console, asked: TrainSettings) -> Iterator[Progress]:
+    """Show, while the pictures of a folder are read, how many are."""
+    if asked.dataset in DATASETS:
+        yield lambda done, total: None
+        return
+    # The default spinner is drawn with letters that few encodings have.
+    with console.status("looking through the pictures", spinner="line") as status:
+        yield lambda done, total: status.update(f"reading pictures: {done:,} of {total:,}")
+
+
 def tell_recovered(claim: Claim) -> None:
     """Say where a run is that was killed before it was put in place."""
     if claim.recovered and sys.stderr is not None:
@@ -72,6 +87,10 @@ def announce(console: Console, settings: RunSettings, data: Data) -> None:
         Console(stderr=True).print(warning, style="bold red", markup=False)
     reason = printable(data.reason)
     console.print(f"dataset: {reason}", highlight=False, markup=False, soft_wrap=True)
+    if data.folder:
+        channels, height, width = data.train.images.shape[1:]
+        colour = "gray" if channels == 1 else "in colour"
+        console.print(f"images:  {height}×{width}, {colour}", highlight=False)
     console.print(
         f"model:   {settings.model} on {settings.device} · {len(data.train):,} training, "
         f"{len(data.val):,} validation, {len(data.test):,} test images",
