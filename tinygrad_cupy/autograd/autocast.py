@@ -14,15 +14,14 @@ from collections.abc import Callable
 from contextlib import ContextDecorator
 from typing import Any, ParamSpec, TypeVar
 
-import ml_dtypes
 import numpy as np
 
 from ..backend.capture import active
-from ..backend.dtypes import is_float, is_narrow
+from ..backend.dtypes import is_float, is_narrow, resolve_dtype
 from .mode import mode
 from .tensor_base import TensorBase
 
-DTYPES = {"bf16": np.dtype(ml_dtypes.bfloat16), "fp16": np.dtype(np.float16)}
+NAMES = {"bf16": "bfloat16", "fp16": "float16"}
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -97,8 +96,8 @@ class autocast(ContextDecorator):
     """
 
     def __init__(self, precision: str = "bf16", enabled: bool = True) -> None:
-        if precision not in DTYPES:
-            raise ValueError(f"[autocast] expected one of {tuple(DTYPES)}, got {precision!r}")
+        if precision not in NAMES:
+            raise ValueError(f"[autocast] expected one of {tuple(NAMES)}, got {precision!r}")
         self.precision, self.enabled = precision, enabled
         self._outer: list[Any] = []  # a stack: one instance may be entered again inside itself
 
@@ -113,7 +112,7 @@ class autocast(ContextDecorator):
         return super().__call__(func)
 
     def __enter__(self) -> None:
-        outer, dtype = active.cast, DTYPES[self.precision]
+        outer, dtype = active.cast, resolve_dtype(NAMES[self.precision])
         self._outer.append(outer)
         if not self.enabled:
             active.cast = None
@@ -132,9 +131,10 @@ def of_product(dtype: Any) -> Any:
 
 def again() -> autocast:
     """A context in which casts are made as they are now."""
-    names = {dtype: name for name, dtype in DTYPES.items()}
     dtype = cast_to()
-    return autocast(enabled=False) if dtype is None else autocast(names[dtype])
+    if dtype is None:
+        return autocast(enabled=False)
+    return autocast("fp16" if dtype == np.float16 else "bf16")
 
 
 def cast_to() -> np.dtype[Any] | None:

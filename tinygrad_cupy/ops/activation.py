@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import kernels
 from ..autograd import Elementwise, TensorBase
+from ..autograd.autocast import in_wide
 from ..backend import Array, special_functions
 from .comparison import where
 from .promotion import as_float, as_ordered, in_single
@@ -42,7 +43,6 @@ class Sigmoid(Elementwise):
 class Softplus(Elementwise):
     """log(1 + eˣ), without overflow."""
 
-    autocast = "wide"
     only_real = True
     saves = ("x",)
 
@@ -151,6 +151,7 @@ class ActivationMixin(TensorBase):
         """1 / (1 + e⁻ˣ), elementwise."""
         return in_single(as_float(self), Sigmoid())
 
+    @in_wide
     def softplus(self, beta: float = 1.0, threshold: float | None = None) -> Tensor:
         """log(1 + exp(beta · x)) / beta, elementwise, without overflow.
 
