@@ -25,6 +25,7 @@ from .history import EpochRecord, History, Step, StopTraining
 from .meter import Meter, Reading
 from .module import Module
 from .optim.optimizer import Optimizer
+from .schedules import LRSchedule
 from .state import become
 from .steps import Gather, Loss
 
@@ -180,6 +181,9 @@ class Trainer:
             for epoch in range(1, epochs + 1):
                 record = self._epoch(epoch, epochs, train_loader, val_loader)
                 history.records.append(record)
+                if isinstance(self.schedule, LRSchedule):
+                    watched = record.val_loss if record.val_loss is not None else record.train_loss
+                    self.schedule.observe(watched)
                 # Without patience every epoch counts as better than the one before.
                 score = -epoch if patience is None or record.val_loss is None else record.val_loss
                 if score < best:

@@ -6,10 +6,12 @@ the rest. Parameters and state are updated in place. Step for step they follow P
 
 from .adam import Adam, AdamW
 from .adaptive import Adadelta, Adagrad, RMSprop
-from .clip import clip_grad_norm
+from .averaging import AveragedModel, ExponentialMovingAverage, update_bn
+from .clip import clip_grad_norm, clip_grad_norm_, clip_grad_value_
 from .elementwise import Elementwise
 from .groups import ParamGroup, no_decay
 from .lamb import LAMB
+from .lbfgs import LBFGS
 from .moments import Adamax, Lion, NAdam, RAdam
 from .muon import Muon
 from .optimizer import Optimizer
@@ -19,13 +21,16 @@ from .state import State
 
 __all__ = [
     "LAMB",
+    "LBFGS",
     "SGD",
     "Adadelta",
     "Adagrad",
     "Adam",
     "AdamW",
     "Adamax",
+    "AveragedModel",
     "Elementwise",
+    "ExponentialMovingAverage",
     "Lion",
     "Muon",
     "NAdam",
@@ -36,5 +41,8 @@ __all__ = [
     "Rule",
     "State",
     "clip_grad_norm",
+    "clip_grad_norm_",
+    "clip_grad_value_",
     "no_decay",
+    "update_bn",
 ]

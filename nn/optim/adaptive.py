@@ -77,6 +77,7 @@ class Adagrad(Elementwise):
     """
 
     hyperparameters = ("lr", "lr_decay", "weight_decay", "initial_accumulator_value", "eps")
+    initial_accumulator_value: float
     rule = Rule(
         names=("lr", "lr_decay", "weight_decay", "eps"),
         slots=("sum",),

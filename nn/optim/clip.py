@@ -32,31 +32,126 @@ def clip_grad_norm(params: Iterable[Tensor], max_norm: float) -> Tensor:
     ValueError, and nothing is changed, for a gradient that is not of its parameter's shape, dtype
     and device, and for gradients on several devices.
     """
-    limit = checks.positive("clip_grad_norm", "max_norm", max_norm)
-    listed = parameter_list("clip_grad_norm", params)
+    return _clip_norm("clip_grad_norm", params, max_norm, 2.0, False)
+
+
+def clip_grad_norm_(
+    params: Iterable[Tensor] | Tensor,
+    max_norm: float,
+    norm_type: float = 2.0,
+    error_if_nonfinite: bool = False,
+) -> Tensor:
+    """`clip_grad_norm` with PyTorch's arguments: any p-norm, `norm_type` above 0 or infinite.
+
+    `error_if_nonfinite` raises RuntimeError for a norm that is NaN or infinite, and changes
+    nothing; it waits for the GPU, so a captured step refuses it. Each `.grad` is a new tensor
+    afterwards: an old one may be shared, and is left as it was.
+    """
+    order = math.inf
+    if norm_type != math.inf:
+        order = checks.positive("clip_grad_norm_", "norm_type", norm_type)
+    return _clip_norm("clip_grad_norm_", params, max_norm, order, error_if_nonfinite)
+
+
+def clip_grad_value_(params: Iterable[Tensor] | Tensor, clip_value: float) -> None:
+    """Bring every element of every gradient into [-clip_value, clip_value]; NaN stays NaN.
+
+    Of complex gradients each part by itself. Each `.grad` is a new tensor afterwards. Raises as
+    `clip_grad_norm`.
+    """
+    limit = checks.number("clip_grad_value_", "clip_value", clip_value, 0)
+    _, clipped, grads = _given("clip_grad_value_", params)
+    if not clipped:
+        return
+    _check_one_device("clip_grad_value_", grads)
+    if optim_cuda.alike(grads):
+        results = optim_cuda.clamp(grads, limit)
+    else:
+        results = [_clamped(grad, limit) for grad in grads]
+    _set(clipped, results)
+
+
+def _clip_norm(
+    name: str,
+    params: Iterable[Tensor] | Tensor,
+    max_norm: float,
+    order: float,
+    error_if_nonfinite: bool,
+) -> Tensor:
+    limit = checks.positive(name, "max_norm", max_norm)
+    listed, clipped, grads = _given(name, params)
+    if not clipped:
+        return Tensor(0.0, device=listed[0].device)
+    _check_one_device(name, grads)
+    if optim_cuda.alike(grads) and (order == 2 or grads[0].dtype.kind != "c"):
+        norm, scaled = optim_cuda.clip(grads, limit, order)
+    else:
+        norm, scaled = _clip(grads, limit) if order == 2 else _clip_order(grads, limit, order)
+    total = Tensor(norm)
+    if error_if_nonfinite and not math.isfinite(total.item()):
+        raise RuntimeError(
+            f"[{name}] the norm of the gradients is {total.item()}: with error_if_nonfinite=False "
+            "they are scaled by it all the same"
+        )
+    _set(clipped, scaled)
+    return total
+
+
+def _given(
+    name: str, params: Iterable[Tensor] | Tensor
+) -> tuple[list[Tensor], list[Tensor], list[Any]]:
+    """The parameters, those that have a gradient, and its arrays."""
+    alone = isinstance(params, Tensor) and name.endswith("_")  # as PyTorch takes it
+    listed = parameter_list(name, [params] if alone else params)  # type: ignore[list-item]
     clipped, grads = [], []
     for position, param in enumerate(listed):
         if param.grad is not None:
-            check_grad("clip_grad_norm", position, param.data, param.grad.data)
+            check_grad(name, position, param.data, param.grad.data)
             clipped.append(param)
             grads.append(param.grad.data)
-    if not clipped:
-        return Tensor(0.0, device=listed[0].device)
-    norm, scaled = optim_cuda.clip(grads, limit) if optim_cuda.alike(grads) else _clip(grads, limit)
-    for param, grad in zip(clipped, scaled, strict=True):
+    return listed, clipped, grads
+
+
+def _set(params: list[Tensor], grads: list[Any]) -> None:
+    for param, grad in zip(params, grads, strict=True):
         # New memory: after backward(create_graph=True) other tensors may share the old one.
         param.grad = Tensor(grad)
-    return Tensor(norm)
+
+
+def _check_one_device(name: str, grads: list[Any]) -> None:
+    devices = {backend.device_of(grad) for grad in grads}
+    if len(devices) > 1:
+        raise ValueError(
+            f"[{name}] expected all gradients on one device, got {' and '.join(sorted(devices))}"
+        )
+
+
+def _clamped(grad: Any, limit: float) -> Any:
+    xp = backend.array_module(grad)
+    parts = as_real_numbers(xp.ascontiguousarray(grad))
+    most = np.asarray(limit).astype(parts.dtype)[()]
+    return xp.clip(parts, -most, most).view(grad.dtype).reshape(grad.shape)
+
+
+def _clip_order(grads: list[Any], limit: float, order: float) -> tuple[Any, list[Any]]:
+    """As `_clip`, by another norm; of complex numbers by their moduli."""
+    xp = backend.array_module(grads[0])
+    with np.errstate(over="ignore", invalid="ignore"):
+        moduli = [xp.abs(grad) for grad in grads]
+        sizes = [size.astype(np.float64).reshape(-1) for size in moduli]
+        if order == math.inf:
+            largest = [size.max() for size in sizes if size.size]
+            norm = xp.stack(largest).max() if largest else xp.zeros((), np.float64)
+        else:
+            norm = sum(xp.power(size, order).sum() for size in sizes) ** (1 / order)
+        factor = xp.minimum(limit / (norm + 1e-6), 1)
+        scaled = [_times(xp, grad, factor) for grad in grads]
+        wide = any(size.dtype == np.float64 for size in moduli)
+        return xp.asarray(norm, np.float64 if wide else np.float32), scaled
 
 
 def _clip(grads: list[Any], limit: float) -> tuple[Any, list[Any]]:
     """The norm of the gradients, and the gradients scaled down."""
-    devices = {backend.device_of(grad) for grad in grads}
-    if len(devices) > 1:
-        raise ValueError(
-            "[clip_grad_norm] expected all gradients on one device, got "
-            f"{' and '.join(sorted(devices))}"
-        )
     xp = backend.array_module(grads[0])
     with np.errstate(over="ignore", invalid="ignore"):
         parts = [as_real_numbers(xp.ascontiguousarray(grad)) for grad in grads]

@@ -125,7 +125,8 @@ def split(owner: Optimizer, params: Parameters) -> tuple[list[Any], list[dict[st
 
 def read_own(optimizer: Optimizer, given: Mapping[str, Any]) -> dict[str, Any]:
     """The hyperparameters that a group's dict says, checked one by one."""
-    name, found = checks.name_of(optimizer), {}
+    name = checks.name_of(optimizer)
+    found: dict[str, Any] = {}
     known = optimizer._names()
     for key, value in given.items():
         if key in ("params", "name"):
@@ -164,7 +165,8 @@ def no_decay(model: Module, **decayed: Any) -> list[dict[str, Any]]:
         for param in vars(module).values()
         if isinstance(param, Tensor)
     }
-    weights, others = [], []
+    weights: list[Tensor] = []
+    others: list[Tensor] = []
     for name, param in model.named_parameters():
         is_bias = name.rpartition(".")[2].startswith("bias")
         (others if param.ndim < 2 or is_bias or id(param) in kept else weights).append(param)

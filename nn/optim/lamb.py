@@ -30,10 +30,12 @@ class LambLaunch(Launch):
         blocks = max(blocks, 1)
         partials, ratios = xp.empty(2 * blocks, np.float64), xp.empty(count, np.float64)
         rows, kept = int32s(count), (memory.numbers, memory.counts)
-        launch, more = self.source.launch, {"defines": defines}
-        launch("lamb_moments", blocks, (table, *rows, *kept, partials), **more)
-        launch("lamb_ratios", count, (table, *rows, *int32s(blocks), partials, ratios), **more)
-        launch("lamb_step", blocks, (table, *rows, *kept, memory.ticket, ratios), **more)
+        for name, grid, arguments in (
+            ("lamb_moments", blocks, (*kept, partials)),
+            ("lamb_ratios", count, (*int32s(blocks), partials, ratios)),
+            ("lamb_step", blocks, (*kept, memory.ticket, ratios)),
+        ):
+            self.source.launch(name, grid, (table, *rows, *arguments), defines=defines)
 
 
 LAUNCH = LambLaunch(

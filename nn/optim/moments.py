@@ -63,6 +63,7 @@ class NAdam(WithBetas, Elementwise):
     hyperparameters = ("lr", "beta1", "beta2", "eps", "weight_decay", "momentum_decay")
     flags = ("decoupled_weight_decay", "maximize")
     decoupled_weight_decay = False
+    momentum_decay: float
     torch_left_out = ("mu_product",)
     rule = Rule(
         names=(*hyperparameters, "decoupled_weight_decay"),

@@ -325,8 +325,8 @@ class Optimizer:
         launch, slots = self._launch(), self.slots
         for position in positions:
             param = self.params[position]
-            grad = param.grad
-            if grad is None or not param.requires_grad:
+            grad = self._gradient(position)
+            if grad is None:
                 continue
             array, data = grad.data, param.data
             if array.shape != data.shape or array.dtype != data.dtype or not on_cpu(array, data):
@@ -338,6 +338,12 @@ class Optimizer:
                 self._refuse_counting(param)
                 begins = self._state_on(param, position, slots)
             yield _Stepping(position, group, param, array, placed, launch, begins)
+
+    def _gradient(self, position: int) -> Tensor | None:
+        """What a parameter is stepped along; None leaves it alone."""
+        param = self.params[position]
+        grad = param.grad
+        return grad if param.requires_grad else None
 
     def _launch(self) -> Launch | None:
         """What steps the parameters on a GPU, or None: `update` does."""

@@ -101,7 +101,7 @@ class Rule(Launch):
 
     def coefficients(self, values: Mapping[str, float], step: int) -> tuple[float, ...]:
         """The numbers of one update, in the order of `numbers`; the step is counted from 1."""
-        scope = {**_ON_HOST, **values, "t": step}
+        scope: dict[str, Any] = {**_ON_HOST, **values, "t": step}
         exec(self._derive, scope)
         return tuple([float(scope[name]) for name in self.numbers])
 

@@ -240,7 +240,7 @@ WEIGHT = parameter([1.0])
             "[Adam] expected an iterable of Tensors, got one Tensor: pass [tensor]",
         ),
         (
-            lambda: optim.Adam([("weight", WEIGHT)]),  # type: ignore[list-item]
+            lambda: optim.Adam([("weight", WEIGHT)]),  # type: ignore[arg-type]
             TypeError,
             "[Adam] expected Tensors, got tuple at position 0",
         ),

@@ -69,7 +69,7 @@ def test_a_c_function_reads_what_python_names(struct: type[ctypes.Structure]) ->
 def test_an_optimizer_gives_each_number_by_its_name(name: str) -> None:
     optimizer = OPTIMIZERS[name]([leaf()])
     assert optimizer.kernel is not None
-    names = cuda.READ_BY[optimizer.kernel]
+    names = cuda.launch_of(optimizer.kernel).names
     given = dict(zip(names, optimizer._numbers(), strict=True))
     assert given == {name: getattr(optimizer, name) for name in names}
     assert set(optimizer.hyperparameters) <= set(names)

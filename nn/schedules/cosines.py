@@ -1,31 +1,13 @@
-"""Learning-rate schedules: `schedule(step)` is the learning rate of the step, counted from 0.
-
-A schedule is any callable from a step to a rate; it holds no state, so that resuming needs only the
-step. After its last step a schedule stays at its last value; a step below 0 is a ValueError.
-"""
+"""Schedules along half a cosine: down once, with restarts, and up and down."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from tinygrad_cupy.nn import checks
 
-from . import checks
-
-Schedule = Callable[[int], float]
+from .base import LRSchedule, cosine, linear
 
 
-class Constant:
-    """The same rate at every step."""
-
-    def __init__(self, lr: float) -> None:
-        self.lr = checks.positive(self, "lr", lr)
-
-    def __call__(self, step: int) -> float:
-        _check_step(self, step)
-        return self.lr
-
-
-class Cosine:
+class Cosine(LRSchedule):
     """Half a cosine from `lr` down to `final_lr` over `steps` steps, after a linear warm-up.
 
     lr(t) = final_lr + (lr - final_lr) * (1 + cos(pi * (t - warmup) / (steps - warmup))) / 2;
@@ -41,15 +23,37 @@ class Cosine:
         if self.warmup >= self.steps:
             raise ValueError(f"[Cosine] warmup must be below steps, got {warmup} of {steps} steps")
 
-    def __call__(self, step: int) -> float:
-        _check_step(self, step)
+    def rate(self, step: int) -> float:
         if step < self.warmup:
             return self.lr * (step + 1) / (self.warmup + 1)
         share = (step - self.warmup) / (self.steps - self.warmup)
-        return _cosine(self.lr, self.final_lr, share)
+        return cosine(self.lr, self.final_lr, share)
 
 
-class OneCycle:
+class CosineRestarts(LRSchedule):
+    """Half a cosine from `lr` down to `final_lr` over `period` steps, then again from `lr`.
+
+    Each period is `factor` times as long as the one before. Loshchilov and Hutter, "SGDR:
+    stochastic gradient descent with warm restarts" (2016).
+    """
+
+    def __init__(self, lr: float, period: int, factor: int = 1, final_lr: float = 0.0) -> None:
+        self.lr = checks.positive(self, "lr", lr)
+        self.period = checks.integer(self, "period", period)
+        self.factor = checks.integer(self, "factor", factor)
+        self.final_lr = checks.number(self, "final_lr", final_lr, least=0)
+
+    def rate(self, step: int) -> float:
+        period = self.period
+        if self.factor == 1:
+            step %= period
+        while step >= period:
+            step -= period
+            period *= self.factor
+        return cosine(self.lr, self.final_lr, step / period)
+
+
+class OneCycle(LRSchedule):
     """Up from max_lr / div_factor to `max_lr`, then down to that start / final_div_factor.
 
     The rise takes the first `rise` (0.3) of the `steps`; both ways follow half a cosine, or a
@@ -71,41 +75,27 @@ class OneCycle:
         self.max_lr = checks.positive(self, "max_lr", max_lr)
         self.steps = checks.integer(self, "steps", steps)
         self.rise = checks.fraction(self, "rise", rise)
-        self.first_lr = self.max_lr / checks.number(self, "div_factor", div_factor, least=1)
-        divisor = checks.positive(self, "final_div_factor", final_div_factor)
-        self.last_lr = self.first_lr / divisor
+        self.div_factor = checks.number(self, "div_factor", div_factor, least=1)
+        self.final_div_factor = checks.positive(self, "final_div_factor", final_div_factor)
+        self.first_lr = self.max_lr / self.div_factor
+        self.last_lr = self.first_lr / self.final_div_factor
         if self.last_lr > self.max_lr:
             raise ValueError(
                 f"[OneCycle] div_factor * final_div_factor must be at least 1, or the end is above "
                 f"max_lr, got {div_factor} and {final_div_factor}"
             )
         self._peak = self._peak_step()
-        self._between = {"cos": _cosine, "linear": _linear}[
-            checks.choice(self, "anneal", anneal, ("cos", "linear"))
-        ]
+        self.anneal = checks.choice(self, "anneal", anneal, ("cos", "linear"))
 
-    def __call__(self, step: int) -> float:
-        _check_step(self, step)
+    def rate(self, step: int) -> float:
+        between = cosine if self.anneal == "cos" else linear
         if step < self._peak:
-            return self._between(self.first_lr, self.max_lr, step / self._peak)
+            return between(self.first_lr, self.max_lr, step / self._peak)
         way = self.steps - 1 - self._peak
-        return self._between(self.max_lr, self.last_lr, (step - self._peak) / way if way else 0.0)
+        return between(self.max_lr, self.last_lr, (step - self._peak) / way if way else 0.0)
 
     def _peak_step(self) -> float:
         """Where the rise ends; within few steps a whole one, or none of them would be there."""
         last = self.steps - 1
         peak = min(max(self.rise * self.steps - 1, 0.0), last)
         return peak if self.steps > 3 or peak in (0, last) else last - 1.0
-
-
-def _check_step(schedule: object, step: int) -> None:
-    if not step >= 0:  # also where it is NaN
-        raise ValueError(f"[{checks.name_of(schedule)}] expected a step of at least 0, got {step}")
-
-
-def _cosine(start: float, end: float, share: float) -> float:
-    return end + (start - end) * (1 + math.cos(math.pi * min(share, 1.0))) / 2
-
-
-def _linear(start: float, end: float, share: float) -> float:
-    return start + (end - start) * min(share, 1.0)
