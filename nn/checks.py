@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -76,6 +76,24 @@ def positive(owner: object, argument: str, value: object) -> float:
     if not _is_real(value) or not 0 < value < math.inf:
         raise ValueError(f"[{name_of(owner)}] {argument} must be a number above 0, got {value!r}")
     return float(value)
+
+
+def real(owner: object, argument: str, value: object) -> float:
+    """`value` as a float, any but NaN, or a ValueError that names owner and argument."""
+    if not _is_real(value) or value != value:
+        raise ValueError(f"[{name_of(owner)}] {argument} must be a number, got {value!r}")
+    return float(value)
+
+
+def sides(owner: object, argument: str, value: object, ndim: int) -> Shape:
+    """One number for all sides of `ndim` axes, or one for each: 2 * ndim whole numbers from 0."""
+    each: Any = value if isinstance(value, tuple | list) else (value,) * (2 * ndim)
+    if len(each) != 2 * ndim or not all(is_whole(n, 0, MOST) for n in each):
+        raise ValueError(
+            f"[{name_of(owner)}] {argument} must be an integer of at least 0 or {2 * ndim} of "
+            f"them, got {value!r}"
+        )
+    return tuple([int(n) for n in each])
 
 
 def fraction(owner: object, argument: str, value: object) -> float:

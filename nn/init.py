@@ -45,21 +45,30 @@ def kaiming_uniform(
     return uniform(shape, math.sqrt(6 / ((1 + a * a) * fan_in(shape))), device)
 
 
+def normal(shape: tuple[int, ...], device: str | None = None) -> Any:
+    """A float32 array of draws from N(0, 1)."""
+    device = device or backend.default_device()
+    backend.expect_memory("init.normal", shape, 4, device != "cpu")
+    return random.normal(shape, random.STREAM_WEIGHTS, device)
+
+
 def weight_and_bias(
-    owner: object, weight_shape: tuple[int, ...], outputs: int, bias: bool
+    owner: object, weight_shape: tuple[int, ...], outputs: int, bias: bool, fan: int | None = None
 ) -> tuple[Parameter, Parameter | None]:
     """Weight and bias (or None) of a Linear or a convolution, as PyTorch starts them.
 
     MemoryError that names the layer where the weight is larger than all memory.
 
-    Both are drawn from U(-b, b), b = 1 / sqrt(fan_in): see `reset_parameters` of torch.nn.Linear.
+    Both are drawn from U(-b, b), b = 1 / sqrt(fan_in), or of `fan` where that is given: see
+    `reset_parameters` of torch.nn.Linear.
     """
     name, device = checks.name_of(owner), backend.default_device()
     backend.expect_memory(name, weight_shape, 4, device != "cpu")
-    weight = Parameter(kaiming_uniform(weight_shape))
-    if not bias:
-        return weight, None
-    return weight, Parameter(uniform((outputs,), 1 / math.sqrt(fan_in(weight_shape))))
+    if fan is None:
+        fan, weight = fan_in(weight_shape), Parameter(kaiming_uniform(weight_shape))
+    else:
+        weight = Parameter(uniform(weight_shape, 1 / math.sqrt(fan)))
+    return weight, Parameter(uniform((outputs,), 1 / math.sqrt(fan))) if bias else None
 
 
 def normal(shape: tuple[int, ...], std: float, device: str | None = None) -> Any:

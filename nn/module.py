@@ -8,16 +8,16 @@ PyTorch's: attributes and positions joined by dots.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from reprlib import recursive_repr
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from tinygrad_cupy import backend
 from tinygrad_cupy.autograd.hooks import HookHandle
 from tinygrad_cupy.backend.capture import observe
-from tinygrad_cupy.tensor import Tensor
+from tinygrad_cupy.backend.dtypes import is_float, resolve_dtype
 
 from . import hooks
 from .state import (
@@ -25,21 +25,34 @@ from .state import (
     Buffer,
     Mismatch,
     Parameter,
-    Path,
     become,
     check_assigned,
     dotted,
     fit,
-    flat,
     once,
     report,
     written,
 )
+from .tree import Tree
 
 __all__ = ["Buffer", "Mismatch", "Module", "Parameter"]
 
+# Methods of PyTorch's modules, and what does the same.
+ELSEWHERE = {
+    "add_module": "self.NAME = module",
+    "bfloat16": '.astype("bfloat16")',
+    "cpu": '.to("cpu")',
+    "cuda": '.to("cuda")',
+    "double": '.astype("float64")',
+    "float": '.astype("float32")',
+    "half": '.astype("float16")',
+    "register_module": "self.NAME = module",
+    "register_parameter": "self.NAME = nn.Parameter(data)",
+    "type": ".astype(dtype)",
+}
 
-class Module:
+
+class Module(Tree):
     """Base of all layers and models. A subclass assigns its layers and defines `forward`.
 
     `training` is True until `eval()`; Dropout and BatchNorm behave differently then.
@@ -114,6 +127,13 @@ class Module:
         """Whether a value may stand where a Parameter or Buffer stood."""
         return value is None or isinstance(value, (*STATE, Module))
 
+    if not TYPE_CHECKING:  # which would take any name then
+
+        def __getattr__(self, name: str) -> Any:
+            """PyTorch's methods that are called otherwise here are named in the error."""
+            hint = f": {ELSEWHERE[name]}" if name in ELSEWHERE else ""
+            raise AttributeError(f"[{type(self).__name__}] there is no attribute {name!r}{hint}")
+
     def register_buffer(self, name: str, tensor: Any, persistent: bool = True) -> None:
         """`self.NAME = Buffer(tensor, persistent=persistent)`; None makes the attribute None.
 
@@ -125,78 +145,6 @@ class Module:
         if hasattr(self, name) and not isinstance(getattr(self, name), Buffer | None):
             raise ValueError(f"[{owner}] a buffer cannot be named {name!r}: the attribute is there")
         setattr(self, name, None if tensor is None else Buffer(tensor, persistent=persistent))
-
-    # Walking -------------------------------------------------------------------------------------
-
-    def _attributes(self) -> Iterable[tuple[object, object]]:
-        """What is searched for parameters, buffers and children, under the names it gets."""
-        return vars(self).items()
-
-    def named_children(self) -> Iterator[tuple[str, Module]]:
-        """The Modules directly below this one."""
-        for keys, value in flat(self._attributes()):
-            if isinstance(value, Module):
-                yield dotted([keys]), value
-
-    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """This Module (named "") and every Module below it, each once."""
-        seen: set[int] = set()
-        for path, module in self._tree(((prefix,),) if prefix else ()):
-            if id(module) not in seen:
-                seen.add(id(module))
-                yield dotted(path), module
-
-    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """Every Parameter with its dotted name; one that is shared comes once, first name first.
-
-        ValueError when two different tensors have the same name.
-        """
-        for name, tensor in once(self._named_state()):
-            if isinstance(tensor, Parameter):
-                yield name, tensor
-
-    def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
-        """Every Buffer (running statistics), each once, also those with `persistent=False`."""
-        for name, tensor in once(self._named_state()):
-            if isinstance(tensor, Buffer):
-                yield name, tensor
-
-    def parameters(self) -> Iterator[Parameter]:
-        """Every Parameter once, this Module's own first."""
-        return (parameter for _, parameter in self.named_parameters())
-
-    def buffers(self) -> Iterator[Buffer]:
-        """Every Buffer once."""
-        return (buffer for _, buffer in self.named_buffers())
-
-    def _tree(self, path: Path, above: tuple[Module, ...] = ()) -> Iterator[tuple[Path, Module]]:
-        """All paths to all Modules; a child that points back at a Module above it is no child."""
-        yield path, self
-        above = (*above, self)
-        for keys, child in flat(self._attributes()):
-            if isinstance(child, Module) and not any(child is module for module in above):
-                yield from child._tree((*path, keys), above)
-
-    def _tensors(self) -> Iterator[tuple[Path, Tensor]]:
-        """All paths to all tensors, also those that are no state."""
-        for path, module in self._tree(()):
-            for keys, value in flat(module._attributes()):
-                if isinstance(value, Tensor):
-                    yield (*path, keys), value
-
-    def _named_state(self) -> Iterator[tuple[str, Parameter | Buffer]]:
-        """All names of all parameters and buffers, also the second name of a shared one."""
-        known: dict[str, tuple[Tensor, Path]] = {}
-        for path, tensor in self._tensors():
-            if isinstance(tensor, STATE):
-                name = dotted(path)
-                namesake, other = known.setdefault(name, (tensor, path))
-                if namesake is not tensor:
-                    raise ValueError(
-                        f"[{type(self).__name__}] two tensors would be {name!r} in a state_dict: "
-                        f"{written(other)} and {written(path)}; name one of them otherwise"
-                    )
-                yield name, tensor
 
     # State ---------------------------------------------------------------------------------------
 
@@ -276,6 +224,46 @@ class Module:
         for tensor, array, grad in zip(tensors, arrays, grads, strict=True):
             tensor.replace_data(array)
             tensor.grad = grad
+        return self
+
+    def astype(self, dtype: Any) -> Self:
+        """Cast all parameters, their gradients and all buffers of floats to another such dtype.
+
+        Buffers of integers, such as a count of batches, stay. Parameter objects stay the same ones,
+        and what is shared stays shared; values that were cast are rounded for good. TypeError for a
+        dtype that is not floating-point. Returns self.
+        """
+        dtype = resolve_dtype(dtype)
+        if not is_float(dtype):
+            raise TypeError(f"[{type(self).__name__}] expected a floating-point dtype, got {dtype}")
+        tensors = [t for _, t in once(self._named_state()) if is_float(t.dtype)]
+        for tensor in tensors:
+            if tensor.dtype != dtype:
+                grad = None if tensor.grad is None else tensor.grad.astype(dtype)
+                tensor.replace_data(tensor.data.astype(dtype))
+                tensor.grad = grad
+        return self
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Say of all parameters whether they are trained; gradients of those that are not go.
+
+        Returns self. `model.encoder.requires_grad_(False)` freezes a part; an optimizer leaves it
+        alone, and a function under `tg.jit` is captured anew.
+        """
+        for parameter in self.parameters():
+            parameter.requires_grad = bool(requires_grad)
+            if not requires_grad:
+                parameter.grad = None
+        return self
+
+    def apply(self, function: Callable[[Module], Any]) -> Self:
+        """Call `function` with every Module below and with this one, children first; returns self.
+
+        For initial values: `model.apply(start)`, where `start(layer)` writes into what it knows.
+        """
+        for _, child in self.named_children():
+            child.apply(function)
+        function(self)
         return self
 
     def zero_grad(self) -> None:

@@ -80,10 +80,20 @@ class Tanh(Module):
 
 
 class Softplus(Module):
-    """log(1 + exp(x))."""
+    """log(1 + exp(beta * x)) / beta, without overflow.
+
+    x itself where beta * x is above `threshold`, which PyTorch sets to 20: none is needed.
+    """
+
+    def __init__(self, beta: float = 1.0, threshold: float | None = None) -> None:
+        self.beta = checks.positive(self, "beta", beta)
+        self.threshold = None if threshold is None else checks.real(self, "threshold", threshold)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.softplus()
+        return x.softplus(self.beta, self.threshold)
+
+    def extra_repr(self) -> str:
+        return f"beta={self.beta}"
 
 
 class Softmax(Module):

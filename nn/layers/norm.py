@@ -1,9 +1,11 @@
 """Normalization layers.
 
-Letters in shapes: N batch, C channels, L length, H height, W width.
+Letters in shapes: N batch, C channels, D depth, H height, W width, L length.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
@@ -13,36 +15,74 @@ from tinygrad_cupy.nn.module import Buffer, Module, Parameter
 from tinygrad_cupy.tensor import Tensor
 
 
-class BatchNorm(Module):
+class _Channels(Module):
+    """What norms of channels have: a scale, a shift and running statistics, each (C,) or None."""
+
+    layouts: tuple[str, ...] = ()
+    # As they are by default; None where they are left out.
+    weight: Parameter
+    bias: Parameter
+    running_mean: Buffer
+    running_var: Buffer
+    num_batches_tracked: Buffer
+
+    def _set_up(
+        self,
+        num_features: int,
+        eps: float,
+        momentum: float | None,
+        affine: bool,
+        track_running_stats: bool,
+    ) -> None:
+        count = self.num_features = checks.integer(self, "num_features", num_features)
+        self.eps = checks.positive(self, "eps", eps)
+        if momentum is not None:
+            momentum = checks.fraction(self, "momentum", momentum)
+        self.momentum = momentum
+        self.affine, self.track_running_stats = bool(affine), bool(track_running_stats)
+        nothing: Any = None
+        self.weight = Parameter(Tensor.ones(count)) if affine else nothing
+        self.bias = Parameter(Tensor.zeros(count)) if affine else nothing
+        self.running_mean = self.running_var = self.num_batches_tracked = nothing
+        if track_running_stats:
+            self.running_mean = Buffer(Tensor.zeros(count))
+            self.running_var = Buffer(Tensor.ones(count))
+            device = self.running_mean.device
+            self.num_batches_tracked = Buffer(np.zeros((), np.int64), device=device)
+
+
+class BatchNorm(_Channels):
     """y = (x - mean) / sqrt(var + eps) * weight + bias, per channel (axis 1).
 
     Ioffe and Szegedy, "Batch normalization" (2015). In training, mean and (biased) variance are
     those of the batch, and running_mean and running_var move towards the batch's mean and unbiased
     variance by `momentum`; in evaluation the running ones are used. `weight` starts at 1, `bias` at
     0, running_mean at 0, running_var at 1. num_batches_tracked counts training batches, as in
-    PyTorch's state_dict. Called with `relu` or `pool`, ReLU and MaxPool2d(2) are applied as well,
-    in the same kernel. Use BatchNorm1d or BatchNorm2d.
+    PyTorch's state_dict. `momentum=None` makes the running ones the means over all batches;
+    `affine=False` leaves weight and bias out; `track_running_stats=False` leaves the running ones
+    out: the batch's own are used in evaluation, too. Called with `relu` or `pool`, ReLU and
+    MaxPool2d(2) are applied as well, in the same kernel. Use BatchNorm1d, BatchNorm2d or
+    BatchNorm3d.
     """
 
-    layouts: tuple[str, ...] = ()
-
-    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
-        self.num_features = checks.integer(self, "num_features", num_features)
-        self.eps = checks.positive(self, "eps", eps)
-        self.momentum = checks.fraction(self, "momentum", momentum)
-        self.weight = Parameter(Tensor.ones(self.num_features))
-        self.bias = Parameter(Tensor.zeros(self.num_features))
-        self.running_mean = Buffer(Tensor.zeros(self.num_features))
-        self.running_var = Buffer(Tensor.ones(self.num_features))
-        self.num_batches_tracked = Buffer(np.zeros((), np.int64), device=self.weight.device)
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+    ) -> None:
+        self._set_up(num_features, eps, momentum, affine, track_running_stats)
 
     def forward(self, x: Tensor, relu: bool = False, pool: bool = False) -> Tensor:
         checks.input_axes(self, x, *self.layouts)
         checks.input_size(self, x, 1, self.num_features, "input channels")
         training = self.training
-        if training and x.size == self.num_features:
+        if (training or not self.track_running_stats) and x.size == self.num_features:
+            when = "in training" if training else "without running statistics"
             raise ValueError(
-                f"[{type(self).__name__}] expected more than one value per channel in training, "
+                f"[{type(self).__name__}] expected more than one value per channel {when}, "
                 f"got one (input shape {x.shape}): a batch of one has no variance"
             )
         observe(self, "momentum", "eps")
@@ -60,7 +100,9 @@ class BatchNorm(Module):
         )
 
     def extra_repr(self) -> str:
-        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
+        text = f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
+        text += ", affine=False" * (not self.affine)
+        return text + ", track_running_stats=False" * (not self.track_running_stats)
 
 
 class BatchNorm1d(BatchNorm):
@@ -78,43 +120,104 @@ class BatchNorm2d(BatchNorm):
     __doc__ = f"{__doc__}\n\n{BatchNorm.__doc__}"
 
 
-class LayerNorm(Module):
-    """y = (x - mean) / sqrt(var + eps) * weight + bias over the last axes, `normalized_shape`.
+class BatchNorm3d(BatchNorm):
+    """Batch normalization of volumes (N, C, D, H, W): one mean and variance for each channel."""
 
-    Ba, Kiros and Hinton, "Layer normalization" (2016). The biased variance; the same in training
-    and evaluation. `weight` starts at 1 and `bias` at 0, both of shape `normalized_shape`;
-    `elementwise_affine=False` leaves both out, `bias=False` the bias.
+    layouts = ("N, C, D, H, W",)
+    __doc__ = f"{__doc__}\n\n{BatchNorm.__doc__}"
+
+
+class _InstanceNorm(_Channels):
+    """y = (x - mean) / sqrt(var + eps) * weight + bias of each channel of each image.
+
+    Ulyanov et al., "Instance normalization" (2016). `affine` gives a weight, which starts at 1, and
+    a bias, at 0, both (C,). With `track_running_stats`, means over the batch of what training found
+    are kept, moving by `momentum`, and used in evaluation; without, evaluation is as training.
+    num_batches_tracked stays 0, as in PyTorch. An input without N is taken, too.
     """
 
     def __init__(
         self,
-        normalized_shape: int | tuple[int, ...],
+        num_features: int,
         eps: float = 1e-5,
-        elementwise_affine: bool = True,
-        bias: bool = True,
+        momentum: float = 0.1,
+        affine: bool = False,
+        track_running_stats: bool = False,
     ) -> None:
-        shape = normalized_shape
-        axes = tuple(shape) if isinstance(shape, tuple | list) else (shape,)
-        self.normalized_shape = tuple(
-            checks.integer(self, "normalized_shape", size) for size in axes
-        )
-        if not axes:
-            raise ValueError("[LayerNorm] normalized_shape must name at least one axis, got ()")
-        self.eps = checks.positive(self, "eps", eps)
-        self.weight = Parameter(Tensor.ones(*axes)) if elementwise_affine else None
-        self.bias = Parameter(Tensor.zeros(*axes)) if elementwise_affine and bias else None
+        momentum = checks.fraction(self, "momentum", momentum)
+        self._set_up(num_features, eps, momentum, affine, track_running_stats)
 
     def forward(self, x: Tensor) -> Tensor:
-        checks.input_tensor(self, x)
-        axes = len(self.normalized_shape)
-        if x.shape[-axes:] != self.normalized_shape:
-            raise ValueError(
-                f"[LayerNorm] expected the last {axes} axes to be {self.normalized_shape}, got "
-                f"{x.shape[-axes:]} (input shape {x.shape})"
-            )
-        return x.layer_norm(self.normalized_shape, self.weight, self.bias, self.eps)
+        checks.input_axes(self, x, *self.layouts)
+        alone = x.ndim == self.layouts[1].count(",") + 1
+        checks.input_size(self, x, 0 if alone else 1, self.num_features, "input channels")
+        observe(self, "momentum", "eps")
+        y = (x.unsqueeze(0) if alone else x).instance_norm(
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            use_input_stats=self.training or not self.track_running_stats,
+            momentum=self.momentum or 0.0,
+            eps=self.eps,
+        )
+        return y.squeeze(0) if alone else y
 
     def extra_repr(self) -> str:
         return (
-            f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.weight is not None}"
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
+            f"track_running_stats={self.track_running_stats}"
         )
+
+
+class InstanceNorm1d(_InstanceNorm):
+    """Instance normalization of sequences (N, C, L)."""
+
+    layouts = ("N, C, L", "C, L")
+    __doc__ = f"{__doc__}\n\n{_InstanceNorm.__doc__}"
+
+
+class InstanceNorm2d(_InstanceNorm):
+    """Instance normalization of images (N, C, H, W)."""
+
+    layouts = ("N, C, H, W", "C, H, W")
+    __doc__ = f"{__doc__}\n\n{_InstanceNorm.__doc__}"
+
+
+class InstanceNorm3d(_InstanceNorm):
+    """Instance normalization of volumes (N, C, D, H, W)."""
+
+    layouts = ("N, C, D, H, W", "C, D, H, W")
+    __doc__ = f"{__doc__}\n\n{_InstanceNorm.__doc__}"
+
+
+class GroupNorm(Module):
+    """y = (x - mean) / sqrt(var + eps) * weight + bias, mean and var of each group of channels.
+
+    Wu and He, "Group normalization" (2018). `num_groups` divides `num_channels`; inputs are
+    (N, C, ...). `weight` starts at 1 and `bias` at 0, both (C,); `affine=False` leaves both out.
+    The same in training and evaluation.
+    """
+
+    def __init__(
+        self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True
+    ) -> None:
+        self.num_groups = checks.integer(self, "num_groups", num_groups)
+        self.num_channels = checks.integer(self, "num_channels", num_channels)
+        if self.num_channels % self.num_groups:
+            raise ValueError(
+                f"[GroupNorm] num_groups must divide num_channels: {num_channels} channels cannot "
+                f"be split into {num_groups} groups"
+            )
+        self.eps = checks.positive(self, "eps", eps)
+        self.weight = Parameter(Tensor.ones(self.num_channels)) if affine else None
+        self.bias = Parameter(Tensor.zeros(self.num_channels)) if affine else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        checks.input_size(self, x, 1, self.num_channels, "input channels")
+        observe(self, "eps")
+        return x.group_norm(self.num_groups, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        affine = self.weight is not None
+        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={affine}"

@@ -2,48 +2,111 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, overload
 
+from tinygrad_cupy.backend.capture import observe
 from tinygrad_cupy.nn.hooks import hooks_of
 from tinygrad_cupy.nn.module import Module
 
+from .containers import ListOf, module_at
 
-class Sequential(Module):
+
+class Sequential(ListOf[Module]):
     """Layers applied one after the other; parameters are named "0.weight", "1.bias", ...
 
-    Indexable and iterable; a slice is a Sequential that shares the layers. Runs like Conv2d, ReLU,
-    MaxPool2d(2) are computed as one operation, with the same values.
+    `Sequential({"conv": layer, ...})` names them instead, and `net.conv` is the layer. Used and
+    changed as a list is: indexable, iterable, `net[1] = layer`, `append`, `insert`, `del`; a slice
+    is a Sequential that shares the layers. Runs like Conv2d, ReLU, MaxPool2d(2) are computed as one
+    operation, with the same values.
     """
 
-    def __init__(self, *layers: Module) -> None:
-        for position, layer in enumerate(layers):
-            if not isinstance(layer, Module):
-                raise TypeError(
-                    f"[Sequential] expected Modules, got {type(layer).__name__} at position "
-                    f"{position}"
-                )
-        self.layers = layers
+    _names: tuple[str | None, ...]  # None: named by its position
 
-    def _attributes(self) -> Iterable[tuple[object, object]]:
-        yield from enumerate(self.layers)
-        yield from ((name, value) for name, value in vars(self).items() if name != "layers")
+    def __init__(self, *layers: Module | Mapping[str, Module]) -> None:
+        self._held, self._names = (), ()
+        first = layers[0] if len(layers) == 1 else None
+        if isinstance(first, Mapping):
+            named = [(str(name), self._checked(layer, name)) for name, layer in first.items()]
+            self._become(named)
+        else:
+            self.extend(layers)
+
+    @property
+    def layers(self) -> tuple[Module, ...]:
+        """The layers, in order."""
+        return self._held
+
+    def _become(self, named: Sequence[tuple[str | None, Module]]) -> None:
+        names = [name for name, _ in named if name is not None]
+        if len(set(names)) < len(names) or any("." in name or not name for name in names):
+            raise ValueError(f"[Sequential] expected different names without dots, got {names}")
+        self._names = tuple([name for name, _ in named])
+        self._held = tuple([layer for _, layer in named])
+
+    def _checked(self, value: Any, place: object) -> Module:
+        return module_at(self, value, place)
+
+    def _pairs(self) -> list[tuple[str | None, Module]]:
+        return list(zip(self._names, self._held, strict=True))
+
+    def _named(self) -> Iterable[tuple[object, Module]]:
+        return [(i if name is None else name, m) for i, (name, m) in enumerate(self._pairs())]
+
+    def __getattr__(self, name: str) -> Any:
+        names = self.__dict__.get("_names", ())  # a copy under way has none yet
+        if name in names:
+            return self._held[names.index(name)]
+        return super().__getattr__(name)  # type: ignore[misc]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.__dict__.get("_names", ()):
+            self[self._names.index(name)] = value
+        else:
+            super().__setattr__(name, value)
 
     def forward(self, x: Any) -> Any:
-        for layer, together in _steps(self.layers):
+        observe(self, "_held")
+        for layer, together in _steps(self._held):
             x = layer(x, **together)
         return x
 
-    def __getitem__(self, index: int | slice) -> Module:
-        if isinstance(index, slice):
-            return Sequential(*self.layers[index])
-        return self.layers[index]
+    # Changing ------------------------------------------------------------------------------------
 
-    def __len__(self) -> int:
-        return len(self.layers)
+    @overload
+    def __getitem__(self, index: int) -> Module: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequential: ...
+    def __getitem__(self, index: int | slice) -> Module | Sequential:
+        if not isinstance(index, slice):
+            return super().__getitem__(index)
+        part = Sequential()
+        part._become(self._pairs()[index])
+        return part
 
-    def __iter__(self) -> Iterator[Module]:
-        return iter(self.layers)
+    def __delitem__(self, index: int | slice) -> None:
+        pairs = self._pairs()
+        del pairs[index]
+        self._become(pairs)
+
+    def __add__(self, other: Iterable[Any]) -> Any:
+        both = Sequential()
+        both._become(self._pairs())
+        return both.extend(other)
+
+    def extend(self, values: Iterable[Any]) -> Any:
+        """Put several more at the end, named by their positions; returns self."""
+        start = len(self._held)
+        more = [(None, self._checked(value, start + i)) for i, value in enumerate(values)]
+        self._become([*self._pairs(), *more])
+        return self
+
+    def insert(self, index: int, value: Any) -> Any:
+        """Put one before the one at `index`, named by its position; returns self."""
+        pairs = self._pairs()
+        pairs.insert(index, (None, self._checked(value, index)))
+        self._become(pairs)
+        return self
 
 
 def _steps(layers: Sequence[Module]) -> Iterator[tuple[Module, dict[str, bool]]]:

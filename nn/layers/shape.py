@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tinygrad_cupy.kernels.common.windows import Sizes
 from tinygrad_cupy.nn import checks
 from tinygrad_cupy.nn.module import Module
+from tinygrad_cupy.ops.interpolate import MODES
 from tinygrad_cupy.tensor import Tensor
 
 
@@ -19,6 +22,72 @@ class Flatten(Module):
 
     def extra_repr(self) -> str:
         return f"start_axis={self.start_axis}, end_axis={self.end_axis}"
+
+
+class Unflatten(Module):
+    """`axis` becomes several of the sizes given, one of which may be -1: Flatten undone."""
+
+    def __init__(self, axis: int, unflattened_size: tuple[int, ...]) -> None:
+        self.axis, self.unflattened_size = axis, tuple(unflattened_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        checks.input_tensor(self, x)
+        axis = self.axis + x.ndim if self.axis < 0 else self.axis
+        if not 0 <= axis < x.ndim:
+            raise ValueError(f"[Unflatten] expected an axis {self.axis}, got shape {x.shape}")
+        return x.reshape(*x.shape[:axis], *self.unflattened_size, *x.shape[axis + 1 :])
+
+    def extra_repr(self) -> str:
+        return f"axis={self.axis}, unflattened_size={self.unflattened_size}"
+
+
+class Upsample(Module):
+    """(N, C, ...) of one to three axes behind the channels, resized to `size` or by `scale_factor`.
+
+    `mode` is "nearest", "nearest-exact", "linear" (N, C, L), "bilinear" or "bicubic" (N, C, H, W),
+    "trilinear" (N, C, D, H, W) or "area"; `align_corners` and `recompute_scale_factor` as in
+    `Tensor.interpolate`.
+    """
+
+    def __init__(
+        self,
+        size: int | tuple[int, ...] | None = None,
+        scale_factor: float | tuple[float, ...] | None = None,
+        mode: str = "nearest",
+        align_corners: bool | None = None,
+        recompute_scale_factor: bool | None = None,
+    ) -> None:
+        if (size is None) == (scale_factor is None):
+            raise ValueError(
+                f"[{type(self).__name__}] expected either size or scale_factor, got size {size!r} "
+                f"and scale_factor {scale_factor!r}"
+            )
+        self.size, self.scale_factor = size, scale_factor
+        self.mode = checks.choice(self, "mode", mode, tuple(MODES))
+        self.align_corners, self.recompute_scale_factor = align_corners, recompute_scale_factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        checks.input_tensor(self, x)
+        how = (self.mode, self.align_corners, self.recompute_scale_factor)
+        return x.interpolate(self.size, self.scale_factor, *how)
+
+    def extra_repr(self) -> str:
+        what = "scale_factor" if self.size is None else "size"
+        return f"{what}={getattr(self, what)}, mode={self.mode!r}"
+
+
+class UpsamplingNearest2d(Upsample):
+    """Upsample of images (N, C, H, W) by "nearest"."""
+
+    def __init__(self, size: Sizes | None = None, scale_factor: Any = None) -> None:
+        super().__init__(size, scale_factor, "nearest")
+
+
+class UpsamplingBilinear2d(Upsample):
+    """Upsample of images (N, C, H, W) by "bilinear", the corners' centres staying in place."""
+
+    def __init__(self, size: Sizes | None = None, scale_factor: Any = None) -> None:
+        super().__init__(size, scale_factor, "bilinear", align_corners=True)
 
 
 class Unfold(Module):

@@ -9,7 +9,7 @@ import pytest
 
 import tinygrad_cupy as tg
 from tinygrad_cupy import Tensor, backend, kernels
-from tinygrad_cupy.ops.loss import REDUCTIONS
+from tinygrad_cupy.ops.losses import REDUCTIONS
 
 
 def logits(device: str, *rows: list[float]) -> Tensor:

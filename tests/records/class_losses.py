@@ -52,7 +52,8 @@ def _shared(draw: Draw) -> Case:
     """Shares of classes, which have gradients, too."""
     x, _, _, told = _classes(draw)
     told["label_smoothing"] = draw(st.sampled_from([0.0, 0.1, 1.0]))
-    return Case((x, rng_of(draw).dirichlet(np.ones(x.size)).reshape(x.shape)), told)
+    shares = np.asarray(rng_of(draw).uniform(0, 1, x.shape))
+    return Case((x, shares), told)
 
 
 def _margins(draw: Draw) -> Case:
@@ -81,7 +82,7 @@ def _each(draw: Draw) -> Case:
     rng = rng_of(draw)
     told: Options = {"reduction": draw(REDUCTIONS)}
     told["weight"] = rng.uniform(0.5, 2, shape[-1]) if draw(st.booleans()) else None
-    return Case((normal(draw, shape), rng.uniform(0, 1, shape)), told)
+    return Case((normal(draw, shape), np.asarray(rng.uniform(0, 1, shape))), told)
 
 
 def _theirs(name: str) -> Callable[..., Any]:

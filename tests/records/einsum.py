@@ -102,6 +102,12 @@ def _chain(draw: Draw) -> Case:
     return Case(tuple([normal(draw, tuple(shape)) for shape in matrices]))
 
 
+def _bilinear(draw: Draw) -> Case:
+    lead, i, j, o = draw(shapes(max_dims=2)), draw(SIDE), draw(SIDE), draw(SIDE)
+    sides = [(*lead, i), (*lead, j), (o, i, j), (o,)][: draw(st.sampled_from([3, 4]))]
+    return Case(tuple([normal(draw, shape) for shape in sides]))
+
+
 def _contracted(draw: Draw) -> Case:
     sizes = draw(st.lists(SIDE, min_size=1, max_size=3))
     count = draw(st.integers(0, len(sizes)))
@@ -438,5 +444,26 @@ SAMPLES = [
         _contracted,
         call=lambda a, b, axes: np.linalg.tensordot(a, b, axes=axes),
         torch=lambda torch, a, b, axes: torch.tensordot(a, b, axes),
+    ),
+    Sample(
+        "bilinear",
+        lambda a, b, weight, *bias: a.bilinear(b, weight, *bias),
+        _bilinear,
+        lambda torch, a, b, weight, *bias: torch.nn.functional.bilinear(a, b, weight, *bias),
+        (einsum.Contract,),
+        ("bilinear",),
+        errors=(
+            Error(
+                lambda: ONES.bilinear(ONES, Tensor.ones(4, 3, 2)),
+                ValueError,
+                "[bilinear] expected inputs (…, I) and (…, J) and a weight (O, I, J), got (2, 3), "
+                "(2, 3) and (4, 3, 2)",
+            ),
+            Error(
+                lambda: ONES.bilinear(ONES, Tensor.ones(4, 3, 3), Tensor.ones(3)),
+                ValueError,
+                "[bilinear] expected bias (4,), got (3,)",
+            ),
+        ),
     ),
 ]

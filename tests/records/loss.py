@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from support.sampling import Case, Draw, Error, Sample, method, normal, shapes
 from tinygrad_cupy import Tensor
-from tinygrad_cupy.ops import loss
+from tinygrad_cupy.ops import loss, losses
 
 
 def _cross_entropy_case(draw: Draw) -> Case:
@@ -27,7 +27,7 @@ def _cross_entropy_case(draw: Draw) -> Case:
         "target": target,
         "label_smoothing": draw(st.sampled_from([0.0, 0.1, 1.0])),
         "ignore_index": ignore,
-        "reduction": draw(st.sampled_from(loss.REDUCTIONS)),
+        "reduction": draw(st.sampled_from(losses.REDUCTIONS)),
     }
     return Case((normal(draw, (batch, classes, *rest)) * 3,), options)
 

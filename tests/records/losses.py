@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from support.sampling import Case, Draw, Error, Sample, method, rng_of, shapes
 from tinygrad_cupy import Tensor
-from tinygrad_cupy.ops import activation, comparison, entropy, losses, unary
+from tinygrad_cupy.ops import activation, comparison, entropy, exponential, losses, unary
 
 REDUCTIONS = st.sampled_from(losses.REDUCTIONS)
 Values = Callable[[np.random.Generator, tuple[int, ...]], tuple[np.ndarray, ...]]
@@ -195,7 +195,7 @@ SAMPLES = [
     _loss(
         "kl_div",
         _shares,
-        (entropy.Xlogy, unary.Exp),
+        (entropy.Xlogy, exponential.Exp),
         _shape_error("kl_div"),
         Error(
             lambda: Tensor.ones(2).kl_div(Tensor.ones(2), "avg"),
@@ -207,7 +207,7 @@ SAMPLES = [
     _loss(
         "poisson_nll_loss",
         _rates,
-        (unary.Exp, unary.Log, *WHERE),
+        (exponential.Exp, exponential.Log, *WHERE),
         _shape_error("poisson_nll_loss"),
         options={"log_input": st.booleans(), "full": st.booleans()},
         kinks=True,
@@ -215,7 +215,7 @@ SAMPLES = [
     _loss(
         "gaussian_nll_loss",
         _moments,
-        (unary.Log, *WHERE),
+        (exponential.Log, *WHERE),
         _shape_error("gaussian_nll_loss", 1.0),
         Error(
             lambda: Tensor.ones(2, 3).gaussian_nll_loss(Tensor.ones(2, 3), Tensor.ones(3)),
@@ -261,7 +261,7 @@ SAMPLES = [
         "cosine_embedding_loss",
         2,
         lambda x, t, options: _cosine(x) - options["margin"],
-        (activation.Relu, unary.Sqrt, *WHERE),
+        (activation.Relu, exponential.Sqrt, *WHERE),
         Error(
             lambda: Tensor.ones(2, 3).cosine_embedding_loss(Tensor.ones(2, 3), Tensor.ones(3)),
             ValueError,
@@ -278,7 +278,7 @@ SAMPLES = [
         lambda torch, *inputs, **options: torch.nn.functional.triplet_margin_loss(
             *inputs, **options
         ),
-        (activation.Relu, unary.Sqrt),
+        (activation.Relu, exponential.Sqrt),
         ("triplet_margin_loss",),
         kinks=True,
         errors=(

@@ -157,7 +157,7 @@ class ClassLossMixin(TensorBase):
         if x.ndim == 1:
             labels = tensor_of(x, target)
             losses = x.unsqueeze(0).nll_loss(labels.unsqueeze(0), weight, ignore_index, reduction)
-            return losses.squeeze(0) if reduction == "none" else losses  # type: ignore[no-any-return]
+            return losses.squeeze(0) if reduction == "none" else losses
         if x.ndim < 2:
             raise ValueError(f"[{name}] expected log-probabilities (N, C, …), got {x.shape}")
         how = (_weights(name, x, weight), ignore_index, 0.0, reduction)

@@ -233,3 +233,21 @@ class DotMixin(TensorBase):
             return result
         out[...] = result
         return out  # type: ignore[no-any-return]
+
+    def bilinear(self, other: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """y_o = self @ weight_o @ other + bias_o of self (…, I) and other (…, J): (…, O).
+
+        ``weight`` is (O, I, J), ``bias`` (O,). Raises ``ValueError`` where shapes do not fit.
+        """
+        x: Any = self
+        ends = (x.shape[-1:], other.shape[-1:])
+        fits = len(weight.shape) == 3 and ends == (weight.shape[1:2], weight.shape[2:])
+        if not fits or x.shape[:-1] != other.shape[:-1]:
+            raise ValueError(
+                "[bilinear] expected inputs (…, I) and (…, J) and a weight (O, I, J), got "
+                f"{x.shape}, {other.shape} and {weight.shape}"
+            )
+        if bias is not None and bias.shape != weight.shape[:1]:
+            raise ValueError(f"[bilinear] expected bias {weight.shape[:1]}, got {bias.shape}")
+        y = einsum("...i,oij,...j->...o", x, weight, other)
+        return y if bias is None else y + bias

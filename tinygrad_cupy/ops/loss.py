@@ -88,8 +88,9 @@ class LossMixin(TensorBase):
                 raise ValueError(
                     f"[cross_entropy] expected logits (N, C, …), got shape {logits.shape}"
                 )
-            how = (weight, ignore_index, label_smoothing, reduction)
-            return weighted_cross_entropy(logits, target, *how)
+            return weighted_cross_entropy(
+                logits, target, weight, ignore_index, label_smoothing, reduction
+            )
         if active.level is not None and isinstance(
             level := innermost((logits, target)), BatchLevel
         ):

@@ -80,7 +80,7 @@ def host_values(tensor: Any) -> Array | None:
     """The array of a tensor where looking into it costs nothing: on the CPU, outside of `vmap`."""
     if active.level is not None or is_cuda(tensor.data):
         return None
-    return tensor.data  # type: ignore[no-any-return]
+    return tensor.data
 
 
 def _of_pair(name: str, output: Any, target: Any, reduction: str) -> tuple[Any, Any, Any]:
