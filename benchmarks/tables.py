@@ -83,7 +83,7 @@ def groups(rows: list[Row], precision: str) -> Iterable[tuple[str, int, list[Row
 
 def _by_size(cell: tuple[str, int]) -> tuple[int, int]:
     net, batch = cell
-    return models.NAMES.index(net), batch
+    return models.MNIST.index(net), batch
 
 
 def number(us: float) -> str:
@@ -239,7 +239,7 @@ def accuracy_parity(name: str) -> str:
     rows = [row for row in content["rows"] if row["what"] == "parity"]
     kinds = list(dict.fromkeys((row["impl"], row["precision"]) for row in rows))
     lines = []
-    for net in sorted({row["net"] for row in rows}, key=models.NAMES.index):
+    for net in sorted({row["net"] for row in rows}, key=models.MNIST.index):
         line = [net]
         for kind in kinds:
             same = [
@@ -255,7 +255,7 @@ def accuracy_parity(name: str) -> str:
 
 def coldstart(name: str) -> str:
     content = read(f"{name}_coldstart.json")
-    rows = sorted(content["rows"], key=lambda row: models.NAMES.index(row["net"]))
+    rows = sorted(content["rows"], key=lambda row: models.MNIST.index(row["net"]))
     lines = [[row["impl"], row["net"], row["cache"], f"{row['seconds']:.2f}"] for row in rows]
     table = markdown(["", "net", "kernel cache", "seconds"], lines)
     return f"{table}\n\n{source(content, f'{name}_coldstart.json')}"

@@ -294,7 +294,7 @@ def plan(options: argparse.Namespace) -> list[list[Cell]]:
     """The cells to measure, those of one net, batch and precision together."""
     groups = []
     for precision in options.precisions:
-        for net in options.nets or NETS_OF.get(precision, models.NAMES):
+        for net in options.nets or NETS_OF.get(precision, models.MNIST):
             for batch in options.batches:
                 impls = ON_CPU if options.device == "cpu" else IMPLEMENTATIONS[precision]
                 impls = options.impls or impls
@@ -343,7 +343,7 @@ def mistake(options: argparse.Namespace) -> str | None:
     """What is wrong with the options, in a line; None when nothing is."""
     impls = (*OURS, *TORCH, *JAX)
     known = {
-        "impls": impls, "skip": impls, "nets": models.NAMES,
+        "impls": impls, "skip": impls, "nets": models.MNIST,
         "precisions": tuple(IMPLEMENTATIONS), "peers": tuple(INSTALL),
     }  # fmt: skip
     for name, expected in known.items():

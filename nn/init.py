@@ -45,11 +45,14 @@ def kaiming_uniform(
     return uniform(shape, math.sqrt(6 / ((1 + a * a) * fan_in(shape))), device)
 
 
-def normal(shape: tuple[int, ...], device: str | None = None) -> Any:
-    """A float32 array of draws from N(0, 1)."""
+def normal(shape: tuple[int, ...], std: float = 1.0, device: str | None = None) -> Any:
+    """A float32 array of draws from N(0, std^2)."""
     device = device or backend.default_device()
     backend.expect_memory("init.normal", shape, 4, device != "cpu")
-    return random.normal(shape, random.STREAM_WEIGHTS, device)
+    array = random.normal(shape, random.STREAM_WEIGHTS, device)
+    if std != 1:
+        array *= np.float32(std)
+    return array
 
 
 def weight_and_bias(
@@ -69,13 +72,6 @@ def weight_and_bias(
     else:
         weight = Parameter(uniform(weight_shape, 1 / math.sqrt(fan)))
     return weight, Parameter(uniform((outputs,), 1 / math.sqrt(fan))) if bias else None
-
-
-def normal(shape: tuple[int, ...], std: float, device: str | None = None) -> Any:
-    """A float32 array of values drawn from N(0, std^2)."""
-    array = random.normal(shape, random.STREAM_WEIGHTS, device or backend.default_device())
-    array *= np.float32(std)
-    return array
 
 
 def kaiming_normal(shape: tuple[int, ...], device: str | None = None) -> Any:

@@ -22,6 +22,7 @@ ATTENTIONS: list[dict[str, Any]] = [
     {"kdim": 3, "vdim": 5},
     {"add_bias_kv": True, "add_zero_attn": True, "batch_first": True},
 ]
+LIBRARIES: tuple[Any, ...] = (nn, torch.nn)
 N, L, S, E = 2, 4, 5, 6
 
 
@@ -44,13 +45,14 @@ def masks(kind: str, rng: np.random.Generator, keys: int = S) -> dict[str, Any]:
     padding = np.arange(keys)[None] >= rng.integers(1, keys + 1, (N, 1))
     each = rng.random((N * 2, L, keys)) < 0.4
     hidden[:, 0] = each[:, :, 0] = False
-    return {
+    kinds: dict[str, dict[str, Any]] = {
         "none": {},
         "hidden": {"attn_mask": hidden},
         "each": {"attn_mask": each, "key_padding_mask": padding},
         "padding": {"key_padding_mask": padding},
         "added": {"attn_mask": rng.standard_normal((L, keys))},
-    }[kind]
+    }
+    return kinds[kind]
 
 
 @pytest.mark.parametrize("options", ATTENTIONS)
@@ -66,32 +68,32 @@ def test_attention(
         arrays = [a.swapaxes(0, 1) for a in arrays]
     how = dict(zip(("need_weights", "average_attn_weights"), weights, strict=True))
     given = {name: both(mask) for name, mask in masks(kind, rng).items()}
-    calls = [
+    calls: list[Any] = [
         lambda *x, layer=layer, i=i: layer(*x, **how, **{n: m[i] for n, m in given.items()})
         for i, layer in enumerate((ours, theirs))
     ]
-    expect_same_passes(torch, *calls, arrays, 1e-12)  # type: ignore[arg-type]
+    expect_same_passes(torch, calls[0], calls[1], arrays, 1e-12)
     expect_same_gradients(ours, theirs, 1e-12)
 
 
 def test_self_attention_of_one_sequence(rng: np.random.Generator) -> None:
     ours, theirs = pair("MultiheadAttention", E, 3)
     padding = np.array([False, True, False, True])
-    calls = [
+    calls: list[Any] = [
         lambda x: ours(x, x, x, key_padding_mask=Tensor(padding)),
         lambda x: theirs(x, x, x, key_padding_mask=torch.tensor(padding)),
     ]
-    expect_same_passes(torch, *calls, [rng.standard_normal((L, E))], 1e-12)  # type: ignore[arg-type]
+    expect_same_passes(torch, calls[0], calls[1], [rng.standard_normal((L, E))], 1e-12)
 
 
 def test_causal_attention(rng: np.random.Generator) -> None:
     ours, theirs = pair("MultiheadAttention", E, 3, batch_first=True)
     hidden = torch.nn.Transformer.generate_square_subsequent_mask(L).to(torch.float64)
-    calls = [
+    calls: list[Any] = [
         lambda x: ours(x, x, x, is_causal=True),
         lambda x: theirs(x, x, x, attn_mask=hidden, is_causal=True),
     ]
-    expect_same_passes(torch, *calls, [rng.standard_normal((N, L, E))], 1e-12)  # type: ignore[arg-type]
+    expect_same_passes(torch, calls[0], calls[1], [rng.standard_normal((N, L, E))], 1e-12)
 
 
 LAYERS: list[dict[str, Any]] = [
@@ -107,6 +109,7 @@ def test_encoder_layer(options: dict[str, Any], kind: str, rng: np.random.Genera
     ours, theirs = pair("TransformerEncoderLayer", E, 2, 8, dropout=0.0, **options)
     theirs.train()  # in evaluation it may take a path of its own
     x = rng.standard_normal((N, L, E) if options.get("batch_first") else (L, N, E))
+    calls: list[Any]
     if kind == "causal":
         hidden = torch.nn.Transformer.generate_square_subsequent_mask(L).to(torch.float64)
         calls = [lambda x: ours(x, is_causal=True), lambda x: theirs(x, hidden, is_causal=True)]
@@ -117,7 +120,7 @@ def test_encoder_layer(options: dict[str, Any], kind: str, rng: np.random.Genera
             lambda x, layer=layer, i=i: layer(x, **{n: m[i] for n, m in given.items()})
             for i, layer in enumerate((ours, theirs))
         ]
-    expect_same_passes(torch, *calls, [x], 1e-11)  # type: ignore[arg-type]
+    expect_same_passes(torch, calls[0], calls[1], [x], 1e-11)
     expect_same_gradients(ours, theirs, 1e-11)
 
 
@@ -128,21 +131,21 @@ def test_decoder_layer(options: dict[str, Any], rng: np.random.Generator) -> Non
     arrays = [rng.standard_normal(shape) for shape in shapes]
     padding = np.arange(S)[None] >= np.array([[3], [5]])
     hidden = torch.nn.Transformer.generate_square_subsequent_mask(L).to(torch.float64)
-    calls = [
+    calls: list[Any] = [
         lambda x, m: ours(x, m, memory_key_padding_mask=Tensor(padding), tgt_is_causal=True),
         lambda x, m: theirs(x, m, tgt_mask=hidden, memory_key_padding_mask=torch.tensor(padding)),
     ]
-    expect_same_passes(torch, *calls, arrays, 1e-11)  # type: ignore[arg-type]
+    expect_same_passes(torch, calls[0], calls[1], arrays, 1e-11)
     expect_same_gradients(ours, theirs, 1e-11)
 
 
 def stacks(dtype: Any = np.float64) -> tuple[Any, Any]:
     """Two layers and a last norm, in both."""
-    made = []
-    for library in (nn, torch.nn):
-        layer = library.TransformerEncoderLayer(E, 2, 8, 0.0, batch_first=True)  # type: ignore[attr-defined]
-        made.append(library.TransformerEncoder(layer, 2, library.LayerNorm(E)))  # type: ignore[attr-defined]
-    same_state(torch, *made, dtype=dtype)
+    made: list[Any] = []
+    for library in LIBRARIES:
+        layer = library.TransformerEncoderLayer(E, 2, 8, 0.0, batch_first=True)
+        made.append(library.TransformerEncoder(layer, 2, library.LayerNorm(E)))
+    same_state(torch, made[0], made[1], dtype=dtype)
     return made[0].train(), made[1].train()
 
 
@@ -153,14 +156,14 @@ def test_encoder(rng: np.random.Generator) -> None:
 
 
 def test_decoder(rng: np.random.Generator) -> None:
-    made = []
-    for library in (nn, torch.nn):
-        layer = library.TransformerDecoderLayer(E, 2, 8, 0.0)  # type: ignore[attr-defined]
-        made.append(library.TransformerDecoder(layer, 2))  # type: ignore[attr-defined]
-    same_state(torch, *made)
+    made: list[Any] = []
+    for library in LIBRARIES:
+        layer = library.TransformerDecoderLayer(E, 2, 8, 0.0)
+        made.append(library.TransformerDecoder(layer, 2))
+    same_state(torch, made[0], made[1])
     arrays = [rng.standard_normal((L, N, E)), rng.standard_normal((S, N, E))]
-    expect_same_passes(torch, *made, arrays, 1e-11)  # type: ignore[arg-type]
-    expect_same_gradients(*made, 1e-11)  # type: ignore[arg-type]
+    expect_same_passes(torch, made[0], made[1], arrays, 1e-11)
+    expect_same_gradients(made[0], made[1], 1e-11)
 
 
 @pytest.mark.parametrize(

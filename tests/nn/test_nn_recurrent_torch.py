@@ -94,10 +94,10 @@ def test_cells(kind: str, bias: bool, rows: tuple[int, ...], rng: np.random.Gene
     x = rng.standard_normal((*rows, 3))
     expect_same_passes(torch, ours, theirs, [x], 1e-12)
     begun = [rng.standard_normal((*rows, 4)) for _ in range(2 if kind == "LSTMCell" else 1)]
-    calls = [lambda x, *s, c=c: c(x, s if len(s) > 1 else s[0]) for c in (ours, theirs)]
+    calls: list[Any] = [lambda x, *s, c=c: c(x, s if len(s) > 1 else s[0]) for c in (ours, theirs)]
     ours.zero_grad()
     theirs.zero_grad()
-    expect_same_passes(torch, *calls, [x, *begun], 1e-12)  # type: ignore[arg-type]
+    expect_same_passes(torch, calls[0], calls[1], [x, *begun], 1e-12)
     expect_same_gradients(ours, theirs, 1e-12)
 
 

@@ -57,7 +57,7 @@ class TrainSettings:
     test_fraction: float | None = None
 
     def __post_init__(self) -> None:
-        check_choice("--model", self.model, models.NAMES)
+        check_choice("--model", self.model, models.CLASSIFIERS)
         check_choice("--optimizer", self.optimizer, OPTIMIZERS)
         if not self.device.startswith("cuda:"):
             check_choice("--device", self.device, DEVICES)

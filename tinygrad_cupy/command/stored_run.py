@@ -88,8 +88,8 @@ def _description(metrics: Any) -> Description:
     """Raises ValueError."""
     _expect(isinstance(metrics, dict), "an object", metrics)
     model = _field(metrics, "model", lambda value: isinstance(value, str), "a name")
-    if model not in models.NAMES:
-        raise ValueError(f"unknown model {reprlib.repr(model)}{near(model, models.NAMES)}")
+    if model not in models.CLASSIFIERS:
+        raise ValueError(f"unknown model {reprlib.repr(model)}{near(model, models.CLASSIFIERS)}")
     classes = _field(metrics, "classes", _are_classes, "two or more different names")
     shape = _field(
         metrics,
