@@ -3,10 +3,13 @@
 from tinygrad_cupy.backend.cache import cache_dir
 
 from .catalog import FallbackWarning, load
+from .cifar import cifar10, cifar100
 from .collate import stack
 from .dataset import ArrayDataset, DataError
 from .download import DownloadError, UnreachableError
+from .fashion import fashion_mnist
 from .loader import DataLoader
+from .made_up import sine, spiral
 from .mnist_files import find_mnist, mnist
 from .picture_folder import image_folder
 from .png import write_png_folders
@@ -25,11 +28,16 @@ __all__ = [
     "WeightedSampler",
     "WorkerError",
     "cache_dir",
+    "cifar10",
+    "cifar100",
     "digits",
+    "fashion_mnist",
     "find_mnist",
     "image_folder",
     "load",
     "mnist",
+    "sine",
+    "spiral",
     "stack",
     "write_png_folders",
 ]

@@ -9,6 +9,7 @@ import io
 import json
 import shutil
 import struct
+import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from tinygrad_cupy.datasets.idx import check_sha256, decompress, read_idx
 from tinygrad_cupy.datasets.picture import no_pillow_warnings
 from tinygrad_cupy.datasets.picture_folder import decode
 from tinygrad_cupy.datasets.picture_form import PictureForm
+from tinygrad_cupy.datasets.tar import read_members
 
 from .mutate import Rng, damaged, strange_json
 
@@ -294,6 +296,42 @@ def _cache(folder: Path) -> Target:
     return Target(make, judge, DataError)
 
 
+# --- archives -----------------------------------------------------------------------------------
+
+
+def _tar(folder: Path) -> Target:
+    files = {f"set/{name}": bytes([number]) * 700 * number for number, name in enumerate("abc", 1)}
+    sizes = {name: len(content) for name, content in files.items()}
+    plain = [packed_tar(files, kind) for kind in (tarfile.USTAR_FORMAT, tarfile.PAX_FORMAT)]
+    packed = [gzip.compress(archive, mtime=0) for archive in plain]
+
+    def make(rng: Rng) -> bytes:
+        if rng.random() < 0.7:  # or the checksum of gzip refuses nearly all
+            return gzip.compress(damaged(rng, plain[int(rng.integers(2))], plain), mtime=0)
+        return damaged(rng, packed[int(rng.integers(2))], packed)
+
+    def judge(path: Path) -> bool:
+        found = read_members(path.read_bytes(), sizes, path)
+        assert {name: len(content) for name, content in found.items()} == sizes
+        return True
+
+    return Target(make, judge, DataError)
+
+
+def packed_tar(files: dict[str, bytes], kind: int) -> bytes:
+    """An archive of these files and a folder."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=kind) as archive:
+        folder = tarfile.TarInfo("set")
+        folder.type = tarfile.DIRTYPE
+        archive.addfile(folder)
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mtime = len(content), 1e9 + 0.5  # what needs a PAX header
+            archive.addfile(member, io.BytesIO(content))
+    return stream.getvalue()
+
+
 # What is fuzzed, by name; each keeps what it needs in an empty folder.
 TARGETS: dict[str, Callable[[Path], Target]] = {
     "idx": _idx,
@@ -302,4 +340,5 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
     "safetensors": _safetensors,
     "metrics": _metrics,
     "cache": _cache,
+    "tar": _tar,
 }
