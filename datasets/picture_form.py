@@ -96,8 +96,8 @@ def size_and_colour(content: bytes) -> tuple[tuple[int, int], bool]:
     """
     with opened(content) as image:
         width, height = image.size
-        # Of a TIFF file pillow says the upright size. In a PNG file the orientation may stand behind
-        # the pixels, which is rare.
+        # Of a TIFF file pillow says the upright size. In a PNG file the orientation may stand
+        # behind the pixels, which is rare.
         known = image.format != "TIFF" and (image.format != "PNG" or "exif" in image.info)
         turn = turn_of(image) if known else None
         if turn is not None and turn.name in ("TRANSPOSE", "TRANSVERSE", "ROTATE_90", "ROTATE_270"):

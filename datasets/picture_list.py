@@ -124,7 +124,7 @@ def _in_folders(
         else:
             parts[part] = _class_folders(root, base, depth, skipped)
             sources.add(folders)
-    for entry in sorted(_entries(root)):
+    for entry in _entries(root):
         if entry.name not in PARTS:
             reason = "hidden" if entry.name.startswith(".") else "not in train or test"
             skipped.append(Skipped(entry.name, reason))
@@ -135,13 +135,14 @@ def _class_folders(root: Path, base: Path, depth: int | None, skipped: list[Skip
     """The pictures below `base` by their classes; both sorted."""
     groups: Groups = {}
     others = []
-    for top in sorted(_entries(base)):
-        if top.name.startswith(".") or _kind(top) != "folder":
-            reason = _reason(top) or "not in a class folder"
-            others.append(Skipped(inside(root, top), reason))
+    for top in _entries(base):
+        reason = _reason(top)
+        if reason != "folder":
+            name = inside(root, base / top.name)
+            others.append(Skipped(name, reason or "not in a class folder"))
             continue
         groups[top.name] = []
-        found = list(_walk(root, top, skipped))
+        found = list(_walk(root, base / top.name, skipped))
         for path in found:
             names = path.relative_to(base).parts[:-1]
             if depth is not None and len(names) < depth:
@@ -187,17 +188,17 @@ def _walk(
     if len(above) == MAX_DEPTH:
         skipped.append(Skipped(inside(root, folder), f"more than {MAX_DEPTH} folders deep"))
         return
-    inner, nothing = [], True
-    for path in sorted(_entries(folder)):
-        reason = _reason(path)
-        nothing = False
+    inner, entries = [], _entries(folder)
+    for entry in entries:
+        reason = _reason(entry)
+        path = folder / entry.name
         if reason is None:
             yield path
         elif reason == "folder":
             inner.append(path)
         else:
             skipped.append(Skipped(inside(root, path), reason))
-    if nothing and above:
+    if not entries and above:
         skipped.append(Skipped(inside(root, folder), "empty folder"))
     for path in inner:
         yield from _walk(root, path, skipped, (*above, status[1:]))
@@ -235,14 +236,16 @@ def _has_labels(folder: Path) -> bool:
 # --- entries ------------------------------------------------------------------------------------
 
 
-def _reason(path: Path) -> str | None:
+def _reason(entry: os.DirEntry[str]) -> str | None:
     """Why an entry is no picture; None for one that is, by its ending."""
-    if path.name.startswith("."):
+    if entry.name.startswith("."):
         return "hidden"
-    kind = _kind(path)
+    # What a listing of the folder tells of regular files is asked for at no cost.
+    kind = "file" if entry.is_file(follow_symlinks=False) else _kind(Path(entry.path))
     if kind != "file":
         return kind
-    return None if path.suffix.lower() in SUFFIXES else "not a picture's ending"
+    ending = os.path.splitext(entry.name)[1].lower()
+    return None if ending in SUFFIXES else "not a picture's ending"
 
 
 def _kind(path: Path) -> str:
@@ -264,8 +267,10 @@ def _is_folder(path: Path) -> bool:
     return _kind(path) == "folder"
 
 
-def _entries(folder: Path) -> list[Path]:
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What is in a folder, by name."""
     try:
-        return list(folder.iterdir())
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
         raise DataError(f"[{folder}] cannot be read: {error.strerror}") from error

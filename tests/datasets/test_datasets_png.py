@@ -200,10 +200,10 @@ def test_what_is_too_dark_for_its_type_is_read_as_black_with_a_word(folder: Path
 
 
 def test_a_folder_that_cannot_be_listed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def denied(self: Path) -> None:
+    def denied(path: Path) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "iterdir", denied)
+    monkeypatch.setattr(os, "scandir", denied)
     fails(folder, f"[{folder / 'train'}] cannot be read: Permission denied")
 
 

@@ -144,7 +144,7 @@ def weights_bytes(state: dict[str, np.ndarray]) -> bytes:
     """A model's state_dict as safetensors."""
     from safetensors.numpy import save
 
-    return save({name: np.ascontiguousarray(array) for name, array in state.items()})
+    return save({name: np.require(array, requirements="C") for name, array in state.items()})
 
 
 def history_bytes(history: History) -> bytes:

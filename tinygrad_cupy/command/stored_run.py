@@ -216,7 +216,11 @@ def _load_weights(path: Path, description: Description) -> Module:
         channels, height, width = description.image_shape
         classes = len(description.classes)
         model = models.build(description.model, classes, channels, (height, width))
-        _check_state(state, model.state_dict())
+        own = model.state_dict()
+        for name, array in state.items():
+            if array.shape == (1,) and name in own and own[name].shape == ():
+                state[name] = array.reshape(())  # as older versions stored it
+        _check_state(state, own)
         model.load_state_dict(state)
     except ValueError as error:
         text = f"{str(path)!r} does not fit {description.model!r}: {error}"
