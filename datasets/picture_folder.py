@@ -7,7 +7,7 @@ import contextlib
 import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -124,8 +124,8 @@ def read_folder(
         notes.append(f"It has no test part: that is {options.test_fraction:.0%} of each class.")
     else:
         cut = sum(map(len, pictures.parts["train"].values()))
-        train = replace(whole, images=images[:cut], labels=labels[:cut])
-        test = replace(whole, images=images[cut:], labels=labels[cut:])
+        train = whole[:cut]
+        test = whole[cut:]
     filled = form.filled(images.shape[1:])
     return FolderData(train, test, filled, pictures.skipped, notes)
 

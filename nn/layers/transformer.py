@@ -14,8 +14,8 @@ from tinygrad_cupy.nn import checks
 from tinygrad_cupy.nn.hooks import hooks_of
 from tinygrad_cupy.nn.layers.attention import MultiheadAttention
 from tinygrad_cupy.nn.layers.dropout import Dropout
+from tinygrad_cupy.nn.layers.layer_norm import LayerNorm
 from tinygrad_cupy.nn.layers.linear import Linear
-from tinygrad_cupy.nn.layers.norm import LayerNorm
 from tinygrad_cupy.nn.module import Module
 from tinygrad_cupy.tensor import Tensor
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from tinygrad_cupy.kernels.common.windows import Shape
 from tinygrad_cupy.nn import init
 from tinygrad_cupy.nn.layers.conv import Conv2d
+from tinygrad_cupy.nn.layers.layer_norm import LayerNorm
 from tinygrad_cupy.nn.layers.linear import Linear
-from tinygrad_cupy.nn.layers.norm import LayerNorm
 from tinygrad_cupy.nn.layers.transformer import TransformerEncoder, TransformerEncoderLayer
 from tinygrad_cupy.nn.module import Module, Parameter
 from tinygrad_cupy.ops.shape import concat

@@ -170,7 +170,7 @@ def pair(
     return made
 
 
-WIDE = {"autocast": "wide"}  # an option of what runs in float32 under `autocast`
+WIDE: dict[str, Any] = {"autocast": "wide"}  # an option of what runs in float32 under `autocast`
 real_function = functools.partial(function, only_real=True)  # of what is not NumPy's
 real_pair = functools.partial(pair, only_real=True)
 

@@ -347,9 +347,10 @@ def _moving(
     return Running(_filled(x, 0, aside), _filled(x, 0, aside), None, 0.0)
 
 
-def _of_layer(x: Any, y: Any) -> Any:
+def _of_layer(x: Any, y: Any) -> Tensor:
     """A result; under `autocast` its parameters of float32 do not widen x."""
-    return y if active.cast is None else y.astype(as_float(x).dtype)
+    found: Tensor = y if active.cast is None else y.astype(as_float(x).dtype)
+    return found
 
 
 def _last_axes(name: str, x: Any, given: int | tuple[int, ...]) -> tuple[int, ...]:
