@@ -41,7 +41,7 @@ class MultiStep(LRSchedule):
         self.gamma = checks.number(self, "gamma", gamma, least=0)
 
     def rate(self, step: int) -> float:
-        return self.lr * self.gamma ** bisect.bisect_right(self.milestones, step)
+        return float(self.lr * self.gamma ** bisect.bisect_right(self.milestones, step))
 
 
 class Exponential(LRSchedule):
