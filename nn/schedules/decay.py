@@ -66,7 +66,7 @@ class Polynomial(LRSchedule):
 
     def rate(self, step: int) -> float:
         left = 1 - min(step, self.steps) / self.steps
-        return self.final_lr + (self.lr - self.final_lr) * left**self.power
+        return float(self.final_lr + (self.lr - self.final_lr) * left**self.power)
 
 
 class Linear(LRSchedule):

@@ -126,7 +126,8 @@ def test_a_restored_optimizer_continues_exactly(name: str, dtype: str, device: s
     steps_of(optimizer, grads[:4])
     optimizer.lr = 0.07
     saved, middle = optimizer.state_dict(), optimizer.params[0].numpy()
-    other = type(optimizer)([nn.Parameter(middle, device=device)])
+    kind: Any = type(optimizer)
+    other = kind([nn.Parameter(middle, device=device)])
     other.load_state_dict(saved)
     again = other.state_dict()
     assert saved.keys() == again.keys()
@@ -143,25 +144,28 @@ def test_adagrad_begins_with_its_value(device: str) -> None:
     np.testing.assert_allclose(param.numpy(), 1 - 1 / 2)
 
 
+ANY: Any = optim
+
+
 @pytest.mark.parametrize(
     ("build", "text"),
     [
-        (lambda p: optim.Lion(p, betas=(0.9, 1.0)), "[Lion] betas[1] must be a number of at least"),
-        (lambda p: optim.NAdam(p, betas=0.9), "[NAdam] betas must be two numbers, got 0.9"),
-        (lambda p: optim.RMSprop(p, alpha=-1), "[RMSprop] alpha must be a number of at least 0"),
-        (lambda p: optim.RMSprop(p, centered=1), "[RMSprop] centered must be a bool, got 1"),
-        (lambda p: optim.Adam(p, amsgrad=2), "[Adam] amsgrad must be a bool, got 2"),
-        (lambda p: optim.SGD(p, maximize=0), "[SGD] maximize must be a bool, got 0"),
-        (lambda p: optim.Adadelta(p, rho=1.0), "[Adadelta] rho must be a number of at least 0 an"),
-        (lambda p: optim.LAMB(p, eps=-1), "[LAMB] eps must be a number of at least 0, got -1"),
+        (lambda p: ANY.Lion(p, betas=(0.9, 1.0)), "[Lion] betas[1] must be a number of at least"),
+        (lambda p: ANY.NAdam(p, betas=0.9), "[NAdam] betas must be two numbers, got 0.9"),
+        (lambda p: ANY.RMSprop(p, alpha=-1), "[RMSprop] alpha must be a number of at least 0"),
+        (lambda p: ANY.RMSprop(p, centered=1), "[RMSprop] centered must be a bool, got 1"),
+        (lambda p: ANY.Adam(p, amsgrad=2), "[Adam] amsgrad must be a bool, got 2"),
+        (lambda p: ANY.SGD(p, maximize=0), "[SGD] maximize must be a bool, got 0"),
+        (lambda p: ANY.Adadelta(p, rho=1.0), "[Adadelta] rho must be a number of at least 0 an"),
+        (lambda p: ANY.LAMB(p, eps=-1), "[LAMB] eps must be a number of at least 0, got -1"),
         (
-            lambda p: optim.Muon([nn.Parameter(np.ones(3))]),
+            lambda p: ANY.Muon([nn.Parameter(np.ones(3))]),
             "[Muon] parameter 0: expected a matrix of real numbers, got shape (3,) of float64",
         ),
-        (lambda p: optim.Muon(p, momentum=1.0), "[Muon] momentum must be a number of at least 0"),
-        (lambda p: optim.Muon(p, adjust_lr_fn="x"), "[Muon] adjust_lr_fn must be one of original"),
-        (lambda p: optim.Muon(p, ns_coefficients=(1, 2)), "[Muon] ns_coefficients must be three"),
-        (lambda p: optim.Muon(p, ns_steps=0), "[Muon] ns_steps must be an integer of at least 1"),
+        (lambda p: ANY.Muon(p, momentum=1.0), "[Muon] momentum must be a number of at least 0"),
+        (lambda p: ANY.Muon(p, adjust_lr_fn="x"), "[Muon] adjust_lr_fn must be one of original"),
+        (lambda p: ANY.Muon(p, ns_coefficients=(1, 2)), "[Muon] ns_coefficients must be three"),
+        (lambda p: ANY.Muon(p, ns_steps=0), "[Muon] ns_steps must be an integer of at least 1"),
     ],
 )
 def test_wrong_arguments_are_named(build: Callable[[Any], Any], text: str) -> None:

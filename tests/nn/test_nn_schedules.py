@@ -154,8 +154,8 @@ def other_of(schedule: schedules.LRSchedule) -> schedules.LRSchedule:
 @every
 def test_a_state_brings_the_same_rates(schedule: schedules.LRSchedule) -> None:
     schedule = copy.deepcopy(schedule)
-    for value in (1.0, 2.0, 3.0, 2.5):
-        schedule.observe(value)  # which only one of them follows
+    for watched in (1.0, 2.0, 3.0, 2.5):
+        schedule.observe(watched)  # which only one of them follows
     other = other_of(schedule)
     other.load_state_dict(schedule.state_dict())
     assert [other(step) for step in range(15)] == [schedule(step) for step in range(15)]
@@ -220,7 +220,7 @@ def test_states_of_another_kind_are_refused(schedule: schedules.LRSchedule) -> N
         (
             lambda: schedules.Plateau(0.1, mode="up"),
             ValueError,
-            "[Plateau] mode must be one of min",
+            "[Plateau] mode must be one",
         ),
         (lambda: schedules.Plateau(0.1, factor=1.0), ValueError, "[Plateau] factor must be a numb"),
         (lambda: schedules.LRSchedule()(0), NotImplementedError, "[LRSchedule] defines no rate()"),

@@ -127,7 +127,8 @@ def test_groups_follow_one_schedule() -> None:
     theirs = torch.optim.SGD(groups, lr=0.1)
     scheduler = S.StepLR(theirs, 2, 0.5)
     params = [Tensor([0.0], requires_grad=True) for _ in range(2)]
-    ours = optim.SGD([{"params": params[:1]}, {"params": params[1:], "lr": 0.01}], lr=0.1)
+    own: Any = [{"params": params[:1]}, {"params": params[1:], "lr": 0.01}]
+    ours = optim.SGD(own, lr=0.1)
     driver = schedules.Scheduler(ours, schedules.Step(0.1, 2, 0.5))
     for _ in range(7):
         found = [group["lr"] for group in ours.param_groups]
