@@ -79,7 +79,7 @@ class Adagrad(Elementwise):
     hyperparameters = ("lr", "lr_decay", "weight_decay", "initial_accumulator_value", "eps")
     initial_accumulator_value: float
     rule = Rule(
-        names=("lr", "lr_decay", "weight_decay", "eps"),
+        names=hyperparameters,
         slots=("sum",),
         derive="step_size = lr / (1 + (t - 1) * lr_decay)",
         update="""

@@ -55,7 +55,7 @@ def _names(struct: type[ctypes.Structure]) -> str:
 _file = CSource(__file__, "update.c", defines=(_names(Sgd), _names(Momentum), _names(Adam)))
 
 
-def suits(*arrays: Any, file: CSource = _file) -> bool:
+def suits(*arrays: Any) -> bool:
     """Whether parameters and states, arrays of one size, can be updated here.
 
     What may not be written to is NumPy's to refuse.
@@ -64,7 +64,7 @@ def suits(*arrays: Any, file: CSource = _file) -> bool:
         on_cpu = isinstance(array, np.ndarray)
         if not (on_cpu and array.dtype == np.float32 and array.flags.carray):
             return False
-    return file.library is not None
+    return _file.library is not None
 
 
 def update(numbers: Numbers, grad: Any, *written: Any) -> None:

@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import ast
 import ctypes
-import functools
 import math
 import textwrap
 from collections.abc import Callable, Mapping
@@ -122,7 +121,9 @@ class Rule(Launch):
         def in_c(grad: Array, *written: Array) -> None:
             native.run(self._file, "rule", self._struct(*coefficients), grad, *written)
 
-        suits = functools.partial(native.suits, file=self._file)
+        def suits(*written: Array) -> bool:
+            return native.suits(*written) and self._file.library is not None
+
         write("rule", in_c, plain, grad, param, *slots, suits=suits)
 
 

@@ -41,7 +41,7 @@ class MultiStep(LRSchedule):
         self.gamma = checks.number(self, "gamma", gamma, least=0)
 
     def rate(self, step: int) -> float:
-        return self.lr * self.gamma ** bisect.bisect_right(self.milestones, step)
+        return float(self.lr * self.gamma ** bisect.bisect_right(self.milestones, step))
 
 
 class Exponential(LRSchedule):
@@ -66,7 +66,7 @@ class Polynomial(LRSchedule):
 
     def rate(self, step: int) -> float:
         left = 1 - min(step, self.steps) / self.steps
-        return self.final_lr + (self.lr - self.final_lr) * left**self.power
+        return float(self.final_lr + (self.lr - self.final_lr) * left**self.power)
 
 
 class Linear(LRSchedule):

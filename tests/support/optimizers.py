@@ -16,6 +16,17 @@ SETTINGS: dict[str, tuple[Any, dict[str, Any]]] = {
     "Adam": (optim.Adam, {"weight_decay": 0.01}),
     "forgetful": (optim.Adam, {"betas": (0.0, 0.0)}),
     "AdamW": (optim.AdamW, {"weight_decay": 0.1}),
+    "uphill": (optim.AdamW, {"weight_decay": 0.1, "maximize": True}),
+    "amsgrad": (optim.Adam, {"amsgrad": True, "weight_decay": 0.01}),
+    "RMSprop": (optim.RMSprop, {"weight_decay": 0.01}),
+    "centered": (optim.RMSprop, {"centered": True, "momentum": 0.9, "maximize": True}),
+    "Adagrad": (optim.Adagrad, {"lr_decay": 0.1, "initial_accumulator_value": 0.125}),
+    "Adadelta": (optim.Adadelta, {"weight_decay": 0.01}),
+    "Adamax": (optim.Adamax, {"weight_decay": 0.01}),
+    "NAdam": (optim.NAdam, {"weight_decay": 0.01}),
+    "RAdam": (optim.RAdam, {"weight_decay": 0.01, "decoupled_weight_decay": True}),
+    "Lion": (optim.Lion, {"weight_decay": 0.1}),
+    "LAMB": (optim.LAMB, {}),
 }
 OPTIMIZERS: dict[str, Callable[[list[Tensor]], optim.Optimizer]] = {
     name: partial(kind, lr=0.1, **options) for name, (kind, options) in SETTINGS.items()
