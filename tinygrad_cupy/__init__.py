@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     )
     from .custom import custom_op
     from .nn import functional_call
+    from .nn.optim import GradScaler
     from .transforms import checkpoint, grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp, vmap
 
 __version__ = "0.1.0"
@@ -49,6 +50,7 @@ provided_by("tinygrad_cupy.special")  # and SciPy's
 __all__ = [
     "Elementwise",
     "FusedOp",
+    "GradScaler",
     "GradientDroppedWarning",
     "Op",
     "Tensor",
@@ -104,7 +106,9 @@ _TRANSFORMS = (
     *("checkpoint", "grad", "hessian", "hvp", "jacobian", "jvp"),
     *("value_and_grad", "vjp", "vmap"),
 )
-_LATER = {"custom_op": "custom", "functional_call": "nn"} | dict.fromkeys(_TRANSFORMS, "transforms")
+_LATER = {"GradScaler": "nn.optim", "custom_op": "custom", "functional_call": "nn"} | dict.fromkeys(
+    _TRANSFORMS, "transforms"
+)
 
 
 def __getattr__(name: str) -> Any:

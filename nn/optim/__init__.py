@@ -16,6 +16,7 @@ from .moments import Adamax, Lion, NAdam, RAdam
 from .muon import Muon
 from .optimizer import Optimizer
 from .rule import Rule
+from .scaler import GradScaler
 from .sgd import SGD
 from .state import State
 
@@ -31,6 +32,7 @@ __all__ = [
     "AveragedModel",
     "Elementwise",
     "ExponentialMovingAverage",
+    "GradScaler",
     "Lion",
     "Muon",
     "NAdam",

@@ -145,7 +145,7 @@ def _clip_order(grads: list[Any], limit: float, order: float) -> tuple[Any, list
         else:
             norm = sum(xp.power(size, order).sum() for size in sizes) ** (1 / order)
         factor = xp.minimum(limit / (norm + 1e-6), 1)
-        scaled = [_times(xp, grad, factor) for grad in grads]
+        scaled = [scaled_by(xp, grad, factor) for grad in grads]
         wide = any(size.dtype == np.float64 for size in moduli)
         return xp.asarray(norm, np.float64 if wide else np.float32), scaled
 
@@ -163,7 +163,7 @@ def _clip(grads: list[Any], limit: float) -> tuple[Any, list[Any]]:
                 squares = (np.square(part / largest, dtype=np.float64).sum() for part in parts)
                 norm = np.sqrt(sum(squares)) * largest
         factor = xp.minimum(limit / (norm + 1e-6), 1)
-        scaled = [_times(xp, grad, factor) for grad in grads]
+        scaled = [scaled_by(xp, grad, factor) for grad in grads]
         wide = any(part.dtype == np.float64 for part in parts)
         norm = xp.asarray(norm, np.float64 if wide else np.float32)
     return norm, scaled
@@ -193,7 +193,7 @@ def _sum_in_pieces(flat: Any, dtype: Any) -> float:
     return total
 
 
-def _times(xp: Any, grad: Any, factor: Any) -> Any:
+def scaled_by(xp: Any, grad: Any, factor: Any) -> Any:
     """``grad * factor``, of 16-bit floats computed in float32."""
     if grad.dtype.itemsize == 2:
         return (grad.astype(np.float32) * factor.astype(np.float32)).astype(grad.dtype)

@@ -170,7 +170,8 @@ class DeviceMemory:
         self.source = launch.source  # of step.cuh, whichever
         with self.device:
             self.numbers = cupy.zeros((groups, NUMBERS), np.float64)
-            self.counts = cupy.zeros(parameters, np.int64)
+            self.flag_and_counts = cupy.zeros(1 + parameters, np.int64)
+            self.counts = self.flag_and_counts[1:]  # before them: whether steps are left out
             self.ticket = cupy.zeros(1, np.uint32)
         self.written: list[tuple[float, ...] | None] = [None] * groups
 
@@ -200,12 +201,20 @@ class DeviceMemory:
         with self.device:
             self.counts[position] = count
 
-    def step(self, launch: Launch, rows: Sequence[Row]) -> None:
-        """Step and count each of ``rows``, whose arrays are parameter, gradient and slots."""
+    def step(self, launch: Launch, rows: Sequence[Row], skip: Array | None = None) -> None:
+        """Step and count each of ``rows``, whose arrays are parameter, gradient and slots.
+
+        Unless ``skip``, an integer on the GPU, is not 0.
+        """
         if active.run is not None:
-            keep(self.numbers, self.counts, self.ticket, *(x for row in rows for x in row.arrays))
+            kept = (self.numbers, self.flag_and_counts, self.ticket)
+            keep(*kept, *(x for row in rows for x in row.arrays))
         with self.device:
+            if skip is not None:
+                self.flag_and_counts[0] = skip
             launch.step(self, rows)
+            if skip is not None:
+                self.flag_and_counts[0] = 0
 
 
 def alike(arrays: Sequence[Array]) -> bool:
@@ -237,6 +246,21 @@ def clamp(grads: Sequence[Array], limit: float) -> list[Array]:
     with backend.on_device_of(grads[0]):
         given = [as_real_numbers(xp.ascontiguousarray(grad)) for grad in grads]
         return _mapped("clamp_all", grads, given, np.float64(limit))
+
+
+def unscale(grads: Sequence[Array], factor: Array) -> tuple[Array, list[Array]]:
+    """Whether a gradient is not finite, on the GPU, and all times ``factor``, a number there."""
+    xp = backend.import_cupy()
+    bad, scaled = xp.zeros((), bool), list(grads)
+    for dtype in dict.fromkeys([grad.dtype for grad in grads]):
+        places = [i for i, grad in enumerate(grads) if grad.dtype == dtype]
+        those = [grads[i] for i in places]
+        given = [as_real_numbers(xp.ascontiguousarray(grad)) for grad in those]
+        partials, count, *_ = _reduced("sum_squares", [Row((grad,)) for grad in given])
+        bad = bad | ~xp.isfinite(partials[: int(count)].sum())
+        for i, result in zip(places, _mapped("scale_all", those, given, factor), strict=True):
+            scaled[i] = result
+    return bad, scaled
 
 
 def _mapped(kernel: str, grads: Sequence[Array], given: Sequence[Array], by: Any) -> list[Array]:

@@ -38,7 +38,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     lamb_moments(const __grid_constant__ Table table, int tensors, const double* numbers,
                  const long long* counts, double* partials) {
     __shared__ Lamb lamb;
-    __shared__ bool maximize;
+    __shared__ bool maximize, skip;
     const Row& row = row_of_block(table, tensors);
     const u64 first = first_element(row);
     const bool whole = aligned(row) && first + WIDTH <= row.size;
@@ -47,8 +47,12 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     load(grad, (void*)row.arrays[1], first, row.size, whole);
     load(one, (void*)row.arrays[2], first, row.size, whole);
     load(two, (void*)row.arrays[3], first, row.size, whole);
-    if (threadIdx.x == 0) lamb.set(numbers, row, counts, maximize);
+    if (threadIdx.x == 0) {
+        lamb.set(numbers, row, counts, maximize);
+        skip = counts[-1] != 0;
+    }
     __syncthreads();
+    if (skip) return;
 
     double params = 0, directions = 0;
     for (int k = 0; k < WIDTH; ++k) {
@@ -94,7 +98,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
               long long* counts, unsigned* ticket, const double* ratios) {
     __shared__ Lamb lamb;
     __shared__ A step_size;
-    __shared__ bool maximize;
+    __shared__ bool maximize, skip;
     const Row& row = row_of_block(table, tensors);
     const u64 first = first_element(row);
     const bool whole = aligned(row) && first + WIDTH <= row.size;
@@ -105,8 +109,10 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     if (threadIdx.x == 0) {
         lamb.set(numbers, row, counts, maximize);
         step_size = lamb.lr * (A)ratios[&row - table.rows];
+        skip = counts[-1] != 0;
     }
     __syncthreads();
+    if (skip) return;
 
     for (int k = 0; k < WIDTH; ++k) {
         if (first + k >= row.size) break;

@@ -109,6 +109,7 @@ class Optimizer:
         self._blank: dict[int, bool] = {}
         self._groups: list[Stored] = []
         self._changes = 0  # of the list of groups
+        self._skip: Any = None  # see `step_unless`
         base = checks.positive(self, "lr", lr)
         for group in groups:
             self._append(group, base)
@@ -306,12 +307,29 @@ class Optimizer:
             groups = sorted({row.group for row in listed}) if begins else ()
             for group in groups:
                 self._write_group(memory, group, first=True)
-            memory.step(launch, listed)
+            memory.step(launch, listed, self._skip)
             for group in groups:
                 self._write_group(memory, group)
         for placed in copies:
             placed.source[...] = placed.array
         return loss
+
+    def step_unless(self, skip: Any) -> None:
+        """`step()`, left out where `skip` is not 0: an integer, as an array of no axes.
+
+        On a GPU where a kernel steps all parameters it is read there, and nothing waits; else here.
+        """
+        if backend.is_cuda(skip) and self.kernel is not None and self._all_on_gpu():
+            self._skip = skip
+            try:
+                self.step()
+            finally:
+                self._skip = None
+        elif not int(backend.to_numpy(skip)):
+            self.step()
+
+    def _all_on_gpu(self) -> bool:
+        return all(backend.is_cuda(p.data) for p in self.params if p.grad is not None)
 
     def _checked(self) -> list[_Stepping]:
         """Those that have a gradient. Raises before anything is written."""

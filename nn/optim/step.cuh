@@ -4,7 +4,8 @@
 // many arrays a row, WIDTH the elements of a thread, moved at once where all arrays allow it. The
 // table travels in the launch itself, so a captured launch keeps the pointers it was captured with.
 // What changes from step to step is in device memory: the hyperparameters of each group (`numbers`)
-// and how often each parameter was stepped (`counts`).
+// and how often each parameter was stepped (`counts`; one number before them says, where it is not
+// 0, that nothing is to be stepped or counted).
 
 struct Row {
     u64 arrays[ARRAYS];  // parameter, gradient and slots; to scale: gradient, result
@@ -97,7 +98,7 @@ template <class Rule>
 __device__ void step_all(const Table& table, int tensors, const double* numbers,
                          long long* counts, unsigned* ticket) {
     __shared__ Rule rule;
-    __shared__ bool maximize;
+    __shared__ bool maximize, skip;
     const Row& row = row_of_block(table, tensors);
     const u64 first = first_element(row);
     const bool whole = aligned(row) && first + WIDTH <= row.size;
@@ -110,6 +111,7 @@ __device__ void step_all(const Table& table, int tensors, const double* numbers,
     if (threadIdx.x == 0) {
         const double* given = numbers + row.group * HYPERPARAMETERS;
         rule.set(*(const typename Rule::Given*)given, counts[row.position] + 1);
+        skip = counts[-1] != 0;
 #ifdef PARTIAL
         maximize = false;
 #else
@@ -117,6 +119,7 @@ __device__ void step_all(const Table& table, int tensors, const double* numbers,
 #endif
     }
     __syncthreads();
+    if (skip) return;
 
     for (int k = 0; k < WIDTH; ++k) {
         if (first + k >= row.size) break;

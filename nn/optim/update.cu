@@ -194,9 +194,3 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         factor[0] = share > 1 ? 1.0 : share;
     }
 }
-
-// For what steps parameters by other kernels: counts their step. One block.
-extern "C" __global__ void __launch_bounds__(THREADS)
-    count_all(const __grid_constant__ Table table, int tensors, long long* counts) {
-    for (int i = threadIdx.x; i < tensors; i += blockDim.x) counts[table.rows[i].position] += 1;
-}
