@@ -16,18 +16,19 @@ typedef struct {
   float MEMBERS;
 } Numbers;
 
-void rule(const Numbers *s, const Share *share, const float *restrict grad, float *restrict param
-          STATE, float *scratch)
+/* Names end in _ where a rule's own could be the same. */
+void rule(const Numbers *numbers_, const Share *share_, const float *restrict grad_,
+          float *restrict param_ STATE, float *scratch_)
 {
   const float UNPACKED;
-  (void)scratch;
-  EACH_PART (share, part)
-    for (Int i = part * share->each; i < part_end(share, part); i++) {
-      float p = param[i], g = grad[i];
+  (void)scratch_;
+  EACH_PART (share_, part_)
+    for (Int i_ = part_ * share_->each; i_ < part_end(share_, part_); i_++) {
+      float p = param_[i_], g = grad_[i_];
       float LOCALS;
       READ;
       UPDATE;
-      param[i] = p;
+      param_[i_] = p;
       WRITE;
     }
 }

@@ -91,10 +91,10 @@ class Rule(Launch):
         slots = self.slots
         return (
             f"MEMBERS={','.join(self.numbers)}",
-            f"UNPACKED={','.join(f'{name}=s->{name}' for name in self.numbers)}",
-            f"STATE={''.join(f',float *restrict {slot}_array' for slot in slots)}",
-            "READ=" + (f"float {','.join(f'{s}={s}_array[i]' for s in slots)}" if slots else ""),
-            "WRITE=" + ";".join(f"{slot}_array[i]={slot}" for slot in slots),
+            f"UNPACKED={','.join(f'{name}=numbers_->{name}' for name in self.numbers)}",
+            f"STATE={''.join(f',float *restrict {slot}_' for slot in slots)}",
+            "READ=" + (f"float {','.join(f'{s}={s}_[i_]' for s in slots)}" if slots else ""),
+            "WRITE=" + ";".join(f"{slot}_[i_]={slot}" for slot in slots),
             f"COUNT={2 + len(slots)}",
         )
 
@@ -169,7 +169,7 @@ def _check(
     update: CodeType,
 ) -> None:
     """Every name must be one thing, and known where it is read."""
-    everything = [*names, *derived, *known]
+    everything = [*names, *derived, *known, "t"]
     twice = sorted({name for name in everything if everything.count(name) > 1})
     if twice:
         raise ValueError(f"[Rule] these names mean two things: {', '.join(twice)}")

@@ -15,8 +15,9 @@ from support.graph_stand_in import StandInPool
 from support.jit_runs import State
 from support.optimizers import OPTIMIZERS
 from tinygrad_cupy import Tensor, nn
+from tinygrad_cupy.backend.compiling import compiler
 from tinygrad_cupy.nn import optim
-from tinygrad_cupy.nn.optim import rule
+from tinygrad_cupy.nn.optim import adam, averaging, muon, rule
 
 EVERY: dict[str, Callable[[Any], optim.Optimizer]] = {
     **OPTIMIZERS,
@@ -206,6 +207,25 @@ def test_a_rule_of_one_s_own(dtype: str, device: str) -> None:
         p = p - 0.1 * np.sign(mean.real).astype(dtype)
     found = steps_of(optimizer, grads)
     np.testing.assert_allclose(found, p, rtol=2e-2 if dtype == "float16" else 1e-5)
+
+
+def rules() -> dict[str, optim.Rule]:
+    """All that the library has."""
+    found = {"amsgrad": adam.AMSGRAD, "average": averaging.Averaging.rule}
+    found |= {"gather": muon.GATHER, "move": muon.MOVE}
+    for name in optim.__all__:
+        kind = getattr(optim, name)
+        if isinstance(kind, type) and issubclass(kind, optim.Elementwise):
+            listed = kind.rules or [getattr(kind, "rule", None)]
+            found |= {f"{name} {i}": one for i, one in enumerate(listed) if one is not None}
+    return found
+
+
+@pytest.mark.parametrize("name", rules())
+def test_every_rule_is_c(name: str) -> None:
+    if compiler() is None:
+        pytest.skip("no C compiler")
+    assert rules()[name]._file.library is not None
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,14 @@ def test_the_examples_of_grids(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "[-0.2, 0.1]\n(1, 1, 16, 16)\n(4,)\n"
 
 
+def test_the_examples_of_optimizers(capsys: pytest.CaptureFixture[str]) -> None:
+    run("optimizers.md")
+    assert capsys.readouterr().out.splitlines() == [
+        *("True", "[2, 4] 300", "[0.005, 0.05]", "True", "True 0.9"),
+        "[0.8999999761581421, -0.8999999761581421]",
+    ]
+
+
 def test_the_examples_of_functions_of_layers(capsys: pytest.CaptureFixture[str]) -> None:
     run("layer-functions.md")
     out = capsys.readouterr().out.splitlines()
