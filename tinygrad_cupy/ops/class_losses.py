@@ -101,7 +101,8 @@ def _of_classes(
         even = -every.sum(1).where(counts, 0)
         losses = losses * (1 - smoothing) + even * (smoothing / x.shape[1])
     if reduction == "mean":
-        return losses.sum() / share.sum()
+        total = share.sum()
+        return losses.sum() / total.where(total != 0, math.nan)  # over nothing, as in PyTorch
     return losses.sum() if reduction == "sum" else losses
 
 
