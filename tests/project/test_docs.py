@@ -49,7 +49,7 @@ def test_every_layer_and_loss_is_on_a_page() -> None:
     pages = [(DOCS / page).read_text("utf-8") for page in ("layers.md", "convolution.md")]
     words = set(re.findall(r"\w+", " ".join(pages)))
     kinds = [vars(module) for module in (nn.layers, nn.losses)]
-    names = {name for kind in kinds for name in kind if name in nn.__all__}
+    names = {name for kind in kinds for name in kind if name in nn.__all__} - {"Buffer", "Module"}
     assert len(names) > 120
     spelled = {name: {name, name[:-2], f"{name[:-2]}1d"} for name in names}
     assert not {name for name, ways in spelled.items() if not ways & words}
