@@ -176,27 +176,29 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-class Ours(nn.Module):
+class Net(nn.Module):
     """A layer, and the values that it is given, which are trained as well."""
 
     def __init__(self, layer: nn.Module, given: list[np.ndarray]) -> None:
         self.layer = layer
         self.given = nn.ParameterList([Tensor(array.copy()) for array in given])
 
-    def forward(self, *targets: Any) -> Any:
-        return self.layer(*self.given, *targets)
+
+def _nets(layer: nn.Module, their_layer: Any, given: list[np.ndarray]) -> tuple[Net, Any]:
+    """Ours and PyTorch's."""
+    theirs = torch.nn.Module()
+    theirs.layer = their_layer
+    theirs.given = torch.nn.ParameterList([torch.tensor(array) for array in given])
+    return Net(layer, given), theirs
 
 
-class Theirs(torch.nn.Module):  # type: ignore[misc]
-    """The same of PyTorch's."""
+def _run(net: Any, targets: list[Any], through: Callable[[Any], Any]) -> Any:
+    first, *others = net.given
+    return net.layer(through(first), *others, *targets)
 
-    def __init__(self, layer: Any, given: list[np.ndarray]) -> None:
-        super().__init__()
-        self.layer = layer
-        self.given = torch.nn.ParameterList([torch.tensor(array) for array in given])
 
-    def forward(self, *targets: Any) -> Any:
-        return self.layer(*self.given, *targets)
+def _itself(x: Any) -> Any:
+    return x
 
 
 def _close(ours: Any, theirs: Any, what: str, relative: float) -> None:
@@ -207,7 +209,7 @@ def _close(ours: Any, theirs: Any, what: str, relative: float) -> None:
     np.testing.assert_allclose(found, expected, relative, least, err_msg=what)
 
 
-def _same_start(ours: Ours, theirs: Theirs, rng: np.random.Generator) -> None:
+def _same_start(ours: Net, theirs: Any, rng: np.random.Generator) -> None:
     """Weights that are neither ones nor zeros, which would hide a mix-up."""
     for parameter in theirs.layer.parameters():
         start = torch.from_numpy(rng.uniform(0.2, 0.9, tuple(parameter.shape)))
@@ -216,13 +218,14 @@ def _same_start(ours: Ours, theirs: Theirs, rng: np.random.Generator) -> None:
 
 
 def _train(
-    ours: Ours,
-    theirs: Theirs,
+    ours: Net,
+    theirs: Any,
     targets: list[np.ndarray],
     rng: np.random.Generator,
     device: str,
     relative: float,
     steps: int,
+    through: Callable[[Any], Any] = _itself,
 ) -> None:
     """Steps of both: values, gradients, and what is left of them afterwards."""
     ours.to(device)
@@ -230,18 +233,19 @@ def _train(
     there = [torch.from_numpy(t) for t in targets]
     optimizer = nn.optim.Adam(ours.parameters(), lr=0.01)
     their_optimizer = torch.optim.Adam(theirs.parameters(), lr=0.01)
-    weights = rng.standard_normal(tuple(theirs(*there).shape))
+    weights = rng.standard_normal(tuple(_run(theirs, there, through).shape))
     theirs.load_state_dict({k: torch.from_numpy(v) for k, v in ours.state_dict().items()})
     for step in range(steps):
         optimizer.zero_grad()
         their_optimizer.zero_grad()
-        y, expected = ours(*here), theirs(*there)
+        y, expected = _run(ours, here, through), _run(theirs, there, through)
         _close(y.numpy(), expected, f"value at step {step}", relative)
         (y * Tensor(weights, device=device)).sum().backward()
         (expected * torch.from_numpy(weights)).sum().backward()
         their_gradients = dict(theirs.named_parameters())
         for name, parameter in ours.named_parameters():
             what = f"gradient of {name} at step {step}"
+            assert parameter.grad is not None
             _close(parameter.grad.numpy(), their_gradients[name].grad, what, relative)
         optimizer.step()
         their_optimizer.step()
@@ -261,7 +265,7 @@ def test_a_layer_trains_as_pytorchs(
 ) -> None:
     layer, their_layer = _pair(case.name, case.arguments, case.options)
     given = [rng.standard_normal(shape) * 2 for shape in case.shapes]
-    ours, theirs = Ours(layer, given), Theirs(their_layer, given)
+    ours, theirs = _nets(layer, their_layer, given)
     ours.train(case.trained)
     theirs.train(case.trained)
     _same_start(ours, theirs, rng)
@@ -280,7 +284,7 @@ class LossCase(NamedTuple):
     shapes: tuple[tuple[int, ...], ...]
     targets: Callable[[np.random.Generator], tuple[np.ndarray, ...]]
     options: tuple[Mapping[str, Any], ...]
-    through: Callable[[Any], Any] = lambda x: x  # between what is trained and the loss
+    through: Callable[[Any], Any] = _itself  # between what is trained and the loss
 
 
 def _values(*shape: int) -> Any:
@@ -389,26 +393,6 @@ LOSSES = [
 ]
 
 
-class Behind(nn.Module):
-    """A loss behind a function."""
-
-    def __init__(self, loss: Any, through: Any) -> None:
-        self.loss, self.through = loss, through
-
-    def forward(self, first: Any, *others: Any) -> Any:
-        return self.loss(self.through(first), *others)
-
-
-class TheirsBehind(torch.nn.Module):  # type: ignore[misc]
-    """The same of PyTorch's."""
-
-    def __init__(self, loss: Any, through: Any) -> None:
-        super().__init__()
-        self.loss, self.through = loss, through
-
-    forward = Behind.forward
-
-
 @many
 @pytest.mark.filterwarnings("ignore:reduction. 'mean' divides")  # PyTorch's, of KLDivLoss
 @pytest.mark.parametrize("case", LOSSES, ids=[f"{c.name} {c.shapes[0]}" for c in LOSSES])
@@ -419,6 +403,5 @@ def test_a_loss_trains_as_pytorchs(
         for reduction in ({}, {"reduction": "sum"}, {"reduction": "none"}):
             loss, their_loss = _pair(case.name, (), {**reduction, **options})
             given = [rng.standard_normal(shape) * 1.5 for shape in case.shapes]
-            ours = Ours(Behind(loss, case.through), given)
-            theirs = Theirs(TheirsBehind(their_loss, case.through), given)
-            _train(ours, theirs, list(case.targets(rng)), rng, device, 1e-9, steps)
+            nets, targets = _nets(loss, their_loss, given), list(case.targets(rng))
+            _train(*nets, targets, rng, device, 1e-9, steps, case.through)

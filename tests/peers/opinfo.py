@@ -585,7 +585,22 @@ one(
     lambda f, x, shape, weight=None, bias=None, eps=1e-5: f(x, shape, weight, bias, eps),
 )
 one("nn.functional.cross_entropy", "Tensor.cross_entropy", t.loss_of_classes)
-one("nn.functional.mse_loss", "nn.MSELoss", lambda f, x, y, reduction="mean": f(reduction)(x, y))
+for name in (
+    *("binary_cross_entropy", "binary_cross_entropy_with_logits", "huber_loss", "kl_div"),
+    *("l1_loss", "margin_ranking_loss", "mse_loss", "multilabel_margin_loss", "poisson_nll_loss"),
+    *("multilabel_soft_margin_loss", "smooth_l1_loss", "soft_margin_loss", "triplet_margin_loss"),
+    "hinge_embedding_loss",
+):
+    one(f"nn.functional.{name}", f"Tensor.{name}", t.of_one_shape)
+one("nn.functional.gaussian_nll_loss", "Tensor.gaussian_nll_loss", t.of_moments)
+for name in ("bilinear", "cosine_embedding_loss", "multi_margin_loss"):
+    one(f"nn.functional.{name}", f"Tensor.{name}", t.with_options)
+one("nn.functional.nll_loss", "Tensor.nll_loss", t.log_likelihood)
+one(
+    "nn.functional.triplet_margin_with_distance_loss",
+    "nn.TripletMarginWithDistanceLoss",
+    t.triplets,
+)
 one("nn.functional.one_hot", "one_hot", t.one_hot)
 one("nn.functional.embedding", "Tensor.embedding", t.embedded)
 one(

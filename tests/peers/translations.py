@@ -478,22 +478,60 @@ def normalized(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Any:
-    if mean is None or weight is None:
-        raise NotOurs("batch_norm has a weight, a bias and running statistics")
+    if x.ndim < 2:
+        raise NotOurs("an input without channels")
     return f(x, weight, bias, mean, var, training, momentum, eps)
+
+
+# --- losses -------------------------------------------------------------------------------------
 
 
 def loss_of_classes(
     f: Call,
     x: Any,
     target: Any,
+    weight: Any = None,
     reduction: str = "mean",
     ignore_index: int = -100,
     label_smoothing: float = 0.0,
 ) -> Any:
-    if target.dtype != "int64" or x.ndim < 2:
-        raise NotOurs("targets are classes, of a batch")
-    return f(x, target, label_smoothing, ignore_index, reduction)
+    if x.ndim < 2:
+        raise NotOurs("logits are a batch")
+    return f(x, target, label_smoothing, ignore_index, reduction, weight)
+
+
+def of_one_shape(f: Call, *given: Any, **options: Any) -> Any:
+    """Losses of tensors of one shape, which ours do not broadcast."""
+    if len({tuple(x.shape) for x in given}) > 1:
+        raise NotOurs("losses of shapes that broadcast")
+    return f(*given, **options)
+
+
+def of_moments(f: Call, x: Any, target: Any, var: Any, **options: Any) -> Any:
+    return of_one_shape(lambda x, target: f(x, target, var, **options), x, target)
+
+
+def with_options(f: Call, *given: Any, **options: Any) -> Any:
+    return f(*given, **options)
+
+
+def triplets(f: Call, *vectors: Any, distance_function: Any = None, **options: Any) -> Any:
+    if getattr(distance_function, "__name__", None) not in (None, "pairwise_distance"):
+        raise NotOurs("a function of PyTorch's tensors")
+    return f(**options)(*vectors)
+
+
+def log_likelihood(
+    f: Call,
+    x: Any,
+    target: Any,
+    weight: Any = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+) -> Any:
+    if 0 in x.shape:
+        raise NotOurs("no rows or no classes")
+    return f(x, target, weight, ignore_index, reduction)
 
 
 # --- functions of layers --------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tinygrad_cupy import special
+from tinygrad_cupy import nn, special
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -30,9 +30,29 @@ def test_the_examples_of_jit(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_examples_of_modules(capsys: pytest.CaptureFixture[str]) -> None:
     run("modules.md")
-    names, last = capsys.readouterr().out.splitlines()
+    names, layers, trained, last = capsys.readouterr().out.splitlines()
     assert names == "['layer.bias', 'layer.weight', 'mean', 'scale']"
+    assert layers == "['0', 'body', 'act', 'head'] (1, 8)"
+    assert trained == "['head.weight', 'head.bias']"
     assert last == "True"
+
+
+def test_the_examples_of_layers(capsys: pytest.CaptureFixture[str]) -> None:
+    run("layers.md")
+    assert capsys.readouterr().out.splitlines() == [
+        "(5, 16) ['stem.weight', 'stem.bias']",
+        "0.5209",
+    ]
+
+
+def test_every_layer_and_loss_is_on_a_page() -> None:
+    pages = [page.read_text("utf-8") for page in DOCS.glob("*.md")]
+    words = set(re.findall(r"\w+", " ".join(pages)))
+    kinds = [vars(module) for module in (nn.layers, nn.losses)]
+    names = {name for kind in kinds for name in kind if name in nn.__all__} - {"Buffer", "Module"}
+    assert len(names) > 120
+    spelled = {name: {name, name[:-2], f"{name[:-2]}1d"} for name in names}
+    assert not {name for name, ways in spelled.items() if not ways & words}
 
 
 def test_the_example_of_writing_in_place(capsys: pytest.CaptureFixture[str]) -> None:

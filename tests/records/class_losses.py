@@ -192,9 +192,9 @@ SAMPLES = [
                 "[multi_margin_loss] expected p to be 1 or 2, got 3",
             ),
             Error(
-                lambda: Tensor.ones(3).multi_margin_loss([0]),
+                lambda: Tensor.ones(2, 3, 4).multi_margin_loss([0, 1]),
                 ValueError,
-                "[multi_margin_loss] expected scores (N, C), got shape (3,)",
+                "[multi_margin_loss] expected scores (N, C), got shape (2, 3, 4)",
             ),
         ),
     ),

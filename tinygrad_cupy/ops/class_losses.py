@@ -101,7 +101,8 @@ def _of_classes(
         even = -every.sum(1).where(counts, 0)
         losses = losses * (1 - smoothing) + even * (smoothing / x.shape[1])
     if reduction == "mean":
-        return losses.sum() / share.sum()
+        total = share.sum()
+        return losses.sum() / total.where(total != 0, math.nan)  # over nothing, as in PyTorch
     return losses.sum() if reduction == "sum" else losses
 
 
@@ -174,13 +175,17 @@ class ClassLossMixin(TensorBase):
     ) -> Tensor:
         """Σ_c max(0, margin - x[t] + x[c])^p · weight[t] / C over classes c other than t.
 
-        Scores (N, C) and classes (N,); ``p`` is 1 or 2.
+        Scores (N, C) and classes (N,), or a row by itself; ``p`` is 1 or 2.
         """
         name = "multi_margin_loss"
         expect_reduction(name, reduction)
         if p not in (1, 2):
             raise ValueError(f"[{name}] expected p to be 1 or 2, got {p}")
         given: Any = as_ordered(self, name)
+        if given.ndim < 2:
+            row, one = given.reshape(1, -1), tensor_of(given, target).reshape(1)
+            losses = row.multi_margin_loss(one, p, margin, weight, reduction)
+            return losses.reshape(())  # type: ignore[no-any-return]
         x = single(given)
         _expect_rows(name, x)
         weight = _weights(name, x, weight)
@@ -196,14 +201,19 @@ class ClassLossMixin(TensorBase):
     def multilabel_margin_loss(self, target: Any, reduction: str = "mean") -> Tensor:
         """Σ max(0, 1 - x[t] + x[c]) / C over a row's classes t and those c that it has not.
 
-        Scores (N, C) and as many classes, of which a row has those before its first -1.
+        Scores (N, C) and as many classes, of which a row has those before its first -1; or a row by
+        itself.
         """
         name = "multilabel_margin_loss"
         expect_reduction(name, reduction)
         given: Any = as_ordered(self, name)
         x = single(given)
-        _expect_rows(name, x)
         labels = tensor_of(x, target)
+        if x.ndim < 2:
+            expect_one_shape(name, x, labels)
+            row = given.reshape(1, -1).multilabel_margin_loss(labels.reshape(1, -1), reduction)
+            return row.reshape(())  # type: ignore[no-any-return]
+        _expect_rows(name, x)
         expect_one_shape(name, x, labels)
         if labels.dtype.kind not in "iu":
             raise TypeError(f"[{name}] expected integer classes, got dtype {labels.dtype}")
