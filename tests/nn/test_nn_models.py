@@ -79,18 +79,16 @@ def test_colour_images_that_are_not_square(name: str, shape: tuple[int, int], de
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50", "mobilenet_v2"])
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2"])
 def test_a_stem_of_imagenet_halves_more(name: str) -> None:
-    x = Tensor.rand(1, 3, 65, 40)
-    found = [models.build(name, 2, 3, (65, 40), stem).eval() for stem in (None, "imagenet")]
+    x = Tensor.rand(1, 3, 65, 8)
+    found = [models.build(name, 2, 3, (65, 8), stem).eval() for stem in (None, "imagenet")]
     assert [model(x).shape for model in found] == [(1, 2)] * 2
     shapes = [next(model.parameters()).shape for model in found]
     assert shapes[0] == shapes[1]
     small = models.build(name, 2, 3, 64)
     assert isinstance(small, models.ResNet | models.MobileNetV2)
     assert size(small) <= size(found[0])
-    with tg.no_grad():
-        assert small.eval()(Tensor.rand(1, 3, 64, 64)).shape == (1, 2)
 
 
 def listed(name: str) -> dict[str, tuple[int, ...]]:
@@ -162,7 +160,7 @@ def test_a_seed_gives_the_weights_that_it_always_gave(
     ("arguments", "text"),
     [
         ({"name": "meduim"}, "unknown model 'meduim': did you mean 'medium'?"),
-        ({"name": "alexnet"}, "unknown model 'alexnet' (models: small, medium, deep, lenet5, "),
+        ({"name": "bert"}, "unknown model 'bert' (models: small, medium, deep, lenet5, resnet18"),
         ({"name": "small", "classes": 0}, "[small] classes must be an integer of at least 1"),
         ({"name": "deep", "in_channels": 1.5}, "[deep] in_channels must be an integer of at least"),
         ({"name": "deep", "image_size": (28, 0)}, "[deep] image_size must be an integer of at"),
@@ -206,9 +204,9 @@ def test_each_net_learns_32_images_by_heart(
     images = Tensor(rng.random((32, 1, 20, 20), np.float32), device=device)
     labels = Tensor(rng.integers(0, 10, 32), device=device)
     model = models.build(name, image_size=20).to(device)
-    optimizer = optim.Adam(model.parameters(), lr=3e-3 if name in models.MNIST else 1e-3)
+    optimizer = optim.Adam(model.parameters(), lr=3e-3 if name in PARAMETERS else 1e-3)
     loss_of = nn.CrossEntropyLoss()
-    for _ in range({"lenet5": 200}.get(name, 45)):
+    for _ in range({"lenet5": 100}.get(name, 45)):
         optimizer.zero_grad()
         loss_of(model(images), labels).backward()
         optimizer.step()
