@@ -13,8 +13,11 @@ from support.command_runs import TRAIN, failed, run
 from tinygrad_cupy import backend, cli
 from tinygrad_cupy.backend import compiling
 from tinygrad_cupy.cli import main
+from tinygrad_cupy.nn import models
 
 Capture = pytest.CaptureFixture[str]
+
+MODELS = ", ".join(models.CLASSIFIERS)
 
 
 @pytest.mark.parametrize("words", [(), ("data",)])
@@ -68,7 +71,7 @@ def test_info_shows_what_is_wrong_and_the_rest(
     [
         (
             ("--model", "meduim"),
-            "--model: expected one of small, medium, deep, got 'meduim'; did you mean 'medium'?",
+            f"--model: expected one of {MODELS}, got 'meduim'; did you mean 'medium'?",
         ),
         (
             ("--optimizer", "adm"),
@@ -217,4 +220,4 @@ def test_the_program_returns_the_exit_code() -> None:
     command = [sys.executable, "-m", cli.__name__, "train", "--model", "x"]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 2
-    assert result.stderr == "error: --model: expected one of small, medium, deep, got 'x'\n"
+    assert result.stderr == f"error: --model: expected one of {MODELS}, got 'x'\n"

@@ -41,7 +41,7 @@ def watch(monkeypatch: pytest.MonkeyPatch, method: str) -> Compiled:
 
 
 @pytest.mark.parametrize("precision", blas.PRECISIONS)
-@pytest.mark.parametrize("net", models.NAMES)
+@pytest.mark.parametrize("net", models.MNIST)
 def test_a_step_launches_what_was_prepared(
     net: str, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,7 +32,7 @@ def test_a_step_of_medium_needs_71_6_million_operations_and_0_7_megabytes_per_im
     assert per_image == pytest.approx(0.7e6, rel=0.05)
 
 
-@pytest.mark.parametrize("net", models.NAMES)
+@pytest.mark.parametrize("net", models.MNIST)
 def test_the_described_nets_have_the_parameters_of_the_models(module: Any, net: str) -> None:
     counted = sum(work.parameters for work in module("limits").layers_of(net))
     assert counted == sum(parameter.size for parameter in models.build(net).parameters())
@@ -263,7 +263,7 @@ def test_jax_pools_as_its_reduce_window_does(module: Any) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("net", models.NAMES)
+@pytest.mark.parametrize("net", models.MNIST)
 def test_the_loss_of_jax_falls_as_ours_does(module: Any, net: str) -> None:
     pytest.importorskip("jax")
     cells = module("cells")

@@ -87,6 +87,19 @@ def test_the_examples_of_functions_of_layers(capsys: pytest.CaptureFixture[str])
     assert out[:2] == ["(2, 4, 16) (10, 16)", "[0.0, 5.0, 5.0]"]
 
 
+def test_the_examples_of_attention_and_recurrence(capsys: pytest.CaptureFixture[str]) -> None:
+    run("attention-and-recurrence.md")
+    out = capsys.readouterr().out.splitlines()
+    assert out == ["True", "(3, 7, 16)", "(3, 7, 7) 0.0"]
+
+
+def test_the_examples_of_models(capsys: pytest.CaptureFixture[str]) -> None:
+    run("models.md")
+    out = capsys.readouterr().out.splitlines()
+    assert out[:2] == ["True", "(4, 3)"]
+    assert out[2:] == ["('fc.weight (5, 512)', 'fc.bias (5,)')", "(2, 2, 20, 30)"]
+
+
 def test_the_examples_of_custom_operations(capsys: pytest.CaptureFixture[str]) -> None:
     run("custom-operations.md")
     assert capsys.readouterr().out.splitlines()[:2] == ["[gradcheck] order 1, cr", "True"]

@@ -36,14 +36,14 @@ class Block(layers.Module):  # type: ignore[misc, name-defined]
         if stride > 1 or inputs != outputs:
             shortcut = conv(inputs, outputs, 1, stride, bias=False)
             self.downsample = layers.Sequential(shortcut, norm(outputs))
-        self.wide = wide
+        self.wide, self.relu = wide, layers.ReLU()
 
     def forward(self, x: Any) -> Any:
-        y = torch.relu(self.bn1(self.conv1(x)))
+        y = self.relu(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
         if self.wide:
-            y = self.bn3(self.conv3(torch.relu(y)))
-        return torch.relu(y + (x if self.downsample is None else self.downsample(x)))
+            y = self.bn3(self.conv3(self.relu(y)))
+        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
 
 
 class ResNet(layers.Module):  # type: ignore[misc, name-defined]
@@ -54,7 +54,7 @@ class ResNet(layers.Module):  # type: ignore[misc, name-defined]
         first = (3, 64, 3, 1, 1) if small else (3, 64, 7, 2, 3)
         self.conv1 = layers.Conv2d(*first, bias=False)
         self.bn1 = layers.BatchNorm2d(64)
-        self.small, inputs = small, 64
+        self.small, self.relu, inputs = small, layers.ReLU(), 64
         for stage, depth in enumerate(depths):
             blocks, width = [], 64 * 2**stage
             for place in range(depth):
@@ -64,7 +64,7 @@ class ResNet(layers.Module):  # type: ignore[misc, name-defined]
         self.fc = layers.Linear(inputs, classes)
 
     def forward(self, x: Any) -> Any:
-        x = torch.relu(self.bn1(self.conv1(x)))
+        x = self.relu(self.bn1(self.conv1(x)))
         x = x if self.small else torch.max_pool2d(x, 3, 2, 1)
         for stage in range(1, 5):
             x = getattr(self, f"layer{stage}")(x)

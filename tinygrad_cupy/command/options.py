@@ -49,6 +49,9 @@ BATCH_SIZE_HELP = (
     "Images per training step (default 128; of a folder at most an eighth of the training images)."
 )
 LR_HELP = "Learning rate (default 0.001, sgd 0.05; on the digits 0.002, sgd 0.05)."
+MODEL_HELP = (
+    "small, medium, deep, lenet5, resnet18, resnet34, resnet50, vgg11_bn, mobilenet_v2 or vit_tiny."
+)
 PATIENCE_HELP = (
     "Stop after so many epochs without a better validation loss, and keep the best weights."
 )
@@ -71,7 +74,7 @@ TRAIN: Options = {
     "resize": (Annotated[str | None, Option(help=RESIZE_HELP)], None),
     "class_depth": (Annotated[int | None, Option(help=CLASS_DEPTH_HELP)], None),
     "test_fraction": (Annotated[float | None, Option(help=TEST_FRACTION_HELP)], None),
-    "model": (Annotated[str, Option(help="small, medium or deep.")], "medium"),
+    "model": (Annotated[str, Option(help=MODEL_HELP)], "medium"),
     "epochs": (Annotated[int | None, Option(help=EPOCHS_HELP)], None),
     "batch_size": (Annotated[int | None, Option(help=BATCH_SIZE_HELP)], None),
     "lr": (Annotated[float | None, Option(help=LR_HELP)], None),
