@@ -154,8 +154,9 @@ def test_a_path_that_is_no_folder(tmp_path: Path) -> None:
 
 
 def test_published_sets_by_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(catalog.PUBLISHED, "cifar10", lambda data_dir: (data_dir, data_dir))
-    assert datasets.load("cifar10", tmp_path) == (tmp_path, tmp_path, "cifar10, as asked.")
+    pair = datasets.spiral(), datasets.sine()
+    monkeypatch.setitem(catalog.PUBLISHED, "cifar10", lambda data_dir: pair)
+    assert datasets.load("cifar10", tmp_path) == (*pair, "cifar10, as asked.")
     for name in ("cifar100", "fashion_mnist"):
         with pytest.raises(DataError, match=rf"\[{name}\] expected"):
             datasets.load(name, tmp_path)
