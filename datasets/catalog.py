@@ -2,11 +2,14 @@
 
 import difflib
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from .cifar import cifar10, cifar100
 from .dataset import ArrayDataset, DataError
 from .download import DownloadError, UnreachableError
+from .fashion import fashion_mnist
 from .mnist_files import cached_mnist, find_mnist, mnist, mnist_cache, places, read_mnist
 from .parallel import Progress
 from .picture_folder import FolderOptions, read_folder
@@ -14,7 +17,12 @@ from .picture_form import PictureForm
 from .picture_list import Skipped
 from .uci_digits import digits
 
-NAMES = ("auto", "mnist", "digits")
+PUBLISHED: dict[str, Callable[..., tuple[ArrayDataset, ArrayDataset]]] = {
+    "cifar10": cifar10,
+    "cifar100": cifar100,
+    "fashion_mnist": fashion_mnist,
+}
+NAMES = ("auto", "mnist", "digits", *PUBLISHED)
 
 Loaded = tuple[ArrayDataset, ArrayDataset, str]
 
@@ -42,6 +50,7 @@ def load(name_or_folder: str | Path, data_dir: str | Path | None = None) -> Load
 
     "mnist": see mnist(); an error when it is not to be had.
     "digits": the embedded digits.
+    "cifar10", "cifar100", "fashion_mnist": see the functions of these names.
     "auto": MNIST where it is in data_dir, in $TINYGRAD_CUPY_DATA or in the cache, or can be
         downloaded; else the embedded digits. Without a network that is known within 10 seconds;
         where anything else stands in the way (mirrors that serve something else, a disk that is
@@ -73,6 +82,8 @@ def find(
         return Found(*mnist(data_dir), "MNIST, as asked.")
     if name_or_folder == "digits":
         return Found(*digits(), "The embedded digits, as asked.")
+    if isinstance(name_or_folder, str) and name_or_folder in PUBLISHED:
+        return Found(*PUBLISHED[name_or_folder](data_dir), f"{name_or_folder}, as asked.")
     folder = Path(name_or_folder)
     if isinstance(name_or_folder, str) and not folder.exists():
         near = difflib.get_close_matches(name_or_folder.lower(), NAMES, n=1)

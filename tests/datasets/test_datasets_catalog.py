@@ -9,7 +9,7 @@ import pytest
 
 from support.idx_files import expect_files, isolate, small_mnist, write_gzipped
 from tinygrad_cupy import datasets
-from tinygrad_cupy.datasets import DataError, DownloadError, mnist_files
+from tinygrad_cupy.datasets import DataError, DownloadError, catalog, mnist_files
 from tinygrad_cupy.datasets.catalog import FallbackWarning
 
 
@@ -136,11 +136,13 @@ def test_a_folder_of_pictures(
         ("mnits", "; did you mean 'mnist'?"),
         ("MNIST", "; did you mean 'mnist'?"),
         ("digit", "; did you mean 'digits'?"),
+        ("cifar", "; did you mean 'cifar10'?"),
         ("imagenet-22k", ""),
     ],
 )
 def test_an_unknown_name_is_an_error_with_a_near_match(name: str, hint: str) -> None:
-    text = f"[dataset] expected auto, mnist, digits or a folder that exists, got '{name}'{hint}"
+    names = "auto, mnist, digits, cifar10, cifar100, fashion_mnist"
+    text = f"[dataset] expected {names} or a folder that exists, got '{name}'{hint}"
     with pytest.raises(DataError, match=re.escape(text) + "$"):
         datasets.load(name)
 
@@ -149,3 +151,12 @@ def test_a_path_that_is_no_folder(tmp_path: Path) -> None:
     text = f"[{tmp_path / 'x'}] expected a folder with train and test in it, there is none"
     with pytest.raises(DataError, match=re.escape(text)):
         datasets.load(tmp_path / "x")
+
+
+def test_published_sets_by_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = datasets.spiral(), datasets.sine()
+    monkeypatch.setitem(catalog.PUBLISHED, "cifar10", lambda data_dir: pair)
+    assert datasets.load("cifar10", tmp_path) == (*pair, "cifar10, as asked.")
+    for name in ("cifar100", "fashion_mnist"):
+        with pytest.raises(DataError, match=rf"\[{name}\] expected"):
+            datasets.load(name, tmp_path)

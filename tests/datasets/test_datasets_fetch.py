@@ -234,6 +234,32 @@ def test_a_script_without_its_guard_is_told(tmp_path: Path) -> None:
     assert 'stands under `if __name__ == "__main__":`' in errors
 
 
+FORKING = """
+import os
+from support.samples import Squares
+from tinygrad_cupy.datasets import DataLoader
+if __name__ == "__main__":
+    loader = DataLoader(Squares(), 5, num_workers=1)
+    assert len(list(loader)) == 4
+    if (child := os.fork()) == 0:
+        assert len(list(loader)) == 4
+        loader.close()
+        os._exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert len(list(loader)) == 4
+    forked = DataLoader(Squares(), 5, num_workers=1, worker_method="fork")
+    assert [y.tolist() for _, y in forked] == [y.tolist() for _, y in loader]
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_forked_process_has_workers_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(FORKING)
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+    command = [sys.executable, str(tmp_path / "script.py")]
+    subprocess.run(command, env=environment, check=True, timeout=120)
+
+
 # --- samplers -----------------------------------------------------------------------------------
 
 

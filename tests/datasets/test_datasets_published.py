@@ -201,7 +201,12 @@ def test_a_damaged_archive(damage: Any) -> None:
 
 
 def test_other_files_in_an_archive_do_not_matter(tmp_path: Path) -> None:
-    files = {"b": b"1", "up": link("up", ".."), "up/c": b"2", "./a": b"1234"}
+    files: dict[str, Any] = {
+        "b": b"1",
+        "up": link("up", ".."),
+        "up/c": b"2",
+        "./a": b"1234",
+    }
     assert tar.read_members(packed(files), {"a": 4}, tmp_path / "x") == {"a": b"1234"}
     assert list(tmp_path.iterdir()) == []
 

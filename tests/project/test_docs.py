@@ -179,6 +179,13 @@ def test_the_example_of_pytorch(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.splitlines() == expected
 
 
+def test_the_examples_of_data(capsys: pytest.CaptureFixture[str]) -> None:
+    run("data.md")
+    loss, *out = capsys.readouterr().out.splitlines()
+    assert float(loss) < 0.03
+    assert out == ["(3,) 3 3 2", "(4, 5) [1, 4, 2, 5]", "True", "True", "(16, 3, 32, 32) True"]
+
+
 def test_links_lead_somewhere() -> None:
     for page in DOCS.glob("*.md"):
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text("utf-8")):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib import pyplot as plt
+from PIL import Image
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -97,3 +98,21 @@ def test_a_planet_and_its_blurs_are_found(run: Any) -> None:
     true = found["air"].numpy()
     errors = np.linalg.norm(guessed - true, axis=(1, 2)) / np.linalg.norm(true, axis=(1, 2))
     assert np.median(errors) < 0.15  # the phases of one or two are stuck where another fits as well
+
+
+def test_a_net_learns_from_folders_of_pictures(
+    device: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    for part in ("train", "test"):
+        for name, colour in (("red", 0), ("green", 1)):
+            (tmp_path / part / name).mkdir(parents=True)
+            for i in range(16):
+                picture = rng.integers(0, 120, (16, 16, 3), np.uint8)
+                picture[..., colour] += 100
+                Image.fromarray(picture).save(tmp_path / part / name / f"{i}.png")
+    words = ["cifar10", str(tmp_path), "--device", device, "--batch", "8", "--epochs", "6"]
+    monkeypatch.setattr(sys, "argv", [*words, "--width", "4"])
+    found = runpy.run_path(str(EXAMPLES / "cifar10.py"), run_name="__main__")
+    assert found["accuracy"] > 0.9
+    assert found["train"].images.shape == (32, 3, 16, 16)
