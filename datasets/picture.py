@@ -22,6 +22,8 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from tinygrad_cupy.printing import printable
 
+from .processes import NotHereError
+
 # What is opened, and under which names it counts as a picture in a folder.
 FORMATS = {
     "PNG": (".png", ".apng"),
@@ -38,6 +40,7 @@ SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffi
 MAX_BYTES = 1 << 27  # of a file
 MAX_PIXELS = 1 << 25  # of a picture, and of all that are decoded at a time: 20 bytes each at most
 MAX_SIDE = 65_535
+SMALL = 1 << 20  # pixels or bytes that may be decoded in many processes at a time
 MAX_BANDS = 6  # of a TIFF file, each of which may have strips of its own
 MAX_SCANS = 50  # of a JPEG file; each goes over the whole picture, in no bytes to speak of
 
@@ -86,9 +89,11 @@ def opened(content: bytes) -> Iterator[ImageFile.ImageFile]:
         _check_png(content)
         with Image.open(io.BytesIO(content), formats=tuple(FORMATS)) as image:
             _check_size(image)
+            if image.width * image.height > _limits.here or len(content) > _limits.here:
+                raise NotHereError
             with _room.of(image.width * image.height):
                 yield image
-    except PictureError:
+    except (PictureError, NotHereError):
         raise
     except UnidentifiedImageError:
         raise PictureError(f"expected one of {', '.join(FORMATS)}, got something else") from None
@@ -238,3 +243,15 @@ class _Room:
 
 
 _room = _Room(MAX_PIXELS)
+
+
+class _Limits:
+    here = MAX_BYTES  # pixels, and bytes of a file
+
+
+_limits = _Limits()
+
+
+def stay_small() -> None:
+    """Leave large pictures to the process that this one helps: there they share `_room`."""
+    _limits.here = SMALL
