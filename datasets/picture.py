@@ -22,8 +22,6 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from tinygrad_cupy.printing import printable
 
-from .processes import NotHereError
-
 # What is opened, and under which names it counts as a picture in a folder.
 FORMATS = {
     "PNG": (".png", ".apng"),
@@ -60,6 +58,10 @@ _UPRIGHT = {
 
 class PictureError(ValueError):
     """What cannot be read as a picture; the text says why, not which file."""
+
+
+class NotHereError(Exception):
+    """A picture is too large for a process that helps another: it is read there (`stay_small`)."""
 
 
 def read_gray(content: bytes) -> tuple[Image.Image, Image.Image | None]:

@@ -15,14 +15,12 @@ import sys
 from collections.abc import Callable
 from typing import IO, Any, Self, TypeVar, cast
 
+from .picture import NotHereError, no_pillow_warnings, stay_small
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 PROGRAM = "from tinygrad_cupy.datasets.processes import serve; serve()"
-
-
-class NotHereError(Exception):
-    """Raised in one of the processes: this is to be done where all began."""
 
 
 class Processes:
@@ -96,8 +94,6 @@ def _asked(
 
 def serve() -> None:
     """What each process does: answer until its input ends."""
-    from .picture import no_pillow_warnings, stay_small
-
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
     sys.stdout = sys.stderr
     stay_small()
