@@ -38,6 +38,7 @@ SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffi
 MAX_BYTES = 1 << 27  # of a file
 MAX_PIXELS = 1 << 25  # of a picture, and of all that are decoded at a time: 20 bytes each at most
 MAX_SIDE = 65_535
+SMALL = 1 << 20  # pixels or bytes that may be decoded in many processes at a time
 MAX_BANDS = 6  # of a TIFF file, each of which may have strips of its own
 MAX_SCANS = 50  # of a JPEG file; each goes over the whole picture, in no bytes to speak of
 
@@ -57,6 +58,10 @@ _UPRIGHT = {
 
 class PictureError(ValueError):
     """What cannot be read as a picture; the text says why, not which file."""
+
+
+class NotHereError(Exception):
+    """A picture is too large for a process that helps another: it is read there (`stay_small`)."""
 
 
 def read_gray(content: bytes) -> tuple[Image.Image, Image.Image | None]:
@@ -86,9 +91,11 @@ def opened(content: bytes) -> Iterator[ImageFile.ImageFile]:
         _check_png(content)
         with Image.open(io.BytesIO(content), formats=tuple(FORMATS)) as image:
             _check_size(image)
+            if image.width * image.height > _limits.here or len(content) > _limits.here:
+                raise NotHereError
             with _room.of(image.width * image.height):
                 yield image
-    except PictureError:
+    except (PictureError, NotHereError):
         raise
     except UnidentifiedImageError:
         raise PictureError(f"expected one of {', '.join(FORMATS)}, got something else") from None
@@ -238,3 +245,15 @@ class _Room:
 
 
 _room = _Room(MAX_PIXELS)
+
+
+class _Limits:
+    here = MAX_BYTES  # pixels, and bytes of a file
+
+
+_limits = _Limits()
+
+
+def stay_small() -> None:
+    """Leave large pictures to the process that this one helps: there they share `_room`."""
+    _limits.here = SMALL

@@ -31,18 +31,19 @@ Images = npt.NDArray[np.uint8]
 def content_key(root: Path, paths: list[Path], form: PictureForm) -> str:
     """A hash of every relative path and every byte, and of how they are to be decoded."""
 
-    def digest(path: Path) -> bytes:
-        try:
-            with open_file(path, MAX_BYTES) as file:
-                return hashlib.file_digest(file, "sha256").digest()
-        except OSError as error:
-            raise DataError(f"[{path}] cannot be read: {error.strerror}") from error
-
     whole = hashlib.sha256(f"{VERSION} {form.size} {form.channels} {form.resize}\n".encode())
-    for path, content in zip(paths, in_parallel(digest, paths), strict=True):
+    for path, content in zip(paths, in_parallel(_digest, paths, apart=True), strict=True):
         name = path.relative_to(root).as_posix()
         whole.update(f"{name}\n".encode(errors="surrogateescape") + content)
     return whole.hexdigest()
+
+
+def _digest(path: Path) -> bytes:
+    try:
+        with open_file(path, MAX_BYTES) as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:
+        raise DataError(f"[{path}] cannot be read: {error.strerror}") from error
 
 
 def place_of(key: str) -> Path | None:

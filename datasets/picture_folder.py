@@ -171,14 +171,37 @@ class _SizeError(Exception):
     """There is a picture of another size."""
 
 
+@dataclass(frozen=True)
+class _Reader:
+    """Reads one picture; also in another process."""
+
+    form: PictureForm
+    size: tuple[int, int]
+    channels: int
+
+    def __call__(self, path: Path) -> tuple[Images | None, bool, str]:
+        """The picture and whether there is colour in it, or why it cannot be read."""
+        try:
+            pixels = decode(path, self.form)
+        except DataError as error:
+            return None, False, str(error)
+        if pixels.shape[1:] != self.size:
+            raise _SizeError
+        if len(pixels) > self.channels:
+            raise _ColourError
+        colour = len(pixels) == 3 and not (pixels[0] == pixels[1:]).all()
+        return pixels, bool(colour), ""
+
+
 def _decoded(root: Path, paths: list[Path], form: PictureForm, progress: Progress | None) -> Images:
     """(N, C, H, W), with one channel where all is gray and the form does not say how many."""
     try:
         size, colour = _expected(paths, form)
         try:
-            return _filled(root, paths, form, size, form.channels or (3 if colour else 1), progress)
+            reader = _Reader(form, size, form.channels or (3 if colour else 1))
+            return _filled(root, paths, reader, progress)
         except _ColourError:
-            return _filled(root, paths, form, size, 3, progress)
+            return _filled(root, paths, replace(reader, channels=3), progress)
     except _SizeError:
         raise DataError(_sizes_told(root, paths)) from None
 
@@ -210,34 +233,17 @@ def _spread(paths: list[Path]) -> Iterator[Path]:
         yield from paths[start::every]
 
 
-def _filled(
-    root: Path,
-    paths: list[Path],
-    form: PictureForm,
-    size: tuple[int, int],
-    channels: int,
-    progress: Progress | None,
-) -> Images:
-    images = _room_for((len(paths), channels, *size))
-    colour = False
-
-    def fill(index: int) -> str | None:
-        """What is wrong with a picture, else it is put into its place."""
-        nonlocal colour
-        try:
-            pixels = decode(paths[index], form)
-        except DataError as error:
-            return str(error)
-        if pixels.shape[1:] != size:
-            raise _SizeError
-        if len(pixels) > channels:
-            raise _ColourError
-        if len(pixels) == 3 and not colour:
-            colour = bool((pixels[0] != pixels[1]).any() or (pixels[1] != pixels[2]).any())
-        images[index] = pixels
-        return None
-
-    problems = [text for text in in_parallel(fill, range(len(paths)), progress) if text]
+def _filled(root: Path, paths: list[Path], reader: _Reader, progress: Progress | None) -> Images:
+    channels = reader.channels
+    images = _room_for((len(paths), channels, *reader.size))
+    problems, colour = [], False
+    for index, found in enumerate(in_parallel(reader, paths, progress, apart=True)):
+        pixels, coloured, problem = found
+        if pixels is None:
+            problems.append(problem)
+        else:
+            images[index] = pixels
+            colour |= coloured
     if len(problems) == 1:
         raise DataError(problems[0])
     if problems:
@@ -245,7 +251,8 @@ def _filled(
             f"[{root}] {len(problems):,} of {len(paths):,} pictures cannot be read: "
             f"{listed(problems, '; ')}"
         )
-    return images[:, :1].copy() if channels == 3 and not (colour or form.channels) else images
+    gray = channels == 3 and not colour and reader.form.channels is None
+    return images[:, :1].copy() if gray else images
 
 
 def _room_for(shape: tuple[int, ...]) -> Images:
@@ -274,7 +281,7 @@ def _sizes_told(root: Path, paths: list[Path]) -> str:
             return size_and_colour(_content(path))[0]
         return None
 
-    sizes = in_parallel(look, paths)
+    sizes = list(in_parallel(look, paths))
     counts = Counter(size for size in sizes if size is not None)
     told = [
         f"{height}×{width} ({count:,}, such as {printable(inside(root, path))})"

@@ -95,8 +95,7 @@ def _classes(root: Path, parts: dict[str, Groups]) -> tuple[str, ...]:
     for part, groups in parts.items():
         for name, pictures in groups.items():
             if not pictures:
-                folder = root / ("" if part == WHOLE else part) / name
-                raise DataError(f"[{folder}] expected at least one picture, got none")
+                raise DataError(f"[{root / part / name}] expected at least one picture, got none")
     return tuple(sorted(set().union(*parts.values())))
 
 
@@ -114,7 +113,16 @@ def _in_folders(
         )
     folders = "The class folders"
     if not there:
-        return {WHOLE: _class_folders(root, root, depth, skipped)}, folders
+        groups = _class_folders(root, root, depth, skipped)
+        for name in [name for name in groups if not groups[name]]:
+            del groups[name]
+            skipped.append(Skipped(name, "folder without pictures"))
+        if not groups:
+            raise DataError(
+                f"[{root}] expected the folders train and test in it, or a folder for each class, "
+                f"or {LABELS}, got none of these"
+            )
+        return {WHOLE: groups}, folders
     parts, sources = {}, set()
     for part in PARTS:
         base = root / part
@@ -152,7 +160,7 @@ def _class_folders(root: Path, base: Path, depth: int | None, skipped: list[Skip
         if found and not groups[top.name]:
             del groups[top.name]  # it holds folders of classes
     skipped += others
-    if not groups:
+    if not groups and base != root:
         raise DataError(f"[{base}] expected a folder for each class, got none")
     if depth is None:
         _expect_no_mixture(base, groups)

@@ -95,4 +95,5 @@ def _write_part(folder: Path, dataset: ArrayDataset) -> None:
         pixels = image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0))
         Image.fromarray(pixels).save(folder / name / f"{index:0{digits}}.png")
 
-    in_parallel(write, range(len(dataset)))
+    for _ in in_parallel(write, range(len(dataset))):
+        pass

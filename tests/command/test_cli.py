@@ -177,8 +177,10 @@ def test_out_of_memory_says_which_batch_size_was_asked(
 
 def test_a_dataset_that_cannot_be_read(capsys: Capture, tmp_path: Path) -> None:
     line = failed(run(capsys, "train", "--dataset", tmp_path, "--out", tmp_path / "out"))
-    assert line == f"error: [{tmp_path}] expected the folders train and test in it, " \
-        "train is not there"  # fmt: skip
+    assert line == (
+        f"error: [{tmp_path}] expected the folders train and test in it, or a folder for each "
+        "class, or labels.csv, got none of these"
+    )
 
 
 def test_a_validation_part_without_an_image(capsys: Capture, tmp_path: Path) -> None:

@@ -267,6 +267,21 @@ def test_a_folder_without_parts_is_divided(root: Path) -> None:
     assert len(read(root, test_fraction=0.5).test) == 10
 
 
+def test_folders_without_pictures(root: Path) -> None:
+    root.mkdir()
+    fails(
+        root,
+        f"[{root}] expected the folders train and test in it, or a folder for each class, or "
+        "labels.csv, got none of these",
+    )
+    (root / "runs").mkdir()
+    fails(root, "or labels.csv, got none of these")
+    fill(root, *(f"{name}/{n}.png" for name in "ab" for n in range(5)))
+    found = read(root)
+    assert found.train.classes == ("a", "b")
+    assert [str(one) for one in found.skipped] == ["runs (folder without pictures)"]
+
+
 # --- labels.csv ---------------------------------------------------------------------------------
 
 

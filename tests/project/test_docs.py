@@ -68,6 +68,15 @@ def test_the_examples_of_transforms(capsys: pytest.CaptureFixture[str]) -> None:
     assert "'0.weight': (8, 8, 1, 3, 3)" in out[6]
 
 
+def test_the_example_of_pictures(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    run("pictures.md")
+    assert capsys.readouterr().out == "('blue', 'red') (2, 3, 24, 40)\n(2, 1, 16, 16)\n"
+
+
 def test_the_examples_of_grids(capsys: pytest.CaptureFixture[str]) -> None:
     run("grids.md")
     assert capsys.readouterr().out == "[-0.2, 0.1]\n(1, 1, 16, 16)\n(4,)\n"

@@ -113,14 +113,18 @@ def draw_mistakes(
     worst = worst[:MISTAKES_SHOWN]
     columns = min(5, len(worst))
     rows = math.ceil(len(worst) / columns)
-    figure = Figure(figsize=(2 * columns + 0.4, 2.4 * rows + 0.7), layout="constrained")
+    width, height = _proportions(images)
+    pitch = height + 0.3  # from row to row, with the text above an image
+    figure = Figure(figsize=(2 * columns + 0.4, 2.4 / 1.3 * pitch * rows + 0.7))
+    figure.set_layout_engine("constrained")
     axes = figure.subplots()
     figure.suptitle(_plain(title), fontsize=12)
     long = max(map(len, classes)) > SHORT_NAME
     for position, index in enumerate(worst):
         row, column = divmod(position, columns)
-        left, top = 1.08 * column, 1.3 * row
-        axes.imshow(_shown(images[index]), extent=(left, left + 1, top + 1, top))
+        left, top = 1.08 * column, pitch * row
+        sides = left + (1 - width) / 2, left + (1 + width) / 2
+        axes.imshow(_shown(images[index]), extent=(*sides, top + height, top))
         truth, guess = labels[index], probabilities[index].argmax()
         names = (_plain(classes[one], MISTAKEN_NAME) for one in (truth, guess))
         form = "truth {}\nguess {} ({:.0%})" if long else "truth {} · guess {}\n{:.0%} sure"
@@ -134,9 +138,16 @@ def draw_mistakes(
             color=BLACK if truth == guess else BROWN,
         )
     axes.set_xlim(0, 1.08 * columns - 0.08)
-    axes.set_ylim(1.3 * rows - 0.25, -0.25)
+    axes.set_ylim(pitch * rows - 0.25, -0.25)
     axes.axis("off")
     _save(figure, path)
+
+
+def _proportions(images: np.ndarray) -> tuple[float, float]:
+    """Width and height of images (N, C, H, W), the longer one 1 and neither too small to see."""
+    height, width = images.shape[2:]
+    longer = max(height, width)
+    return max(width / longer, 0.1), max(height / longer, 0.1)
 
 
 def _shown(image: np.ndarray) -> np.ndarray:
