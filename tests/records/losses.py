@@ -207,7 +207,7 @@ SAMPLES = [
     _loss(
         "poisson_nll_loss",
         _rates,
-        (exponential.Exp, exponential.Log, *WHERE),
+        (exponential.Exp, exponential.Log, comparison.Where),
         _shape_error("poisson_nll_loss"),
         options={"log_input": st.booleans(), "full": st.booleans()},
         kinks=True,
@@ -241,7 +241,7 @@ SAMPLES = [
         "hinge_embedding_loss",
         1,
         lambda x, t, options: options["margin"] - x[0],
-        (activation.Relu, *WHERE),
+        (activation.Relu, comparison.Where),
         _shape_error("hinge_embedding_loss"),
         options={"margin": st.sampled_from([0.5, 1.0])},
     ),
@@ -261,7 +261,7 @@ SAMPLES = [
         "cosine_embedding_loss",
         2,
         lambda x, t, options: _cosine(x) - options["margin"],
-        (activation.Relu, exponential.Sqrt, *WHERE),
+        (activation.Relu, exponential.Sqrt, comparison.Where),
         Error(
             lambda: Tensor.ones(2, 3).cosine_embedding_loss(Tensor.ones(2, 3), Tensor.ones(3)),
             ValueError,
