@@ -204,3 +204,13 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
 def test_what_a_loss_refuses_is_named(build: Callable[[], Any], text: str) -> None:
     with pytest.raises(ValueError, match=re.escape(text)):
         build()
+
+
+def test_a_row_by_itself_has_one_class_and_numbers_do_not_widen(device: str) -> None:
+    x = Tensor([1.0, 3.0, 2.0], device=device)
+    assert x.multi_margin_loss(1).item() == 0
+    assert x.nll_loss(1).item() == -3
+    assert x.multilabel_margin_loss([1, -1, 0]).item() == 0
+    loss = x.gaussian_nll_loss(x, 2.0)
+    assert loss.dtype == np.float32
+    assert loss.item() == pytest.approx(math.log(2) / 2)

@@ -13,7 +13,7 @@ import numpy as np
 from ..autograd import TensorBase
 from ..autograd.autocast import in_wide
 from ..autograd.tensor_base import expect_real
-from ..backend import Array, array_module, is_cuda, plain_array
+from ..backend import Array, array_module, device_of, full, is_cuda, plain_array
 from ..backend.capture import active
 from ..backend.dtypes import common_dtype, is_inexact
 from .distance import lengths
@@ -49,10 +49,13 @@ def tensor_of(like: Any, values: Any) -> Any:
     """A tensor as it is; an array, a list or a number as a tensor on the device of ``like``."""
     if isinstance(values, TensorBase):
         return values
-    if isinstance(values, list | int | float):  # which does not widen
+    dtype = like.dtype if is_inexact(like.dtype) else like._float  # numbers do not widen
+    if isinstance(values, int | float):
+        kind = np.int64 if isinstance(values, int) else dtype
+        return like._wrap(full((), values, kind, device_of(like.data)))
+    if isinstance(values, list):
         values = array_module(like.data).asarray(values)
-        if values.dtype.kind == "f":
-            values = values.astype(like.dtype if is_inexact(like.dtype) else like._float)
+        values = values.astype(dtype) if values.dtype.kind == "f" else values
     return like._wrap(plain_array(values))
 
 
