@@ -136,7 +136,16 @@ def test_an_untrained_net_is_as_wrong_in_predict(
         assert right / len(paths) == metrics["test_accuracy"]
 
 
-@pytest.mark.parametrize("model", nn.models.NAMES)
+@pytest.mark.parametrize(
+    "model",
+    [
+        *(*nn.models.MNIST, "lenet5", "vit_tiny"),
+        *(
+            pytest.param(n, marks=pytest.mark.slow)
+            for n in ("resnet18", "vgg11_bn", "mobilenet_v2")
+        ),
+    ],
+)
 def test_every_net_takes_colour_of_any_size(
     capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:

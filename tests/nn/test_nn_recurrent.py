@@ -159,6 +159,20 @@ def test_sixteen_bits_are_rounded_once(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(y.numpy(), exact(Tensor(x.astype(np.float32)))[0].numpy(), 0, 2e-3)
 
 
+@every_kind
+def test_autocast_gives_what_its_products_give(kind: str, rng: np.random.Generator) -> None:
+    """16 bits for a result, float32 inside, and for the gradients of weights."""
+    layer = make(kind, 3, 4, num_layers=2)
+    x = Tensor(rng.standard_normal((9, 2, 3)).astype(np.float32))
+    exact = layer(x)[0].numpy()
+    with tg.autocast("bf16"):
+        y = layer(x)[0]
+    assert str(y.dtype) == "bfloat16"
+    np.testing.assert_allclose(y.astype("float32").numpy(), exact, rtol=0, atol=2e-2)
+    y.astype("float32").sum().backward()
+    assert {str(p.grad.dtype) for p in layer.parameters()} == {"float32"}
+
+
 @pytest.mark.parametrize(
     ("call", "text"),
     [

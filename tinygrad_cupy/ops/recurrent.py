@@ -15,6 +15,7 @@ from .. import kernels
 from ..autograd import FusedOp, TensorBase
 from ..autograd.fused import through_reference
 from ..backend import Array, constant, device_of
+from ..backend.capture import active
 from .promotion import as_float, in_one_dtype, single
 from .shape import stack
 
@@ -178,8 +179,8 @@ def rnn(
     relu, reverse:
         max(·, 0) instead of tanh; from the last step to the first.
     """
-    gates, h, weight = in_one_dtype(as_float(gates), h, weight)
-    return _in_single(Rnn(reverse, relu), gates, h, weight, seen)
+    inputs = in_one_dtype(as_float(gates), h, weight)
+    return _in_single(Rnn(reverse, relu), _dtype(gates, *inputs), *inputs, seen)
 
 
 def lstm(
@@ -197,12 +198,12 @@ def lstm(
     c ← σ(f) c + σ(i) tanh(g), h ← σ(o) tanh(c). Arguments as of `rnn`; with ``project`` (P, H) the
     states are h @ projectᵀ, of size P (Sak et al. 2014), and weight is (4 H, P).
     """
-    gates, h, c, weight = in_one_dtype(as_float(gates), h, c, weight)
+    inputs = in_one_dtype(as_float(gates), h, c, weight)
+    dtype = _dtype(gates, *inputs)
     if project is None:
-        packed = _in_single(Lstm(reverse), gates, h, c, weight, seen)
+        packed = _in_single(Lstm(reverse), dtype, *inputs, seen)
         return packed[0], packed[1]
-    dtype = gates.dtype
-    gates, h, c, weight = (single(x) for x in (gates, h, c, weight))
+    gates, h, c, weight = (single(x) for x in inputs)
     found = lstm_steps(gates, h, c, weight, project.astype(gates.dtype), seen, reverse)
     states, cells = (stack(each).astype(dtype) for each in found)
     return states, cells
@@ -222,9 +223,9 @@ def gru(
     h ← n + z (h - n) with r = σ(·), z = σ(·) of the sums and n = tanh(gates + r · own). Arguments
     as of `rnn`.
     """
-    gates, h, weight = in_one_dtype(as_float(gates), h, weight)
-    bias = None if bias is None else bias.astype(gates.dtype)
-    return _in_single(Gru(reverse), gates, h, weight, bias, seen)
+    inputs = in_one_dtype(as_float(gates), h, weight)
+    bias = None if bias is None else bias.astype(inputs[0].dtype)
+    return _in_single(Gru(reverse), _dtype(gates, *inputs), *inputs, bias, seen)
 
 
 def before(x: Tensor, lengths: Any) -> Tensor:
@@ -239,9 +240,12 @@ def before(x: Tensor, lengths: Any) -> Tensor:
     return x._wrap(constant(seen, device_of(x.data)))
 
 
-def _in_single(op: _Recurrent, *inputs: Any) -> Tensor:
+def _dtype(gates: Tensor, *inputs: Tensor) -> Any:
+    """That of the result: under `autocast` the weights of float32 do not widen the gates."""
+    return inputs[0].dtype if active.cast is None else as_float(gates).dtype
+
+
+def _in_single(op: _Recurrent, dtype: Any, *inputs: Any) -> Tensor:
     """The operation, in float32 where its inputs have 16 bits: rounded once, not at every step."""
     *floats, seen = inputs
-    dtype = floats[0].dtype
-    y = op(*(x if x is None else single(x) for x in floats), seen)
-    return y.astype(dtype)
+    return op(*(x if x is None else single(x) for x in floats), seen).astype(dtype)
