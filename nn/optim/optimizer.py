@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from itertools import takewhile
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -21,17 +21,9 @@ from .placement import CPU, Placed, Stored, laid_out
 from .state import State, read_state
 from .torch_state import from_torch, is_from_torch, to_torch
 
-
-class _Stepping(NamedTuple):
-    """A parameter that is stepped."""
-
-    position: int
-    group: int
-    param: Tensor
-    grad: Any  # its array
-    placed: Placed | None  # where a kernel finds them; None: `update` does it
-    launch: Launch | None  # that kernel
-    begins: bool  # whether the state begins here
+# Position, group, parameter, gradient's array, where a kernel finds them and that kernel (None:
+# `update` does it), and whether the state begins here.
+_Stepping = tuple[int, int, Tensor, Any, Placed | None, Launch | None, bool]
 
 
 class Optimizer(Grouped):
@@ -208,7 +200,7 @@ class Optimizer(Grouped):
             if placed is None:
                 self._refuse_counting(param)
                 begins = self._state_on(param, position, slots)
-            yield _Stepping(position, group, param, array, placed, launch, begins)
+            yield position, group, param, array, placed, launch, begins
 
     def _gradient(self, position: int) -> Tensor | None:
         """What a parameter is stepped along; None leaves it alone."""
@@ -217,12 +209,19 @@ class Optimizer(Grouped):
         return grad if param.requires_grad else None
 
     def _step_one(self, position: int, group: int, param: Tensor, grad: Any, begins: bool) -> None:
+        if self._groups[group].own:
+            with self._as(group):
+                self._update_one(position, param, grad, begins)
+        else:
+            self._update_one(position, param, grad, begins)
+
+    def _update_one(self, position: int, param: Tensor, grad: Any, begins: bool) -> None:
         self._count_on(CPU, position)
         self._counts[position] += 1
-        with self._as(group):
-            coefficients = self.coefficients(1 if begins else self._counts[position])
-            given = -grad if self.maximize else grad
-            self.update(param.data, given, self.state[position], coefficients)
+        coefficients = self.coefficients(1 if begins else self._counts[position])
+        self.update(
+            param.data, -grad if self.maximize else grad, self.state[position], coefficients
+        )
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
