@@ -8,11 +8,15 @@ that one schedule moves them all.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, cast
 
+from tinygrad_cupy.backend.capture import active
 from tinygrad_cupy.nn import checks
 from tinygrad_cupy.nn.module import Module
 from tinygrad_cupy.tensor import Tensor
+
+from .checks import parameter_list
+from .placement import CPU, Placement, Stored
 
 if TYPE_CHECKING:
     from .optimizer import Optimizer
@@ -20,26 +24,6 @@ if TYPE_CHECKING:
 Parameters = Iterable[Tensor] | Iterable[Mapping[str, Any]]
 
 PAIRS = {"betas": ("beta1", "beta2")}  # one name in a group for two hyperparameters
-
-
-class Stored(NamedTuple):
-    """A group as its optimizer keeps it: its parameters' positions, and what is its own.
-
-    `own["lr"]` is a rate and the optimizer's at the time it was given (0 if not known).
-    """
-
-    positions: range
-    own: dict[str, Any]
-    name: str | None = None
-
-    def value(self, name: str, default: Any) -> Any:
-        """A hyperparameter here, where the optimizer's own is `default`."""
-        if name not in self.own:
-            return default
-        if name != "lr":
-            return self.own[name]
-        rate, then = self.own["lr"]
-        return rate if default == then or not then else rate * (default / then)
 
 
 class ParamGroup(MutableMapping[str, Any]):
@@ -144,6 +128,76 @@ def read_own(optimizer: Optimizer, given: Mapping[str, Any]) -> dict[str, Any]:
                 f"{', '.join(known)}"
             )
     return found
+
+
+class Grouped(Placement):
+    """What an `Optimizer` does with groups."""
+
+    lr: float
+
+    def _check_params(self, first: int) -> None:
+        for position, param in enumerate(self.params[first:], start=first):
+            if not param.is_leaf:
+                raise ValueError(
+                    f"[{checks.name_of(self)}] parameter {position} was computed from other "
+                    "tensors, and never gets a .grad: give what it was computed from"
+                )
+
+    def _append(self, group: Mapping[str, Any], lr: float) -> None:
+        """One more group, of the parameters behind those of the others."""
+        own = read_own(cast("Optimizer", self), group)
+        if "lr" in own:
+            own["lr"] = (checks.positive(self, "lr", own["lr"]), lr)
+        start = self._groups[-1].positions.stop if self._groups else 0
+        positions = range(start, start + len(group["params"]))
+        self._groups.append(Stored(positions, own, group.get("name")))
+
+    def _refuse_in_run(self, name: str) -> None:
+        if active.run is not None:
+            active.run.refuse(
+                f"{name} of {type(self).__name__} is set, which every replay would set again",
+                "set it before the call",
+            )
+
+    @property
+    def param_groups(self) -> list[ParamGroup]:
+        """The parameter groups, each a mapping of "params" and of hyperparameters, to read and set.
+
+        Without groups given there is one, whose hyperparameters are the optimizer's attributes.
+        """
+        return [ParamGroup(cast("Optimizer", self), index) for index in range(len(self._groups))]
+
+    def add_param_group(self, group: Mapping[str, Any]) -> None:
+        """Step more parameters, a dict of "params" and of hyperparameters of their own.
+
+        Not inside a captured step; what was captured before is captured anew.
+        """
+        self._refuse_in_run("its list of parameter groups")
+        added, groups, _ = split(cast("Optimizer", self), [group])
+        self.params = parameter_list(self, [*self.params, *added])
+        try:
+            self._check_params(len(self.params) - len(added))
+            self._append(groups[0], self.lr)
+        except (TypeError, ValueError):
+            del self.params[len(self.params) - len(added) :]
+            raise
+        counts = self.steps
+        self.state += [{} for _ in added]
+        self._counts = counts + [0] * len(added)
+        self._counted_on = [CPU] * len(self.params)
+        self._placed = [None] * len(self.params)
+        self._memory = {}
+        self._changes += 1
+
+    def _set_in_group(self, index: int, own: dict[str, Any]) -> None:
+        if len(self._groups) == 1:
+            for name, value in own.items():
+                setattr(self, name, value)
+            return
+        for name, value in own.items():
+            self._refuse_in_run(f"{name} of a group")
+            self._groups[index].own[name] = (value, self.lr) if name == "lr" else value
+        self._write_numbers()
 
 
 def no_decay(model: Module, **decayed: Any) -> list[dict[str, Any]]:

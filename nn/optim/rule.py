@@ -118,13 +118,13 @@ class Rule(Launch):
                 if scope[name] is not array:
                     array[...] = scope[name]
 
-        def in_c(grad: Array, *written: Array) -> None:
+        def in_c(grad: Array, *written: Array) -> bool:
+            if not native.suits(*written) or self._file.library is None:
+                return False
             native.run(self._file, "rule", self._struct(*coefficients), grad, *written)
+            return True
 
-        def suits(*written: Array) -> bool:
-            return native.suits(*written) and self._file.library is not None
-
-        write("rule", in_c, plain, grad, param, *slots, suits=suits)
+        write("rule", in_c, plain, grad, param, *slots)
 
 
 def _parsed(lines: str) -> tuple[list[str], CodeType, str]:

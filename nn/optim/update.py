@@ -128,21 +128,23 @@ def _write(
     16-bit floats are computed in float32 and rounded when they are stored, as in update.cu.
     """
 
-    def in_c(grad: Array, *written: Array) -> None:
+    def in_c(grad: Array, *written: Array) -> bool:
+        if not native.suits(*written):
+            return False
         native.update(numbers, grad, *written)
+        return True
 
     write(type(numbers).__name__.lower(), in_c, plain, grad, *written)
 
 
 def write(
     name: str,
-    in_c: Callable[..., None],
+    in_c: Callable[..., bool],
     plain: Callable[..., None],
     grad: Array,
     *written: Array,
-    suits: Callable[..., bool] | None = None,
 ) -> None:
-    """Update ``written`` along ``grad`` by ``in_c`` where that ``suits``, else by ``plain``.
+    """Update ``written`` along ``grad`` by ``in_c``, or where that says no by ``plain``.
 
     Both write in place and are given the gradient first; ``plain`` gets blocks that stay in the
     cache, and 16-bit floats in float32.
@@ -152,14 +154,13 @@ def write(
     if grad.dtype.kind == "c":  # each part by itself, as PyTorch does: moments are of real numbers
         if all(array.flags.c_contiguous for array in (grad, *written)):
             parts = [as_real_numbers(array) for array in (grad, *written)]
-            write(name, in_c, plain, *parts, suits=suits)
+            write(name, in_c, plain, *parts)
             return
         for part in ("real", "imag"):
             parts = [getattr(array, part) for array in (grad, *written)]
-            write(name, in_c, plain, *parts, suits=suits)
+            write(name, in_c, plain, *parts)
         return
-    if (suits or native.suits)(*written):
-        in_c(grad, *written)
+    if in_c(grad, *written):
         return
     with on_device_of(grad):
         for piece in _pieces(grad, *written):
