@@ -13,7 +13,7 @@ import tinygrad_cupy as tg
 from support.graph_stand_in import StandInPool
 from support.samples import Squares
 from tinygrad_cupy import Tensor, nn
-from tinygrad_cupy.datasets import ArrayDataset, DataLoader, stack
+from tinygrad_cupy.datasets import ArrayDataset, DataLoader, default_collate
 from tinygrad_cupy.nn import augment, optim
 
 X = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
@@ -123,7 +123,7 @@ def test_labels_of_each_place(device: str) -> None:
 
 def test_any_dataset_by_a_collate(device: str) -> None:
     def collate(samples: list[Any]) -> Any:
-        x, y = stack(samples)
+        x, y = default_collate(samples)
         return x["x"] / 20, (y % 2).astype(np.int64)
 
     loader = DataLoader(Squares(), 8, collate=collate, device=device)
