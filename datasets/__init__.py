@@ -4,7 +4,7 @@ from tinygrad_cupy.backend.cache import cache_dir
 
 from .catalog import FallbackWarning, load
 from .cifar import cifar10, cifar100
-from .collate import stack
+from .collate import default_collate
 from .dataset import ArrayDataset, DataError
 from .download import DownloadError, UnreachableError
 from .fashion import fashion_mnist
@@ -30,6 +30,7 @@ __all__ = [
     "cache_dir",
     "cifar10",
     "cifar100",
+    "default_collate",
     "digits",
     "fashion_mnist",
     "find_mnist",
@@ -38,6 +39,5 @@ __all__ = [
     "mnist",
     "sine",
     "spiral",
-    "stack",
     "write_png_folders",
 ]

@@ -14,7 +14,7 @@ from .dataset import DataError
 from .trees import like
 
 
-def stack(samples: Sequence[Any]) -> Any:
+def default_collate(samples: Sequence[Any]) -> Any:
     """Samples as one batch (B, ...), with the structure that each has: what a `DataLoader` does.
 
     Arrays, tensors of this library or PyTorch's, and numbers are stacked (Python's floats as

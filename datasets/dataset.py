@@ -85,9 +85,10 @@ class ArrayDataset:
             return like(value, [self._arrays(child) for child in value])
         if isinstance(value, Tensor):
             value = value.data
-        if not (hasattr(value, "shape") and hasattr(value, "dtype")):
+        if not (isinstance(value, np.ndarray | Rows) or backend.is_cuda(value)):
+            python = not hasattr(value, "dtype")
             value = np.asarray(value)
-            if value.dtype == np.float64:
+            if python and value.dtype == np.float64:
                 value = value.astype(np.float32)
         if not value.shape or value.dtype.kind in "OSUMm":
             raise DataError(

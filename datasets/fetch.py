@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .collate import stack
+from .collate import default_collate
 from .dataset import ArrayDataset
 from .workers import SampleError
 
@@ -25,7 +25,7 @@ class Fetch:
             if isinstance(self.dataset, ArrayDataset) and self.collate is None:
                 return self.dataset.gather(rows)
             samples = self._samples(numbers)
-            return (self.collate or stack)(samples)
+            return (self.collate or default_collate)(samples)
         except SampleError:
             raise
         except Exception as error:

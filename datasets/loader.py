@@ -29,7 +29,7 @@ class DataLoader:
     A batch is what a sample is, with arrays (B, ...): (x, y) of samples (x, y), a dict of dicts. Of
     an `ArrayDataset` whose inputs are uint8 (N, C, H, W), pictures, x is float32 (B, C, H, W),
     pixel / 255, so in [0, 1]; with integer labels (N,), y is int64 (B,). Everything else keeps its
-    dtype; see `collate.stack` for what samples may hold.
+    dtype; see `default_collate` for what samples may hold.
 
     Arrays in memory are *resident*: they go to the device once, and nothing is copied from the host
     per batch. Inside of a function under `tinygrad_cupy.jit`, gather with `batch(rows)`; the rows
@@ -49,7 +49,7 @@ class DataLoader:
     sampler: in place of `shuffle`, the rows of a pass: any iterable of them that has a length, such
         as `WeightedSampler`, or PyTorch's. Rows may be missing or repeated.
     collate: a function of a list of samples that makes the batch, of arrays or tensors; in place of
-        `collate.stack`
+        `default_collate`
     num_workers: processes that make batches ahead, begun with the first pass and kept until the
         loader goes or `close()`. Batches are the same as with 0, unless samples are random. A
         script does its work under `if __name__ == "__main__":` then.

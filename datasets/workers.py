@@ -187,7 +187,7 @@ def _unreadable(said: tuple[str, None, str]) -> WorkerError:
 
 
 def _reason(code: int | None) -> str:
-    if code == -signal.SIGKILL:
+    if code == -9:  # SIGKILL
         return "(SIGKILL): perhaps the system ran out of memory"
     if code is not None and code < 0:
         return f"(signal {-code})"

@@ -24,7 +24,7 @@ from tinygrad_cupy.datasets import (
     SampleError,
     WeightedSampler,
     WorkerError,
-    stack,
+    default_collate,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -56,12 +56,12 @@ def test_any_object_with_a_length_and_items(device: str) -> None:
 
 
 def test_what_samples_may_hold() -> None:
-    batch = stack([Pair(1.5, (True, np.float64(2))), Pair(2, (False, np.float64(3)))])
+    batch = default_collate([Pair(1.5, (True, np.float64(2))), Pair(2, (False, np.float64(3)))])
     assert isinstance(batch, Pair)
     assert [a.dtype for a in (batch.x, *batch.y)] == [np.float32, bool, np.float64]
-    tensors = stack([[Tensor([1.0])], [Tensor([2.0])]])
+    tensors = default_collate([[Tensor([1.0])], [Tensor([2.0])]])
     assert tensors[0].tolist() == [[1.0], [2.0]]
-    assert stack([b"a", b"b"]) == [b"a", b"b"]
+    assert default_collate([b"a", b"b"]) == [b"a", b"b"]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_what_samples_may_hold() -> None:
 )
 def test_samples_that_cannot_be_stacked(samples: list[Any], text: str) -> None:
     with pytest.raises(DataError, match=re.escape(text)):
-        stack(samples)
+        default_collate(samples)
 
 
 def test_what_is_no_dataset() -> None:
@@ -209,7 +209,14 @@ def ended(pid: int) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc")
-@pytest.mark.parametrize("then", ["time.sleep(1000)", "os.fork(); time.sleep(5)", "pass"])
+@pytest.mark.parametrize(
+    "then",
+    [
+        "time.sleep(1000)",
+        pytest.param("os.fork(); time.sleep(5)", marks=pytest.mark.slow),
+        pytest.param("pass", marks=pytest.mark.slow),
+    ],
+)
 def test_workers_end_with_their_parent(tmp_path: Path, then: str) -> None:
     run = script(tmp_path, 'if __name__ == "__main__":', then)
     assert run.stdout is not None
@@ -252,6 +259,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 def test_a_forked_process_has_workers_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(FORKING)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from support.peers import import_torch
-from tinygrad_cupy.datasets import DataLoader
+from tinygrad_cupy.datasets import ArrayDataset, DataLoader
 
 torch = import_torch()
 
@@ -43,3 +43,8 @@ def test_a_collate_of_pytorch() -> None:
     collate = torch.utils.data.default_collate
     x, y, _ = next(iter(DataLoader(theirs(), 5, collate=collate)))
     assert (x.shape, str(x.dtype), y.tolist()) == ((5, 3), "float64", [0, 1, 2, 3, 0])
+
+
+def test_an_array_dataset_of_tensors_of_pytorch() -> None:
+    data = ArrayDataset(torch.ones(3, 2, dtype=torch.float64), torch.arange(3))
+    assert (data.inputs.dtype, data[2][1]) == (np.float64, 2)

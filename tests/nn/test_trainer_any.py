@@ -13,7 +13,7 @@ import tinygrad_cupy as tg
 from support.graph_stand_in import StandInPool
 from support.samples import Squares
 from tinygrad_cupy import Tensor, nn
-from tinygrad_cupy.datasets import ArrayDataset, DataLoader, stack
+from tinygrad_cupy.datasets import ArrayDataset, DataLoader, default_collate
 from tinygrad_cupy.nn import augment, optim
 
 X = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
@@ -123,7 +123,7 @@ def test_labels_of_each_place(device: str) -> None:
 
 def test_any_dataset_by_a_collate(device: str) -> None:
     def collate(samples: list[Any]) -> Any:
-        x, y = stack(samples)
+        x, y = default_collate(samples)
         return x["x"] / 20, (y % 2).astype(np.int64)
 
     loader = DataLoader(Squares(), 8, collate=collate, device=device)
@@ -139,6 +139,44 @@ def test_a_loss_of_many_elements_is_named() -> None:
     trainer = make(lambda: nn.Linear(3, 1), nn.MSELoss(reduction="none"))
     with pytest.raises((ValueError, RuntimeError), match="of one element"):
         trainer.evaluate(DataLoader(line(), 16))
+
+
+class StopAt(nn.Callback):
+    """Ends the run after so many steps, as a time limit would."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def on_step_end(self, trainer: nn.Trainer, step: nn.Step) -> None:
+        if step.index == self.steps:
+            raise nn.StopTraining("out of time")
+
+
+def test_a_run_that_was_cut_short_goes_on_where_it_was(place: str) -> None:
+    """Weights, moments, the loader's place and the random numbers: the rest is as it would be."""
+
+    def net() -> nn.Module:
+        return nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.5), nn.Linear(8, 1))
+
+    def begun() -> tuple[nn.Trainer, DataLoader]:
+        return make(net, nn.MSELoss()), DataLoader(line(), 8, shuffle=True)
+
+    trainer, loader = begun()
+    trainer.fit(loader, epochs=1)
+    expected = trainer.model.state_dict()
+    trainer, loader = begun()
+    trainer.callbacks = [StopAt(3)]
+    trainer.fit(loader, epochs=1)
+    weights, moments = trainer.model.state_dict(), trainer.optimizer.state_dict()
+    place_in_data, drawn = loader.state_dict(), tg.random.get_state()
+    trainer, loader = begun()
+    trainer.model.load_state_dict(weights)
+    trainer.optimizer.load_state_dict(moments)
+    loader.load_state_dict(place_in_data)
+    tg.random.set_state(drawn)
+    trainer.fit(loader, epochs=1)
+    for name, values in trainer.model.state_dict().items():
+        np.testing.assert_array_equal(values, expected[name])
 
 
 def soft(output: Tensor, target: Tensor) -> Tensor:
