@@ -12,7 +12,9 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
+import tinygrad_cupy as tg
 from support.command_runs import Result, failed, metrics_of, run, skip_drawing
+from support.graph_stand_in import StandInPool
 from tinygrad_cupy import Tensor, nn
 from tinygrad_cupy.command import pictures
 from tinygrad_cupy.command.errors import UsageError
@@ -283,6 +285,24 @@ def test_batches_are_normalized_as_pictures_are(rng: np.random.Generator, device
     alone = normalization(Tensor(plain, device=device)).numpy()
     np.testing.assert_array_equal(alone, x)
     assert np.concatenate([y.numpy() for _, y in batches]).tolist() == data.labels.tolist()
+
+
+def test_a_captured_step_normalizes_too(place: str, rng: np.random.Generator) -> None:
+    """The same weights with captures and without, bit for bit."""
+    images = rng.integers(0, 256, (20, 3, 6, 9), np.uint8)
+    data = ArrayDataset(images, np.arange(20) % 2, ("a", "b"), "set")
+    weights = []
+    for jitted in (False, True):
+        tg.manual_seed(0)
+        model = nn.models.build("small", 2, 3, (6, 9))
+        adam = nn.optim.Adam(model.parameters(), lr=0.01)
+        StandInPool.owners[:] = [model, adam]
+        loader = NormalizedLoader(DataLoader(data, 8, shuffle=True), Normalization.of(images))
+        trainer = nn.Trainer(model, adam, jit=jitted)
+        trainer.fit(loader, epochs=2)
+        weights.append([*model.state_dict().values(), trainer.evaluate(loader).probabilities])
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 # --- runs from before ---------------------------------------------------------------------------
