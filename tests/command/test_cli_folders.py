@@ -20,7 +20,8 @@ from tinygrad_cupy.command import pictures
 from tinygrad_cupy.command.errors import UsageError
 from tinygrad_cupy.command.normalization import Normalization, NormalizedLoader
 from tinygrad_cupy.command.settings import TrainSettings, parse_image_size
-from tinygrad_cupy.datasets import ArrayDataset, DataLoader, picture_cache
+from tinygrad_cupy.command.stored_run import load_run
+from tinygrad_cupy.datasets import ArrayDataset, DataLoader, DownloadError, catalog, picture_cache
 
 Capture = pytest.CaptureFixture[str]
 COLOURS = ("blue", "green", "red")
@@ -138,7 +139,17 @@ def test_an_untrained_net_is_as_wrong_in_predict(
         assert right / len(paths) == metrics["test_accuracy"]
 
 
-@pytest.mark.parametrize("model", nn.models.NAMES)
+NETS = (
+    *(nn.models.MNIST[:2]),
+    *(
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in nn.models.CLASSIFIERS
+        if name not in nn.models.MNIST[:2]
+    ),
+)
+
+
+@pytest.mark.parametrize("model", NETS)
 def test_every_net_takes_colour_of_any_size(
     capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
@@ -202,7 +213,7 @@ def test_images_too_large_for_a_net_are_refused(capsys: Capture, tmp_path: Path)
         (("--resize", "squash"), "--resize: expected one of fit, crop, stretch, got 'squash'"),
         (("--class-depth", "0"), "--class-depth: expected at least 1, got 0"),
         (("--test-fraction", "1"), "--test-fraction: expected a number between 0 and 1, got 1"),
-        (("--data-dir", "."), "--data-dir: is for MNIST; a folder of pictures is named by --data"),
+        (("--data-dir", "."), "--data-dir: is for data sets by name; a folder of pictures is nam"),
     ],
 )
 def test_options_that_cannot_be(
@@ -218,6 +229,42 @@ def test_options_of_folders_are_for_folders(option: str) -> None:
     text = f"--{option.replace('_', '-')}: is for folders of pictures; --dataset is digits"
     with pytest.raises(UsageError, match=re.escape(text)):
         TrainSettings(dataset="digits", **{option: values[option]})
+
+
+def test_a_data_set_in_colour_by_its_name(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    """cifar10 here is a few pictures of noise."""
+    skip_drawing(monkeypatch)
+    images = rng.integers(0, 256, (200, 3, 32, 32), np.uint8)
+    data = ArrayDataset(images, np.arange(200) % 10, tuple("abcdefghij"), "cifar10")
+    monkeypatch.setitem(catalog.PUBLISHED, "cifar10", lambda data_dir: (data, data))
+    trained(capsys, Path("cifar10"), tmp_path / "run")
+    metrics = metrics_of(tmp_path / "run")
+    assert (metrics["dataset"], metrics["image_shape"]) == ("cifar10", [3, 32, 32])
+    assert (metrics["pictures"], metrics["framing"]) == ("scaled", None)
+    paths = [tmp_path / f"{n}.png" for n in range(20)]
+    for path, image in zip(paths, images, strict=False):
+        Image.fromarray(image.transpose(1, 2, 0)).save(path)
+    description, model = load_run(tmp_path / "run")
+    x = description.normalization(Tensor(images[:20] / np.float32(255)))
+    expected = [description.classes[n] for n in model(x).numpy().argmax(axis=1)]
+    assert predicted(capsys, tmp_path / "run", paths) == expected
+
+
+def test_a_folder_with_the_name_of_a_data_set(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(data_dir: Path | None) -> None:
+        raise DownloadError("[cifar10] no mirror can be reached")
+
+    monkeypatch.chdir(tmp_path)
+    colour_folder(Path("cifar10"), 2, 1)
+    monkeypatch.setitem(catalog.PUBLISHED, "cifar10", unreachable)
+    line = failed(run(capsys, "train", "--dataset", "cifar10"))
+    assert line == (
+        "error: [cifar10] no mirror can be reached (--dataset ./cifar10 is the folder of that name)"
+    )
 
 
 @pytest.mark.parametrize("text", ["24x40", "24×40", " 24 X 40 ", "24*40"])
