@@ -31,7 +31,7 @@ from .picture_input import FRAMED, SCALED, Framing
 from .settings import RunSettings, TrainSettings
 
 EVALUATION_BATCH = 256  # whatever the training batch is: evaluation does not depend on it
-EVALUATION_PIXELS = 1 << 22  # of a batch: fewer pictures where these are large
+EVALUATION_PIXELS = 1 << 20  # of a batch: fewer pictures where these are large
 MOMENTUM = 0.9  # of SGD
 
 
