@@ -281,7 +281,15 @@ def _sizes_told(root: Path, paths: list[Path]) -> str:
             return size_and_colour(_content(path))[0]
         return None
 
+    def decoded_size(path: Path) -> tuple[int, int] | None:
+        with contextlib.suppress(DataError):
+            _, height, width = decode(path, PictureForm()).shape
+            return height, width
+        return None
+
     sizes = list(in_parallel(look, paths))
+    if len(set(sizes) - {None}) < 2:  # a PNG file that says behind its pixels how it is to be held
+        sizes = list(in_parallel(decoded_size, paths))
     counts = Counter(size for size in sizes if size is not None)
     told = [
         f"{height}×{width} ({count:,}, such as {printable(inside(root, path))})"

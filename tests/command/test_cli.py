@@ -83,8 +83,8 @@ def test_info_shows_what_is_wrong_and_the_rest(
         ),
         (
             ("--dataset", "minst"),
-            "--dataset: 'minst' is neither auto, mnist, digits nor a folder that exists; "
-            "did you mean 'mnist'?",
+            "--dataset: 'minst' is neither auto, mnist, digits, cifar10, cifar100, fashion_mnist "
+            "nor a folder that exists; did you mean 'mnist'?",
         ),
         (("--data-dir", "no-such"), "--data-dir: there is no folder 'no-such'"),
         (("--epochs", "0"), "--epochs: expected at least 1, got 0"),

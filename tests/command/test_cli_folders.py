@@ -12,13 +12,16 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
+import tinygrad_cupy as tg
 from support.command_runs import Result, failed, metrics_of, run, skip_drawing
+from support.graph_stand_in import StandInPool
 from tinygrad_cupy import Tensor, nn
 from tinygrad_cupy.command import pictures
 from tinygrad_cupy.command.errors import UsageError
 from tinygrad_cupy.command.normalization import Normalization, NormalizedLoader
 from tinygrad_cupy.command.settings import TrainSettings, parse_image_size
-from tinygrad_cupy.datasets import ArrayDataset, DataLoader, picture_cache
+from tinygrad_cupy.command.stored_run import load_run
+from tinygrad_cupy.datasets import ArrayDataset, DataLoader, DownloadError, catalog, picture_cache
 
 Capture = pytest.CaptureFixture[str]
 COLOURS = ("blue", "green", "red")
@@ -136,16 +139,17 @@ def test_an_untrained_net_is_as_wrong_in_predict(
         assert right / len(paths) == metrics["test_accuracy"]
 
 
-@pytest.mark.parametrize(
-    "model",
-    [
-        *(*nn.models.MNIST, "lenet5", "vit_tiny"),
-        *(
-            pytest.param(n, marks=pytest.mark.slow)
-            for n in ("resnet18", "vgg11_bn", "mobilenet_v2")
-        ),
-    ],
+NETS = (
+    *(nn.models.MNIST[:2]),
+    *(
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in nn.models.CLASSIFIERS
+        if name not in nn.models.MNIST[:2]
+    ),
 )
+
+
+@pytest.mark.parametrize("model", NETS)
 def test_every_net_takes_colour_of_any_size(
     capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
@@ -209,7 +213,7 @@ def test_images_too_large_for_a_net_are_refused(capsys: Capture, tmp_path: Path)
         (("--resize", "squash"), "--resize: expected one of fit, crop, stretch, got 'squash'"),
         (("--class-depth", "0"), "--class-depth: expected at least 1, got 0"),
         (("--test-fraction", "1"), "--test-fraction: expected a number between 0 and 1, got 1"),
-        (("--data-dir", "."), "--data-dir: is for MNIST; a folder of pictures is named by --data"),
+        (("--data-dir", "."), "--data-dir: is for data sets by name; a folder of pictures is nam"),
     ],
 )
 def test_options_that_cannot_be(
@@ -225,6 +229,42 @@ def test_options_of_folders_are_for_folders(option: str) -> None:
     text = f"--{option.replace('_', '-')}: is for folders of pictures; --dataset is digits"
     with pytest.raises(UsageError, match=re.escape(text)):
         TrainSettings(dataset="digits", **{option: values[option]})
+
+
+def test_a_data_set_in_colour_by_its_name(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    """cifar10 here is a few pictures of noise."""
+    skip_drawing(monkeypatch)
+    images = rng.integers(0, 256, (200, 3, 32, 32), np.uint8)
+    data = ArrayDataset(images, np.arange(200) % 10, tuple("abcdefghij"), "cifar10")
+    monkeypatch.setitem(catalog.PUBLISHED, "cifar10", lambda data_dir: (data, data))
+    trained(capsys, Path("cifar10"), tmp_path / "run")
+    metrics = metrics_of(tmp_path / "run")
+    assert (metrics["dataset"], metrics["image_shape"]) == ("cifar10", [3, 32, 32])
+    assert (metrics["pictures"], metrics["framing"]) == ("scaled", None)
+    paths = [tmp_path / f"{n}.png" for n in range(20)]
+    for path, image in zip(paths, images, strict=False):
+        Image.fromarray(image.transpose(1, 2, 0)).save(path)
+    description, model = load_run(tmp_path / "run")
+    x = description.normalization(Tensor(images[:20] / np.float32(255)))
+    expected = [description.classes[n] for n in model(x).numpy().argmax(axis=1)]
+    assert predicted(capsys, tmp_path / "run", paths) == expected
+
+
+def test_a_folder_with_the_name_of_a_data_set(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(data_dir: Path | None) -> None:
+        raise DownloadError("[cifar10] no mirror can be reached")
+
+    monkeypatch.chdir(tmp_path)
+    colour_folder(Path("cifar10"), 2, 1)
+    monkeypatch.setitem(catalog.PUBLISHED, "cifar10", unreachable)
+    line = failed(run(capsys, "train", "--dataset", "cifar10"))
+    assert line == (
+        "error: [cifar10] no mirror can be reached (--dataset ./cifar10 is the folder of that name)"
+    )
 
 
 @pytest.mark.parametrize("text", ["24x40", "24×40", " 24 X 40 ", "24*40"])
@@ -292,6 +332,24 @@ def test_batches_are_normalized_as_pictures_are(rng: np.random.Generator, device
     alone = normalization(Tensor(plain, device=device)).numpy()
     np.testing.assert_array_equal(alone, x)
     assert np.concatenate([y.numpy() for _, y in batches]).tolist() == data.labels.tolist()
+
+
+def test_a_captured_step_normalizes_too(place: str, rng: np.random.Generator) -> None:
+    """The same weights with captures and without, bit for bit."""
+    images = rng.integers(0, 256, (20, 3, 6, 9), np.uint8)
+    data = ArrayDataset(images, np.arange(20) % 2, ("a", "b"), "set")
+    weights = []
+    for jitted in (False, True):
+        tg.manual_seed(0)
+        model = nn.models.build("small", 2, 3, (6, 9))
+        adam = nn.optim.Adam(model.parameters(), lr=0.01)
+        StandInPool.owners[:] = [model, adam]
+        loader = NormalizedLoader(DataLoader(data, 8, shuffle=True), Normalization.of(images))
+        trainer = nn.Trainer(model, adam, jit=jitted)
+        trainer.fit(loader, epochs=2)
+        weights.append([*model.state_dict().values(), trainer.evaluate(loader).probabilities])
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 # --- runs from before ---------------------------------------------------------------------------

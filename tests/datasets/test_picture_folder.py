@@ -128,6 +128,20 @@ def test_a_size_that_shows_late(root: Path) -> None:
     fails(root, "got 2 sizes: 6×9 (199, such as train/a/00.png), 5×5 (1, such as train/a/01.png)")
 
 
+def test_a_picture_that_says_behind_its_pixels_that_it_is_turned(root: Path) -> None:
+    fill(root, "train/a/0.png", "train/b/0.png", "test/a/0.png", "test/b/0.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = put(root / "test" / "b" / "0.png")
+    Image.open(path).save(path, exif=exif)
+    content = path.read_bytes()
+    start = content.index(b"eXIf") - 4
+    end = start + 12 + int.from_bytes(content[start : start + 4], "big")
+    last = content.index(b"IEND") - 4
+    path.write_bytes(content[:start] + content[end:last] + content[start:end] + content[last:])
+    fails(root, "got 2 sizes: 6×9 (3, such as train/a/0.png), 9×6 (1, such as test/b/0.png)")
+
+
 def test_options_are_part_of_what_is_cached(root: Path, tmp_path: Path) -> None:
     for part in ("train", "test"):
         put(root / part / "a" / "0.png", size=(20, 40))

@@ -178,6 +178,10 @@ DESCRIPTION: dict[str, Any] = {
     "image_shape": [1, SIDE, SIDE],
     "pictures": FRAMED,
     "framing": FRAMING.as_dict(),
+    "resize": "fit",
+    "mean": [0.25],
+    "std": [0.5],
+    "skipped": [["train/a/x.txt", "not a picture's ending"]],
     "test_accuracy": 0.5,
     "versions": {"python": "3.11"},
 }

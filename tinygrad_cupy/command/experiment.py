@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 import tinygrad_cupy as tg
 
 from .. import backend
-from ..datasets import ArrayDataset, DataLoader, catalog
+from ..datasets import ArrayDataset, DataLoader, DownloadError, catalog
 from ..datasets.parallel import Progress
 from ..datasets.picture_folder import FolderOptions
 from ..datasets.picture_list import Skipped
@@ -30,7 +31,7 @@ from .picture_input import FRAMED, SCALED, Framing
 from .settings import RunSettings, TrainSettings
 
 EVALUATION_BATCH = 256  # whatever the training batch is: evaluation does not depend on it
-EVALUATION_PIXELS = 1 << 22  # of a batch: fewer pictures where these are large
+EVALUATION_PIXELS = 1 << 20  # of a batch: fewer pictures where these are large
 MOMENTUM = 0.9  # of SGD
 
 
@@ -170,7 +171,13 @@ class Run:
 
 def load_data(settings: TrainSettings, progress: Progress | None = None) -> Data:
     """Training, validation and test images; the validation part comes out of the training set."""
-    found = catalog.find(settings.dataset, settings.data_dir, settings.folder_options, progress)
+    try:
+        found = catalog.find(settings.dataset, settings.data_dir, settings.folder_options, progress)
+    except DownloadError as error:
+        if Path(settings.dataset).is_dir():
+            told = f"{error} (--dataset ./{settings.dataset} is the folder of that name)"
+            raise CommandError(told) from error
+        raise
     classes = found.train.classes
     if len(classes) < 2:
         raise CommandError(

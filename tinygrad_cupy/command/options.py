@@ -28,10 +28,11 @@ data_app = typer.Typer(help="Work with the data itself.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
 DATASET_HELP = (
-    "auto, mnist, digits, or a folder of pictures: train/CLASS/… and test/CLASS/…, or a labels.csv "
-    "(columns file,label) in place of class folders. "
+    "auto, mnist, digits, cifar10, cifar100, fashion_mnist, or a folder of pictures: train/CLASS/… "
+    "and test/CLASS/…, or a labels.csv (columns file,label) in place of class folders. "
     "auto is MNIST where it can be had, else the embedded digits."
 )
+DATASET_NAMES_HELP = "auto, mnist, digits, cifar10, cifar100 or fashion_mnist."
 IMAGE_SIZE_HELP = (
     "Of a folder's pictures: HxW, e.g. 24x40, what they are resized to (default: their size)."
 )
@@ -56,7 +57,9 @@ PATIENCE_HELP = (
     "Stop after so many epochs without a better validation loss, and keep the best weights."
 )
 
-DataDir = Annotated[Path | None, Option(help="Folder with the four files of MNIST.")]
+DataDir = Annotated[
+    Path | None, Option(help="Folder with the data set's files, such as the four of MNIST.")
+]
 Overwrite = Annotated[
     bool, Option("--overwrite", help="Replace what an older run left, once this one succeeded.")
 ]
@@ -178,13 +181,13 @@ def predict(
 @data_app.command()
 def png(
     out: Annotated[Path, Argument(help="New or empty folder.")],
-    dataset: Annotated[str, Option(help="auto, mnist or digits.")] = "auto",
+    dataset: Annotated[str, Option(help=DATASET_NAMES_HELP)] = "auto",
     data_dir: DataDir = None,
     overwrite: Annotated[bool, Option("--overwrite", help="Replace train and test.")] = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> Work:
-    """Write a dataset as PNG files, in a folder per class: train/0…9 and test/0…9."""
+    """Write a dataset as PNG files, in a folder per class: train/CLASS and test/CLASS."""
     from .export import export_png
 
     return partial(export_png, out, dataset, data_dir, overwrite, quiet)

@@ -26,7 +26,7 @@ from .run_folder import WEIGHTS
 from .stored_run import Description, load_run
 
 BATCH = 64  # pictures that the model is given at a time
-BATCH_PIXELS = 1 << 20  # fewer where they are large
+BATCH_PIXELS = 1 << 18  # fewer where they are large
 
 
 @dataclass(frozen=True)

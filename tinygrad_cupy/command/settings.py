@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import backend
-from ..datasets import ArrayDataset
+from ..datasets import ArrayDataset, catalog
 from ..datasets.picture_folder import FolderOptions
 from ..datasets.picture_form import PictureForm
 from ..nn import models
 from .errors import CommandError, UsageError, check_choice, near
 
-DATASETS = ("auto", "mnist", "digits")
+DATASETS = catalog.NAMES
 DEVICES = ("auto", "cpu", "cuda")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 BATCH_SIZE = 128
@@ -71,7 +71,9 @@ class TrainSettings:
         if self.dataset in DATASETS:
             self._expect_no_folder_options()
         elif self.data_dir is not None:
-            raise UsageError("--data-dir: is for MNIST; a folder of pictures is named by --dataset")
+            raise UsageError(
+                "--data-dir: is for data sets by name; a folder of pictures is named by --dataset"
+            )
         _ = self.folder_options
         for option, value in (
             ("--epochs", self.epochs),
