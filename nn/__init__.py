@@ -2,6 +2,13 @@
 
 from . import augment, init, metrics, models, optim, schedules
 from .callbacks import Callback
+from .class_losses import (
+    CrossEntropyLoss,
+    MultiLabelMarginLoss,
+    MultiLabelSoftMarginLoss,
+    MultiMarginLoss,
+    NLLLoss,
+)
 from .functional import functional_call
 from .history import EpochRecord, History, Step, StopTraining
 from .layers import (
@@ -128,7 +135,6 @@ from .losses import (
     BCELoss,
     BCEWithLogitsLoss,
     CosineEmbeddingLoss,
-    CrossEntropyLoss,
     GaussianNLLLoss,
     HingeEmbeddingLoss,
     HuberLoss,
@@ -136,10 +142,6 @@ from .losses import (
     L1Loss,
     MarginRankingLoss,
     MSELoss,
-    MultiLabelMarginLoss,
-    MultiLabelSoftMarginLoss,
-    MultiMarginLoss,
-    NLLLoss,
     PoissonNLLLoss,
     SmoothL1Loss,
     SoftMarginLoss,

@@ -1,160 +1,20 @@
-"""Losses as layers: called with (output, target), they give a Tensor to call backward() on.
-
-Each is the Tensor method of its name. `reduction` is "mean", "sum" or "none" (a loss for each
-element or row). A weight is a Buffer: it is moved and saved with the loss.
-"""
+"""Losses as layers: called with (output, target), they give a Tensor to call backward() on."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from tinygrad_cupy.ops.losses import REDUCTIONS, reduced
+from tinygrad_cupy.ops.losses import reduced
 from tinygrad_cupy.tensor import Tensor
 
 from . import checks
-from .module import Buffer, Module
-
-
-class _Loss(Module):
-    """What all have: how the losses of elements are put together, and what shapes must be equal."""
-
-    more_reductions: tuple[str, ...] = ()
-
-    def __init__(self, reduction: str = "mean") -> None:
-        choices = (*REDUCTIONS, *self.more_reductions)
-        self.reduction = checks.choice(self, "reduction", reduction, choices)
-
-    def _expect_one_shape(self, output: Tensor, *targets: Tensor) -> None:
-        """Broadcasting (8, 1) against (8,) to (8, 8) is a classic silent mistake."""
-        checks.input_tensor(self, output)
-        for target in targets:
-            checks.input_tensor(self, target)
-            if output.shape != target.shape:
-                raise ValueError(
-                    f"[{type(self).__name__}] expected a target of shape {output.shape}, got "
-                    f"{target.shape}"
-                )
-
-    def _shown(self) -> dict[str, Any]:
-        return {"reduction": self.reduction}
-
-    def extra_repr(self) -> str:
-        return ", ".join([f"{name}={value!r}" for name, value in self._shown().items()])
-
-
-def _buffer(weight: Any) -> Buffer | None:
-    if weight is None or isinstance(weight, Buffer):
-        return weight
-    return Buffer(weight.detach() if isinstance(weight, Tensor) else weight)
-
-
-# --- of classes -----------------------------------------------------------------------------------
-
-
-class CrossEntropyLoss(_Loss):
-    """-log softmax(logits)[target]: for classifiers that end in plain scores ("logits").
-
-    `logits` (N, C) or (N, C, d1, ...) and `target` integers (N,) or (N, d1, ...) in [0, C), or
-    floats of the logits' shape: the share of each class. `label_smoothing` s in [0, 1] gives every
-    class s / C of the target's weight (Szegedy et al., "Rethinking the Inception architecture",
-    2015). Targets equal to `ignore_index` count for nothing, also not in the mean. `reduction`:
-    "mean", "sum" or "none" (a loss per target). `weight` (C,) is what each class counts; the mean
-    is then divided by the weights of the targets.
-    """
-
-    def __init__(
-        self,
-        label_smoothing: float = 0.0,
-        ignore_index: int = -100,
-        reduction: str = "mean",
-        weight: Any = None,
-    ) -> None:
-        super().__init__(reduction)
-        self.label_smoothing = checks.fraction(self, "label_smoothing", label_smoothing)
-        self.ignore_index = ignore_index
-        self.weight = _buffer(weight)
-
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        how = (self.label_smoothing, self.ignore_index, self.reduction)
-        return logits.cross_entropy(target, *how, self.weight)
-
-    def _shown(self) -> dict[str, Any]:
-        return {"label_smoothing": self.label_smoothing, "reduction": self.reduction}
-
-
-class NLLLoss(_Loss):
-    """-weight[t] * x[t] of log-probabilities x (N, C, ...) and classes t (N, ...).
-
-    LogSoftmax gives such; CrossEntropyLoss does both. The mean is divided by the weights of the
-    targets; those equal to `ignore_index` count nothing.
-    """
-
-    def __init__(
-        self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean"
-    ) -> None:
-        super().__init__(reduction)
-        self.weight, self.ignore_index = _buffer(weight), ignore_index
-
-    def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        checks.input_tensor(self, output)
-        return output.nll_loss(target, self.weight, self.ignore_index, self.reduction)
-
-
-class MultiMarginLoss(_Loss):
-    """sum_c max(0, margin - x[t] + x[c])^p * weight[t] / C over classes c other than t.
-
-    Scores x (N, C) and classes t (N,); p is 1 or 2. The hinge loss of several classes.
-    """
-
-    def __init__(
-        self, p: int = 1, margin: float = 1.0, weight: Any = None, reduction: str = "mean"
-    ) -> None:
-        super().__init__(reduction)
-        if p not in (1, 2):
-            raise ValueError(f"[MultiMarginLoss] p must be 1 or 2, got {p!r}")
-        self.p, self.margin = p, checks.real(self, "margin", margin)
-        self.weight = _buffer(weight)
-
-    def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        checks.input_tensor(self, output)
-        how = (self.p, self.margin, self.weight, self.reduction)
-        return output.multi_margin_loss(target, *how)
-
-    def _shown(self) -> dict[str, Any]:
-        return {"p": self.p, "margin": self.margin, "reduction": self.reduction}
-
-
-class MultiLabelMarginLoss(_Loss):
-    """sum max(0, 1 - x[t] + x[c]) / C over a row's classes t and those c that it has not.
-
-    Scores x (N, C) and integers (N, C): a row has the classes before its first -1.
-    """
-
-    def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        checks.input_tensor(self, output)
-        return output.multilabel_margin_loss(target, self.reduction)
-
-
-class MultiLabelSoftMarginLoss(_Loss):
-    """The mean over classes of BCEWithLogitsLoss: scores and targets in [0, 1], (N, C) both.
-
-    `weight` (C,) is what each class counts.
-    """
-
-    def __init__(self, weight: Any = None, reduction: str = "mean") -> None:
-        super().__init__(reduction)
-        self.weight = _buffer(weight)
-
-    def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        self._expect_one_shape(output, target)
-        return output.multilabel_soft_margin_loss(target, self.weight, self.reduction)
-
+from .loss import Loss, buffer_of
 
 # --- of probabilities -----------------------------------------------------------------------------
 
 
-class BCELoss(_Loss):
+class BCELoss(Loss):
     """-weight * (t log x + (1 - t) log(1 - x)), x and t in [0, 1]: binary cross-entropy.
 
     Logarithms are -100 at least. `weight` broadcasts to the output. After a sigmoid take
@@ -163,14 +23,14 @@ class BCELoss(_Loss):
 
     def __init__(self, weight: Any = None, reduction: str = "mean") -> None:
         super().__init__(reduction)
-        self.weight = _buffer(weight)
+        self.weight = buffer_of(weight)
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         self._expect_one_shape(output, target)
         return output.binary_cross_entropy(target, self.weight, self.reduction)
 
 
-class BCEWithLogitsLoss(_Loss):
+class BCEWithLogitsLoss(Loss):
     """BCELoss of sigmoid(x), without overflow: scores x and targets t in [0, 1].
 
     `weight` broadcasts to the output; `pos_weight`, too, is what positive targets count more: the
@@ -179,7 +39,7 @@ class BCEWithLogitsLoss(_Loss):
 
     def __init__(self, weight: Any = None, reduction: str = "mean", pos_weight: Any = None) -> None:
         super().__init__(reduction)
-        self.weight, self.pos_weight = _buffer(weight), _buffer(pos_weight)
+        self.weight, self.pos_weight = buffer_of(weight), buffer_of(pos_weight)
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         self._expect_one_shape(output, target)
@@ -187,7 +47,7 @@ class BCEWithLogitsLoss(_Loss):
         return output.binary_cross_entropy_with_logits(target, *how)
 
 
-class KLDivLoss(_Loss):
+class KLDivLoss(Loss):
     """t * (log t - x) of log-probabilities x: the divergence of Kullback and Leibler (1951).
 
     `log_target`: the targets are logarithms as well. The "mean" is over all elements, as PyTorch's;
@@ -208,7 +68,7 @@ class KLDivLoss(_Loss):
         return {"reduction": self.reduction, "log_target": self.log_target}
 
 
-class PoissonNLLLoss(_Loss):
+class PoissonNLLLoss(Loss):
     """exp(x) - t * x for counts t whose mean is exp(x).
 
     With `log_input=False` the mean is x itself: x - t * log(x + eps). `full` adds Stirling's
@@ -235,7 +95,7 @@ class PoissonNLLLoss(_Loss):
         return {"log_input": self.log_input, "full": self.full, "reduction": self.reduction}
 
 
-class GaussianNLLLoss(_Loss):
+class GaussianNLLLoss(Loss):
     """(log v + (x - t)^2 / v) / 2, v = max(var, eps): called with (output, target, var).
 
     Nix and Weigend, "Estimating the mean and variance of the target" (1994). `var` has the output's
@@ -258,7 +118,7 @@ class GaussianNLLLoss(_Loss):
 # --- of differences -------------------------------------------------------------------------------
 
 
-class MSELoss(_Loss):
+class MSELoss(Loss):
     """(output - target)^2 for two Tensors of one shape; `reduction` is "mean", "sum" or "none".
 
     Integers, whose differences and squares would not fit, are taken as float32.
@@ -269,7 +129,7 @@ class MSELoss(_Loss):
         return output.mse_loss(target, self.reduction)
 
 
-class L1Loss(_Loss):
+class L1Loss(Loss):
     """|output - target| for two Tensors of one shape; the slope at 0 is 0."""
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
@@ -277,7 +137,7 @@ class L1Loss(_Loss):
         return output.l1_loss(target, self.reduction)
 
 
-class HuberLoss(_Loss):
+class HuberLoss(Loss):
     """d^2 / 2 where |d| < delta, else delta * (|d| - delta / 2), d = output - target.
 
     Huber, "Robust estimation of a location parameter" (1964).
@@ -295,7 +155,7 @@ class HuberLoss(_Loss):
         return {"reduction": self.reduction, "delta": self.delta}
 
 
-class SmoothL1Loss(_Loss):
+class SmoothL1Loss(Loss):
     """HuberLoss(delta=beta) / beta: d^2 / (2 beta) near 0, |d| - beta / 2 beyond beta.
 
     Girshick, "Fast R-CNN" (2015). L1Loss where `beta` is 0.
@@ -316,7 +176,7 @@ class SmoothL1Loss(_Loss):
 # --- of margins -----------------------------------------------------------------------------------
 
 
-class SoftMarginLoss(_Loss):
+class SoftMarginLoss(Loss):
     """log(1 + exp(-t * x)): scores x and targets t of 1 and -1, of one shape."""
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
@@ -324,7 +184,7 @@ class SoftMarginLoss(_Loss):
         return output.soft_margin_loss(target, self.reduction)
 
 
-class _MarginLoss(_Loss):
+class _MarginLoss(Loss):
     """What those with a margin have."""
 
     usual_margin = 0.0
@@ -373,7 +233,7 @@ class CosineEmbeddingLoss(_MarginLoss):
         return x.cosine_embedding_loss(y, target, self.margin, self.reduction)
 
 
-class TripletMarginLoss(_Loss):
+class TripletMarginLoss(Loss):
     """max(0, d(anchor, positive) - d(anchor, negative) + margin), three tensors of one shape.
 
     Schroff et al., "FaceNet" (2015). d is the p-norm of differences + eps along the last axis.
@@ -402,7 +262,7 @@ class TripletMarginLoss(_Loss):
         return {"margin": self.margin, "p": self.p, "swap": self.swap, "reduction": self.reduction}
 
 
-class TripletMarginWithDistanceLoss(_Loss):
+class TripletMarginWithDistanceLoss(Loss):
     """TripletMarginLoss with a distance of your own: `distance_function(a, b)` -> (N,).
 
     By default PairwiseDistance. A Module among the distances is trained with the loss's parameters.

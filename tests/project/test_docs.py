@@ -48,7 +48,7 @@ def test_the_examples_of_layers(capsys: pytest.CaptureFixture[str]) -> None:
 def test_every_layer_and_loss_is_on_a_page() -> None:
     pages = [page.read_text("utf-8") for page in DOCS.glob("*.md")]
     words = set(re.findall(r"\w+", " ".join(pages)))
-    kinds = [vars(module) for module in (nn.layers, nn.losses)]
+    kinds = [vars(module) for module in (nn.layers, nn.losses, nn.class_losses)]
     names = {name for kind in kinds for name in kind if name in nn.__all__} - {"Buffer", "Module"}
     assert len(names) > 120
     spelled = {name: {name, name[:-2], f"{name[:-2]}1d"} for name in names}
