@@ -113,7 +113,8 @@ class Trainer:
     one for regression, such as `nn.MSELoss()`, takes what the data has. Accuracy is counted where y
     is integers (N, ...) of an output (N, C, ...), and NaN elsewhere. `schedule(step)` gives the
     learning rate of every step, counted from 0 over all epochs; without one the optimizer's own
-    stays. The model must be on the device of the loaders.
+    stays; a `Plateau` is told the validation loss after each epoch (the training loss without one).
+    The model must be on the device of the loaders.
 
     augment: `augment(x, y)` gives the (x, y) that a training step takes in their place; layers of
         `nn.augment`, alone or in a Sequential, change x, its `MixUp` both. Evaluation has none.

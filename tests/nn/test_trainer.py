@@ -207,6 +207,15 @@ def test_stopped_in_the_first_epoch_the_weights_stay_as_they_are(device: str) ->
     assert not same(trainer.model.state_dict(), before)
 
 
+def test_a_plateau_watches_the_validation_loss(device: str) -> None:
+    plateau = nn.schedules.Plateau(0.1, patience=0, threshold=1e9, threshold_mode="abs")
+    trainer = make(device)
+    trainer.schedule = plateau
+    history = trainer.fit(Batches(device), Batches(device), epochs=3)
+    assert plateau.best == np.inf  # nothing is better by so much
+    np.testing.assert_allclose(history.column("learning_rate"), [0.1, 0.01, 0.001])
+
+
 # A step with such a rate leaves weights that overflow in the next one.
 def explode_at(step: int) -> "nn.schedules.Schedule":
     return lambda now: 1e38 if now == step else 0.1

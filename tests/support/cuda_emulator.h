@@ -1,0 +1,91 @@
+/* Enough of CUDA for a C++ compiler to run kernels of one-dimensional grids, one block at a time and
+   a thread for each of its threads: __syncthreads and shuffles of whole warps are barriers. */
+
+#include <barrier>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <thread>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+using namespace std;
+
+struct Dim {
+    unsigned x = 0, y = 1;
+};
+static thread_local Dim threadIdx;
+static Dim blockIdx, blockDim, gridDim;
+static barrier<>* of_block;
+static vector<unique_ptr<barrier<>>> of_warps;
+static vector<vector<uint64_t>> lanes_of;
+
+#define __device__
+#define __global__
+#define __shared__ static
+#define __launch_bounds__(threads)
+#define __grid_constant__
+#define __forceinline__ inline
+
+static void __syncthreads() { of_block->arrive_and_wait(); }
+static void __threadfence() {}
+
+template <class Value>
+Value exchanged(Value value, unsigned lane) {
+    const unsigned warp = threadIdx.x / 32;
+    uint64_t bits = 0;
+    memcpy(&bits, &value, sizeof(Value));
+    lanes_of[warp][threadIdx.x % 32] = bits;
+    of_warps[warp]->arrive_and_wait();
+    if (lane < 32) bits = lanes_of[warp][lane];
+    of_warps[warp]->arrive_and_wait();
+    memcpy(&value, &bits, sizeof(Value));
+    return value;
+}
+
+template <class Value>
+Value __shfl_sync(unsigned, Value value, int lane) {
+    return exchanged(value, lane);
+}
+
+template <class Value>
+Value __shfl_down_sync(unsigned, Value value, int by) {
+    return exchanged(value, threadIdx.x % 32 + by);
+}
+
+static unsigned atomicInc(unsigned* counter, unsigned most) {
+    const unsigned before = *counter;  // only thread 0 of a block asks
+    *counter = before >= most ? 0 : before + 1;
+    return before;
+}
+
+template <class... Given, size_t... I>
+void call(void (*kernel)(Given...), void** arguments, index_sequence<I...>) {
+    kernel(*(remove_cv_t<Given>*)arguments[I]...);
+}
+
+template <class... Given>
+void emulate(void (*kernel)(Given...), int blocks, int threads, void** arguments) {
+    gridDim.x = blocks;
+    blockDim.x = threads;
+    for (int block = 0; block < blocks; ++block) {
+        blockIdx.x = block;
+        barrier<> all(threads);
+        of_block = &all;
+        of_warps.clear();
+        lanes_of.assign(threads / 32, vector<uint64_t>(32));
+        for (int warp = 0; warp < threads / 32; ++warp) {
+            of_warps.push_back(make_unique<barrier<>>(32));
+        }
+        vector<thread> running;
+        for (int i = 0; i < threads; ++i) {
+            running.emplace_back([=] {
+                threadIdx.x = i;
+                call(kernel, arguments, index_sequence_for<Given...>{});
+            });
+        }
+        for (auto& one : running) one.join();
+    }
+}
