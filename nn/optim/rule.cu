@@ -1,7 +1,7 @@
-// The step of an elementwise rule, which rule.py writes as macros: NAMES are the hyperparameters, in
-// their order in device memory, DERIVED what DERIVE makes of them and of t, the step counted from
-// 1, all in double; UPDATE moves p, an element of the parameter, and its slots along g, with LOCALS
-// in between.
+// The step of an elementwise rule, which rule.py writes as macros: NAMES are the hyperparameters,
+// in their order in device memory, DERIVED what DERIVE makes of them and of t, the step counted
+// from 1, all in double; UPDATE moves p, an element of the parameter, and its slots along g, with
+// LOCALS in between.
 
 #ifndef SLOT_A
 #define SLOT_A unused_a

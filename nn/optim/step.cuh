@@ -91,8 +91,8 @@ __device__ void count_step(const Table& table, int tensors, long long* counts, u
     }
 }
 
-// A rule: what it makes of the numbers at a step counted from 1, and how it updates one element of a
-// parameter along a gradient, with up to three slots. With PARTIAL it is part of a step, which
+// A rule: what it makes of the numbers at a step counted from 1, and how it updates one element of
+// a parameter along a gradient, with up to three slots. With PARTIAL it is part of a step, which
 // another kernel turns uphill and counts.
 template <class Rule>
 __device__ void step_all(const Table& table, int tensors, const double* numbers,
