@@ -212,8 +212,9 @@ def test_a_plateau_watches_the_validation_loss(device: str) -> None:
     trainer = make(device)
     trainer.schedule = plateau
     history = trainer.fit(Batches(device), Batches(device), epochs=3)
-    assert plateau.best == np.inf  # nothing is better by so much
-    np.testing.assert_allclose(history.column("learning_rate"), [0.1, 0.01, 0.001])
+    assert plateau.best < np.inf  # the first value: none is better by so much
+    rates = [record.learning_rate for record in history.records]
+    np.testing.assert_allclose(rates, [0.1, 0.1, 0.01])
 
 
 # A step with such a rate leaves weights that overflow in the next one.
