@@ -1,5 +1,5 @@
-/* Enough of CUDA for a C++ compiler to run kernels of one-dimensional grids, one block at a time and
-   a thread for each of its threads: __syncthreads and shuffles of whole warps are barriers. */
+/* Enough of CUDA for a C++ compiler to run kernels of one-dimensional grids, one block at a time
+   and a thread for each of its threads: __syncthreads and shuffles of whole warps are barriers. */
 
 #include <barrier>
 #include <cmath>
