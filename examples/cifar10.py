@@ -19,7 +19,7 @@ from tinygrad_cupy.nn import augment
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("folder", type=Path)
-parser.add_argument("--epochs", type=int, default=8)
+parser.add_argument("--epochs", type=int, default=5)
 parser.add_argument("--width", type=int, default=16)
 parser.add_argument("--batch", type=int, default=128)
 parser.add_argument("--seed", type=int, default=0)
