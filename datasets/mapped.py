@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from tinygrad_cupy.backend.arrays import strides_of
+
 
 def mapping_of(array: object) -> np.memmap[Any, Any] | None:
     """The memory map that an array, or the one it is a view of, lies in."""
@@ -74,7 +76,7 @@ class InFile(NamedTuple):
     size: int
     offset: int  # of the array within
     shape: tuple[int, ...]
-    strides: tuple[int, ...]
+    steps: tuple[int, ...]  # from element to element of each axis, in bytes
     dtype: Any
 
 
@@ -85,7 +87,7 @@ def to_send(array: Any) -> Any:
         return array
     offset = array.__array_interface__["data"][0] - root.__array_interface__["data"][0]
     place = (str(root.filename), root.offset, root.nbytes, offset)
-    return InFile(*place, array.shape, array.strides, array.dtype)
+    return InFile(*place, array.shape, strides_of(array), array.dtype)
 
 
 def received(sent: Any) -> Any:
@@ -93,4 +95,4 @@ def received(sent: Any) -> Any:
     if not isinstance(sent, InFile):
         return sent
     whole = np.memmap(sent.path, np.uint8, "r", sent.start, sent.size)
-    return np.ndarray(sent.shape, sent.dtype, whole, sent.offset, sent.strides)
+    return np.ndarray(sent.shape, sent.dtype, whole, sent.offset, sent.steps)

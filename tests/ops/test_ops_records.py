@@ -90,7 +90,7 @@ SPECIAL = {
 FUNCTIONS = {"concat", "stack", "where"}  # of the package, beside the methods
 NO_FUNCTIONS = {
     *("checkpoint", "custom_op", "functional_call", "hessian", "hvp", "jacobian", "jvp"),
-    *("enable_grad", "interop", "value_and_grad", "vjp", "vmap"),
+    *("GradScaler", "autocast", "enable_grad", "interop", "value_and_grad", "vjp", "vmap"),
     *(
         "Elementwise",
         "FusedOp",
