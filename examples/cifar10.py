@@ -1,20 +1,17 @@
 """A small net learns to tell the photographs of CIFAR-10 apart, in five minutes on two CPU cores.
 
 FOLDER has train/CLASS/*.jpg and test/CLASS/*.jpg (.png will do, too), colour pictures of one size.
-They are decoded once, into one array beside the folder, which is used as it lies on the disk. The
-pictures of a batch are flipped and moved by up to two pixels at random, on the device that trains.
+They are decoded once and kept in the cache; those of a batch are flipped and moved by up to two
+pixels at random, on the device that trains.
 """
 
 import argparse
 import time
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 import tinygrad_cupy as tg
 from tinygrad_cupy import nn
-from tinygrad_cupy.datasets import ArrayDataset, DataLoader
+from tinygrad_cupy.datasets import DataLoader, image_folder
 from tinygrad_cupy.nn import augment
 
 parser = argparse.ArgumentParser(description=__doc__)
@@ -25,18 +22,6 @@ parser.add_argument("--batch", type=int, default=128)
 parser.add_argument("--seed", type=int, default=0)
 parser.add_argument("--device", default=tg.default_device())
 options = parser.parse_args()
-
-
-def read(part: str) -> ArrayDataset:
-    """The pictures of a part as uint8 (N, 3, H, W), mapped from FOLDER/PART.npy."""
-    paths = sorted((options.folder / part).glob("*/*.*g"))
-    classes = sorted({path.parent.name for path in paths})
-    kept = options.folder / f"{part}.npy"
-    if not kept.exists():
-        pictures = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
-        np.save(kept, np.moveaxis(np.stack(pictures), -1, 1))
-    labels = np.array([classes.index(path.parent.name) for path in paths])
-    return ArrayDataset(np.load(kept, mmap_mode="r"), labels, tuple(classes), "CIFAR-10")
 
 
 def block(inputs: int, outputs: int) -> list[nn.Module]:
@@ -52,7 +37,7 @@ class Progress(nn.Callback):
         print(f"epoch {record.epoch}: loss {record.train_loss:.3f}, {record.seconds:.0f} s")
 
 
-train, test = read("train"), read("test")
+train, test = image_folder(options.folder)
 tg.set_default_device(options.device)
 tg.manual_seed(options.seed)
 width, side = options.width, train.inputs.shape[-1] // 8
