@@ -135,3 +135,47 @@ def test_clipping(order: float, limit: float, monkeypatch: pytest.MonkeyPatch) -
     grads[0][0, 0] = np.nan
     assert np.isnan(float(cuda.clip(grads, limit, order)[0]))
     assert np.isnan(cuda.clamp(grads, 0.3)[0][0, 0])
+
+
+@pytest.mark.parametrize("name", ["momentum", "AdamW", "RMSprop", "LAMB", "Muon"])
+def test_a_step_is_left_out_where_the_device_says_so(name: str) -> None:
+    kind, options = {**SETTINGS, **MUON, "momentum": (optim.SGD, {"momentum": 0.9})}[name]
+    rng = np.random.default_rng(0)
+    start = [rng.standard_normal(shape) for shape in MATRICES]
+    params = [nn.Parameter(values.copy()) for values in start]
+    optimizer = kind(params, lr=0.1, **options)
+    arrays, launch = [on_device(values.copy()) for values in start], optimizer._launch()
+    memory = cuda.DeviceMemory("cuda:0", len(arrays), 1, launch)
+    optimizer._write_group(memory, 0)
+    states = [[on_device(np.zeros(x.shape)) for _ in optimizer.slots] for x in arrays]
+    grads = [rng.standard_normal(x.shape) for x in arrays]
+    rows = [
+        cuda.Row((array, on_device(grad), *state), position)
+        for position, (array, grad, state) in enumerate(zip(arrays, grads, states, strict=True))
+    ]
+    memory.step(launch, rows, np.int64(1))
+    assert memory.counts.tolist() == [0] * len(arrays)
+    assert memory.ticket.tolist() == memory.flag_and_counts[:1].tolist() == [0]
+    for array, before, state in zip(arrays, start, states, strict=True):
+        np.testing.assert_array_equal(array, before)
+        assert not any(np.any(slot) for slot in state)
+    for param, grad in zip(params, grads, strict=True):
+        param.grad = Tensor(grad)
+    memory.step(launch, rows, np.int64(0))
+    optimizer.step()
+    assert memory.counts.tolist() == optimizer.steps
+    for array, param in zip(arrays, params, strict=True):
+        assert distance(array, param.numpy()) < 1e-11
+
+
+def test_unscaling(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    grads = [on_device(rng.standard_normal(shape)) for shape in [(3, 4), (5,), (700,), (0,)]]
+    factor = on_device(np.asarray(0.25))
+    bad, scaled = cuda.unscale(grads, factor)
+    assert not bad
+    for grad, found in zip(grads, scaled, strict=True):
+        np.testing.assert_array_equal(found, np.asarray(grad) * 0.25)
+    for value in (np.inf, np.nan):
+        grads[2][699] = value
+        assert cuda.unscale(grads, factor)[0]

@@ -107,6 +107,7 @@ def install(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         zeros=lambda shape, dtype: on_device(np.zeros(shape, dtype)),
         empty=lambda shape, dtype: on_device(np.full(shape, 77, dtype)),  # to be written
         ascontiguousarray=lambda x: np.ascontiguousarray(x).view(OnDevice),
+        isfinite=np.isfinite,
         cuda=SimpleNamespace(
             Device=lambda number: nullcontext(), get_current_stream=lambda: stream
         ),
