@@ -36,7 +36,7 @@ def check(sample: Sample, data: st.DataObject, device: str) -> None:
     assert tg.gradcheck(lambda *xs: sample.call(*xs, **options), inputs, **how)
 
 
-@in_turn(DIFFERENTIABLE, 2)
+@in_turn(DIFFERENTIABLE, 2, again=True)
 @few
 @given(data=st.data())
 def test_gradients_are_difference_quotients(

@@ -28,14 +28,16 @@ def examples(count: int, **options: Any) -> hypothesis.settings:
     return hypothesis.settings(max_examples=every, **options)
 
 
-def in_turn(samples: Sequence[Any], question: int) -> pytest.MarkDecorator:
+def in_turn(samples: Sequence[Any], question: int, again: bool = False) -> pytest.MarkDecorator:
     """Parametrizes a test by `sample`: a third of them fast, the rest marked slow.
 
     Three questions in a row have different thirds, so that the fast suite asks all of them some of
-    the questions, and the slow one all the rest.
+    the questions, and the slow one all the rest. ``again`` says that a longer test of the slow one
+    asks all of them: the rest is left out then.
     """
     marked = [
         pytest.param(one, id=one.name, marks=[] if i % 3 == question % 3 else pytest.mark.slow)
         for i, one in enumerate(samples)
+        if not again or i % 3 == question % 3
     ]
     return pytest.mark.parametrize("sample", marked)

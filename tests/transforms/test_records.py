@@ -55,7 +55,7 @@ def moved(xs: Sequence[Tensor], along: Sequence[Tensor], step: float) -> list[Te
     return [x + t * step for x, t in zip(xs, along, strict=True)]
 
 
-@in_turn(DIFFERENTIABLE, 0)
+@in_turn(DIFFERENTIABLE, 0, again=True)
 @few
 @given(data=st.data())
 def test_forward_mode_is_the_difference_quotient_and_the_adjoint_of_reverse_mode(
