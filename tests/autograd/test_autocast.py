@@ -225,20 +225,45 @@ def test_a_weight_is_cast_once_until_it_is_written(
     cast = Tensor.astype
 
     def counted(self: Tensor, *args: Any) -> Tensor:
-        casts.append(self)
+        casts.append(self.data)
         return cast(self, *args)
 
     monkeypatch.setattr(Tensor, "astype", counted)
     with tg.autocast():
         first = x.detach() @ weight
         y = (first @ weight) @ weight
-        assert sum(one is weight for one in casts) == 1
+        assert sum(one is weight.data for one in casts) == 1
         with tg.no_grad():
             weight.assign_(weight.data * 2)
         again = x.detach() @ weight
-        assert sum(one is weight for one in casts) == 2
+        assert sum(one is weight.data for one in casts) == 2
     np.testing.assert_array_equal(again.numpy(), (first * 2.0).numpy())
     assert y.requires_grad
+
+
+def test_each_loss_of_a_block_has_a_backward_pass_of_its_own(device: str) -> None:
+    weight, x = filled(4, 4, device=device).requires_grad_(), filled(4, 4, device=device)
+    with tg.autocast("bf16"):
+        first, second = (x @ weight).sum(), ((x @ weight) * 2).sum()
+        first.backward()
+        second.backward()
+        third = (x @ weight).sum()
+    third.backward()
+    assert weight.grad is not None
+    (expected,) = tg.grad((x @ weight).sum() * 4, [weight])
+    np.testing.assert_allclose(weight.grad.numpy(), expected.numpy(), rtol=0.01)
+
+
+def test_what_was_cast_before_a_capture_is_cast_again_in_it(place: str) -> None:
+    weight, x = filled(4, 4, device=place).requires_grad_(), filled(4, 4, device=place)
+    product = tg.jit(lambda x: x @ weight)
+    with tg.autocast("bf16"):
+        for factor in (1.0, 1.0, 1.0, 3.0):
+            with tg.no_grad():
+                weight.assign_(filled(4, 4, device=place).data * np.float32(factor))
+            found = product(x).numpy().astype(np.float32)
+            expected = (x @ weight).numpy().astype(np.float32)
+            np.testing.assert_array_equal(found, expected)
 
 
 def test_a_checkpoint_is_computed_again_in_the_same_types(device: str) -> None:

@@ -12,14 +12,18 @@ import functools
 import inspect
 from collections.abc import Callable
 from contextlib import ContextDecorator
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from ..backend import Array
 from ..backend.capture import active
 from ..backend.dtypes import is_float, is_narrow, resolve_dtype
-from .mode import mode
+from .op import Op
 from .tensor_base import TensorBase
+
+if TYPE_CHECKING:
+    from .typing import Tensor
 
 NAMES = {"bf16": "bfloat16", "fp16": "float16"}
 
@@ -27,12 +31,28 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+class Cast(Op):
+    """x in 16 bits, which it was cast to before: a node of its own for each use."""
+
+    linear = ("x",)
+
+    def __init__(self, array: Array) -> None:
+        self.array = array
+
+    def forward(self, x: Array) -> Array:
+        self.source = x.dtype
+        return self.array
+
+    def backward(self, grad: Tensor) -> Tensor:
+        return grad.astype(self.source)
+
+
 class Casts:
-    """The dtype of products, and the copies of leaves that were cast to it."""
+    """The dtype of products, and the arrays of leaves that were cast to it."""
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
         self.dtype = dtype
-        self.copies: dict[tuple[int, bool], tuple[Any, int, Any]] = {}
+        self.arrays: dict[int, tuple[Any, int, Any, Array]] = {}
 
     def inputs(self, kind: str, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         """What an operation of this ``kind`` is given instead. float64 stays what it is."""
@@ -49,11 +69,13 @@ class Casts:
             return x
         if active.level is not None or not x._requires_grad or x._node is not None:
             return x.astype(self.dtype)
-        key, count = (id(x), mode.recording), x._version.count
-        known = self.copies.get(key)
-        if known is None or known[1] != count:
-            self.copies[key] = known = (x, count, x.astype(self.dtype))
-        return known[2]
+        count, inside = x._version.count, active.inside
+        known = self.arrays.get(id(x))
+        # What was cast outside of a captured run is not what its replays would cast.
+        if known is None or known[1] != count or known[2] is not inside:
+            known = x, count, inside, x.detach().astype(self.dtype).data
+            self.arrays[id(x)] = known
+        return Cast(known[3])(x)
 
 
 def widened(x: Any) -> Any:
