@@ -467,3 +467,15 @@ def test_global_pools_are_means_and_maxima_of_channels(
     np.testing.assert_allclose(nn.GlobalAvgPool()(x).numpy(), array.mean((2, 3)), rtol=1e-5)
     np.testing.assert_array_equal(nn.GlobalMaxPool()(x).numpy(), array.max((2, 3)))
     assert nn.GlobalMaxPool(keepdims=True)(x).shape == (2, 3, 1, 1)
+
+
+def test_an_embedding_of_unsigned_numbers_pads_the_row_that_was_named(device: str) -> None:
+    layer = nn.Embedding(5, 1, padding_idx=1).to(device)
+    layer(Tensor(np.arange(5, dtype=np.uint8), device=device)).sum().backward()
+    assert layer.weight.grad is not None
+    assert layer.weight.grad.numpy().ravel().tolist() == [1, 0, 1, 1, 1]
+
+
+def test_an_embedding_refuses_negative_numbers() -> None:
+    with pytest.raises(IndexError, match=r"\[embedding\] expected numbers of 3 rows, from 0, got"):
+        nn.Embedding(3, 2)(Tensor([0, -1]))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..autograd import TensorBase
 from ..backend import array_module, on_device_of
 from .promotion import as_float, constant_like, in_one_dtype, in_single
@@ -119,6 +121,11 @@ class AttentionMixin(TensorBase):
                 "[embedding] expected integers, and a weight (V, D), got dtype "
                 f"{rows.dtype} and shape {weight.shape}"
             )
+        if rows.dtype.kind == "i" and type(rows.data) is np.ndarray and (rows.data < 0).any():
+            raise IndexError(
+                f"[embedding] expected numbers of {weight.shape[0]} rows, from 0, got "
+                f"{rows.data.min()}"
+            )
         try:
             found = Take(0)(weight, rows)
         except IndexError as error:
@@ -130,7 +137,7 @@ class AttentionMixin(TensorBase):
             raise ValueError(
                 f"[embedding] expected padding_idx to be one of {count} rows, got {padding_idx}"
             )
-        keeps = ((rows - padding_idx) % count != 0).unsqueeze(-1)
+        keeps = (rows.astype(np.int64) % count != padding_idx % count).unsqueeze(-1)
         return found.where(keeps, found.detach())
 
 
