@@ -60,7 +60,8 @@ class GradScaler:
         self._scale: Any = None  # 0-d arrays on the device, for good: a captured step holds them
         self._count: Any = None
         self._found: WeakKeyDictionary[Optimizer, Any] = WeakKeyDictionary()
-        self._unscaled: WeakKeyDictionary[Optimizer, bool] = WeakKeyDictionary()
+        # Of optimizers that were unscaled since the last update: whether they were stepped, too.
+        self._stepped: WeakKeyDictionary[Optimizer, bool] = WeakKeyDictionary()
 
     def scale(self, loss: Tensor) -> Tensor:
         """``loss`` times the scale; float32 of a loss of 16 bits."""
@@ -79,7 +80,7 @@ class GradScaler:
         """
         if not self.enabled:
             return
-        if optimizer in self._unscaled:
+        if optimizer in self._stepped:
             raise RuntimeError(
                 "[GradScaler] unscale_ was called for this optimizer since the last update()"
             )
@@ -105,22 +106,33 @@ class GradScaler:
             found[...] = xp.maximum(found, bad.astype(found.dtype))
         for param, grad in zip(params, scaled, strict=True):
             param.grad = Tensor(grad)
-        self._unscaled[optimizer] = True
+        self._stepped[optimizer] = False
 
     def step(self, optimizer: Optimizer) -> None:
-        """`optimizer.step()`, of unscaled gradients; left out where one of them is not finite."""
+        """`optimizer.step()`, of unscaled gradients; left out where one of them is not finite.
+
+        RuntimeError when it was done since the last `update`.
+        """
         if not self.enabled:
             optimizer.step()
             return
-        if optimizer not in self._unscaled:
+        if self._stepped.get(optimizer):
+            raise RuntimeError(
+                "[GradScaler] step() was called for this optimizer since the last update()"
+            )
+        if optimizer not in self._stepped:
             self.unscale_(optimizer)
         optimizer.step_unless(self._found[optimizer])
+        self._stepped[optimizer] = True
 
-    def update(self) -> None:
-        """Move the scale by what was found since the last time; RuntimeError without a `step`."""
+    def update(self, new_scale: float | None = None) -> None:
+        """Move the scale by what was found since the last time, or to ``new_scale``.
+
+        RuntimeError without a `step` before it.
+        """
         if not self.enabled:
             return
-        if self._scale is None or not self._unscaled:
+        if self._scale is None or not self._stepped:
             raise RuntimeError("[GradScaler] update() before step(): nothing was unscaled")
         flags = list(self._found.values())
         with backend.on_device_of(self._scale), np.errstate(over="ignore"):
@@ -133,11 +145,25 @@ class GradScaler:
             grown = xp.where(full, self._scale * np.float32(self.growth_factor), self._scale)
             grown = xp.where(xp.isfinite(grown), grown, self._scale)
             shrunk = self._scale * np.float32(self.backoff_factor)
-            self._scale[...] = xp.where(bad, shrunk, grown)
-            self._count[...] = xp.where(bad | full, 0, count)
+            if new_scale is None:
+                self._scale[...] = xp.where(bad, shrunk, grown)
+                self._count[...] = xp.where(bad | full, 0, count)
+            else:
+                self._scale[...] = checks.positive(self, "new_scale", new_scale)
             for flag in flags:
                 flag[...] = 0
-        self._unscaled.clear()
+        self._stepped.clear()
+
+    def is_enabled(self) -> bool:
+        """Whether it scales at all."""
+        return self.enabled
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"enabled": self.enabled, "state": self.state_dict()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(enabled=state["enabled"])  # type: ignore[misc]
+        self.load_state_dict(state["state"])
 
     def get_scale(self) -> float:
         """The scale now; reading it waits for the GPU. 1 where it is not enabled."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -178,6 +179,16 @@ def test_a_state_continues(device: str) -> None:
         scaler.load_state_dict({"scale": 1.0})
 
 
+def test_a_pickled_scaler_continues(device: str) -> None:
+    x = leaf([1.0], device)
+    sgd, scaler = optim.SGD([x], lr=0.1), tg.GradScaler(4.0, growth_interval=2)
+    run(scaler, sgd, x, 1.0)
+    for other in (pickle.loads(pickle.dumps(scaler)), copy.deepcopy(scaler)):
+        assert other.state_dict() == scaler.state_dict()
+        run(other, sgd, x, 1.0)
+        assert other.get_scale() == 8.0
+
+
 def test_not_enabled(device: str) -> None:
     x = leaf([1.0], device)
     scaler = tg.GradScaler(enabled=False)
@@ -196,6 +207,11 @@ def test_errors(device: str) -> None:
     scaler.unscale_(sgd)
     with pytest.raises(RuntimeError, match=r"\[GradScaler\] unscale_ was called"):
         scaler.unscale_(sgd)
+    scaler.step(sgd)
+    with pytest.raises(RuntimeError, match=r"\[GradScaler\] step\(\) was called"):
+        scaler.step(sgd)
+    scaler.update(4.0)
+    assert scaler.get_scale() == 4.0
     for bad in ({"init_scale": 0.0}, {"growth_factor": 0.5}, {"growth_interval": 0}):
         with pytest.raises(ValueError, match="GradScaler"):
             tg.GradScaler(**bad)
