@@ -117,6 +117,13 @@ class DataLoader:
         return len(self.dataset if self.sampler is None else self.sampler)  # type: ignore[arg-type]
 
     @property
+    def has_targets(self) -> bool | None:
+        """Whether batches are (x, y); None where `collate`, or a dataset of others, decides it."""
+        if not isinstance(self.dataset, ArrayDataset) or self.collate is not None:
+            return None
+        return self.dataset.targets is not None
+
+    @property
     def targets_per_row(self) -> int:
         """How many integer targets a sample of resident data has."""
         return 1 if self._data is None else self._data.targets_per_row

@@ -8,10 +8,12 @@ dicts of tensors, as the model and the loss take them.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from tinygrad_cupy.tensor import Tensor
 
+from .inputs import forward, parted
 from .meter import is_classification, score
 from .module import Module
 from .optim.optimizer import Optimizer
@@ -58,18 +60,8 @@ def evaluate(
 
 def predict(model: Module, answer: Callable[[Any], Any], gather: Gather, *item: Any) -> Any:
     """The answer to x, which may come without y."""
-    x = item[0]
-    if gather is not None:
-        batch = gather(*item)
-        x = batch[0] if isinstance(batch, tuple) else batch
+    x, _ = _batch(gather, item)
     return answer(forward(model, x))
-
-
-def forward(model: Module, x: Any) -> Any:
-    """The model's output: several inputs are its arguments, those of a dict by name."""
-    if isinstance(x, dict):
-        return model(**x)
-    return model(*x) if isinstance(x, tuple | list) else model(x)
 
 
 def softmax(output: Tensor) -> Tensor:
@@ -77,8 +69,17 @@ def softmax(output: Tensor) -> Tensor:
     return output.softmax(axis=1)
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """A loader's `batch` whose batches are inputs alone, also where they are pairs."""
+
+    gather: Callable[..., Any]
+
+    def __call__(self, *item: Any) -> tuple[Any, None]:
+        return self.gather(*item), None
+
+
 def _batch(gather: Gather, item: tuple[Any, ...]) -> tuple[Any, Any]:
-    batch = item if gather is None else gather(*item)
-    if isinstance(batch, tuple) and len(batch) == 2:
-        return batch
-    return (batch[0] if gather is None else batch), None  # without targets
+    if gather is not None:
+        return parted(gather(*item), None)
+    return item if len(item) == 2 else (item[0], None)

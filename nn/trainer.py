@@ -22,6 +22,7 @@ from tinygrad_cupy.tensor import Tensor
 from . import checks, steps
 from .augment import pairs
 from .history import EpochRecord, History, Step, StopTraining
+from .inputs import parted, targets_of
 from .meter import Meter, Reading
 from .module import Module
 from .optim.optimizer import Optimizer
@@ -34,7 +35,8 @@ class Loader(Protocol):
     """What `Trainer` asks of a loader: batches (x, y), repeatedly, and their number.
 
     One that also has `rows` and `batch`, as a `DataLoader` of resident data, gathers its batches
-    inside the captured step.
+    inside the captured step. One may say in `has_targets` whether its batches are (x, y), True, or
+    x alone, False; where it does not, a batch of two is (x, y).
     """
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]: ...
@@ -325,17 +327,16 @@ def _maybe_captured(jit: bool, function: Callable[P, R]) -> Callable[P, R]:
 
 def _items(loader: Loader) -> Iterator[tuple[Gather, Item, int]]:
     """Each batch as the functions in steps.py take it, and how many predictions it asks for."""
+    has_targets = targets_of(loader)
     if isinstance(loader, GatheringLoader) and getattr(loader, "resident", True):
         each = getattr(loader, "targets_per_row", 1)
-        return ((loader.batch, (rows,), rows.size * each) for rows in loader.rows())
-    return (_item(batch) for batch in loader)
+        gather = steps.Inputs(loader.batch) if has_targets is False else loader.batch
+        return ((gather, (rows,), rows.size * each) for rows in loader.rows())
+    return (_item(batch, has_targets) for batch in loader)
 
 
-def _item(batch: Any) -> tuple[Gather, Item, int]:
-    if isinstance(batch, tuple | list) and len(batch) == 2:
-        x, y = batch
-    else:
-        x, y = batch, None
+def _item(batch: Any, has_targets: bool | None) -> tuple[Gather, Item, int]:
+    x, y = parted(batch, has_targets)
     target = y if isinstance(y, Tensor) and y.dtype.kind in "iu" else None
     first = next(_tensors((x, y)), None)
     if first is None:

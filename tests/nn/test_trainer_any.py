@@ -88,6 +88,24 @@ def test_several_inputs(place: str, named: bool, resident: bool) -> None:
     np.testing.assert_allclose(result.probabilities.sum(axis=1), 1, rtol=1e-5)
 
 
+@pytest.mark.parametrize("resident", [True, False])
+def test_two_inputs_without_targets_are_both_given_to_the_model(place: str, resident: bool) -> None:
+    z = X[:, :2].copy()
+    loader = DataLoader(ArrayDataset((X, z)), 16, resident=resident)
+    trainer = make(Two, answer=lambda output: output)
+    device = tg.default_device()
+    with tg.no_grad():
+        expected = trainer.model(Tensor(X, device=device), Tensor(z, device=device)).numpy()
+    np.testing.assert_allclose(trainer.predict(loader), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_loader_says_whether_it_has_targets() -> None:
+    assert DataLoader(line(), 16).has_targets is True
+    assert DataLoader(ArrayDataset((X, X)), 16).has_targets is False
+    assert DataLoader(ArrayDataset((X, X)), 16, collate=default_collate).has_targets is None
+    assert DataLoader(Squares(), 5).has_targets is None
+
+
 def test_outputs_and_targets_in_dicts() -> None:
     class Heads(Two):
         def forward(self, x: Tensor, z: Tensor) -> Any:
