@@ -11,6 +11,7 @@ import numpy as np
 from tinygrad_cupy.autograd.mode import no_grad
 from tinygrad_cupy.backend.capture import use
 from tinygrad_cupy.nn import checks
+from tinygrad_cupy.nn.inputs import forward, targets_of
 from tinygrad_cupy.nn.module import Mismatch, Module
 from tinygrad_cupy.nn.state import host_array
 from tinygrad_cupy.tensor import Tensor
@@ -157,8 +158,9 @@ def update_bn(loader: Iterable[Any], model: Module) -> None:
     """Have batch norm's running statistics be the mean over the batches of `loader`.
 
     Averaged weights have statistics of their own, which no training has gathered. Batches are
-    inputs, or tuples that begin with them, on the model's device. Whether the model is training
-    stays as it was. A model without batch norm is left alone.
+    inputs, or tuples that begin with them, on the model's device; several inputs, in a tuple or
+    dict, are arguments of the model, as in `Trainer`. Whether the model is training stays as it
+    was. A model without batch norm is left alone.
     """
     norms: list[Any] = [
         module
@@ -180,7 +182,8 @@ def update_bn(loader: Iterable[Any], model: Module) -> None:
             for count, batch in enumerate(loader, start=1):
                 for norm in norms:
                     norm.momentum = 1 / count
-                model(batch[0] if isinstance(batch, list | tuple) else batch)
+                begins = isinstance(batch, list | tuple) and targets_of(loader) is not False
+                forward(model, batch[0] if begins else batch)
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum

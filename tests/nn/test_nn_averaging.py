@@ -11,6 +11,7 @@ import pytest
 import tinygrad_cupy as tg
 from support.graph_stand_in import StandInPool
 from tinygrad_cupy import Tensor, nn
+from tinygrad_cupy.datasets import ArrayDataset, DataLoader
 from tinygrad_cupy.nn import optim
 
 
@@ -136,3 +137,27 @@ def test_statistics_are_the_mean_over_all_batches(rng: np.random.Generator, devi
     assert model.norm.num_batches_tracked.item() == 4
     assert (model.norm.momentum, model.norm.training, model.drop.training) == (0.1, True, False)
     optim.update_bn(tensors, nn.Linear(3, 2))  # nothing to do
+
+
+class Both(nn.Module):
+    """Two inputs, one of them normed."""
+
+    def __init__(self) -> None:
+        self.norm = nn.BatchNorm1d(3)
+
+    def forward(self, x: Any, z: Any) -> Any:
+        return self.norm(x) + z
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+@pytest.mark.parametrize("named", [True, False])
+def test_statistics_of_a_model_of_several_inputs(
+    labelled: bool, named: bool, rng: np.random.Generator
+) -> None:
+    x, z = (rng.standard_normal((8, 3)).astype(np.float32) for _ in range(2))
+    inputs = {"z": z, "x": x} if named else (x, z)
+    data = ArrayDataset(inputs, np.arange(8) if labelled else None)
+    model = Both()
+    optim.update_bn(DataLoader(data, 4, device="cpu"), model)
+    expected = x.reshape(2, 4, 3).mean(axis=(0, 1))
+    np.testing.assert_allclose(model.norm.running_mean.numpy(), expected, rtol=1e-4, atol=1e-6)
