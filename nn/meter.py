@@ -12,27 +12,32 @@ from tinygrad_cupy.tensor import Tensor
 
 
 class Reading(NamedTuple):
-    """Mean loss and accuracy over all predictions of a `Meter`, and the loss of each step."""
+    """Mean loss and accuracy over all predictions of a `Meter`, and the loss of each step.
+
+    `counted` is how many targets of a step were no negative class numbers, which are ignored ones;
+    NaN where targets are no class numbers. Both means are NaN where all targets were ignored.
+    """
 
     loss: float
     accuracy: float
     losses: np.ndarray
+    counted: np.ndarray
 
     def first_bad_step(self) -> int | None:
-        """The index of the first loss that is not finite, or None."""
-        bad = np.flatnonzero(~np.isfinite(self.losses))
+        """The index of the first loss that is not finite, though it had targets, or None."""
+        bad = np.flatnonzero(~np.isfinite(self.losses) & (self.counted != 0))
         return int(bad[0]) if bad.size else None
 
 
 def _score_cpu(loss: Any, logits: Any, target: Any) -> Any:
     right = (logits.argmax(axis=1) == target).sum()
-    return np.array([loss.item(), right], np.float32)
+    return np.array([loss.item(), right, (target >= 0).sum()], np.float32)
 
 
 def _score_cuda(loss: Any, logits: Any, target: Any) -> Any:
     xp = backend.array_module(logits)
     with backend.on_device_of(logits):
-        out = xp.empty(2, np.float32)
+        out = xp.empty(3, np.float32)
         logits = xp.ascontiguousarray(xp.moveaxis(logits, 1, -1), np.float32)
         target = xp.ascontiguousarray(target, np.int64)
         loss = loss.astype(np.float32, copy=False)
@@ -57,10 +62,11 @@ def is_classification(output: Any, target: Any) -> bool:
 
 
 def score(loss: Tensor, output: Any, target: Any) -> Tensor:
-    """The loss of a step and its number of right answers, float32 (2,), left on the device.
+    """The loss of a step, its right answers and the targets that count, float32 (3,).
 
-    The loss has one element. Right answers are counted of an output (N, C, ...) whose target
-    (N, ...) is class numbers; otherwise, of a regression say, their number is NaN.
+    It stays on the device. The loss has one element. Right answers are counted of an output
+    (N, C, ...) whose target (N, ...) is class numbers, of which negative ones, such as the
+    `ignore_index` of a loss, do not count; otherwise, of a regression say, both numbers are NaN.
     """
     if loss.size != 1:
         raise ValueError(f"[Trainer] expected a loss of one element, got shape {loss.shape}")
@@ -68,7 +74,7 @@ def score(loss: Tensor, output: Any, target: Any) -> Tensor:
         return Tensor(_score(loss.data, output.data, target.data))
     xp = backend.array_module(loss.data)
     with backend.on_device_of(loss.data):
-        out = xp.full(2, np.nan, np.float32)
+        out = xp.full(3, np.nan, np.float32)
         out[:1] = loss.data.reshape(1)
     return Tensor(out)
 
@@ -79,14 +85,14 @@ class Meter:
     def __init__(self, steps: int) -> None:
         self.steps = steps
         self.counts: list[int] = []  # predictions per step, known without asking the device
-        self.values: Any = None  # (steps, 2): loss, right answers
+        self.values: Any = None  # (steps, 3): loss, right answers, targets that count
 
     def add(self, scored: Tensor, count: int) -> None:
         """Note the `score` of a step of `count` predictions. ValueError beyond the last step."""
         if len(self.counts) == self.steps:
             raise ValueError(f"[Meter] expected {self.steps} steps, as len(loader) says, got more")
         if self.values is None:
-            self.values = backend.full((self.steps, 2), 0.0, np.float32, scored.device)
+            self.values = backend.full((self.steps, 3), 0.0, np.float32, scored.device)
         copy(scored.data, self.values[len(self.counts)])
         self.counts.append(count)
 
@@ -99,15 +105,25 @@ class Meter:
         """The loss of the step that was added last; a host read."""
         return float(self.values[len(self.counts) - 1, 0])
 
+    def diverged(self) -> bool:
+        """Whether the step added last had targets and a loss that is not finite; a host read."""
+        return bool(not np.isfinite(self.last_loss()) and self.values[len(self.counts) - 1, 2] != 0)
+
     def read(self) -> Reading:
         """What was added so far; one host read. ValueError when nothing was."""
         if not self.counts:
             raise ValueError(
                 "[Meter] expected at least one step, got none: the loader gave nothing"
             )
-        losses, right = backend.to_numpy(self.values[: len(self.counts)]).astype(np.float64).T
+        values = backend.to_numpy(self.values[: len(self.counts)]).astype(np.float64)
+        losses, right, counted = values.T
+        weights = np.where(np.isnan(counted), self.counts, counted)
+        some = weights > 0  # the mean loss of no target is NaN
+        if not some.any():
+            return Reading(np.nan, np.nan, losses, counted)
         return Reading(
-            float(np.average(losses, weights=self.counts)),
-            float(right.sum() / sum(self.counts)),
+            float(np.average(losses[some], weights=weights[some])),
+            float(right.sum() / weights.sum()),
             losses,
+            counted,
         )

@@ -113,7 +113,8 @@ class Trainer:
     x (N, ...) is the model's input; of several, in a tuple or dict, each is an argument of it.
     `loss(output, y)` defaults to the mean cross-entropy of logits (N, C) and class numbers y (N,);
     one for regression, such as `nn.MSELoss()`, takes what the data has. Accuracy is counted where y
-    is integers (N, ...) of an output (N, C, ...), and NaN elsewhere. `schedule(step)` gives the
+    is integers (N, ...) of an output (N, C, ...), and NaN elsewhere. Negative ones, as the -100 that
+    cross-entropy ignores, count neither in it nor in the mean loss. `schedule(step)` gives the
     learning rate of every step, counted from 0 over all epochs; without one the optimizer's own
     stays; a `Plateau` is told the validation loss after each epoch (the training loss without one).
     The model must be on the device of the loaders.
@@ -216,7 +217,7 @@ class Trainer:
         self.model.train()
         for index, (gather, item, count) in enumerate(_items(train_loader), start=1):
             self._step(gather, item, count, meter)
-            if meter.on_cpu and not np.isfinite(meter.last_loss()):
+            if meter.on_cpu and meter.diverged():
                 break
             self._tell("on_step_end", Step(epoch, epochs, index, len(train_loader), meter))
         trained = self._read(meter)
@@ -227,8 +228,9 @@ class Trainer:
             raise DivergedError(value, epoch, bad + 1, len(train_loader), self.history)
         val_loss = val_accuracy = None
         if val_loader is not None:
-            val_loss, val_accuracy, _ = self._validation(val_loader)
-            if not np.isfinite(val_loss):  # the last update broke what it had not yet shown
+            checked = self._validation(val_loader)
+            val_loss, val_accuracy = checked.loss, checked.accuracy
+            if checked.first_bad_step() is not None:  # the last update broke what none had shown
                 steps = len(train_loader)
                 raise DivergedError(val_loss, epoch, steps, steps, self.history)
         return EpochRecord(
@@ -253,7 +255,7 @@ class Trainer:
 
     def _read(self, meter: Meter) -> Reading:
         reading = meter.read()
-        self._classifies = not np.isnan(reading.accuracy)
+        self._classifies = not np.isnan(reading.counted).any()
         return reading
 
     # --- using a model --------------------------------------------------------------------------
@@ -268,8 +270,8 @@ class Trainer:
                 meter.add(score, count)
                 labels.append(_copied(y))  # the next call may write over them
                 answers.append(_copied(found))
-        loss, accuracy, _ = self._read(meter)
-        return Evaluation(loss, accuracy, _to_host(labels), _to_host(answers))
+        found = self._read(meter)
+        return Evaluation(found.loss, found.accuracy, _to_host(labels), _to_host(answers))
 
     def predict(self, data: Loader | Tensor, batch_size: int = 256) -> Any:
         """The answers, of classes their probabilities (N, C), as a NumPy array; in evaluation mode.

@@ -23,7 +23,7 @@ def compare(loss: Any, logits: np.ndarray, target: np.ndarray) -> float:
     """Both scores are the same, bit for bit; how many were right."""
     expected = score(*(Tensor(np.asarray(x), device="cpu") for x in (loss, logits, target)))
     found = score(*(Tensor(np.asarray(x), device="cuda:0") for x in (loss, logits, target)))
-    assert found.shape == (2,)
+    assert found.shape == (3,)
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found.numpy(), expected.numpy())
     return float(expected.numpy()[1])
@@ -38,6 +38,8 @@ def test_right_answers_are_counted(count: int, classes: int, rng: np.random.Gene
         right = logits.argmax(axis=1)
         right[rng.integers(count)] = classes  # is no class
         assert compare(np.float32(0), logits, right) == count - 1
+        right[::2] = -100  # ignored
+        compare(np.float32(0), logits, right)
 
 
 def test_the_first_of_equals_and_of_nans_counts(rng: np.random.Generator) -> None:
@@ -65,4 +67,4 @@ def test_images_of_answers_in_any_layout(rng: np.random.Generator) -> None:
     inputs = [Tensor(x, device="cuda:0") for x in (logits, target)]
     strided = score(Tensor(loss, device="cuda:0"), inputs[0][:, :, 1::2], inputs[1][:, 1::2])
     expected = (logits[:, :, 1::2].argmax(axis=1) == target[:, 1::2]).sum()
-    assert strided.tolist() == [0.25, expected]
+    assert strided.tolist() == [0.25, expected, 3 * 3 * 6]

@@ -144,7 +144,7 @@ def test_metrics_are_read_once_per_epoch(device: str, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(backend, "to_numpy", counted)
     make(device).fit(Batches(device), Batches(device), epochs=4)
-    assert reads == [6, 6] * 4  # loss and right answers of three batches
+    assert reads == [9, 9] * 4  # loss, right answers and targets of three batches
 
 
 def test_validation_leaves_the_model_and_the_random_numbers_alone(device: str) -> None:

@@ -139,6 +139,28 @@ def test_labels_of_each_place(device: str) -> None:
     assert accuracies[0] == accuracies[1]
 
 
+@pytest.mark.parametrize("resident", [True, False])
+def test_ignored_targets(place: str, resident: bool) -> None:
+    labels = (X[:, 0] > 0).astype(np.int64)
+    labels[16:32] = -100  # a batch of them
+    labels[::5] = -100
+    loader = DataLoader(ArrayDataset(X, labels), 16, resident=resident)
+    trainer = make(lambda: nn.Linear(3, 2))
+    history = trainer.fit(loader, loader, epochs=20)
+    assert history.stopped == "finished"
+    assert history[-1].train_accuracy > 0.9
+    assert np.isfinite(history[-1].train_loss)
+    result = trainer.evaluate(loader)
+    counts, guess = labels >= 0, result.probabilities.argmax(axis=1)
+    assert result.accuracy == pytest.approx((guess == labels)[counts].mean())
+    assert history[-1].val_loss == pytest.approx(result.loss)
+    picked = np.log(result.probabilities[counts, labels[counts]])
+    assert result.loss == pytest.approx(-picked.mean(), rel=1e-4)
+    nothing = DataLoader(ArrayDataset(X, np.full(50, -100)), 16, resident=resident)
+    trainer.fit(nothing, nothing, epochs=1)
+    np.testing.assert_allclose(trainer.predict(loader).sum(axis=1), 1, rtol=1e-5)
+
+
 def test_any_dataset_by_a_collate(device: str) -> None:
     def collate(samples: list[Any]) -> Any:
         x, y = default_collate(samples)

@@ -98,8 +98,25 @@ def test_score_and_meter(device: str) -> None:
     assert meter.last_loss() == 2.5
     many = Tensor(np.tile(np.eye(10, dtype=np.float64), (700, 1)), device=device)
     labels = Tensor(np.arange(7000) % 10 % 9, device=device)
-    assert score(Tensor(0.0), many, labels).tolist() == [0.0, 6300.0]
-    assert score(Tensor(0.0), many.T[None], labels[None]).tolist() == [0.0, 6300.0]
+    assert score(Tensor(0.0), many, labels).tolist() == [0.0, 6300.0, 7000.0]
+    assert score(Tensor(0.0), many.T[None], labels[None]).tolist() == [0.0, 6300.0, 7000.0]
+
+
+def test_ignored_targets_do_not_count(device: str) -> None:
+    logits = Tensor(np.eye(3, dtype=np.float32), device=device)
+    target = Tensor([0, -100, 1], device=device)
+    meter = Meter(3)
+    scored = score(Tensor(0.5, device=device), logits, target)
+    assert scored.tolist() == [0.5, 1.0, 2.0]
+    meter.add(scored, 3)
+    ignored = Tensor([-100, -100, -1], device=device)
+    meter.add(score(Tensor(np.nan, device=device), logits, ignored), 3)
+    assert not meter.diverged()
+    reading = meter.read()
+    assert (reading.loss, reading.accuracy, reading.first_bad_step()) == (0.5, 0.5, None)
+    meter.add(score(Tensor(np.nan, device=device), logits, target), 3)
+    assert meter.diverged()
+    assert meter.read().first_bad_step() == 2
 
 
 def test_the_trainer_does_not_keep_itself_alive() -> None:

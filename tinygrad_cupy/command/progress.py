@@ -49,7 +49,7 @@ class ProgressBar(Callback):
             return
         self.shown_at = now
         if step.meter.on_cpu:
-            loss, accuracy, _ = step.meter.read()
+            loss, accuracy, *_ = step.meter.read()
             self.figures = _figures(loss, accuracy)
         rate = sum(step.meter.counts) / (now - self.epoch_started)
         self.bar.update(
