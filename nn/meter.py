@@ -51,12 +51,13 @@ _kernels = backend.CudaSource(__file__, "meter.cu")
 
 
 def is_classification(output: Any, target: Any) -> bool:
-    """Whether a target is class numbers, (N, ...) of an output (N, C, ...)."""
+    """Whether a target is class numbers, (N, ...) of an output (N, C, ...), C of 2 or more."""
     return (
         isinstance(output, Tensor)
         and isinstance(target, Tensor)
         and target.dtype.kind in "iu"
         and output.ndim == target.ndim + 1
+        and output.shape[1] >= 2
         and (output.shape[0], *output.shape[2:]) == target.shape
     )
 

@@ -29,7 +29,7 @@ def compare(loss: Any, logits: np.ndarray, target: np.ndarray) -> float:
     return float(expected.numpy()[1])
 
 
-@pytest.mark.parametrize("classes", [1, 2, 3, 10, 33, 1000])
+@pytest.mark.parametrize("classes", [2, 3, 10, 33, 1000])
 @pytest.mark.parametrize("count", [0, 1, 31, 1023, 1024, 1025, 4099])
 def test_right_answers_are_counted(count: int, classes: int, rng: np.random.Generator) -> None:
     logits = rng.standard_normal((count, classes)).astype(np.float32)

@@ -161,6 +161,23 @@ def test_ignored_targets(place: str, resident: bool) -> None:
     np.testing.assert_allclose(trainer.predict(loader).sum(axis=1), 1, rtol=1e-5)
 
 
+def test_one_output_beside_integers_is_no_classifier(place: str) -> None:
+    labels = (X[:, 0] > 0).astype(np.int64)
+    loader = DataLoader(ArrayDataset(X, labels), 16)
+
+    def loss(output: Tensor, target: Tensor) -> Tensor:
+        return ((output[:, 0] - target.astype("float32")) ** 2).mean()  # type: ignore[no-any-return]
+
+    trainer = make(lambda: nn.Linear(3, 1), loss)
+    assert np.isnan(trainer.fit(loader, epochs=2)[-1].train_accuracy)
+    result = trainer.evaluate(loader)
+    assert np.isnan(result.accuracy)
+    with tg.no_grad():
+        output = trainer.model(Tensor(X, device=tg.default_device())).numpy()
+    np.testing.assert_allclose(result.probabilities, output, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(trainer.predict(loader), output, rtol=1e-5, atol=1e-6)
+
+
 def test_any_dataset_by_a_collate(device: str) -> None:
     def collate(samples: list[Any]) -> Any:
         x, y = default_collate(samples)
