@@ -301,8 +301,10 @@ class Trainer:
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
-        modes = [(module, module.training) for _, module in self.model.named_modules()]
-        self.model.eval()
+        roots = [one for one in (self.model, self.loss) if isinstance(one, Module)]
+        modes = [(module, module.training) for root in roots for _, module in root.named_modules()]
+        for root in roots:
+            root.eval()
         try:
             with no_grad():
                 yield

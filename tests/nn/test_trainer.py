@@ -294,6 +294,28 @@ def test_predict_takes_a_loader_or_a_tensor(device: str) -> None:
     np.testing.assert_allclose(from_loader, from_tensor, rtol=1e-5)
 
 
+class Dropping(nn.Module):
+    """A loss with dropout of its own."""
+
+    def __init__(self) -> None:
+        self.drop, self.fixed = nn.Dropout(0.5), nn.Dropout(0.5).eval()
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        return self.fixed(self.drop(output)).cross_entropy(target)
+
+
+def test_a_loss_module_is_in_evaluation_mode_while_the_model_is(device: str) -> None:
+    trainer = make(device)
+    expected = trainer.evaluate(Batches(device)).loss
+    trainer.loss = loss = Dropping()
+    assert trainer.evaluate(Batches(device)).loss == pytest.approx(expected)
+    assert trainer.fit(Batches(device), Batches(device), epochs=1)[-1].val_loss == pytest.approx(
+        trainer.evaluate(Batches(device)).loss
+    )
+    modes = [module.training for module in (loss, loss.drop, loss.fixed)]
+    assert modes == [True, True, False]
+
+
 def test_a_loss_of_ones_own(device: str) -> None:
     trainer = make(device)
     trainer.loss = nn.CrossEntropyLoss(label_smoothing=0.5)
