@@ -51,8 +51,10 @@ class DataLoader:
     collate: a function of a list of samples that makes the batch, of arrays or tensors; in place of
         `default_collate`
     num_workers: processes that make batches ahead, begun with the first pass and kept until the
-        loader goes or `close()`. Batches are the same as with 0, unless samples are random. A
-        script does its work under `if __name__ == "__main__":` then.
+        loader goes or `close()`. Batches are the same as with 0, unless samples are random: the
+        random numbers of Python, NumPy and this library are begun anew for each batch, from `seed`
+        or else that of manual_seed, the pass and the batch's number, so that they are the same
+        with any number of workers. A script does its work under `if __name__ == "__main__":` then.
     worker_method: how they are begun, "spawn" (a fresh interpreter), "forkserver" or "fork", which
         inherits the dataset as it is, locks that threads hold, and no use of CUDA
     resident: False leaves an `ArrayDataset` in memory on the host, for data that the device has no
@@ -283,8 +285,20 @@ class DataLoader:
 
     def _fetched(self, parts: Iterator[np.ndarray], position: Position) -> Iterator[Any]:
         fetch = Fetch(self.dataset, self.collate)
-        made = self._workers(fetch).map(parts) if self.num_workers else map(fetch, parts)
+        if self.num_workers:
+            seed = self._seed_of(position)
+            tasks = (((*seed, i), part) for i, part in enumerate(parts, start=position.given))
+            made = self._workers(fetch).map(tasks)
+        else:
+            made = map(fetch, parts)
         return (self._on_device(batch) for batch in position.counted(made))
+
+    def _seed_of(self, position: Position) -> tuple[int, int, int]:
+        """What the random numbers of workers come from in a pass, beside the batch's number."""
+        if position.origin is not None:  # begun anew by manual_seed, as the order is
+            seed, place = backend.to_numpy(position.origin)[:2].tolist()
+            return seed, 1, place
+        return random.generator.seed if self.seed is None else self.seed, 0, position.iteration
 
     def _workers(self, fetch: Fetch) -> Pool:
         pool = self._pool

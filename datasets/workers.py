@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import pickle
 import queue
+import random
 import signal
 import threading
 import traceback
@@ -25,6 +26,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tinygrad_cupy import backend
+from tinygrad_cupy.random import generator
 
 from .dataset import DataError
 
@@ -33,6 +35,7 @@ WATCH_SECONDS = 1.0  # how often an idle worker looks whether its parent is ther
 END_SECONDS = 5.0  # that a worker has to end by itself
 
 Fetch = Callable[[np.ndarray], Any]
+Task = tuple[tuple[int, ...], np.ndarray]  # what the batch's random numbers come from, and its rows
 
 
 class SampleError(RuntimeError):
@@ -70,7 +73,7 @@ class _Worker:
 
 
 class Pool:
-    """`count` processes that call `fetch`."""
+    """`count` processes that call `fetch`, each time with random numbers begun anew."""
 
     def __init__(self, fetch: Fetch, count: int, method: str = "spawn") -> None:
         self.owner = os.getpid()
@@ -91,7 +94,7 @@ class Pool:
         """End the processes."""
         self._close()
 
-    def map(self, tasks: Iterable[np.ndarray]) -> Iterator[Any]:
+    def map(self, tasks: Iterable[Task]) -> Iterator[Any]:
         """What `fetch` makes of each task, in their order, some being made ahead."""
         self._session += 1
         session, given, taken = self._session, 0, 0
@@ -113,7 +116,7 @@ class Pool:
                 if self.results.pop((session, number), None) is None:
                     self.dropped.add((session, number))
 
-    def _give(self, key: Hashable, task: np.ndarray) -> None:
+    def _give(self, key: Hashable, task: Task) -> None:
         worker = min(self.workers, key=lambda worker: worker.tasks)
         worker.tasks += 1
         self._send(worker, pickle.dumps((key, task)))
@@ -241,13 +244,23 @@ def _work(conn: Any, fetch: Fetch | None) -> None:
             return
     assert fetch is not None
     while True:
-        key, task = pickle.loads(tasks.get())
+        key, (seed, rows) = pickle.loads(tasks.get())
+        _begin_random(seed)
         try:
-            found, good = fetch(task), True
+            found, good = fetch(rows), True
         except Exception as error:
             index = getattr(error, "index", None)
             found, good = (str(error), index, traceback.format_exc()), False
         _answer(conn, key, good, found)
+
+
+def _begin_random(seed: tuple[int, ...]) -> None:
+    """Have the random numbers of Python, NumPy and this library follow from `seed` alone."""
+    words = np.random.SeedSequence(seed[0], spawn_key=seed[1:]).generate_state(10)
+    random.seed(words[:4].tobytes())
+    np.random.seed(words[4:8])  # noqa: NPY002 - what datasets draw from
+    # Of the CPU alone: a forked process must not touch what its parent has on a GPU.
+    generator.seed, generator.counters = int(words[8:].view(np.uint64)[0]), {}
 
 
 def _listen(conn: Any, tasks: queue.SimpleQueue[bytes]) -> None:

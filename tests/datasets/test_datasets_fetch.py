@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import tinygrad_cupy as tg
-from support.samples import Batched, Failing, Squares, Unreadable, largest
+from support.samples import Batched, Drawn, Failing, Squares, Unreadable, largest
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.datasets import (
     ArrayDataset,
@@ -129,6 +129,29 @@ def test_workers_give_the_same_batches() -> None:
     processes = [worker.process for worker in loader._pool.workers]
     del loader
     assert not any(process.is_alive() for process in processes)
+
+
+def test_random_samples_are_the_same_whoever_makes_them() -> None:
+    def drawn(loader: DataLoader) -> list[Any]:
+        return [[x.tolist(), y.tolist()] for x, y in loader]
+
+    loaders = [DataLoader(Drawn(12), 3, shuffle=True, num_workers=count) for count in (1, 2)]
+    found = []
+    for loader in loaders:
+        tg.manual_seed(3)
+        found.append(drawn(loader) + drawn(loader))
+    assert found[0] == found[1]
+    numbers = np.array([x for x, _ in found[0]]).reshape(-1)
+    assert len(set(numbers.tolist())) == 2 * 12 * 3  # no two batches have the same
+    tg.manual_seed(3)
+    batches = iter(loaders[0])
+    assert [next(batches)[0].tolist() for _ in range(2)] == [x for x, _ in found[0][:2]]
+    loaders[1].load_state_dict(loaders[0].state_dict())
+    assert drawn(loaders[1]) == found[0][2:4]
+    tg.manual_seed(4)
+    assert drawn(loaders[1]) != found[0][:4]
+    for loader in loaders:
+        loader.close()
 
 
 def test_passes_at_once_through_the_same_workers(tmp_path: Path) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import random
 import time
 from typing import Any
 
 import numpy as np
+
+from tinygrad_cupy import Tensor
 
 
 class Squares:
@@ -53,6 +56,14 @@ class Batched(Squares):
 
     def __getitems__(self, indices: list[int]) -> list[Any]:
         return [self[index] for index in indices]
+
+
+class Drawn(Squares):
+    """Sample i is random numbers of Python, NumPy and the library, and i."""
+
+    def __getitem__(self, index: int) -> Any:
+        ours = Tensor.rand(1, device="cpu").item()
+        return np.array([random.random(), np.random.random(), ours]), index  # noqa: NPY002
 
 
 def largest(samples: list[Any]) -> np.ndarray:
