@@ -196,6 +196,7 @@ class DataLoader:
         state = {"samples": self._samples(), "batch_size": self.batch_size}
         state |= {"drop_last": self.drop_last, "shuffle": self.shuffle}
         found = {name: np.asarray(value) for name, value in state.items()}
+        found["seed"] = np.array([] if self.seed is None else [self.seed], np.uint64)
         position = self._resume or self._position
         if position is None or position.given >= len(self):
             found |= {"iteration": np.asarray(self._iterations), "given": np.asarray(0)}
@@ -210,7 +211,8 @@ class DataLoader:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Stand where the loader that gave `state` stood: the next pass is the rest of its pass.
 
-        DataError, and nothing is changed, for the state of a loader of other data or batches.
+        DataError, and nothing is changed, for the state of a loader of other data, batches or seed;
+        a state of an earlier release says no seed, and is taken.
         """
         own = {"samples": self._samples(), "batch_size": self.batch_size}
         own |= {"drop_last": self.drop_last, "shuffle": self.shuffle}
@@ -220,6 +222,12 @@ class DataLoader:
                 raise DataError(
                     f"[DataLoader] expected the state of a loader with {name} "
                     f"{int(own[name]) if name in own else ''}, got {got}"
+                )
+        if "seed" in state:
+            seed = next(map(int, np.asarray(state["seed"])), None)
+            if seed != (None if self.seed is None else int(self.seed)):
+                raise DataError(
+                    f"[DataLoader] expected the state of a loader with seed {self.seed}, got {seed}"
                 )
         sampler: Any = self.sampler
         if hasattr(sampler, "load_state_dict"):

@@ -88,6 +88,19 @@ def test_the_state_of_another_loader() -> None:
         DataLoader(Squares(20), 4).load_state_dict({k: state[k] for k in state if k != "given"})
 
 
+@pytest.mark.parametrize(("own", "other"), [(5, None), (None, 5), (5, 2**64 - 1)])
+def test_the_state_of_a_loader_of_another_seed(own: int | None, other: int | None) -> None:
+    loader, theirs = (DataLoader(DATA, 4, shuffle=True, seed=seed) for seed in (own, other))
+    next(iter(theirs))
+    state = theirs.state_dict()
+    with pytest.raises(DataError, match=f"a loader with seed {own}, got {other}"):
+        loader.load_state_dict(state)
+    assert loader.state_dict()["given"] == 0
+    theirs.load_state_dict(state)
+    del state["seed"]  # a state of before
+    loader.load_state_dict(state)
+
+
 @pytest.mark.gpu
 def test_a_state_of_a_gpu_goes_on_on_the_cpu() -> None:
     tg.manual_seed(9)
