@@ -21,7 +21,9 @@ import numpy as np
 
 from tinygrad_cupy import backend, random
 from tinygrad_cupy.backend import capture
+from tinygrad_cupy.ops.class_losses import expect_classes
 from tinygrad_cupy.ops.comparison import where
+from tinygrad_cupy.ops.losses import host_values
 from tinygrad_cupy.ops.shape import concat, stack
 from tinygrad_cupy.tensor import Tensor
 
@@ -330,6 +332,8 @@ class MixUp(Module):
     picture, taken as the larger of λ and 1 - λ. x is (N, ...) floats, y class numbers (N,), which
     become float32 (N, classes), or floats (N, ...), probabilities or what a regression looks for.
     The loss must take such targets. In evaluation x and y pass as they are. Default alpha = 0.2.
+    A number that is no class is a ValueError on the CPU; on a GPU, where looking would stall it,
+    what it is mixed into is NaN.
     Zhang et al., "mixup: beyond empirical risk minimization" (2018).
     """
 
@@ -368,7 +372,10 @@ class MixUp(Module):
                 f"[MixUp] expected classes=, their number, for class numbers (N,), got "
                 f"{self.classes} and {y.dtype} {y.shape}"
             )
-        return (y.reshape(-1, 1) == _numbers(self.classes, y.device)).astype("float32")
+        expect_classes("MixUp", host_values(y), self.classes, None)
+        hot = (y.reshape(-1, 1) == _numbers(self.classes, y.device)).astype("float32")
+        legal = (y >= 0) & (y < self.classes)
+        return where(legal.reshape(-1, 1), hot, np.nan)
 
     def extra_repr(self) -> str:
         return f"alpha={self.alpha}, classes={self.classes}"

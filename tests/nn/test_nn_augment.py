@@ -215,6 +215,21 @@ def test_mixup(device: str) -> None:
     assert layer(x, y) == (x, y)
 
 
+def test_mixup_of_labels_that_are_no_class_where_nobody_looks(
+    device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(augment, "host_values", lambda tensor: None)  # as on a GPU
+    y = Tensor([0, 1, 2, -100, 3, 0], device=device)
+    tg.manual_seed(SEED)
+    _, soft = augment.MixUp(0.3, classes=3)(pictures(6, device=device), y)
+    tg.manual_seed(SEED)
+    _, other = augment.MixUp(0.3)._draw(pictures(6, device=device))
+    rows = np.isnan(soft.numpy())
+    bad = np.array([False, False, False, True, True, False])
+    np.testing.assert_array_equal(rows.all(axis=1), bad | bad[other.numpy()])
+    np.testing.assert_array_equal(rows.any(axis=1), rows.all(axis=1))
+
+
 def test_layers_and_pairs_in_one_sequential(place: str) -> None:
     layers = nn.Sequential(augment.RandomHorizontalFlip(), augment.MixUp(1.0, 5))
     x = pictures(device=tg.default_device())
@@ -252,6 +267,14 @@ def test_layers_and_pairs_in_one_sequential(place: str) -> None:
         (
             lambda: augment.MixUp()(pictures(2), Tensor([0, 1])),
             "[MixUp] expected classes=, their number, for class numbers (N,), got None and int64",
+        ),
+        (
+            lambda: augment.MixUp(classes=3)(pictures(2), Tensor([2, 3])),
+            "[MixUp] expected classes from 0 to 2, got 3 at position 1",
+        ),
+        (
+            lambda: augment.MixUp(classes=3)(pictures(2), Tensor([-100, 0])),
+            "[MixUp] expected classes from 0 to 2, got -100 at position 0",
         ),
         (lambda: augment.MixUp()(pictures(2), Tensor([0.0])), "[MixUp] expected floats x (N, ...)"),
     ],
