@@ -184,7 +184,12 @@ class Module(Tree):
         loaded = {n: backend.to_device(array, own[n].device) for n, array in fitting.items()}
         for name, array in loaded.items():
             own[name].assign_(array)
+        for _, module in self.named_modules():
+            module._after_loading()
         return mismatch
+
+    def _after_loading(self) -> None:
+        """Called when values were loaded; for what a module keeps elsewhere and depends on them."""
 
     def _unexpected(self, name: object) -> str:
         """What a report says of a name in a state that this Module's state has not."""
