@@ -9,6 +9,7 @@ PyTorch's: attributes and positions joined by dots.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from reprlib import recursive_repr
 from typing import TYPE_CHECKING, Any, Self
 
@@ -50,6 +51,9 @@ ELSEWHERE = {
     "register_parameter": "self.NAME = nn.Parameter(data)",
     "type": ".astype(dtype)",
 }
+
+# The modules whose `train` is under way, each a child of the one before.
+_TRAINED: ContextVar[tuple[Module, ...]] = ContextVar("_TRAINED", default=())
 
 
 class Module(Tree):
@@ -206,9 +210,17 @@ class Module(Tree):
     # Changing ------------------------------------------------------------------------------------
 
     def train(self, mode: bool = True) -> Self:
-        """Set `training` here and in every Module below; returns self."""
-        for _, module in self.named_modules():
-            module.training = mode
+        """Set `training` here and, by the `train` of each, in all children; returns self."""
+        self.training = mode
+        above = (*_TRAINED.get(), self)  # a child that points back at one of these is no child
+        under_way = _TRAINED.set(above)
+        try:
+            children = {id(child): child for _, child in self.named_children()}
+            for child in children.values():
+                if not any(child is module for module in above):
+                    child.train(mode)
+        finally:
+            _TRAINED.reset(under_way)
         return self
 
     def eval(self) -> Self:

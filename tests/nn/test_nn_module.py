@@ -3,7 +3,7 @@
 import copy
 import gc
 import weakref
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pytest
@@ -91,6 +91,47 @@ def test_train_and_eval_reach_every_module() -> None:
     assert not any(module.training for _, module in net.named_modules())
     net.train()
     assert net.heads["b"].training
+
+
+class Frozen(nn.Module):
+    """A pretrained part whose batch norm is never trained, whatever the model around it does."""
+
+    def __init__(self) -> None:
+        self.norm = nn.Sequential(nn.BatchNorm1d(2))
+        self.drop = nn.Dropout(0.5)
+        self.modes: list[bool] = []
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        self.modes.append(mode)
+        self.norm.eval()
+        return self
+
+
+def test_train_and_eval_go_by_what_children_make_of_it() -> None:
+    part = Frozen()
+    net = nn.Sequential(nn.Linear(2, 2), nn.Sequential(part))
+    assert net.train() is net
+    assert (part.training, part.drop.training) == (True, True)
+    assert not any(module.training for module in part.norm.modules())
+    net.eval()
+    assert not any(module.training for module in net.modules())
+    assert part.modes == [True, False]
+
+
+def test_train_reaches_shared_and_circular_modules() -> None:
+    part = Frozen()
+    parent = nn.Module()
+    parent.one = parent.other = part
+    parent.listed = [part]
+    part.parent = parent
+    part.drop.itself = part.drop
+    parent.eval()
+    assert not any(module.training for module in parent.modules())
+    part.train()
+    assert (part.training, parent.training, part.drop.training) == (True, True, True)
+    assert not any(module.training for module in part.norm.modules())
+    assert part.modes == [False, True]
 
 
 def test_a_module_without_forward_says_so() -> None:
