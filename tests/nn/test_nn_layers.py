@@ -459,6 +459,24 @@ def test_rrelu_draws_slopes_in_training_alone(device: str) -> None:
     np.testing.assert_allclose(layer.eval()(x).numpy(), -0.2, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("layer", "places", "expected"),
+    [
+        (nn.RReLU(0.1, 0.3).eval(), [-1, 0, 1], [0.2, 0.2, 1]),
+        (nn.RReLU(0.25, 0.25), [-1, 0, 1], [0.25, 0.25, 1]),
+        (nn.Hardswish(), [-4, -3, 0, 3, 4], [0, 0, 0.5, 1, 1]),
+    ],
+    ids=["RReLU", "RReLU in training", "Hardswish"],
+)
+def test_slopes_at_kinks_are_pytorchs(
+    layer: nn.Module, places: list[float], expected: list[float], device: str
+) -> None:
+    x = Tensor(np.float32(places), device=device, requires_grad=True)
+    layer(x).sum().backward()
+    assert x.grad is not None
+    np.testing.assert_allclose(x.grad.numpy(), expected, rtol=1e-6)
+
+
 def test_global_pools_are_means_and_maxima_of_channels(
     device: str, rng: np.random.Generator
 ) -> None:
