@@ -63,6 +63,7 @@ class Module(Tree):
     """
 
     _training = True
+    _may_lack: tuple[str, ...] = ()  # attributes that a state to load need not have
 
     @property
     def training(self) -> bool:
@@ -172,7 +173,8 @@ class Module(Tree):
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> Mismatch:
         """Write `state` (arrays, or tensors of this library or PyTorch) into this Module's memory.
 
-        Values are converted to the dtype that the Module has. With `strict`, anything missing,
+        Values are converted to the dtype that the Module has. What PyTorch's old files lack, the
+        count of batches of a norm, may be missing. With `strict`, anything else missing,
         unexpected or of another shape is one ValueError that lists all of it, and nothing is
         changed; without, what fits is loaded. Returns what did not fit.
         """
@@ -182,6 +184,10 @@ class Module(Tree):
                 f"got {type(state).__name__}"
             )
         own = dict(self._saved())
+        for path, module in self._tree(()):
+            for attribute in module._may_lack:
+                if (name := dotted((*path, (attribute,)))) not in state:
+                    own.pop(name, None)
         fitting, mismatch = fit(own, state, self._unexpected)
         if strict and any(mismatch):
             raise ValueError(report(type(self).__name__, mismatch))
@@ -212,7 +218,8 @@ class Module(Tree):
     def train(self, mode: bool = True) -> Self:
         """Set `training` here and, by the `train` of each, in all children; returns self."""
         self.training = mode
-        above = (*_TRAINED.get(), self)  # a child that points back at one of these is no child
+        # A child that points back at one of these is no child.
+        above: tuple[Module, ...] = (*_TRAINED.get(), self)
         under_way = _TRAINED.set(above)
         try:
             children = {id(child): child for _, child in self.named_children()}

@@ -94,7 +94,7 @@ def test_a_module_around_it_saves_and_loads_the_count(
         moved(one.model, rng)
         one.averaged.update_parameters(one.model)
     assert one.averaged.n_averaged.dtype == np.int64
-    assert one.averaged.n_averaged.device == one.model[0].weight.device
+    assert one.averaged.n_averaged.device == next(one.model.parameters()).device
     saved = one.state_dict()
     assert saved["averaged.n_averaged"] == 3
     for _ in range(7):  # an average of its own, which has to be forgotten

@@ -501,7 +501,7 @@ def test_rrelu_draws_slopes_in_training_alone(device: str) -> None:
 def test_slopes_at_kinks_are_pytorchs(
     layer: nn.Module, places: list[float], expected: list[float], device: str
 ) -> None:
-    x = Tensor(np.float32(places), device=device, requires_grad=True)
+    x = Tensor(np.array(places, np.float32), device=device, requires_grad=True)
     layer(x).sum().backward()
     assert x.grad is not None
     np.testing.assert_allclose(x.grad.numpy(), expected, rtol=1e-6)

@@ -170,6 +170,21 @@ def test_num_batches_tracked_is_an_int64_scalar_that_counts(device: str) -> None
     assert count == 2
 
 
+def test_a_state_of_old_files_counts_no_batches() -> None:
+    """PyTorch's norms count since version 0.4.1; statistics have to be there nevertheless."""
+    net = nn.Sequential(nn.Linear(2, 3), nn.ModuleDict({"norm": nn.BatchNorm1d(3)}))
+    saved = net.state_dict()
+    del saved["1.norm.num_batches_tracked"]
+    saved["1.norm.running_mean"][:] = 5
+    assert not any(net.load_state_dict(saved))
+    norm = net[1]["norm"]  # type: ignore[index]
+    assert norm.running_mean.tolist() == [5, 5, 5]
+    assert norm.num_batches_tracked.item() == 0
+    del saved["1.norm.running_mean"]
+    with pytest.raises(ValueError, match=r"missing: 1\.norm\.running_mean \(3,\)$"):
+        net.load_state_dict(saved)
+
+
 def test_loading_writes_into_the_same_memory(device: str) -> None:
     source, target = Net().to(device), Net().to(device)
     arrays = {name: tensor.data for name, tensor in target.named_parameters()}
