@@ -285,7 +285,7 @@ class TripletMarginWithDistanceLoss(Loss):
         wrong = between(anchor, negative)
         if self.swap:
             wrong = wrong.minimum(between(positive, negative))
-        losses = (between(anchor, positive) - wrong + self.margin).relu()
+        losses = (between(anchor, positive) - wrong + self.margin).clip(0)
         return reduced(losses, self.reduction, losses.dtype)
 
     def _shown(self) -> dict[str, Any]:

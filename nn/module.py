@@ -9,6 +9,7 @@ PyTorch's: attributes and positions joined by dots.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from reprlib import recursive_repr
 from typing import TYPE_CHECKING, Any, Self
 
@@ -51,6 +52,9 @@ ELSEWHERE = {
     "type": ".astype(dtype)",
 }
 
+# The modules whose `train` is under way, each a child of the one before.
+_TRAINED: ContextVar[tuple[Module, ...]] = ContextVar("_TRAINED", default=())
+
 
 class Module(Tree):
     """Base of all layers and models. A subclass assigns its layers and defines `forward`.
@@ -59,6 +63,7 @@ class Module(Tree):
     """
 
     _training = True
+    _may_lack: tuple[str, ...] = ()  # attributes that a state to load need not have
 
     @property
     def training(self) -> bool:
@@ -168,7 +173,8 @@ class Module(Tree):
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> Mismatch:
         """Write `state` (arrays, or tensors of this library or PyTorch) into this Module's memory.
 
-        Values are converted to the dtype that the Module has. With `strict`, anything missing,
+        Values are converted to the dtype that the Module has. What PyTorch's old files lack, the
+        count of batches of a norm, may be missing. With `strict`, anything else missing,
         unexpected or of another shape is one ValueError that lists all of it, and nothing is
         changed; without, what fits is loaded. Returns what did not fit.
         """
@@ -178,13 +184,22 @@ class Module(Tree):
                 f"got {type(state).__name__}"
             )
         own = dict(self._saved())
+        for path, module in self._tree(()):
+            for attribute in module._may_lack:
+                if (name := dotted((*path, (attribute,)))) not in state:
+                    own.pop(name, None)
         fitting, mismatch = fit(own, state, self._unexpected)
         if strict and any(mismatch):
             raise ValueError(report(type(self).__name__, mismatch))
         loaded = {n: backend.to_device(array, own[n].device) for n, array in fitting.items()}
         for name, array in loaded.items():
             own[name].assign_(array)
+        for _, module in self.named_modules():
+            module._after_loading()
         return mismatch
+
+    def _after_loading(self) -> None:
+        """Called when values were loaded; for what a module keeps elsewhere and depends on them."""
 
     def _unexpected(self, name: object) -> str:
         """What a report says of a name in a state that this Module's state has not."""
@@ -201,9 +216,18 @@ class Module(Tree):
     # Changing ------------------------------------------------------------------------------------
 
     def train(self, mode: bool = True) -> Self:
-        """Set `training` here and in every Module below; returns self."""
-        for _, module in self.named_modules():
-            module.training = mode
+        """Set `training` here and, by the `train` of each, in all children; returns self."""
+        self.training = mode
+        # A child that points back at one of these is no child.
+        above: tuple[Module, ...] = (*_TRAINED.get(), self)
+        under_way = _TRAINED.set(above)
+        try:
+            children = {id(child): child for _, child in self.named_children()}
+            for child in children.values():
+                if not any(child is module for module in above):
+                    child.train(mode)
+        finally:
+            _TRAINED.reset(under_way)
         return self
 
     def eval(self) -> Self:

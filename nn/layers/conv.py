@@ -12,7 +12,16 @@ from typing import ClassVar
 from tinygrad_cupy.kernels.common.windows import AXES, Shape, Sizes
 from tinygrad_cupy.nn import checks, init
 from tinygrad_cupy.nn.module import Module
+from tinygrad_cupy.ops.padding import pad
 from tinygrad_cupy.tensor import Tensor
+
+# PyTorch's names of what stands around an input, and NumPy's.
+PADDING_MODES = {
+    "zeros": "constant",
+    "reflect": "reflect",
+    "replicate": "edge",
+    "circular": "wrap",
+}
 
 
 class _Convolution(Module):
@@ -69,6 +78,8 @@ class _Convolution(Module):
 class _Conv(_Convolution):
     """Cross-correlation of inputs (N, C, ...) by weight (O, C/g, ...)."""
 
+    padding_mode = "zeros"
+
     def __init__(
         self,
         in_channels: int,
@@ -79,16 +90,32 @@ class _Conv(_Convolution):
         dilation: Sizes = 1,
         groups: int = 1,
         bias: bool = True,
+        padding_mode: str = "zeros",
     ) -> None:
         windows = (kernel_size, stride, padding, dilation)
         self._set_up(in_channels, out_channels, *windows, groups, bias)
+        self.padding_mode = checks.choice(self, "padding_mode", padding_mode, tuple(PADDING_MODES))
+        if self.padding_mode != "zeros":
+            self.fuses: tuple[str, ...] = ()
         if self.padding == "same" and math.prod(self.stride) > 1:
             raise ValueError(
                 f'[{type(self).__name__}] padding="same" needs a stride of 1, got {self.stride}'
             )
 
+    def _padded(self, x: Tensor) -> tuple[Tensor, Shape | str]:
+        """The input with what stands around it, if not zeros, and how far zeros are to."""
+        if self.padding_mode == "zeros" or self.padding == "valid":
+            return x, self.padding
+        if isinstance(self.padding, str):  # "same": what is odd of it comes behind
+            spans = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
+            sides = [(span // 2, span - span // 2) for span in spans]
+        else:
+            sides = [(n, n) for n in self.padding]
+        around = [*[(0, 0)] * (x.ndim - self.ndim), *sides]
+        return pad(x, around, mode=PADDING_MODES[self.padding_mode]), (0,) * self.ndim
+
     def extra_repr(self) -> str:
-        return self._repr()
+        return self._repr() + _not_default(padding_mode=(self.padding_mode, "zeros"))
 
 
 class Conv1d(_Conv):
@@ -98,7 +125,8 @@ class Conv1d(_Conv):
 
     def forward(self, x: Tensor) -> Tensor:
         self._check(x)
-        where = (self.stride, self.padding, self.dilation, self.groups)
+        x, padding = self._padded(x)
+        where = (self.stride, padding, self.dilation, self.groups)
         return x.conv1d(self.weight, self.bias, *where)
 
 
@@ -106,8 +134,10 @@ class Conv2d(_Conv):
     """Cross-correlation of images (N, C, H, W) -> (N, O, OH, OW), or of one without N.
 
     OH = (H + 2 * padding - dilation * (KH - 1) - 1) // stride + 1, and OW alike. `kernel_size`,
-    `stride`, `padding` (zeros) and `dilation` are one integer or a pair (height, width), in pixels;
-    `padding` may be "same", which keeps the size, or "valid", which is 0.
+    `stride`, `padding` and `dilation` are one integer or a pair (height, width), in pixels;
+    `padding` may be "same", which keeps the size, or "valid", which is 0. Around the image are
+    zeros, or by `padding_mode` its mirror image ("reflect", the edge not repeated), its edge
+    ("replicate") or its other side ("circular").
     `groups` splits the channels into parts that do not see each other. `weight` (O, C/g, KH, KW)
     and `bias` (O,) start from U(-b, b), b = 1 / sqrt(C/g * KH * KW). Called with `relu` or `pool`,
     ReLU and MaxPool2d(2) are applied as well, in the same kernel.
@@ -118,7 +148,8 @@ class Conv2d(_Conv):
 
     def forward(self, x: Tensor, relu: bool = False, pool: bool = False) -> Tensor:
         self._check(x)
-        where = (self.stride, self.padding, self.dilation, self.groups)
+        x, padding = self._padded(x)
+        where = (self.stride, padding, self.dilation, self.groups)
         if relu or pool:
             return x.conv2d_block(self.weight, self.bias, *where, relu, pool)
         return x.conv2d(self.weight, self.bias, *where)
@@ -131,7 +162,8 @@ class Conv3d(_Conv):
 
     def forward(self, x: Tensor) -> Tensor:
         self._check(x)
-        where = (self.stride, self.padding, self.dilation, self.groups)
+        x, padding = self._padded(x)
+        where = (self.stride, padding, self.dilation, self.groups)
         return x.conv3d(self.weight, self.bias, *where)
 
 

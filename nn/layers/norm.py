@@ -19,6 +19,7 @@ class _Channels(Module):
     """What norms of channels have: a scale, a shift and running statistics, each (C,) or None."""
 
     layouts: tuple[str, ...] = ()
+    _may_lack = ("num_batches_tracked",)  # as files of PyTorch before 0.4.1 do
     # As they are by default; None where they are left out.
     weight: Parameter
     bias: Parameter

@@ -12,7 +12,7 @@ from tinygrad_cupy.autograd.mode import no_grad
 from tinygrad_cupy.backend.capture import use
 from tinygrad_cupy.nn import checks
 from tinygrad_cupy.nn.inputs import forward, targets_of
-from tinygrad_cupy.nn.module import Mismatch, Module
+from tinygrad_cupy.nn.module import Buffer, Mismatch, Module
 from tinygrad_cupy.nn.state import host_array
 from tinygrad_cupy.tensor import Tensor
 
@@ -62,8 +62,9 @@ class AveragedModel(Module):
     parameters are.
 
     Averages have the parameters' dtype. On a GPU an update of the parameters is one launch, which
-    `tg.jit` captures together with a step (after a first one outside). A state_dict has PyTorch's
-    names: "module." before the model's own, and "n_averaged".
+    `tg.jit` captures together with a step (after a first one outside). `n_averaged`, a Buffer of
+    int64, counts the updates. A state_dict, also that of a Module that holds this one, has
+    PyTorch's names: "module." before the model's own, and "n_averaged".
     """
 
     def __init__(self, model: Module, decay: float = 0.0, use_buffers: bool = False) -> None:
@@ -71,6 +72,8 @@ class AveragedModel(Module):
             raise TypeError(
                 f"[{type(self).__name__}] expected a Module, got {type(model).__name__}"
             )
+        device = next((param.device for param in model.parameters()), None)
+        self.n_averaged = Buffer(np.zeros((), np.int64), device=device)
         self.module: Any = copy.deepcopy(model)
         self.module.zero_grad()
         self.use_buffers = use_buffers
@@ -80,11 +83,6 @@ class AveragedModel(Module):
     def decay(self) -> float:
         """How much of the average an update keeps; 0 where all values weigh the same."""
         return self._averaging.decay
-
-    @property
-    def n_averaged(self) -> int:
-        """How many updates there were; reading it waits for the GPU."""
-        return self._averaging.steps[0]
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The output of the averaged weights."""
@@ -110,6 +108,7 @@ class AveragedModel(Module):
         self._averaging.step()
         self._averaging.values = []
         with no_grad():
+            self.n_averaged.assign_(self.n_averaged + 1)
             for buffer, value in zip(copied, buffers, strict=True):
                 buffer.assign_(value)
 
@@ -122,10 +121,6 @@ class AveragedModel(Module):
             (averaged if self.use_buffers and floats else copied).append(buffer)
         return averaged, copied
 
-    def state_dict(self) -> dict[str, np.ndarray]:
-        """That of the averaged model, its names behind "module.", and "n_averaged"."""
-        return {"n_averaged": np.asarray(self.n_averaged, np.int64)} | super().state_dict()
-
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> Mismatch:
         """As `Module.load_state_dict`; the average goes on from "n_averaged" updates."""
         count = host_array(state["n_averaged"]) if "n_averaged" in state else None
@@ -134,12 +129,15 @@ class AveragedModel(Module):
                 f"[{type(self).__name__}] n_averaged: expected a number of updates, got "
                 f"{'none' if count is None else count}"
             )
-        rest = {name: value for name, value in state.items() if name != "n_averaged"}
-        found = super().load_state_dict(rest, strict)
-        if count is not None:
-            for position in range(len(self._averaging.params)):
-                self._averaging._set_state(position, {}, int(count))
-        return found
+        if count is not None and count.size == 1:
+            state = {**state, "n_averaged": count.reshape(())}
+        return super().load_state_dict(state, strict)
+
+    def _after_loading(self) -> None:
+        """Have the average go on from what was loaded, also as a part of another Module."""
+        count = max(int(self.n_averaged.item()), 0)
+        for position in range(len(self._averaging.params)):
+            self._averaging._set_state(position, {}, count)
 
 
 class ExponentialMovingAverage(AveragedModel):

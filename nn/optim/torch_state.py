@@ -26,16 +26,21 @@ def from_torch(optimizer: Optimizer, saved: Mapping[str, Any]) -> dict[str, Any]
     """The state in this library's form; ValueError for one of other hyperparameters.
 
     Where PyTorch counts no steps (SGD, Muon), a parameter with a state counts as stepped once.
+    PyTorch's groups have rates and nothing that they are relative to: of several groups, each is
+    taken relative to the optimizer's `lr`, which stays.
     """
     groups = [_values(optimizer, group) for group in saved["param_groups"]]
     members = [list(group["params"]) for group in saved["param_groups"]]
     flat: dict[str, Any] = dict(groups[0]) if groups else {}
     flat["groups"] = np.array([len(listed) for listed in members])
-    for index, group in enumerate(groups[1:], start=1):
+    if len(groups) > 1:
+        flat["lr"] = optimizer.lr
+    for index, group in enumerate(groups if len(groups) > 1 else ()):
         for name, value in group.items():
-            if value != groups[0].get(name):
-                pair = (value, groups[0]["lr"]) if name == "lr" else value
-                flat[f"group.{index}.{name}"] = np.asarray(pair)
+            if name == "lr":
+                flat[f"group.{index}.lr"] = np.array((value, optimizer.lr))
+            elif value != groups[0].get(name):
+                flat[f"group.{index}.{name}"] = np.asarray(value)
     steps = []
     known = {"step", *optimizer.torch_left_out}
     for position, identity in enumerate([one for listed in members for one in listed]):

@@ -79,6 +79,61 @@ def test_a_state_continues_exactly(rng: np.random.Generator, device: str) -> Non
         other.load_state_dict(saved)
 
 
+class Holder(nn.Module):
+    """A net beside an average of it, as a script saves both at once."""
+
+    def __init__(self, device: str = "cpu") -> None:
+        self.model = net().to(device)
+        self.averaged = optim.AveragedModel(self.model)
+
+
+def test_a_module_around_it_saves_and_loads_the_count(
+    rng: np.random.Generator, device: str
+) -> None:
+    one, other = Holder(device), Holder(device)
+    for _ in range(3):
+        moved(one.model, rng)
+        one.averaged.update_parameters(one.model)
+    assert one.averaged.n_averaged.dtype == np.int64
+    assert one.averaged.n_averaged.device == next(one.model.parameters()).device
+    saved = one.state_dict()
+    assert saved["averaged.n_averaged"] == 3
+    for _ in range(7):  # an average of its own, which has to be forgotten
+        other.averaged.update_parameters(other.model)
+    other.load_state_dict(saved)
+    moved(one.model, rng)
+    for each in (one, other):
+        each.averaged.update_parameters(one.model)
+    for name, value in one.averaged.state_dict().items():
+        np.testing.assert_array_equal(value, other.averaged.state_dict()[name])
+    assert other.averaged.n_averaged.item() == 4
+
+
+def test_a_captured_update_goes_on_from_what_its_parent_loads(
+    place: str, rng: np.random.Generator
+) -> None:
+    holder = Holder()
+    values = [[p + float(i) for p in moved(holder.model, rng)] for i in range(4)]
+    step = tg.jit(lambda: holder.averaged.update_parameters(holder.model))
+    StandInPool.owners[:] = [holder]
+
+    def update(index: int) -> None:
+        for param, value in zip(holder.model.parameters(), values[index], strict=True):
+            param.assign_(value)
+        step()
+
+    update(0)
+    saved = holder.state_dict()
+    for index in (1, 2, 3, 3):
+        update(index)
+    assert holder.averaged.n_averaged.item() == 5
+    holder.load_state_dict(saved)
+    update(2)
+    assert holder.averaged.n_averaged.item() == 2
+    for param, a, b in zip(holder.averaged.parameters(), values[0], values[2], strict=True):
+        np.testing.assert_allclose(param.numpy(), (a + b) / 2, rtol=1e-5, atol=1e-6)
+
+
 def test_another_model_is_refused() -> None:
     averaged = optim.AveragedModel(net())
     with pytest.raises(ValueError, match=r"\[AveragedModel\] expected a model of parameters and"):

@@ -65,6 +65,15 @@ def test_what_runs_together(
     assert run_ops(nn.Sequential(*layers), x, monkeypatch) == expected
 
 
+def test_what_is_not_zeros_around_a_convolution_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = nn.Conv2d(2, 4, 3, padding=1, padding_mode="circular")
+    model, x = nn.Sequential(layer, nn.ReLU(), nn.MaxPool2d(2)), Tensor.randn(2, 2, 9, 9)
+    assert run_ops(model, x, monkeypatch)[-3:] == ["Conv", "Relu", "MaxPool"]
+    expected = layer(x).relu().max_pool2d(2).numpy()
+    np.testing.assert_array_equal(model(x).numpy(), expected)
+    np.testing.assert_allclose(layer(x, relu=True, pool=True).numpy(), expected, rtol=1e-5)
+
+
 def test_a_layer_whose_forward_was_replaced_runs_by_itself() -> None:
     model = nn.Sequential(conv(), nn.ReLU())
     seen: list[Any] = []

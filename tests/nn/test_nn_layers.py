@@ -171,6 +171,14 @@ WRONG_ARGUMENTS: list[tuple[Callable[[], Any], str]] = [
         "[Conv2d] padding must be one of same, valid, got 'full'",
     ),
     (
+        lambda: nn.Conv2d(1, 3, 3, padding_mode="edge"),
+        "[Conv2d] padding_mode must be one of zeros, reflect, replicate, circular, got 'edge'",
+    ),
+    (
+        lambda: nn.Conv2d(1, 3, 3, 2, "same", padding_mode="reflect"),
+        '[Conv2d] padding="same" needs a stride of 1, got (2, 2)',
+    ),
+    (
         lambda: nn.Conv1d(1, 3, 3, stride=2, padding="same"),
         '[Conv1d] padding="same" needs a stride of 1, got (2,)',
     ),
@@ -297,6 +305,26 @@ def test_batch_norm_normalizes_and_its_running_statistics_converge(
     np.testing.assert_allclose(state["running_var"], x.var(axis=0, ddof=1), rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("mode", "around"),
+    [("reflect", "ReflectionPad"), ("replicate", "ReplicationPad"), ("circular", "CircularPad")],
+)
+@pytest.mark.parametrize("ndim", [1, 2, 3])
+def test_a_convolution_pads_as_the_layer_that_pads_does(
+    mode: str, around: str, ndim: int, device: str
+) -> None:
+    conv = getattr(nn, f"Conv{ndim}d")(2, 4, 3, 2, 1, padding_mode=mode).to(device)
+    plain = getattr(nn, f"Conv{ndim}d")(2, 4, 3, 2).to(device)
+    plain.load_state_dict(conv.state_dict())
+    pad = getattr(nn, f"{around}{ndim}d")(1)
+    x = Tensor.randn(2, 2, *(7, 6, 5)[:ndim], device=device)
+    assert conv(x).shape == (2, 4, *(4, 3, 3)[:ndim])
+    np.testing.assert_array_equal(conv(x).numpy(), plain(pad(x)).numpy())
+    np.testing.assert_allclose(conv(x[0]).numpy(), conv(x)[0].numpy(), rtol=1e-5, atol=1e-6)
+    same = getattr(nn, f"Conv{ndim}d")(2, 4, 4, padding="same", padding_mode=mode).to(device)
+    assert same(x).shape == (2, 4, *x.shape[2:])
+
+
 def test_flatten_keeps_the_batch() -> None:
     assert nn.Flatten()(Tensor.ones(2, 3, 4, 5)).shape == (2, 60)
 
@@ -304,6 +332,7 @@ def test_flatten_keeps_the_batch() -> None:
 def test_layers_print_what_they_were_built_with() -> None:
     layers = [
         nn.Conv2d(2, 4, 3, stride=2, dilation=2, groups=2, bias=False),
+        nn.Conv1d(2, 4, 3, padding=1, padding_mode="reflect"),
         nn.ConvTranspose2d(2, 4, 3, stride=2, output_padding=1),
         nn.BatchNorm2d(4),
         nn.LayerNorm(4),
@@ -334,6 +363,7 @@ def test_layers_print_what_they_were_built_with() -> None:
     ]
     assert [repr(layer) for layer in layers] == [
         "Conv2d(2, 4, kernel_size=(3, 3), stride=(2, 2), dilation=(2, 2), groups=2, bias=False)",
+        "Conv1d(2, 4, kernel_size=(3,), stride=(1,), padding=(1,), padding_mode=reflect)",
         "ConvTranspose2d(2, 4, kernel_size=(3, 3), stride=(2, 2), output_padding=(1, 1))",
         "BatchNorm2d(4, eps=1e-05, momentum=0.1)",
         "LayerNorm((4,), eps=1e-05, elementwise_affine=True)",
@@ -457,6 +487,24 @@ def test_rrelu_draws_slopes_in_training_alone(device: str) -> None:
     assert y.max() <= -0.1
     assert y.std() > 0.01
     np.testing.assert_allclose(layer.eval()(x).numpy(), -0.2, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("layer", "places", "expected"),
+    [
+        (nn.RReLU(0.1, 0.3).eval(), [-1, 0, 1], [0.2, 0.2, 1]),
+        (nn.RReLU(0.25, 0.25), [-1, 0, 1], [0.25, 0.25, 1]),
+        (nn.Hardswish(), [-4, -3, 0, 3, 4], [0, 0, 0.5, 1, 1]),
+    ],
+    ids=["RReLU", "RReLU in training", "Hardswish"],
+)
+def test_slopes_at_kinks_are_pytorchs(
+    layer: nn.Module, places: list[float], expected: list[float], device: str
+) -> None:
+    x = Tensor(np.array(places, np.float32), device=device, requires_grad=True)
+    layer(x).sum().backward()
+    assert x.grad is not None
+    np.testing.assert_allclose(x.grad.numpy(), expected, rtol=1e-6)
 
 
 def test_global_pools_are_means_and_maxima_of_channels(

@@ -159,6 +159,31 @@ def test_a_distance_of_ones_own(device: str) -> None:
     assert swapped(a, p, n).item() == pytest.approx(2.5, rel=1e-5)
 
 
+def test_a_loss_that_just_reached_0_has_a_slope_still(device: str) -> None:
+    """PyTorch's: of equal scores, as an untrained ranking may give them, one is to rise."""
+
+    def slopes(loss: Callable[..., Any], *arrays: Any, target: Any = None) -> list[Any]:
+        given = [Tensor(np.float32(a), device=device, requires_grad=True) for a in arrays]
+        targets = [] if target is None else [Tensor(np.float32(target), device=device)]
+        value = loss(*given, *targets)
+        assert value.item() == 0
+        value.backward()
+        return [x.grad.tolist() for x in given if x.grad is not None]
+
+    ranking = nn.MarginRankingLoss(reduction="sum")
+    assert slopes(ranking, [1, 2], [1, 2], target=[1, -1]) == [[-1, 1], [1, -1]]
+    assert slopes(nn.HingeEmbeddingLoss(2.0), [2], target=[-1]) == [[-1]]
+    cosine = nn.CosineEmbeddingLoss()
+    assert slopes(cosine, [[1, 0]], [[0, 1]], target=[-1]) == [[[0, 1]], [[1, 0]]]
+    for triplet in (
+        lambda a, p, n: a.triplet_margin_loss(p, n, eps=0.0),
+        nn.TripletMarginWithDistanceLoss(
+            distance_function=lambda a, b: np.linalg.norm(a - b, axis=-1)
+        ),
+    ):
+        assert slopes(triplet, [[0, 0]], [[1, 0]], [[0, 2]]) == [[[-1, 1]], [[1, 0]], [[0, -1]]]
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_losses_of_16_bits_are_computed_in_float32(dtype: str, device: str) -> None:
     x, t = (
@@ -192,6 +217,10 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
     (
         lambda: nn.CrossEntropyLoss(weight=[1.0, 2.0])(Tensor.ones(2, 2), Tensor([0, 2])),
         "[cross_entropy] expected classes from 0 to 1, got 2 at position 1",
+    ),
+    (
+        lambda: nn.CrossEntropyLoss(ignore_index=1)(Tensor.ones(2, 3), Tensor.ones(2, 3)),
+        "[cross_entropy] expected classes where ignore_index is one, got the shares of each class",
     ),
     (
         lambda: nn.TripletMarginLoss()(*map(Tensor.ones, (3, 3, 2))),

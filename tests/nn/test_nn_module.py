@@ -3,7 +3,7 @@
 import copy
 import gc
 import weakref
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pytest
@@ -93,6 +93,47 @@ def test_train_and_eval_reach_every_module() -> None:
     assert net.heads["b"].training
 
 
+class Frozen(nn.Module):
+    """A pretrained part whose batch norm is never trained, whatever the model around it does."""
+
+    def __init__(self) -> None:
+        self.norm = nn.Sequential(nn.BatchNorm1d(2))
+        self.drop = nn.Dropout(0.5)
+        self.modes: list[bool] = []
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        self.modes.append(mode)
+        self.norm.eval()
+        return self
+
+
+def test_train_and_eval_go_by_what_children_make_of_it() -> None:
+    part = Frozen()
+    net = nn.Sequential(nn.Linear(2, 2), nn.Sequential(part))
+    assert net.train() is net
+    assert (part.training, part.drop.training) == (True, True)
+    assert not any(module.training for module in part.norm.modules())
+    net.eval()
+    assert not any(module.training for module in net.modules())
+    assert part.modes == [True, False]
+
+
+def test_train_reaches_shared_and_circular_modules() -> None:
+    part = Frozen()
+    parent = nn.Module()
+    parent.one = parent.other = part
+    parent.listed = [part]
+    part.parent = parent
+    part.drop.itself = part.drop
+    parent.eval()
+    assert not any(module.training for module in parent.modules())
+    part.train()
+    assert (part.training, parent.training, part.drop.training) == (True, True, True)
+    assert not any(module.training for module in part.norm.modules())
+    assert part.modes == [False, True]
+
+
 def test_a_module_without_forward_says_so() -> None:
     with pytest.raises(NotImplementedError, match=r"\[Module\] defines no forward\(\)"):
         nn.Module()(Tensor(1.0))
@@ -127,6 +168,21 @@ def test_num_batches_tracked_is_an_int64_scalar_that_counts(device: str) -> None
     assert count.dtype == np.int64
     assert count.shape == ()
     assert count == 2
+
+
+def test_a_state_of_old_files_counts_no_batches() -> None:
+    """PyTorch's norms count since version 0.4.1; statistics have to be there nevertheless."""
+    net = nn.Sequential(nn.Linear(2, 3), nn.ModuleDict({"norm": nn.BatchNorm1d(3)}))
+    saved = net.state_dict()
+    del saved["1.norm.num_batches_tracked"]
+    saved["1.norm.running_mean"][:] = 5
+    assert not any(net.load_state_dict(saved))
+    norm = net[1]["norm"]  # type: ignore[index]
+    assert norm.running_mean.tolist() == [5, 5, 5]
+    assert norm.num_batches_tracked.item() == 0
+    del saved["1.norm.running_mean"]
+    with pytest.raises(ValueError, match=r"missing: 1\.norm\.running_mean \(3,\)$"):
+        net.load_state_dict(saved)
 
 
 def test_loading_writes_into_the_same_memory(device: str) -> None:

@@ -127,6 +127,20 @@ def test_a_state_keeps_groups(kind: Any, device: str) -> None:
         np.testing.assert_array_equal(param.numpy(), its.numpy())
 
 
+def test_rates_of_a_state_of_pytorch_are_relative_to_the_optimizers() -> None:
+    rates = [1e-4, 1e-3]
+    optimizer = optim.AdamW([{"params": [leaf()], "lr": rate} for rate in rates], lr=1e-3)
+    groups = [{"lr": rate, "params": [index]} for index, rate in enumerate(rates)]
+    others = {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01, "maximize": False}
+    saved = {"state": {}, "param_groups": [group | others for group in groups]}
+    optimizer.load_state_dict(saved)
+    assert optimizer.lr == 1e-3
+    for lr in (1e-3, 2e-3, 1e-3):  # as a schedule sets it
+        optimizer.lr = lr
+        found = [group["lr"] for group in optimizer.param_groups]
+        assert found == pytest.approx([rate * lr / 1e-3 for rate in rates], rel=1e-12)
+
+
 def test_states_of_other_groups_are_refused() -> None:
     saved = two_groups(lr=0.5).state_dict()
     one = optim.SGD([leaf(), leaf()])

@@ -79,7 +79,7 @@ def _their_rrelu(torch: Any, x: Any, lower: float, upper: float, training: bool,
     if not training:
         return torch.nn.functional.rrelu(x, lower, upper)
     slope = _uniform(torch, x, seed).float() * (upper - lower) + lower
-    return torch.where(x >= 0, x, x * slope.to(x.dtype))
+    return torch.where(x > 0, x, x * slope.to(x.dtype))
 
 
 def _gumbel(x: Tensor, tau: float, hard: bool, axis: int, seed: int) -> Tensor:
@@ -117,7 +117,7 @@ SAMPLES = [
         # PyTorch's own has a slope of 1 / 6 rounded to float32, and no second derivative.
         torch=lambda torch, x: torch.nn.functional.relu6(x + 3) / 6,
     ),
-    _function("hardswish", comparison.Clip, _off_kinks),
+    _function("hardswish", comparison.Where, _off_kinks),
     _function("logsigmoid", activation.Softplus),
     _function("mish", (activation.Softplus, activation.Tanh)),
     _function("relu6", comparison.Where, _off_kinks),

@@ -77,13 +77,19 @@ class LossMixin(TensorBase):
         GPU, where looking would stall it, the loss becomes NaN.
 
         Floats of the logits' shape are the share of each class, -Σ_c t_c · log softmax(x)_c, whose
-        mean is over all positions. ``weight`` (C,) is what each class counts; the mean is divided
+        mean is over all positions; an ``ignore_index`` of at least 0 is a ``ValueError`` beside
+        them. ``weight`` (C,) is what each class counts; the mean is divided
         by the weights of the classes that are met. Both are computed in several steps.
         """
         logits = as_float(self)
         if weight is not None or is_shares(logits, target):
             _expect_options(label_smoothing, reduction)
             expect_real("cross_entropy", logits)
+            if ignore_index >= 0 and is_shares(logits, target):
+                raise ValueError(
+                    "[cross_entropy] expected classes where ignore_index is one, got the shares of "
+                    f"each class, of which none is left out, and ignore_index={ignore_index}"
+                )
             if len(logits.shape) < 2:
                 raise ValueError(
                     f"[cross_entropy] expected logits (N, C, …), got shape {logits.shape}"

@@ -265,6 +265,11 @@ def _cosine(a: Any, b: Any) -> Any:
     return (a * b).sum(-1) / squares.sqrt()
 
 
+def _above_0(x: Any) -> Any:
+    """max(0, x); its slope at 0 is 1, as in PyTorch's losses, while that of relu is 0."""
+    return x.clip(0)
+
+
 class LossesMixin(ProbabilityLossMixin):
     """Losses of differences and margins as methods. ``reduction`` is "mean", "sum" or "none"."""
 
@@ -320,7 +325,7 @@ class LossesMixin(ProbabilityLossMixin):
     ) -> Tensor:
         """x where the target is 1, max(0, margin - x) where it is -1; both added where neither."""
         x, t, dtype = _of_pair("hinge_embedding_loss", self, target, reduction)
-        close = (margin - x).relu().where(t != 1, 0)
+        close = _above_0(margin - x).where(t != 1, 0)
         return reduced(close + x.where(t != -1, 0), reduction, dtype)
 
     @in_wide
@@ -332,7 +337,7 @@ class LossesMixin(ProbabilityLossMixin):
         expect_reduction(name, reduction)
         (x, y, t), dtype = together(name, self, other, target)
         expect_one_shape(name, x, y, t)
-        return reduced((margin - t * (x - y)).relu(), reduction, dtype)
+        return reduced(_above_0(margin - t * (x - y)), reduction, dtype)
 
     @in_wide
     def cosine_embedding_loss(
@@ -352,7 +357,7 @@ class LossesMixin(ProbabilityLossMixin):
             )
         cosine = _cosine(x, y)
         near = (1 - cosine).where(t == 1, 0)
-        return reduced(near + (cosine - margin).relu().where(t == -1, 0), reduction, dtype)
+        return reduced(near + _above_0(cosine - margin).where(t == -1, 0), reduction, dtype)
 
     @in_wide
     def triplet_margin_loss(
@@ -385,4 +390,4 @@ class LossesMixin(ProbabilityLossMixin):
         wrong = between(a, c)
         if swap:
             wrong = wrong.minimum(between(b, c))
-        return reduced((between(a, b) - wrong + margin).relu(), reduction, dtype)
+        return reduced(_above_0(between(a, b) - wrong + margin), reduction, dtype)

@@ -58,7 +58,7 @@ class PiecewiseMixin(ActivationMixin):
     hardswish = _activation(
         "hardswish",
         "x · hardsigmoid(x) (Howard et al. 2019).",
-        lambda x: (x / 6 + 0.5).clip(0, 1) * x.maximum(-FAR),
+        lambda x: _between(x / 6 + 0.5, 0, 1) * x.maximum(-FAR),
     )
     logsigmoid = _activation(
         "logsigmoid", "log(1 / (1 + e⁻ˣ)), without overflow.", lambda x: -(-x).softplus()
@@ -130,7 +130,7 @@ class PiecewiseMixin(ActivationMixin):
         return x.where(x > 0, w * x)
 
     def rrelu(self, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False) -> Tensor:
-        """x where x ≥ 0, else a · x (Xu et al. 2015).
+        """x where x > 0, else a · x (Xu et al. 2015).
 
         In training each a is drawn from [lower, upper) (from the stream of dropout); else it is
         their mean.
@@ -142,7 +142,7 @@ class PiecewiseMixin(ActivationMixin):
             slope: Any = (lower + upper) / 2
         else:
             slope = (drawn(x, x.shape) * (upper - lower) + lower).astype(x.dtype)
-        return x.where(x >= 0, x * slope)  # type: ignore[no-any-return]
+        return x.where(x > 0, x * slope)  # type: ignore[no-any-return]
 
     def softmin(self, axis: Any = -1) -> Tensor:
         """exp(-x) / Σ exp(-x), the sum over ``axis``."""
