@@ -22,6 +22,7 @@ from support.sampling import Sample, options_on, tensors_of
 from tinygrad_cupy import FusedOp, Op, Tensor, special
 from tinygrad_cupy.autograd import Elementwise
 from tinygrad_cupy.autograd.array_rules import ArrayRule
+from tinygrad_cupy.autograd.autocast import Cast
 from tinygrad_cupy.autograd.fused import Alias
 from tinygrad_cupy.autograd.joint import Deliver, Joint
 from tinygrad_cupy.custom import _Custom
@@ -45,6 +46,7 @@ PLUMBING = {
     functions.Choice: "which takes one of them",
     Ordered: "of sorting, one",
     _Recurrent: "of networks with states",
+    Cast: "of autocast: a cast that was made before; test_autocast.py",
     _Custom: "of users' own; test_custom.py",
     Theirs: "of PyTorch's; test_interop.py",
     Joint: "several outputs at once; test_checkpoint.py, test_hooks.py",
