@@ -16,18 +16,21 @@ ORDERS = st.sampled_from([1.0, 1.5, 2.0, 3.0, math.inf])
 SIDE = st.integers(1, 4)
 
 
+def _long_enough(draw: Draw) -> tuple[tuple[int, ...], int]:
+    """A shape with an axis of two elements at least: with one the derivative is rounding alone."""
+    sides = list(draw(shapes(min_dims=1)))
+    axis = draw(st.integers(-len(sides), len(sides) - 1))
+    sides[axis] = max(sides[axis], 2)
+    return tuple(sides), axis
+
+
 def _vectors(draw: Draw) -> Case:
-    shape = draw(shapes(min_dims=1))
-    axis = draw(st.integers(-len(shape), len(shape) - 1))
+    shape, axis = _long_enough(draw)
     return Case((distinct(draw, shape) + 0.03,), {"p": draw(ORDERS), "axis": axis})
 
 
 def _angle(draw: Draw) -> Case:
-    """Of two elements at least: with one the derivative is rounding alone."""
-    sides = list(draw(shapes(min_dims=1)))
-    axis = draw(st.integers(-len(sides), len(sides) - 1))
-    sides[axis] = max(sides[axis], 2)
-    shape = tuple(sides)
+    shape, axis = _long_enough(draw)
     return Case(tuple(nonzero(draw, (2, *shape))), {"axis": axis})
 
 
