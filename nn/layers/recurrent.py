@@ -157,7 +157,17 @@ class _Recurrent(Module):
         return text
 
 
-class RNN(_Recurrent):
+class _OfOneState(_Recurrent):
+    """Called as layer(x, h_0, lengths=...), returns y, h_n."""
+
+    def forward(
+        self, x: Tensor, h_0: Tensor | None = None, *, lengths: Lengths | None = None
+    ) -> tuple[Tensor, Tensor]:
+        y, (h,) = self._run(x, None if h_0 is None else [h_0], lengths)
+        return y, h
+
+
+class RNN(_OfOneState):
     """An Elman network: h_t = tanh(W_ih x_t + b_ih + W_hh h_(t-1) + b_hh), of `num_layers` layers.
 
     Elman, "Finding structure in time" (1990). `nonlinearity` is "tanh" or "relu". Called as
@@ -191,12 +201,6 @@ class RNN(_Recurrent):
         super().__init__(
             input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional
         )
-
-    def forward(
-        self, x: Tensor, h_0: Tensor | None = None, *, lengths: Lengths | None = None
-    ) -> tuple[Tensor, Tensor]:
-        y, (h,) = self._run(x, None if h_0 is None else [h_0], lengths)
-        return y, h
 
     def _layer(
         self, x: Tensor, end: str, states: Sequence[Tensor], seen: Tensor | None
@@ -250,7 +254,7 @@ class LSTM(_Recurrent):
         return recurrent.lstm(gates, h, c, weight, seen, end.endswith("_reverse"), project)
 
 
-class GRU(_Recurrent):
+class GRU(_OfOneState):
     """Gated recurrent units, of `num_layers` layers.
 
     Cho et al., "Learning phrase representations using RNN encoder-decoder" (2014), in the form of
@@ -279,12 +283,6 @@ class GRU(_Recurrent):
         super().__init__(
             input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional
         )
-
-    def forward(
-        self, x: Tensor, h_0: Tensor | None = None, *, lengths: Lengths | None = None
-    ) -> tuple[Tensor, Tensor]:
-        y, (h,) = self._run(x, None if h_0 is None else [h_0], lengths)
-        return y, h
 
     def _layer(
         self, x: Tensor, end: str, states: Sequence[Tensor], seen: Tensor | None
