@@ -50,18 +50,18 @@ class Cast(Op):
 class Casts:
     """The dtype of products, and the arrays of leaves that were cast to it."""
 
-    def __init__(self, dtype: np.dtype[Any]) -> None:
-        self.dtype = dtype
+    def __init__(self, precision: str) -> None:
+        self.precision, self.dtype = precision, resolve_dtype(NAMES[precision])
         self.arrays: dict[int, tuple[Any, int, Any, Array]] = {}
 
     def inputs(self, kind: str, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         """What an operation of this ``kind`` is given instead. float64 stays what it is."""
-        floats = [x for x in inputs if isinstance(x, TensorBase) and is_float(x.data.dtype)]
-        if any(x.data.dtype == np.float64 for x in floats):
+        floats = [isinstance(x, TensorBase) and is_float(x.data.dtype) for x in inputs]
+        pairs = list(zip(inputs, floats, strict=True))
+        if any(is_one and x.data.dtype == np.float64 for x, is_one in pairs):
             return inputs
-        cast = self.narrow if kind == "narrow" else widened
-        ids = {id(x) for x in floats}
-        return tuple([cast(x) if id(x) in ids else x for x in inputs])
+        cast = self.narrow if kind == "narrow" else single
+        return tuple([cast(x) if is_one else x for x, is_one in pairs])
 
     def narrow(self, x: Any) -> Any:
         """``x`` in the dtype of products; a leaf, a weight say, is cast once."""
@@ -78,9 +78,14 @@ class Casts:
         return Cast(known[3])(x)
 
 
-def widened(x: Any) -> Any:
-    """``x``, in float32 where it has 16 bits."""
+def single(x: Tensor) -> Tensor:
+    """``x``, in float32 where it has 16 bits: a rule of several steps is rounded at its end."""
     return x.astype(np.float32) if is_narrow(x.data.dtype) else x
+
+
+def _wide(x: Any) -> Any:
+    is_tensor = isinstance(x, TensorBase)
+    return single(x) if is_tensor else x
 
 
 def in_wide(function: Callable[P, R]) -> Callable[P, R]:
@@ -90,8 +95,8 @@ def in_wide(function: Callable[P, R]) -> Callable[P, R]:
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         if active.cast is None:
             return function(*args, **kwargs)
-        wide: Any = [widened(x) if isinstance(x, TensorBase) else x for x in args]
-        named: Any = {k: widened(x) if isinstance(x, TensorBase) else x for k, x in kwargs.items()}
+        wide: Any = [_wide(x) for x in args]
+        named: Any = {name: _wide(x) for name, x in kwargs.items()}
         return function(*wide, **named)
 
     return call
@@ -134,12 +139,12 @@ class autocast(ContextDecorator):
         return super().__call__(func)
 
     def __enter__(self) -> None:
-        outer, dtype = active.cast, resolve_dtype(NAMES[self.precision])
+        outer = active.cast
         self._outer.append(outer)
         if not self.enabled:
             active.cast = None
-        elif outer is None or outer.dtype != dtype:
-            active.cast = Casts(dtype)
+        elif outer is None or outer.precision != self.precision:
+            active.cast = Casts(self.precision)
 
     def __exit__(self, *_: object) -> None:
         active.cast = self._outer.pop()
@@ -153,10 +158,8 @@ def of_product(dtype: Any) -> Any:
 
 def again() -> autocast:
     """A context in which casts are made as they are now."""
-    dtype = cast_to()
-    if dtype is None:
-        return autocast(enabled=False)
-    return autocast("fp16" if dtype == np.float16 else "bf16")
+    cast = active.cast
+    return autocast(enabled=False) if cast is None else autocast(cast.precision)
 
 
 def cast_to() -> np.dtype[Any] | None:

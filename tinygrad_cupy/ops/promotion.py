@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..autograd import TensorBase
+from ..autograd.autocast import single as single  # what rules of several steps begin with
 from ..autograd.tensor_base import expect_real
 from ..backend import (
     Array,
@@ -63,11 +64,6 @@ def in_single(x: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
     if active.cast is not None and getattr(compute, "autocast", "") == "wide":
         return compute(x)
     return compute(x.astype(np.float32)).astype(x.data.dtype)
-
-
-def single(x: Tensor) -> Tensor:
-    """``x``, in float32 where it has 16 bits: a rule of several steps is rounded at its end."""
-    return x.astype(np.float32) if is_narrow(x.data.dtype) else x
 
 
 def is_sparse(x: Any) -> bool:
