@@ -40,6 +40,24 @@ def check_grad(owner: object, position: int, array: Any, grad: Any) -> None:
         )
 
 
+def gradients_of(owner: object, params: Sequence[Tensor]) -> tuple[list[Tensor], list[Any]]:
+    """The parameters that have a gradient, and its arrays; ValueError as in `check_grad`."""
+    found, grads = [], []
+    for position, param in enumerate(params):
+        if param.grad is not None:
+            check_grad(owner, position, param.data, param.grad.data)
+            found.append(param)
+            grads.append(param.grad.data)
+    return found, grads
+
+
+def set_gradients(params: Sequence[Tensor], grads: Sequence[Any]) -> None:
+    """Give parameters these arrays, in new memory, for gradients."""
+    for param, grad in zip(params, grads, strict=True):
+        # New memory: after backward(create_graph=True) other tensors may share the old one.
+        param.grad = Tensor(grad)
+
+
 def check_sizes(name: str, grad: Array, written: Sequence[Array]) -> None:
     """A gradient must be of as many elements as what an update writes; ValueError otherwise.
 

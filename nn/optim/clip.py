@@ -15,7 +15,7 @@ from tinygrad_cupy.nn import checks
 from tinygrad_cupy.tensor import Tensor
 
 from . import cuda as optim_cuda
-from .checks import check_grad, parameter_list
+from .checks import gradients_of, parameter_list, set_gradients
 from .update import BLOCK
 
 
@@ -68,7 +68,7 @@ def clip_grad_value_(params: Iterable[Tensor] | Tensor, clip_value: float) -> No
         results = optim_cuda.clamp(grads, limit)
     else:
         results = [_clamped(grad, limit) for grad in grads]
-    _set(clipped, results)
+    set_gradients(clipped, results)
 
 
 def _clip_norm(
@@ -93,7 +93,7 @@ def _clip_norm(
             f"[{name}] the norm of the gradients is {total.item()}: with error_if_nonfinite=False "
             "they are scaled by it all the same"
         )
-    _set(clipped, scaled)
+    set_gradients(clipped, scaled)
     return total
 
 
@@ -103,19 +103,7 @@ def _given(
     """The parameters, those that have a gradient, and its arrays."""
     alone = isinstance(params, Tensor) and name.endswith("_")  # as PyTorch takes it
     listed = parameter_list(name, [params] if alone else params)  # type: ignore[list-item]
-    clipped, grads = [], []
-    for position, param in enumerate(listed):
-        if param.grad is not None:
-            check_grad(name, position, param.data, param.grad.data)
-            clipped.append(param)
-            grads.append(param.grad.data)
-    return listed, clipped, grads
-
-
-def _set(params: list[Tensor], grads: list[Any]) -> None:
-    for param, grad in zip(params, grads, strict=True):
-        # New memory: after backward(create_graph=True) other tensors may share the old one.
-        param.grad = Tensor(grad)
+    return (listed, *gradients_of(name, listed))
 
 
 def _check_one_device(name: str, grads: list[Any]) -> None:

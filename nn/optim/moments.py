@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 
+from .adam import MOMENTS
 from .elementwise import Elementwise, WithBetas
 from .groups import Parameters
 from .rule import Rule, product_of_momenta
-
-MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class Adamax(WithBetas, Elementwise):

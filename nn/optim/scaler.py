@@ -15,7 +15,7 @@ from tinygrad_cupy.ops.promotion import single
 from tinygrad_cupy.tensor import Tensor
 
 from . import cuda as optim_cuda
-from .checks import check_grad
+from .checks import gradients_of, set_gradients
 from .clip import scaled_by
 from .optimizer import Optimizer
 
@@ -84,12 +84,7 @@ class GradScaler:
             raise RuntimeError(
                 "[GradScaler] unscale_ was called for this optimizer since the last update()"
             )
-        params, grads = [], []
-        for position, param in enumerate(optimizer.params):
-            if param.grad is not None:
-                check_grad(optimizer, position, param.data, param.grad.data)
-                params.append(param)
-                grads.append(param.grad.data)
+        params, grads = gradients_of(optimizer, optimizer.params)
         if not grads:
             raise RuntimeError("[GradScaler] no parameter of this optimizer has a gradient")
         devices = sorted({backend.device_of(grad) for grad in grads})
@@ -104,8 +99,7 @@ class GradScaler:
             factor = 1 / self._scale.astype(np.float64)
             bad, scaled = _unscaled(xp, grads, factor)
             found[...] = xp.maximum(found, bad.astype(found.dtype))
-        for param, grad in zip(params, scaled, strict=True):
-            param.grad = Tensor(grad)
+        set_gradients(params, scaled)
         self._stepped[optimizer] = False
 
     def step(self, optimizer: Optimizer) -> None:
