@@ -136,7 +136,7 @@ class _System:
             raise TypeError(f"[{name}] expected b of float32 or wider, got dtype {given.dtype}")
         self.matrix = _as_map(name, "A", A, given, args)
         self.preconditioner = None if M is None else _as_map(name, "M", M, given, ())
-        start = None if x0 is None else tensor(x0, given).astype(given.dtype)
+        start = None if x0 is None else tensor(x0, given).to(given.device).astype(given.dtype)
         if start is not None and start.shape != given.shape:
             raise ValueError(f"[{name}] expected x0 of b's shape {given.shape}, got {start.shape}")
         with no_grad():

@@ -25,6 +25,7 @@ from .backend import (
     expect_memory,
     full,
     is_cuda,
+    made_on,
     normalize_device,
     plain_array,
     to_device,
@@ -452,15 +453,15 @@ class Tensor(
     ) -> Tensor:
         """start, start + step, … below stop (NumPy's arange)."""
         start, stop = (0, start) if stop is None else (start, stop)
+        device = device or default_device()
         try:
-            values = np.arange(start, stop, step)
+            values = made_on(device, lambda xp: xp.arange(start, stop, step))
         except (ArithmeticError, MemoryError, ValueError) as error:
             raise ValueError(
                 f"[arange] cannot count from {start} to {stop} by {step}: {error}"
             ) from error
         chosen = np.float32 if values.dtype.kind == "f" else np.int64
-        array = _as_array(values, dtype or chosen, device or default_device())
-        return _made(cls, array, requires_grad)
+        return _made(cls, _as_array(values, dtype or chosen, None), requires_grad)
 
     @classmethod
     def eye(cls, size: int, dtype: Any = "float32", **options: Any) -> Tensor:
@@ -468,7 +469,7 @@ class Tensor(
         device = options.pop("device", None) or default_device()
         (size,) = _shape("eye", size)
         expect_memory("eye", (size, size), 8, device != "cpu")
-        return cls(np.eye(size), dtype, device, **options)
+        return cls(made_on(device, lambda xp: xp.eye(size)), dtype, device, **options)
 
     @classmethod
     def rand(cls, *shape: Any, dtype: Any = "float32", **options: Any) -> Tensor:

@@ -1,5 +1,6 @@
 // LAMB: the step of each parameter is as long as the parameter, so its norms are known before it is
-// moved. Three launches: moments and sums of squares, both norms' ratio of each row, the step.
+// moved. Three launches: sums of squares, both norms' ratio of each row, the step. The first and
+// the last compute the moments alike, for 16 bits would not hold them in between.
 // LAMB_NAMES are the hyperparameters' names in their order in device memory.
 
 struct LambNumbers {
@@ -27,15 +28,17 @@ struct Lamb {
         maximize = at[HYPERPARAMETERS - 1] != 0;
     }
 
-    // The direction of one element, of what its moments are when they are stored.
-    __device__ A direction(A param, A first, A second) const {
+    // Moves the moments of one element along a gradient; its direction.
+    __device__ A move(A param, A grad, A& first, A& second) const {
+        first = beta1 * first + rest1 * grad;
+        second = beta2 * second + rest2 * grad * grad;
         return unbias1 * first / (square_root(unbias2 * second) + epsilon) + decay * param;
     }
 };
 
-// Moves the moments; partials[2 * block] and the next: sums of squares of parameter and direction.
+// partials[2 * block] and the next: sums of squares of parameter and direction.
 extern "C" __global__ void __launch_bounds__(THREADS)
-    lamb_moments(const __grid_constant__ Table table, int tensors, const double* numbers,
+    lamb_squares(const __grid_constant__ Table table, int tensors, const double* numbers,
                  const long long* counts, double* partials) {
     __shared__ Lamb lamb;
     __shared__ bool maximize, skip;
@@ -58,14 +61,11 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     for (int k = 0; k < WIDTH; ++k) {
         if (first + k >= row.size) break;
         const A p = (A)param.at[k], g = maximize ? -(A)grad.at[k] : (A)grad.at[k];
-        one.at[k] = (T)(lamb.beta1 * (A)one.at[k] + lamb.rest1 * g);
-        two.at[k] = (T)(lamb.beta2 * (A)two.at[k] + lamb.rest2 * g * g);
-        const A moved = lamb.direction(p, (A)one.at[k], (A)two.at[k]);
+        A m = (A)one.at[k], v = (A)two.at[k];
+        const A moved = lamb.move(p, g, m, v);
         params += (double)p * (double)p;
         directions += (double)moved * (double)moved;
     }
-    store((void*)row.arrays[2], one, first, row.size, whole);
-    store((void*)row.arrays[3], two, first, row.size, whole);
     params = block_reduce(params);
     directions = block_reduce(directions);
     if (threadIdx.x == 0) {
@@ -92,7 +92,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     }
 }
 
-// Moves the parameters, and the counts.
+// Moves the parameters, their moments and the counts.
 extern "C" __global__ void __launch_bounds__(THREADS)
     lamb_step(const __grid_constant__ Table table, int tensors, const double* numbers,
               long long* counts, unsigned* ticket, const double* ratios) {
@@ -102,8 +102,9 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     const Row& row = row_of_block(table, tensors);
     const u64 first = first_element(row);
     const bool whole = aligned(row) && first + WIDTH <= row.size;
-    Pack<T> param, one, two;
+    Pack<T> param, grad, one, two;
     load(param, (void*)row.arrays[0], first, row.size, whole);
+    load(grad, (void*)row.arrays[1], first, row.size, whole);
     load(one, (void*)row.arrays[2], first, row.size, whole);
     load(two, (void*)row.arrays[3], first, row.size, whole);
     if (threadIdx.x == 0) {
@@ -116,9 +117,14 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 
     for (int k = 0; k < WIDTH; ++k) {
         if (first + k >= row.size) break;
-        const A p = (A)param.at[k];
-        param.at[k] = (T)(p - step_size * lamb.direction(p, (A)one.at[k], (A)two.at[k]));
+        const A p = (A)param.at[k], g = maximize ? -(A)grad.at[k] : (A)grad.at[k];
+        A m = (A)one.at[k], v = (A)two.at[k];
+        param.at[k] = (T)(p - step_size * lamb.move(p, g, m, v));
+        one.at[k] = (T)m;
+        two.at[k] = (T)v;
     }
     store((void*)row.arrays[0], param, first, row.size, whole);
+    store((void*)row.arrays[2], one, first, row.size, whole);
+    store((void*)row.arrays[3], two, first, row.size, whole);
     count_step(table, tensors, counts, ticket);
 }

@@ -31,7 +31,7 @@ class LambLaunch(Launch):
         partials, ratios = xp.empty(2 * blocks, np.float64), xp.empty(count, np.float64)
         rows, kept = int32s(count), (memory.numbers, memory.counts)
         for name, grid, arguments in (
-            ("lamb_moments", blocks, (*kept, partials)),
+            ("lamb_squares", blocks, (*kept, partials)),
             ("lamb_ratios", count, (*int32s(blocks), partials, ratios)),
             ("lamb_step", blocks, (*kept, memory.ticket, ratios)),
         ):

@@ -89,6 +89,7 @@ class Optimizer(Grouped):
         self._blank: dict[int, bool] = {}
         self._groups: list[Stored] = []
         self._changes = 0  # of the list of groups
+        self._own_values: dict[str, Any] = {}
         self._skip: Any = None  # see `step_unless`
         base = checks.positive(self, "lr", lr)
         for group in groups:

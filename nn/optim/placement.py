@@ -62,6 +62,7 @@ class Placement:
     state: list[State]
     _groups: list[Stored]
     _changes: int  # of the list of groups
+    _own_values: dict[str, Any]  # the optimizer's, where a group's are attributes just now
     _counts: list[int]
     _counted_on: list[str]  # where a parameter's count is kept now
     _memory: dict[str, DeviceMemory]
@@ -90,14 +91,17 @@ class Placement:
 
     @contextmanager
     def _as(self, index: int) -> Iterator[None]:
-        """Have the hyperparameters of a group for attributes."""
-        group = self._groups[index]
-        before = {name: getattr(self, name) for name in group.own}
+        """Have the hyperparameters of a group for attributes, inside of another's as well."""
+        group, outer = self._groups[index], self._own_values
+        own = outer | {name: getattr(self, name) for name in group.own if name not in outer}
+        before = {name: getattr(self, name) for name in own}
+        self._own_values = own
         try:
-            for name, value in before.items():
+            for name, value in own.items():
                 super().__setattr__(name, group.value(name, value))
             yield
         finally:
+            self._own_values = outer
             for name, value in before.items():
                 super().__setattr__(name, value)
 

@@ -99,7 +99,7 @@ def test_what_cannot_be_captured_raises_by_name(sample: Sample, place: str) -> N
     @hypothesis.given(data=st.data())
     def run(data: st.DataObject) -> None:
         case = sample.cases(data.draw)
-        if not is_captured(sample, case):
+        if not is_captured(sample, case) and all(x.size for x in case.values):
             with pytest.raises(RuntimeError, match=r"^\[jit\] "):
                 replayed(sample, case, place)
 

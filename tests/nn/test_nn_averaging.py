@@ -112,7 +112,7 @@ def test_a_module_around_it_saves_and_loads_the_count(
 def test_a_captured_update_goes_on_from_what_its_parent_loads(
     place: str, rng: np.random.Generator
 ) -> None:
-    holder = Holder()
+    holder = Holder(place)
     values = [[p + float(i) for p in moved(holder.model, rng)] for i in range(4)]
     step = tg.jit(lambda: holder.averaged.update_parameters(holder.model))
     StandInPool.owners[:] = [holder]
@@ -145,7 +145,7 @@ def test_another_model_is_refused() -> None:
 
 
 def test_updates_are_captured(place: str, rng: np.random.Generator) -> None:
-    models = [net() for _ in range(2)]
+    models = [net().to(place) for _ in range(2)]
     models[1].load_state_dict(models[0].state_dict())
     optimizers = [optim.SGD(model.parameters(), lr=0.1) for model in models]
     averages = [optim.ExponentialMovingAverage(model, 0.5) for model in models]

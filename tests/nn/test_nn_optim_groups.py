@@ -199,9 +199,26 @@ def test_groups_that_cannot_be_meant(params: Any, error: type[Exception], text: 
         two_groups().param_groups[0]["params"] = []
 
 
+def test_numbers_of_a_group_are_its_own_inside_of_another() -> None:
+    """On a GPU all groups' numbers are written while the first group is gone through."""
+    groups: Any = [{"params": [leaf()]}, {"params": [leaf()], "lr": 0.4}, {"params": [leaf()]}]
+    optimizer = optim.SGD(groups, lr=0.1)
+    optimizer.param_groups[0]["lr"] = 0.05
+    optimizer.param_groups[0]["momentum"] = 0.5
+    found = []
+    for outer in range(3):
+        with optimizer._as(outer):
+            for inner in range(3):
+                with optimizer._as(inner):
+                    found.append((optimizer.lr, optimizer.momentum))
+    assert found == [(0.05, 0.5), (0.4, 0.0), (0.1, 0.0)] * 3
+    assert (optimizer.lr, optimizer.momentum) == (0.1, 0.0)
+
+
 def test_captured_steps_follow_groups(place: str) -> None:
     def made() -> optim.SGD:
-        groups: Any = [{"params": [leaf()]}, {"params": [leaf()], "lr": 0.4}]
+        one, other = leaf(device=place), leaf(device=place)
+        groups: Any = [{"params": [one]}, {"params": [other], "lr": 0.4}]
         return optim.SGD(groups, lr=0.1)
 
     both = [made() for _ in range(2)]
@@ -219,7 +236,7 @@ def test_captured_steps_follow_groups(place: str) -> None:
             if index == 3:
                 optimizer.param_groups[1]["momentum"] = 0.5
             if index == 5:
-                optimizer.add_param_group({"params": [leaf(3.0)], "weight_decay": 0.1})
+                optimizer.add_param_group({"params": [leaf(3.0, place)], "weight_decay": 0.1})
         if index == 5:
             StandInPool.owners[:] = [both[0], *map(State, both[0].params)]
         step(Tensor([1.0, 2.0], dtype="float64"))

@@ -229,6 +229,8 @@ def test_groups(name: str, device: str) -> None:
         both.param_groups[0]["lr"] *= 0.5
         members = params if both is ours else others
         both.add_param_group({"params": members[4:], "lr": 0.3})
+    if name == "Adagrad":  # to whose groups that are added PyTorch 2.11 gives no state
+        theirs.state.setdefault(others[4], {"sum": torch.zeros(7), "step": torch.tensor(0.0)})
     train(ours, theirs, params, others, 4, seed=2)
     expect_same(params, others)
     for one, other in zip(ours.param_groups, theirs.param_groups, strict=True):

@@ -72,7 +72,7 @@ def test_values_of_pairs_are_scipys(name: str, dtype: str, device: str) -> None:
     found = getattr(special, name)(leaf(a, dtype), leaf(b, dtype)).numpy()
     assert found.dtype == dtype
     if device != "cpu":  # CuPy's answers outside of the domain are its own
-        inside = (a > 0) & (b > 0) & np.isfinite(a + b)
+        inside = (a > 0) & (b > 0) & np.isfinite(a) & np.isfinite(b)
         a, b, found = a[inside], b[inside], found[inside]
     with np.errstate(all="ignore"):
         expected = getattr(scipys, name)(a, b)

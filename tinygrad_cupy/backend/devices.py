@@ -180,6 +180,16 @@ def full(shape: tuple[int, ...], value: Any, dtype: Any, device: str) -> Array:
         return cupy.full(shape, value, dtype)
 
 
+def made_on(device: str, make: Callable[[Any], Array]) -> Array:
+    """What ``make(xp)`` makes, xp NumPy or CuPy, on ``device``: nothing is copied there."""
+    device = normalize_device(device)
+    if device == "cpu":
+        return make(np)
+    cupy = import_cupy()
+    with cupy.cuda.Device(int(device.removeprefix("cuda:"))):
+        return make(cupy)
+
+
 def synchronize() -> None:
     """Wait until every device has finished what it was given."""
     if cuda_available():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import warnings
 from typing import Any
 
 import numpy as np
@@ -223,7 +224,7 @@ class Factors:
 def solve(values: Array, b: Array, pattern: Pattern, transposed: bool, factors: Factors) -> Array:
     """x (N, K) with A x = b, or Aᵀ x = b, of square A: by SuperLU, or cuSOLVER's QR factors.
 
-    On the CPU a singular matrix is a ``LinAlgError``.
+    A singular matrix is a ``LinAlgError``.
     """
     if is_cuda(values):
         return _solve_cuda(values, b, pattern, transposed)
@@ -244,6 +245,11 @@ def _solve_cuda(values: Array, b: Array, pattern: Pattern, transposed: bool) -> 
     arrays = (values.copy(), *(a.astype(np.int32) for a in (pattern.indices, pattern.indptr)))
     matrix = sparse.csr_matrix(arrays, shape=pattern.shape)
     x: Array = import_cupy().empty(b.shape, b.dtype)
-    for k in range(b.shape[1]):  # as CuPy does, which would hand on columns that are not contiguous
-        x[:, k] = linalg.spsolve(matrix, b[:, k].copy())
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", ".*near singular")
+        try:
+            for k in range(b.shape[1]):  # as CuPy does, which hands on columns with gaps
+                x[:, k] = linalg.spsolve(matrix, b[:, k].copy())
+        except UserWarning as warning:
+            raise np.linalg.LinAlgError(f"[spsolve] the matrix is singular ({warning})") from None
     return x

@@ -33,7 +33,7 @@ class Det(Op):
     """det a by the factors of a (…, N, N).
 
     The gradient is the matrix of cofactors: det(a) a⁻ᵀ where a is known to be well away from
-    singular (a GPU is not asked), else by singular values.
+    singular (a GPU is not asked), else by singular values, which are for real numbers alone.
     """
 
     saves = ("factors", "a", "y")
@@ -43,7 +43,7 @@ class Det(Op):
         return kernels.linalg.det(factors)
 
     def backward(self, grad: Tensor, factors: Tensor, a: Tensor, y: Tensor) -> tuple[None, Tensor]:
-        if self.regular:
+        if self.regular or (a.dtype.kind == "c" and self.xp is not np):
             inverse = Solve("det", True)(factors, a, identity(a))
             found = inverse * column(column(y))
         else:

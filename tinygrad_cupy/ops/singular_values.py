@@ -85,7 +85,8 @@ class Svd(Op):
     def _over(self, x: Tensor, s: Tensor) -> Tensor:
         if self.distinct:
             return x / s
-        scale = s.reshape(*s.shape[:-2], -1)
+        *lead, rows, columns = s.shape
+        scale = s.reshape(*lead, rows * columns)
         none = are_close(s, s * 0, scale)
         wrong = none & (x.detach() != 0)
         return Stated(self._text)(x, wrong) / s.where(~none, 1)

@@ -36,7 +36,7 @@ NOISE = 1 << 14  # in units of eps: what counts as 0 beside the largest element 
 def are_close(values: Tensor, others: Tensor, scale: Tensor) -> Tensor:
     """Whether values are equal to rounding, beside the largest of (…, N)."""
     eps = float(np.finfo(values.dtype).eps)
-    largest = column(column(scale.detach().abs().max(-1)))
+    largest = column(column(scale.detach().abs().max(-1, initial=0)))
     limit = largest * (ROUNDING * scale.shape[-1] * eps)
     return (values.detach() - others.detach()).abs() <= limit
 

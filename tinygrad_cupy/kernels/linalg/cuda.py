@@ -1,4 +1,4 @@
-"""Factors of matrices on a GPU: cuBLAS and cuSOLVER through CuPy.
+"""Factors of matrices on a GPU, by cuBLAS and cuSOLVER; spectra by CuPy.
 
 Nothing here waits for the GPU, but for `expm`, which must know how often to square. What cuBLAS
 takes many of at once goes there; else one matrix follows the other. A matrix that is singular shows
@@ -7,13 +7,12 @@ as inf and NaN.
 
 from __future__ import annotations
 
-import importlib
 import math
-from typing import Any
 
 import numpy as np
 
 from ...backend import Array, Elementwise, array_module
+from ...backend.cuda_lapack import blas, letter_of, solver
 
 BATCHED = 256  # rows of the largest matrices that cuBLAS's batched routines are better for
 JACOBI = 32  # and those for eigenvalues
@@ -35,20 +34,10 @@ _exchanges = Elementwise(
 )
 
 
-def _cublas() -> Any:
-    return importlib.import_module("cupy.cuda").cublas
-
-
-def _cusolver() -> Any:
-    return importlib.import_module("cupy_backends.cuda.libs.cusolver")
-
-
-def _handles() -> Any:
-    return importlib.import_module("cupy.cuda").device
-
-
-def _letter(x: Array) -> str:
-    return {"f": "s", "d": "d", "F": "c", "D": "z"}[x.dtype.char]
+# What cuBLAS and cuSOLVER call them.
+AS_IT_IS, TRANSPOSED = 0, 1
+LOWER, UPPER = 0, 1
+RIGHT = 1
 
 
 def _addresses(x: Array, count: int, step: int) -> Array:
@@ -76,23 +65,17 @@ def lu_factor(x: Array) -> Array:
     flat[:, :size] = x.reshape(count, size)
     pivots = xp.empty((count, least), np.int32)
     info = xp.empty(count, np.int32)
-    letter = _letter(x)
+    letter = letter_of(x)
     if rows == columns <= BATCHED and count > 1:
-        getrf = getattr(_cublas(), letter + "getrfBatched")
         places = _addresses(flat, count, flat.shape[1])
-        handle = _handles().get_cublas_handle()
-        getrf(handle, rows, places.data.ptr, rows, pivots.data.ptr, info.data.ptr, count)
+        pointers = places.data.ptr, rows, pivots.data.ptr, info.data.ptr
+        blas(letter + "getrf_batched", rows, *pointers, count)
     else:
-        solver, handle = _cusolver(), _handles().get_cusolver_handle()
-        room = getattr(solver, letter + "getrf_bufferSize")
-        getrf = getattr(solver, letter + "getrf")
-        work = xp.empty(room(handle, columns, rows, flat.data.ptr, columns), x.dtype)
-        for i in range(count):
-            getrf(
-                handle,
-                *(columns, rows, flat[i].data.ptr, columns, work.data.ptr),
-                *(pivots[i].data.ptr, info[i].data.ptr),
-            )
+        room = solver(letter + "getrf_buffer_size", columns, rows, flat.data.ptr, columns)
+        work = xp.empty(room, x.dtype)
+        for one, order, status in zip(flat, pivots, info, strict=True):
+            pointers = one.data.ptr, columns, work.data.ptr, order.data.ptr
+            solver(letter + "getrf", columns, rows, *pointers, status.data.ptr)
     flat[:, size:] = pivots
     return packed
 
@@ -111,27 +94,18 @@ def lu_solve(packed: Array, b: Array, transposed: bool, name: str) -> Array:
     flat = packed.reshape(1, -1) if one else _spread(packed, lead).reshape(count, -1)
     flat = xp.ascontiguousarray(flat)
     pivots = flat[:, n * n :].real.astype(np.int32)
-    letter, blas = _letter(b), _cublas()
-    how = blas.CUBLAS_OP_N if transposed else blas.CUBLAS_OP_T
+    letter, how = letter_of(b), AS_IT_IS if transposed else TRANSPOSED
     if n <= BATCHED and count > 1 and not one:
         info = np.empty(1, np.int32)
         factors, rows = _addresses(flat, count, flat.shape[1]), _addresses(x, count, n * right)
-        getrs = getattr(blas, letter + "getrsBatched")
-        getrs(
-            _handles().get_cublas_handle(),
-            *(how, n, right, factors.data.ptr, n, pivots.data.ptr, rows.data.ptr, n),
-            *(info.ctypes.data, count),
-        )
+        pointers = factors.data.ptr, n, pivots.data.ptr, rows.data.ptr, n
+        blas(letter + "getrs_batched", how, n, right, *pointers, info.ctypes.data, count)
         return x.swapaxes(-2, -1)
-    handle, status = _handles().get_cusolver_handle(), xp.empty(1, np.int32)
-    getrs = getattr(_cusolver(), letter + "getrs")
+    status = xp.empty(1, np.int32)
     columns = x.reshape(1, count * right, n) if one else x.reshape(count, right, n)
     for factors, order, own in zip(flat, pivots, columns, strict=True):
-        getrs(
-            handle,
-            *(how, n, len(own), factors.data.ptr, n, order.data.ptr, own.data.ptr, n),
-            status.data.ptr,
-        )
+        pointers = factors.data.ptr, n, order.data.ptr, own.data.ptr, n
+        solver(letter + "getrs", how, n, len(own), *pointers, status.data.ptr)
     return x.swapaxes(-2, -1)
 
 
@@ -168,59 +142,52 @@ def solve_triangular(
     one = math.prod(a.shape[:-2]) == 1
     flat = a.reshape(1, n, n) if one else _spread(a, lead, 2).reshape(count, n, n)
     flat = xp.ascontiguousarray(flat)
-    blas, handle = _cublas(), _handles().get_cublas_handle()
     # In C order a is aᵀ and x is xᵀ to cuBLAS: xᵀ aᵀ = bᵀ.
-    how = (
-        blas.CUBLAS_SIDE_RIGHT,
-        blas.CUBLAS_FILL_MODE_UPPER if lower else blas.CUBLAS_FILL_MODE_LOWER,
-        blas.CUBLAS_OP_T if transposed else blas.CUBLAS_OP_N,
-        blas.CUBLAS_DIAG_UNIT if unit else blas.CUBLAS_DIAG_NON_UNIT,
-    )
+    triangle, turned = UPPER if lower else LOWER, TRANSPOSED if transposed else AS_IT_IS
     number = np.ones(1, b.dtype)
-    letter = _letter(b)
+    how = RIGHT, triangle, turned, int(unit), right, n, number.ctypes.data
+    letter = letter_of(b)
     if n <= BATCHED and count > 1:
-        trsm = getattr(blas, letter + "trsmBatched")
         matrices = _addresses(flat, count, 0 if one else n * n)
         rows = _addresses(x, count, n * right)
-        trsm(
-            handle,
-            *(*how, right, n, number.ctypes.data, matrices.data.ptr, n, rows.data.ptr, right),
-            count,
-        )
+        blas(letter + "trsm_batched", *how, matrices.data.ptr, n, rows.data.ptr, right, count)
         return x
-    trsm = getattr(blas, letter + "trsm")
     own = x.reshape(count, n, right)
     for i in range(count):
         matrix = flat[0 if one else i]
-        trsm(
-            handle,
-            *(*how, right, n, number.ctypes.data, matrix.data.ptr, n, own[i].data.ptr, right),
-        )
+        blas(letter + "trsm", *how, matrix.data.ptr, n, own[i].data.ptr, right)
     return x
 
 
 def cholesky(x: Array) -> Array:
-    """Small ones all at once; large ones of a stack one after the other."""
+    """By potrf, of small ones all at once; NaN where x is not positive definite."""
     xp = array_module(x)
     n, count = x.shape[-1], math.prod(x.shape[:-2])
-    if x.ndim == 2 or n <= BATCHED or not x.size:
-        return xp.linalg.cholesky(x)
-    flat, y = x.reshape(count, n, n), xp.empty((count, n, n), x.dtype)
-    for one, out in zip(flat, y, strict=True):
-        out[...] = xp.linalg.cholesky(one)
+    y = xp.empty((count, n, n), x.dtype)
+    if not y.size:
+        return y.reshape(x.shape)
+    y[...] = x.reshape(count, n, n)
+    letter, info = letter_of(x), xp.empty(count, np.int32)
+    if n <= BATCHED and count > 1:
+        matrices = _addresses(y, count, n * n)
+        pointers = matrices.data.ptr, n, info.data.ptr
+        solver(letter + "potrf_batched", UPPER, n, *pointers, count)
+    else:
+        room = solver(letter + "potrf_buffer_size", UPPER, n, y.data.ptr, n)
+        work = xp.empty(room, x.dtype)
+        for one, status in zip(y, info, strict=True):
+            pointers = one.data.ptr, n, work.data.ptr
+            solver(letter + "potrf", UPPER, n, *pointers, room, status.data.ptr)
+    y[...] = xp.where((info == 0).reshape(count, 1, 1), xp.tril(y), x.dtype.type(math.nan))
     return y.reshape(x.shape)
 
 
 def inv(x: Array, name: str) -> Array:
-    """By CuPy."""
-    xp = array_module(x)
-    if x.ndim == 2 or x.shape[-1] <= BATCHED or not x.size:
-        return xp.ascontiguousarray(xp.linalg.inv(x))
-    n = x.shape[-1]
-    y = xp.empty(x.shape, x.dtype)
-    for one, out in zip(x.reshape(-1, n, n), y.reshape(-1, n, n), strict=True):
-        out[...] = xp.linalg.inv(one)
-    return y
+    """The identity, solved for."""
+    xp, n = array_module(x), x.shape[-1]
+    one = xp.empty(x.shape, x.dtype)
+    one[...] = xp.eye(n, dtype=x.dtype)
+    return xp.ascontiguousarray(lu_solve(lu_factor(x), one, False, name))
 
 
 # --- spectra ------------------------------------------------------------------------------------
@@ -284,14 +251,44 @@ def bases(x: Array) -> tuple[Array, Array]:
 
 
 def qr(x: Array) -> Array:
-    """By CuPy."""
-    return _packed(x, *array_module(x).linalg.qr(x))
+    """By geqrf and orgqr, one matrix after the other."""
+    return _packed(x, *_factors(x, False))
 
 
 def complete_qr(x: Array) -> tuple[Array, Array]:
-    """By CuPy."""
-    q, r = array_module(x).linalg.qr(x, "complete")
-    return q, r
+    """As `qr`."""
+    return _factors(x, True)
+
+
+def _factors(x: Array, complete: bool) -> tuple[Array, Array]:
+    """Q (…, M, C) and R (…, C, N) of x (…, M, N); C is M where ``complete``, else min(M, N)."""
+    xp = array_module(x)
+    *lead, m, n = x.shape
+    count, least = math.prod(lead), min(m, n)
+    between = m if complete else least
+    if not count * least:
+        q, r = (xp.zeros((*lead, *sides), x.dtype) for sides in ((m, between), (between, n)))
+        q[...] = xp.eye(m, between, dtype=x.dtype)
+        return q, r
+    # Column by column, as LAPACK has them: first x, which geqrf turns into R and reflections; from
+    # these orgqr makes Q where they stand.
+    wide = max(n, between)
+    packed, tau = xp.zeros((count, wide, m), x.dtype), xp.empty((count, least), x.dtype)
+    packed[:, :n] = x.reshape(count, m, n).swapaxes(-2, -1)
+    info, letter = xp.empty(1, np.int32), letter_of(x)
+    name = letter + ("ungqr" if x.dtype.kind == "c" else "orgqr")
+    first = packed.data.ptr, m
+    room = solver(letter + "geqrf_buffer_size", m, n, *first)
+    more = solver(name + "_buffer_size", m, between, least, *first, tau.data.ptr)
+    work = xp.empty(max(room, more), x.dtype)
+    given = work.data.ptr, work.size, info.data.ptr
+    for one, own in zip(packed, tau, strict=True):
+        solver(letter + "geqrf", m, n, one.data.ptr, m, own.data.ptr, *given)
+    r = xp.triu(packed[:, :n, :between].swapaxes(-2, -1))
+    for one, own in zip(packed, tau, strict=True):
+        solver(name, m, between, least, one.data.ptr, m, own.data.ptr, *given)
+    q = packed[:, :between].swapaxes(-2, -1)
+    return q.reshape(*lead, m, between), r.reshape(*lead, between, n)
 
 
 # Coefficients of the diagonal Padé approximant of order 13 (Higham 2005).

@@ -1,4 +1,7 @@
-"""Sorting on a GPU: lines of some elements by the kernel in rank.cu, others by `common.order`."""
+"""Sorting on a GPU: lines of some elements by the kernel in rank.cu, others by `common.order`.
+
+Complex numbers are sorted by their parts, as NumPy does.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +33,8 @@ _kernels = CudaSource(__file__, ORDER, "rank.cu")
 
 def sort(x: Array, axis: int) -> Array:
     """By ranks, or by keys alone."""
+    if x.dtype.kind == "c":
+        return sort_and_order(x, axis)[0]
     if _are_short(x, axis):
         return _ranked(x, axis, values=True, order=False)[0]
     return from_rows(sorted_rows(as_rows(x, axis)), x.shape, axis)
@@ -37,6 +42,8 @@ def sort(x: Array, axis: int) -> Array:
 
 def argsort(x: Array, axis: int) -> Array:
     """By ranks, or by keys and places."""
+    if x.dtype.kind == "c":
+        return sort_and_order(x, axis)[1]
     if _are_short(x, axis):
         return _ranked(x, axis, values=False, order=True)[1]
     return from_rows(order_of_rows(as_rows(x, axis)), x.shape, axis)
@@ -44,12 +51,23 @@ def argsort(x: Array, axis: int) -> Array:
 
 def sort_and_order(x: Array, axis: int) -> tuple[Array, Array]:
     """The order, and what it takes."""
-    if _are_short(x, axis):
+    if x.dtype.kind != "c" and _are_short(x, axis):
         return _ranked(x, axis, values=True, order=True)
     rows = as_rows(x, axis)
-    order = order_of_rows(rows)
+    order = _order_of_complex(rows) if x.dtype.kind == "c" else order_of_rows(rows)
     values = rows_cuda.take_along(rows, order, 1)
     return from_rows(values, x.shape, axis), from_rows(order, x.shape, axis)
+
+
+def _order_of_complex(rows: Array) -> Array:
+    """By real parts, then by imaginary ones; what has NaN in a part comes last."""
+    cupy = import_cupy()
+    real, imaginary = rows.real, rows.imag
+    missing = cupy.isnan(real).astype(np.int32) * 2 + cupy.isnan(imaginary)
+    order = argsort(imaginary, 1)
+    for key in (real, missing):
+        order = rows_cuda.take_along(order, argsort(rows_cuda.take_along(key, order, 1), 1), 1)
+    return order
 
 
 def _are_short(x: Array, axis: int) -> bool:
