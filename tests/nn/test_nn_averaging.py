@@ -159,7 +159,7 @@ def test_updates_are_captured(place: str, rng: np.random.Generator) -> None:
     step = tg.jit(lambda x: work(0, x))
     StandInPool.owners[:] = [models[0], optimizers[0], averages[0]]
     for _ in range(6):
-        x = Tensor(rng.standard_normal((5, 3)).astype(np.float32))
+        x = Tensor(rng.standard_normal((5, 3)).astype(np.float32), device=place)
         step(x)
         work(1, x)
     assert averages[0].n_averaged == 6

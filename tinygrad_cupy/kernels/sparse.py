@@ -42,7 +42,8 @@ class Pattern:
     """
 
     def __init__(self, indptr: Array, indices: Array, shape: tuple[int, int]) -> None:
-        self.indptr, self.indices, self.shape = indptr, indices, shape
+        xp, self.shape = array_module(indptr), shape
+        self.indptr, self.indices = map(xp.ascontiguousarray, (indptr, indices))
         self._repeated: dict[int, Pattern] = {}
 
     @property
@@ -216,8 +217,8 @@ class Factors:
             linalg = importlib.import_module("scipy.sparse.linalg")
             try:
                 self.found = linalg.splu(_scipy(values, pattern, transposed=True))
-            except RuntimeError as error:
-                raise np.linalg.LinAlgError(f"[spsolve] the matrix is singular ({error})") from None
+            except RuntimeError:
+                raise np.linalg.LinAlgError("[spsolve] the matrix is singular") from None
         return self.found
 
 
@@ -250,6 +251,6 @@ def _solve_cuda(values: Array, b: Array, pattern: Pattern, transposed: bool) -> 
         try:
             for k in range(b.shape[1]):  # as CuPy does, which hands on columns with gaps
                 x[:, k] = linalg.spsolve(matrix, b[:, k].copy())
-        except UserWarning as warning:
-            raise np.linalg.LinAlgError(f"[spsolve] the matrix is singular ({warning})") from None
+        except UserWarning:
+            raise np.linalg.LinAlgError("[spsolve] the matrix is singular") from None
     return x

@@ -20,6 +20,12 @@ def _exp1(x: Array) -> Array:
     return xp.where(there, scipys("exp1")(xp.where(there, x, x.dtype.type(1))), x)
 
 
+def _expi(x: Array) -> Array:
+    """∞ at ∞, where CuPy's series has none."""
+    xp, far = array_module(x), x == math.inf
+    return xp.where(far, x, scipys("expi")(xp.where(far, x.dtype.type(1), x)))
+
+
 Exp1: type[Function] = function(
     "exp1",
     "E₁(x) = ∫ e⁻ᵗ / t dt from x to ∞: ∞ at 0, NaN below.",
@@ -30,7 +36,7 @@ Expi: type[Function] = function(
     "expi",
     "Ei(x) = ∫ eᵗ / t dt from -∞ to x, the principal value; -∞ at 0.",
     lambda grad, x: grad * x.exp() / x,
-    scipys("expi"),
+    _expi,
 )
 
 

@@ -80,8 +80,8 @@ def spread(
 def _unknown(turned: Tensor, by_values: Tensor, alone: bool) -> Tensor:
     """Where, between equal eigenvalues, no derivative agrees with both gradients (booleans)."""
     eps = float(np.finfo(by_values.dtype).eps) * NOISE
-    noise = column(column(turned.abs().max((-2, -1)))) * eps
-    steep = column(column(by_values.abs().max(-1)))
+    noise = column(column(turned.abs().max((-2, -1), initial=0))) * eps
+    steep = column(column(by_values.abs().max(-1, initial=0)))
     turning = (turned - adjoint(turned)).abs() > noise
     kept = diagonal(turned).real
     rows, columns, by_row, by_column = column(kept), row(kept), column(by_values), row(by_values)
