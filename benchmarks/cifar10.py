@@ -1,0 +1,173 @@
+"""What ResNet-18 reaches on CIFAR-10, beside PyTorch's with the same recipe.
+
+    python -m benchmarks.cifar10 --data-dir DIR [--impls ours,torch] [--seeds 0,1,2] [--epochs 15]
+                                 [--device cuda] [--precision tf32] [--out FILE]
+
+DIR has train/CLASS/*.jpg and test/CLASS/*.jpg. Both nets have torchvision's layers and first
+weights, but 3 x 3 pixels and no pool at the stem; both flip at random and crop 32 x 32 of 40 x 40
+pixels, on the device, and take Nesterov's steps along the mean cross-entropy: batch 256, momentum
+0.9, weight decay 5e-4, learning rate 0.2 by one cycle, whose first quarter rises. Judged by the
+weights after the last epoch. Seconds are those of the epochs. Rows join those in FILE.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+
+import tinygrad_cupy as tg
+from tinygrad_cupy import backend, nn
+from tinygrad_cupy.datasets import ArrayDataset, DataLoader, image_folder
+from tinygrad_cupy.nn import augment, models, optim, schedules
+
+from . import report, steps_ours, steps_torch
+
+BATCH, RATE, RISE, DECAY, PADDING = 256, 0.2, 0.25, 5e-4, 4
+TESTED = 1000  # images at once
+
+Row = dict[str, Any]
+
+
+def ours(train: ArrayDataset, test: ArrayDataset, seed: int, options: argparse.Namespace) -> Row:
+    """Accuracy on ``test``, and the seconds of each epoch."""
+    tg.set_default_device(options.device)
+    tg.set_precision(options.precision if options.device != "cpu" else "fp32")
+    tg.manual_seed(seed)
+    model = models.build("resnet18", len(train.classes), 3, 32)
+    loader = DataLoader(train, BATCH, shuffle=True, drop_last=True, device=options.device)
+    steps = options.epochs * len(loader)
+    sgd = optim.SGD(model.parameters(), RATE, 0.9, weight_decay=DECAY, nesterov=True)
+    changes = nn.Sequential(
+        augment.RandomHorizontalFlip(), augment.RandomCrop((32, 32), padding=PADDING)
+    )
+    schedule = schedules.OneCycle(RATE, steps, rise=RISE)
+    trainer = nn.Trainer(model, sgd, None, schedule, augment=changes)
+    history = trainer.fit(loader, epochs=options.epochs)
+    found = trainer.evaluate(DataLoader(test, min(TESTED, len(test)), device=options.device))
+    return _row(found.accuracy, [record.seconds for record in history.records])
+
+
+def torch(train: ArrayDataset, test: ArrayDataset, seed: int, options: argparse.Namespace) -> Row:
+    """The same by PyTorch and torchvision."""
+    import torch
+
+    torch.manual_seed(seed)
+    backends, fast = torch.backends, options.precision == "tf32"
+    backends.cudnn.benchmark = True
+    backends.cudnn.allow_tf32 = backends.cuda.matmul.allow_tf32 = fast
+    device = torch.device(options.device)
+    model = _torch_net(len(train.classes)).to(device, memory_format=torch.channels_last)
+    x, y = _on(train, device)
+    sgd = torch.optim.SGD(model.parameters(), RATE, 0.9, weight_decay=DECAY, nesterov=True)
+    count = len(train) // BATCH
+    rate = schedules.OneCycle(RATE, options.epochs * count, rise=RISE)
+    seconds, step = [], 0
+    for _ in range(options.epochs):
+        started = time.perf_counter()
+        order = torch.randperm(len(train), device=device)
+        for index in order[: count * BATCH].split(BATCH):
+            sgd.param_groups[0]["lr"] = float(rate(step))
+            images = _changed(x[index]).contiguous(memory_format=torch.channels_last)
+            sgd.zero_grad()
+            torch.nn.functional.cross_entropy(model(images), y[index]).backward()
+            sgd.step()
+            step += 1
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - started)
+    model.eval()
+    with torch.no_grad():
+        pairs = zip(*(part.split(TESTED) for part in _on(test, device)), strict=True)
+        right = sum(int((model(images).argmax(1) == labels).sum()) for images, labels in pairs)
+    return _row(right / len(test), seconds)
+
+
+def _torch_net(classes: int) -> Any:
+    import torch
+    import torchvision
+
+    net = torchvision.models.resnet18(num_classes=classes)
+    net.conv1 = torch.nn.Conv2d(3, 64, 3, 1, 1, bias=False)
+    torch.nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")
+    net.maxpool = torch.nn.Identity()
+    return net
+
+
+def _on(dataset: ArrayDataset, device: Any) -> tuple[Any, Any]:
+    import torch
+
+    images = torch.tensor(np.asarray(dataset.inputs), device=device)
+    return images.float() / 255, torch.tensor(np.asarray(dataset.targets), device=device).long()
+
+
+def _changed(x: Any) -> Any:
+    """Images (N, 3, 32, 32), half of them mirrored, each a part of itself with a border of 0."""
+    import torch
+
+    n, device = len(x), x.device
+    mirrored = torch.rand(n, device=device) < 0.5
+    x = torch.where(mirrored[:, None, None, None], x.flip(3), x)
+    x = torch.nn.functional.pad(x, (PADDING,) * 4)
+    down, right = torch.randint(0, 2 * PADDING + 1, (2, n), device=device)
+    places = torch.arange(32, device=device)
+    rows, columns = down[:, None] + places, right[:, None] + places
+    every = torch.arange(n, device=device)[:, None, None]
+    return x.permute(0, 2, 3, 1)[every, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def _row(accuracy: float, seconds: list[float]) -> Row:
+    return {"accuracy": round(accuracy, 4), "epoch_seconds": [round(s, 2) for s in seconds]}
+
+
+IMPLEMENTATIONS = {"ours": ours, "torch": torch}
+
+
+def main() -> None:
+    """Train all that was asked for, and say what is known by now."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--impls", default="ours,torch")
+    parser.add_argument("--seeds", default="0,1,2,3,4,5,6,7,8,9")
+    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--precision", choices=["fp32", "tf32"], default="tf32")
+    parser.add_argument("--images", type=int, help="that many of each alone, for a trial")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    train, test = image_folder(options.data_dir)
+    if options.images:
+        few = np.random.default_rng(0).permutation(len(test))[: options.images]
+        train, test = train[few], test[few]
+    kept: list[Row] = []
+    if options.out and options.out.exists():
+        kept = json.loads(options.out.read_text())["rows"]
+    versions = steps_ours.versions(options.device) | steps_torch.versions(options.device)
+    name = steps_ours.device_name(options.device)
+    head = report.facts(report.command("cifar10"), name, versions)
+    for seed in map(int, options.seeds.split(",")):
+        for impl in options.impls.split(","):
+            found = IMPLEMENTATIONS[impl](train, test, seed, options)
+            facts = {"epochs": options.epochs, "precision": options.precision}
+            row = {"impl": impl, "seed": seed, **facts, **found}
+            kept.append(row)
+            print(row, flush=True)
+            backend.synchronize()
+            if options.out:
+                report.write(options.out, head | {"rows": kept})
+    for impl in IMPLEMENTATIONS:
+        values = [row["accuracy"] for row in kept if row["impl"] == impl]
+        if len(values) > 1:
+            error = stdev(values) / len(values) ** 0.5
+            print(
+                f"{impl}: {mean(values):.4f} +- {error:.4f} (standard error, {len(values)} seeds)"
+            )
+
+
+if __name__ == "__main__":
+    main()
