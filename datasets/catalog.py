@@ -59,6 +59,12 @@ def load(name_or_folder: str | Path, data_dir: str | Path | None = None) -> Load
     a folder (a Path is always one): see image_folder(); the sentence says what in it was skipped.
 
     Raises DataError for a name that is none of these, and what those functions raise.
+
+    >>> train, test, why = datasets.load("cifar10")  # doctest: +SKIP
+    >>> datasets.load("mnits")
+    Traceback (most recent call last):
+        ...
+    tinygrad_cupy.datasets.dataset.DataError: [dataset] expected auto, mnist, digits, cifar10, ...
     """
     found = find(name_or_folder, data_dir)
     if found.warning:

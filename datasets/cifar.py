@@ -87,6 +87,12 @@ def cifar10(data_dir: str | Path | None = None, download: bool = True) -> Pair:
 
     Raises DataError when files are missing or damaged, and DownloadError (a DataError) when the
     mirror cannot be reached or does not serve the file intact.
+
+    >>> train, test = datasets.cifar10()  # 170 MB the first time  # doctest: +SKIP
+    >>> datasets.cifar10("no_such_folder")
+    Traceback (most recent call last):
+        ...
+    tinygrad_cupy.datasets.dataset.DataError: [cifar10] expected cifar-10-binary.tar.gz or its ...
     """
     return _source(CIFAR10).load(data_dir, download)
 
@@ -97,6 +103,12 @@ def cifar100(
     """CIFAR-100 as (train, test): 50,000 and 10,000 pictures of 100 classes; see `cifar10`.
 
     superclasses: the labels are those of the 20 superclasses instead
+
+    >>> train, test = datasets.cifar100(superclasses=True)  # doctest: +SKIP
+    >>> datasets.cifar100("no_such_folder")
+    Traceback (most recent call last):
+        ...
+    tinygrad_cupy.datasets.dataset.DataError: [cifar100] expected cifar-100-binary.tar.gz or its ...
     """
     return _source(CIFAR100, superclasses).load(data_dir, download)
 

@@ -23,6 +23,10 @@ def default_collate(samples: Sequence[Any]) -> Any:
 
     Raises DataError when samples have other shapes, keys or lengths than the first, or hold
     something else; a `collate` function of yours is called in this one's place.
+
+    >>> x, y = datasets.default_collate([([1.0, 2.0], 3), ([4.0, 5.0], 6)])
+    >>> x, y
+    ([array([1., 4.], dtype=float32), array([2., 5.], dtype=float32)], array([3, 6]))
     """
     return _stacked(list(samples), "")
 

@@ -57,6 +57,14 @@ class ArrayDataset:
 
     Raises DataError when lengths differ, when there is nothing, when values are no numbers, or
     when a label has no class.
+
+    >>> data = datasets.ArrayDataset(np.arange(12.0).reshape(6, 2), np.array([0, 1, 0, 1, 0, 1]))
+    >>> x, y = data[3]
+    >>> x, int(y)
+    (array([6., 7.]), 1)
+    >>> train, test = data.split(1 / 3, seed=0)
+    >>> len(train), len(test), len(data[data.targets == 1])
+    (4, 2, 3)
     """
 
     inputs: Any

@@ -41,6 +41,12 @@ def fashion_mnist(data_dir: str | Path | None = None, download: bool = True) -> 
 
     Raises DataError when files are missing or damaged, and DownloadError (a DataError) when no
     mirror can be reached or none serves the files intact.
+
+    >>> train, test = datasets.fashion_mnist()  # 30 MB the first time  # doctest: +SKIP
+    >>> datasets.fashion_mnist("no_such_folder")
+    Traceback (most recent call last):
+        ...
+    tinygrad_cupy.datasets.dataset.DataError: [fashion_mnist] expected its four IDX files ...
     """
     return Source(
         NAME,

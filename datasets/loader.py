@@ -62,6 +62,14 @@ class DataLoader:
 
     Raises DataError when the batch size does not fit the data or the seed is not one, `SampleError`
     for an error of the dataset, naming the sample, and `WorkerError` for a worker that is gone.
+
+    >>> loader = datasets.DataLoader(datasets.spiral(100), batch_size=32, shuffle=True, seed=0)
+    >>> for x, y in loader:
+    ...     print(x.shape, y.dtype)
+    (32, 2) int64
+    (32, 2) int64
+    (32, 2) int64
+    (4, 2) int64
     """
 
     def __init__(

@@ -14,6 +14,10 @@ def spiral(count: int = 300, classes: int = 3, noise: float = 0.2, seed: int = 0
     r = (j + 1) / n and the angle 4 r + 2π c / classes + noise · z, z normal, in radians. The
     classes take turns: sample i is of class i mod classes. Raises DataError for less than one
     point of a class.
+
+    >>> data = datasets.spiral(300, classes=3)
+    >>> data.inputs.shape, data.targets[:5], data.classes
+    ((300, 2), array([0, 1, 2, 0, 1]), ('0', '1', '2'))
     """
     if classes < 1 or count < classes:
         raise DataError(
@@ -33,6 +37,12 @@ def sine(count: int = 200, noise: float = 0.1, seed: int = 0) -> ArrayDataset:
     """A noisy sine to be fitted: x float32 (count, 1) from -1 to 1, evenly, y = sin(π x) + noise z.
 
     z is normal; targets are float32 (count, 1). Raises DataError for a count below 1.
+
+    >>> data = datasets.sine(5, noise=0.0)
+    >>> data.inputs[:, 0]
+    array([-1. , -0.5,  0. ,  0.5,  1. ], dtype=float32)
+    >>> np.abs(data.targets[:, 0]).round(3)
+    array([0., 1., 0., 1., 0.], dtype=float32)
     """
     if count < 1:
         raise DataError(f"[sine] expected a count of at least 1, got {count}")

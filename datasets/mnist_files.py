@@ -39,6 +39,12 @@ def mnist(
 
     Raises DataError when files are missing or damaged, and DownloadError (a DataError) when no
     mirror can be reached or none serves the files intact.
+
+    >>> train, test = datasets.mnist()  # 11 MB the first time  # doctest: +SKIP
+    >>> datasets.mnist("no_such_folder")
+    Traceback (most recent call last):
+        ...
+    tinygrad_cupy.datasets.dataset.DataError: [mnist] expected four IDX files (.gz or plain) in ...
     """
     if data_dir is not None:
         return read_mnist(Path(data_dir))
@@ -57,7 +63,14 @@ def mnist(
 
 
 def find_mnist(data_dir: str | Path | None = None) -> Path | None:
-    """The first folder with all four files, by name: data_dir, $TINYGRAD_CUPY_DATA, the cache."""
+    """The first folder with all four files, by name: data_dir, $TINYGRAD_CUPY_DATA, the cache.
+
+    None where none has them.
+
+    >>> folder = datasets.find_mnist()
+    >>> folder is None or folder.is_dir()
+    True
+    """
     return next((folder for folder in _folders(data_dir) if not missing_files(folder)), None)
 
 

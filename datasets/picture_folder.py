@@ -88,6 +88,18 @@ def image_folder(
     Raises DataError when a folder is missing or empty, when train and test have other classes, when
     pictures differ in size and no image_size is given, and when pictures cannot be decoded or are
     larger than `picture` allows: it names them.
+
+    >>> import pathlib, tempfile
+    >>> from PIL import Image
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> for name in ("cat/1.png", "cat/2.png", "dog/1.png", "dog/2.png"):
+    ...     path = pathlib.Path(folder.name, name)
+    ...     path.parent.mkdir(exist_ok=True)
+    ...     Image.new("RGB", (8, 6), "red").save(path)
+    >>> train, test = datasets.image_folder(folder.name, image_size=4, test_fraction=0.5)
+    >>> train.images.shape, test.images.shape, train.classes
+    ((2, 3, 4, 4), (2, 3, 4, 4), ('cat', 'dog'))
+    >>> folder.cleanup()
     """
     try:
         size = (image_size, image_size) if isinstance(image_size, int) else image_size

@@ -29,6 +29,14 @@ def write_png_folders(
 
     Raises DataError when out is in the way or in use, when images have neither one channel nor
     three, or when a class name is no name for a folder.
+
+    >>> import pathlib, tempfile
+    >>> images = np.zeros((4, 1, 8, 8), np.uint8)
+    >>> data = datasets.ArrayDataset(images, np.array([0, 1, 0, 1]), classes=("cat", "dog"))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     datasets.write_png_folders(data[:2], data[2:], folder)
+    ...     sorted(path.name for path in pathlib.Path(folder, "train").iterdir())
+    ['cat', 'dog']
     """
     target = Path(out)
     for dataset in (train, test):

@@ -27,6 +27,12 @@ class WeightedSampler:
     seed: fixes pass k by (seed, k); default: the global stream of shuffles, that of `manual_seed`
 
     Raises DataError where these do not fit.
+
+    >>> labels = [0] * 99 + [1]
+    >>> sampler = datasets.WeightedSampler.of_classes(labels, count=1000, seed=0)
+    >>> rows = sampler.rows()
+    >>> bool(400 < (rows == 99).sum() < 600)
+    True
     """
 
     def __init__(

@@ -37,6 +37,10 @@ def digits() -> tuple[ArrayDataset, ArrayDataset]:
 
     They look like MNIST: white on black, 20 pixels high, in the middle of 28 x 28. The test part
     is a fixed 20 % of each class.
+
+    >>> train, test = datasets.digits()
+    >>> train.images.shape, len(test.classes)
+    ((1438, 1, 28, 28), 10)
     """
     tiles, labels = read_sheet()
     images = np.stack([enlarge(tile) for tile in tiles])[:, None]

@@ -1,4 +1,9 @@
-"""Neural networks on top of the engine: layers, losses, optimizers, schedules, training."""
+"""Neural networks on top of the engine: layers, losses, optimizers, schedules, training.
+
+Each class and function has an example in its docstring, as those of `tinygrad_cupy` itself and of
+`tinygrad_cupy.datasets` have. They presume ``import numpy as np``, ``import tinygrad_cupy as tg``
+and ``from tinygrad_cupy import Tensor, datasets, nn``.
+"""
 
 from . import augment, init, metrics, models, optim, schedules
 from .callbacks import Callback

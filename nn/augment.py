@@ -50,6 +50,13 @@ class Augmentation(Module):
     """Base of the layers that change pictures x (N, C, H, W) alone: a subclass has `change`.
 
     A layer's numbers are read as it is called; what is captured holds for those it had.
+
+    >>> class Noise(nn.augment.Augmentation):
+    ...     def change(self, x):
+    ...         return x + 0.1 * Tensor.rand(*x.shape)
+    >>> x = Tensor.zeros(2, 3, 8, 8)
+    >>> Noise()(x).max().item() > 0, Noise().eval()(x).max().item()
+    (True, 0.0)
     """
 
     reads: tuple[str, ...] = ()  # the attributes that `change` reads
@@ -104,7 +111,11 @@ def _numbers_on(count: int, device: str) -> Any:
 
 
 class RandomHorizontalFlip(Augmentation):
-    """Left and right exchanged with probability `p`, default 0.5."""
+    """Left and right exchanged with probability `p`, default 0.5.
+
+    >>> nn.augment.RandomHorizontalFlip(p=1)(Tensor([[[[1.0, 2.0]]]]))
+    Tensor([[[[2., 1.]]]])
+    """
 
     reads = ("p",)
     axis = -1
@@ -118,7 +129,11 @@ class RandomHorizontalFlip(Augmentation):
 
 
 class RandomVerticalFlip(RandomHorizontalFlip):
-    """Top and bottom exchanged with probability `p`, default 0.5."""
+    """Top and bottom exchanged with probability `p`, default 0.5.
+
+    >>> nn.augment.RandomVerticalFlip(p=1)(Tensor([[[[1.0], [2.0]]]])).flatten()
+    Tensor([2., 1.])
+    """
 
     axis = -2
 
@@ -129,6 +144,9 @@ class RandomCrop(Augmentation):
     x (N, C, H, W) -> (N, C, *size). `size` is one integer or (height, width); `padding` likewise,
     default 0; what is padded is `fill`, default 0. Every place is equally likely. In evaluation x
     passes as it is, whatever its size. ValueError for a padded picture that is smaller than `size`.
+
+    >>> nn.augment.RandomCrop(32, padding=4)(Tensor.rand(4, 3, 32, 32)).shape
+    (4, 3, 32, 32)
     """
 
     reads = ("size", "padding", "fill")
@@ -176,6 +194,10 @@ class RandomAffine(Augmentation):
         or "reflection"
 
     A pixel at p from the middle comes from A⁻¹(p - t), A = turn · shear · scale.
+
+    >>> turned = nn.augment.RandomAffine(degrees=15, translate=0.1, scale=(0.9, 1.1))
+    >>> turned(Tensor.rand(4, 3, 16, 16)).shape
+    (4, 3, 16, 16)
     """
 
     reads = ("degrees", "translate", "scale", "shear", "mode", "padding_mode")
@@ -230,6 +252,10 @@ class Cutout(Augmentation):
     Its middle is anywhere in the picture; what lies outside is cut off. `size` is one integer or
     (height, width). DeVries and Taylor, "Improved regularization of convolutional neural networks
     with cutout" (2017).
+
+    >>> y = nn.augment.Cutout(4)(Tensor.ones(5, 1, 16, 16))
+    >>> (y == 0).sum((1, 2, 3)).max().item() <= 16
+    True
     """
 
     reads = ("size", "p", "fill")
@@ -270,6 +296,11 @@ class ColorJitter(Augmentation):
     saturation: f · x + (1 - f) · grey
     hue: the colours turned by an angle within ± hue · 360°, hue at most 0.5, about the grey axis
         (in YIQ, which keeps the grey)
+
+    >>> jitter = nn.augment.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
+    >>> y = jitter(Tensor.rand(4, 3, 8, 8))
+    >>> y.shape, y.min().item() >= 0, y.max().item() <= 1
+    ((4, 3, 8, 8), True, True)
     """
 
     reads = ("brightness", "contrast", "saturation", "hue")
@@ -335,6 +366,10 @@ class MixUp(Module):
     A number that is no class is a ValueError on the CPU; on a GPU, where looking would stall it,
     what it is mixed into is NaN.
     Zhang et al., "mixup: beyond empirical risk minimization" (2018).
+
+    >>> x, y = nn.augment.MixUp(classes=10)(Tensor.rand(4, 3, 8, 8), Tensor([3, 1, 4, 1]))
+    >>> y.shape, y.sum(1).round(3)
+    ((4, 10), Tensor([1., 1., 1., 1.]))
     """
 
     mixes = True  # called with (x, y), it gives both
@@ -387,7 +422,13 @@ def _mixed(x: Tensor, share: Tensor, other: Tensor) -> Tensor:
 
 
 def apply(layers: Callable[..., Any], x: Any, y: Any) -> tuple[Any, Any]:
-    """(x, y) changed by augmentations: a layer, a `Sequential` of them, or a function of (x, y)."""
+    """(x, y) changed by augmentations: a layer, a `Sequential` of them, or a function of (x, y).
+
+    >>> layers = nn.Sequential(nn.augment.RandomCrop(8), nn.augment.MixUp(classes=3))
+    >>> x, y = nn.augment.apply(layers, Tensor.rand(4, 3, 9, 9), Tensor([0, 1, 2, 0]))
+    >>> x.shape, y.shape
+    ((4, 3, 8, 8), (4, 3))
+    """
     if isinstance(layers, Sequential):
         for layer in layers:
             x, y = apply(layer, x, y)

@@ -8,7 +8,18 @@ from .trainer import Trainer
 
 
 class Callback:
-    """Override what you need; every method does nothing by default."""
+    """Override what you need; every method does nothing by default.
+
+    >>> class Losses(nn.Callback):
+    ...     def on_epoch_end(self, trainer, record):
+    ...         print(record.epoch, record.train_loss > 0)
+    >>> model = nn.Linear(1, 1)
+    >>> optimizer = nn.optim.SGD(model.parameters())
+    >>> trainer = nn.Trainer(model, optimizer, nn.MSELoss(), callbacks=[Losses()])
+    >>> history = trainer.fit(datasets.DataLoader(datasets.sine(20), 5), epochs=2)
+    1 True
+    2 True
+    """
 
     def on_fit_start(self, trainer: Trainer) -> None:
         """Before the first epoch."""

@@ -18,7 +18,15 @@ class CrossEntropyLoss(Loss):
     class s / C of the target's weight (Szegedy et al., "Rethinking the Inception architecture",
     2015). Targets equal to `ignore_index` count for nothing, also not in the mean. `reduction`:
     "mean", "sum" or "none" (a loss per target). `weight` (C,) is what each class counts; the mean
-    is then divided by the weights of the targets.
+    is then divided by the weights of the targets. A target that is no class is a ValueError on the
+    CPU; on a GPU, where looking would stall it, the loss is NaN.
+
+    >>> logits, target = Tensor([[0.0, 0.0], [0.0, 100.0]]), Tensor([0, 1])
+    >>> nn.CrossEntropyLoss(reduction="none")(logits, target).round(3)
+    Tensor([0.693, 0.   ])
+    >>> per_pixel = nn.CrossEntropyLoss(weight=[1.0, 2.0], ignore_index=255)
+    >>> per_pixel(Tensor.zeros(8, 2, 4, 4), Tensor.zeros(8, 4, 4, dtype="uint8")).round(3)  # log 2
+    Tensor(0.693)
     """
 
     def __init__(
@@ -46,6 +54,10 @@ class NLLLoss(Loss):
 
     LogSoftmax gives such; CrossEntropyLoss does both. The mean is divided by the weights of the
     targets; those equal to `ignore_index` count nothing.
+
+    >>> log_p = Tensor([[0.5, 0.5], [0.25, 0.75]]).log()
+    >>> nn.NLLLoss(reduction="none")(log_p, Tensor([0, 1])).round(3)
+    Tensor([0.693, 0.288])
     """
 
     def __init__(
@@ -63,6 +75,9 @@ class MultiMarginLoss(Loss):
     """sum_c max(0, margin - x[t] + x[c])^p * weight[t] / C over classes c other than t.
 
     Scores x (N, C) and classes t (N,); p is 1 or 2. The hinge loss of several classes.
+
+    >>> nn.MultiMarginLoss()(Tensor([[0.0, 0.5, 2.0]]), Tensor([1])).round(3)  # (0.5 + 2.5) / 3
+    Tensor(1.)
     """
 
     def __init__(
@@ -87,6 +102,10 @@ class MultiLabelMarginLoss(Loss):
     """sum max(0, 1 - x[t] + x[c]) / C over a row's classes t and those c that it has not.
 
     Scores x (N, C) and integers (N, C): a row has the classes before its first -1.
+
+    >>> scores = Tensor([[0.0, 0.5, 2.0]])
+    >>> nn.MultiLabelMarginLoss()(scores, Tensor([[2, 1, -1]])).round(3)  # (0 + 0.5) / 3
+    Tensor(0.167)
     """
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
@@ -98,6 +117,9 @@ class MultiLabelSoftMarginLoss(Loss):
     """The mean over classes of BCEWithLogitsLoss: scores and targets in [0, 1], (N, C) both.
 
     `weight` (C,) is what each class counts.
+
+    >>> nn.MultiLabelSoftMarginLoss()(Tensor.zeros(2, 3), Tensor([[0.0, 1.0, 1.0]] * 2)).round(3)
+    Tensor(0.693)
     """
 
     def __init__(self, weight: Any = None, reduction: str = "mean") -> None:

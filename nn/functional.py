@@ -21,9 +21,12 @@ def functional_call(module: Module, state: Mapping[str, Any], *args: Any, **kwar
     Nothing of the module is changed when it returns; while it runs, other threads see the tensors
     of ``state``. ValueError for a name that the module does not have and for another shape.
 
-    >>> weights = {name: Tensor(p) for name, p in net.named_parameters()}
-    >>> loss = lambda weights, x, y: functional_call(net, weights, x).cross_entropy(y)
-    >>> each = vmap(grad(loss), in_axes=(None, 0, 0))(weights, x, y)    # gradients by sample
+    >>> net = nn.Linear(2, 3)
+    >>> weights = {name: p.detach() for name, p in net.named_parameters()}
+    >>> loss = lambda weights, x, y: tg.functional_call(net, weights, x).cross_entropy(y)
+    >>> by_sample = tg.vmap(tg.grad(loss), in_axes=(None, 0, 0))
+    >>> by_sample(weights, Tensor.rand(5, 1, 2), Tensor([[0], [1], [2], [0], [1]]))["weight"].shape
+    (5, 3, 2)
     """
     if not isinstance(module, Module):
         raise TypeError(f"[functional_call] expected a Module, got {type(module).__name__}")

@@ -15,6 +15,17 @@ class Step:
 
     `meter.read()` gives the epoch's loss and accuracy so far. On a GPU that waits for the device:
     read it seldom there.
+
+    >>> class Printed(nn.Callback):
+    ...     def on_step_end(self, trainer, step: nn.Step):
+    ...         if step.index == step.count:
+    ...             print(f"epoch {step.epoch} of {step.epochs}: {step.count} steps")
+    >>> model = nn.Linear(1, 1)
+    >>> optimizer = nn.optim.SGD(model.parameters())
+    >>> trainer = nn.Trainer(model, optimizer, nn.MSELoss(), callbacks=[Printed()])
+    >>> history = trainer.fit(datasets.DataLoader(datasets.sine(20), 5), epochs=2)
+    epoch 1 of 2: 4 steps
+    epoch 2 of 2: 4 steps
     """
 
     epoch: int
@@ -29,6 +40,17 @@ class StopTraining(Exception):
 
     The argument becomes `History.stopped`. Raised in the middle of an epoch, the weights go back
     to those of the last finished epoch; where none has finished they stay as they are.
+
+    >>> class Stop(nn.Callback):
+    ...     def on_epoch_end(self, trainer, record):
+    ...         if record.epoch == 2:
+    ...             raise nn.StopTraining("it is good enough")
+    >>> model = nn.Linear(1, 1)
+    >>> optimizer = nn.optim.SGD(model.parameters())
+    >>> trainer = nn.Trainer(model, optimizer, nn.MSELoss(), callbacks=[Stop()])
+    >>> history = trainer.fit(datasets.DataLoader(datasets.sine(20), 5), epochs=9)
+    >>> len(history), history.stopped
+    (2, 'it is good enough')
     """
 
 
@@ -39,6 +61,10 @@ class EpochRecord:
     `train_loss` and `train_accuracy` are means over the epoch's images as they were met in
     training (dropout on, weights moving); the validation figures come from the weights at the
     epoch's end and are None without a validation set. `seconds` is the training part alone.
+
+    >>> record = nn.EpochRecord(1, 0.7, 0.5, 0.6, 0.75, 1e-3, 2.0, 500.0)
+    >>> record.val_accuracy, record.learning_rate
+    (0.75, 0.001)
     """
 
     epoch: int
@@ -59,6 +85,15 @@ class History:
     is not a number), or the reason that a callback gave. `kept_epoch` is the epoch whose weights
     the model holds now; 0 means that no epoch had finished. `seconds` is the whole wall time,
     validation included.
+
+    >>> model = nn.Linear(1, 1)
+    >>> trainer = nn.Trainer(model, nn.optim.SGD(model.parameters(), lr=0.1), nn.MSELoss())
+    >>> history = trainer.fit(datasets.DataLoader(datasets.sine(20), 5), epochs=3)
+    >>> len(history), history.stopped, history.kept_epoch
+    (3, 'finished', 3)
+    >>> losses = history.column("train_loss")
+    >>> losses[-1] < losses[0]
+    True
     """
 
     records: list[EpochRecord] = field(default_factory=list)

@@ -22,12 +22,20 @@ def fan_in(shape: tuple[int, ...]) -> int:
 
     That is in_features for a Linear (out, in) and C/g * KH * KW for a Conv2d (O, C/g, KH, KW). A
     ConvTranspose2d, whose weight is (C, O/g, KH, KW), follows PyTorch and counts O/g * KH * KW.
+
+    >>> nn.init.fan_in((16, 3, 5, 5))  # of a Conv2d(3, 16, 5)
+    75
     """
     return math.prod(shape[1:])
 
 
 def uniform(shape: tuple[int, ...], bound: float, device: str | None = None) -> Any:
-    """A float32 array of values drawn evenly from [-bound, bound)."""
+    """A float32 array of values drawn evenly from [-bound, bound).
+
+    >>> w = nn.init.uniform((100, 4), bound=0.5)
+    >>> w.shape, bool(abs(w).max() <= 0.5)
+    ((100, 4), True)
+    """
     array = random.uniform(shape, random.STREAM_WEIGHTS, device or backend.default_device())
     array *= 2 * bound
     array -= bound
@@ -41,12 +49,20 @@ def kaiming_uniform(
 
     He et al., "Delving Deep into Rectifiers" (2015), equation 14, for a leaky ReLU of negative
     slope `a`. PyTorch's Linear and Conv2d use a = sqrt(5), which makes b = 1 / sqrt(fan_in).
+
+    >>> w = nn.init.kaiming_uniform((64, 25))  # b = 1 / sqrt(25)
+    >>> bool(abs(w).max() <= 0.2)
+    True
     """
     return uniform(shape, math.sqrt(6 / ((1 + a * a) * fan_in(shape))), device)
 
 
 def normal(shape: tuple[int, ...], std: float = 1.0, device: str | None = None) -> Any:
-    """A float32 array of draws from N(0, std^2)."""
+    """A float32 array of draws from N(0, std^2).
+
+    >>> nn.init.normal((100, 4), std=0.02).shape
+    (100, 4)
+    """
     device = device or backend.default_device()
     backend.expect_memory("init.normal", shape, 4, device != "cpu")
     array = random.normal(shape, random.STREAM_WEIGHTS, device)
@@ -64,6 +80,10 @@ def weight_and_bias(
 
     Both are drawn from U(-b, b), b = 1 / sqrt(fan_in), or of `fan` where that is given: see
     `reset_parameters` of torch.nn.Linear.
+
+    >>> weight, bias = nn.init.weight_and_bias("Mine", (8, 4), outputs=8, bias=True)
+    >>> weight.shape, bias.shape
+    ((8, 4), (8,))
     """
     name, device = checks.name_of(owner), backend.default_device()
     backend.expect_memory(name, weight_shape, 4, device != "cpu")
@@ -78,12 +98,19 @@ def kaiming_normal(shape: tuple[int, ...], device: str | None = None) -> Any:
     """N(0, 2 / fan_out), fan_out = O * KH * KW of a weight (O, C/g, KH, KW).
 
     He et al. (2015): a gradient keeps its size through ReLUs. torchvision's convolutions do so.
+
+    >>> nn.init.kaiming_normal((32, 3, 3, 3)).shape
+    (32, 3, 3, 3)
     """
     return normal(shape, math.sqrt(2 / (shape[0] * math.prod(shape[2:]))), device)
 
 
 def uniform_parameter(owner: object, shape: tuple[int, ...], bound: float) -> Parameter:
-    """A Parameter of U(-b, b); MemoryError that names the layer where there is no room for it."""
+    """A Parameter of U(-b, b); MemoryError that names the layer where there is no room for it.
+
+    >>> nn.init.uniform_parameter("Mine", (8, 4), bound=0.1).requires_grad
+    True
+    """
     on_gpu = backend.default_device() != "cpu"
     backend.expect_memory(checks.name_of(owner), shape, 4, on_gpu)
     return Parameter(uniform(shape, bound))

@@ -19,6 +19,9 @@ class BCELoss(Loss):
 
     Logarithms are -100 at least. `weight` broadcasts to the output. After a sigmoid take
     BCEWithLogitsLoss, without it.
+
+    >>> nn.BCELoss()(Tensor([0.5, 0.5]), Tensor([0.0, 1.0])).round(3)  # log 2
+    Tensor(0.693)
     """
 
     def __init__(self, weight: Any = None, reduction: str = "mean") -> None:
@@ -35,6 +38,9 @@ class BCEWithLogitsLoss(Loss):
 
     `weight` broadcasts to the output; `pos_weight`, too, is what positive targets count more: the
     number of negative ones over that of positive ones balances both.
+
+    >>> nn.BCEWithLogitsLoss()(Tensor([0.0, 100.0]), Tensor([1.0, 1.0])).round(3)  # log 2 / 2
+    Tensor(0.347)
     """
 
     def __init__(self, weight: Any = None, reduction: str = "mean", pos_weight: Any = None) -> None:
@@ -52,6 +58,10 @@ class KLDivLoss(Loss):
 
     `log_target`: the targets are logarithms as well. The "mean" is over all elements, as PyTorch's;
     `reduction="batchmean"`, the sum divided by N, is what the divergence is defined as.
+
+    >>> p = Tensor([[0.5, 0.5]])
+    >>> nn.KLDivLoss("batchmean")(Tensor([[0.25, 0.75]]).log(), p).round(3)
+    Tensor(0.144)
     """
 
     more_reductions = ("batchmean",)
@@ -73,6 +83,9 @@ class PoissonNLLLoss(Loss):
 
     With `log_input=False` the mean is x itself: x - t * log(x + eps). `full` adds Stirling's
     approximation of log t!, which has no gradient by x.
+
+    >>> nn.PoissonNLLLoss(log_input=False)(Tensor([1.0, 4.0]), Tensor([1.0, 0.0])).round(3)
+    Tensor(2.5)
     """
 
     def __init__(
@@ -101,6 +114,9 @@ class GaussianNLLLoss(Loss):
     Nix and Weigend, "Estimating the mean and variance of the target" (1994). `var` has the output's
     shape, the same with a last axis of 1 or without it, or is one number. `full` adds
     log(2 pi) / 2.
+
+    >>> nn.GaussianNLLLoss()(Tensor([1.0, 3.0]), Tensor([1.0, 1.0]), Tensor([1.0, 1.0]))
+    Tensor(1.)
     """
 
     def __init__(self, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:
@@ -121,7 +137,13 @@ class GaussianNLLLoss(Loss):
 class MSELoss(Loss):
     """(output - target)^2 for two Tensors of one shape; `reduction` is "mean", "sum" or "none".
 
-    Integers, whose differences and squares would not fit, are taken as float32.
+    Integers, whose differences and squares would not fit, are taken as float32. ValueError for two
+    shapes, which would be broadcast silently: as of all losses here that take one shape.
+
+    >>> nn.MSELoss()(Tensor([1.0, 2.0]), Tensor([1.0, 4.0]))
+    Tensor(2.)
+    >>> nn.MSELoss("none")(Tensor([1.0, 2.0]), Tensor([1.0, 4.0]))
+    Tensor([0., 4.])
     """
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
@@ -130,7 +152,11 @@ class MSELoss(Loss):
 
 
 class L1Loss(Loss):
-    """|output - target| for two Tensors of one shape; the slope at 0 is 0."""
+    """|output - target| for two Tensors of one shape; the slope at 0 is 0.
+
+    >>> nn.L1Loss()(Tensor([1.0, 2.0]), Tensor([1.0, 4.0]))
+    Tensor(1.)
+    """
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         self._expect_one_shape(output, target)
@@ -141,6 +167,9 @@ class HuberLoss(Loss):
     """d^2 / 2 where |d| < delta, else delta * (|d| - delta / 2), d = output - target.
 
     Huber, "Robust estimation of a location parameter" (1964).
+
+    >>> nn.HuberLoss("none")(Tensor([0.0, 0.0]), Tensor([1.0, 4.0]))
+    Tensor([0.5, 3.5])
     """
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
@@ -159,6 +188,9 @@ class SmoothL1Loss(Loss):
     """HuberLoss(delta=beta) / beta: d^2 / (2 beta) near 0, |d| - beta / 2 beyond beta.
 
     Girshick, "Fast R-CNN" (2015). L1Loss where `beta` is 0.
+
+    >>> nn.SmoothL1Loss("none", beta=2.0)(Tensor([0.0, 0.0]), Tensor([1.0, 4.0]))
+    Tensor([0.25, 3.  ])
     """
 
     def __init__(self, reduction: str = "mean", beta: float = 1.0) -> None:
@@ -177,7 +209,13 @@ class SmoothL1Loss(Loss):
 
 
 class SoftMarginLoss(Loss):
-    """log(1 + exp(-t * x)): scores x and targets t of 1 and -1, of one shape."""
+    """log(1 + exp(-t * x)): scores x and targets t of 1 and -1, of one shape.
+
+    `reduction` is "mean", "sum" or "none".
+
+    >>> nn.SoftMarginLoss("none")(Tensor([0.0, 100.0]), Tensor([1.0, -1.0])).round(3)
+    Tensor([  0.693, 100.   ])
+    """
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         self._expect_one_shape(output, target)
@@ -201,7 +239,11 @@ class _MarginLoss(Loss):
 class HingeEmbeddingLoss(_MarginLoss):
     """x where the target is 1, max(0, margin - x) where it is -1; `margin` is 1 by default.
 
-    Distances x and targets of one shape.
+    Distances x and targets of one shape. Hadsell et al., "Dimensionality reduction by learning an
+    invariant mapping" (2006), without squares.
+
+    >>> nn.HingeEmbeddingLoss(reduction="none")(Tensor([0.25, 0.25]), Tensor([1.0, -1.0]))
+    Tensor([0.25, 0.75])
     """
 
     usual_margin = 1.0
@@ -215,6 +257,10 @@ class MarginRankingLoss(_MarginLoss):
     """max(0, margin - t * (x - y)): called with (x, y, t), t = 1 wants x above y, -1 below.
 
     `margin` is 0 by default. Three tensors of one shape.
+
+    >>> x, y, above = Tensor([2.0, 2.0]), Tensor([1.0, 3.0]), Tensor([1.0, 1.0])
+    >>> nn.MarginRankingLoss(0.5, "none")(x, y, above)
+    Tensor([0. , 1.5])
     """
 
     def forward(self, x: Tensor, y: Tensor, target: Tensor) -> Tensor:
@@ -226,6 +272,10 @@ class CosineEmbeddingLoss(_MarginLoss):
     """1 - cos(x, y) where the target is 1, max(0, cos(x, y) - margin) where it is -1.
 
     Called with (x, y, t): vectors (N, D) twice and targets (N,). `margin` is 0 by default.
+
+    >>> a, b = Tensor([[1.0, 0.0], [1.0, 0.0]]), Tensor([[2.0, 0.0], [2.0, 0.0]])
+    >>> nn.CosineEmbeddingLoss(reduction="none")(a, b, Tensor([1.0, -1.0]))
+    Tensor([0., 1.])
     """
 
     def forward(self, x: Tensor, y: Tensor, target: Tensor) -> Tensor:
@@ -239,6 +289,10 @@ class TripletMarginLoss(Loss):
     Schroff et al., "FaceNet" (2015). d is the p-norm of differences + eps along the last axis.
     `swap` takes the negative's distance to the positive where that is smaller (Balntas et al.
     2016).
+
+    >>> anchor, near, far = Tensor([[0.0, 0.0]]), Tensor([[0.0, 1.0]]), Tensor([[1.5, 0.0]])
+    >>> nn.TripletMarginLoss()(anchor, near, far).round(3)  # 1 - 1.5 + 1
+    Tensor(0.5)
     """
 
     def __init__(
@@ -266,6 +320,11 @@ class TripletMarginWithDistanceLoss(Loss):
     """TripletMarginLoss with a distance of your own: `distance_function(a, b)` -> (N,).
 
     By default PairwiseDistance. A Module among the distances is trained with the loss's parameters.
+
+    >>> loss = nn.TripletMarginWithDistanceLoss(distance_function=lambda a, b: abs(a - b).sum(1))
+    >>> anchor, near, far = Tensor([[0.0, 0.0]]), Tensor([[0.0, 1.0]]), Tensor([[1.0, 0.5]])
+    >>> loss(anchor, near, far)
+    Tensor(0.5)
     """
 
     def __init__(

@@ -14,6 +14,11 @@ def confusion_matrix(truth: ArrayLike, guess: ArrayLike, classes: int) -> NDArra
 
     `truth` and `guess` are integers (N,) in [0, classes). ValueError when their shapes differ or a
     class is out of range.
+
+    >>> nn.metrics.confusion_matrix([0, 0, 1, 2], [0, 1, 1, 2], classes=3)
+    array([[1, 1, 0],
+           [0, 1, 0],
+           [0, 0, 1]])
     """
     both = {"truth": np.asarray(truth).ravel(), "guess": np.asarray(guess).ravel()}
     if both["truth"].shape != both["guess"].shape:
@@ -34,25 +39,41 @@ def confusion_matrix(truth: ArrayLike, guess: ArrayLike, classes: int) -> NDArra
 
 
 def accuracy(matrix: ArrayLike) -> float:
-    """The share of examples on the diagonal of a confusion matrix; 0.0 when it is empty."""
+    """The share of examples on the diagonal of a confusion matrix; 0.0 when it is empty.
+
+    >>> nn.metrics.accuracy([[3, 1], [0, 4]])  # 7 of 8
+    0.875
+    """
     counts = _counts(matrix)
     return float(_ratio(np.trace(counts), counts.sum()))
 
 
 def precision(matrix: ArrayLike) -> NDArray[np.float64]:
-    """Per class (K,): of what was guessed as it, the share that was it. Never guessed: 0."""
+    """Per class (K,): of what was guessed as it, the share that was it. Never guessed: 0.
+
+    >>> nn.metrics.precision([[3, 1], [0, 4]])  # 3 of 3, 4 of 5
+    array([1. , 0.8])
+    """
     counts = _counts(matrix)
     return _ratio(np.diagonal(counts), counts.sum(axis=0))
 
 
 def recall(matrix: ArrayLike) -> NDArray[np.float64]:
-    """Per class (K,): of what was it, the share that was guessed as it. No examples: 0."""
+    """Per class (K,): of what was it, the share that was guessed as it. No examples: 0.
+
+    >>> nn.metrics.recall([[3, 1], [0, 4]])  # 3 of 4, 4 of 4
+    array([0.75, 1.  ])
+    """
     counts = _counts(matrix)
     return _ratio(np.diagonal(counts), counts.sum(axis=1))
 
 
 def f1(matrix: ArrayLike) -> NDArray[np.float64]:
-    """Per class (K,): the harmonic mean of precision and recall, 2PR / (P + R). 0 / 0 is 0."""
+    """Per class (K,): the harmonic mean of precision and recall, 2PR / (P + R). 0 / 0 is 0.
+
+    >>> nn.metrics.f1([[1, 1], [0, 2]]).round(3)
+    array([0.667, 0.8  ])
+    """
     counts = _counts(matrix)
     # 2PR / (P + R) is twice the hits over guesses plus examples, and needs no other 0 / 0 case.
     return _ratio(2 * np.diagonal(counts), counts.sum(axis=0) + counts.sum(axis=1))

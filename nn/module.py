@@ -60,6 +60,17 @@ class Module(Tree):
     """Base of all layers and models. A subclass assigns its layers and defines `forward`.
 
     `training` is True until `eval()`; Dropout and BatchNorm behave differently then.
+
+    >>> class Net(nn.Module):
+    ...     def __init__(self):
+    ...         self.body = nn.Linear(4, 8)
+    ...         self.head = nn.Linear(8, 3)
+    ...     def forward(self, x):
+    ...         return self.head(self.body(x).relu())
+    >>> Net()(Tensor.rand(5, 4)).shape
+    (5, 3)
+    >>> list(Net().state_dict())
+    ['body.weight', 'body.bias', 'head.weight', 'head.bias']
     """
 
     _training = True

@@ -27,6 +27,14 @@ class Parameter(Tensor):
 
     Frozen with `requires_grad=False` it is still a parameter: it is saved, counted and moved, but
     optimizers leave it alone.
+
+    >>> class Scale(nn.Module):
+    ...     def __init__(self):
+    ...         self.factor = nn.Parameter([1.0, 2.0])
+    ...     def forward(self, x):
+    ...         return x * self.factor
+    >>> [(name, p.shape) for name, p in Scale().named_parameters()]
+    [('factor', (2,))]
     """
 
     def __init__(
@@ -41,6 +49,14 @@ class Buffer(Tensor):
     It moves with its Module, is copied with it and, unless `persistent=False`, is saved and loaded
     with it. As an attribute it stays the same object: `module.mean = tensor` writes the new value
     into it.
+
+    >>> class Shift(nn.Module):
+    ...     def __init__(self):
+    ...         self.mean = nn.Buffer([0.5])
+    ...     def forward(self, x):
+    ...         return x - self.mean
+    >>> list(Shift().state_dict()), list(Shift().parameters())
+    (['mean'], [])
     """
 
     __slots__ = ("persistent",)

@@ -74,7 +74,7 @@ def custom_op(
     The operation runs in `jit` as in eager code, if its kernels only launch work. Its result has a
     ``gradcheck(*inputs, order=2)`` method.
 
-    >>> @custom_op(backward=lambda grad, y, x: 3 * x * x * grad)
+    >>> @tg.custom_op(backward=lambda grad, y, x: 3 * x * x * grad)
     ... def cube(x):
     ...     return x * x * x
     >>> x = Tensor([2.0], requires_grad=True)

@@ -4,7 +4,7 @@
 >>> x = tg.Tensor([1.0, 2.0, 3.0, 4.0], requires_grad=True)
 >>> (abs(tg.fft.rfft(x)) ** 2).sum().backward()
 >>> x.grad
-Tensor([12., 20., 28., 36.])
+Tensor([12., 20., 20., 28.])
 """
 
 from __future__ import annotations

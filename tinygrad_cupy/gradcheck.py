@@ -68,6 +68,10 @@ def gradcheck(
     yours whose backward works on arrays: it has no second derivative, and ``order=1`` checks the
     first. Only differences find what a rule reads from elsewhere than the tensors that it is handed
     and its own attributes. (After HIPS autograd's ``check_grads``.)
+
+    >>> x = Tensor([0.5, 2.0], dtype="float64", requires_grad=True)
+    >>> tg.gradcheck(lambda x: x.exp() * x.sin(), x)
+    True
     """
     inputs = [inputs] if isinstance(inputs, TensorBase) else list(inputs)
     if not any(x.requires_grad for x in inputs):

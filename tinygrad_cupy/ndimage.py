@@ -48,7 +48,8 @@ def map_coordinates(
     shapes, orders and modes that do not fit.
 
     >>> image = Tensor([[0.0, 1.0], [2.0, 3.0]])
-    >>> tg.ndimage.map_coordinates(image, [[0.5], [0.25]])    # Tensor([1.25])
+    >>> tg.ndimage.map_coordinates(image, [[0.5], [0.25]])
+    Tensor([1.25])
     """
     x, at = terms(input, coordinates)
     found = _map_coordinates(x, at, order, mode, cval)

@@ -6,7 +6,7 @@
 >>> x = tg.Tensor([1.0, 2.0, 3.0], dtype="float64")
 >>> (A @ x).sum().backward()
 >>> A.data.grad
-Tensor([1., 2., 3.])
+Tensor([1., 2., 3.], dtype=float64)
 """
 
 from __future__ import annotations

@@ -148,6 +148,11 @@ class Tensor(
 
     ``data`` is the array itself: writing into it is invisible to the graph. ``grad`` is a Tensor
     or None.
+
+    >>> x = Tensor([1.0, 2.0, 3.0], requires_grad=True)
+    >>> (x**2).sum().backward()
+    >>> x.grad
+    Tensor([2., 4., 6.])
     """
 
     __slots__ = ()

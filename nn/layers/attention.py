@@ -34,7 +34,16 @@ class MultiheadAttention(Module):
     in_proj_bias (3 E,) and out_proj.bias (E,) at 0, out_proj.weight (E, E) as a Linear's. Where
     kdim or vdim are not E there are q_proj_weight, k_proj_weight and v_proj_weight instead.
     `add_bias_kv` adds a learned key and value, bias_k and bias_v (1, 1, E), `add_zero_attn` a key
-    and value of zeros.
+    and value of zeros. ValueError for num_heads that do not divide embed_dim, and for inputs or
+    masks of other shapes.
+
+    >>> attention = nn.MultiheadAttention(16, 4, batch_first=True)
+    >>> x = Tensor.rand(2, 5, 16)
+    >>> y, weights = attention(x, x, x, is_causal=True)
+    >>> y.shape, weights.shape
+    ((2, 5, 16), (2, 5, 5))
+    >>> weights[0, 0].detach().round(3)  # the first query sees itself alone
+    Tensor([1., 0., 0., 0., 0.])
     """
 
     def __init__(

@@ -128,14 +128,32 @@ class ListOf(_Holder[T]):
 
 
 class ModuleList(ListOf[Module]):
-    """Modules in a list; parameters are named "0.weight", "1.bias", ... Not to be called itself."""
+    """Modules in a list; parameters are named "0.weight", "1.bias", ... Not to be called itself.
+
+    >>> class Net(nn.Module):
+    ...     def __init__(self):
+    ...         self.layers = nn.ModuleList([nn.Linear(8, 8) for _ in range(3)])
+    ...     def forward(self, x):
+    ...         for layer in self.layers:
+    ...             x = layer(x).relu()
+    ...         return x
+    >>> [name for name, _ in Net().named_parameters()][:2]
+    ['layers.0.weight', 'layers.0.bias']
+    """
 
     def _checked(self, value: Any, place: object) -> Module:
         return module_at(self, value, place)
 
 
 class ParameterList(ListOf[Parameter]):
-    """Parameters in a list, named "0", "1", ...; a Tensor that is put in becomes a Parameter."""
+    """Parameters in a list, named "0", "1", ...; a Tensor that is put in becomes a Parameter.
+
+    >>> scales = nn.ParameterList([Tensor.ones(3), Tensor.ones(4)])
+    >>> scales.append(Tensor.ones(5))
+    ParameterList((3,), (4,), (5,))
+    >>> [name for name, _ in scales.named_parameters()]
+    ['0', '1', '2']
+    """
 
     def _checked(self, value: Any, place: object) -> Parameter:
         return parameter_at(self, value, place)
@@ -218,14 +236,24 @@ class DictOf(_Holder[T]):
 
 
 class ModuleDict(DictOf[Module]):
-    """Modules by name; parameters are named "name.weight". Not to be called itself."""
+    """Modules by name; parameters are named "name.weight". Not to be called itself.
+
+    >>> heads = nn.ModuleDict({"age": nn.Linear(8, 1), "kind": nn.Linear(8, 5)})
+    >>> {name: head(Tensor.rand(2, 8)).shape for name, head in heads.items()}
+    {'age': (2, 1), 'kind': (2, 5)}
+    """
 
     def _checked(self, value: Any, place: object) -> Module:
         return module_at(self, value, place)
 
 
 class ParameterDict(DictOf[Parameter]):
-    """Parameters by name; a Tensor that is put in becomes a Parameter."""
+    """Parameters by name; a Tensor that is put in becomes a Parameter.
+
+    >>> vectors = nn.ParameterDict({"query": Tensor.ones(4)})
+    >>> vectors["query"].requires_grad, list(vectors.state_dict())
+    (True, ['query'])
+    """
 
     def _checked(self, value: Any, place: object) -> Parameter:
         return parameter_at(self, value, place)
@@ -238,7 +266,11 @@ class ParameterDict(DictOf[Parameter]):
 
 
 class Identity(Module):
-    """The input as it is: in the place of a layer that is not wanted. Takes any arguments."""
+    """The input as it is: in the place of a layer that is not wanted. Takes any arguments.
+
+    >>> nn.Identity()(Tensor([1.0, 2.0]))
+    Tensor([1., 2.])
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         pass
@@ -252,6 +284,10 @@ class Residual(Module):
 
     He et al., "Deep residual learning for image recognition" (2015). ValueError where the two
     cannot be added without one being repeated.
+
+    >>> block = nn.Residual(nn.Conv2d(8, 16, 3, padding=1), shortcut=nn.Conv2d(8, 16, 1))
+    >>> block(Tensor.rand(2, 8, 6, 6)).shape
+    (2, 16, 6, 6)
     """
 
     def __init__(self, module: Module, shortcut: Module | None = None) -> None:

@@ -8,7 +8,11 @@ from tinygrad_cupy.tensor import Tensor
 
 
 class CosineSimilarity(Module):
-    """a · b / (max(|a|, eps) * max(|b|, eps)) of vectors along `axis`, by default 1."""
+    """a · b / (max(|a|, eps) * max(|b|, eps)) of vectors along `axis`, by default 1.
+
+    >>> nn.CosineSimilarity()(Tensor([[1.0, 0.0]]), Tensor([[3.0, 4.0]])).round(3)
+    Tensor([0.6])
+    """
 
     def __init__(self, axis: int = 1, eps: float = 1e-8) -> None:
         self.axis = axis
@@ -23,7 +27,11 @@ class CosineSimilarity(Module):
 
 
 class PairwiseDistance(Module):
-    """The p-norm of a - b + eps along the last axis: (..., D) twice -> (...)."""
+    """The p-norm of a - b + eps along the last axis: (..., D) twice -> (...).
+
+    >>> nn.PairwiseDistance()(Tensor([[0.0, 0.0]]), Tensor([[3.0, 4.0]])).round(3)
+    Tensor([5.])
+    """
 
     def __init__(self, p: float = 2.0, eps: float = 1e-6, keepdims: bool = False) -> None:
         self.p, self.eps, self.keepdims = p, eps, bool(keepdims)
@@ -41,6 +49,9 @@ class Bilinear(Module):
 
     `weight` (out_features, in1_features, in2_features) and `bias` (out_features,) start from
     U(-b, b), b = 1 / sqrt(in1_features). `bias=False` leaves the bias out.
+
+    >>> nn.Bilinear(3, 4, 2)(Tensor.rand(8, 3), Tensor.rand(8, 4)).shape
+    (8, 2)
     """
 
     def __init__(

@@ -16,6 +16,12 @@ class Embedding(Module):
     `weight` starts from N(0, 1). The row `padding_idx` (negative: from the end) starts at 0 and has
     no gradient, so it stays as it is. A number that is no row is an IndexError on the CPU, and is
     taken modulo the number of rows on a GPU.
+
+    >>> embed = nn.Embedding(100, 16, padding_idx=0)
+    >>> embed(Tensor([[5, 7, 0], [2, 0, 0]])).shape
+    (2, 3, 16)
+    >>> abs(embed.weight[0]).sum().item()
+    0.0
     """
 
     def __init__(

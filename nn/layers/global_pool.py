@@ -30,6 +30,11 @@ class GlobalAvgPool(_GlobalPool):
     """The mean of each channel: (N, C, L, ...) -> (N, C), or (N, C, 1, ...) with `keepdims`.
 
     What AdaptiveAvgPool(1) and Flatten do together. Lin et al., "Network in network" (2013).
+
+    >>> nn.GlobalAvgPool()(Tensor([[[[1.0, 2.0], [3.0, 6.0]]]]))
+    Tensor([[3.]])
+    >>> nn.GlobalAvgPool()(Tensor.rand(8, 16, 7, 7)).shape
+    (8, 16)
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -40,6 +45,11 @@ class GlobalMaxPool(_GlobalPool):
     """The maximum of each channel: (N, C, L, ...) -> (N, C), or (N, C, 1, ...) with `keepdims`.
 
     Equal maxima share the gradient.
+
+    >>> nn.GlobalMaxPool()(Tensor([[[[1.0, 2.0], [3.0, 6.0]]]]))
+    Tensor([[6.]])
+    >>> nn.GlobalMaxPool(keepdims=True)(Tensor.rand(8, 16, 7, 7)).shape
+    (8, 16, 1, 1)
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -12,7 +12,15 @@ class LayerNorm(Module):
 
     Ba, Kiros and Hinton, "Layer normalization" (2016). The biased variance; the same in training
     and evaluation. `weight` starts at 1 and `bias` at 0, both of shape `normalized_shape`;
-    `elementwise_affine=False` leaves both out, `bias=False` the bias.
+    `elementwise_affine=False` leaves both out, `bias=False` the bias. ValueError for an input of
+    other last axes.
+
+    >>> norm = nn.LayerNorm(2)
+    >>> norm(Tensor([[1.0, 3.0], [10.0, 30.0]])).detach().round(3)
+    Tensor([[-1.,  1.],
+            [-1.,  1.]])
+    >>> nn.LayerNorm((3, 8)).weight.shape
+    (3, 8)
     """
 
     def __init__(
@@ -42,7 +50,10 @@ class RMSNorm(Module):
 
     Zhang and Sennrich, "Root mean square layer normalization" (2019). `eps` is by default the
     distance from 1 to the next number of the dtype that is computed in. `weight` starts at 1;
-    `elementwise_affine=False` leaves it out.
+    `elementwise_affine=False` leaves it out. ValueError for an input of other last axes.
+
+    >>> nn.RMSNorm(2)(Tensor([[1.0, 7.0]])).detach().round(3)  # by the root of (1 + 49) / 2
+    Tensor([[0.2, 1.4]])
     """
 
     def __init__(
@@ -70,6 +81,9 @@ class LocalResponseNorm(Module):
 
     Krizhevsky et al., "ImageNet classification with deep convolutional neural networks" (2012); of
     (N, C, ...), channels beyond the ends being 0. Defaults: alpha 1e-4, beta 0.75, k 1.
+
+    >>> nn.LocalResponseNorm(5)(Tensor.rand(2, 16, 8, 8)).shape
+    (2, 16, 8, 8)
     """
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:

@@ -12,7 +12,14 @@ class Linear(Module):
 
     `weight` (out_features, in_features) and `bias` (out_features,) start from
     U(-b, b), b = 1 / sqrt(in_features). `bias=False` leaves the bias out. Called with `relu`, ReLU
-    is applied as well, in the same kernel.
+    is applied as well, in the same kernel. ValueError for sizes below 1, and for an input whose
+    last axis is not in_features.
+
+    >>> layer = nn.Linear(3, 2)
+    >>> layer(Tensor.rand(8, 3)).shape
+    (8, 2)
+    >>> layer.weight.shape, layer.bias.shape
+    ((2, 3), (2,))
     """
 
     fuses = ("relu",)

@@ -5,6 +5,7 @@ Letters in shapes: N batch, C channels, D depth, H height, W width, L length.
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -62,8 +63,8 @@ class BatchNorm(_Channels):
     PyTorch's state_dict. `momentum=None` makes the running ones the means over all batches;
     `affine=False` leaves weight and bias out; `track_running_stats=False` leaves the running ones
     out: the batch's own are used in evaluation, too. Called with `relu` or `pool`, ReLU and
-    MaxPool2d(2) are applied as well, in the same kernel. Use BatchNorm1d, BatchNorm2d or
-    BatchNorm3d.
+    MaxPool2d(2) are applied as well, in the same kernel. ValueError for other axes or channels and,
+    in training, for one value per channel. Use BatchNorm1d, BatchNorm2d or BatchNorm3d.
     """
 
     def __init__(
@@ -106,26 +107,50 @@ class BatchNorm(_Channels):
         return text + ", track_running_stats=False" * (not self.track_running_stats)
 
 
+def with_text_of(base: type, doc: str | None) -> str | None:
+    """A docstring of one line and an example, with the text of the base class between them."""
+    if doc is None:
+        return None
+    first, _, example = inspect.cleandoc(doc).partition("\n\n")
+    return f"{first}\n\n{inspect.getdoc(base)}\n\n{example}"
+
+
 class BatchNorm1d(BatchNorm):
-    """Batch normalization of (N, C) or (N, C, L): one mean and variance for each of C channels."""
+    """Batch normalization of (N, C) or (N, C, L): one mean and variance for each of C channels.
+
+    >>> y = nn.BatchNorm1d(3)(Tensor.rand(16, 3) * 5)
+    >>> (abs(y.mean(0)) < 1e-5).all().item(), y.var(0).detach().round(2)
+    (True, Tensor([1., 1., 1.]))
+    """
 
     layouts = ("N, C", "N, C, L")
-    __doc__ = f"{__doc__}\n\n{BatchNorm.__doc__}"
+    __doc__ = with_text_of(BatchNorm, __doc__)
 
 
 class BatchNorm2d(BatchNorm):
-    """Batch normalization of images (N, C, H, W): one mean and variance for each of C channels."""
+    """Batch normalization of images (N, C, H, W): one mean and variance for each of C channels.
+
+    >>> norm = nn.BatchNorm2d(3)
+    >>> norm(Tensor.full((4, 3, 2, 2), 7.0)).max().item()  # the mean is 7
+    0.0
+    >>> norm.running_mean  # a tenth of the way from 0 to 7
+    Tensor([0.7, 0.7, 0.7])
+    """
 
     layouts = ("N, C, H, W",)
     fuses = ("relu", "pool")
-    __doc__ = f"{__doc__}\n\n{BatchNorm.__doc__}"
+    __doc__ = with_text_of(BatchNorm, __doc__)
 
 
 class BatchNorm3d(BatchNorm):
-    """Batch normalization of volumes (N, C, D, H, W): one mean and variance for each channel."""
+    """Batch normalization of volumes (N, C, D, H, W): one mean and variance for each channel.
+
+    >>> nn.BatchNorm3d(3)(Tensor.rand(2, 3, 4, 5, 6)).shape
+    (2, 3, 4, 5, 6)
+    """
 
     layouts = ("N, C, D, H, W",)
-    __doc__ = f"{__doc__}\n\n{BatchNorm.__doc__}"
+    __doc__ = with_text_of(BatchNorm, __doc__)
 
 
 class _InstanceNorm(_Channels):
@@ -134,7 +159,8 @@ class _InstanceNorm(_Channels):
     Ulyanov et al., "Instance normalization" (2016). `affine` gives a weight, which starts at 1, and
     a bias, at 0, both (C,). With `track_running_stats`, means over the batch of what training found
     are kept, moving by `momentum`, and used in evaluation; without, evaluation is as training.
-    num_batches_tracked stays 0, as in PyTorch. An input without N is taken, too.
+    num_batches_tracked stays 0, as in PyTorch. An input without N is taken, too. ValueError for
+    other axes or channels.
     """
 
     def __init__(
@@ -172,32 +198,49 @@ class _InstanceNorm(_Channels):
 
 
 class InstanceNorm1d(_InstanceNorm):
-    """Instance normalization of sequences (N, C, L)."""
+    """Instance normalization of sequences (N, C, L).
+
+    >>> nn.InstanceNorm1d(2)(Tensor([[[1.0, 3.0], [10.0, 30.0]]])).round(3)
+    Tensor([[[-1.,  1.],
+             [-1.,  1.]]])
+    """
 
     layouts = ("N, C, L", "C, L")
-    __doc__ = f"{__doc__}\n\n{_InstanceNorm.__doc__}"
+    __doc__ = with_text_of(_InstanceNorm, __doc__)
 
 
 class InstanceNorm2d(_InstanceNorm):
-    """Instance normalization of images (N, C, H, W)."""
+    """Instance normalization of images (N, C, H, W).
+
+    >>> nn.InstanceNorm2d(3, affine=True)(Tensor.rand(2, 3, 8, 8)).shape
+    (2, 3, 8, 8)
+    """
 
     layouts = ("N, C, H, W", "C, H, W")
-    __doc__ = f"{__doc__}\n\n{_InstanceNorm.__doc__}"
+    __doc__ = with_text_of(_InstanceNorm, __doc__)
 
 
 class InstanceNorm3d(_InstanceNorm):
-    """Instance normalization of volumes (N, C, D, H, W)."""
+    """Instance normalization of volumes (N, C, D, H, W).
+
+    >>> nn.InstanceNorm3d(3)(Tensor.rand(2, 3, 4, 5, 6)).shape
+    (2, 3, 4, 5, 6)
+    """
 
     layouts = ("N, C, D, H, W", "C, D, H, W")
-    __doc__ = f"{__doc__}\n\n{_InstanceNorm.__doc__}"
+    __doc__ = with_text_of(_InstanceNorm, __doc__)
 
 
 class GroupNorm(Module):
     """y = (x - mean) / sqrt(var + eps) * weight + bias, mean and var of each group of channels.
 
-    Wu and He, "Group normalization" (2018). `num_groups` divides `num_channels`; inputs are
-    (N, C, ...). `weight` starts at 1 and `bias` at 0, both (C,); `affine=False` leaves both out.
-    The same in training and evaluation.
+    Wu and He, "Group normalization" (2018). `num_groups` divides `num_channels`, or a ValueError
+    says so; inputs are (N, C, ...). `weight` starts at 1 and `bias` at 0, both (C,); `affine=False`
+    leaves both out. The same in training and evaluation.
+
+    >>> norm = nn.GroupNorm(2, 4)
+    >>> norm(Tensor([[1.0, 3.0, 10.0, 30.0]])).detach().round(3)
+    Tensor([[-1.,  1., -1.,  1.]])
     """
 
     def __init__(

@@ -62,7 +62,11 @@ class _MaxPool(_Pool):
 
 
 class MaxPool1d(_MaxPool):
-    """MaxPool2d of sequences (N, C, L)."""
+    """MaxPool2d of sequences (N, C, L).
+
+    >>> nn.MaxPool1d(2)(Tensor([[1.0, 5.0, 3.0, 2.0]]))
+    Tensor([[5., 3.]])
+    """
 
     ndim = 1
 
@@ -73,6 +77,12 @@ class MaxPool2d(_MaxPool):
     `stride` is `kernel_size` unless given; `padding` is with -inf. All are pixels, one integer or a
     pair (height, width). Of equal maxima the first gets the whole gradient. With `ceil_mode` OH is
     rounded up, with `return_indices` the result is (maxima, their places), for MaxUnpool2d.
+    ValueError for other axes, and for padding above half of the kernel.
+
+    >>> nn.MaxPool2d(3, stride=2, padding=1)(Tensor.rand(8, 16, 32, 32)).shape
+    (8, 16, 16, 16)
+    >>> nn.MaxPool2d(2)(Tensor([[[1.0, 5.0], [3.0, 2.0]]]))
+    Tensor([[[5.]]])
     """
 
     ndim = 2
@@ -86,7 +96,11 @@ class MaxPool2d(_MaxPool):
 
 
 class MaxPool3d(_MaxPool):
-    """MaxPool2d of volumes (N, C, D, H, W)."""
+    """MaxPool2d of volumes (N, C, D, H, W).
+
+    >>> nn.MaxPool3d(2)(Tensor.rand(2, 3, 4, 6, 8)).shape
+    (2, 3, 2, 3, 4)
+    """
 
     ndim = 3
 
@@ -109,7 +123,12 @@ class _MaxUnpool(_Pool):
 
 
 class MaxUnpool1d(_MaxUnpool):
-    """MaxUnpool2d of sequences (N, C, L)."""
+    """MaxUnpool2d of sequences (N, C, L).
+
+    >>> y, where = nn.MaxPool1d(2, return_indices=True)(Tensor([[1.0, 5.0, 3.0, 2.0]]))
+    >>> nn.MaxUnpool1d(2)(y, where)
+    Tensor([[0., 5., 3., 0.]])
+    """
 
     ndim = 1
 
@@ -118,13 +137,23 @@ class MaxUnpool2d(_MaxUnpool):
     """Zeros with maxima where MaxPool2d(..., return_indices=True) found them.
 
     Called with the maxima, their places and, where several sizes lead to theirs, `output_size`.
+
+    >>> y, where = nn.MaxPool2d(2, return_indices=True)(Tensor([[[1.0, 5.0], [3.0, 2.0]]]))
+    >>> nn.MaxUnpool2d(2)(y, where)
+    Tensor([[[0., 5.],
+             [0., 0.]]])
     """
 
     ndim = 2
 
 
 class MaxUnpool3d(_MaxUnpool):
-    """MaxUnpool2d of volumes (N, C, D, H, W)."""
+    """MaxUnpool2d of volumes (N, C, D, H, W).
+
+    >>> y, where = nn.MaxPool3d(2, return_indices=True)(Tensor.rand(2, 3, 4, 6, 8))
+    >>> nn.MaxUnpool3d(2)(y, where).shape
+    (2, 3, 4, 6, 8)
+    """
 
     ndim = 3
 
@@ -160,7 +189,11 @@ class _AvgPool(_Pool):
 
 
 class AvgPool1d(_AvgPool):
-    """AvgPool2d of sequences (N, C, L), without a `divisor_override`."""
+    """AvgPool2d of sequences (N, C, L), without a `divisor_override`.
+
+    >>> nn.AvgPool1d(2)(Tensor([[1.0, 5.0, 3.0, 2.0]]))
+    Tensor([[3. , 2.5]])
+    """
 
     ndim = 1
 
@@ -180,14 +213,23 @@ class AvgPool2d(_AvgPool):
 
     `stride` is `kernel_size` unless given; `padding` is with zeros, which count in the mean unless
     `count_include_pad` is False. With `ceil_mode` OH is rounded up; `divisor_override` is what sums
-    are divided by instead of the count.
+    are divided by instead of the count. ValueError as of MaxPool2d.
+
+    >>> nn.AvgPool2d(2)(Tensor.rand(8, 16, 32, 32)).shape
+    (8, 16, 16, 16)
+    >>> nn.AvgPool2d(2)(Tensor([[[1.0, 5.0], [3.0, 2.0]]]))
+    Tensor([[[2.75]]])
     """
 
     ndim = 2
 
 
 class AvgPool3d(_AvgPool):
-    """AvgPool2d of volumes (N, C, D, H, W)."""
+    """AvgPool2d of volumes (N, C, D, H, W).
+
+    >>> nn.AvgPool3d(2)(Tensor.rand(2, 3, 4, 6, 8)).shape
+    (2, 3, 2, 3, 4)
+    """
 
     ndim = 3
 
@@ -219,19 +261,34 @@ class _LPPool(_Pool):
 
 
 class LPPool1d(_LPPool):
-    """LPPool2d of sequences (N, C, L)."""
+    """LPPool2d of sequences (N, C, L).
+
+    >>> nn.LPPool1d(2, 2)(Tensor([[3.0, 4.0, 0.0, 1.0]]))
+    Tensor([[5., 1.]])
+    """
 
     ndim = 1
 
 
 class LPPool2d(_LPPool):
-    """(sum of x^p) ^ (1 / p) of each window, p = `norm_type`."""
+    """(sum of x^p) ^ (1 / p) of each window, p = `norm_type`: (N, C, H, W) -> (N, C, OH, OW).
+
+    OH = (H - KH) // stride + 1, rounded up with `ceil_mode`; `stride` is `kernel_size` unless it
+    is given.
+
+    >>> nn.LPPool2d(2, 2)(Tensor([[[3.0, 4.0], [0.0, 0.0]]]))
+    Tensor([[[5.]]])
+    """
 
     ndim = 2
 
 
 class LPPool3d(_LPPool):
-    """LPPool2d of volumes (N, C, D, H, W)."""
+    """LPPool2d of volumes (N, C, D, H, W).
+
+    >>> nn.LPPool3d(2, 2)(Tensor.rand(2, 3, 4, 6, 8)).shape
+    (2, 3, 2, 3, 4)
+    """
 
     ndim = 3
 
@@ -250,7 +307,11 @@ class _Adaptive(_Pool):
 
 
 class AdaptiveAvgPool1d(_Adaptive):
-    """AdaptiveAvgPool2d of sequences (N, C, L)."""
+    """AdaptiveAvgPool2d of sequences (N, C, L).
+
+    >>> nn.AdaptiveAvgPool1d(2)(Tensor([[1.0, 2.0, 3.0, 6.0]]))
+    Tensor([[1.5, 4.5]])
+    """
 
     ndim = 1
     method = "adaptive_avg_pool"
@@ -260,7 +321,10 @@ class AdaptiveAvgPool2d(_Adaptive):
     """Means over windows chosen so that the output is `output_size`: (N, C, *output_size).
 
     Output row i averages the input rows from floor(i * H / OH) to ceil((i + 1) * H / OH). None, for
-    an axis or for all, leaves the size as it is.
+    an axis or for all, leaves the size as it is. Lin et al., "Network in network" (2013), for 1.
+
+    >>> nn.AdaptiveAvgPool2d((7, None))(Tensor.rand(2, 16, 13, 9)).shape
+    (2, 16, 7, 9)
     """
 
     ndim = 2
@@ -268,7 +332,11 @@ class AdaptiveAvgPool2d(_Adaptive):
 
 
 class AdaptiveAvgPool3d(_Adaptive):
-    """AdaptiveAvgPool2d of volumes (N, C, D, H, W)."""
+    """AdaptiveAvgPool2d of volumes (N, C, D, H, W).
+
+    >>> nn.AdaptiveAvgPool3d(1)(Tensor.rand(2, 3, 4, 6, 8)).shape
+    (2, 3, 1, 1, 1)
+    """
 
     ndim = 3
     method = "adaptive_avg_pool"
@@ -292,19 +360,31 @@ class _AdaptiveMax(_Adaptive):
 
 
 class AdaptiveMaxPool1d(_AdaptiveMax):
-    """AdaptiveMaxPool2d of sequences (N, C, L)."""
+    """AdaptiveMaxPool2d of sequences (N, C, L).
+
+    >>> nn.AdaptiveMaxPool1d(2)(Tensor([[1.0, 2.0, 3.0, 6.0]]))
+    Tensor([[2., 6.]])
+    """
 
     ndim = 1
 
 
 class AdaptiveMaxPool2d(_AdaptiveMax):
-    """Maxima over the windows of AdaptiveAvgPool2d; with `return_indices` their places as well."""
+    """Maxima over the windows of AdaptiveAvgPool2d; with `return_indices` their places as well.
+
+    >>> nn.AdaptiveMaxPool2d(7)(Tensor.rand(2, 16, 13, 9)).shape
+    (2, 16, 7, 7)
+    """
 
     ndim = 2
 
 
 class AdaptiveMaxPool3d(_AdaptiveMax):
-    """AdaptiveMaxPool2d of volumes (N, C, D, H, W)."""
+    """AdaptiveMaxPool2d of volumes (N, C, D, H, W).
+
+    >>> nn.AdaptiveMaxPool3d(1)(Tensor.rand(2, 3, 4, 6, 8)).shape
+    (2, 3, 1, 1, 1)
+    """
 
     ndim = 3
 

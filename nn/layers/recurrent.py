@@ -182,6 +182,12 @@ class RNN(_OfOneState):
 
     weight_ih_l0 (H, I), weight_hh_l0 (H, H), bias_ih_l0 and bias_hh_l0 (H,), `..._l1`, ... and
     `..._l0_reverse`, ... start from U(-b, b), b = 1 / sqrt(H). `bias=False` leaves the biases out.
+    ValueError for inputs or states of other shapes, no step, and lengths that are not 1 to T.
+
+    >>> rnn = nn.RNN(8, 16, bidirectional=True)
+    >>> y, h = rnn(Tensor.rand(5, 3, 8))  # 5 steps of 3 sequences
+    >>> y.shape, h.shape
+    ((5, 3, 32), (2, 3, 16))
     """
 
     gates = 1
@@ -226,6 +232,13 @@ class LSTM(_Recurrent):
     `dropout`, `lengths` and initial values as in RNN, weights of 4 H rows. With `proj_size` P the
     states are W_hr h_t, of P < H features (Sak et al. 2014): weight_hr_l0 (P, H), weight_hh_l0
     (4 H, P).
+
+    >>> lstm = nn.LSTM(8, 16, num_layers=2, batch_first=True)
+    >>> y, (h, c) = lstm(Tensor.rand(3, 5, 8), lengths=[5, 2, 1])
+    >>> y.shape, h.shape, c.shape
+    ((3, 5, 16), (2, 3, 16), (2, 3, 16))
+    >>> (y[1, 2:] == 0).all().item()  # behind the end of the second sequence
+    True
     """
 
     gates = 4
@@ -266,6 +279,10 @@ class GRU(_OfOneState):
 
     Called as gru(x, h_0, lengths=...); arguments, shapes and initial values as in RNN, weights of
     3 H rows.
+
+    >>> y, h = nn.GRU(8, 16)(Tensor.rand(5, 3, 8))
+    >>> y.shape, h.shape
+    ((5, 3, 16), (1, 3, 16))
     """
 
     gates = 3
@@ -332,7 +349,16 @@ class _Cell(Module):
 
 
 class RNNCell(_Cell):
-    """One step of RNN: (N, I) or (I,), and h (N, H), zeros by default, give the next h."""
+    """One step of RNN: (N, I) or (I,), and h (N, H), zeros by default, give the next h.
+
+    weight_ih (H, I), weight_hh (H, H), bias_ih and bias_hh (H,) start as those of RNN.
+
+    >>> cell, h = nn.RNNCell(8, 16), None
+    >>> for x in Tensor.rand(5, 3, 8):
+    ...     h = cell(x, h)
+    >>> h.shape
+    (3, 16)
+    """
 
     gates = 1
 
@@ -350,7 +376,14 @@ class RNNCell(_Cell):
 
 
 class LSTMCell(_Cell):
-    """One step of LSTM: (N, I) or (I,), and (h, c), zeros by default, give the next (h, c)."""
+    """One step of LSTM: (N, I) or (I,), and (h, c), zeros by default, give the next (h, c).
+
+    Parameters are those of RNNCell, of 4 H rows.
+
+    >>> h, c = nn.LSTMCell(8, 16)(Tensor.rand(3, 8))
+    >>> h.shape, c.shape
+    ((3, 16), (3, 16))
+    """
 
     gates = 4
 
@@ -363,7 +396,13 @@ class LSTMCell(_Cell):
 
 
 class GRUCell(_Cell):
-    """One step of GRU: (N, I) or (I,), and h (N, H), zeros by default, give the next h."""
+    """One step of GRU: (N, I) or (I,), and h (N, H), zeros by default, give the next h.
+
+    Parameters are those of RNNCell, of 3 H rows.
+
+    >>> nn.GRUCell(8, 16)(Tensor.rand(3, 8), Tensor.zeros(3, 16)).shape
+    (3, 16)
+    """
 
     gates = 3
 

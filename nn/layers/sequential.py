@@ -19,6 +19,15 @@ class Sequential(ListOf[Module]):
     changed as a list is: indexable, iterable, `net[1] = layer`, `append`, `insert`, `del`; a slice
     is a Sequential that shares the layers. Runs like Conv2d, ReLU, MaxPool2d(2) are computed as one
     operation, with the same values.
+
+    >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    >>> net(Tensor.rand(5, 4)).shape
+    (5, 3)
+    >>> list(net.state_dict()), list(net[:-1].state_dict())
+    (['0.weight', '0.bias', '2.weight', '2.bias'], ['0.weight', '0.bias'])
+    >>> named = nn.Sequential({"body": nn.Linear(4, 8), "head": nn.Linear(8, 3)})
+    >>> named.head, list(named.state_dict())[:2]
+    (Linear(8, 3, bias=True), ['body.weight', 'body.bias'])
     """
 
     _names: tuple[str | None, ...]  # None: named by its position

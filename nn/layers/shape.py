@@ -12,7 +12,11 @@ from tinygrad_cupy.tensor import Tensor
 
 
 class Flatten(Module):
-    """Axes `start_axis` to `end_axis` become one: by default (N, C, H, W) -> (N, C * H * W)."""
+    """Axes `start_axis` to `end_axis` become one: by default (N, C, H, W) -> (N, C * H * W).
+
+    >>> nn.Flatten()(Tensor.rand(8, 16, 7, 7)).shape
+    (8, 784)
+    """
 
     def __init__(self, start_axis: int = 1, end_axis: int = -1) -> None:
         self.start_axis, self.end_axis = start_axis, end_axis
@@ -25,7 +29,11 @@ class Flatten(Module):
 
 
 class Unflatten(Module):
-    """`axis` becomes several of the sizes given, one of which may be -1: Flatten undone."""
+    """`axis` becomes several of the sizes given, one of which may be -1: Flatten undone.
+
+    >>> nn.Unflatten(1, (16, -1, 7))(Tensor.rand(8, 784)).shape
+    (8, 16, 7, 7)
+    """
 
     def __init__(self, axis: int, unflattened_size: tuple[int, ...]) -> None:
         self.axis, self.unflattened_size = axis, tuple(unflattened_size)
@@ -46,7 +54,12 @@ class Upsample(Module):
 
     `mode` is "nearest", "nearest-exact", "linear" (N, C, L), "bilinear" or "bicubic" (N, C, H, W),
     "trilinear" (N, C, D, H, W) or "area"; `align_corners` and `recompute_scale_factor` as in
-    `Tensor.interpolate`.
+    `Tensor.interpolate`. ValueError unless one of size and scale_factor is given.
+
+    >>> nn.Upsample(scale_factor=2)(Tensor([[[1.0, 2.0]]]))
+    Tensor([[[1., 1., 2., 2.]]])
+    >>> nn.Upsample((48, 64), mode="bilinear")(Tensor.rand(2, 3, 24, 32)).shape
+    (2, 3, 48, 64)
     """
 
     def __init__(
@@ -77,14 +90,23 @@ class Upsample(Module):
 
 
 class UpsamplingNearest2d(Upsample):
-    """Upsample of images (N, C, H, W) by "nearest"."""
+    """Upsample of images (N, C, H, W) by "nearest".
+
+    >>> nn.UpsamplingNearest2d(scale_factor=2)(Tensor([[[[1.0, 2.0]]]]))
+    Tensor([[[[1., 1., 2., 2.],
+              [1., 1., 2., 2.]]]])
+    """
 
     def __init__(self, size: Sizes | None = None, scale_factor: Any = None) -> None:
         super().__init__(size, scale_factor, "nearest")
 
 
 class UpsamplingBilinear2d(Upsample):
-    """Upsample of images (N, C, H, W) by "bilinear", the corners' centres staying in place."""
+    """Upsample of images (N, C, H, W) by "bilinear", the corners' centres staying in place.
+
+    >>> nn.UpsamplingBilinear2d((1, 3))(Tensor([[[[1.0, 2.0]]]]))
+    Tensor([[[[1. , 1.5, 2. ]]]])
+    """
 
     def __init__(self, size: Sizes | None = None, scale_factor: Any = None) -> None:
         super().__init__(size, scale_factor, "bilinear", align_corners=True)
@@ -93,7 +115,15 @@ class UpsamplingBilinear2d(Upsample):
 class Unfold(Module):
     """Windows as columns: (N, C, H, W) -> (N, C * KH * KW, L), L the number of windows.
 
-    Of sequences and volumes too, where `kernel_size` has one or three numbers.
+    Of sequences and volumes too, where `kernel_size` has one or three numbers. L is the product of
+    (H + 2 * padding - dilation * (KH - 1) - 1) // stride + 1 and alike of W; windows come row by
+    row.
+
+    >>> nn.Unfold(2)(Tensor([[[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]]]))
+    Tensor([[[1., 2.],
+             [2., 3.],
+             [4., 5.],
+             [5., 6.]]])
     """
 
     def __init__(
@@ -114,7 +144,12 @@ class Unfold(Module):
 
 
 class Fold(Module):
-    """The adjoint of Unfold: (N, C * KH * KW, L) -> (N, C, *output_size), overlaps added up."""
+    """The adjoint of Unfold: (N, C * KH * KW, L) -> (N, C, *output_size), overlaps added up.
+
+    >>> nn.Fold((2, 3), 2)(Tensor.ones(1, 4, 2))  # the middle column is in both windows
+    Tensor([[[[1., 2., 1.],
+              [1., 2., 1.]]]])
+    """
 
     def __init__(
         self,
@@ -140,7 +175,13 @@ class Fold(Module):
 
 
 class PixelShuffle(Module):
-    """(..., C * r * r, H, W) -> (..., C, H * r, W * r), r = `upscale_factor`."""
+    """(..., C * r * r, H, W) -> (..., C, H * r, W * r), r = `upscale_factor`.
+
+    Shi et al., "Real-time single image and video super-resolution" (2016).
+
+    >>> nn.PixelShuffle(3)(Tensor.rand(8, 9, 4, 4)).shape
+    (8, 1, 12, 12)
+    """
 
     def __init__(self, upscale_factor: int) -> None:
         self.upscale_factor = checks.integer(self, "upscale_factor", upscale_factor)
@@ -154,7 +195,11 @@ class PixelShuffle(Module):
 
 
 class PixelUnshuffle(Module):
-    """(..., C, H * r, W * r) -> (..., C * r * r, H, W), r = `downscale_factor`."""
+    """(..., C, H * r, W * r) -> (..., C * r * r, H, W), r = `downscale_factor`.
+
+    >>> nn.PixelUnshuffle(3)(Tensor.rand(8, 1, 12, 12)).shape
+    (8, 9, 4, 4)
+    """
 
     def __init__(self, downscale_factor: int) -> None:
         self.downscale_factor = checks.integer(self, "downscale_factor", downscale_factor)
@@ -168,7 +213,13 @@ class PixelUnshuffle(Module):
 
 
 class ChannelShuffle(Module):
-    """(N, C, ...) with the channels of `groups` groups dealt out in turn."""
+    """(N, C, ...) with the channels of `groups` groups dealt out in turn.
+
+    Zhang et al., "ShuffleNet" (2017).
+
+    >>> nn.ChannelShuffle(2)(Tensor.arange(6.0).reshape(1, 6, 1)).flatten()
+    Tensor([0., 3., 1., 4., 2., 5.])
+    """
 
     def __init__(self, groups: int) -> None:
         self.groups = checks.integer(self, "groups", groups)

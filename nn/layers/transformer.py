@@ -76,6 +76,10 @@ class TransformerEncoderLayer(_Layer):
     that of the attention's weights, and follows each part and the activation. Called as
     layer(src, src_mask, src_key_padding_mask, is_causal): masks as in MultiheadAttention, booleans
     say what is hidden. `bias=False` leaves out all biases.
+
+    >>> layer = nn.TransformerEncoderLayer(16, nhead=4, dim_feedforward=32, batch_first=True)
+    >>> layer(Tensor.rand(2, 5, 16), is_causal=True).shape
+    (2, 5, 16)
     """
 
     def __init__(
@@ -122,6 +126,10 @@ class TransformerDecoderLayer(_Layer):
     Called as layer(tgt, memory, tgt_mask, memory_mask, tgt_key_padding_mask,
     memory_key_padding_mask, tgt_is_causal, memory_is_causal): tgt (L, N, E), memory (S, N, E), or
     with `batch_first` (N, L, E) and (N, S, E). Arguments as in TransformerEncoderLayer.
+
+    >>> layer = nn.TransformerDecoderLayer(16, nhead=4, dim_feedforward=32, batch_first=True)
+    >>> layer(Tensor.rand(2, 5, 16), Tensor.rand(2, 9, 16), tgt_is_causal=True).shape
+    (2, 5, 16)
     """
 
     def __init__(
@@ -180,6 +188,11 @@ class TransformerEncoder(Module):
 
     Called as encoder(src, mask, src_key_padding_mask, is_causal). The copies begin with the same
     weights, as PyTorch's do; parameters are named layers.0.self_attn.in_proj_weight, ...
+
+    >>> layer = nn.TransformerEncoderLayer(16, nhead=4, dim_feedforward=32, batch_first=True)
+    >>> encoder = nn.TransformerEncoder(layer, num_layers=2, norm=nn.LayerNorm(16))
+    >>> encoder(Tensor.rand(2, 5, 16)).shape
+    (2, 5, 16)
     """
 
     def __init__(
@@ -206,6 +219,11 @@ class TransformerDecoder(Module):
     """`num_layers` copies of a TransformerDecoderLayer, one after the other, then `norm`.
 
     Called as the layer is; see TransformerEncoder.
+
+    >>> layer = nn.TransformerDecoderLayer(16, nhead=4, dim_feedforward=32, batch_first=True)
+    >>> decoder = nn.TransformerDecoder(layer, num_layers=2)
+    >>> decoder(Tensor.rand(2, 5, 16), Tensor.rand(2, 9, 16)).shape
+    (2, 5, 16)
     """
 
     def __init__(

@@ -92,8 +92,9 @@ def build(
     The weights come from random stream 0. ValueError for an unknown name (with a near match) and
     for images that are too small for the model.
 
-    >>> model = nn.models.build("resnet18", classes=1000, in_channels=3, image_size=224)
-    >>> model.load_state_dict(torchvision.models.resnet18(weights="DEFAULT").state_dict())
+    >>> model = nn.models.build("lenet5", classes=5, in_channels=3, image_size=(32, 48))
+    >>> model(Tensor.rand(2, 3, 32, 48)).shape
+    (2, 5)
     """
     if name not in _BUILDERS:
         near = difflib.get_close_matches(str(name), NAMES, n=1)

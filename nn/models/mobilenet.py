@@ -60,6 +60,10 @@ class MobileNetV2(Module):
     stem "imagenet" an image is halved five times, with "small", for images of up to 64 pixels,
     three times: the first convolution and the first stage of stride 2 keep the size. Parameters:
     features.0.0, ..., features.18.1, classifier.1; convolutions start from N(0, 2 / fan_out).
+
+    >>> net = nn.models.build("mobilenet_v2", classes=5, in_channels=3, image_size=16)
+    >>> net.eval()(Tensor.rand(1, 3, 16, 16)).shape
+    (1, 5)
     """
 
     def __init__(self, classes: int, in_channels: int, stem: str) -> None:

@@ -80,6 +80,10 @@ class ResNet(Module):
     stride 2 and a max-pool 3x3 of stride 2, "small" a convolution 3x3, for images of up to 64
     pixels. Parameters: conv1, bn1, layer1.0.conv1, ..., layer4.1.bn2, fc; convolutions start from
     N(0, 2 / fan_out).
+
+    >>> net = nn.models.build("resnet18", 1000, 3, image_size=224)  # doctest: +SKIP
+    >>> weights = torchvision.models.resnet18(weights="DEFAULT")  # doctest: +SKIP
+    >>> net.load_state_dict(weights.state_dict())  # doctest: +SKIP
     """
 
     def __init__(

@@ -35,6 +35,10 @@ class UNet(Module):
     by batches, so that the result has the size of the image; sizes need not be multiples of 8.
     Parameters: down.0.0 (conv), down.0.1 (norm), down.0.3, down.0.4, ..., down.3.4; up.0 ... up.2
     (the transposed ones, from below) and join.0.0 ... join.2.4; head.
+
+    >>> net = nn.models.build("unet", classes=2, in_channels=3, image_size=16)
+    >>> net.eval()(Tensor.rand(1, 3, 16, 16)).shape
+    (1, 2, 16, 16)
     """
 
     def __init__(self, classes: int, in_channels: int) -> None:

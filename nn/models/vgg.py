@@ -27,6 +27,10 @@ class VGG(Module):
     dropout 0.5, and the last. The stem "small" keeps the features and takes the mean of all pixels
     and two layers of 512, which is a thirtieth of the parameters. Parameters: features.0, .1, ...,
     classifier.0, .3, .6; convolutions start from N(0, 2 / fan_out).
+
+    >>> net = nn.models.build("vgg11_bn", 1000, 3, image_size=224)  # doctest: +SKIP
+    >>> weights = torchvision.models.vgg11_bn(weights="DEFAULT")  # doctest: +SKIP
+    >>> net.load_state_dict(weights.state_dict())  # doctest: +SKIP
     """
 
     def __init__(self, classes: int, in_channels: int, image_size: Shape, stem: str) -> None:

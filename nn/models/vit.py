@@ -27,6 +27,10 @@ class ViT(Module):
     Parameters: class_token (1, 1, 192), positions (1, 1 + patches, 192), patch.weight
     (192, C, 4, 4) and patch.bias, encoder.layers.0.self_attn.in_proj_weight, ... as in PyTorch's
     TransformerEncoder, encoder.norm, head. Token and positions start from N(0, 0.02^2).
+
+    >>> net = nn.models.build("vit_tiny", classes=5, in_channels=3, image_size=16)
+    >>> net(Tensor.rand(1, 3, 16, 16)).shape
+    (1, 5)
     """
 
     def __init__(self, classes: int, in_channels: int, image_size: Shape) -> None:

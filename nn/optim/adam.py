@@ -48,6 +48,17 @@ class Adam(WithBetas, Optimizer):
     p -= lr * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps), t the step from 1.
     With `amsgrad` the largest v so far takes the place of v (Reddi et al., "On the convergence of
     Adam and beyond", 2018).
+
+    >>> model = nn.Linear(3, 1)
+    >>> optimizer = nn.optim.Adam(model.parameters(), lr=0.01)
+    >>> x, y = Tensor.rand(8, 3), Tensor.rand(8, 1)
+    >>> first = model(x).mse_loss(y).item()
+    >>> for _ in range(20):
+    ...     optimizer.zero_grad()
+    ...     model(x).mse_loss(y).backward()
+    ...     optimizer.step()
+    >>> model(x).mse_loss(y).item() < first
+    True
     """
 
     decoupled = False
@@ -121,6 +132,13 @@ class AdamW(Adam):
     """Adam with decoupled weight decay: p -= lr * weight_decay * p, apart from the gradient.
 
     Loshchilov and Hutter, "Decoupled weight decay regularization" (2017). Default decay 0.01.
+
+    >>> p = nn.Parameter([1.0])
+    >>> optimizer = nn.optim.AdamW([p], lr=0.1, weight_decay=0.1)
+    >>> (p * 0).sum().backward()
+    >>> optimizer.step()
+    >>> p.detach()  # 1 - 0.1 * 0.1: decay alone
+    Tensor([0.99])
     """
 
     decoupled = True

@@ -40,6 +40,13 @@ class RMSprop(Elementwise):
     g = grad + weight_decay * p; v = alpha * v + (1 - alpha) * g^2; d = g / (sqrt(v) + eps);
     p -= lr * d. With `centered`, v - a^2 stands for v in d, a the mean of g that forgets alike;
     with `momentum`, b = momentum * b + d and p -= lr * b.
+
+    >>> p = nn.Parameter([1.0])
+    >>> optimizer = nn.optim.RMSprop([p], lr=0.01)
+    >>> (p**2).sum().backward()
+    >>> optimizer.step()
+    >>> p.detach().round(3)  # 1 - 0.01 * g / sqrt(0.01 * g^2)
+    Tensor([0.9])
     """
 
     hyperparameters = ("lr", "alpha", "eps", "weight_decay", "momentum")
@@ -74,6 +81,13 @@ class Adagrad(Elementwise):
 
     g = grad + weight_decay * p; s += g^2, from `initial_accumulator_value`;
     p -= lr / (1 + (t - 1) * lr_decay) * g / (sqrt(s) + eps), t the step from 1.
+
+    >>> p = nn.Parameter([1.0])
+    >>> optimizer = nn.optim.Adagrad([p], lr=0.1)
+    >>> (p**2).sum().backward()
+    >>> optimizer.step()
+    >>> p.detach().round(3)  # 1 - 0.1 * g / sqrt(g^2)
+    Tensor([0.9])
     """
 
     hyperparameters = ("lr", "lr_decay", "weight_decay", "initial_accumulator_value", "eps")
@@ -113,6 +127,13 @@ class Adadelta(Elementwise):
 
     g = grad + weight_decay * p; v = rho * v + (1 - rho) * g^2; d = sqrt(a + eps) /
     sqrt(v + eps) * g; a = rho * a + (1 - rho) * d^2; p -= lr * d.
+
+    >>> p = nn.Parameter([1.0])
+    >>> optimizer = nn.optim.Adadelta([p])
+    >>> (p**2).sum().backward()
+    >>> optimizer.step()
+    >>> p.detach().round(4)  # 1 - g * sqrt(1e-6 / (0.1 * g^2))
+    Tensor([0.9968])
     """
 
     hyperparameters = ("lr", "rho", "eps", "weight_decay")

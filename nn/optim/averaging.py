@@ -49,22 +49,24 @@ class Averaging(Elementwise):
 class AveragedModel(Module):
     """A copy of `model` whose parameters are the mean of those that `update_parameters` was given.
 
-        averaged = nn.optim.AveragedModel(model)
-        ...                                         # now and then, towards the end:
-        averaged.update_parameters(model)
-        ...                                         # at the end:
-        nn.optim.update_bn(loader, averaged)        # the statistics of these weights
-        averaged.eval()(x)
-
     Stochastic weight averaging (Izmailov et al., "Averaging weights leads to wider optima and
-    better generalization", 2018), or with a `decay` above 0 an `ExponentialMovingAverage`.
-    Buffers are copied at each update; with `use_buffers` those of floats are averaged as the
-    parameters are.
+    better generalization", 2018), or with a `decay` above 0 an `ExponentialMovingAverage`. Take
+    the average after each step or epoch towards the end, and then have `update_bn` gather the
+    statistics of batch norms for it. Buffers are copied at each update; with `use_buffers` those of
+    floats are averaged as the parameters are.
 
     Averages have the parameters' dtype. On a GPU an update of the parameters is one launch, which
     `tg.jit` captures together with a step (after a first one outside). `n_averaged`, a Buffer of
     int64, counts the updates. A state_dict, also that of a Module that holds this one, has
     PyTorch's names: "module." before the model's own, and "n_averaged".
+
+    >>> model = nn.Linear(1, 1)
+    >>> averaged = nn.optim.AveragedModel(model)
+    >>> for value in (1.0, 3.0):
+    ...     model.weight = nn.Parameter([[value]])
+    ...     averaged.update_parameters(model)
+    >>> averaged.module.weight.detach()
+    Tensor([[2.]])
     """
 
     def __init__(self, model: Module, decay: float = 0.0, use_buffers: bool = False) -> None:
@@ -146,6 +148,14 @@ class ExponentialMovingAverage(AveragedModel):
     The first update takes the parameters as they are. Polyak and Juditsky, "Acceleration of
     stochastic approximation by averaging" (1992), with a memory of about 1 / (1 - decay) updates.
     Everything else is as in `AveragedModel`.
+
+    >>> model = nn.Linear(1, 1)
+    >>> average = nn.optim.ExponentialMovingAverage(model, decay=0.75)
+    >>> for value in (0.0, 4.0):
+    ...     model.weight = nn.Parameter([[value]])
+    ...     average.update_parameters(model)
+    >>> average.module.weight.detach()
+    Tensor([[1.]])
     """
 
     def __init__(self, model: Module, decay: float = 0.999, use_buffers: bool = False) -> None:
@@ -159,6 +169,11 @@ def update_bn(loader: Iterable[Any], model: Module) -> None:
     inputs, or tuples that begin with them, on the model's device; several inputs, in a tuple or
     dict, are arguments of the model, as in `Trainer`. Whether the model is training stays as it
     was. A model without batch norm is left alone.
+
+    >>> net = nn.Sequential(nn.BatchNorm1d(1))
+    >>> nn.optim.update_bn([Tensor([[1.0], [3.0]]), Tensor([[5.0], [7.0]])], net)
+    >>> net[0].running_mean  # of 2 and 6
+    Tensor([4.])
     """
     norms: list[Any] = [
         module

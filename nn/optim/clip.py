@@ -31,6 +31,13 @@ def clip_grad_norm(params: Iterable[Tensor], max_norm: float) -> Tensor:
 
     ValueError, and nothing is changed, for a gradient that is not of its parameter's shape, dtype
     and device, and for gradients on several devices.
+
+    >>> p = nn.Parameter([3.0, 4.0])
+    >>> (p**2).sum().backward()
+    >>> nn.optim.clip_grad_norm([p], max_norm=1.0)
+    Tensor(10.)
+    >>> p.grad.round(3)
+    Tensor([0.6, 0.8])
     """
     return _clip_norm("clip_grad_norm", params, max_norm, 2.0, False)
 
@@ -46,6 +53,13 @@ def clip_grad_norm_(
     `error_if_nonfinite` raises RuntimeError for a norm that is NaN or infinite, and changes
     nothing; it waits for the GPU, so a captured step refuses it. Each `.grad` is a new tensor
     afterwards: an old one may be shared, and is left as it was.
+
+    >>> p = nn.Parameter([3.0, 4.0])
+    >>> (p**2).sum().backward()
+    >>> nn.optim.clip_grad_norm_([p], max_norm=4.0, norm_type=float("inf"))
+    Tensor(8.)
+    >>> p.grad.round(3)
+    Tensor([3., 4.])
     """
     order = math.inf
     if norm_type != math.inf:
@@ -58,6 +72,12 @@ def clip_grad_value_(params: Iterable[Tensor] | Tensor, clip_value: float) -> No
 
     Of complex gradients each part by itself. Each `.grad` is a new tensor afterwards. Raises as
     `clip_grad_norm`.
+
+    >>> p = nn.Parameter([3.0, -0.25])
+    >>> (p**2).sum().backward()
+    >>> nn.optim.clip_grad_value_([p], 1.0)
+    >>> p.grad
+    Tensor([ 1. , -0.5])
     """
     limit = checks.number("clip_grad_value_", "clip_value", clip_value, 0)
     _, clipped, grads = _given("clip_grad_value_", params)

@@ -18,16 +18,20 @@ class Elementwise(Optimizer):
     """Base of the optimizers whose update is a `rule`, which says what one element becomes.
 
     A subclass names its `hyperparameters`, its `rule` (or `rule_at`, where it depends on a switch)
-    and hands its arguments to this `__init__`:
-
-        class Signs(optim.Elementwise):
-            rule = optim.Rule(names=("lr",), slots=(), derive="", update="p -= lr * sign(g)")
-
-            def __init__(self, params, lr=1e-3):
-                super().__init__(params, lr)
+    and hands its arguments to this `__init__`.
 
     On a GPU one launch steps all parameters, and on the CPU float32 goes through C. Hyperparameters
     are numbers of at least 0, those named beta or rho below 1.
+
+    >>> class Signs(nn.optim.Elementwise):
+    ...     rule = nn.optim.Rule(names=("lr",), slots=(), derive="", update="p -= lr * sign(g)")
+    ...     def __init__(self, params, lr=1e-3):
+    ...         super().__init__(params, lr)
+    >>> p = nn.Parameter([1.0, -3.0])
+    >>> (p**2).sum().backward()
+    >>> Signs([p], lr=0.5).step()
+    >>> p.detach()
+    Tensor([ 0.5, -2.5])
     """
 
     rule: Rule

@@ -31,6 +31,15 @@ class ParamGroup(MutableMapping[str, Any]):
 
     Reading gives what holds for these parameters; setting makes it the group's own (with a single
     group, the optimizer's). "betas" stands for both.
+
+    >>> model = nn.Linear(3, 1)
+    >>> groups = [{"params": model.weight}, {"params": model.bias, "lr": 0.5}]
+    >>> optimizer = nn.optim.SGD(groups, lr=0.1)
+    >>> [group["lr"] for group in optimizer.param_groups]
+    [0.1, 0.5]
+    >>> optimizer.lr = 0.2  # the others keep their ratio
+    >>> [group["lr"] for group in optimizer.param_groups]
+    [0.2, 1.0]
     """
 
     def __init__(self, optimizer: Optimizer, index: int) -> None:
@@ -205,10 +214,14 @@ def no_decay(model: Module, **decayed: Any) -> list[dict[str, Any]]:
 
     The second has a `weight_decay` of 0. `decayed` are hyperparameters of the first.
 
-        optimizer = nn.optim.AdamW(nn.optim.no_decay(model), lr=1e-3, weight_decay=0.05)
-
     Without one of both kinds there is one group. Decay pulls weights towards 0; a scale of 1 and
     an offset have no reason to be there.
+
+    >>> model = nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8))
+    >>> groups = nn.optim.no_decay(model)
+    >>> [[p.shape for p in group["params"]] for group in groups]
+    [[(8, 4)], [(8,), (8,), (8,)]]
+    >>> optimizer = nn.optim.AdamW(groups, lr=1e-3, weight_decay=0.05)
     """
     if not isinstance(model, Module):
         raise TypeError(f"[no_decay] expected a Module, got {type(model).__name__}")

@@ -50,6 +50,13 @@ class LAMB(WithBetas, Optimizer):
     m and v as Adam's of the gradient; d = (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps) +
     weight_decay * p; p -= lr * |p| / |d| * d, with the 2-norms of each parameter by itself. Where
     one of the norms is 0, p -= lr * d. On a GPU three launches step all parameters.
+
+    >>> p = nn.Parameter([3.0, 4.0])
+    >>> optimizer = nn.optim.LAMB([p], lr=0.1, weight_decay=0.0)
+    >>> (p**2).sum().backward()
+    >>> optimizer.step()
+    >>> p.detach().round(3)  # a step of 0.1 times the length 5
+    Tensor([2.646, 3.646])
     """
 
     hyperparameters = NAMES

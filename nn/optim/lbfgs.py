@@ -32,14 +32,6 @@ HISTORY = ("old_dirs", "old_stps", "ro")
 class LBFGS(Optimizer):
     """L-BFGS (Nocedal, "Updating quasi-Newton matrices with limited storage", 1980).
 
-        def closure():
-            optimizer.zero_grad()
-            loss = ...
-            loss.backward()
-            return loss
-
-        optimizer.step(closure)
-
     One `step` makes up to `max_iter` iterations x += t d, with d the gradient times minus an
     estimate of the inverse Hessian from the last `history_size` pairs of a step and what it changed
     in the gradient. t is `lr` (at the very first iteration at most lr / |gradient|_1), or with
@@ -53,6 +45,17 @@ class LBFGS(Optimizer):
     direction and the search are computed there, but decided on the host: `step` waits for the GPU,
     and `tg.jit` refuses it. `zero_grad` and the forward and backward pass of the closure may be
     captured.
+
+    >>> p = nn.Parameter([3.0, -2.0])
+    >>> optimizer = nn.optim.LBFGS([p], line_search_fn="strong_wolfe")
+    >>> def closure():
+    ...     optimizer.zero_grad()
+    ...     loss = ((p - Tensor([1.0, 2.0])) ** 2).sum()
+    ...     loss.backward()
+    ...     return loss
+    >>> loss = optimizer.step(closure)
+    >>> p.detach().round(3)
+    Tensor([1., 2.])
     """
 
     hyperparameters = (

@@ -15,6 +15,13 @@ class Adamax(WithBetas, Elementwise):
 
     g = grad + weight_decay * p; m += (1 - beta1) * (g - m); u = max(beta2 * u, |g| + eps);
     p -= lr / (1 - beta1^t) * m / u, t the step from 1.
+
+    >>> p = nn.Parameter([1.0])
+    >>> optimizer = nn.optim.Adamax([p], lr=0.1)
+    >>> (p**2).sum().backward()
+    >>> optimizer.step()
+    >>> p.detach().round(3)
+    Tensor([0.9])
     """
 
     hyperparameters = ("lr", "beta1", "beta2", "eps", "weight_decay")
@@ -57,6 +64,13 @@ class NAdam(WithBetas, Elementwise):
 
     M_t is that of the present beta1 and momentum_decay; PyTorch multiplies those that each step
     had, which is another number if they are changed on the way.
+
+    >>> p = nn.Parameter([1.0])
+    >>> optimizer = nn.optim.NAdam([p], lr=0.1)
+    >>> (p**2).sum().backward()
+    >>> optimizer.step()
+    >>> p.detach().round(3)
+    Tensor([0.894])
     """
 
     hyperparameters = ("lr", "beta1", "beta2", "eps", "weight_decay", "momentum_decay")
@@ -120,6 +134,13 @@ class RAdam(WithBetas, Elementwise):
     c^2 = (r - 4) (r - 2) R / ((R - 4) (R - 2) r); before, p -= lr * m / (1 - beta1^t).
     `eps` stands beside sqrt(v), before its correction, as in PyTorch. With
     `decoupled_weight_decay` p -= lr * weight_decay * p, apart from the gradient.
+
+    >>> p = nn.Parameter([1.0])
+    >>> optimizer = nn.optim.RAdam([p], lr=0.1)
+    >>> (p**2).sum().backward()
+    >>> optimizer.step()
+    >>> p.detach().round(3)  # 1 - 0.1 * g: the first steps are not adaptive
+    Tensor([0.8])
     """
 
     hyperparameters = ("lr", "beta1", "beta2", "eps", "weight_decay")
@@ -172,6 +193,13 @@ class Lion(WithBetas, Elementwise):
 
     p -= lr * (sign(beta1 * m + (1 - beta1) * grad) + weight_decay * p); then m = beta2 * m +
     (1 - beta2) * grad. Takes a learning rate of about a tenth of AdamW's, and ten times its decay.
+
+    >>> p = nn.Parameter([1.0, -3.0])
+    >>> optimizer = nn.optim.Lion([p], lr=0.1)
+    >>> (p**2).sum().backward()
+    >>> optimizer.step()
+    >>> p.detach().round(3)  # a step of lr along each sign
+    Tensor([ 0.9, -2.9])
     """
 
     hyperparameters = ("lr", "beta1", "beta2", "weight_decay")

@@ -126,6 +126,14 @@ class Muon(Optimizer):
     Parameters are of two axes: give embeddings, the last layer, biases and convolutions to another
     optimizer. The iteration is computed in the parameter's dtype (float32 for 16-bit ones, with
     products as `set_precision` says); PyTorch's is in bfloat16, about 1e-2 away.
+
+    >>> p = nn.Parameter([[2.0, 0.0], [0.0, 1.0]])
+    >>> optimizer = nn.optim.Muon([p], lr=0.1, weight_decay=0.0)
+    >>> (p**2).sum().backward()
+    >>> optimizer.step()
+    >>> p.detach().round(1)  # both directions move by about lr
+    Tensor([[1.9, 0. ],
+            [0. , 0.9]])
     """
 
     hyperparameters = ("lr", "weight_decay", "momentum", "eps")

@@ -50,6 +50,16 @@ class Optimizer(Grouped):
 
     `copy.deepcopy` and pickle take everything along, the parameters as well: copied together with
     its model, `copy.deepcopy((model, optimizer))`, an optimizer steps the copy.
+
+    >>> class Signs(nn.optim.Optimizer):
+    ...     def update(self, param, grad, state, coefficients):
+    ...         param -= self.lr * np.sign(grad)
+    >>> p = nn.Parameter([1.0, -3.0])
+    >>> optimizer = Signs([p], lr=0.5)
+    >>> (p**2).sum().backward()
+    >>> optimizer.step()
+    >>> p.detach(), optimizer.steps
+    (Tensor([ 0.5, -2.5]), [1])
     """
 
     slots: tuple[str, ...] = ()

@@ -49,6 +49,15 @@ class Rule(Launch):
 
     `names` are the hyperparameters that it reads, `slots` its state, up to three arrays. A
     `partial` one is part of a step: it does not count it.
+
+    >>> rule = nn.optim.Rule(
+    ...     names=("lr", "momentum"),
+    ...     slots=("velocity",),
+    ...     derive="rate = lr / t",
+    ...     update="velocity = momentum * velocity + g; p -= rate * velocity",
+    ... )
+    >>> rule.numbers, rule.slots
+    (('lr', 'momentum', 'rate'), ('velocity',))
     """
 
     def __init__(

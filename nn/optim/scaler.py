@@ -30,16 +30,19 @@ class GradScaler:
     With bfloat16, whose exponents are float32's, it is not needed. (Micikevicius et al., "Mixed
     precision training", 2018; as `torch.amp.GradScaler`.)
 
-        scaler = tg.GradScaler()
-        with tg.autocast("fp16"):
-            loss = model(x).cross_entropy(labels)
-        scaler.scale(loss).backward()
-        scaler.step(optimizer)
-        scaler.update()
-
     On a GPU the scale, the count and the decision are in device memory: nothing waits for it, and
     all three calls may be inside a `tg.jit` function. An optimizer that a kernel does not step (an
     own `update`) is asked on the host. `enabled=False` leaves losses and gradients as they are.
+
+    >>> model, scaler = nn.Linear(4, 3), tg.GradScaler()
+    >>> optimizer = nn.optim.SGD(model.parameters(), lr=0.1)
+    >>> with tg.autocast("fp16"):
+    ...     loss = model(Tensor.rand(2, 4)).cross_entropy(Tensor([0, 2]))
+    >>> scaler.scale(loss).backward()
+    >>> scaler.step(optimizer)
+    >>> scaler.update()
+    >>> optimizer.steps, scaler.get_scale()
+    ([1, 1], 65536.0)
     """
 
     def __init__(

@@ -21,6 +21,13 @@ class SGD(Optimizer):
     g = grad + weight_decay * p; b = momentum * b + (1 - dampening) * g, b = g at the first step
     with momentum; p -= lr * b, or with `nesterov` p -= lr * (g + momentum * b). Without momentum
     p -= lr * g, and b stays what it is.
+
+    >>> p = nn.Parameter([1.0])
+    >>> optimizer = nn.optim.SGD([p], lr=0.1, momentum=0.9)
+    >>> (p**2).sum().backward()
+    >>> optimizer.step()
+    >>> p.detach()  # 1 - 0.1 * 2
+    Tensor([0.8])
     """
 
     hyperparameters: tuple[str, ...] = ("lr", "momentum", "dampening", "weight_decay", "nesterov")

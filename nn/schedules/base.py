@@ -19,6 +19,14 @@ class LRSchedule:
     """Base of the schedules: a subclass keeps its arguments in attributes of their names.
 
     `rate(step)` is what it defines; calling it checks the step first.
+
+    >>> class Halves(nn.schedules.LRSchedule):
+    ...     def __init__(self, lr):
+    ...         self.lr = lr
+    ...     def rate(self, step):
+    ...         return self.lr / 2**step
+    >>> Halves(1.0)(2), sorted(Halves(1.0).state_dict())
+    (0.25, ['kind', 'lr'])
     """
 
     unsaved: ClassVar[tuple[str, ...]] = ()  # arguments that are functions

@@ -17,6 +17,10 @@ class Warmup(LRSchedule):
 
     With how="linear" the rate is that first one times start + (1 - start) * step / steps, with
     how="constant" times `start` (0.1). Goyal et al., "Accurate, large minibatch SGD" (2017).
+
+    >>> schedule = nn.schedules.Warmup(nn.schedules.Step(1.0, every=2), steps=4, start=0.0)
+    >>> [schedule(step) for step in range(8)]
+    [0.0, 0.25, 0.5, 0.75, 1.0, 1.0, 0.1, 0.1]
     """
 
     def __init__(
@@ -40,7 +44,10 @@ class Warmup(LRSchedule):
 class Chained(LRSchedule):
     """The product of the rates of several schedules: give all but one a rate of about 1.
 
-    Chained([Exponential(0.1, 0.99), Linear(1.0, steps=100, start=0.01)])
+    >>> fall = nn.schedules.Exponential(1.0, 0.5)
+    >>> schedule = nn.schedules.Chained([fall, nn.schedules.Linear(1.0, steps=2, start=0.5)])
+    >>> [schedule(step) for step in range(4)]
+    [0.5, 0.375, 0.25, 0.125]
     """
 
     def __init__(self, schedules: Sequence[LRSchedule]) -> None:
@@ -57,7 +64,13 @@ class Chained(LRSchedule):
 
 
 class Sequential(LRSchedule):
-    """One schedule after the other: the next begins, at its step 0, at each of `milestones`."""
+    """One schedule after the other: the next begins, at its step 0, at each of `milestones`.
+
+    >>> parts = [nn.schedules.Constant(0.5), nn.schedules.Exponential(1.0, 0.5)]
+    >>> schedule = nn.schedules.Sequential(parts, milestones=[2])
+    >>> [schedule(step) for step in range(5)]
+    [0.5, 0.5, 1.0, 0.5, 0.25]
+    """
 
     def __init__(self, schedules: Sequence[LRSchedule], milestones: Sequence[int]) -> None:
         self.schedules = [of(self, one) for one in schedules]

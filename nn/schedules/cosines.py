@@ -13,6 +13,10 @@ class Cosine(LRSchedule):
     lr(t) = final_lr + (lr - final_lr) * (1 + cos(pi * (t - warmup) / (steps - warmup))) / 2;
     in the `warmup` steps before (0 by default) lr(t) = lr * (t + 1) / (warmup + 1).
     Loshchilov and Hutter, "SGDR" (2016), without restarts.
+
+    >>> schedule = nn.schedules.Cosine(1.0, steps=12, warmup=2)
+    >>> [round(schedule(step), 3) for step in (0, 1, 2, 7, 12)]
+    [0.333, 0.667, 1.0, 0.5, 0.0]
     """
 
     def __init__(self, lr: float, steps: int, warmup: int = 0, final_lr: float = 0.0) -> None:
@@ -35,6 +39,10 @@ class CosineRestarts(LRSchedule):
 
     Each period is `factor` times as long as the one before. Loshchilov and Hutter, "SGDR:
     stochastic gradient descent with warm restarts" (2016).
+
+    >>> schedule = nn.schedules.CosineRestarts(1.0, period=2, factor=2)
+    >>> [round(schedule(step), 3) for step in range(7)]
+    [1.0, 0.5, 1.0, 0.854, 0.5, 0.146, 1.0]
     """
 
     def __init__(self, lr: float, period: int, factor: int = 1, final_lr: float = 0.0) -> None:
@@ -61,6 +69,10 @@ class OneCycle(LRSchedule):
     OneCycleLR. With rise=1 there is no way down: the last step has `max_lr`. Of two or three steps
     one has `max_lr`, and a single step has it too. `div_factor` is at least 1, and the end is not
     above the peak. Smith and Topin, "Super-convergence" (2017).
+
+    >>> schedule = nn.schedules.OneCycle(1.0, steps=10)
+    >>> [round(schedule(step), 3) for step in (0, 2, 9)]
+    [0.04, 1.0, 0.0]
     """
 
     def __init__(

@@ -11,7 +11,12 @@ from .base import LRSchedule, linear, milestones_of
 
 
 class Constant(LRSchedule):
-    """The same rate at every step."""
+    """The same rate at every step.
+
+    >>> schedule = nn.schedules.Constant(0.1)
+    >>> schedule(0), schedule(1000)
+    (0.1, 0.1)
+    """
 
     def __init__(self, lr: float) -> None:
         self.lr = checks.positive(self, "lr", lr)
@@ -21,7 +26,12 @@ class Constant(LRSchedule):
 
 
 class Step(LRSchedule):
-    """lr * gamma^(step // every): a fall by `gamma` (0.1) after each `every` steps."""
+    """lr * gamma^(step // every): a fall by `gamma` (0.1) after each `every` steps.
+
+    >>> schedule = nn.schedules.Step(1.0, every=10, gamma=0.5)
+    >>> [schedule(step) for step in (0, 9, 10, 20)]
+    [1.0, 1.0, 0.5, 0.25]
+    """
 
     def __init__(self, lr: float, every: int, gamma: float = 0.1) -> None:
         self.lr = checks.positive(self, "lr", lr)
@@ -33,7 +43,12 @@ class Step(LRSchedule):
 
 
 class MultiStep(LRSchedule):
-    """lr * gamma^k, k the number of `milestones` (steps, in rising order) that are reached."""
+    """lr * gamma^k, k the number of `milestones` (steps, in rising order) that are reached.
+
+    >>> schedule = nn.schedules.MultiStep(1.0, milestones=[10, 30], gamma=0.5)
+    >>> [schedule(step) for step in (0, 10, 20, 30)]
+    [1.0, 0.5, 0.5, 0.25]
+    """
 
     def __init__(self, lr: float, milestones: Sequence[int], gamma: float = 0.1) -> None:
         self.lr = checks.positive(self, "lr", lr)
@@ -45,7 +60,12 @@ class MultiStep(LRSchedule):
 
 
 class Exponential(LRSchedule):
-    """lr * gamma^step."""
+    """lr * gamma^step.
+
+    >>> schedule = nn.schedules.Exponential(1.0, gamma=0.5)
+    >>> [schedule(step) for step in range(4)]
+    [1.0, 0.5, 0.25, 0.125]
+    """
 
     def __init__(self, lr: float, gamma: float) -> None:
         self.lr = checks.positive(self, "lr", lr)
@@ -56,7 +76,12 @@ class Exponential(LRSchedule):
 
 
 class Polynomial(LRSchedule):
-    """final_lr + (lr - final_lr) * (1 - step / steps)^power, a straight line with power 1."""
+    """final_lr + (lr - final_lr) * (1 - step / steps)^power, a straight line with power 1.
+
+    >>> schedule = nn.schedules.Polynomial(1.0, steps=4, power=2)
+    >>> [schedule(step) for step in range(6)]
+    [1.0, 0.5625, 0.25, 0.0625, 0.0, 0.0]
+    """
 
     def __init__(self, lr: float, steps: int, power: float = 1.0, final_lr: float = 0.0) -> None:
         self.lr = checks.positive(self, "lr", lr)
@@ -70,7 +95,12 @@ class Polynomial(LRSchedule):
 
 
 class Linear(LRSchedule):
-    """A straight line from lr * start to lr * end over `steps` steps, PyTorch's LinearLR."""
+    """A straight line from lr * start to lr * end over `steps` steps, PyTorch's LinearLR.
+
+    >>> schedule = nn.schedules.Linear(1.0, steps=4, start=0.5)
+    >>> [schedule(step) for step in range(6)]
+    [0.5, 0.625, 0.75, 0.875, 1.0, 1.0]
+    """
 
     def __init__(self, lr: float, steps: int, start: float = 1 / 3, end: float = 1.0) -> None:
         self.lr = checks.positive(self, "lr", lr)
@@ -83,7 +113,12 @@ class Linear(LRSchedule):
 
 
 class Lambda(LRSchedule):
-    """lr * function(step). The function is no part of a state_dict: give it anew."""
+    """lr * function(step). The function is no part of a state_dict: give it anew.
+
+    >>> schedule = nn.schedules.Lambda(1.0, lambda step: 1 / (1 + step))
+    >>> [schedule(step) for step in (0, 1, 3)]
+    [1.0, 0.5, 0.25]
+    """
 
     unsaved = ("function",)
 

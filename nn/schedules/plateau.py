@@ -22,6 +22,12 @@ class Plateau(LRSchedule):
     `min_lr`, and falls by less than `eps` are left out. As PyTorch's ReduceLROnPlateau.
 
     Values decide on the host: `observe` waits for a GPU, and is refused inside a captured function.
+
+    >>> schedule = nn.schedules.Plateau(1.0, factor=0.5, patience=1)
+    >>> for loss in (0.9, 0.8, 0.8, 0.8):
+    ...     schedule.observe(loss)
+    >>> schedule(0)
+    0.5
     """
 
     memory = ("current", "best", "bad", "cooling")

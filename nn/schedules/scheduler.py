@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 class Scheduler:
     """Sets an optimizer's `lr` step after step, as PyTorch's schedulers do.
 
-        scheduler = schedules.Scheduler(optimizer, schedules.Cosine(0.1, steps=1000))
-        for x, y in loader:
-            ...
-            optimizer.step()
-            scheduler.step()
+    Call `step` after each of the optimizer's. The rate of step 0 is set at once. `schedule` is any
+    callable from a step to a rate.
 
-    The rate of step 0 is set at once. `schedule` is any callable from a step to a rate.
+    >>> optimizer = nn.optim.SGD([nn.Parameter([1.0])])
+    >>> scheduler = nn.schedules.Scheduler(optimizer, nn.schedules.Step(1.0, every=2, gamma=0.5))
+    >>> for _ in range(3):
+    ...     scheduler.step()
+    >>> optimizer.lr, scheduler.last_step
+    (0.5, 3)
     """
 
     def __init__(self, optimizer: Optimizer, schedule: Callable[[int], float]) -> None:

@@ -114,12 +114,15 @@ class autocast(ContextDecorator):
     Parameters stay float32, and so do their gradients: call ``backward()`` and ``step()`` outside.
     ``enabled=False`` ends it for a part inside. The lists are PyTorch's (``torch.autocast``, CUDA;
     Micikevicius et al. 2018, "Mixed precision training").
-
-    >>> with tg.autocast("bf16"):
-    ...     loss = model(x).cross_entropy(labels)
-    >>> loss.backward()
-
     Raises ``ValueError`` for another precision.
+
+    >>> model, x = nn.Linear(4, 3), Tensor.rand(8, 4)
+    >>> with tg.autocast("bf16"):
+    ...     logits = model(x)
+    ...     loss = logits.cross_entropy(Tensor([0, 1, 2, 0, 1, 2, 0, 1]))
+    >>> loss.backward()
+    >>> logits.dtype, loss.dtype, model.weight.grad.dtype
+    (dtype(bfloat16), dtype('float32'), dtype('float32'))
     """
 
     def __init__(self, precision: str = "bf16", enabled: bool = True) -> None:

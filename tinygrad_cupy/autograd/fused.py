@@ -27,6 +27,18 @@ class FusedOp(Op):
     input and may use what ``forward`` decided (kept as attributes), and changes nothing. Without
     one the gradient cannot be differentiated again, and raises. What both read are all inputs,
     unless ``saves`` names others; then ``backward``, in tensors, takes the reference's place.
+
+    >>> class Square(tg.FusedOp):
+    ...     def forward(self, x):
+    ...         return x * x
+    ...     def backward_arrays(self, grad, x):
+    ...         return 2 * grad * x
+    ...     def reference(self, x):
+    ...         return x**2
+    >>> x = Tensor(3.0, requires_grad=True)
+    >>> first = tg.grad(Square()(x), x, create_graph=True)
+    >>> tg.grad(first, x)
+    Tensor(2.)
     """
 
     _reads_attributes = False

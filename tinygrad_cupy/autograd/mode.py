@@ -76,10 +76,13 @@ class set_grad_enabled(ContextDecorator):
 class no_grad(set_grad_enabled):
     """Context or decorator under which no graph is recorded. Per thread.
 
-    >>> with no_grad():
-    ...     y = x * 2       # y.requires_grad is False
-
     As a decorator it is written ``@no_grad()`` or ``@no_grad``.
+
+    >>> x = Tensor([1.0], requires_grad=True)
+    >>> with tg.no_grad():
+    ...     y = x * 2
+    >>> y.requires_grad
+    False
     """
 
     def __new__(cls, function: Any = None) -> Any:
@@ -92,11 +95,13 @@ class no_grad(set_grad_enabled):
 class enable_grad(set_grad_enabled):
     """Context or decorator under which graphs are recorded, inside `no_grad`, too. Per thread.
 
-    >>> with no_grad():
-    ...     with enable_grad():
-    ...         y = x * 2       # y.requires_grad is True
-
     As a decorator it is written ``@enable_grad()`` or ``@enable_grad``.
+
+    >>> x = Tensor([1.0], requires_grad=True)
+    >>> with tg.no_grad(), tg.enable_grad():
+    ...     y = x * 2
+    >>> y.requires_grad
+    True
     """
 
     def __new__(cls, function: Any = None) -> Any:
@@ -107,7 +112,12 @@ class enable_grad(set_grad_enabled):
 
 
 def is_grad_enabled() -> bool:
-    """Whether operations of this thread are being recorded."""
+    """Whether operations of this thread are being recorded.
+
+    >>> with tg.no_grad():
+    ...     print(tg.is_grad_enabled())
+    False
+    """
     return mode.recording
 
 

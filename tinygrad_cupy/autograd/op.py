@@ -99,6 +99,17 @@ class Op:
     ``forward`` kept as attributes, for they may depend on its inputs: what backward reads of those
     belongs into ``saves``. ``constants`` names those that do not depend on them (a mask that is
     drawn, a size as a float).
+
+    >>> class Reversed(tg.Op):
+    ...     linear = ("x",)
+    ...     def forward(self, x):
+    ...         return x[::-1]
+    ...     def backward(self, grad):
+    ...         return Reversed()(grad)
+    >>> x = Tensor([1.0, 2.0, 3.0], requires_grad=True)
+    >>> (Reversed()(x) * Tensor([1.0, 0.0, 0.0])).sum().backward()
+    >>> x.grad
+    Tensor([0., 0., 1.])
     """
 
     saves: ClassVar[tuple[str, ...]] = ()
@@ -451,6 +462,18 @@ class Op:
 
 
 class Elementwise(Op):
-    """An operation whose output at a place is computed from its inputs at that place alone."""
+    """An operation whose output at a place is computed from its inputs at that place alone.
+
+    Forward mode and batches follow of themselves; all else is as in `Op`.
+
+    >>> class Cube(tg.Elementwise):
+    ...     saves = ("x",)
+    ...     def forward(self, x):
+    ...         return x * x * x
+    ...     def backward(self, grad, x):
+    ...         return grad * 3 * x * x
+    >>> tg.jvp(lambda x: Cube()(x), (Tensor([2.0]),), (Tensor([1.0]),))
+    (Tensor([8.]), Tensor([12.]))
+    """
 
     elementwise = True

@@ -44,7 +44,12 @@ _cupy_array: Any = None  # the class, once CuPy is imported
 
 @functools.cache
 def cuda_available() -> bool:
-    """Whether CuPy is installed and sees at least one CUDA device."""
+    """Whether CuPy is installed and sees at least one CUDA device.
+
+    >>> device = "cuda" if tg.cuda_available() else "cpu"
+    >>> Tensor([1.0, 2.0], device=device).sum().item()
+    3.0
+    """
     if importlib.util.find_spec("cupy") is None:
         return False
     try:

@@ -53,7 +53,10 @@ def set_precision(precision: str) -> None:
 
     Raises ``ValueError`` for another name.
 
-    >>> tg.set_precision("fp32")        # compare with a CPU, say
+    >>> tg.set_precision("fp32")  # to compare with a CPU, say
+    >>> tg.get_precision()
+    'fp32'
+    >>> tg.set_precision("tf32")
     """
     global _precision
     if precision not in PRECISIONS:
@@ -62,7 +65,11 @@ def set_precision(precision: str) -> None:
 
 
 def get_precision() -> str:
-    """What `set_precision` set last: "fp32", "tf32" or "bf16"."""
+    """What `set_precision` set last: "fp32", "tf32" or "bf16".
+
+    >>> tg.get_precision()
+    'tf32'
+    """
     return _precision
 
 

@@ -38,6 +38,9 @@ def cache_dir() -> Path:
     $XDG_CACHE_HOME/tinygrad_cupy where that is set to an absolute path, else what the platform asks
     for: %LOCALAPPDATA% on Windows, ~/Library/Caches on macOS, ~/.cache elsewhere. Who has no home
     folder has one of his own among the temporary files.
+
+    >>> datasets.cache_dir().name
+    'tinygrad_cupy'
     """
     configured = Path(os.environ.get("XDG_CACHE_HOME", ""))
     if configured.is_absolute():

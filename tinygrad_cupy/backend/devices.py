@@ -41,7 +41,11 @@ def normalize_device(device: str) -> str:
 
 
 def default_device() -> str:
-    """Where new tensors go: what was set, else ``$TINYGRAD_CUPY_DEVICE``, else CUDA if there."""
+    """Where new tensors go: what was set, else ``$TINYGRAD_CUPY_DEVICE``, else CUDA if there.
+
+    >>> Tensor.zeros(3).device == tg.default_device()
+    True
+    """
     if _chosen_default is not None:
         return _chosen_default
     wanted = os.environ.get("TINYGRAD_CUPY_DEVICE")
@@ -51,7 +55,16 @@ def default_device() -> str:
 
 
 def set_default_device(device: str | None) -> None:
-    """Send new tensors to ``device`` from now on; ``None`` restores the automatic choice."""
+    """Send new tensors to ``device`` from now on; ``None`` restores the automatic choice.
+
+    ``ValueError`` for what is no name of a device, and an error of CuPy's for a GPU that is not
+    there.
+
+    >>> tg.set_default_device("cpu")
+    >>> nn.Linear(3, 2).weight.device
+    'cpu'
+    >>> tg.set_default_device(None)
+    """
     global _chosen_default
     _chosen_default = None if device is None else normalize_device(device)
     if _chosen_default is not None and _chosen_default != "cpu":

@@ -40,8 +40,11 @@ def to_torch(fn: Callable[..., Any]) -> Callable[..., Any]:
     views in PyTorch, too. TypeError for results that are no tensors; RuntimeError inside of `jit`,
     where a replay would find other memory, and where PyTorch is not installed.
 
-    >>> softplus = to_torch(lambda x: x.softplus())
-    >>> softplus(torch.zeros(3, requires_grad=True)).sum().backward()
+    >>> softplus = tg.interop.to_torch(lambda x: x.softplus())
+    >>> x = torch.zeros(3, requires_grad=True)
+    >>> softplus(x).sum().backward()
+    >>> x.grad
+    tensor([0.5000, 0.5000, 0.5000])
     """
     if not callable(fn):
         raise TypeError(f"[to_torch] expected a function, got {type(fn).__name__}")

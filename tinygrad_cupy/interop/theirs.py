@@ -45,8 +45,11 @@ def from_torch(fn: Callable[..., Any]) -> Callable[..., Any]:
     draw no random numbers. RuntimeError inside of `jit`, whose memory PyTorch knows nothing of, and
     where PyTorch is not installed.
 
-    >>> mish = from_torch(torch.nn.Mish())
-    >>> mish(x).sum().backward()
+    >>> softplus = tg.interop.from_torch(torch.nn.Softplus())
+    >>> x = Tensor([0.0, 0.0, 0.0], requires_grad=True)
+    >>> softplus(x).sum().backward()
+    >>> x.grad
+    Tensor([0.5, 0.5, 0.5])
     """
     if not callable(fn):
         raise TypeError(f"[from_torch] expected a function, got {type(fn).__name__}")

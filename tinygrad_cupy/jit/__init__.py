@@ -24,14 +24,6 @@ def jit(function: None = None, *, steps: int = 1) -> Callable[[Callable[P, R]], 
 def jit(function: Any = None, *, steps: int = 1) -> Any:
     """Run a function of tensors on a GPU as one captured CUDA graph; on the CPU, as it is.
 
-    >>> @tg.jit
-    ... def step(x, y):
-    ...     optimizer.zero_grad()
-    ...     loss = model(x).cross_entropy(y)
-    ...     loss.backward()
-    ...     optimizer.step()
-    ...     return loss
-
     The first call with a signature runs eagerly, the second is captured, later ones replay. The
     signature is the shape, dtype, layout, device and ``requires_grad`` of every tensor or array
     among the arguments and the kind of gradient it has, the value of every other one, `no_grad`,
@@ -49,6 +41,19 @@ def jit(function: Any = None, *, steps: int = 1) -> Any:
         axis of any length L, the function gets one slice after the other, and its results come
         back stacked along a new leading axis, in memory of their own. No gradient goes into an
         argument.
+
+    >>> model = nn.Linear(4, 3)
+    >>> optimizer = nn.optim.Adam(model.parameters())
+    >>> @tg.jit
+    ... def step(x, y):
+    ...     optimizer.zero_grad()
+    ...     loss = model(x).cross_entropy(y)
+    ...     loss.backward()
+    ...     optimizer.step()
+    ...     return loss
+    >>> losses = [step(Tensor.ones(2, 4), Tensor([0, 2])).item() for _ in range(3)]
+    >>> losses[2] < losses[0]
+    True
     """
     if not isinstance(steps, int | np.integer) or isinstance(steps, bool) or steps < 1:
         raise ValueError(f"[jit] expected steps as a whole number of at least 1, got {steps!r}")

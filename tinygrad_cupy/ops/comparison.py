@@ -282,6 +282,11 @@ def where(condition: Any, a: Any, b: Any) -> Tensor:
     """``a`` where the boolean ``condition`` holds, else ``b``; all three broadcast.
 
     At least one of ``a`` and ``b`` is a tensor; the other may be a scalar.
+
+    >>> x = Tensor([-1.0, 2.0], requires_grad=True)
+    >>> tg.where(x > 0, x, 0.0).sum().backward()
+    >>> x.grad
+    Tensor([0., 1.])
     """
     if isinstance(a, TensorBase):
         return a.where(condition, b)  # type: ignore[attr-defined, no-any-return]

@@ -229,6 +229,9 @@ def concat(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
 
     dtypes are promoted to one. Raises ``ValueError`` when there is none, sizes differ or the axis
     is out of range, ``TypeError`` for what is no tensor.
+
+    >>> tg.concat([Tensor.ones(2, 3), Tensor.zeros(4, 3)]).shape
+    (6, 3)
     """
     tensors = list(tensors)
     if not tensors:
@@ -246,6 +249,10 @@ def stack(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
     """Tensors of one shape joined along a new axis at position ``axis`` of the result.
 
     Raises as `concat` does, and ``ValueError`` when shapes differ.
+
+    >>> tg.stack([Tensor([1.0, 2.0]), Tensor([3.0, 4.0])], axis=1)
+    Tensor([[1., 3.],
+            [2., 4.]])
     """
     tensors = list(tensors)
     _expect_tensors("stack", tensors)

@@ -36,7 +36,7 @@ def vmap(
     Inside of ``fn`` there are no values to look at: ``.item()``, ``.numpy()`` and ``if x > 0`` are
     errors. Batch norm in training moves its statistics element by element.
 
-    >>> vmap(lambda a, b: a @ b)(Tensor.ones(5, 3), Tensor.ones(5, 3)).shape
+    >>> tg.vmap(lambda a, b: a @ b)(Tensor.ones(5, 3), Tensor.ones(5, 3)).shape
     (5,)
     """
     expect_function("vmap", fn)

@@ -21,7 +21,7 @@ def jvp(
     Returns ``(result, J t)``, with ``has_aux`` ``(result, J t, aux)``. An operation of yours whose
     backward works on arrays has no forward mode but by a ``jvp`` of its own, and raises.
 
-    >>> jvp(lambda x: x.sin(), (Tensor([0.0]),), (Tensor([2.0]),))
+    >>> tg.jvp(lambda x: x.sin(), (Tensor([0.0]),), (Tensor([2.0]),))
     (Tensor([0.]), Tensor([2.]))
     """
     expect_function("jvp", fn)

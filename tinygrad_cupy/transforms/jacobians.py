@@ -44,7 +44,7 @@ def jacobian(
     Of complex arguments it is the complex derivative ∂y/∂z, which holomorphic functions alone have:
     a real result of a complex argument is a ``TypeError``. It is found by columns.
 
-    >>> jacobian(lambda x: x ** 2)(Tensor([1.0, 2.0]))
+    >>> tg.jacobian(lambda x: x**2)(Tensor([1.0, 2.0]))
     Tensor([[2., 0.],
             [0., 4.]])
     """
@@ -196,7 +196,7 @@ def hessian(
     For a tensor argument of shape A they have shape (*A, *A); for several, they are nested as
     `jacobian` of the gradient is. ``chunk_size`` is that of `jacobian`.
 
-    >>> hessian(lambda x: (x ** 3).sum())(Tensor([1.0, 2.0]))
+    >>> tg.hessian(lambda x: (x**3).sum())(Tensor([1.0, 2.0]))
     Tensor([[ 6.,  0.],
             [ 0., 12.]])
     """

@@ -30,7 +30,7 @@ def value_and_grad(
     gradient)``; the gradient has the structure of the argument, for several argnums it is a tuple.
     Where the result does not depend on a tensor the gradient is 0.
 
-    >>> value_and_grad(lambda x: (x ** 3).sum())(Tensor([2.0]))
+    >>> tg.value_and_grad(lambda x: (x**3).sum())(Tensor([2.0]))
     (Tensor(8.), Tensor([12.]))
     """
     expect_function("value_and_grad", fn)
@@ -91,10 +91,10 @@ def grad(
     Returns a tensor when ``inputs`` is a tensor, else a list of tensors.
 
     >>> x = Tensor(3.0, requires_grad=True)
-    >>> first = grad(x ** 3, x, create_graph=True)      # 3 x²
-    >>> grad(first, x).item()                           # 6 x
+    >>> first = tg.grad(x**3, x, create_graph=True)  # 3 x²
+    >>> tg.grad(first, x).item()  # 6 x
     18.0
-    >>> grad(grad(lambda x: x ** 3))(Tensor(3.0)).item()
+    >>> tg.grad(tg.grad(lambda x: x**3))(Tensor(3.0)).item()
     18.0
     """
     if callable(outputs) and not isinstance(outputs, TensorBase):
@@ -113,7 +113,7 @@ def vjp(fn: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[A
     structure, shapes and dtypes of the result, returns a tuple of Jᵀu, one for each primal. It may
     be called again.
 
-    >>> y, pull = vjp(lambda x: x.sin(), Tensor([0.0]))
+    >>> y, pull = tg.vjp(lambda x: x.sin(), Tensor([0.0]))
     >>> pull(Tensor([2.0]))
     (Tensor([2.]),)
     """
@@ -136,7 +136,7 @@ def hvp(fn: Callable[..., Any], primals: Any, vectors: Any) -> Any:
 
     Returns a tuple like ``primals``, of Σ_j ∂²fn / ∂x_i ∂x_j · v_j; for one primal, that alone.
 
-    >>> hvp(lambda x: (x ** 3).sum(), (Tensor([2.0]),), (Tensor([1.0]),))
+    >>> tg.hvp(lambda x: (x**3).sum(), (Tensor([2.0]),), (Tensor([1.0]),))
     Tensor([12.])
     """
     expect_function("hvp", fn)
