@@ -14,12 +14,13 @@ class CrossEntropyLoss(Loss):
     """-log softmax(logits)[target]: for classifiers that end in plain scores ("logits").
 
     `logits` (N, C) or (N, C, d1, ...) and `target` integers (N,) or (N, d1, ...) in [0, C), or
-    floats of the logits' shape: the share of each class. `label_smoothing` s in [0, 1] gives every
-    class s / C of the target's weight (Szegedy et al., "Rethinking the Inception architecture",
-    2015). Targets equal to `ignore_index` count for nothing, also not in the mean. `reduction`:
-    "mean", "sum" or "none" (a loss per target). `weight` (C,) is what each class counts; the mean
-    is then divided by the weights of the targets. A target that is no class is a ValueError on the
-    CPU; on a GPU, where looking would stall it, the loss is NaN.
+    floats of the logits' shape: the share of each class; or (C,) and one class, (). With
+    `label_smoothing` s in [0, 1] every class gets s / C of the target's weight (Szegedy et al.,
+    "Rethinking the Inception architecture", 2015). Targets equal to `ignore_index` count for
+    nothing, also not in the mean. `reduction`: "mean", "sum" or "none" (a loss per target).
+    `weight` (C,) is what each class counts; the mean is then divided by the weights of the targets.
+    A target that is no class is a ValueError on the CPU; on a GPU, where looking would stall it,
+    the loss is NaN.
 
     >>> logits, target = Tensor([[0.0, 0.0], [0.0, 100.0]]), Tensor([0, 1])
     >>> nn.CrossEntropyLoss(reduction="none")(logits, target).round(3)

@@ -14,9 +14,9 @@ from tinygrad_cupy.ops import loss, losses
 
 def _cross_entropy_case(draw: Draw) -> Case:
     classes = draw(st.integers(1, 4))
-    batch, *rest = draw(shapes(min_dims=1))
+    shape = draw(shapes(min_dims=0))  # of the classes: () is one row by itself
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    target = rng.integers(0, classes, (batch, *rest))
+    target = np.asarray(rng.integers(0, classes, shape))
     ignore = draw(st.sampled_from([-100, 0, 255]))
     target[rng.random(target.shape) < 0.3] = ignore
     target.flat[0] = classes - 1  # a mean over nothing is NaN
@@ -29,7 +29,7 @@ def _cross_entropy_case(draw: Draw) -> Case:
         "ignore_index": ignore,
         "reduction": draw(st.sampled_from(losses.REDUCTIONS)),
     }
-    return Case((normal(draw, (batch, classes, *rest)) * 3,), options)
+    return Case((normal(draw, (*shape[:1], classes, *shape[1:])) * 3,), options)
 
 
 def _cross_entropy(torch: Any, x: Any, **options: Any) -> Any:
@@ -68,6 +68,16 @@ SAMPLES = [
                 lambda: _logits().cross_entropy([0, 1, 2]),
                 ValueError,
                 "[cross_entropy] expected logits (N, C, …) and classes (N, …), got (2, 3) and (3,)",
+            ),
+            Error(
+                lambda: _logits()[0].cross_entropy([1]),
+                ValueError,
+                "[cross_entropy] expected logits (N, C, …) and classes (N, …), got (3,) and (1,)",
+            ),
+            Error(
+                lambda: _logits()[0].cross_entropy(3),
+                ValueError,
+                "[cross_entropy] expected classes from 0 to 2, got 3 at position 0",
             ),
         ),
     ),

@@ -14,7 +14,7 @@ from ..autograd.tensor_base import expect_real
 from ..backend import Array, array_module, device_of, is_cuda, plain_array
 from ..backend.capture import active, use
 from .class_losses import expect_classes, is_shares, weighted_cross_entropy
-from .losses import REDUCTIONS
+from .losses import REDUCTIONS, tensor_of
 from .promotion import as_float, in_single
 
 if TYPE_CHECKING:
@@ -80,8 +80,16 @@ class LossMixin(TensorBase):
         mean is over all positions; an ``ignore_index`` of at least 0 is a ``ValueError`` beside
         them. ``weight`` (C,) is what each class counts; the mean is divided
         by the weights of the classes that are met. Both are computed in several steps.
+
+        Logits (C,) with one class, or (C,) shares, are a row by itself; its loss is ().
         """
         logits = as_float(self)
+        if len(logits.shape) == 1:
+            labels = tensor_of(logits, target)
+            if labels.shape in ((), logits.shape):
+                options = (label_smoothing, ignore_index, reduction, weight)
+                losses: Tensor = logits.unsqueeze(0).cross_entropy(labels.unsqueeze(0), *options)
+                return losses.squeeze(0) if reduction == "none" else losses
         if weight is not None or is_shares(logits, target):
             _expect_options(label_smoothing, reduction)
             expect_real("cross_entropy", logits)
@@ -92,7 +100,8 @@ class LossMixin(TensorBase):
                 )
             if len(logits.shape) < 2:
                 raise ValueError(
-                    f"[cross_entropy] expected logits (N, C, …), got shape {logits.shape}"
+                    "[cross_entropy] expected logits (N, C, …), or (C,) and one class, got shape "
+                    f"{logits.shape}"
                 )
             return weighted_cross_entropy(
                 logits, target, weight, ignore_index, label_smoothing, reduction
