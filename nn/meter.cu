@@ -1,10 +1,10 @@
 // The loss of a step, how many of its predictions are right, and how many of its targets count,
-// which negative ones do not, as three floats. One block: the sum of whole numbers is exact in any
+// which negative ones and `ignored` do not, as three floats. One block: the sum of whole numbers is exact in any
 // order, and no step is large enough to want more.
 
 extern "C" __global__ void meter_score(
     const float *loss, const float *logits, const long long *target, float *out, long long count,
-    int classes) {
+    int classes, long long ignored) {
     long long right = 0, counted = 0;
     for (long long first = 0; first < count; first += blockDim.x) {
         const long long row = first + threadIdx.x;
@@ -15,8 +15,8 @@ extern "C" __global__ void meter_score(
             for (int c = 1; c < classes; ++c) {  // the first of equals, and of NaNs, as argmax
                 if (x[c] > x[best] || (isnan(x[c]) && !isnan(x[best]))) best = c;
             }
-            hit = best == target[row];
-            counts = target[row] >= 0;
+            counts = target[row] >= 0 && target[row] != ignored;
+            hit = counts && best == target[row];
         }
         right += __syncthreads_count(hit);
         counted += __syncthreads_count(counts);

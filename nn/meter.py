@@ -14,8 +14,8 @@ from tinygrad_cupy.tensor import Tensor
 class Reading(NamedTuple):
     """Mean loss and accuracy over all predictions of a `Meter`, and the loss of each step.
 
-    `counted` is how many targets of a step were no negative class numbers, which are ignored ones;
-    NaN where targets are no class numbers. Both means are NaN where all targets were ignored.
+    `counted` is how many targets of a step were class numbers that are not ignored, as negative
+    ones are; NaN where targets are no class numbers. Both means are NaN where all were ignored.
     """
 
     loss: float
@@ -29,20 +29,21 @@ class Reading(NamedTuple):
         return int(bad[0]) if bad.size else None
 
 
-def _score_cpu(loss: Any, logits: Any, target: Any) -> Any:
-    right = (logits.argmax(axis=1) == target).sum()
-    return np.array([loss.item(), right, (target >= 0).sum()], np.float32)
+def _score_cpu(loss: Any, logits: Any, target: Any, ignored: int) -> Any:
+    counted = (target >= 0) & (target != ignored)
+    right = (logits.argmax(axis=1) == target) & counted
+    return np.array([loss.item(), right.sum(), counted.sum()], np.float32)
 
 
-def _score_cuda(loss: Any, logits: Any, target: Any) -> Any:
+def _score_cuda(loss: Any, logits: Any, target: Any, ignored: int) -> Any:
     xp = backend.array_module(logits)
     with backend.on_device_of(logits):
         out = xp.empty(3, np.float32)
         logits = xp.ascontiguousarray(xp.moveaxis(logits, 1, -1), np.float32)
         target = xp.ascontiguousarray(target, np.int64)
         loss = loss.astype(np.float32, copy=False)
-        count, classes = np.int64(target.size), np.int32(logits.shape[-1])
-        _kernels.launch("meter_score", 1, (loss, logits, target, out, count, classes), block=1024)
+        numbers = (np.int64(target.size), np.int32(logits.shape[-1]), np.int64(ignored))
+        _kernels.launch("meter_score", 1, (loss, logits, target, out, *numbers), block=1024)
     return out
 
 
@@ -62,17 +63,17 @@ def is_classification(output: Any, target: Any) -> bool:
     )
 
 
-def score(loss: Tensor, output: Any, target: Any) -> Tensor:
+def score(loss: Tensor, output: Any, target: Any, ignored: int = -1) -> Tensor:
     """The loss of a step, its right answers and the targets that count, float32 (3,).
 
     It stays on the device. The loss has one element. Right answers are counted of an output
-    (N, C, ...) whose target (N, ...) is class numbers, of which negative ones, such as the
+    (N, C, ...) whose target (N, ...) is class numbers, of which negative ones and `ignored`, the
     `ignore_index` of a loss, do not count; otherwise, of a regression say, both numbers are NaN.
     """
     if loss.size != 1:
         raise ValueError(f"[Trainer] expected a loss of one element, got shape {loss.shape}")
     if is_classification(output, target):
-        return Tensor(_score(loss.data, output.data, target.data))
+        return Tensor(_score(loss.data, output.data, target.data, ignored))
     xp = backend.array_module(loss.data)
     with backend.on_device_of(loss.data):
         out = xp.full(3, np.nan, np.float32)

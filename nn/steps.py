@@ -11,6 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from tinygrad_cupy.backend.capture import observe
 from tinygrad_cupy.tensor import Tensor
 
 from .inputs import forward, parted
@@ -35,14 +38,14 @@ def train(
     value = loss(output, target)
     value.backward()
     optimizer.step()
-    return score(value, output, y)
+    return score(value, output, y, ignored_by(loss))
 
 
 def validate(model: Module, loss: Loss, gather: Gather, *item: Any) -> Tensor:
     """The `score` of a batch."""
     x, y = _batch(gather, item)
     output = forward(model, x)
-    return score(loss(output, y), output, y)
+    return score(loss(output, y), output, y, ignored_by(loss))
 
 
 def evaluate(
@@ -55,13 +58,22 @@ def evaluate(
         found = output.softmax(axis=1) if is_classification(output, y) else output
     else:
         found = answer(output)
-    return score(loss(output, y), output, y), y, found
+    return score(loss(output, y), output, y, ignored_by(loss)), y, found
 
 
 def predict(model: Module, answer: Callable[[Any], Any], gather: Gather, *item: Any) -> Any:
     """The answer to x, which may come without y."""
     x, _ = _batch(gather, item)
     return answer(forward(model, x))
+
+
+def ignored_by(loss: Loss) -> int:
+    """The class that a loss leaves out by its `ignore_index`; -1, which is none, without one."""
+    found = getattr(loss, "ignore_index", None)
+    if not isinstance(found, int | np.integer):
+        return -1
+    observe(loss, "ignore_index")
+    return int(found)
 
 
 def softmax(output: Tensor) -> Tensor:

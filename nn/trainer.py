@@ -121,12 +121,11 @@ class Trainer:
     x (N, ...) is the model's input; of several, in a tuple or dict, each is an argument of it.
     `loss(output, y)` defaults to the mean cross-entropy of logits (N, C) and class numbers y (N,);
     one for regression, such as `nn.MSELoss()`, takes what the data has. Accuracy is counted where y
-    is integers (N, ...) of an output (N, C, ...), C at least 2, and NaN elsewhere. Negative y, as
-    the -100 that cross-entropy ignores, count neither in it nor in the mean loss. `schedule(step)`
-    is the learning rate of every step, counted from 0 over all epochs; without one the optimizer's
-    own stays; a `Plateau` is told the validation loss after each epoch (the training loss without
-    one).
-    The model must be on the device of the loaders.
+    is integers (N, ...) of an output (N, C, ...), C at least 2, and NaN elsewhere. The loss's
+    `ignore_index`, where it has one, and negative y count neither in it nor in the mean loss.
+    `schedule(step)` is the learning rate of every step, counted from 0 over all epochs; without one
+    the optimizer's own stays; a `Plateau` is told the validation loss after each epoch (the
+    training loss without one). The model must be on the device of the loaders.
 
     augment: `augment(x, y)` gives the (x, y) that a training step takes in their place; layers of
         `nn.augment`, alone or in a Sequential, change x, its `MixUp` both. Evaluation has none.

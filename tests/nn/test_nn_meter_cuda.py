@@ -19,10 +19,14 @@ def _poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
     poison(monkeypatch)
 
 
-def compare(loss: Any, logits: np.ndarray, target: np.ndarray) -> float:
+def compare(loss: Any, logits: np.ndarray, target: np.ndarray, ignored: int = -1) -> float:
     """Both scores are the same, bit for bit; how many were right."""
-    expected = score(*(Tensor(np.asarray(x), device="cpu") for x in (loss, logits, target)))
-    found = score(*(Tensor(np.asarray(x), device="cuda:0") for x in (loss, logits, target)))
+    given = (loss, logits, target)
+    on_cpu, on_gpu = (
+        [Tensor(np.asarray(x), device=device) for x in given] for device in ("cpu", "cuda:0")
+    )
+    expected = score(on_cpu[0], on_cpu[1], on_cpu[2], ignored)
+    found = score(on_gpu[0], on_gpu[1], on_gpu[2], ignored)
     assert found.shape == (3,)
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found.numpy(), expected.numpy())
@@ -40,6 +44,7 @@ def test_right_answers_are_counted(count: int, classes: int, rng: np.random.Gene
         assert compare(np.float32(0), logits, right) == count - 1
         right[::2] = -100  # ignored
         compare(np.float32(0), logits, right)
+        compare(np.float32(0), logits, right, ignored=1)
 
 
 def test_the_first_of_equals_and_of_nans_counts(rng: np.random.Generator) -> None:

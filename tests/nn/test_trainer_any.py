@@ -139,24 +139,24 @@ def test_labels_of_each_place(device: str) -> None:
     assert accuracies[0] == accuracies[1]
 
 
-@pytest.mark.parametrize("resident", [True, False])
-def test_ignored_targets(place: str, resident: bool) -> None:
+@pytest.mark.parametrize(("resident", "ignored"), [(True, -100), (False, -100), (True, 255)])
+def test_ignored_targets(place: str, resident: bool, ignored: int) -> None:
     labels = (X[:, 0] > 0).astype(np.int64)
-    labels[16:32] = -100  # a batch of them
-    labels[::5] = -100
+    labels[16:32] = ignored  # a batch of them
+    labels[::5] = ignored
     loader = DataLoader(ArrayDataset(X, labels), 16, resident=resident)
-    trainer = make(lambda: nn.Linear(3, 2))
+    trainer = make(lambda: nn.Linear(3, 2), nn.CrossEntropyLoss(ignore_index=ignored))
     history = trainer.fit(loader, loader, epochs=20)
     assert history.stopped == "finished"
     assert history[-1].train_accuracy > 0.9
     assert np.isfinite(history[-1].train_loss)
     result = trainer.evaluate(loader)
-    counts, guess = labels >= 0, result.probabilities.argmax(axis=1)
+    counts, guess = labels != ignored, result.probabilities.argmax(axis=1)
     assert result.accuracy == pytest.approx((guess == labels)[counts].mean())
     assert history[-1].val_loss == pytest.approx(result.loss)
     picked = np.log(result.probabilities[counts, labels[counts]])
     assert result.loss == pytest.approx(-picked.mean(), rel=1e-4)
-    nothing = DataLoader(ArrayDataset(X, np.full(50, -100)), 16, resident=resident)
+    nothing = DataLoader(ArrayDataset(X, np.full(50, ignored)), 16, resident=resident)
     trainer.fit(nothing, nothing, epochs=1)
     np.testing.assert_allclose(trainer.predict(loader).sum(axis=1), 1, rtol=1e-5)
 

@@ -108,6 +108,9 @@ def test_ignored_targets_do_not_count(device: str) -> None:
     meter = Meter(3)
     scored = score(Tensor(0.5, device=device), logits, target)
     assert scored.tolist() == [0.5, 1.0, 2.0]
+    for left_out, right in ((0, 0.0), (1, 1.0)):  # the class that a loss leaves out
+        found = score(Tensor(0.5, device=device), logits, target, left_out)
+        assert found.tolist() == [0.5, right, 1.0]
     meter.add(scored, 3)
     ignored = Tensor([-100, -100, -1], device=device)
     meter.add(score(Tensor(np.nan, device=device), logits, ignored), 3)
