@@ -38,6 +38,8 @@ PRODUCTS: dict[str, Callable[[Tensor], Any]] = {
         filled(2, 1, 3, 3, device=x.device), relu=True, pool=True
     ),
     "attention": lambda x: x.scaled_dot_product_attention(x, x),
+    "prelu": lambda x: (x - 0.5).prelu(filled(1, device=x.device)),
+    "dot of matrices": lambda x: x.dot(x),
 }
 IN_FLOAT32: dict[str, Callable[[Tensor], Any]] = {
     "exp": lambda x: x.exp(),
@@ -86,6 +88,10 @@ AS_GIVEN: dict[str, Callable[[Tensor], Any]] = {
     "sqrt": lambda x: x.sqrt(),
     "sin": np.sin,
     "tanh": lambda x: x.tanh(),
+    "dot": lambda x: x.reshape(16).dot(x.reshape(16)),
+    "vdot": lambda x: np.vdot(x, x),
+    "tensordot": lambda x: np.tensordot(x, x, 1),
+    "bilinear": lambda x: x.bilinear(x, filled(2, 4, 4, dtype=x.dtype, device=x.device)),
     "batch_norm": lambda x: nn.BatchNorm1d(4).to(x.device)(x),
     "batch_norm, evaluated": lambda x: nn.BatchNorm1d(4).to(x.device).eval()(x),
 }
@@ -127,6 +133,8 @@ def test_two_types_meet_in_the_wider(precision: str, device: str) -> None:
     with tg.autocast(precision):
         x = filled(4, 4, dtype=HALVES[precision], device=device)
         assert (x + filled(4, 4, device=device)).dtype == np.float32
+        assert x[0].dot(filled(4, device=device)).dtype == np.float32
+        assert np.tensordot(x, filled(4, 4, device=device)).dtype == np.float32
 
 
 def test_float64_and_integers_are_left_alone(device: str) -> None:

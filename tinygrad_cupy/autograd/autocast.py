@@ -102,6 +102,24 @@ def in_wide(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
+def in_widest(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorate what is built on products, yet runs in the widest dtype of its inputs."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        if active.cast is None:
+            return function(*args, **kwargs)
+        with autocast(enabled=False):
+            return function(*args, **kwargs)
+
+    return call
+
+
+def as_of_products(*inputs: Any) -> tuple[Any, ...]:
+    """The inputs, under `autocast` those of a product."""
+    return inputs if active.cast is None else active.cast.inputs("narrow", inputs)
+
+
 class autocast(ContextDecorator):
     """Context or decorator under which products run in 16 bits, per thread.
 

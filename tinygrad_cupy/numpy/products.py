@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import TensorBase
+from ..autograd.autocast import in_widest
 from ..backend.dtypes import common_dtype, is_float, is_inexact, resolve_dtype
 from ..ops import einsum as ops
 from ..ops.axes import normalize_axis
@@ -45,6 +46,7 @@ def dot(a: Any, b: Any, out: Any = None) -> Any:
 
 
 @implements(np.vdot)
+@in_widest
 def vdot(a: Any, b: Any, /) -> Any:
     """The sum of all products of the conjugate of an element of a and the one at its place in b."""
     a, b = (x.reshape(-1) for x in factors(a, b))
@@ -79,6 +81,7 @@ def kron(a: Any, b: Any) -> Any:
 
 
 @implements(np.tensordot)
+@in_widest
 def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     """Sums of products over ``axes``: so many last ones of a and first ones of b, or two lists."""
     a, b = factors(a, b)

@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import kernels
 from ..autograd import Op, TensorBase
+from ..autograd.autocast import in_widest
 from ..backend import Array
 from ..backend.dtypes import common_dtype, is_inexact, is_narrow
 from ..kernels.einsum import Pair
@@ -209,6 +210,8 @@ def dot(a: Any, b: Any) -> Tensor:
         return a * b  # type: ignore[no-any-return]
     if not (a.shape and b.shape):
         return tensordot(a, b, (), ())
+    if len(a.shape) == len(b.shape) == 1:
+        return in_widest(tensordot)(a, b, (0,), (0,), "dot")
     return tensordot(a, b, (-1,), (-2 if len(b.shape) > 1 else 0,), "dot")
 
 
@@ -234,6 +237,7 @@ class DotMixin(TensorBase):
         out[...] = result
         return out  # type: ignore[no-any-return]
 
+    @in_widest
     def bilinear(self, other: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """y_o = self @ weight_o @ other + bias_o of self (…, I) and other (…, J): (…, O).
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .. import random
+from ..autograd.autocast import as_of_products
 from ..autograd.batching import as_batched
 from ..backend import array_module, device_of, on_device_of
 from ..backend.capture import active
@@ -117,7 +118,8 @@ class PiecewiseMixin(ActivationMixin):
         The weight has one element, or one for each channel: along axis 1. Raises ``ValueError``
         where it has neither.
         """
-        x, w = in_one_dtype(as_ordered(self, "prelu"), as_float(weight))
+        x, w = as_of_products(as_ordered(self, "prelu"), as_float(weight))
+        x, w = in_one_dtype(x, w)
         channels = x.shape[1] if len(x.shape) > 1 else 1
         if len(w.shape) > 1 or w.shape not in ((), (1,), (channels,)):
             raise ValueError(
