@@ -14,6 +14,7 @@ from .mnist_files import find_mnist, mnist
 from .picture_folder import image_folder
 from .png import write_png_folders
 from .samplers import WeightedSampler
+from .subset import Subset, random_split
 from .uci_digits import digits
 from .workers import SampleError, WorkerError
 
@@ -24,6 +25,7 @@ __all__ = [
     "DownloadError",
     "FallbackWarning",
     "SampleError",
+    "Subset",
     "UnreachableError",
     "WeightedSampler",
     "WorkerError",
@@ -37,6 +39,7 @@ __all__ = [
     "image_folder",
     "load",
     "mnist",
+    "random_split",
     "sine",
     "spiral",
     "write_png_folders",

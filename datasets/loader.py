@@ -38,12 +38,12 @@ class DataLoader:
 
     dataset: an `ArrayDataset`, or any object with `__len__` and `__getitem__`, PyTorch's or Hugging
         Face's
-    batch_size: B, from 1 to len(dataset); the last batch is smaller when B does not divide N
+    batch_size: B, at least 1; the last batch is smaller when B does not divide N
     shuffle: a new order at every iteration. Without `seed` it comes from the global stream of
         shuffles, which tinygrad_cupy.manual_seed sets; with it, iteration k of this loader has an
         order fixed by (seed, k), whatever else draws random numbers. Both are the same on a CPU
         and a GPU.
-    drop_last: leave the smaller last batch out
+    drop_last: leave the smaller last batch out; B may not be larger than N then
     device: "cpu", "cuda:0"; default tinygrad_cupy.default_device()
     seed: see `shuffle`
     sampler: in place of `shuffle`, the rows of a pass: any iterable of them that has a length, such
@@ -60,7 +60,7 @@ class DataLoader:
     resident: False leaves an `ArrayDataset` in memory on the host, for data that the device has no
         room for; default: resident where that can be, without `collate` and workers
 
-    Raises DataError when the batch size does not fit the data or the seed is not one, `SampleError`
+    Raises DataError when no batch would be left or the seed is not one, `SampleError`
     for an error of the dataset, naming the sample, and `WorkerError` for a worker that is gone.
 
     >>> loader = datasets.DataLoader(datasets.spiral(100), batch_size=32, shuffle=True, seed=0)
@@ -88,7 +88,7 @@ class DataLoader:
         resident: bool | None = None,
     ) -> None:
         _check_dataset(dataset)
-        _check_sizes(dataset, batch_size, num_workers)
+        _check_sizes(batch_size, num_workers)
         _check_workers(dataset, num_workers)
         if seed is not None and not 0 <= seed < 1 << 64:
             raise DataError(f"[DataLoader] expected a seed from 0 to 2**64 - 1, got {seed}")
@@ -104,6 +104,13 @@ class DataLoader:
         self.device = backend.normalize_device(device or backend.default_device())
         self.seed = seed
         self.sampler, self.collate = sampler, collate
+        if drop_last and self.batch_size > self._samples():
+            name = dataset.name if isinstance(dataset, ArrayDataset) else type(dataset).__name__
+            what = f"samples of {name}" if sampler is None else "rows of the sampler"
+            raise DataError(
+                f"[DataLoader] expected a batch_size of at most {self._samples()}, the number of "
+                f"{what}, with drop_last, which would leave no batch, got {batch_size}"
+            )
         self.num_workers, self.worker_method = int(num_workers), worker_method
         self._iterations = 0
         self._position: Position | None = None  # of the pass begun last
@@ -358,20 +365,16 @@ def _check_dataset(dataset: Any) -> None:
             "[DataLoader] expected a dataset with __len__ and __getitem__, got "
             f"{type(dataset).__name__}"
         )
+    if not len(dataset):
+        raise DataError(f"[DataLoader] expected a sample or more in {type(dataset).__name__}")
 
 
-def _check_sizes(dataset: Any, batch_size: int, num_workers: int) -> None:
+def _check_sizes(batch_size: int, num_workers: int) -> None:
     for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
         if not isinstance(value, int | np.integer) or value < least:
             raise DataError(
                 f"[DataLoader] expected {name} as a whole number of at least {least}, got {value!r}"
             )
-    if batch_size > len(dataset):
-        name = dataset.name if isinstance(dataset, ArrayDataset) else type(dataset).__name__
-        raise DataError(
-            f"[DataLoader] expected batch_size to be at most {len(dataset)}, the number of "
-            f"samples of {name}, got {batch_size}"
-        )
 
 
 def _check_workers(dataset: Any, num_workers: int) -> None:

@@ -88,8 +88,8 @@ def test_what_is_no_dataset() -> None:
     text = "[DataLoader] expected a dataset with __len__ and __getitem__, got generator"
     with pytest.raises(DataError, match=re.escape(text)):
         DataLoader(i for i in range(3))
-    with pytest.raises(DataError, match="samples of Squares, got 21"):
-        DataLoader(Squares(), 21)
+    with pytest.raises(DataError, match="samples of Squares, with drop_last"):
+        DataLoader(Squares(), 21, drop_last=True)
 
 
 def test_a_collate_of_ones_own(device: str) -> None:

@@ -214,12 +214,28 @@ def test_a_batch_size_below_1_is_an_error(batch_size: object) -> None:
         DataLoader(sample(), batch_size)  # type: ignore[arg-type]
 
 
-def test_a_batch_larger_than_the_data_is_an_error() -> None:
+def test_a_batch_larger_than_the_data_is_all_of_it() -> None:
+    (batch,) = DataLoader(sample(), batch_size=11)
+    assert batch[0].shape[0] == 10
+
+
+def test_dropping_the_only_batch_is_an_error() -> None:
     text = (
-        "[DataLoader] expected batch_size to be at most 10, the number of samples of sample, got 11"
+        "[DataLoader] expected a batch_size of at most 10, the number of samples of sample, with "
+        "drop_last, which would leave no batch, got 11"
     )
     with pytest.raises(DataError, match=re.escape(text)):
-        DataLoader(sample(), batch_size=11)
+        DataLoader(sample(), batch_size=11, drop_last=True)
+    text = "of at most 4, the number of rows of the sampler, with drop_last"
+    with pytest.raises(DataError, match=re.escape(text)):
+        DataLoader(sample(), batch_size=5, drop_last=True, sampler=[3, 1, 4, 1])
+    assert len(DataLoader(sample(), batch_size=10, drop_last=True)) == 1
+
+
+def test_a_dataset_without_samples_is_an_error() -> None:
+    text = "[DataLoader] expected a sample or more in list"
+    with pytest.raises(DataError, match=re.escape(text)):
+        DataLoader([], batch_size=2)
 
 
 def test_a_seed_beyond_64_bits_is_an_error() -> None:
