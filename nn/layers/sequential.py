@@ -17,7 +17,8 @@ class Sequential(ListOf[Module]):
 
     `Sequential({"conv": layer, ...})` names them instead, and `net.conv` is the layer. Used and
     changed as a list is: indexable, iterable, `net[1] = layer`, `append`, `insert`, `del`; a slice
-    is a Sequential that shares the layers. Runs like Conv2d, ReLU, MaxPool2d(2) are computed as one
+    is a Sequential that shares the layers, and counts those without a name from 0 on (PyTorch's
+    keeps their old numbers). Runs like Conv2d, ReLU, MaxPool2d(2) are computed as one
     operation, with the same values.
 
     >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))

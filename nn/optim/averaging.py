@@ -53,7 +53,8 @@ class AveragedModel(Module):
     better generalization", 2018), or with a `decay` above 0 an `ExponentialMovingAverage`. Take
     the average after each step or epoch towards the end, and then have `update_bn` gather the
     statistics of batch norms for it. Buffers are copied at each update; with `use_buffers` those of
-    floats are averaged as the parameters are.
+    floats are averaged as the parameters are, and `update_bn`, which would write over the averages,
+    is not needed.
 
     Averages have the parameters' dtype. On a GPU an update of the parameters is one launch, which
     `tg.jit` captures together with a step (after a first one outside). `n_averaged`, a Buffer of

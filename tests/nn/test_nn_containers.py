@@ -38,7 +38,7 @@ def test_slices_of_a_sequential_share_its_layers() -> None:
     first, rest = model[:2], model[2:]
     assert isinstance(first, nn.Sequential)
     assert first[0] is model[0]
-    assert names(rest) == ["0.weight", "0.bias"]
+    assert names(rest) == ["0.weight", "0.bias"]  # counted anew
     x = Tensor.ones(2, 3)
     np.testing.assert_array_equal(rest(first(x)).numpy(), model(x).numpy())
 

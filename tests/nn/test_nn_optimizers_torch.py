@@ -356,3 +356,9 @@ def test_averaged_weights(decay: float, use_buffers: bool, device: str) -> None:
     np.testing.assert_allclose(
         found, expected.eval()(torch.tensor(x)).detach().numpy(), rtol=1e-4, atol=1e-5
     )
+    averaged.update_parameters(ours)  # goes on from what update_bn wrote
+    expected.update_parameters(theirs)
+    state = averaged.state_dict()
+    for name, value in expected.state_dict().items():
+        if not (use_buffers and name.endswith("num_batches_tracked")):
+            np.testing.assert_allclose(state[name], value, rtol=1e-4, atol=1e-5)
