@@ -167,6 +167,9 @@ class ArrayDataset:
         """The dataset of the samples at `indices` (integers or a boolean mask), in that order.
 
         A copy; of what is memory-mapped nothing is read, the rows are looked up when they are used.
+
+        >>> datasets.sine(100).take([5, 7]).inputs.shape
+        (2, 1)
         """
         chosen = np.asarray(indices)
         if chosen.size == 0:
@@ -189,6 +192,10 @@ class ArrayDataset:
         of the program moves. Both halves keep the order of the samples.
 
         Raises DataError when fraction is not between 0 and 1, or when a half would be empty.
+
+        >>> train, test = datasets.spiral(90).split(0.1, seed=0, stratify=True)
+        >>> np.bincount(test.targets)
+        array([3, 3, 3])
         """
         if not 0.0 < fraction < 1.0:
             raise DataError(

@@ -104,23 +104,50 @@ class Module(Tree):
 
     def register_forward_pre_hook(self, hook: Callable[..., Any]) -> HookHandle:
         """Have `hook(module, args)` called before `forward`; what it returns, if not None, are
-        the arguments then. Hooks of a layer keep it from being fused with its neighbours."""
+        the arguments then. Hooks of a layer keep it from being fused with its neighbours.
+
+        >>> layer = nn.Flatten()
+        >>> handle = layer.register_forward_pre_hook(lambda module, args: args[0] + 1)
+        >>> layer(Tensor([[1.0]])), handle.remove(), layer(Tensor([[1.0]]))
+        (Tensor([[2.]]), None, Tensor([[1.]]))
+        """
         return hooks.register(self, "forward_pre", hook)
 
     def register_forward_hook(self, hook: Callable[..., Any]) -> HookHandle:
         """Have `hook(module, args, output)` called after `forward`; what it returns, if not None,
-        is the output then."""
+        is the output then.
+
+        >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU())
+        >>> show = lambda module, args, output: print(args[0].shape, "->", output.shape)
+        >>> handle = net[0].register_forward_hook(show)
+        >>> y = net(Tensor.rand(2, 4))
+        (2, 4) -> (2, 8)
+        """
         return hooks.register(self, "forward", hook)
 
     def register_full_backward_pre_hook(self, hook: Callable[..., Any]) -> HookHandle:
         """Have `hook(module, grad_output)` called when the gradients of the results are there, a
-        tuple; what it returns, if not None, takes their place."""
+        tuple; what it returns, if not None, takes their place.
+
+        >>> layer, x = nn.Flatten(), Tensor([[1.0]], requires_grad=True)
+        >>> handle = layer.register_full_backward_pre_hook(lambda module, grads: (3 * grads[0],))
+        >>> layer(x).sum().backward()
+        >>> x.grad
+        Tensor([[3.]])
+        """
         return hooks.register(self, "full_backward_pre", hook)
 
     def register_full_backward_hook(self, hook: Callable[..., Any]) -> HookHandle:
         """Have `hook(module, grad_input, grad_output)` called when the gradients of the positional
         arguments are there, too, a tuple with None for those that want none; what it returns, if
-        not None, takes its place."""
+        not None, takes its place.
+
+        >>> layer, x = nn.Linear(4, 2), Tensor.rand(3, 4, requires_grad=True)
+        >>> show = lambda module, grads_in, grads_out: print(grads_in[0].shape, grads_out[0].shape)
+        >>> handle = layer.register_full_backward_hook(show)
+        >>> layer(x).sum().backward()
+        (3, 4) (3, 2)
+        """
         return hooks.register(self, "full_backward", hook)
 
     # Attributes ----------------------------------------------------------------------------------
@@ -175,6 +202,9 @@ class Module(Tree):
 
         Buffers with `persistent=False` are left out. ValueError when two different tensors have
         the same name.
+
+        >>> {name: value.shape for name, value in nn.Linear(3, 2).state_dict().items()}
+        {'weight': (2, 3), 'bias': (2,)}
         """
         return {
             name: np.array(backend.to_numpy(tensor.data), order="C")
@@ -188,6 +218,10 @@ class Module(Tree):
         count of batches of a norm, may be missing. With `strict`, anything else missing,
         unexpected or of another shape is one ValueError that lists all of it, and nothing is
         changed; without, what fits is loaded. Returns what did not fit.
+
+        >>> layer, other = nn.Linear(3, 2), nn.Linear(3, 2, bias=False)
+        >>> layer.load_state_dict(other.state_dict(), strict=False).missing
+        ('bias (2,)',)
         """
         if not isinstance(state, Mapping):
             raise TypeError(
@@ -284,6 +318,11 @@ class Module(Tree):
 
         Returns self. `model.encoder.requires_grad_(False)` freezes a part; an optimizer leaves it
         alone, and a function under `tg.jit` is captured anew.
+
+        >>> net = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 3))
+        >>> frozen = net[0].requires_grad_(False)
+        >>> [p.requires_grad for p in net.parameters()]
+        [False, False, True, True]
         """
         for parameter in self.parameters():
             parameter.requires_grad = bool(requires_grad)
@@ -295,6 +334,13 @@ class Module(Tree):
         """Call `function` with every Module below and with this one, children first; returns self.
 
         For initial values: `model.apply(start)`, where `start(layer)` writes into what it knows.
+
+        >>> def start(layer):
+        ...     if isinstance(layer, nn.Linear):
+        ...         layer.bias.assign_(Tensor.zeros(layer.out_features))
+        >>> net = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 3)).apply(start)
+        >>> abs(net[1].bias).sum().item()
+        0.0
         """
         for _, child in self.named_children():
             child.apply(function)

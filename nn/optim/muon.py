@@ -123,9 +123,10 @@ class Muon(Optimizer):
     p -= lr * weight_decay * p + lr * s * o with s = sqrt(max(1, rows / columns)), or with
     adjust_lr_fn="match_rms_adamw" 0.2 * sqrt(max(rows, columns)), for AdamW's learning rates.
 
-    Parameters are of two axes: give embeddings, the last layer, biases and convolutions to another
-    optimizer. The iteration is computed in the parameter's dtype (float32 for 16-bit ones, with
-    products as `set_precision` says); PyTorch's is in bfloat16, about 1e-2 away.
+    Parameters are of two axes, or a ValueError says which is not: give embeddings, the last layer,
+    biases and convolutions to another optimizer. The iteration is computed in the parameter's dtype
+    (float32 for 16-bit ones, with products as `set_precision` says); PyTorch's is in bfloat16,
+    about 1e-2 away.
 
     >>> p = nn.Parameter([[2.0, 0.0], [0.0, 1.0]])
     >>> optimizer = nn.optim.Muon([p], lr=0.1, weight_decay=0.0)

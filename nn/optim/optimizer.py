@@ -35,8 +35,8 @@ class Optimizer(Grouped):
     their step count stands still.
 
     Hyperparameters are attributes that may be set at any time; `check` refuses what they cannot
-    be. A schedule sets `lr` before each step, also to 0. `flags` are switches, off by default:
-    with `maximize` steps go along the gradient, not against it.
+    be, with a ValueError that names it. A schedule sets `lr` before each step, also to 0. `flags`
+    are switches, off by default: with `maximize` steps go along the gradient, not against it.
 
     `params` are Tensors, or parameter groups: dicts of "params" and of hyperparameters that hold
     for these alone (`param_groups`). The attributes hold where a group says nothing; when `lr` is

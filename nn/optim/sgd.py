@@ -20,7 +20,8 @@ class SGD(Optimizer):
 
     g = grad + weight_decay * p; b = momentum * b + (1 - dampening) * g, b = g at the first step
     with momentum; p -= lr * b, or with `nesterov` p -= lr * (g + momentum * b). Without momentum
-    p -= lr * g, and b stays what it is.
+    p -= lr * g, and b stays what it is. ValueError for `nesterov` without momentum, or with
+    dampening.
 
     >>> p = nn.Parameter([1.0])
     >>> optimizer = nn.optim.SGD([p], lr=0.1, momentum=0.9)

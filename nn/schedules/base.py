@@ -18,7 +18,8 @@ Schedule = Callable[[int], float]
 class LRSchedule:
     """Base of the schedules: a subclass keeps its arguments in attributes of their names.
 
-    `rate(step)` is what it defines; calling it checks the step first.
+    `rate(step)` is what it defines; calling it checks the step first. ValueError for arguments out
+    of range, and for a step below 0.
 
     >>> class Halves(nn.schedules.LRSchedule):
     ...     def __init__(self, lr):
