@@ -1,6 +1,6 @@
 // The loss of a step, how many of its predictions are right, and how many of its targets count,
-// which negative ones and `ignored` do not, as three floats. One block: the sum of whole numbers is exact in any
-// order, and no step is large enough to want more.
+// which negative ones and `ignored` do not, as three floats. One block: the sum of whole numbers is
+// exact in any order, and no step is large enough to want more.
 
 extern "C" __global__ void meter_score(
     const float *loss, const float *logits, const long long *target, float *out, long long count,

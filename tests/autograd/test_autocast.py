@@ -40,6 +40,7 @@ PRODUCTS: dict[str, Callable[[Tensor], Any]] = {
     "attention": lambda x: x.scaled_dot_product_attention(x, x),
     "prelu": lambda x: (x - 0.5).prelu(filled(1, device=x.device)),
     "dot of matrices": lambda x: x.dot(x),
+    "multi_dot": lambda x: np.linalg.multi_dot([x, x, x]),
 }
 IN_FLOAT32: dict[str, Callable[[Tensor], Any]] = {
     "exp": lambda x: x.exp(),
@@ -90,6 +91,10 @@ AS_GIVEN: dict[str, Callable[[Tensor], Any]] = {
     "tanh": lambda x: x.tanh(),
     "dot": lambda x: x.reshape(16).dot(x.reshape(16)),
     "vdot": lambda x: np.vdot(x, x),
+    "dot by a number": lambda x: x.dot(2.0),
+    "inner": lambda x: np.inner(x, x),
+    "outer": lambda x: np.outer(x[0], x[1]),
+    "kron": lambda x: np.kron(x, x),
     "tensordot": lambda x: np.tensordot(x, x, 1),
     "bilinear": lambda x: x.bilinear(x, filled(2, 4, 4, dtype=x.dtype, device=x.device)),
     "batch_norm": lambda x: nn.BatchNorm1d(4).to(x.device)(x),

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..autograd.autocast import as_of_products, in_widest
 from ..backend import array_module, on_device_of
 from ..backend.dtypes import is_narrow
 from ..ops import einsum as ops
@@ -153,7 +154,7 @@ def multi_dot(arrays: Sequence[Any], *, out: Any = None) -> Any:
 
     The first and the last may be vectors. 16-bit floats are rounded once.
     """
-    xs = in_one_dtype(*factors(*arrays))
+    xs = in_one_dtype(*as_of_products(*factors(*arrays)))
     shapes = [x.shape for x in xs]
     if len(xs) < 2 or not _fit(shapes):
         raise ValueError(
@@ -164,6 +165,7 @@ def multi_dot(arrays: Sequence[Any], *, out: Any = None) -> Any:
     sizes = (1, *shapes[0])[-2:] + tuple([(*shape, 1)[1] for shape in shapes[1:]])
     where = _splits(sizes)
 
+    @in_widest  # 16 bits are rounded at the end
     def product(first: int, last: int) -> Any:
         if first == last:
             return xs[first]

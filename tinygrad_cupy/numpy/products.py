@@ -55,6 +55,7 @@ def vdot(a: Any, b: Any, /) -> Any:
 
 
 @implements(np.inner)
+@in_widest
 def inner(a: Any, b: Any, /) -> Any:
     """Sums of products over the last axes: (…of a, …of b)."""
     a, b = factors(a, b)
@@ -63,12 +64,14 @@ def inner(a: Any, b: Any, /) -> Any:
 
 
 @implements(np.outer)
+@in_widest
 def outer(a: Any, b: Any, out: Any = None) -> Any:
     """Every element of a by every element of b: (size of a, size of b)."""
     return finished(ops.einsum("i,j->ij", *[x.reshape(-1) for x in factors(a, b)]), None, out)
 
 
 @implements(np.kron)
+@in_widest
 def kron(a: Any, b: Any) -> Any:
     """Kronecker's product: every element of a times all of b, the blocks put together."""
     a, b = factors(a, b)

@@ -204,14 +204,17 @@ def normal_axes(axes: tuple[int, ...], ndim: int, name: str) -> tuple[int, ...]:
     return tuple([axis % ndim for axis in axes])
 
 
+_in_widest = in_widest(tensordot)
+
+
 def dot(a: Any, b: Any) -> Tensor:
     """NumPy's ``dot`` of tensors, or a tensor and a number."""
     if not hasattr(a, "shape") or not hasattr(b, "shape"):
         return a * b  # type: ignore[no-any-return]
     if not (a.shape and b.shape):
-        return tensordot(a, b, (), ())
+        return _in_widest(a, b, (), ())
     if len(a.shape) == len(b.shape) == 1:
-        return in_widest(tensordot)(a, b, (0,), (0,), "dot")
+        return _in_widest(a, b, (0,), (0,), "dot")
     return tensordot(a, b, (-1,), (-2 if len(b.shape) > 1 else 0,), "dot")
 
 
