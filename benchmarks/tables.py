@@ -273,9 +273,9 @@ def ops(name: str) -> str:
     return f"{table}\n\n{source(content, f'{name}_ops.json')}"
 
 
-def arrays(name: str) -> str:
+def arrays(name: str, part: str = "arrays") -> str:
     """PyTorch's time over ours, forward with backward, by operation and number of elements."""
-    content = read(f"{name}_arrays.json")
+    content = read(f"{name}_{part}.json")
     found: dict[str, dict[str, str]] = {}
     for row in content["rows"]:
         op, _, size = row["op"].rpartition(", ")
@@ -283,7 +283,12 @@ def arrays(name: str) -> str:
     sizes = list(dict.fromkeys(size for by_size in found.values() for size in by_size))
     lines = [[op, *[by_size.get(size, "") for size in sizes]] for op, by_size in found.items()]
     table = markdown(["operation", *sizes], lines)
-    return f"{table}\n\n{source(content, f'{name}_arrays.json')}"
+    return f"{table}\n\n{source(content, f'{name}_{part}.json')}"
+
+
+def linalg(name: str) -> str:
+    """The same of factors, spectra, interpolation and convolutions of 1 and 3 axes."""
+    return arrays(name, "linalg")
 
 
 def science(name: str) -> str:
@@ -315,7 +320,7 @@ TABLES: dict[str, Callable[[str], str]] = {
     function.__name__: function
     for function in (
         tf32, bf16, fp32, cpu, summary, cpu_summary, pictures,
-        accuracy_time, accuracy_parity, coldstart, ops, arrays, science, scaling,
+        accuracy_time, accuracy_parity, coldstart, ops, arrays, linalg, science, scaling,
     )
 }  # fmt: skip
 
