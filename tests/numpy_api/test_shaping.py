@@ -171,6 +171,7 @@ def draw_options(draw: Any, mode: str, ndim: int) -> dict[str, Any]:
 MODES = ["constant", "edge", "linear_ramp", "maximum", "mean", "median", "minimum"]
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("mode", [*MODES, "reflect", "symmetric", "wrap"])
 @examples(10)
 @given(data=st.data())
