@@ -17,6 +17,7 @@ Hypothesis draws fresh examples at every run and prints how to repeat a failure;
 import gc
 import os
 import secrets
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,7 +27,7 @@ import pytest
 
 import tinygrad_cupy as tg
 from support import graph_stand_in, peers
-from support.examples import register_profiles
+from support.examples import grows, register_profiles
 from tinygrad_cupy import backend
 from tinygrad_cupy.backend import cache
 
@@ -35,10 +36,32 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark every test of a file that imports a library through peers.py as a comparison."""
+    """Mark comparisons, the slow ones of a test's parameters, and what the profile "ci" changes.
+
+    A comparison is every test of a file that imports a library through peers.py.
+    """
     names = vars(getattr(item, "module", None) or object)
     if not {"import_torch", "torch", "import_jax", "jax"}.isdisjoint(names):
         item.add_marker(pytest.mark.peers)
+    share = item.get_closest_marker("one_in")
+    if share is not None:
+        asked = (item.nodeid.partition("[")[0], _device_of(item))
+        if _ASKED[asked] % share.args[0]:
+            item.add_marker(pytest.mark.slow)
+        _ASKED[asked] += 1
+    slow = item.get_closest_marker("slow")
+    if slow is not None and slow.kwargs.get("rest"):
+        return
+    if grows(getattr(item, "obj", None)) or item.get_closest_marker("hypothesis"):
+        item.add_marker(pytest.mark.growing)
+
+
+_ASKED: Counter[tuple[str, str | None]] = Counter()  # parameters of a test on a device, until now
+
+
+def _device_of(item: pytest.Item) -> str | None:
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    return next((str(parameters[key]) for key in ("device", "place") if key in parameters), None)
 
 
 def pytest_collection_finish() -> None:

@@ -94,6 +94,7 @@ def same(ours: Any, theirs: Any) -> None:
         np.testing.assert_allclose(found, expected, **limits)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", sorted(functions() - OTHERWISE - set(DIFFERENT)))
 @settings(max_examples=8, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
@@ -112,6 +113,7 @@ CONSTANT = {
 }
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("name", sorted(functions() - OTHERWISE - CONSTANT))
 @settings(max_examples=15, suppress_health_check=list(HealthCheck))
 @given(data=st.data())

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import tinygrad_cupy as tg
+from support.looped import looped
 from tinygrad_cupy import Tensor, nn
 from tinygrad_cupy.autograd.autocast import cast_to
 from tinygrad_cupy.backend import to_device
@@ -116,7 +117,7 @@ def test_products_run_in_16_bits(name: str, precision: str, device: str) -> None
 
 
 @each
-@pytest.mark.parametrize("name", list(IN_FLOAT32))
+@looped("name", IN_FLOAT32)
 def test_what_loses_too_much_runs_in_float32(name: str, precision: str, device: str) -> None:
     x = filled(4, 4, dtype=HALVES[precision], device=device)
     with tg.autocast(precision):
@@ -126,7 +127,7 @@ def test_what_loses_too_much_runs_in_float32(name: str, precision: str, device: 
 
 
 @each
-@pytest.mark.parametrize("name", list(AS_GIVEN))
+@looped("name", AS_GIVEN)
 def test_the_rest_runs_in_what_it_is_given(name: str, precision: str, device: str) -> None:
     for dtype in (np.dtype(np.float32), HALVES[precision]):
         with tg.autocast(precision):

@@ -251,6 +251,7 @@ def test_a_deep_chain_that_is_never_walked() -> None:
     del y
 
 
+@pytest.mark.slow
 def test_a_deep_chain_forward_and_backward() -> None:
     x = Tensor([1.0], requires_grad=True)
     y = x

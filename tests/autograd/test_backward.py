@@ -331,6 +331,7 @@ def test_backward_and_grad_agree_on_a_mixed_derivative() -> None:
     assert y.grad.item() == pytest.approx(expected)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_a_value_of_16_bits_that_is_used_often_has_its_gradient_rounded_once(dtype: str) -> None:
     """Added up one by one, 1 + 1 + … stays at 2,048 in float16, and at 256 in bfloat16."""

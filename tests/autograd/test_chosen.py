@@ -11,6 +11,7 @@ import pytest
 
 import tinygrad_cupy as tg
 import tinygrad_cupy.numpy as tnp
+from support.looped import looped
 from tinygrad_cupy import Tensor
 
 pytestmark = pytest.mark.usefixtures("device", "quiet")
@@ -58,8 +59,8 @@ SINGULAR: dict[str, Function] = {
 }
 
 
-@pytest.mark.parametrize("name", SINGULAR)
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@looped("name", SINGULAR)
 def test_a_branch_that_is_not_taken_has_no_gradient(name: str, dtype: str) -> None:
     """Of orders 1 to 3: 0 where it was not taken, as of it alone where it was."""
     call = SINGULAR[name]

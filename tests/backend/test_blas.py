@@ -140,6 +140,7 @@ def test_large_products_of_integers_are_exact(largest: int, rng: np.random.Gener
     np.testing.assert_array_equal(blas.matmul(smallest, b), np.matmul(smallest, b))
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("shape", [(1, 1), (3, 2), (70, 80)], ids=str)
 def test_parts_of_long_sums_on_the_cpu(shape: tuple[int, int], rng: np.random.Generator) -> None:
     count = 2 * blas.LONG + 17

@@ -273,6 +273,7 @@ def test_what_killed_writers_left_is_cleared_some_time_later(own_cache: Path) ->
     assert sorted(path.name for path in left.iterdir()) == [".young", "kept.so"]
 
 
+@pytest.mark.slow
 @posix_only
 def test_a_temporary_folder_goes_with_its_process_and_not_with_its_child() -> None:
     script = (

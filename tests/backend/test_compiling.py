@@ -94,6 +94,7 @@ def wait_until(is_so: Callable[[], object]) -> None:
 # --- libraries ----------------------------------------------------------------------------------
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     "damage",
     [
@@ -192,6 +193,7 @@ LIARS = {
 }
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.skipif(sys.platform != "linux", reason="asks for ELF files")
 @pytest.mark.parametrize("named", [False, True], ids=["cc", "named"])
 @pytest.mark.parametrize(("script", "reason"), LIARS.values(), ids=LIARS.keys())

@@ -42,6 +42,7 @@ def images(rng: np.random.Generator, shape: tuple[int, ...], last: bool) -> np.n
     return rng.standard_normal(shape, np.float32)
 
 
+@pytest.mark.one_in(7)
 @needs_compiler
 @pytest.mark.parametrize("channels", [(1, 8), (3, 17), (17, 33), (64, 64), (33, 1)], ids=str)
 @pytest.mark.parametrize("kernel", [(3, 3), (5, 5), (1, 1), (3, 2)], ids=str)
@@ -155,6 +156,7 @@ def test_nothing_beyond_the_outputs_is_written(rng: np.random.Generator) -> None
     assert near(found, reference.fprop(x, weight, None, geometry))
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_the_same_bits_with_any_number_of_threads(rng: np.random.Generator) -> None:
     script = (

@@ -54,6 +54,7 @@ def test_threads_of_the_caller_compute_at_the_same_time() -> None:
     assert found == [expected] * 150
 
 
+@pytest.mark.slow
 def test_more_threads_than_cores() -> None:
     script = "import test_threads; print(*{test_threads._convolve() for _ in range(30)})"
     environment = os.environ | {"TINYGRAD_CUPY_THREADS": "13"}

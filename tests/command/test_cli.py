@@ -152,6 +152,7 @@ def test_a_device_that_is_none(capsys: Capture, tmp_path: Path) -> None:
     assert line.startswith("error: --device cuda:x: [device] expected")
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     "error",
     [
@@ -211,6 +212,7 @@ def test_ctrl_c_outside_training(capsys: Capture, monkeypatch: pytest.MonkeyPatc
     assert failed(run(capsys, "info"), 130) == "interrupted: nothing was written"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="pipes end otherwise there")
 def test_a_reader_that_leaves_early_is_no_error() -> None:
     command = f"{sys.executable} -m tinygrad_cupy.cli info | true"

@@ -94,6 +94,7 @@ def test_the_weights_after_ctrl_c_are_those_of_the_last_epoch(
     assert (whole / name).read_bytes() == (tmp_path / "cut" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_the_first_epoch_keeps_what_there_is(
     capsys: Capture, tmp_path: Path, interrupt_at: type[InterruptAt]
 ) -> None:
@@ -115,6 +116,7 @@ def test_a_second_ctrl_c_drops_everything(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_ctrl_c_after_training_waits_for_the_folder(
     capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +134,7 @@ def test_ctrl_c_after_training_waits_for_the_folder(
     assert metrics_of(out)["stopped"] == "finished"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="has no SIGINT for a single process")
 def test_ctrl_c_from_outside(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tinygrad_cupy.cli", *TRAIN, "--epochs", "10000"]
@@ -157,6 +160,7 @@ def test_ctrl_c_from_outside(tmp_path: Path) -> None:
 # --- a loss that is no number -------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_loss_that_turns_nan_leaves_the_last_good_weights(
     capsys: Capture, tmp_path: Path
 ) -> None:

@@ -71,6 +71,7 @@ def trained(capsys: Capture, root: Path, out: Path, *options: str) -> Result:
     return result
 
 
+@pytest.mark.slow
 def test_colours_of_24_by_40(
     capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,6 +107,7 @@ def test_colours_of_24_by_40(
     assert any((image[..., 0] != image[..., 1]).any() for image in shown)
 
 
+@pytest.mark.slow
 def test_an_untrained_net_is_as_wrong_in_predict(
     capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,6 +151,7 @@ NETS = (
 )
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("model", NETS)
 def test_every_net_takes_colour_of_any_size(
     capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
@@ -283,6 +286,7 @@ def test_few_pictures_make_small_batches(tmp_path: Path, images: int, size: int)
         assert asked.resolve(data, "cpu").batch_size == 2
 
 
+@pytest.mark.slow
 def test_a_sweep_says_how_to_repeat_it(
     capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

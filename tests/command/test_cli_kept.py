@@ -53,6 +53,7 @@ class FillsUp:
 # --- pictures -----------------------------------------------------------------------------------
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     "error", [FULL, ValueError("'nonsense' is no valid value for backend"), MemoryError()]
 )
@@ -103,6 +104,7 @@ def test_plotting_settings_of_the_user_cost_nothing(
     assert matplotlib.rcParams["text.usetex"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_twice_while_pictures_are_drawn(
     capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,6 +119,7 @@ def test_ctrl_c_twice_while_pictures_are_drawn(
 # --- weights and figures ------------------------------------------------------------------------
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", ["model.safetensors", "metrics.json"])
 def test_a_disk_that_fills_up(
     capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
@@ -137,6 +140,7 @@ def test_a_disk_that_fills_up(
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_every_disk_full(capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "mkdtemp", raising(FULL))
     FillsUp(monkeypatch, tmp_path)
@@ -145,6 +149,7 @@ def test_every_disk_full(capsys: Capture, tmp_path: Path, monkeypatch: pytest.Mo
     assert line.endswith(f"or {os.getcwd()!r}: the run is lost")
 
 
+@pytest.mark.slow
 def test_a_full_disk_and_a_working_directory_that_is_gone(
     capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,6 +177,7 @@ def test_no_room_is_known_before_training(
         assert not out.exists()
 
 
+@pytest.mark.slow
 def test_a_test_that_fails_leaves_the_weights(
     capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ def test_the_help_names_them_all() -> None:
     assert set(models.NAMES) - set(models.CLASSIFIERS) == {"unet"}
 
 
+@pytest.mark.slow
 def test_lenet_is_trained_and_read_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -89,6 +89,7 @@ KINDS: dict[str, tuple[Callable[[Picture], Picture], bool]] = {
 }  # fmt: skip
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("kind", KINDS)
 def test_pictures_of_every_kind(
     capsys: Capture, trained: Path, digits: dict[str, Picture], tmp_path: Path, kind: str
@@ -137,6 +138,7 @@ def test_the_table_has_a_row_per_picture(
 # --- how a picture is prepared ------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_framing_is_measured_on_the_training_images() -> None:
     train, _ = datasets.digits()
     assert Framing.of(train.images) == Framing(drawn=True, light_ink=True, box=20, by_mass=False)

@@ -281,6 +281,7 @@ FIELDS: dict[str, tuple[dict[str, Any], str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("kind", FIELDS)
 def test_metrics_that_do_not_describe_a_model(
     capsys: Capture, stored: Path, picture: Path, kind: str

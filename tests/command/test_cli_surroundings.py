@@ -122,6 +122,7 @@ def test_a_closed_standard_output(
     assert capsys.readouterr().err.endswith(": it is closed\n")
 
 
+@pytest.mark.slow
 def test_a_reader_that_left_costs_the_run_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path: Path
 ) -> None:
@@ -154,6 +155,7 @@ def test_descriptors_that_were_closed_are_nobody_elses(tmp_path: Path) -> None:
     assert files_of(tmp_path / "run") == RUN_FILES
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no /dev/full")
 def test_the_interpreter_ends_quietly_as_well() -> None:
     with open("/dev/full", "w") as full:
@@ -191,6 +193,7 @@ def test_what_an_encoding_lacks() -> None:
     assert terminal.fit("七\udcff", "utf-8") == "七\\udcff"
 
 
+@pytest.mark.slow
 def test_quiet_prints_every_byte_of_the_path(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -202,6 +205,7 @@ def test_quiet_prints_every_byte_of_the_path(
     assert files_of(out) == RUN_FILES
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize("value", ["0", "1", "-3", "x", "", "²", "99999999999"])
 @pytest.mark.parametrize("command", ["info", "help"])
 def test_a_width_that_cannot_be(
@@ -273,6 +277,7 @@ def test_errors_are_one_line_whatever_they_name(capsys: Capture, tmp_path: Path)
             assert line.startswith("error: ")
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     ("out", "reason"),
     [("x" * 300, "File name too long"), ("y/" * 3000, "File name too long"),
@@ -408,6 +413,7 @@ def test_a_signal_in_a_destructor_is_raised_again(capsys: Capture) -> None:
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_other_threads_have_no_signals(tmp_path: Path) -> None:
     codes = []
     words = (*ONE, "--quiet", "--out", str(tmp_path / "run"))
@@ -451,6 +457,7 @@ def test_a_folder_of_pictures_that_is_called_like_a_data_set(
     assert run(capsys, "data", "png", "mnist").out.endswith("train --dataset ./mnist\n")
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.usefixtures("handlers", "two_digits")
 @pytest.mark.parametrize("place", ["folders._sync_folder", "command.export.shlex.quote"])
 def test_ctrl_c_after_all_was_written(

@@ -42,6 +42,7 @@ def _no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- the folder ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_folder_holds_the_study_and_a_run_per_batch_size(study: Path) -> None:
     assert files_of(study) == SWEEP_FILES | {"batch-64", "batch-256"}
     for size in (64, 256):
@@ -79,6 +80,7 @@ def test_every_picture_of_the_report_is_there(study: Path) -> None:
         assert words in text
 
 
+@pytest.mark.slow
 def test_overwrite_replaces_a_sweep_but_nothing_else(capsys: Capture, study: Path) -> None:
     words = (*SWEEP, "--batch-sizes", "128", "--out", study)
     assert "is not empty" in failed(run(capsys, *words))

@@ -96,6 +96,7 @@ def test_the_weights_are_those_that_were_tested(trained: Path) -> None:
     assert result.accuracy == metrics_of(trained)["test_accuracy"]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits(trained: Path, tmp_path: Path) -> None:
     again = train_quietly(tmp_path / "again", "--epochs", "3")
     other = train_quietly(tmp_path / "other", "--epochs", "3", "--seed", "1")
@@ -185,6 +186,7 @@ def test_it_says_the_data_first_and_ends_with_a_table(capsys: Capture, tmp_path:
     assert lines[-1].split(maxsplit=2) == ["run", "folder", str(tmp_path / "run")]
 
 
+@pytest.mark.slow
 def test_quiet_prints_the_folder_only(capsys: Capture, tmp_path: Path) -> None:
     result = run(capsys, *TRAIN, "--epochs", "1", "--quiet", "--out", tmp_path / "run")
     assert (result.code, result.out, result.err) == (0, f"{tmp_path / 'run'}\n", "")
@@ -201,6 +203,7 @@ def test_the_default_folder_is_new_every_time(
     assert all(Path(folder).parent == Path("runs") for folder in folders)
 
 
+@pytest.mark.slow
 def test_the_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tinygrad_cupy.command.progress.REFRESH_SECONDS", 0.0)
     train, _ = datasets.digits()
@@ -230,6 +233,7 @@ def test_a_folder_that_is_not_empty(capsys: Capture, trained: Path) -> None:
     assert {path: path.read_bytes() for path in trained.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_overwrite_replaces_a_run(tmp_path: Path) -> None:
     folder = train_quietly(tmp_path / "run")
     train_quietly(folder, "--seed", "7", "--overwrite")
@@ -247,6 +251,7 @@ def test_overwrite_spares_what_is_no_run(capsys: Capture, tmp_path: Path) -> Non
     assert line.endswith("is not empty; choose another folder")
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_leaves_the_old_one(
     capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -372,6 +377,7 @@ def test_the_defaults_on_the_digits_reach_97_percent(tmp_path: Path) -> None:
     assert np.mean(accuracies) >= 0.97, accuracies
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quiet", [False, True])
 def test_digits_for_want_of_mnist_that_is_more_than_no_network_are_warned_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, quiet: bool

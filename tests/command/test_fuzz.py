@@ -18,6 +18,7 @@ from fuzz.targets import TARGETS, Target, good_pictures
 COUNT, MANY = 25, 400
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", TARGETS)
 def test_damaged_files(tmp_path: Path, rng: np.random.Generator, name: str) -> None:
     (tmp_path / "target").mkdir()
@@ -40,6 +41,7 @@ def test_many_damaged_files(
     assert f"{name}: {MANY:,} files: " in text
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", TARGETS)
 def test_good_files_are_read(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is damaged was sound, so that damage is what is tested."""

@@ -458,6 +458,7 @@ download.fetch({"f": check}, Path(sys.argv[1]), [sys.argv[2]])
 """
 
 
+@pytest.mark.slow
 def test_processes_that_download_at_once_do_not_meet(tmp_path: Path, serve: Serve) -> None:
     mirror = serve({"f": CONTENT}, piece=8000, waits=0.02)
     command = [sys.executable, "-c", FIRST_RUN, str(tmp_path), mirror.url]
@@ -467,6 +468,7 @@ def test_processes_that_download_at_once_do_not_meet(tmp_path: Path, serve: Serv
     assert names(tmp_path) == ["f"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="parts are locked by flock")
 def test_what_a_killed_process_left_is_taken_up(tmp_path: Path, serve: Serve) -> None:
     mirror = serve({"f": CONTENT}, piece=8000, waits=0.02)

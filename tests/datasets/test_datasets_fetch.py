@@ -131,6 +131,7 @@ def test_workers_give_the_same_batches() -> None:
     assert not any(process.is_alive() for process in processes)
 
 
+@pytest.mark.slow
 def test_random_samples_are_the_same_whoever_makes_them() -> None:
     def drawn(loader: DataLoader) -> list[Any]:
         return [[x.tolist(), y.tolist()] for x, y in loader]
@@ -154,6 +155,7 @@ def test_random_samples_are_the_same_whoever_makes_them() -> None:
         loader.close()
 
 
+@pytest.mark.slow
 def test_passes_at_once_through_the_same_workers(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.arange(40000, dtype=np.float32).reshape(40, 1000))
     data = ArrayDataset(np.load(tmp_path / "x.npy", mmap_mode="r"), np.arange(40))
@@ -178,6 +180,7 @@ def test_an_error_of_a_worker_comes_in_its_turn_with_its_traceback() -> None:
     loader.close()
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_gone_is_no_hang() -> None:
     with pytest.raises(WorkerError, match=r"worker process \d+ ended \(exit code 3\)"):
         list(DataLoader(Failing("exit"), 2, num_workers=1))
@@ -194,6 +197,7 @@ def test_a_worker_that_is_gone_is_no_hang() -> None:
     loader.close()  # which are ended in their sleep
 
 
+@pytest.mark.slow
 def test_what_cannot_be_sent_to_a_worker() -> None:
     loader = DataLoader(Squares(), 2, num_workers=1, collate=lambda samples: samples)
     with pytest.raises(DataError, match=r"num_workers: the dataset, or collate, cannot be sent"):
@@ -231,6 +235,7 @@ def ended(pid: int) -> bool:
     return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc")
 @pytest.mark.parametrize(
     "then",
@@ -259,6 +264,7 @@ def test_workers_end_with_their_parent(tmp_path: Path, then: str) -> None:
     run.stderr.close()
 
 
+@pytest.mark.slow
 def test_a_script_without_its_guard_is_told(tmp_path: Path) -> None:
     _, errors = script(tmp_path, "if True:", "pass").communicate(timeout=120)
     assert 'stands under `if __name__ == "__main__":`' in errors

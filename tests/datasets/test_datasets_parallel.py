@@ -32,6 +32,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool
     return way == "processes"
 
 
+@pytest.mark.one_in(2)
 def test_results_come_in_order_and_progress_is_told(way: bool) -> None:
     told: list[tuple[int, int]] = []
     found = in_parallel(abs, range(-COUNT, 0), lambda *of: told.append(of), apart=way)
@@ -40,6 +41,7 @@ def test_results_come_in_order_and_progress_is_told(way: bool) -> None:
     assert list(in_parallel(abs, [], apart=way)) == []
 
 
+@pytest.mark.one_in(2)
 def test_an_error_ends_it(way: bool) -> None:
     found = in_parallel(int, ["1"] * CHUNK + ["2", "x"] + ["3"] * CHUNK, apart=way)
     seen: list[int] = []
@@ -48,6 +50,7 @@ def test_an_error_ends_it(way: bool) -> None:
     assert seen in ([], [1] * CHUNK) or len(seen) <= CHUNK
 
 
+@pytest.mark.one_in(2)
 def test_it_may_be_left_in_the_middle(way: bool) -> None:
     found = in_parallel(abs, range(COUNT), apart=way)
     assert [next(found) for _ in range(CHUNK + 2)] == [*range(CHUNK + 2)]
@@ -71,6 +74,7 @@ def test_where_no_process_starts_all_is_done_here(monkeypatch: pytest.MonkeyPatc
         assert processes.run(abs, [-1, 2]) == [1, 2]
 
 
+@pytest.mark.one_in(2)
 def test_pictures_are_read_the_same_by_every_way(
     way: bool, tmp_path: Path, rng: np.random.Generator
 ) -> None:
@@ -91,6 +95,7 @@ def test_pictures_are_read_the_same_by_every_way(
     assert broken[2].startswith(f"[{paths[-1]}] cannot be read as a picture: expected one of")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc/self"), reason="needs /proc")
 def test_no_process_stays() -> None:
     def children() -> set[str]:

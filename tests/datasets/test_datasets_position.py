@@ -33,6 +33,7 @@ def labels(batches: Any, most: int = 99) -> list[list[int]]:
     return [y.tolist() for (_, y), _ in zip(batches, range(most), strict=False)]
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize(
     "case", ["plain", "seed", "stream", "host", "sampler", "drawn", "list", "workers"]
 )

@@ -22,6 +22,7 @@ def momentum(params: Any, lr: float) -> optim.Optimizer:
     return optim.SGD(params, lr=lr, momentum=0.9)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("make", [optim.Adam, adamw, momentum])
 def test_captured_steps_equal_eager_ones_bit_for_bit(place: str, make: Any) -> None:
     eager, captured = (trained(60, (6, 6, 6, 4), jitted, make) for jitted in (False, True))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from support.looped import looped
 from tinygrad_cupy.backend import Elementwise, kernel
 from tinygrad_cupy.backend.kernel import Kernel
 
@@ -31,7 +32,7 @@ def kernels_under(package: str) -> dict[str, Any]:
 IN_KERNELS = kernels_under("tinygrad_cupy.kernels")
 ALL = IN_KERNELS | kernels_under("tinygrad_cupy.nn") | kernels_under("tinygrad_cupy.datasets")
 DECLARED = {name: found for name, found in ALL.items() if hasattr(found, "__wrapped__")}
-every = pytest.mark.parametrize("declared", DECLARED.values(), ids=DECLARED)
+every = looped("declared", [pytest.param(found, id=name) for name, found in DECLARED.items()])
 
 
 def test_every_kernel_of_the_families_is_declared() -> None:

@@ -67,6 +67,7 @@ def summed(values: np.ndarray, places: np.ndarray, count: int) -> np.ndarray:
     return total
 
 
+@pytest.mark.one_in(5)
 @every
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, ml_dtypes.bfloat16])
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
@@ -97,6 +98,7 @@ def test_integers_are_added_as_numpy_does(dtype: Any, body: None) -> None:
     np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.one_in(4)
 @every
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int8, np.float16, np.bool_])
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
@@ -122,6 +124,7 @@ def test_places_of_any_integer_type(dtype: Any, body: None) -> None:
     np.testing.assert_allclose(found[0], x * 400, rtol=1e-6)
 
 
+@pytest.mark.one_in(5)
 @every
 @pytest.mark.parametrize("wrong", [7, -8, 2**40, -(2**40)])
 @pytest.mark.parametrize("blocks", [1, 3])
@@ -151,6 +154,7 @@ def test_bits_do_not_depend_on_the_threads(monkeypatch: pytest.MonkeyPatch) -> N
         assert len(set(found)) == 1
 
 
+@pytest.mark.slow
 def test_without_a_compiler() -> None:
     code = """
 import numpy as np

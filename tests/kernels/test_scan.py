@@ -48,6 +48,7 @@ def backwards(x: Any, axis: int, reverse: bool) -> Any:
     return np.flip(x, axis) if reverse else x
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize("op", UFUNCS)
 @pytest.mark.parametrize("dtype", DTYPES)
 @both_ways
@@ -70,6 +71,7 @@ def test_scans_are_rounded_once(
         assert (error <= limit).all()
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("op", ["sum", "product", "maximum", "minimum"])
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "int64", "bool"])
 @both_ways
@@ -96,6 +98,7 @@ def one_by_one(a: np.ndarray, b: np.ndarray, axis: int, reverse: bool) -> np.nda
     return np.moveaxis(s, 0, axis)
 
 
+@pytest.mark.one_in(5)
 @every_shape
 @both_ways
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -119,6 +122,7 @@ def test_recurrences(
     )
 
 
+@pytest.mark.one_in(5)
 @every_shape
 @both_ways
 def test_segmented_sums(

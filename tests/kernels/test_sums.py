@@ -56,6 +56,7 @@ def check_sum(found: Tensor, x: np.ndarray, axis: Any, bound: float = BOUND) -> 
 # --- sums and means -----------------------------------------------------------------------------
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize("kind", HARD)
 @pytest.mark.parametrize(
     ("shape", "axis"),

@@ -210,6 +210,7 @@ class Rows(nn.Module):
         return self.head(y.mean(1))  # type: ignore[no-any-return]
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("kind", ["encoder", "vit_tiny"])
 def test_a_captured_training_leaves_the_same_bits(place: str, kind: str) -> None:
     def net() -> nn.Module:

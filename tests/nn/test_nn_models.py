@@ -69,6 +69,7 @@ def test_images_that_are_no_squares(name: str, least: int) -> None:
     assert [p.shape for p in square.parameters()] == [p.shape for p in pair.parameters()]
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", OTHERS)
 @pytest.mark.parametrize("shape", [(9, 13), (8, 8)])
 def test_colour_images_that_are_not_square(name: str, shape: tuple[int, int], device: str) -> None:
@@ -79,6 +80,7 @@ def test_colour_images_that_are_not_square(name: str, shape: tuple[int, int], de
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2"])
 def test_a_stem_of_imagenet_halves_more(name: str) -> None:
     x = Tensor.rand(1, 3, 65, 8)
@@ -191,6 +193,7 @@ def test_positions_are_of_one_size_of_image() -> None:
         model(Tensor.rand(2, 3, 8, 12))
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_each_net_learns_32_images_by_heart(
     name: str, device: str, rng: np.random.Generator
@@ -226,6 +229,7 @@ def test_larger_nets_learn(name: str, device: str, rng: np.random.Generator) -> 
     assert losses[-1] < losses[0] / 4
 
 
+@pytest.mark.slow
 def test_a_net_of_pixels_learns(rng: np.random.Generator, device: str) -> None:
     """Which pixels of noise are bright: a class for each, at a size that halves unevenly."""
     images = Tensor(rng.standard_normal((4, 1, 11, 13)).astype(np.float32), device=device)

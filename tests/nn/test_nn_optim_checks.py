@@ -334,6 +334,7 @@ def trained(make: Make, dtype: Any, device: str, steps: int = 3) -> list[np.ndar
     return [array.astype(np.float64) for array in (*(p.numpy() for p in params), *slots)]
 
 
+@pytest.mark.one_in(5)
 @every_rule
 @own
 @pytest.mark.parametrize(("dtype", "bound"), [("float32", 1e-5), ("float64", 1e-12)])
@@ -345,6 +346,7 @@ def test_a_subclass_inherits_the_rule(
         np.testing.assert_allclose(one, other, rtol=bound, atol=bound)
 
 
+@pytest.mark.one_in(5)
 @every_rule
 @own
 @pytest.mark.parametrize(("dtype", "bits"), NARROW, ids=["float16", "bfloat16"])
@@ -359,6 +361,7 @@ def test_what_a_subclass_inherits_rounds_16_bit_floats_once(
         assert (np.abs(one - other) <= bound).all()
 
 
+@pytest.mark.one_in(4)
 @every_rule
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_what_is_inherited_has_the_same_bits_in_blocks_and_as_a_whole(

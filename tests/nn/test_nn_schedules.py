@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import tinygrad_cupy as tg
+from support.looped import looped
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.nn import optim, schedules
 
@@ -45,8 +46,8 @@ def test_one_cycle_rises_to_the_peak_and_falls_to_the_end(anneal: str) -> None:
 
 
 @pytest.mark.parametrize("anneal", ["cos", "linear"])
-@pytest.mark.parametrize("rise", [0.0, 0.3, 0.5, 0.75, 0.9, 1.0])
-@pytest.mark.parametrize("steps", [1, 2, 3, 10, 40])
+@looped("rise", [0.0, 0.3, 0.5, 0.75, 0.9, 1.0])
+@looped("steps", [1, 2, 3, 10, 40])
 def test_one_cycle_has_one_peak_and_the_right_ends(steps: int, rise: float, anneal: str) -> None:
     schedule = schedules.OneCycle(0.1, steps, rise, anneal=anneal)
     rates = [schedule(step) for step in range(steps)]

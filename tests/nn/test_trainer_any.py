@@ -34,6 +34,7 @@ def make(
     return nn.Trainer(model, adam, loss, **options)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("resident", [True, False])
 @pytest.mark.parametrize("jit", [True, False])
 def test_regression(place: str, resident: bool, jit: bool) -> None:
@@ -73,6 +74,7 @@ class Two(nn.Module):
         return y
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("named", [True, False])
 @pytest.mark.parametrize("resident", [True, False])
 def test_several_inputs(place: str, named: bool, resident: bool) -> None:
@@ -242,6 +244,7 @@ def soft(output: Tensor, target: Tensor) -> Tensor:
     return -(output.log_softmax(axis=1) * target).sum(axis=1).mean()
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("jit", [True, False])
 def test_augmentation_in_training_alone(place: str, jit: bool) -> None:
     rng = np.random.default_rng(3)

@@ -12,6 +12,7 @@ import tinygrad_cupy as tg
 from numpy_api.calls import CALLS, CONSTANT, INPUTS, NOT_DIFFERENTIABLE, UNCALLED
 from numpy_api.dispatching import dispatching
 from numpy_api.running import floats, is_recorded, leaves, names_in, run, tensors
+from support.looped import looped
 from tinygrad_cupy import Tensor, backend
 from tinygrad_cupy import numpy as tnp
 from tinygrad_cupy.ops.protocols import TABLE
@@ -31,10 +32,15 @@ def is_there(expression: str) -> bool:
     return all(n in THERE if n in ALL else hasattr(tnp, n.partition(".")[0]) for n in names)
 
 
-each = pytest.mark.parametrize(
-    ("name", "expression"),
-    [(n, e) for n, expressions in CALLS.items() if n in THERE for e in expressions if is_there(e)],
-    ids=lambda value: value.removeprefix("np."),
+each = looped(
+    "name, expression",
+    [
+        pytest.param(n, e, id=e.removeprefix("np."))
+        for n, expressions in CALLS.items()
+        if n in THERE
+        for e in expressions
+        if is_there(e)
+    ],
 )
 
 

@@ -49,6 +49,7 @@ COUNTS: dict[str, tuple[Draw, Any]] = {
 }
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("name", CONTINUOUS)
 def test_draws_follow_their_distribution(name: str, device: str) -> None:
     tg.set_default_device(device)
@@ -59,6 +60,7 @@ def test_draws_follow_their_distribution(name: str, device: str) -> None:
     assert scipy.stats.kstest(found.numpy(), expected.cdf).pvalue > 1e-4
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", COUNTS)
 def test_counts_follow_their_distribution(name: str, device: str) -> None:
     tg.set_default_device(device)

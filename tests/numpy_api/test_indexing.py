@@ -9,6 +9,7 @@ import pytest
 
 import tinygrad_cupy as tg
 import tinygrad_cupy.numpy as tnp
+from support.looped import looped
 from support.same_as_numpy import Call, agrees
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.backend import capture
@@ -80,7 +81,7 @@ def sample(dtype: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", CALLS)
+@looped("name", CALLS)
 def test_as_numpy(name: str, dtype: str, device: str) -> None:
     if device != "cpu" and name.startswith(ON_THE_HOST):
         pytest.skip("an array of the host meets a tensor of a GPU")

@@ -19,6 +19,7 @@ import tinygrad_cupy.numpy as tnp
 from records import SAMPLES
 from support.against_numpy import there
 from support.examples import examples
+from support.looped import looped
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.numpy import elementwise
 from tinygrad_cupy.numpy.ufunc import Ufunc
@@ -74,8 +75,8 @@ def on_device(array: np.ndarray) -> Tensor:
     return Tensor(array, device=tg.default_device())
 
 
-@pytest.mark.parametrize("name", [*ONE, *OTHERS])
 @pytest.mark.parametrize("dtype", FLOATS)
+@looped("name", [*ONE, *OTHERS])
 def test_a_function_of_floats(name: str, dtype: str) -> None:
     if (name, dtype) in (("spacing", "float16"), ("sinc", "float16")):
         pytest.skip("NumPy's has no sign there, or rounds at every step")
@@ -88,8 +89,8 @@ def test_a_function_of_floats(name: str, dtype: str) -> None:
         same(call(function, on_device(x)), theirs, name)
 
 
-@pytest.mark.parametrize("name", TWO)
 @pytest.mark.parametrize("dtype", FLOATS)
+@looped("name", TWO)
 def test_a_function_of_two_floats(name: str, dtype: str) -> None:
     with np.errstate(all="ignore"):
         x = np.array(VALUES + FAR[:3]).astype(dtype)
@@ -115,8 +116,8 @@ def _of_floats(ours: Any, theirs: Any) -> Any:
     ]
 
 
-@pytest.mark.parametrize("name", sorted({*ONE, *OTHERS} - {"spacing", "real", "imag"}))
 @pytest.mark.parametrize("dtype", INTEGERS)
+@looped("name", sorted({*ONE, *OTHERS} - {"spacing", "real", "imag"}))
 def test_a_function_of_integers(name: str, dtype: str) -> None:
     x = _whole(dtype)
     if name == "reciprocal":
@@ -141,7 +142,7 @@ def _fits(name: str, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 @pytest.mark.parametrize("name", TWO)
-@pytest.mark.parametrize("dtypes", PAIRS, ids="-".join)
+@looped("dtypes", PAIRS, ids="-".join)
 def test_a_function_of_two_integers(name: str, dtypes: tuple[str, str]) -> None:
     if (name, dtypes[1]) == ("ldexp", "uint64"):
         pytest.skip("NumPy's takes none")
@@ -162,9 +163,9 @@ def _number_for(name: str, dtype: str) -> Any:
     return 3 if whole or name == "ldexp" else 2.5
 
 
-@pytest.mark.parametrize("name", TWO)
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int8", "int64", "bool"])
-@pytest.mark.parametrize("first", [False, True])
+@looped("first", [False, True])
+@looped("name", TWO)
 def test_beside_a_number(name: str, dtype: str, first: bool) -> None:
     """A number, of Python's or NumPy's, has no dtype of its own to widen with."""
     whole = dtype in INTEGERS
@@ -188,9 +189,9 @@ def test_beside_a_number(name: str, dtype: str, first: bool) -> None:
             np.testing.assert_allclose(found, expected, rtol=rounding)
 
 
-@pytest.mark.parametrize("name", sorted(set(TWO) - BITS - {"ldexp", "float_power"}))
 @examples(3)
 @given(data=st.data())
+@looped("name", sorted(set(TWO) - BITS - {"ldexp", "float_power"}))
 def test_shapes_broadcast(name: str, data: st.DataObject) -> None:
     shapes = data.draw(hnp.mutually_broadcastable_shapes(num_shapes=2, max_dims=3, min_side=0))
     rng = np.random.default_rng(0)
@@ -199,15 +200,15 @@ def test_shapes_broadcast(name: str, data: st.DataObject) -> None:
     same(ours, call(getattr(np, name), a, b), name)
 
 
-@pytest.mark.parametrize("name", [*ONE, *OTHERS])
 @pytest.mark.parametrize("shape", [(), (0,), (2, 0, 3), (1,)])
+@looped("name", [*ONE, *OTHERS])
 def test_scalars_and_nothing_at_all(name: str, shape: tuple[int, ...]) -> None:
     dtype = "int64" if name in BITS else "float64"
     x = np.full(shape, 1, dtype)
     same(call(getattr(np, name), on_device(x)), call(getattr(np, name), x), name)
 
 
-@pytest.mark.parametrize("name", [*ONE, *TWO, *OTHERS])
+@looped("name", [*ONE, *TWO, *OTHERS])
 def test_the_result_is_of_the_class_of_the_tensors(name: str) -> None:
     dtype = np.int64 if name in BITS or name == "ldexp" else np.float64
     x: Any = (np.array([1, 1]) / (2 if name in ("arctanh", "atanh") else 1)).astype(dtype)
@@ -217,7 +218,7 @@ def test_the_result_is_of_the_class_of_the_tensors(name: str) -> None:
         assert {type(y) for y in (found if isinstance(found, tuple) else (found,))} == {kind}
 
 
-@pytest.mark.parametrize("name", sorted({*ONE, *TWO, *OTHERS} - BITS - {"ldexp", "float_power"}))
+@looped("name", sorted({*ONE, *TWO, *OTHERS} - BITS - {"ldexp", "float_power"}))
 def test_bfloat16(name: str) -> None:
     """Computed in float32, and rounded once."""
     x = np.array([0.5, 1.0, 2.0, -0.25], ml_dtypes.bfloat16)
@@ -235,8 +236,8 @@ def test_bfloat16(name: str) -> None:
         )
 
 
-@pytest.mark.parametrize("name", sorted({*ONE, *TWO, *OTHERS} - BITS - {"ldexp", "frexp"}))
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
+@looped("name", sorted({*ONE, *TWO, *OTHERS} - BITS - {"ldexp", "frexp"}))
 def test_nan_gives_no_warning(name: str, dtype: str) -> None:
     x = Tensor(np.array([NAN, 0.5]), device=tg.default_device()).astype(dtype)
     x = x + 1 if name in ("acosh", "arccosh") else x

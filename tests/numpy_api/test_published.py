@@ -41,6 +41,7 @@ def test_all_three_give_the_same_values(
         )
 
 
+@pytest.mark.one_in(3)
 @every
 def test_gradients_are_those_of_differences(
     function: Callable[..., Any], values: tuple[Any, ...], device: str

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import tinygrad_cupy as tg
+from support.looped import looped
 from tinygrad_cupy import GradientDroppedWarning, Tensor
 from tinygrad_cupy import numpy as tnp
 from tinygrad_cupy.ops.protocols import TABLE
@@ -114,8 +115,8 @@ BESIDE_LISTS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", BESIDE_LISTS)
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@looped("name", BESIDE_LISTS)
 def test_numbers_in_a_list_do_not_widen(name: str, dtype: str) -> None:
     x = Tensor([0.5, 1.5]).astype(dtype)
     for numbers in ([1, 2], [1.0, 2.0], (1, 2.0)):
@@ -294,6 +295,7 @@ PLOTS: dict[str, tuple[Callable[[Any, Any, Any], Any], tuple[Any, ...]]] = {
 }
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("name", list(PLOTS))
 def test_matplotlib_plots_what_wants_no_gradient(name: str) -> None:
     import matplotlib.pyplot as plt

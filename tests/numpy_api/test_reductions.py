@@ -27,6 +27,7 @@ SOME = ("max", "min", "amax", "amin", "ptp")
 LEAVING_NAN_OUT = ("nansum", "nanprod", "nanmean", "nanvar", "nanstd", "nanmax", "nanmin")
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("name", [*FLOATING, *SOME, *OF_NOTHING, *LEAVING_NAN_OUT])
 @given(data=st.data())
 def test_axes_of_floats(name: str, data: st.DataObject) -> None:
@@ -34,6 +35,7 @@ def test_axes_of_floats(name: str, data: st.DataObject) -> None:
     both(name, values, axis=axis, keepdims=data.draw(st.booleans()))
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("name", [*FLOATING, *SOME, *OF_NOTHING, *LEAVING_NAN_OUT])
 @given(data=st.data())
 def test_axes_of_integers(name: str, data: st.DataObject) -> None:
@@ -71,6 +73,7 @@ WITH_WHERE: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize(("name", "options"), WITH_WHERE)
 @given(data=st.data())
 def test_where(name: str, options: dict[str, Any], data: st.DataObject) -> None:

@@ -15,6 +15,7 @@ import tinygrad_cupy as tg
 import tinygrad_cupy.numpy as tnp
 from records.padding import draw_width
 from support.examples import examples
+from support.looped import looped
 from support.same_as_numpy import Call, agrees
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.numpy import grids, indexing, joining, padding, sets, shaping, sorting
@@ -115,12 +116,12 @@ def sample(dtype: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", CALLS)
+@looped("name", CALLS)
 def test_as_numpy(name: str, dtype: str, device: str) -> None:
     agrees(CALLS[name], sample(dtype), device)
 
 
-@pytest.mark.parametrize("name", CALLS)
+@looped("name", CALLS)
 def test_bfloat16_moves_as_float32(name: str, device: str) -> None:
     if name.endswith(" as"):
         return
@@ -170,6 +171,7 @@ def draw_options(draw: Any, mode: str, ndim: int) -> dict[str, Any]:
 MODES = ["constant", "edge", "linear_ramp", "maximum", "mean", "median", "minimum"]
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("mode", [*MODES, "reflect", "symmetric", "wrap"])
 @examples(10)
 @given(data=st.data())

@@ -6,10 +6,10 @@ import inspect
 from typing import Any
 
 import numpy as np
-import pytest
 
 import tinygrad_cupy.numpy as tnp
 from numpy_api.dispatching import dispatching
+from support.looped import looped
 from tinygrad_cupy.numpy.ufunc import Ufunc
 from tinygrad_cupy.ops.protocols import TABLE
 
@@ -35,7 +35,7 @@ def parameters(function: Any) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("name", [n for n, function in FUNCTIONS.items() if function in TABLE])
+@looped("name", [n for n, function in FUNCTIONS.items() if function in TABLE])
 def test_parameters_are_those_of_numpy(name: str) -> None:
     theirs, ours = FUNCTIONS[name], TABLE[FUNCTIONS[name]]
     left_out = (LEFT_OUT.get(name, set()) | NEVER) - set(parameters(ours))
@@ -47,7 +47,7 @@ def test_parameters_are_those_of_numpy(name: str) -> None:
             assert by_name[p].kind is theirs_.kind, p
 
 
-@pytest.mark.parametrize("theirs", UFUNCS, ids=lambda f: f.__name__)
+@looped("theirs", UFUNCS, ids=lambda f: f.__name__)
 def test_ufuncs_have_as_many_operands(theirs: np.ufunc) -> None:
     ours: Any = TABLE[theirs]
     if not isinstance(ours, Ufunc):

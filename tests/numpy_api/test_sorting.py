@@ -230,6 +230,7 @@ SETS: dict[str, Call] = {
 }
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("name", SETS)
 @examples(10)
 @given(data=st.data())

@@ -37,6 +37,7 @@ def test_medians(name: str, data: st.DataObject) -> None:
     both(name, values, axis=axis, keepdims=keepdims)
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", ["quantile", "nanquantile", "percentile", "nanpercentile"])
 @given(data=st.data())
@@ -54,6 +55,7 @@ def test_quantiles(name: str, method: str, data: st.DataObject) -> None:
     both(name, values, given, **options)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("method", METHODS)
 def test_quantiles_of_a_few(method: Any) -> None:
     """Those that fall on elements, and between any two."""

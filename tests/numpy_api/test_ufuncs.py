@@ -262,6 +262,7 @@ def test_small_integers_are_added_up_in_64_bits() -> None:
     same(np.add.reduce(Tensor(3.0, dtype="float64")), 3.0)
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("name", REDUCED)
 @pytest.mark.parametrize("axis", [0, 1, -1])
 def test_accumulate_and_reduceat(name: str, axis: int) -> None:

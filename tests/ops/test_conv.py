@@ -139,6 +139,7 @@ def test_fold_counts_how_often_a_pixel_is_covered(device: str) -> None:
     np.testing.assert_array_equal(covered.numpy()[0, 0], np.outer(rows, rows))
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("channels", [1, 3, 8, 16])
 @pytest.mark.parametrize("groups", [1, 2])
 def test_large_batches_are_cut_into_parts(channels: int, groups: int, device: str) -> None:
@@ -163,6 +164,7 @@ def test_large_batches_are_cut_into_parts(channels: int, groups: int, device: st
     np.testing.assert_allclose(gradients[1].numpy(), total, rtol=1e-8, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_images_larger_than_a_chunk(device: str) -> None:
     rng = np.random.default_rng(0)
     x, w = rng.standard_normal((2, 3, 150, 150)), rng.standard_normal((2, 3, 5, 5))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import tinygrad_cupy as tg
+from support.looped import looped
 from tinygrad_cupy import Tensor, backend, nn
 
 pytestmark = pytest.mark.usefixtures("device")
@@ -34,8 +35,8 @@ KEEPING: list[Callable[[Any, Any], Tensor]] = [
 ]
 
 
-@pytest.mark.parametrize("scalar", WIDE_SCALARS, ids=repr)
 @pytest.mark.parametrize("dtype", FLOATS)
+@looped("scalar", WIDE_SCALARS, ids=repr)
 def test_a_scalar_never_widens(scalar: Any, dtype: str) -> None:
     x = Tensor([1.0, 2.0], dtype=dtype, requires_grad=True)
     for call in KEEPING:
@@ -109,8 +110,8 @@ WITHIN: list[tuple[Callable[[Any], Any], list[float]]] = [
 ]
 
 
-@pytest.mark.parametrize("case", range(len(WITHIN)))
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@looped("case", range(len(WITHIN)))
 def test_only_a_result_that_is_too_large_overflows(case: int, dtype: str) -> None:
     call, values = WITHIN[case]
     x = Tensor(values, dtype=dtype, requires_grad=True)

@@ -13,6 +13,7 @@ from scipy import special
 
 import tinygrad_cupy as tg
 import tinygrad_cupy.numpy as tnp
+from support.looped import looped
 from tinygrad_cupy import Tensor, kernels
 from tinygrad_cupy.backend.dtypes import resolve_dtype
 from tinygrad_cupy.kernels import division, floating
@@ -78,8 +79,8 @@ LIMITS: dict[str, tuple[Callable[[Any], Tensor], list[float], list[tuple[float, 
 }
 
 
-@pytest.mark.parametrize("name", LIMITS)
 @every_dtype
+@looped("name", LIMITS)
 def test_limits_at_infinity(name: str, dtype: str) -> None:
     call, points, expected = LIMITS[name]
     found = derivatives(call, leaf(*points, dtype=dtype))

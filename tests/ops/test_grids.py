@@ -110,6 +110,7 @@ def hows(axes: int) -> list[Points]:
     ]
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("axes", [1, 2, 3])
 def test_sampling_in_c_is_that_of_the_reference(axes: int, rng: np.random.Generator) -> None:
     sizes = (4, 1, 5)[:axes]

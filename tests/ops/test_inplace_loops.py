@@ -88,6 +88,7 @@ def triangle(np_like: Any, x: Any, k: Any) -> Any:
 LOOPS: list[Loop] = [heat, running_filter, gauss_seidel, logistic_map, rows, cumulated, triangle]
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("loop", LOOPS)
 def test_a_loop_gives_what_numpy_gives_and_its_slope(loop: Loop) -> None:
     values = np.random.default_rng(0).uniform(0.5, 1, 7)

@@ -14,6 +14,7 @@ from tinygrad_cupy.ops.write import Write
 pytestmark = pytest.mark.usefixtures("device")
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.usefixtures("no_collector")
 @pytest.mark.parametrize("walked", [False, True])
 def test_nothing_is_left(walked: bool) -> None:
@@ -35,6 +36,7 @@ def test_nothing_is_left(walked: bool) -> None:
     assert alive() == before
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_collector")
 def test_a_buffer_that_is_filled_anew_keeps_no_old_graph() -> None:
     w, x = leaf(2.0, 3.0), zeros(3)
@@ -51,6 +53,7 @@ def test_a_buffer_that_is_filled_anew_keeps_no_old_graph() -> None:
     assert counts[1] == counts[2] == counts[3]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_collector")
 def test_views_of_views_for_ever_keep_a_bounded_number() -> None:
     w, x = leaf(2.0, 3.0), zeros(2)

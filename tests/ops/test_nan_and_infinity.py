@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import tinygrad_cupy as tg
+from support.looped import looped
 from tinygrad_cupy import Tensor, backend
 
 pytestmark = pytest.mark.usefixtures("device")
@@ -53,8 +54,8 @@ PASSING: dict[str, Function] = {
 }
 
 
-@pytest.mark.parametrize("name", PASSING)
 @every_dtype
+@looped("name", PASSING)
 def test_nan_goes_through(name: str, dtype: str) -> None:
     x = leaf([NAN, 1.0, NAN], dtype)
     y = PASSING[name](x)
@@ -62,8 +63,8 @@ def test_nan_goes_through(name: str, dtype: str) -> None:
     assert np.isnan(read(y)).tolist() == [True, False, True]
 
 
-@pytest.mark.parametrize("name", sorted(set(PASSING) - {"sign"}))  # its slope is 0 throughout
 @every_dtype
+@looped("name", sorted(set(PASSING) - {"sign"}))  # its slope is 0 throughout
 def test_a_nan_gradient_goes_through_where_the_input_is_nan(name: str, dtype: str) -> None:
     """What comes back from a loss that is NaN: nothing may take it for a finite gradient."""
     x = leaf([NAN, 1.0], dtype)
@@ -156,8 +157,8 @@ LIMITS: dict[str, tuple[Function, list[tuple[float, float, float]]]] = {
 }
 
 
-@pytest.mark.parametrize("name", LIMITS)
 @every_dtype
+@looped("name", LIMITS)
 def test_limits_at_infinity(name: str, dtype: str) -> None:
     call, expected = LIMITS[name]
     x = leaf([-INF, INF], dtype)

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 import tinygrad_cupy as tg
 from records import FAMILIES, SAMPLES
+from support.examples import SHARE
 from support.sampling import Case, Sample, draw_layout, lay_out, options_on
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.backend import to_device
@@ -47,7 +48,7 @@ each_in_one = pytest.mark.parametrize(  # of the two dtypes; the slow test takes
     ("sample", "dtype"),
     [
         pytest.param(s, list(NARROW)[i % 2], id=f"{s.name}-{list(NARROW)[i % 2]}")
-        for i, s in enumerate([s for s in SAMPLES if s.name not in CHOOSING][::3])
+        for i, s in enumerate([s for s in SAMPLES if s.name not in CHOOSING][::SHARE])
     ],
 )
 

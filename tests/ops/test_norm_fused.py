@@ -38,6 +38,7 @@ def chain(x: Any, weight: Tensor, bias: Tensor, *rest: Any, relu: bool, pool: bo
     return y.max_pool2d(2) if pool else y
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("channels_last", [True, False])
 @pytest.mark.parametrize("shape", SHAPES)

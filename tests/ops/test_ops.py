@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 import tinygrad_cupy as tg
 from records import SAMPLES
 from support.examples import examples, in_turn
+from support.looped import looped
 from support.sampling import Case, Error, Sample, draw_layout, options_on, tensors_of
 from tinygrad_cupy.backend import synchronize
 
 DIFFERENTIABLE = [s for s in SAMPLES if s.order and s.differences]
 few, many = settings(max_examples=3), settings(max_examples=30)  # in the fast suite, the slow
-errors = pytest.mark.parametrize(
-    ("sample", "error"),
+errors = looped(
+    "sample, error",
     [pytest.param(s, e, id=f"{s.name}-{i}") for s in SAMPLES for i, e in enumerate(s.errors)],
 )
 

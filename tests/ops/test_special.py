@@ -14,6 +14,7 @@ import pytest
 import scipy.special as scipys
 
 import tinygrad_cupy as tg
+from support.looped import looped
 from tinygrad_cupy import Tensor, kernels, special
 from tinygrad_cupy.kernels.common import quadrature
 
@@ -53,7 +54,7 @@ OF_TWO = (
 
 
 @both
-@pytest.mark.parametrize("name", OF_ONE)
+@looped("name", OF_ONE)
 def test_values_are_scipys(name: str, dtype: str, device: str) -> None:
     x = leaf(EDGES, dtype)
     with np.errstate(all="ignore"):
@@ -66,7 +67,7 @@ def test_values_are_scipys(name: str, dtype: str, device: str) -> None:
 
 
 @both
-@pytest.mark.parametrize("name", OF_TWO)
+@looped("name", OF_TWO)
 def test_values_of_pairs_are_scipys(name: str, dtype: str, device: str) -> None:
     a, b = (m.ravel() for m in np.meshgrid(np.array(EDGES, dtype), np.array(EDGES, dtype)))
     found = getattr(special, name)(leaf(a, dtype), leaf(b, dtype)).numpy()
@@ -140,7 +141,7 @@ LIMITS: dict[str, list[tuple[float | None, ...]]] = {
 
 
 @both
-@pytest.mark.parametrize("name", LIMITS)
+@looped("name", LIMITS)
 def test_limits(name: str, dtype: str) -> None:
     points, *expected = zip(*LIMITS[name], strict=True)
     found = derivatives(getattr(special, name), points, 2, dtype)

@@ -127,6 +127,7 @@ SHAPES = [
 ]
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_optimizers(name: str, dtype: str, device: str, rng: np.random.Generator) -> None:

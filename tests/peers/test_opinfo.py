@@ -68,6 +68,7 @@ def check(entry: str, count: int | None) -> None:
         assert different or not differs, f"{entry} no longer differs"
 
 
+@pytest.mark.short
 @pytest.mark.parametrize("entry", THERE)
 def test_some_samples(entry: str) -> None:
     check(entry, FEW)

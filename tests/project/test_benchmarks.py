@@ -248,6 +248,7 @@ def test_help_leaves_the_pages_alone(
     assert "old" in page.read_text()
 
 
+@pytest.mark.slow
 def test_jax_pools_as_its_reduce_window_does(module: Any) -> None:
     jax = pytest.importorskip("jax")
     pool, lax = module("steps_jax").pool, jax.lax

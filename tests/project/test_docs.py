@@ -82,6 +82,7 @@ def test_the_examples_of_grids(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "[-0.2, 0.1]\n(1, 1, 16, 16)\n(4,)\n"
 
 
+@pytest.mark.slow
 def test_the_examples_of_optimizers(capsys: pytest.CaptureFixture[str]) -> None:
     run("optimizers.md")
     assert capsys.readouterr().out.splitlines() == [
@@ -96,12 +97,14 @@ def test_the_examples_of_functions_of_layers(capsys: pytest.CaptureFixture[str])
     assert out[:2] == ["(2, 4, 16) (10, 16)", "[0.0, 5.0, 5.0]"]
 
 
+@pytest.mark.slow
 def test_the_examples_of_attention_and_recurrence(capsys: pytest.CaptureFixture[str]) -> None:
     run("attention-and-recurrence.md")
     out = capsys.readouterr().out.splitlines()
     assert out == ["True", "(3, 7, 16)", "(3, 7, 7) 0.0"]
 
 
+@pytest.mark.slow
 def test_the_examples_of_models(capsys: pytest.CaptureFixture[str]) -> None:
     run("models.md")
     out = capsys.readouterr().out.splitlines()

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 HEAVY = ("nn", "datasets", "matplotlib", "cupy", "PIL", "typer", "rich", "torch", "safetensors")
 LATER = ("ml_dtypes", "threadpoolctl", "subprocess", "logging", "concurrent.futures", "hashlib")
 NO_BYTE_CODE = "PYTHONDONTWRITEBYTECODE"
@@ -38,11 +40,13 @@ def test_bfloat16_is_known_by_name_before_anybody_imported_it() -> None:
     assert python(code) == "bfloat16 bfloat16"
 
 
+@pytest.mark.slow
 def test_the_engine_has_only_the_names_it_exports() -> None:
     code = "import tinygrad_cupy as tg; print([n for n in tg.__all__ if not hasattr(tg, n)])"
     assert python(code) == "[]"
 
 
+@pytest.mark.slow
 def test_import_time_beyond_numpy() -> None:
     code = (
         "import numpy, time; start = time.process_time(); import tinygrad_cupy;"

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from support.looped import looped
+
 ROOT = Path(__file__).resolve().parents[2]
 
 # A part may import itself and what stands on a lower floor. "__init__" is `import tinygrad_cupy`.
@@ -144,7 +146,7 @@ def test_every_part_has_a_floor() -> None:
     assert {module.split(".")[1] for module, _ in sources()} <= set(FLOORS)
 
 
-@pytest.mark.parametrize(("module", "path"), [pytest.param(*s, id=s[0]) for s in sources()])
+@looped("module, path", [pytest.param(*s, id=s[0]) for s in sources()])
 def test_imports_run_down(module: str, path: Path) -> None:
     source = path.read_text(encoding="utf-8")
     if module == TYPES:

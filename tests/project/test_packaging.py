@@ -3,7 +3,7 @@
 import tomllib
 from pathlib import Path
 
-import pytest
+from support.looped import looped
 
 ROOT = Path(__file__).resolve().parents[2]
 SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
@@ -26,7 +26,7 @@ def test_every_folder_with_sources_is_a_listed_package() -> None:
     assert folders == set(FOLDERS.values())
 
 
-@pytest.mark.parametrize("package", FOLDERS)
+@looped("package", FOLDERS)
 def test_every_data_file_is_named_by_a_pattern(package: str) -> None:
     patterns = SETUPTOOLS["package-data"].get(package, [])
     left_out = [

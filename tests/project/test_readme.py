@@ -25,6 +25,7 @@ def _output(code: str, folder: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_first_example_learns_the_digits(tmp_path: Path) -> None:
     assert len(EXAMPLES[0].strip().splitlines()) <= 15
     said = _output(EXAMPLES[0], tmp_path)
@@ -45,6 +46,7 @@ def test_the_third_example_transforms_functions(tmp_path: Path) -> None:
     assert _output(code, tmp_path) == "(100, 3) (100, 3, 3)\n"
 
 
+@pytest.mark.slow
 def test_the_captured_step_runs_where_the_first_example_ends(tmp_path: Path) -> None:
     code = "import tinygrad_cupy as tg\n" + EXAMPLES[0] + EXAMPLES[3] + "print(step(x, y).item())"
     assert float(_output(code, tmp_path).splitlines()[-1]) > 0

@@ -30,6 +30,7 @@ def run(device: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     return running
 
 
+@pytest.mark.slow
 def test_noise_goes_and_edges_stay(run: Any) -> None:
     found = run("total_variation", "--steps", "40")
     assert found["before"] < 17

@@ -55,6 +55,7 @@ WAYS = pytest.mark.parametrize("solve", [_by_cg, _by_gmres, _by_parameters])
 Solve = Callable[[Any, Any], Any]
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("preconditioned", [False, True])
 @pytest.mark.parametrize("form", ["tensor", "array", "ours", "scipy", "function"])
 @pytest.mark.parametrize("name", ["cg", "gmres"])
@@ -86,12 +87,14 @@ def test_solutions_are_scipys(name: str, form: str, preconditioned: bool, device
     assert not zero.numpy().any()
 
 
+@pytest.mark.one_in(3)
 @WAYS
 def test_gradients(solve: Solve, device: str) -> None:
     w, b = (_tensor(x, device, requires_grad=True) for x in _values())
     assert tg.gradcheck(solve, [w, b], order=2)
 
 
+@pytest.mark.one_in(3)
 @WAYS
 def test_a_third_derivative(solve: Solve) -> None:
     w, b = _values()
@@ -107,6 +110,7 @@ def test_a_third_derivative(solve: Solve) -> None:
     assert third(Tensor(np.array(s))).item() == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.one_in(3)
 @WAYS
 def test_transforms_nest(solve: Solve) -> None:
     w, b = map(Tensor, _values())
@@ -128,6 +132,7 @@ def test_transforms_nest(solve: Solve) -> None:
     np.testing.assert_allclose(many[2], -2 * solve(w, b).numpy(), atol=1e-9)
 
 
+@pytest.mark.slow
 @settings(max_examples=10)
 @given(seed=st.integers(0, 2**16), size=st.integers(1, 8), restart=st.integers(1, 8))
 def test_complex_equations(seed: int, size: int, restart: int) -> None:

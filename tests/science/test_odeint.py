@@ -52,6 +52,7 @@ def test_time_may_fall(device: str) -> None:
     np.testing.assert_allclose(y.numpy(), expected[::-1], atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("times", [[0.0, 0.1, 0.15, 2.0], [1.0, 0.2]])
 def test_gradients(times: list[float], device: str) -> None:
     inputs = [_tensor(np.array(x), device, requires_grad=True) for x in (Y0, times, RATE)]
@@ -96,6 +97,7 @@ def test_transforms_nest() -> None:
         np.testing.assert_allclose(found, tg.grad(loss)(Tensor(one), rate).numpy(), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_same_call_gives_the_same_bits(device: str) -> None:
     def run() -> list[np.ndarray]:
         y0, rate = (_tensor(x, device, requires_grad=True) for x in (Y0, RATE))
@@ -116,6 +118,7 @@ def test_float32(device: str) -> None:
     np.testing.assert_allclose(y.numpy(), _exact(TIMES), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_failure_names_the_time(device: str) -> None:
     one, times = _tensor(np.array(1.0), device), _tensor([0.0, 2.0], device)
     with pytest.raises(RuntimeError, match=r"\[odeint\] the step became too small at t = 1"):

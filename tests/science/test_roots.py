@@ -49,12 +49,14 @@ WAYS = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.one_in(3)
 @WAYS
 def test_gradients(find: Any, device: str) -> None:
     w, b = (_tensor(x, device, requires_grad=True) for x in _values())
     assert tg.gradcheck(find, [w, b], order=2)
 
 
+@pytest.mark.one_in(3)
 @WAYS
 def test_transforms_nest(find: Any) -> None:
     w, b = map(Tensor, _values())

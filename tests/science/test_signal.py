@@ -27,6 +27,7 @@ def _tensor(values: Any, device: str, **options: Any) -> Tensor:
     return Tensor(to_device(values, device), **options)
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("name", ["convolve", "correlate", "fftconvolve"])
 @pytest.mark.parametrize(("n", "m"), SHAPES)
 @pytest.mark.parametrize("complex_", [False, True])

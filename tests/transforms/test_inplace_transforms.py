@@ -188,6 +188,7 @@ def test_a_batch_is_a_loop(data: st.DataObject) -> None:
         np.testing.assert_allclose(summed[i].numpy(), expected, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 @examples(20)
 @hypothesis.given(data=st.data())
 def test_tangents_fit_gradients_of_both_orders(data: st.DataObject) -> None:
@@ -208,6 +209,7 @@ def test_tangents_fit_gradients_of_both_orders(data: st.DataObject) -> None:
     np.testing.assert_allclose(forward.numpy(), expected.numpy(), rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.slow
 @examples(15)
 @hypothesis.given(data=st.data())
 def test_transforms_inside_of_one_another(data: st.DataObject) -> None:

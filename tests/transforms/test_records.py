@@ -55,7 +55,7 @@ def moved(xs: Sequence[Tensor], along: Sequence[Tensor], step: float) -> list[Te
     return [x + t * step for x, t in zip(xs, along, strict=True)]
 
 
-@in_turn(DIFFERENTIABLE, 0, again=True)
+@in_turn(DIFFERENTIABLE, 5, again=True)
 @few
 @given(data=st.data())
 def test_forward_mode_is_the_difference_quotient_and_the_adjoint_of_reverse_mode(
@@ -102,7 +102,7 @@ def test_forward_over_reverse_is_reverse_over_reverse(
 
 
 @pytest.mark.filterwarnings("error:.vmap.*one element of the batch")
-@in_turn(SAMPLES, 1)
+@in_turn(SAMPLES, 4)
 @few
 @given(data=st.data())
 def test_a_batch_is_a_loop(sample: Sample, device: str, data: st.DataObject) -> None:
