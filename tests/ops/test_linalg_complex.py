@@ -113,3 +113,27 @@ def test_second_derivatives(name: str, device: str) -> None:
     a, b = (Tensor(to_device(x, device), requires_grad=True) for x in _matrices())
     b.requires_grad = "solve" in name
     assert tg.gradcheck(lambda a, b: ours(a, b), [a, b], batched=False)
+
+
+PHASED: dict[str, Callable[[Tensor], Tensor]] = {
+    "eigh": lambda a: tg.linalg.eigh(a + a.conj().mT)[1],
+    "svd": lambda a: tg.linalg.svd(a, full_matrices=False)[0],
+    "eig": lambda a: tg.linalg.eig(a)[1],
+}
+
+
+@pytest.mark.parametrize("name", PHASED)
+def test_what_depends_on_phases_has_no_gradient(
+    name: str, rng: np.random.Generator, device: str
+) -> None:
+    parts = rng.standard_normal((2, 3, 4, 4))
+    a = Tensor(parts[0] + 1j * parts[1], device=device).requires_grad_()
+    vectors = PHASED[name](a)
+    assert np.isfinite(tg.grad(vectors.abs().pow(3).sum(), a, retain_graph=True).numpy()).all()
+    if device == "cpu":
+        with pytest.raises(
+            np.linalg.LinAlgError, match=rf"\[{name}\] there is no gradient: .*phases"
+        ):
+            tg.grad(vectors.real.sum(), a)
+    else:
+        assert np.isnan(tg.grad(vectors.real.sum(), a).numpy()).any()

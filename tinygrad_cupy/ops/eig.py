@@ -20,6 +20,7 @@ from .matrices import (
     row,
 )
 from .solve import solve
+from .spectrum import of_any_phase
 
 if TYPE_CHECKING:
     from ..autograd.batching import BatchLevel
@@ -40,7 +41,7 @@ class Eig(Op):
         vectors, values = parts(y, self.sides, (n,))
         by_vectors, by_values = parts(grad.conj(), self.sides, (n,))  # the steepest ascent
         back = adjoint(vectors)
-        turned = product(back, by_vectors)
+        turned = of_any_phase("eig", product(back, by_vectors))
         # They stay of length 1: what would lengthen them is taken away.
         turned = turned - product(back, vectors * row(diagonal(turned).real))
         gaps, one = (row(values) - column(values)).conj(), on_diagonal(turned)

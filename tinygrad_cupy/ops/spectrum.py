@@ -41,6 +41,24 @@ def are_close(values: Tensor, others: Tensor, scale: Tensor) -> Tensor:
     return (values.detach() - others.detach()).abs() <= limit
 
 
+def of_any_phase(name: str, turned: Tensor) -> Tensor:
+    """Vᴴ G of complex vectors, on whose diagonal is how a result changes with their phases.
+
+    The phases are arbitrary: a result that depends on them, beyond rounding, has no derivative.
+    """
+    if turned.dtype.kind != "c":
+        return turned
+    found = turned.detach()
+    noise = float(np.finfo(found.dtype).eps) ** 0.5
+    largest = column(column(found.abs().max((-2, -1), initial=0)))
+    wrong = on_diagonal(found) & (found.imag.abs() > largest * noise)
+    text = (
+        f"[{name}] there is no gradient: the result depends on the phases of complex vectors, "
+        "which are arbitrary"
+    )
+    return Stated(text)(turned, wrong)
+
+
 def spread(
     name: str, turned: Tensor, by_values: Tensor, values: Tensor, distinct: bool, alone: bool
 ) -> Tensor:
@@ -53,7 +71,7 @@ def spread(
     of symmetric functions of the eigenvalues, or of the space of the vectors, alone it is 0. Of
     eigenvalues ``alone`` functions that are not symmetric have the slope that their vectors say.
     """
-    one = on_diagonal(turned)
+    turned, one = of_any_phase(name, turned), on_diagonal(turned)
     gaps = row(values) - column(values)
     turning = (turned - adjoint(turned)) * 0.5
     if distinct:
