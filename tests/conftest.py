@@ -18,7 +18,7 @@ import gc
 import os
 import secrets
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -62,6 +62,16 @@ _ASKED: Counter[tuple[str, str | None]] = Counter()  # parameters of a test on a
 def _device_of(item: pytest.Item) -> str | None:
     parameters = getattr(getattr(item, "callspec", None), "params", {})
     return next((str(parameters[key]) for key in ("device", "place") if key in parameters), None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect tests without the collector, which goes through all of them time and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 def pytest_collection_finish() -> None:

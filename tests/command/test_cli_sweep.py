@@ -52,6 +52,7 @@ def test_the_folder_holds_the_study_and_a_run_per_batch_size(study: Path) -> Non
         assert metrics["patience"] == 5
 
 
+@pytest.mark.slow
 def test_sweep_csv_has_the_figures_of_each_run(study: Path) -> None:
     with (study / "sweep.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -63,6 +64,7 @@ def test_sweep_csv_has_the_figures_of_each_run(study: Path) -> None:
         assert float(row["seconds_per_epoch"]) == metrics["seconds_per_epoch"]
 
 
+@pytest.mark.slow
 def test_every_picture_of_the_report_is_there(study: Path) -> None:
     text = (study / "report.md").read_text(encoding="utf-8")
     links = re.findall(r"\]\(([^)]+)\)", text)

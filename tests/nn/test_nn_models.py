@@ -109,6 +109,7 @@ def listed(name: str) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=[slow] * (n == "vgg11_bn")) for n in PARAMETERS_OF_IMAGENET]
 )

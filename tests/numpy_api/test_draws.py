@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy
 import pytest
-import scipy.stats
 
 import tinygrad_cupy as tg
 import tinygrad_cupy.numpy as np
@@ -16,58 +15,63 @@ from tinygrad_cupy import Tensor
 
 COUNT = 20_000
 Draw = Callable[[Any, Any], Any]
+Law = Callable[[Any], Any]  # of scipy.stats, which is slow to import
 
-CONTINUOUS: dict[str, tuple[Draw, Any]] = {
-    "random": (lambda r, n: r.random(n), scipy.stats.uniform()),
-    "uniform": (lambda r, n: r.uniform(-1, 3, n), scipy.stats.uniform(-1, 4)),
-    "standard_normal": (lambda r, n: r.standard_normal(n), scipy.stats.norm()),
-    "normal": (lambda r, n: r.normal(2, 3, n), scipy.stats.norm(2, 3)),
-    "lognormal": (lambda r, n: r.lognormal(0.5, 0.4, n), scipy.stats.lognorm(0.4, 0, 1.6487212707)),
-    "exponential": (lambda r, n: r.exponential(2, n), scipy.stats.expon(scale=2)),
-    "standard_exponential": (lambda r, n: r.standard_exponential(n), scipy.stats.expon()),
-    "laplace": (lambda r, n: r.laplace(1, 2, n), scipy.stats.laplace(1, 2)),
-    "logistic": (lambda r, n: r.logistic(1, 2, n), scipy.stats.logistic(1, 2)),
-    "gumbel": (lambda r, n: r.gumbel(1, 2, n), scipy.stats.gumbel_r(1, 2)),
-    "rayleigh": (lambda r, n: r.rayleigh(2, n), scipy.stats.rayleigh(scale=2)),
-    "weibull": (lambda r, n: r.weibull(1.5, n), scipy.stats.weibull_min(1.5)),
-    "standard_gamma": (lambda r, n: r.standard_gamma(0.3, n), scipy.stats.gamma(0.3)),
-    "gamma": (lambda r, n: r.gamma(7, 2, n), scipy.stats.gamma(7, scale=2)),
-    "chisquare": (lambda r, n: r.chisquare(3, n), scipy.stats.chi2(3)),
-    "beta": (lambda r, n: r.beta(2, 0.5, n), scipy.stats.beta(2, 0.5)),
-    "standard_t": (lambda r, n: r.standard_t(5, n), scipy.stats.t(5)),
+CONTINUOUS: dict[str, tuple[Draw, Law]] = {
+    "random": (lambda r, n: r.random(n), lambda s: s.uniform()),
+    "uniform": (lambda r, n: r.uniform(-1, 3, n), lambda s: s.uniform(-1, 4)),
+    "standard_normal": (lambda r, n: r.standard_normal(n), lambda s: s.norm()),
+    "normal": (lambda r, n: r.normal(2, 3, n), lambda s: s.norm(2, 3)),
+    "lognormal": (lambda r, n: r.lognormal(0.5, 0.4, n), lambda s: s.lognorm(0.4, 0, 1.6487212707)),
+    "exponential": (lambda r, n: r.exponential(2, n), lambda s: s.expon(scale=2)),
+    "standard_exponential": (lambda r, n: r.standard_exponential(n), lambda s: s.expon()),
+    "laplace": (lambda r, n: r.laplace(1, 2, n), lambda s: s.laplace(1, 2)),
+    "logistic": (lambda r, n: r.logistic(1, 2, n), lambda s: s.logistic(1, 2)),
+    "gumbel": (lambda r, n: r.gumbel(1, 2, n), lambda s: s.gumbel_r(1, 2)),
+    "rayleigh": (lambda r, n: r.rayleigh(2, n), lambda s: s.rayleigh(scale=2)),
+    "weibull": (lambda r, n: r.weibull(1.5, n), lambda s: s.weibull_min(1.5)),
+    "standard_gamma": (lambda r, n: r.standard_gamma(0.3, n), lambda s: s.gamma(0.3)),
+    "gamma": (lambda r, n: r.gamma(7, 2, n), lambda s: s.gamma(7, scale=2)),
+    "chisquare": (lambda r, n: r.chisquare(3, n), lambda s: s.chi2(3)),
+    "beta": (lambda r, n: r.beta(2, 0.5, n), lambda s: s.beta(2, 0.5)),
+    "standard_t": (lambda r, n: r.standard_t(5, n), lambda s: s.t(5)),
 }
-COUNTS: dict[str, tuple[Draw, Any]] = {
-    "poisson": (lambda r, n: r.poisson(2.5, n), scipy.stats.poisson(2.5)),
-    "poisson, many": (lambda r, n: r.poisson(4000, n), scipy.stats.poisson(4000)),
-    "poisson, none": (lambda r, n: r.poisson(0, n), scipy.stats.poisson(0)),
-    "binomial": (lambda r, n: r.binomial(10, 0.3, n), scipy.stats.binom(10, 0.3)),
-    "binomial, sure": (lambda r, n: r.binomial(4, 1.0, n), scipy.stats.binom(4, 1.0)),
-    "geometric": (lambda r, n: r.geometric(0.2, n), scipy.stats.geom(0.2)),
-    "bernoulli": (lambda r, n: r.bernoulli(0.2, n), scipy.stats.bernoulli(0.2)),
-    "integers": (lambda r, n: r.integers(-2, 4, n), scipy.stats.randint(-2, 4)),
-    "randint": (lambda r, n: r.randint(6, size=n), scipy.stats.randint(0, 6)),
+COUNTS: dict[str, tuple[Draw, Law]] = {
+    "poisson": (lambda r, n: r.poisson(2.5, n), lambda s: s.poisson(2.5)),
+    "poisson, many": (lambda r, n: r.poisson(4000, n), lambda s: s.poisson(4000)),
+    "poisson, none": (lambda r, n: r.poisson(0, n), lambda s: s.poisson(0)),
+    "binomial": (lambda r, n: r.binomial(10, 0.3, n), lambda s: s.binom(10, 0.3)),
+    "binomial, sure": (lambda r, n: r.binomial(4, 1.0, n), lambda s: s.binom(4, 1.0)),
+    "geometric": (lambda r, n: r.geometric(0.2, n), lambda s: s.geom(0.2)),
+    "bernoulli": (lambda r, n: r.bernoulli(0.2, n), lambda s: s.bernoulli(0.2)),
+    "integers": (lambda r, n: r.integers(-2, 4, n), lambda s: s.randint(-2, 4)),
+    "randint": (lambda r, n: r.randint(6, size=n), lambda s: s.randint(0, 6)),
 }
 
 
 @pytest.mark.one_in(4)
 @pytest.mark.parametrize("name", CONTINUOUS)
 def test_draws_follow_their_distribution(name: str, device: str) -> None:
+    import scipy.stats
+
     tg.set_default_device(device)
-    draw, expected = CONTINUOUS[name]
+    draw, expected_of = CONTINUOUS[name]
     found = draw(np.random.default_rng(11), COUNT)
     assert found.dtype == numpy.float64
     assert found.device == device
-    assert scipy.stats.kstest(found.numpy(), expected.cdf).pvalue > 1e-4
+    assert scipy.stats.kstest(found.numpy(), expected_of(scipy.stats).cdf).pvalue > 1e-4
 
 
 @pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", COUNTS)
 def test_counts_follow_their_distribution(name: str, device: str) -> None:
+    import scipy.stats
+
     tg.set_default_device(device)
-    draw, expected = COUNTS[name]
+    draw, expected_of = COUNTS[name]
     found = draw(np.random.default_rng(12), COUNT)
     assert found.dtype == numpy.int64
-    values = found.numpy()
+    values, expected = found.numpy(), expected_of(scipy.stats)
     for k in numpy.unique(numpy.quantile(values, [0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0]).astype(int)):
         p = expected.cdf(k)
         error = 5 * numpy.sqrt(p * (1 - p) / COUNT) + 1e-9

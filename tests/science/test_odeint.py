@@ -81,6 +81,7 @@ def test_a_structure_and_tensors_from_outside(device: str) -> None:
     np.testing.assert_allclose(k.grad.numpy(), -np.sin(1.5), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_transforms_nest() -> None:
     t = Tensor(np.array([0.0, 0.7, 1.0]))
 
