@@ -18,6 +18,7 @@ def theirs(count: int = 23) -> Any:
     return torch.utils.data.TensorDataset(x, torch.arange(count) % 4, x[:, :1].half())
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("workers", [0, 1])
 def test_batches_are_those_of_pytorch(workers: int) -> None:
     data = theirs()

@@ -99,6 +99,7 @@ def in_double(function: Any, *arguments: Any) -> Any:
     return function(*wide)
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.usefixtures("_products")
 @pytest.mark.parametrize("precision", BOUNDS)
 @pytest.mark.parametrize("size", SIZES)
@@ -117,6 +118,7 @@ def test_forward_and_both_gradients(
     assert error(dw, in_double(reference.wgrad, x, g, geometry, w.shape)) < bound
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.usefixtures("_products")
 @pytest.mark.parametrize("precision", BOUNDS)
 @pytest.mark.parametrize("pool", [False, True])

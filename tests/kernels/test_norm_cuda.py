@@ -59,6 +59,7 @@ def both(
     return (y, found, mean, var, *by, gated), code, running.batches
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("channels_last", [True, False])
 @pytest.mark.parametrize(("shape", "relu", "pool"), CASES)

@@ -34,6 +34,7 @@ def _poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
     poison(monkeypatch)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, np.int64])
 @pytest.mark.parametrize("channels_last", [True, False])
 @pytest.mark.parametrize(("shape", "kernel", "stride", "padding", "dilation"), CASES)

@@ -40,6 +40,7 @@ def numbers(x: np.ndarray) -> Any:
     return x.astype(np.float32) if x.dtype.kind == "V" else x
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("shape", "axis"), LINES, ids=str)
 def test_the_order_of_lines(

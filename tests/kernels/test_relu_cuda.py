@@ -18,6 +18,7 @@ def _poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
     poison(monkeypatch)
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, np.int64])
 @pytest.mark.parametrize("last", [(False, False), (True, True), (True, False)])
 @pytest.mark.parametrize("shape", [(), (1,), (7,), (0, 3), (129, 65), (3, 17, 5, 7), (7, 64, 9, 6)])

@@ -67,6 +67,7 @@ def test_places_in_order(sizes: tuple[int, ...], beyond: bool, rng: np.random.Ge
     np.testing.assert_array_equal(found.get(), (places % count)[expected])
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 def test_rows_that_are_taken(sizes: tuple[int, ...], dtype: str, rng: np.random.Generator) -> None:
@@ -83,6 +84,7 @@ def test_rows_that_are_taken(sizes: tuple[int, ...], dtype: str, rng: np.random.
     )
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 def test_sums_are_rounded_once(
@@ -111,6 +113,7 @@ def test_sums_are_rounded_once(
     assert again.tobytes() == found.tobytes()
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 def test_rows_that_are_written(

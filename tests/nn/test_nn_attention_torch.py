@@ -55,6 +55,7 @@ def masks(kind: str, rng: np.random.Generator, keys: int = S) -> dict[str, Any]:
     return kinds[kind]
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("options", ATTENTIONS)
 @pytest.mark.parametrize("kind", ["none", "hidden", "each", "padding", "added"])
 @pytest.mark.parametrize("weights", [(True, True), (True, False), (False, True)])
@@ -166,6 +167,7 @@ def test_decoder(rng: np.random.Generator) -> None:
     expect_same_gradients(made[0], made[1], 1e-11)
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize(
     ("optimizer", "how"), [("SGD", {"lr": 0.1, "momentum": 0.9}), ("Adam", {"lr": 0.01})]
 )

@@ -44,6 +44,7 @@ def test_passes(name: str, size: tuple[int, int]) -> None:
     expect_same_gradients(ours, theirs, 1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["unet", pytest.param("resnet18", marks=pytest.mark.slow)])
 def test_passes_in_training(name: str) -> None:
     ours, theirs = pair(name, (8, 12), np.float64)
@@ -73,6 +74,7 @@ def gap(theirs: Any, x: Any) -> float:
     return min(gaps, default=1.0)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", ["resnet18", "vit_tiny"])
 def test_passes_in_float32(name: str) -> None:
     """Of an image at which no ReLU is so near its kink that rounding may choose the side."""
@@ -83,6 +85,7 @@ def test_passes_in_float32(name: str) -> None:
     expect_same_gradients(ours, theirs, 1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

@@ -271,6 +271,7 @@ def test_defaults(name: str) -> None:
         assert (ours.beta1, ours.beta2) == theirs["betas"]
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW"])
 def test_a_net_trains_alike_in_float32(name: str, device: str, rng: np.random.Generator) -> None:
     ours = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 3)).to(device)

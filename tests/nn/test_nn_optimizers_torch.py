@@ -116,6 +116,7 @@ def test_defaults(name: str) -> None:
         assert ours.betas == theirs["betas"]
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     "options",
     [{}, {"lr": 0.05, "adjust_lr_fn": "match_rms_adamw", "nesterov": False}, {"ns_steps": 3}],

@@ -101,6 +101,7 @@ def test_cells(kind: str, bias: bool, rows: tuple[int, ...], rng: np.random.Gene
     expect_same_gradients(ours, theirs, 1e-12)
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("optimizer", "how"), [("SGD", {"lr": 0.1, "momentum": 0.9}), ("Adam", {"lr": 0.01})]
@@ -121,6 +122,7 @@ def test_twenty_steps(
     expect_same_training(torch, ours, theirs, (loss, their_loss), optimizer, **how)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("kind", KINDS)
 def test_float32_from_pytorchs_weights(kind: str, rng: np.random.Generator) -> None:
     ours, theirs = pair(kind, 16, 32, dtype=np.float32, num_layers=2)

@@ -258,6 +258,7 @@ def _train(
     ours.load_state_dict(theirs.state_dict())
 
 
+@pytest.mark.one_in(4)
 @many
 @pytest.mark.parametrize("case", LAYERS, ids=[case.label for case in LAYERS])
 def test_a_layer_trains_as_pytorchs(
@@ -393,6 +394,7 @@ LOSSES = [
 ]
 
 
+@pytest.mark.one_in(4)
 @many
 @pytest.mark.filterwarnings("ignore:reduction. 'mean' divides")  # PyTorch's, of KLDivLoss
 @pytest.mark.parametrize("case", LOSSES, ids=[f"{c.name} {c.shapes[0]}" for c in LOSSES])

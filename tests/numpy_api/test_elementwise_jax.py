@@ -50,6 +50,7 @@ def theirs(name: str, values: list[np.ndarray], weights: list[np.ndarray]) -> li
     return [np.asarray(x) for x in compiled(*values)]
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("name", [*ONE, *TWO])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_values_and_gradients(name: str, dtype: str) -> None:

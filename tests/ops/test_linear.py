@@ -142,6 +142,7 @@ def test_linear_is_the_products_of_the_cpu(
     assert np.linalg.norm(found - expected) <= limit * max(float(np.linalg.norm(expected)), 1.0)
 
 
+@pytest.mark.one_in(7)
 @pytest.mark.gpu
 @pytest.mark.parametrize("gated", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -216,6 +217,7 @@ def assert_product(found: Any, a: np.ndarray, b: np.ndarray, plus: Any = 0.0) ->
     assert np.linalg.norm(to_numpy(found) - (a @ b + plus)) <= 1e-6 * scale  # TF32: 1e-5 at least
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.gpu
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("relu", [False, True])

@@ -139,6 +139,7 @@ def test_integer_logits_are_taken_in_float32(device: str) -> None:
 # --- the kernels against the arrays -------------------------------------------------------------
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.gpu
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

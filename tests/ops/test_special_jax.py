@@ -46,6 +46,7 @@ def derivatives(call: Callable[..., Any], grad: Any, every: tuple[int, ...], ord
     return found
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize(
     ("name", "dtype"), [("gammainc", "float32"), *[(name, "float64") for name in CALLS]]
 )

@@ -22,6 +22,7 @@ def _float64() -> Any:
         yield
 
 
+@pytest.mark.slow
 def test_gradients_of_cg() -> None:
     rng = np.random.default_rng(0)
     w, b = rng.standard_normal((5, 5)), rng.standard_normal(5)
@@ -43,6 +44,7 @@ def test_gradients_of_cg() -> None:
     np.testing.assert_allclose(second, jax.hessian(theirs, 1)(w, b), rtol=1e-7, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_gradients_of_odeint() -> None:
     y0, t, rate = np.array([1.0, 0.3]), np.array([0.0, 0.4, 1.5, 2.0]), np.array([0.7, 1.9])
     weights = np.random.default_rng(0).standard_normal((4, 2))
