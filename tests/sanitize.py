@@ -59,7 +59,7 @@ def main() -> int:
     import_cupy().cuda.set_allocator(None)
     tests = Path(__file__).resolve().parent
     files = [str(path) for name in FILES for path in tests.glob(f"*/test_{name}.py")]
-    arguments = ["-m", "gpu and not slow", "-q", "-p", "no:xdist", *files, *others]
+    arguments = ["-m", "gpu and (not slow or one_in)", "-q", "-p", "no:xdist", *files, *others]
     return pytest.main(arguments, plugins=[Part(options.part)])
 
 

@@ -156,7 +156,6 @@ def test_nothing_beyond_the_outputs_is_written(rng: np.random.Generator) -> None
     assert near(found, reference.fprop(x, weight, None, geometry))
 
 
-@pytest.mark.slow
 @needs_compiler
 def test_the_same_bits_with_any_number_of_threads(rng: np.random.Generator) -> None:
     script = (

@@ -164,7 +164,6 @@ def test_large_batches_are_cut_into_parts(channels: int, groups: int, device: st
     np.testing.assert_allclose(gradients[1].numpy(), total, rtol=1e-8, atol=1e-7)
 
 
-@pytest.mark.slow
 def test_images_larger_than_a_chunk(device: str) -> None:
     rng = np.random.default_rng(0)
     x, w = rng.standard_normal((2, 3, 150, 150)), rng.standard_normal((2, 3, 5, 5))
