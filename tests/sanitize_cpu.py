@@ -77,8 +77,8 @@ def compile_all(given: dict[str, str]) -> None:
 def arguments(*others: str) -> list[str]:
     """pytest's: which tests, where no others are named."""
     files = [str(path) for name in FILES for path in TESTS.glob(f"*/test_{name}.py")]
-    options = ["-m", "not gpu and (not slow or one_in)", "-q", "-p", "no:xdist", "-p", "no:cacheprovider"]
-    return [*options, *(others or files)]
+    which = ["-m", "not gpu and (not slow or one_in)"]
+    return [*which, "-q", "-p", "no:xdist", "-p", "no:cacheprovider", *(others or files)]
 
 
 def main() -> int:

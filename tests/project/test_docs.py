@@ -183,6 +183,7 @@ def test_the_example_of_science(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "[1.0, 1.0, 1.0, 1.0, 1.0]\n"
 
 
+@pytest.mark.peers
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 def test_the_example_of_pytorch(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("torch")
