@@ -7,6 +7,7 @@ and ``from tinygrad_cupy import Tensor, datasets, nn``.
 
 from . import augment, init, metrics, models, optim, schedules
 from .callbacks import Callback
+from .checkpoint import CheckpointError, Checkpoints
 from .class_losses import (
     CrossEntropyLoss,
     MultiLabelMarginLoss,
@@ -184,6 +185,8 @@ __all__ = [
     "Buffer",
     "Callback",
     "ChannelShuffle",
+    "CheckpointError",
+    "Checkpoints",
     "CircularPad1d",
     "CircularPad2d",
     "CircularPad3d",

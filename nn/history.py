@@ -82,9 +82,10 @@ class History:
     """The records of a `Trainer.fit`, in order, and how it ended.
 
     `stopped` is "finished" (all epochs ran), "early" (patience ran out), "diverged" (a loss that
-    is not a number), or the reason that a callback gave. `kept_epoch` is the epoch whose weights
-    the model holds now; 0 means that no epoch had finished. `seconds` is the whole wall time,
-    validation included.
+    is not a number), "interrupted" (Ctrl-C), "failed: NAME" of another exception, or the reason
+    that a callback gave; of the command also "terminated" and "hung up". `kept_epoch` is the epoch
+    whose weights the model holds now; 0 means that no epoch had finished. `seconds` is the whole
+    wall time, validation included.
 
     >>> model = nn.Linear(1, 1)
     >>> trainer = nn.Trainer(model, nn.optim.SGD(model.parameters(), lr=0.1), nn.MSELoss())

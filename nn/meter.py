@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -88,6 +89,7 @@ class Meter:
         self.steps = steps
         self.counts: list[int] = []  # predictions per step, known without asking the device
         self.values: Any = None  # (steps, 3): loss, right answers, targets that count
+        self._elsewhere = False  # whether `load_state_dict` left them on the host
 
     def add(self, scored: Tensor, count: int) -> None:
         """Note the `score` of a step of `count` predictions. ValueError beyond the last step."""
@@ -95,8 +97,31 @@ class Meter:
             raise ValueError(f"[Meter] expected {self.steps} steps, as len(loader) says, got more")
         if self.values is None:
             self.values = backend.full((self.steps, 3), 0.0, np.float32, scored.device)
+        elif self._elsewhere:
+            self.values = backend.to_device(self.values, scored.device)
+            self._elsewhere = False
         copy(scored.data, self.values[len(self.counts)])
         self.counts.append(count)
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """What was added so far; one host read."""
+        count = len(self.counts)
+        values = np.zeros((0, 3), np.float32)
+        if count:
+            values = backend.to_numpy(self.values[:count]).copy()
+        return {"values": values, "counts": np.array(self.counts, np.int64)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what the meter of as many steps that gave `state` had."""
+        values, counts = np.asarray(state["values"], np.float32), np.asarray(state["counts"])
+        if values.shape != (len(counts), 3) or len(counts) > self.steps:
+            raise ValueError(
+                f"[Meter] expected figures of at most {self.steps} steps, got {values.shape} and "
+                f"{counts.shape}"
+            )
+        self.counts = counts.tolist()
+        self.values, self._elsewhere = np.zeros((self.steps, 3), np.float32), True
+        self.values[: len(counts)] = values
 
     @property
     def on_cpu(self) -> bool:

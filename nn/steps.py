@@ -8,18 +8,23 @@ dicts of tensors, as the model and the loss take them.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from tinygrad_cupy.autograd.autocast import autocast
 from tinygrad_cupy.backend.capture import observe
 from tinygrad_cupy.tensor import Tensor
 
 from .inputs import forward, parted
 from .meter import is_classification, score
 from .module import Module
+from .optim.averaging import AveragedModel
+from .optim.clip import clip_grad_norm
 from .optim.optimizer import Optimizer
+from .optim.scaler import GradScaler
 
 Loss = Callable[[Any, Any], Tensor]  # (output, target) -> scalar
 Gather = Callable[..., Any] | None
@@ -27,17 +32,59 @@ Augment = Callable[[Any, Any], tuple[Any, Any]] | None
 Answer = Callable[[Any], Any] | None
 
 
+@dataclass(frozen=True, eq=False)
+class Options:
+    """What a training step does beside a forward pass, a backward pass and an update.
+
+    autocast: "bf16", or "fp16" with a `scaler`, in the forward pass
+    clip_norm: the most that the joint norm of the gradients is
+    averaged: is given the weights after each update
+    """
+
+    clip_norm: float | None = None
+    autocast: str | None = None
+    scaler: GradScaler | None = None
+    averaged: AveragedModel | None = None
+
+    def update(self, optimizer: Optimizer, value: Tensor) -> None:
+        """Backward pass and update."""
+        if self.scaler is None:
+            value.backward()
+        else:
+            self.scaler.scale(value).backward()
+        if self.clip_norm is not None:
+            if self.scaler is not None:
+                self.scaler.unscale_(optimizer)
+            clip_grad_norm(optimizer.params, self.clip_norm)
+        if self.scaler is None:
+            optimizer.step()
+        else:
+            self.scaler.step(optimizer)
+            self.scaler.update()
+
+
+PLAIN = Options()
+
+
 def train(
-    model: Module, optimizer: Optimizer, loss: Loss, augment: Augment, gather: Gather, *item: Any
+    model: Module,
+    optimizer: Optimizer,
+    loss: Loss,
+    augment: Augment,
+    options: Options,
+    gather: Gather,
+    *item: Any,
 ) -> Tensor:
     """One optimizer step; its `score`, of the targets as they were before `augment`."""
     x, y = _batch(gather, item)
     seen, target = (x, y) if augment is None else augment(x, y)
     optimizer.zero_grad()
-    output = forward(model, seen)
-    value = loss(output, target)
-    value.backward()
-    optimizer.step()
+    with nullcontext() if options.autocast is None else autocast(options.autocast):
+        output = forward(model, seen)
+        value = loss(output, target)
+    options.update(optimizer, value)
+    if options.averaged is not None:
+        options.averaged.update_parameters(model)
     return score(value, output, y, ignored_by(loss))
 
 

@@ -76,6 +76,62 @@ def release_all() -> list[Path]:
     return list(dict.fromkeys(_placed))
 
 
+def write_file(path: Path, data: bytes) -> None:
+    """The file ``path``: there in one piece, or not at all.
+
+    After an OSError what stood there is unchanged. Whoever fills the folder does it alone.
+    """
+    part = path.with_name(f"{STAGING}-{path.name}")
+    try:
+        _fill(part, data)
+        os.replace(part, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise
+    _sync_folder(path.parent)
+
+
+class Lock:
+    """The right to write into ``folder`` file by file, until `close` or the end of the process.
+
+    The folder is made if need be. What a process that was killed had half written is removed.
+    Raises FolderBusyError where another one holds it, OSError where it cannot be made or written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / f"{STAGING}-lock"
+        for _ in range(ATTEMPTS):
+            folder.mkdir(parents=True, exist_ok=True)
+            fresh = not os.path.lexists(self.path)
+            try:
+                handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+            except FileNotFoundError:
+                continue
+            if _locked(handle, self.path, fresh):
+                with contextlib.suppress(FileNotFoundError):
+                    if os.path.samestat(os.fstat(handle), os.stat(self.path)):
+                        break
+                os.close(handle)  # a file that its owner has removed since
+                continue
+            os.close(handle)
+            raise FolderBusyError(errno.EBUSY, "another process is writing to it", str(folder))
+        else:
+            raise FolderBusyError(errno.EBUSY, "other processes lock it all the time", str(folder))
+        self._handle: int | None = handle
+        for name in os.listdir(folder):
+            if name.startswith(STAGING) and name != self.path.name:
+                _remove(folder / name)
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        if self._handle is not None:
+            handle, self._handle = self._handle, None
+            with contextlib.suppress(OSError):
+                os.unlink(self.path)
+            os.close(handle)
+
+
 class Claim:
     """The right to write ``folder``, from its making until `close`.
 
