@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from support.command_runs import RUN_FILES, failed, files_of, metrics_of, run, skip_drawing
+from support.command_runs import SWEPT_FILES, failed, files_of, metrics_of, run, skip_drawing
 from tinygrad_cupy import datasets, nn
 from tinygrad_cupy.command import report
 from tinygrad_cupy.command.experiment import Data, Run
@@ -46,7 +46,7 @@ def _no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_folder_holds_the_study_and_a_run_per_batch_size(study: Path) -> None:
     assert files_of(study) == SWEEP_FILES | {"batch-64", "batch-256"}
     for size in (64, 256):
-        assert files_of(study / f"batch-{size}") == RUN_FILES
+        assert files_of(study / f"batch-{size}") == SWEPT_FILES
         metrics = metrics_of(study / f"batch-{size}")
         assert (metrics["batch_size"], metrics["model"], metrics["epochs"]) == (size, "small", 2)
         assert metrics["patience"] == 5

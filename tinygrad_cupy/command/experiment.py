@@ -21,7 +21,7 @@ from ..datasets import ArrayDataset, DataLoader, DownloadError, catalog
 from ..datasets.parallel import Progress
 from ..datasets.picture_folder import FolderOptions
 from ..datasets.picture_list import Skipped
-from ..nn import Callback, Evaluation, History, Module, Trainer, models, optim
+from ..nn import Callback, Checkpoints, Evaluation, History, Module, Trainer, models, optim
 from ..nn import metrics as scores
 from ..nn.trainer import DivergedError, Loader
 from .errors import CommandError
@@ -219,9 +219,11 @@ def execute(
     data: Data,
     callbacks: Sequence[Callback] = (),
     trained: Callable[[Module, History], None] | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> Run:
-    """Train and test one model; `trained` is called in between.
+    """Train and test one model; `trained` is called in between, also on a second Ctrl-C.
 
+    It goes on from the last of the `checkpoints`, if there is one.
     A loss that is not finite and a callback that stops the run are results, not errors: the run
     holds the last good weights. Running out of memory raises `CommandError`, naming the batch size.
     """
@@ -232,7 +234,7 @@ def execute(
         # or in the engine's threads.
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
-            return _execute(settings, data, callbacks, trained)
+            return _execute(settings, data, callbacks, trained, checkpoints)
     except Exception as error:
         if not _is_out_of_memory(error):
             raise
@@ -249,20 +251,28 @@ def _execute(
     data: Data,
     callbacks: Sequence[Callback],
     trained: Callable[[Module, History], None] | None,
+    checkpoints: Checkpoints | None,
 ) -> Run:
     model = build_model(settings, data)
     optimizer = build_optimizer(settings, model)
-    trainer = Trainer(model, optimizer, callbacks=callbacks, jit=settings.jit)
+    trainer = Trainer(
+        model, optimizer, callbacks=callbacks, jit=settings.jit, checkpoint=checkpoints
+    )
     device = settings.device
     train_loader = _normalized(
         DataLoader(data.train, settings.batch_size, shuffle=True, device=device), data
     )
     val_loader = _evaluation_loader(data, data.val, device)
     problem = None
+    train = trainer.resume if checkpoints is not None and checkpoints.numbers() else trainer.fit
     try:
-        trainer.fit(train_loader, val_loader, settings.epochs, settings.patience)
+        train(train_loader, val_loader, settings.epochs, settings.patience)
     except DivergedError as error:
         problem = error
+    except KeyboardInterrupt:
+        if trained is not None and trainer.history.kept_epoch:
+            trained(model, trainer.history)
+        raise
     history = trainer.history
     if trained is not None:
         trained(model, history)

@@ -9,16 +9,17 @@ import contextlib
 import logging
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 
-from ..folders import STAGING, Claim
-from ..nn import Callback, History, Module
-from ..printing import shortened
+from ..folders import STAGING, Claim, write_file
+from ..nn import Callback, Checkpoints, History, Module
+from ..printing import printable, shortened
 from . import experiment, run_folder
-from .errors import CommandError
+from .errors import CommandError, Interrupted
 from .experiment import Data, Run
 from .run_folder import HISTORY, METRICS, WEIGHTS
 from .settings import RunSettings
@@ -31,10 +32,36 @@ DATA_NAME = 16  # letters of it that a picture's title has room for
 
 
 class Keeper:
-    """Writes one run into `claim`, in a sweep into its folder `inside`."""
+    """Writes one run into `claim`, in a sweep into its folder `inside`.
 
-    def __init__(self, claim: Claim, inside: str = "") -> None:
-        self.claim, self.inside = claim, inside
+    record: what the run is, which stands before its first step; with it there are checkpoints, in
+        an epoch every `minutes`
+    """
+
+    def __init__(
+        self, claim: Claim, inside: str = "", record: bytes | None = None, minutes: float = 5.0
+    ) -> None:
+        self.claim, self.inside, self.record = claim, inside, record
+        self.put_aside = False
+        self.checkpoints: Checkpoints | None = None
+        if record is not None:
+            place = claim.live / run_folder.CHECKPOINTS
+            self.checkpoints = Checkpoints(place, minutes, tell=note)
+
+    def leave(self) -> Path | None:
+        """After what ended the run without weights: where it can go on from, if it can.
+
+        Where no checkpoint was written, nothing is left.
+        """
+        if self.checkpoints is None or self.put_aside:
+            return None
+        if not self.checkpoints.numbers():
+            with contextlib.suppress(OSError):
+                (self.claim.live / run_folder.RECORD).unlink()
+            return None
+        return (
+            self.claim.commit_beside("-unfinished") if self.claim.replacing else self.claim.folder
+        )
 
     def execute(self, settings: RunSettings, data: Data, callbacks: Sequence[Callback]) -> Run:
         """Train and test, and write weights and figures, but do not put them in place yet.
@@ -44,11 +71,19 @@ class Keeper:
         """
         try:
             self._reserve(settings, data)
+            if self.record is not None:
+                write_file(self.claim.live / run_folder.RECORD, self.record)
         except OSError as error:
             raise self._cannot_write(error) from error
         try:
-            run = experiment.execute(settings, data, callbacks, self._trained)
+            run = experiment.execute(settings, data, callbacks, self._trained, self.checkpoints)
             figures = run_folder.json_bytes(run.metrics)
+        except KeyboardInterrupt as error:
+            if self.inside or not self._has(WEIGHTS):
+                raise
+            kept = self._put_untested_aside()
+            told = f"the weights of the last finished epoch, not tested, are in {kept}"
+            raise Interrupted(f"{told}{goes_on(kept)}", getattr(error, "number", 0)) from error
         except Exception as error:
             if not self._has(WEIGHTS):
                 raise
@@ -107,7 +142,8 @@ class Keeper:
             self._write(HISTORY, run_folder.history_bytes(history))
 
     def _put_untested_aside(self) -> Path:
-        if self.inside or run_folder.holds_run(self.claim.folder):
+        self.put_aside = True
+        if self.inside or self.claim.replacing:
             return self.claim.commit_beside("-untested", self.inside)
         return self.claim.commit()
 
@@ -123,6 +159,17 @@ class Keeper:
     def _cannot_write(self, error: OSError) -> CommandError:
         folder = str(self.claim.folder / self.inside)
         return CommandError(f"--out: cannot write to {folder!r}: {error.strerror or error}")
+
+
+def note(text: str) -> None:
+    """Say it on standard error, where nothing has failed yet."""
+    if sys.stderr is not None:
+        print(printable(f"note: {text.removeprefix('[Checkpoints] ')}"), file=sys.stderr)
+
+
+def goes_on(folder: Path) -> str:
+    """What an error says of a run that was cut short."""
+    return f"; go on with --resume {folder}"
 
 
 class Drawing:

@@ -6,9 +6,9 @@ is chosen, so that help comes at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from inspect import Parameter, Signature
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -57,6 +57,15 @@ PATIENCE_HELP = (
     "Stop after so many epochs without a better validation loss, and keep the best weights."
 )
 
+RESUME_HELP = (
+    "Folder of a run that was cut short: go on from its last checkpoint, with its settings; "
+    "--epochs may be raised."
+)
+MINUTES_HELP = (
+    "Within an epoch, write a checkpoint every so many minutes (and after epochs), but no more "
+    "than costs 1 % of the time."
+)
+
 DataDir = Annotated[
     Path | None, Option(help="Folder with the data set's files, such as the four of MNIST.")
 ]
@@ -97,6 +106,8 @@ TRAIN: Options = {
         None,
     ),
     "overwrite": (Overwrite, False),
+    "resume": (Annotated[Path | None, Option(help=RESUME_HELP)], None),
+    "checkpoint_minutes": (Annotated[float, Option(help=MINUTES_HELP)], 5.0),
     "no_jit": (
         Annotated[bool, Option("--no-jit", help="On a GPU, run without captured CUDA graphs.")],
         False,
@@ -104,12 +115,13 @@ TRAIN: Options = {
     "quiet": (Quiet, False),
     "debug": (Debug, False),
 }
+NOT_IN_SWEEP = ("batch_size", "resume", "checkpoint_minutes")
 SWEEP: Options = {
     "batch_sizes": (
         Annotated[str, Option(help="Images per training step, divided by commas.")],
         "32,64,128,256",
     ),
-    **{name: option for name, option in TRAIN.items() if name != "batch_size"},
+    **{name: option for name, option in TRAIN.items() if name not in NOT_IN_SWEEP},
     "model": (TRAIN["model"][0], "small"),
     "epochs": (Annotated[int, Option(help="The most passes over the training images.")], 50),
     "patience": (Annotated[int, Option(help=PATIENCE_HELP)], 5),
@@ -124,24 +136,50 @@ def taking(options: Options) -> Callable[[Callable[..., Work]], Callable[..., Wo
             Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=kind)
             for name, (kind, default) in options.items()
         ]
-        command.__annotations__ = {name: kind for name, (kind, _) in options.items()}
+        if "context" in signature(command).parameters:
+            kind = typer.Context
+            parameters.append(Parameter("context", Parameter.KEYWORD_ONLY, annotation=kind))
+        command.__annotations__ = {one.name: one.annotation for one in parameters}
         command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
         return command
 
     return declare
 
 
+def given_in(context: typer.Context, asked: Mapping[str, Any]) -> frozenset[str]:
+    """Which settings are said on the command line, by their names in `TrainSettings`."""
+    said = {
+        name
+        for name in context.params
+        if getattr(context.get_parameter_source(name), "name", "") not in ("DEFAULT", "DEFAULT_MAP")
+    }
+    return frozenset(said & set(asked)) | ({"jit"} if "no_jit" in said else set())
+
+
 @app.command()
 @taking(TRAIN)
 def train(
-    *, out: Path | None, overwrite: bool, no_jit: bool, quiet: bool, debug: bool, **asked: Any
+    *,
+    out: Path | None,
+    overwrite: bool,
+    resume: Path | None,
+    checkpoint_minutes: float,
+    no_jit: bool,
+    quiet: bool,
+    debug: bool,
+    context: typer.Context,
+    **asked: Any,
 ) -> Work:
     """Train a net, test it, and write a folder with its figures, pictures and weights."""
     from . import train as command
-    from .settings import TrainSettings
+    from .settings import TrainSettings, check_resume
 
     settings = TrainSettings(**asked, jit=not no_jit)
-    return partial(command.train, settings, out, overwrite, quiet)
+    given = given_in(context, asked)
+    check_resume(resume, out, overwrite, checkpoint_minutes)
+    return partial(
+        command.train, settings, out, overwrite, quiet, resume, given, checkpoint_minutes
+    )
 
 
 @app.command()

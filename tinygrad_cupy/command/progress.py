@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from contextlib import suppress
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..nn import Callback, EpochRecord, History, Step, StopTraining, Trainer
-from .signals import Stop
+from .signals import WORDS, Stop
 
 REFRESH_SECONDS = 0.1
-INTERRUPTED = "interrupted"  # History.stopped after Ctrl-C
 
 
 class ProgressBar(Callback):
@@ -40,6 +41,8 @@ class ProgressBar(Callback):
     def on_fit_start(self, trainer: Trainer) -> None:
         self.epoch_started = time.perf_counter()
         self._print("epoch     loss  accuracy  val loss  val accuracy  seconds  images/s")
+        for record in trainer.history:  # of a run that goes on
+            self._print_record(record)
         if self.console.is_terminal:
             self.bar.start()
 
@@ -62,6 +65,10 @@ class ProgressBar(Callback):
 
     def on_epoch_end(self, trainer: Trainer, record: EpochRecord) -> None:
         self.figures = _figures(record.train_loss, record.train_accuracy)
+        self._print_record(record)
+        self.epoch_started = time.perf_counter()
+
+    def _print_record(self, record: EpochRecord) -> None:
         validation = " " * 24
         if record.val_loss is not None and record.val_accuracy is not None:
             validation = f"{record.val_loss:10.4f}{record.val_accuracy:14.2%}"
@@ -69,7 +76,6 @@ class ProgressBar(Callback):
             f"{record.epoch:5d}{record.train_loss:9.4f}{record.train_accuracy:10.2%}"
             f"{validation}{record.seconds:9.1f}{record.images_per_second:10,.0f}"
         )
-        self.epoch_started = time.perf_counter()
 
     def on_fit_end(self, trainer: Trainer, history: History) -> None:
         if self.console.is_terminal:
@@ -80,22 +86,52 @@ class ProgressBar(Callback):
 
 
 class CtrlC(Callback, Stop):
-    """``with CtrlC() as ctrl_c``: the first Ctrl-C is noted, the second one drops everything.
+    """``with CtrlC() as ctrl_c``: the first Ctrl-C is noted, the second one raises at once.
 
     As a callback it ends training after the step under way; what comes after training, which takes
-    seconds, is finished. `asked` says whether Ctrl-C came, or SIGTERM or SIGHUP: the number.
+    seconds, is finished. That is said on standard error when the first one comes. `asked` says
+    whether Ctrl-C came, or SIGTERM or SIGHUP: the number. `dropped` is what a second one ends, in
+    words, where that is not a test.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, dropped: str = "") -> None:
         super().__init__(patient=True)
+        self.dropped = dropped
+        self.stage = "training"
+        self.kept_epoch = 0
+
+    def noted(self) -> None:
+        """Say what happens now."""
+        kept = f"the weights of epoch {self.kept_epoch}" if self.kept_epoch else "the weights"
+        if self.dropped:
+            text = f"stopping after this step; Ctrl-C again to drop {self.dropped}"
+        elif self.stage == "training":
+            text = f"stopping after this step, then testing {kept}; Ctrl-C again to skip"
+        elif self.stage == "testing":
+            text = f"testing {kept}; Ctrl-C again to skip"
+        else:
+            text = f"{self.stage}; Ctrl-C again to skip"
+        if sys.stderr is not None:
+            begin = "\n" if sys.stderr.isatty() else ""  # behind the bar
+            with suppress(RuntimeError):  # in the middle of printing something else
+                print(f"{begin}{text}", file=sys.stderr, flush=True)
+
+    def on_fit_start(self, trainer: Trainer) -> None:
+        self.stage, self.kept_epoch = "training", trainer.history.kept_epoch
 
     def on_step_end(self, trainer: Trainer, step: Step) -> None:
-        if self.asked:
-            raise StopTraining(INTERRUPTED)
+        self._stop_if_asked()
 
     def on_epoch_end(self, trainer: Trainer, record: EpochRecord) -> None:
+        self.kept_epoch = trainer.history.kept_epoch
+        self._stop_if_asked()
+
+    def on_fit_end(self, trainer: Trainer, history: History) -> None:
+        self.stage, self.kept_epoch = "testing", history.kept_epoch
+
+    def _stop_if_asked(self) -> None:
         if self.asked:
-            raise StopTraining(INTERRUPTED)
+            raise StopTraining(WORDS[self.asked])
 
 
 def _figures(loss: float, accuracy: float) -> str:

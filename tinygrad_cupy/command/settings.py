@@ -179,6 +179,19 @@ class RunSettings:
     jit: bool
 
 
+def check_resume(
+    resume: Path | None, out: Path | None, overwrite: bool, checkpoint_minutes: float
+) -> None:
+    """Raise `UsageError` for options that do not go together."""
+    for option, there in (("--out", out is not None), ("--overwrite", overwrite)):
+        if resume is not None and there:
+            raise UsageError(f"{option}: a run goes on in its own folder, that of --resume")
+    if not 0 <= checkpoint_minutes < float("inf"):
+        raise UsageError(
+            f"--checkpoint-minutes: expected a number of at least 0, got {checkpoint_minutes:g}"
+        )
+
+
 def parse_image_size(text: str) -> tuple[int, int]:
     """(H, W) of "24x40" or "24×40", or of "32", which is both. Raises `UsageError`."""
     found = re.fullmatch(r"\s*(\d{1,5})(?:\s*[xX×*]\s*(\d{1,5}))?\s*", text, re.ASCII)

@@ -23,7 +23,7 @@ from . import limits
 from .errors import CommandError, near
 from .normalization import Normalization
 from .picture_input import FRAMED, SCALED, Framing
-from .run_folder import METRICS, SWEEP_TABLE, WEIGHTS
+from .run_folder import METRICS, RECORD, SWEEP_TABLE, WEIGHTS
 from .settings import DATASETS
 
 MAX_METRICS = 1 << 24  # bytes
@@ -65,6 +65,11 @@ def load_run(folder: Path) -> tuple[Description, Module]:
         raise CommandError(f"{str(folder)!r} is a sweep; choose a run in it: {', '.join(inside)}")
     for name in (METRICS, WEIGHTS):
         if not (folder / name).exists():
+            if (folder / RECORD).exists():
+                raise CommandError(
+                    f"the run in {str(folder)!r} has not ended: go on with tinygrad-cupy train "
+                    f"--resume {folder}"
+                )
             raise CommandError(f"{str(folder)!r} is no run folder: it has no {name}")
     description = read_description(folder / METRICS)
     return description, _load_weights(folder / WEIGHTS, description)

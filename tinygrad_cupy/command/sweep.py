@@ -14,11 +14,11 @@ from rich.table import Table
 from ..folders import Claim
 from ..nn import Callback
 from ..printing import printable, shortened
-from . import experiment, report, run_folder, terminal
+from . import experiment, report, run_folder, signals, terminal
 from .errors import CommandError, Interrupted, UsageError
 from .experiment import Data, Run
 from .keeping import DATA_NAME, Drawing, Keeper
-from .progress import INTERRUPTED, CtrlC, ProgressBar
+from .progress import CtrlC, ProgressBar
 from .settings import RunSettings, TrainSettings
 from .train import announce, check_shown, reading, tell_recovered
 
@@ -67,7 +67,7 @@ def sweep(
         each = [asked.resolve(data.train, device, size) for size in batch_sizes]
         announce(console, each[0], data)
         study = Study(claim, data, console)
-        with CtrlC() as ctrl_c:
+        with CtrlC("this batch size") as ctrl_c:
             ending = study.run_each(each, ctrl_c)
             if not study.runs:
                 text = "no batch size had finished, nothing was written"
@@ -171,7 +171,7 @@ class Study:
         bar: list[Callback] = [] if self.console.quiet else [ProgressBar(self.console)]
         try:
             run = keeper.execute(settings, self.data, [*bar, ctrl_c])
-            if run.history.stopped != INTERRUPTED:
+            if run.history.stopped not in signals.WORDS.values():
                 if not self.replacing:
                     self._put_run_in_place(keeper, run)
                 self.runs.append(run)
