@@ -51,7 +51,8 @@ class Options:
         if self.scaler is None:
             value.backward()
         else:
-            self.scaler.scale(value).backward()
+            with np.errstate(over="ignore", invalid="ignore"):  # the scaler looks for it
+                self.scaler.scale(value).backward()
         if self.clip_norm is not None:
             if self.scaler is not None:
                 self.scaler.unscale_(optimizer)
