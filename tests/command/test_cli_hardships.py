@@ -212,7 +212,7 @@ def test_ctrl_c_at_any_early_moment(
 # --- runs that go on ----------------------------------------------------------------------------
 
 # A training of many checkpoints, in epochs and after them.
-LASTING = ("--epochs", "60", "--checkpoint-minutes", "0", "--seed", "3")
+LASTING = ("--epochs", "20", "--checkpoint-minutes", "0", "--seed", "3")
 
 
 @dataclass
