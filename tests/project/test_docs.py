@@ -37,6 +37,15 @@ def test_the_examples_of_modules(capsys: pytest.CaptureFixture[str]) -> None:
     assert last == "True"
 
 
+def test_the_examples_of_resuming(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.warns(UserWarning, match="there is no checkpoint"):
+        run("resuming.md")
+    assert capsys.readouterr().out == "[1, 2, 3, 4, 5, 6] finished\n6 (64, 2)\n"
+
+
 def test_the_examples_of_layers(capsys: pytest.CaptureFixture[str]) -> None:
     run("layers.md")
     assert capsys.readouterr().out.splitlines() == [
