@@ -155,6 +155,7 @@ from .losses import (
     TripletMarginWithDistanceLoss,
 )
 from .module import Buffer, Module, Parameter
+from .recorders import MetricsWriter, Recorder, TensorBoard
 from .trainer import DivergedError, Evaluation, Trainer
 
 __all__ = [
@@ -249,6 +250,7 @@ __all__ = [
     "MaxUnpool1d",
     "MaxUnpool2d",
     "MaxUnpool3d",
+    "MetricsWriter",
     "Mish",
     "Module",
     "ModuleDict",
@@ -271,6 +273,7 @@ __all__ = [
     "RReLU",
     "ReLU",
     "ReLU6",
+    "Recorder",
     "ReflectionPad1d",
     "ReflectionPad2d",
     "ReflectionPad3d",
@@ -293,6 +296,7 @@ __all__ = [
     "StopTraining",
     "Tanh",
     "Tanhshrink",
+    "TensorBoard",
     "Threshold",
     "Trainer",
     "TransformerDecoder",

@@ -102,6 +102,7 @@ def collect(
             "seed": drawn["seed"],
             "counters": [[*key, count] for key, count in drawn["counters"].items()],
         },
+        "metric_widths": trainer.metrics.widths,
         "scaler": None if trainer.scaler is None else trainer.scaler.state_dict(),
     }
     return figures, arrays
@@ -123,6 +124,7 @@ def restore(trainer: Trainer, saved: Saved, train: Loader, val: Loader | None) -
             trainer.scaler.load_state_dict(figures["scaler"])
         now = _progress(trainer, saved, train)
         trainer.steps_taken = int(figures["steps_taken"])
+        trainer.metrics.widths[:] = map(int, figures.get("metric_widths", []))
         _restore_random(figures["random"])
     except Exception as error:
         trainer._restore(before)
@@ -202,11 +204,18 @@ def _below(name: str, arrays: Mapping[str, np.ndarray]) -> Arrays:
 
 def _plain(record: EpochRecord) -> Figures:
     figures = dataclasses.asdict(record)
-    return {name: x if name == "epoch" else number(x) for name, x in figures.items()}
+    metrics = {name: number(x) for name, x in figures.pop("metrics").items()}
+    return {
+        **{name: x if name == "epoch" else number(x) for name, x in figures.items()},
+        "metrics": metrics,
+    }
 
 
 def _record(figures: Figures) -> EpochRecord:
+    metrics = {name: float(value) for name, value in figures.get("metrics", {}).items()}
     values: dict[str, Any] = {
-        name: None if value is None else float(value) for name, value in figures.items()
+        name: None if value is None else float(value)
+        for name, value in figures.items()
+        if name != "metrics"
     }
-    return EpochRecord(**(values | {"epoch": int(figures["epoch"])}))
+    return EpochRecord(**(values | {"epoch": int(figures["epoch"]), "metrics": metrics}))

@@ -25,11 +25,13 @@ from .optim.averaging import AveragedModel
 from .optim.clip import clip_grad_norm
 from .optim.optimizer import Optimizer
 from .optim.scaler import GradScaler
+from .running_metrics import Metrics
 
 Loss = Callable[[Any, Any], Tensor]  # (output, target) -> scalar
 Gather = Callable[..., Any] | None
 Augment = Callable[[Any, Any], tuple[Any, Any]] | None
 Answer = Callable[[Any], Any] | None
+Scored = tuple[Tensor, ...]  # the score of a step, and the sums of its metrics where it has any
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,9 +75,10 @@ def train(
     loss: Loss,
     augment: Augment,
     options: Options,
+    metrics: Metrics,
     gather: Gather,
     *item: Any,
-) -> Tensor:
+) -> Scored:
     """One optimizer step; its `score`, of the targets as they were before `augment`."""
     x, y = _batch(gather, item)
     seen, target = (x, y) if augment is None else augment(x, y)
@@ -86,19 +89,19 @@ def train(
     options.update(optimizer, value)
     if options.averaged is not None:
         options.averaged.update_parameters(model)
-    return score(value, output, y, ignored_by(loss))
+    return _scored(metrics, loss, value, output, y)
 
 
-def validate(model: Module, loss: Loss, gather: Gather, *item: Any) -> Tensor:
+def validate(model: Module, loss: Loss, metrics: Metrics, gather: Gather, *item: Any) -> Scored:
     """The `score` of a batch."""
     x, y = _batch(gather, item)
     output = forward(model, x)
-    return score(loss(output, y), output, y, ignored_by(loss))
+    return _scored(metrics, loss, loss(output, y), output, y)
 
 
 def evaluate(
-    model: Module, loss: Loss, answer: Answer, gather: Gather, *item: Any
-) -> tuple[Tensor, Any, Any]:
+    model: Module, loss: Loss, answer: Answer, metrics: Metrics, gather: Gather, *item: Any
+) -> tuple[Scored, Any, Any]:
     """The `score` of a batch, its targets and the answers: the probabilities (N, C) of classes."""
     x, y = _batch(gather, item)
     output = forward(model, x)
@@ -106,7 +109,7 @@ def evaluate(
         found = output.softmax(axis=1) if is_classification(output, y) else output
     else:
         found = answer(output)
-    return score(loss(output, y), output, y, ignored_by(loss)), y, found
+    return _scored(metrics, loss, loss(output, y), output, y), y, found
 
 
 def predict(model: Module, answer: Callable[[Any], Any], gather: Gather, *item: Any) -> Any:
@@ -122,6 +125,11 @@ def ignored_by(loss: Loss) -> int:
         return -1
     observe(loss, "ignore_index")
     return int(found)
+
+
+def _scored(metrics: Metrics, loss: Loss, value: Tensor, output: Any, y: Any) -> Scored:
+    scored = score(value, output, y, ignored_by(loss))
+    return (scored, metrics.sums(output, y)) if metrics else (scored,)
 
 
 def softmax(output: Tensor) -> Tensor:

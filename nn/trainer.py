@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ParamSpec, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -30,7 +30,9 @@ from .module import Module
 from .optim.averaging import AveragedModel, ExponentialMovingAverage
 from .optim.optimizer import Optimizer
 from .optim.scaler import GradScaler
+from .progress import ProgressBar, shows_progress
 from .resuming import Progress
+from .running_metrics import Metric, metrics_of
 from .schedules import LRSchedule
 from .state import become
 from .steps import Gather, Loss
@@ -103,7 +105,7 @@ class Evaluation:
 
     `labels` is int64 (N,), `probabilities` float32 (N, C), both NumPy arrays. Where targets are no
     class numbers, accuracy is NaN, `labels` are the targets and `probabilities` the model's output,
-    in the structure that each has.
+    in the structure that each has. `metrics` are those of `Trainer(metrics=...)`, by name.
 
     >>> model = nn.Linear(2, 3)
     >>> trainer = nn.Trainer(model, nn.optim.SGD(model.parameters()))
@@ -118,6 +120,7 @@ class Evaluation:
     accuracy: float
     labels: Any
     probabilities: Any
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 class Trainer:
@@ -144,6 +147,11 @@ class Trainer:
         with a `tg.GradScaler`, `self.scaler`. Evaluation runs in the parameters' own dtype.
     ema: from 0 to 1, as 0.999: `self.averaged` follows the weights (`ExponentialMovingAverage`).
         Validation is of these, and they are the ones that the model holds after `fit`.
+    metrics: further figures by their names, of training and validation: classes of `nn.metrics`
+        such as `R2Score()`, or functions (output, target) whose mean over the examples counts.
+        `EpochRecord.metrics` has them as "train_NAME" and "val_NAME".
+    progress: whether `fit` shows a line for each epoch and a bar; default: in a terminal and in a
+        notebook. Where a callback shows them, none is added.
 
     On a GPU, training steps and evaluations are captured (`tinygrad_cupy.jit`): the model, the loss
     and `augment` must not read values on the host. `jit=False` runs every operation by itself, to
@@ -173,6 +181,8 @@ class Trainer:
         clip_norm: float | None = None,
         autocast: str | None = None,
         ema: float | None = None,
+        metrics: Mapping[str, Metric | Callable[[Any, Any], Any]] | None = None,
+        progress: bool | None = None,
     ) -> None:
         self.model, self.optimizer = model, optimizer
         self.loss: Loss = loss or Tensor.cross_entropy
@@ -180,6 +190,9 @@ class Trainer:
         self.augment, self.answer = pairs(augment), answer
         self._classifies = True  # whether the targets seen last are class numbers
         self.callbacks = list(callbacks)
+        if shows_progress(progress, self.callbacks):
+            self.callbacks.append(ProgressBar())
+        self.metrics = metrics_of(metrics)
         self.history = History()
         self.steps_taken = 0
         if checkpoint is not None and not isinstance(checkpoint, Checkpoints):
@@ -375,37 +388,43 @@ class Trainer:
             value = trained.losses[bad]
             raise DivergedError(value, epoch, bad + 1, len(train_loader), self.history)
         val_loss = val_accuracy = None
+        figures = self._figures(trained, "train_")
         if val_loader is not None:
             checked = self._validation(val_loader)
+            figures |= self._figures(checked, "val_")
             val_loss, val_accuracy = checked.loss, checked.accuracy
             if checked.first_bad_step() is not None:  # the last update broke what none had shown
                 steps = len(train_loader)
                 raise DivergedError(val_loss, epoch, steps, steps, self.history)
         return EpochRecord(
             epoch, trained.loss, trained.accuracy, val_loss, val_accuracy,
-            float(self.optimizer.lr), seconds, sum(meter.counts) / seconds,
+            float(self.optimizer.lr), seconds, sum(meter.counts) / seconds, figures,
         )  # fmt: skip
 
     def _step(self, gather: Gather, item: Item, count: int, meter: Meter) -> None:
         if self.schedule is not None:
             self.optimizer.lr = self.schedule(self.steps_taken)
-        arguments = (self.model, self.optimizer, self.loss, self.augment, self.options, gather)
-        score = self._train(*arguments, *item)
+        parts = self.model, self.optimizer, self.loss, self.augment, self.options, self.metrics
+        score, *sums = self._train(*parts, gather, *item)
         self.steps_taken += 1
-        meter.add(score, count)
+        meter.add(score, count, *sums)
 
     def _validation(self, loader: Loader) -> Reading:
         meter = Meter(len(loader))
         model = self._judged()
         with self._evaluating(model):
             for gather, item, count in _items(loader):
-                meter.add(self._validate(model, self.loss, gather, *item), count)
+                score, *sums = self._validate(model, self.loss, self.metrics, gather, *item)
+                meter.add(score, count, *sums)
         return self._read(meter)
 
     def _read(self, meter: Meter) -> Reading:
         reading = meter.read()
         self._classifies = not np.isnan(reading.counted).any()
         return reading
+
+    def _figures(self, reading: Reading, prefix: str = "") -> dict[str, float]:
+        return self.metrics.results(reading.sums, prefix)
 
     # --- using a model --------------------------------------------------------------------------
 
@@ -415,12 +434,15 @@ class Trainer:
         meter, labels, answers = Meter(len(loader)), [], []
         with self._evaluating():
             for gather, item, count in _items(loader):
-                score, y, found = self._evaluate(self.model, self.loss, self.answer, gather, *item)
-                meter.add(score, count)
+                parts = self.model, self.loss, self.answer, self.metrics
+                (score, *sums), y, found = self._evaluate(*parts, gather, *item)
+                meter.add(score, count, *sums)
                 labels.append(_copied(y))  # the next call may write over them
                 answers.append(_copied(found))
-        found = self._read(meter)
-        return Evaluation(found.loss, found.accuracy, _to_host(labels), _to_host(answers))
+        read = self._read(meter)
+        return Evaluation(
+            read.loss, read.accuracy, _to_host(labels), _to_host(answers), self._figures(read)
+        )
 
     def predict(self, data: Loader | Tensor, batch_size: int = 256) -> Any:
         """The answers, of classes their probabilities (N, C), as a NumPy array; in evaluation mode.
