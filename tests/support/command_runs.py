@@ -13,9 +13,14 @@ from tinygrad_cupy.cli import main
 TRAIN = ("train", "--dataset", "digits", "--model", "small", "--device", "cpu")
 SWEPT_FILES = {
     "metrics.json", "history.csv", "curves.png", "confusion_matrix.png", "mistakes.png",
-    "model.safetensors",
+    "model.safetensors", "settings.toml", "metrics.jsonl",
 }  # fmt: skip
-UNFINISHED = {"run.json", "checkpoints"}  # what a run needs to go on
+UNFINISHED = {
+    "run.json",
+    "checkpoints",
+    "settings.toml",
+    "metrics.jsonl",
+}  # what a run needs to go on
 RUN_FILES = SWEPT_FILES | UNFINISHED
 SAID = ("note: ", "stopping after this step", "testing the weights", "drawing pictures")
 

@@ -25,6 +25,9 @@ from .errors import CommandError
 METRICS = "metrics.json"
 WEIGHTS = "model.safetensors"
 HISTORY = "history.csv"
+SETTINGS = "settings.toml"
+STEPS = "metrics.jsonl"
+TENSORBOARD = "tensorboard"  # a folder
 CURVES = "curves.png"
 CONFUSION = "confusion_matrix.png"
 MISTAKES = "mistakes.png"
@@ -36,9 +39,10 @@ SWEEP_CURVES = "validation_curves.png"
 SWEEP_SUMMARY = "summary.png"
 
 RECORD_FORMAT = "tinygrad_cupy run"
-RUN_FILES = (METRICS, WEIGHTS, HISTORY, CURVES, CONFUSION, MISTAKES)
+RUN_FILES = (METRICS, WEIGHTS, HISTORY, SETTINGS, STEPS, CURVES, CONFUSION, MISTAKES)
 SWEEP_FILES = (SWEEP_TABLE, SWEEP_REPORT, SWEEP_CURVES, SWEEP_SUMMARY)
-RUN_IN_SWEEP = re.compile(r"batch-\d+")
+RUN_IN_SWEEP = re.compile(r"batch-\d+(-seed-\d+)?")
+EVENTS = "events.out.tfevents."  # how TensorBoard's files begin
 
 
 class TakenError(CommandError):
@@ -156,15 +160,15 @@ def foreign(folder: Path) -> list[str]:
         path = folder / name
         if not is_run_entry(path):
             inside = entries(path) if path.is_dir() and not path.is_symlink() else []
-            strange = [one for one in inside if not (path / one).is_file() or one not in RUN_FILES]
+            strange = [one for one in inside if not _is_of_run(path / one)]
             strangers += [f"{name}/{one}" for one in strange] or [name]
     return strangers
 
 
 def is_run_entry(path: Path) -> bool:
     """Whether a run or a sweep leaves such a file or folder in its own."""
-    if path.name in RUN_FILES or path.name in SWEEP_FILES:
-        return path.is_file()
+    if _is_of_run(path) or (path.name in SWEEP_FILES and path.is_file()):
+        return True
     if path.name == RECORD:
         return is_record(path)
     if path.name == CHECKPOINTS and path.is_dir() and not path.is_symlink():
@@ -172,9 +176,14 @@ def is_run_entry(path: Path) -> bool:
     if not RUN_IN_SWEEP.fullmatch(path.name) or path.is_symlink() or not path.is_dir():
         return False
     inside = entries(path)
-    return WEIGHTS in inside and all(
-        name in RUN_FILES and (path / name).is_file() for name in inside
-    )
+    return WEIGHTS in inside and all(_is_of_run(path / name) for name in inside)
+
+
+def _is_of_run(path: Path) -> bool:
+    """Whether a single run leaves such a file or folder in its own."""
+    if path.name != TENSORBOARD or path.is_symlink() or not path.is_dir():
+        return path.name in RUN_FILES and path.is_file()
+    return all(name.startswith(EVENTS) and (path / name).is_file() for name in entries(path))
 
 
 def is_record(path: Path) -> bool:

@@ -22,10 +22,19 @@ from ..datasets.files import read_file
 from ..printing import printable
 from .errors import CommandError, UsageError
 from .experiment import Data, versions
-from .run_folder import CHECKPOINTS, RECORD, RECORD_FORMAT, json_bytes
-from .settings import DATASETS, RunSettings, TrainSettings
+from .model_file import FORM, ModelFile
+from .run_folder import (
+    CHECKPOINTS,
+    RECORD,
+    RECORD_FORMAT,
+    SETTINGS,
+    STEPS,
+    TENSORBOARD,
+    json_bytes,
+)
+from .settings import DATASETS, ENDLESS, RunSettings, TrainSettings
 
-AT_ONCE = (RECORD, CHECKPOINTS)
+AT_ONCE = (RECORD, CHECKPOINTS, SETTINGS, STEPS, TENSORBOARD)
 VERSION = 1
 MOST = 1 << 26  # bytes
 
@@ -40,7 +49,10 @@ def record_bytes(asked: TrainSettings, settings: RunSettings, data: Data) -> byt
                 field.name: _plain(field.name, getattr(asked, field.name))
                 for field in dataclasses.fields(asked)
             },
-            "settings": dataclasses.asdict(settings),
+            "settings": {
+                field.name: _plain(field.name, getattr(settings, field.name))
+                for field in dataclasses.fields(settings)
+            },
             "data": fingerprint(data),
             "versions": versions(),
         }
@@ -67,6 +79,10 @@ def _bytes(array: Any) -> memoryview:
 
 
 def _plain(name: str, value: Any) -> Any:
+    if isinstance(value, ModelFile):
+        return value.as_dict()
+    if name == "model" and (found := FORM.fullmatch(value)):
+        return f"{os.path.abspath(found[1])}:{found[2]}"
     if isinstance(value, Path) or (name == "dataset" and value not in DATASETS):
         return os.path.abspath(value)  # the run may go on from another working directory
     return value
@@ -106,12 +122,24 @@ class Record:
         """The settings to go on with: the stored ones, and more epochs where that is asked for.
 
         `names` are the options that were given again. Raises `UsageError` where one of them says
-        something else, naming both.
+        something else, naming both, and where the model is in a file that is not named again:
+        nothing is run because a run folder says so.
         """
+        if self.settings["model_file"] and "model" not in names:
+            raise UsageError(
+                f"--model: the run in {str(self.path.parent)!r} is of a model of your own; name "
+                f"its file, whose code is run: --model {printable(self.settings['model'])}"
+            )
         for name in names:
             self._check(name, getattr(given, name))
         fixed = {name: self.settings[name] for name in ("batch_size", "lr", "epochs", "device")}
-        if "epochs" in names:
+        if "epochs" in names and given.epochs != fixed["epochs"]:
+            schedule = self.settings["schedule"]
+            if schedule not in ENDLESS:
+                raise UsageError(
+                    f"--epochs: cannot be raised with --schedule {schedule}, whose learning rates "
+                    f"are those of {fixed['epochs']} epochs"
+                )
             fixed["epochs"] = given.epochs
         values = {name: _typed(value) for name, value in self.asked.items()} | fixed
         if values.get("data_dir") is not None:
@@ -143,6 +171,11 @@ class Record:
             f"{option}: {told}{'given' if name == 'jit' else printable(given)} now, and {shown} "
             f"when the run in {str(self.path.parent)!r} began"
         )
+
+    def changed(self, settings: RunSettings) -> bool:
+        """Whether the file of a model of the user's own is not what it was."""
+        own, before = settings.model_file, self.settings["model_file"]
+        return own is not None and own.hash != before.get("sha256")
 
     def check_data(self, data: Data) -> None:
         """Raise `CommandError` unless these are the pictures that the run began with."""

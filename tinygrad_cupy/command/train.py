@@ -18,7 +18,7 @@ from ..printing import printable
 from . import experiment, run_folder, run_record, terminal
 from .errors import CommandError, Interrupted
 from .experiment import Data, Run
-from .keeping import Drawing, Keeper, goes_on, note
+from .keeping import Drawing, Keeper, goes_on, note, open_tensorboard
 from .progress import CtrlC, ProgressBar
 from .run_record import Record
 from .settings import DATASETS, RunSettings, TrainSettings
@@ -32,6 +32,7 @@ def train(
     resume: Path | None = None,
     given: Collection[str] = (),
     checkpoint_minutes: float = 5.0,
+    tensorboard: bool = False,
 ) -> None:
     """Train, test and write the run folder; with `quiet` its path is all that is printed.
 
@@ -49,6 +50,8 @@ def train(
         record = None if resume is None else Record.read(claim.live)
         if record is not None:
             asked = record.merged(asked, given)
+        if tensorboard:
+            open_tensorboard(claim.live)  # its library is missed now
         device = asked.resolve_device()
         with reading(console, asked) as progress:
             data = experiment.load_data(asked, progress)
@@ -56,10 +59,14 @@ def train(
             record.check_data(data)
         settings = asked.resolve(data.train, device)
         announce(console, settings, data)
+        if record is not None and record.changed(settings):
+            note(f"{settings.model_label} has changed since the run began")
         with CtrlC() as ctrl_c:
             callbacks: list[Callback] = [ctrl_c] if quiet else [ProgressBar(console), ctrl_c]
             written = run_record.record_bytes(asked, settings, data)
-            keeper = Keeper(claim, record=written, minutes=checkpoint_minutes)
+            keeper = Keeper(
+                claim, record=written, minutes=checkpoint_minutes, tensorboard=tensorboard
+            )
             if resume is not None and keeper.checkpoints and not keeper.checkpoints.numbers():
                 note(f"there is no checkpoint in {str(claim.folder)!r}: the run begins anew")
             with leaving(keeper, ctrl_c):
@@ -85,7 +92,7 @@ def claimed(asked: TrainSettings, out: Path | None, overwrite: bool, resume: Pat
     """The folder to write, for this process alone."""
     if resume is not None:
         return run_folder.claim_again(resume, run_record.AT_ONCE)
-    return run_folder.claim(out, asked.model, overwrite, run_record.AT_ONCE)
+    return run_folder.claim(out, asked.folder_name, overwrite, run_record.AT_ONCE)
 
 
 @contextmanager
@@ -137,8 +144,9 @@ def announce(console: Console, settings: RunSettings, data: Data) -> None:
         colour = "gray" if channels == 1 else "in colour"
         console.print(f"images:  {height}×{width}, {colour}", highlight=False)
     console.print(
-        f"model:   {settings.model} on {settings.device} · {len(data.train):,} training, "
-        f"{len(data.val):,} validation, {len(data.test):,} test images",
+        f"model:   {printable(settings.model_label)} on {settings.device} · "
+        f"{len(data.train):,} training, {len(data.val):,} validation, "
+        f"{len(data.test):,} test images",
         highlight=False,
     )
 
