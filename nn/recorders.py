@@ -30,6 +30,15 @@ class Recorder(Callback):
 
     A figure that does not exist is left out; one that is not finite is NaN or infinite. `close` is
     called at the end, also where an error ended the run.
+
+    >>> class Losses(nn.Recorder):
+    ...     def write_step(self, step, epoch, figures):
+    ...         losses.append(figures["loss"])
+    >>> losses, model = [], nn.Linear(2, 3)
+    >>> trainer = nn.Trainer(model, nn.optim.Adam(model.parameters()), callbacks=[Losses()])
+    >>> history = trainer.fit(datasets.DataLoader(datasets.spiral(60), 20), epochs=2)
+    >>> len(losses)
+    6
     """
 
     def __init__(self, seconds: float = SECONDS) -> None:
@@ -105,6 +114,15 @@ class MetricsWriter(Recorder):
 
     The file is new, unless the trainer has taken steps before (a second `fit`, or a run that is
     resumed): then lines of later steps than that are removed, and it goes on behind the others.
+
+    >>> import json, pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "metrics.jsonl"
+    >>> model = nn.Linear(2, 3)
+    >>> adam = nn.optim.Adam(model.parameters())
+    >>> trainer = nn.Trainer(model, adam, callbacks=[nn.MetricsWriter(path)])
+    >>> history = trainer.fit(datasets.DataLoader(datasets.spiral(60), 20), epochs=1)
+    >>> sorted(json.loads(path.read_text().splitlines()[0]))
+    ['accuracy', 'epoch', 'learning_rate', 'loss', 'step']
     """
 
     def __init__(self, path: str | os.PathLike[str], seconds: float = SECONDS) -> None:
@@ -157,6 +175,9 @@ class TensorBoard(Recorder):
     Tags: step/loss, step/accuracy, step/learning_rate; train/loss, val/accuracy and so on of
     epochs. Written by tensorboardX, the extra `tensorboard` of this package; ImportError, naming
     it, where it is missing.
+
+    >>> log = nn.TensorBoard("logs/first")  # doctest: +SKIP
+    >>> trainer = nn.Trainer(model, adam, callbacks=[log])  # doctest: +SKIP
     """
 
     def __init__(self, folder: str | os.PathLike[str], seconds: float = SECONDS) -> None:

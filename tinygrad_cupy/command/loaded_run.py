@@ -78,9 +78,10 @@ def load_run(
 ) -> LoadedRun:
     """The model, settings and classes of a run folder that `tinygrad-cupy train` wrote.
 
-        run = tg.load_run("runs/2026-01-31_12-00-00_medium")
-        scores = run.model(run.read("three.png"))
-        run.classes[int(scores.argmax(axis=1).item())]
+    >>> run = tg.load_run("runs/2026-01-31_12-00-00_medium")  # doctest: +SKIP
+    >>> scores = run.model(run.read("three.png"))  # doctest: +SKIP
+    >>> run.classes[scores.argmax(axis=1).item()]  # doctest: +SKIP
+    '3'
 
     model: "FILE.py:function" of a run on a model of your own: that file's code is run. Nothing in a
         run folder ever is. A file that has changed since is warned of.
