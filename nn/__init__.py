@@ -7,6 +7,7 @@ and ``from tinygrad_cupy import Tensor, datasets, nn``.
 
 from . import augment, init, metrics, models, optim, schedules
 from .callbacks import Callback
+from .checkpoint import CheckpointError, Checkpoints
 from .class_losses import (
     CrossEntropyLoss,
     MultiLabelMarginLoss,
@@ -154,6 +155,7 @@ from .losses import (
     TripletMarginWithDistanceLoss,
 )
 from .module import Buffer, Module, Parameter
+from .recorders import MetricsWriter, Recorder, TensorBoard
 from .trainer import DivergedError, Evaluation, Trainer
 
 __all__ = [
@@ -184,6 +186,8 @@ __all__ = [
     "Buffer",
     "Callback",
     "ChannelShuffle",
+    "CheckpointError",
+    "Checkpoints",
     "CircularPad1d",
     "CircularPad2d",
     "CircularPad3d",
@@ -246,6 +250,7 @@ __all__ = [
     "MaxUnpool1d",
     "MaxUnpool2d",
     "MaxUnpool3d",
+    "MetricsWriter",
     "Mish",
     "Module",
     "ModuleDict",
@@ -268,6 +273,7 @@ __all__ = [
     "RReLU",
     "ReLU",
     "ReLU6",
+    "Recorder",
     "ReflectionPad1d",
     "ReflectionPad2d",
     "ReflectionPad3d",
@@ -290,6 +296,7 @@ __all__ = [
     "StopTraining",
     "Tanh",
     "Tanhshrink",
+    "TensorBoard",
     "Threshold",
     "Trainer",
     "TransformerDecoder",

@@ -95,7 +95,7 @@ def _below(u: Tensor, count: int) -> Tensor:
     return (u * count).astype(np.int64).clip(0, count - 1)
 
 
-def _numbers(count: int, device: str) -> Tensor:
+def numbers_to(count: int, device: str) -> Tensor:
     """0, 1, … count - 1, int64 (count,)."""
     found = _numbers_on(count, device)
     capture.keep(found)
@@ -170,13 +170,13 @@ class RandomCrop(Augmentation):
                     f"{self.padding}, got {tuple(sizes)}"
                 )
             first = _below(u[axis], room + 1) - self.padding[axis]
-            along = _numbers(self.size[axis], x.device)
+            along = numbers_to(self.size[axis], x.device)
             place = first.reshape(-1, 1) + along  # (N, size)
             inside.append((place >= 0) & (place < sizes[axis]))
             places.append(place.clip(0, sizes[axis] - 1))
         rows, columns = places[0][:, None, :, None], places[1][:, None, None, :]
-        images = _numbers(n, x.device).reshape(-1, 1, 1, 1)
-        layers = _numbers(channels, x.device).reshape(-1, 1, 1)
+        images = numbers_to(n, x.device).reshape(-1, 1, 1, 1)
+        layers = numbers_to(channels, x.device).reshape(-1, 1, 1)
         found = x[images, layers, rows, columns]  # (N, C, *size)
         if not any(self.padding):
             return found
@@ -271,7 +271,7 @@ class Cutout(Augmentation):
         within = []
         for axis in range(2):
             first = _below(u[axis], sizes[axis]).reshape(-1, 1) - self.size[axis] // 2
-            along = _numbers(sizes[axis], x.device)
+            along = numbers_to(sizes[axis], x.device)
             within.append((along >= first) & (along < first + self.size[axis]))  # (N, H or W)
         hole = within[0][:, None, :, None] & within[1][:, None, None, :]
         return where(hole & (_each(u[2]) < self.p), self.fill, x)
@@ -408,7 +408,7 @@ class MixUp(Module):
                 f"{self.classes} and {y.dtype} {y.shape}"
             )
         expect_classes("MixUp", host_values(y), self.classes, None)
-        hot = (y.reshape(-1, 1) == _numbers(self.classes, y.device)).astype("float32")
+        hot = (y.reshape(-1, 1) == numbers_to(self.classes, y.device)).astype("float32")
         legal = (y >= 0) & (y < self.classes)
         return where(legal.reshape(-1, 1), hot, np.nan)
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .history import EpochRecord, History, Step
 from .history import StopTraining as StopTraining  # for those who import it from here
-from .trainer import Trainer
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
 
 
 class Callback:

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import importlib
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from .meter import Meter
+
+if TYPE_CHECKING:
+    import os
+
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +69,7 @@ class EpochRecord:
     `train_loss` and `train_accuracy` are means over the epoch's images as they were met in
     training (dropout on, weights moving); the validation figures come from the weights at the
     epoch's end and are None without a validation set. `seconds` is the training part alone.
+    `metrics` has what `Trainer(metrics=...)` asked for, as "train_NAME" and "val_NAME".
 
     >>> record = nn.EpochRecord(1, 0.7, 0.5, 0.6, 0.75, 1e-3, 2.0, 500.0)
     >>> record.val_accuracy, record.learning_rate
@@ -75,6 +84,11 @@ class EpochRecord:
     learning_rate: float
     seconds: float
     images_per_second: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    def figures(self) -> dict[str, Any]:
+        """All figures by their names, those of `metrics` among them."""
+        return {name: getattr(self, name) for name in History.columns()} | dict(self.metrics)
 
 
 @dataclass
@@ -82,9 +96,10 @@ class History:
     """The records of a `Trainer.fit`, in order, and how it ended.
 
     `stopped` is "finished" (all epochs ran), "early" (patience ran out), "diverged" (a loss that
-    is not a number), or the reason that a callback gave. `kept_epoch` is the epoch whose weights
-    the model holds now; 0 means that no epoch had finished. `seconds` is the whole wall time,
-    validation included.
+    is not a number), "interrupted" (Ctrl-C), "failed: NAME" of another exception, or the reason
+    that a callback gave; of the command also "terminated" and "hung up". `kept_epoch` is the epoch
+    whose weights the model holds now; 0 means that no epoch had finished. `seconds` is the whole
+    wall time, validation included.
 
     >>> model = nn.Linear(1, 1)
     >>> trainer = nn.Trainer(model, nn.optim.SGD(model.parameters(), lr=0.1), nn.MSELoss())
@@ -111,10 +126,55 @@ class History:
         return self.records[index]
 
     def column(self, name: str) -> list[float | None]:
-        """One figure over the epochs, e.g. ``history.column("val_loss")``."""
-        return [getattr(record, name) for record in self.records]
+        """One figure over the epochs, e.g. ``history.column("val_loss")``; a metric's too."""
+        return [
+            record.metrics[name] if name in record.metrics else getattr(record, name)
+            for record in self.records
+        ]
 
     @staticmethod
     def columns() -> tuple[str, ...]:
-        """The names of an epoch's figures, in order."""
-        return tuple(column.name for column in dataclasses.fields(EpochRecord))
+        """The names of an epoch's figures, in order; those of its metrics apart."""
+        names = (column.name for column in dataclasses.fields(EpochRecord))
+        return tuple(name for name in names if name != "metrics")
+
+    def measured(self) -> list[str]:
+        """ "loss", of classes "accuracy", and the names of the metrics."""
+        names = ["loss"]
+        if not self.records or not all(math.isnan(one.train_accuracy) for one in self.records):
+            names.append("accuracy")
+        metrics = (name for record in self.records for name in record.metrics)
+        return list(dict.fromkeys([*names, *(name.partition("_")[2] for name in metrics)]))
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> list[Axes]:
+        """Draw the loss, the accuracy of classes and every metric over the epochs.
+
+        Returns Matplotlib's axes, a panel for each. ``matplotlib.pyplot.show()`` shows the figure,
+        a notebook does so by itself; with a `path` it is saved there instead, in the format of the
+        path's ending.
+        """
+        from . import plots
+
+        pyplot: Any = importlib.import_module("matplotlib.pyplot")
+        count = len(self.measured())
+        columns = min(count, plots.PANELS)
+        size = (4.8 * columns, 3.6 * -(-count // columns))
+        figure = pyplot.figure(figsize=size, layout="constrained")
+        axes = plots.draw_history(figure, self)
+        if path is not None:
+            figure.savefig(path, dpi=120)
+            pyplot.close(figure)
+        return axes
+
+    def to_pandas(self) -> Any:
+        """A pandas.DataFrame, a row for each epoch, which is its index; metrics have columns too.
+
+        ImportError where pandas, which this package does not ask for, is missing.
+        """
+        try:
+            pandas: Any = importlib.import_module("pandas")
+        except ImportError as error:
+            raise ImportError("[History] to_pandas needs pandas: pip install pandas") from error
+        rows = [record.figures() for record in self.records]
+        columns = list(dict.fromkeys([*self.columns(), *(name for row in rows for name in row)]))
+        return pandas.DataFrame(rows, columns=columns).set_index("epoch")

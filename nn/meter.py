@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ class Reading(NamedTuple):
     accuracy: float
     losses: np.ndarray
     counted: np.ndarray
+    sums: np.ndarray  # of the metrics, over all steps
 
     def first_bad_step(self) -> int | None:
         """The index of the first loss that is not finite, though it had targets, or None."""
@@ -88,15 +90,59 @@ class Meter:
         self.steps = steps
         self.counts: list[int] = []  # predictions per step, known without asking the device
         self.values: Any = None  # (steps, 3): loss, right answers, targets that count
+        self.sums: Any = None  # (steps, K) float64: of metrics
+        self._elsewhere = False  # whether `load_state_dict` left them on the host
 
-    def add(self, scored: Tensor, count: int) -> None:
-        """Note the `score` of a step of `count` predictions. ValueError beyond the last step."""
+    def add(self, scored: Tensor, count: int, sums: Tensor | None = None) -> None:
+        """Note the `score` of a step of `count` predictions, and the sums (K,) of metrics.
+
+        ValueError beyond the last step.
+        """
         if len(self.counts) == self.steps:
             raise ValueError(f"[Meter] expected {self.steps} steps, as len(loader) says, got more")
         if self.values is None:
             self.values = backend.full((self.steps, 3), 0.0, np.float32, scored.device)
+        elif self._elsewhere:
+            self.values = backend.to_device(self.values, scored.device)
+            self.sums = None if self.sums is None else backend.to_device(self.sums, scored.device)
+            self._elsewhere = False
         copy(scored.data, self.values[len(self.counts)])
+        if sums is not None:
+            if self.sums is None:
+                shape = self.steps, sums.size
+                self.sums = backend.full(shape, 0.0, np.float64, sums.device)
+            copy(sums.data, self.sums[len(self.counts)])
         self.counts.append(count)
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """What was added so far; one host read, two with metrics."""
+        count = len(self.counts)
+        values = np.zeros((0, 3), np.float32)
+        if count:
+            values = backend.to_numpy(self.values[:count]).copy()
+        found: dict[str, np.ndarray] = {"values": values, "counts": np.array(self.counts, np.int64)}
+        if self.sums is not None:
+            found["sums"] = backend.to_numpy(self.sums[:count]).copy()
+        return found
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what the meter of as many steps that gave `state` had."""
+        values, counts = np.asarray(state["values"], np.float32), np.asarray(state["counts"])
+        if values.shape != (len(counts), 3) or len(counts) > self.steps:
+            raise ValueError(
+                f"[Meter] expected figures of at most {self.steps} steps, got {values.shape} and "
+                f"{counts.shape}"
+            )
+        self.counts = counts.tolist()
+        self.values, self._elsewhere = np.zeros((self.steps, 3), np.float32), True
+        self.values[: len(counts)] = values
+        self.sums = None
+        if "sums" in state:
+            sums = np.asarray(state["sums"], np.float64)
+            if sums.ndim != 2 or len(sums) != len(counts):
+                raise ValueError(f"[Meter] expected sums of {len(counts)} steps, got {sums.shape}")
+            self.sums = np.zeros((self.steps, sums.shape[1]))
+            self.sums[: len(counts)] = sums
 
     @property
     def on_cpu(self) -> bool:
@@ -111,21 +157,31 @@ class Meter:
         """Whether the step added last had targets and a loss that is not finite; a host read."""
         return bool(not np.isfinite(self.last_loss()) and self.values[len(self.counts) - 1, 2] != 0)
 
+    def rows(self, count: int) -> np.ndarray:
+        """Loss, right answers and targets that count of the last `count` steps; one host read."""
+        end = len(self.counts)
+        found: np.ndarray = backend.to_numpy(self.values[end - count : end]).astype(np.float64)
+        return found
+
     def read(self) -> Reading:
-        """What was added so far; one host read. ValueError when nothing was."""
+        """What was added so far; one host read, two with metrics. ValueError when nothing was."""
         if not self.counts:
             raise ValueError(
                 "[Meter] expected at least one step, got none: the loader gave nothing"
             )
         values = backend.to_numpy(self.values[: len(self.counts)]).astype(np.float64)
         losses, right, counted = values.T
+        sums = np.zeros(0)
+        if self.sums is not None:
+            sums = backend.to_numpy(self.sums[: len(self.counts)]).sum(axis=0)
         weights = np.where(np.isnan(counted), self.counts, counted)
         some = weights > 0  # the mean loss of no target is NaN
         if not some.any():
-            return Reading(np.nan, np.nan, losses, counted)
+            return Reading(np.nan, np.nan, losses, counted, sums)
         return Reading(
             float(np.average(losses[some], weights=weights[some])),
             float(right.sum() / weights.sum()),
             losses,
             counted,
+            sums,
         )

@@ -1,5 +1,8 @@
 """Numbers that judge a classifier, from its confusion matrix. Plain NumPy on the host.
 
+Those that a `Trainer` gathers by itself, of regression, labels and sequences too, are classes:
+`running_metrics` has them.
+
 Letters in shapes: N examples, K classes.
 """
 
@@ -7,6 +10,14 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from .running_metrics import Accuracy as Accuracy
+from .running_metrics import F1Score as F1Score
+from .running_metrics import MeanAbsoluteError as MeanAbsoluteError
+from .running_metrics import Metric as Metric
+from .running_metrics import R2Score as R2Score
+from .running_metrics import RootMeanSquaredError as RootMeanSquaredError
+from .running_metrics import TopKAccuracy as TopKAccuracy
 
 
 def confusion_matrix(truth: ArrayLike, guess: ArrayLike, classes: int) -> NDArray[np.int64]:

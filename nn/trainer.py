@@ -5,10 +5,11 @@ Letters: N examples, C classes.
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any, ParamSpec, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -19,13 +20,19 @@ from tinygrad_cupy.jit import jit as captured
 from tinygrad_cupy.pytree import flatten, rebuild
 from tinygrad_cupy.tensor import Tensor
 
-from . import checks, steps
+from . import checks, resuming, steps
 from .augment import pairs
+from .checkpoint import Checkpoints
 from .history import EpochRecord, History, Step, StopTraining
 from .inputs import parted, targets_of
 from .meter import Meter, Reading
 from .module import Module
+from .optim.averaging import AveragedModel, ExponentialMovingAverage
 from .optim.optimizer import Optimizer
+from .optim.scaler import GradScaler
+from .progress import ProgressBar, shows_progress
+from .resuming import Progress
+from .running_metrics import Metric, metrics_of
 from .schedules import LRSchedule
 from .state import become
 from .steps import Gather, Loss
@@ -98,7 +105,7 @@ class Evaluation:
 
     `labels` is int64 (N,), `probabilities` float32 (N, C), both NumPy arrays. Where targets are no
     class numbers, accuracy is NaN, `labels` are the targets and `probabilities` the model's output,
-    in the structure that each has.
+    in the structure that each has. `metrics` are those of `Trainer(metrics=...)`, by name.
 
     >>> model = nn.Linear(2, 3)
     >>> trainer = nn.Trainer(model, nn.optim.SGD(model.parameters()))
@@ -113,6 +120,7 @@ class Evaluation:
     accuracy: float
     labels: Any
     probabilities: Any
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 class Trainer:
@@ -132,6 +140,18 @@ class Trainer:
     answer: what `evaluate` and `predict` make of the model's output; default: of classes their
         probabilities, otherwise the output itself. Which it is, `predict` knows of a Tensor by
         what was trained or evaluated before, and takes it for classes where nothing was.
+    checkpoint: the folder, or an `nn.Checkpoints`, that `fit` writes checkpoints into and `resume`
+        goes on from: after epochs, every few minutes and at the end (see docs/resuming.md)
+    clip_norm: gradients are scaled down to a joint norm of at most this (`optim.clip_grad_norm`)
+    autocast: "bf16" or "fp16", what the forward passes of training run in (`tg.autocast`); "fp16"
+        with a `tg.GradScaler`, `self.scaler`. Evaluation runs in the parameters' own dtype.
+    ema: from 0 to 1, as 0.999: `self.averaged` follows the weights (`ExponentialMovingAverage`).
+        Validation is of these, and they are the ones that the model holds after `fit`.
+    metrics: further figures by their names, of training and validation: classes of `nn.metrics`
+        such as `R2Score()`, or functions (output, target) whose mean over the examples counts.
+        `EpochRecord.metrics` has them as "train_NAME" and "val_NAME".
+    progress: whether `fit` shows a line for each epoch and a bar; default: in a terminal and in a
+        notebook. Where a callback shows them, none is added.
 
     On a GPU, training steps and evaluations are captured (`tinygrad_cupy.jit`): the model, the loss
     and `augment` must not read values on the host. `jit=False` runs every operation by itself, to
@@ -157,6 +177,12 @@ class Trainer:
         jit: bool = True,
         augment: Callable[..., Any] | None = None,
         answer: Callable[[Any], Any] | None = None,
+        checkpoint: str | os.PathLike[str] | Checkpoints | None = None,
+        clip_norm: float | None = None,
+        autocast: str | None = None,
+        ema: float | None = None,
+        metrics: Mapping[str, Metric | Callable[[Any, Any], Any]] | None = None,
+        progress: bool | None = None,
     ) -> None:
         self.model, self.optimizer = model, optimizer
         self.loss: Loss = loss or Tensor.cross_entropy
@@ -164,12 +190,45 @@ class Trainer:
         self.augment, self.answer = pairs(augment), answer
         self._classifies = True  # whether the targets seen last are class numbers
         self.callbacks = list(callbacks)
+        if shows_progress(progress, self.callbacks):
+            self.callbacks.append(ProgressBar())
+        self.metrics = metrics_of(metrics)
         self.history = History()
         self.steps_taken = 0
+        if checkpoint is not None and not isinstance(checkpoint, Checkpoints):
+            checkpoint = Checkpoints(checkpoint)
+        self.checkpoints = checkpoint
+        self.options = self._options(clip_norm, autocast, ema)
+        self._progress = Progress({})
+        self._clock = 0.0  # when `fit` began, of a run that goes on so much earlier
         self._train = _maybe_captured(jit, steps.train)
         self._validate = _maybe_captured(jit, steps.validate)
         self._evaluate = _maybe_captured(jit, steps.evaluate)
         self._predict = _maybe_captured(jit, steps.predict)
+
+    def _options(
+        self, clip_norm: float | None, autocast: str | None, ema: float | None
+    ) -> steps.Options:
+        if clip_norm is not None:
+            clip_norm = checks.positive(self, "clip_norm", clip_norm)
+        if autocast is not None:
+            checks.choice(self, "autocast", autocast, ("bf16", "fp16"))
+        averaged = None
+        if ema is not None:
+            decay = checks.positive(self, "ema", checks.number(self, "ema", ema, 0, 1))
+            averaged = ExponentialMovingAverage(self.model, decay)
+        scaler = GradScaler() if autocast == "fp16" else None
+        return steps.Options(clip_norm, autocast, scaler, averaged)
+
+    @property
+    def scaler(self) -> GradScaler | None:
+        """What scales the loss with `autocast="fp16"`."""
+        return self.options.scaler
+
+    @property
+    def averaged(self) -> AveragedModel | None:
+        """The average of the weights with `ema`."""
+        return self.options.averaged
 
     # --- training -------------------------------------------------------------------------------
 
@@ -190,90 +249,182 @@ class Trainer:
         epoch's end on a GPU (the text names the step all the same). The model then holds the
         weights of the best epoch (with `patience`), else of the last finished one, else the
         initial ones. Raises `ValueError` for epochs or patience below 1, patience without a
-        validation loader, or a loader without batches.
+        validation loader, a loader without batches, or a folder that holds checkpoints of another
+        run; `FolderBusyError` where another process writes into it.
         """
         _check_fit(train_loader, val_loader, epochs, patience)
-        history = self.history = History()
-        kept = self._weights()
-        best = np.inf
-        started = time.perf_counter()
+        if self.checkpoints is not None and not self.checkpoints.own():
+            raise ValueError(
+                f"[Trainer] {str(self.checkpoints.folder)!r} holds the checkpoints of another run: "
+                "go on from them with resume(...), or choose another folder"
+            )
+        self._progress = Progress(self._copied_weights(self.model))
+        return self._fit(train_loader, val_loader, epochs, patience)
+
+    def resume(
+        self,
+        train_loader: Loader,
+        val_loader: Loader | None = None,
+        epochs: int = 5,
+        patience: int | None = None,
+    ) -> History:
+        """`fit`, going on from the last checkpoint, to the bits that it would have come to.
+
+        Model, optimizer, schedule and loaders are made as for the run that wrote it. `epochs` are
+        all, with those that were done; there may be more of them than then. The history returned
+        has those before, too. Where there is no checkpoint it says so and trains from the
+        beginning, so a program may always call this one.
+
+        Raises `ValueError` as `fit`, and without `checkpoint=`; `CheckpointError` where no
+        checkpoint is whole, or the last one is of something else: it names the file.
+        """
+        _check_fit(train_loader, val_loader, epochs, patience)
+        if self.checkpoints is None:
+            raise ValueError("[Trainer] resume needs checkpoint=, the folder to go on from")
+        with self.checkpoints.held():
+            saved = self.checkpoints.load()
+        if saved is None:
+            self.checkpoints.tell(
+                f"[Trainer] there is no checkpoint in {str(self.checkpoints.folder)!r}: training "
+                "begins anew"
+            )
+            return self.fit(train_loader, val_loader, epochs, patience)
+        self._progress = resuming.restore(self, saved, train_loader, val_loader)
+        return self._fit(train_loader, val_loader, epochs, patience)
+
+    def _fit(
+        self, train_loader: Loader, val_loader: Loader | None, epochs: int, patience: int | None
+    ) -> History:
+        """From `self._progress` on."""
+        with nullcontext() if self.checkpoints is None else self.checkpoints.held():
+            return self._held_fit(train_loader, val_loader, epochs, patience)
+
+    def _held_fit(
+        self, train_loader: Loader, val_loader: Loader | None, epochs: int, patience: int | None
+    ) -> History:
+        now = self._progress
+        history = self.history = now.history
+        loaders = train_loader, val_loader
+        self._clock = time.perf_counter() - now.seconds
         self._tell("on_fit_start")
         try:
-            for epoch in range(1, epochs + 1):
-                record = self._epoch(epoch, epochs, train_loader, val_loader)
-                history.records.append(record)
-                if isinstance(self.schedule, LRSchedule):
-                    watched = record.val_loss if record.val_loss is not None else record.train_loss
-                    self.schedule.observe(watched)
-                # Without patience every epoch counts as better than the one before.
-                score = -epoch if patience is None or record.val_loss is None else record.val_loss
-                if score < best:
-                    best, kept, history.kept_epoch = score, self._weights(), epoch
+            while now.epoch < epochs and not now.exhausted(patience):
+                record = self._epoch(now.epoch + 1, epochs, *loaders)
+                self._finish_epoch(record, patience)
                 self._tell("on_epoch_end", record)
-                if patience is not None and epoch - history.kept_epoch >= patience:
-                    history.stopped = "early"
-                    break
+                ended = now.epoch == epochs or now.exhausted(patience)
+                self._save(*loaders, forced=ended)
+            if now.exhausted(patience):
+                history.stopped = "early"
         except StopTraining as stop:
             history.stopped = str(stop) or "stopped"
+            if now.whole and (now.meter is None or _has_place(train_loader)):
+                self._save(*loaders, forced=True)
         except DivergedError:
             history.stopped = "diverged"
+            raise
+        except KeyboardInterrupt:
+            history.stopped = "interrupted"
+            raise
+        except BaseException as error:
+            history.stopped = f"failed: {type(error).__name__}"
             raise
         finally:
             # Without a finished epoch an interrupted run keeps the little it has learned.
             if history.kept_epoch or history.stopped == "diverged":
-                self._restore(kept)
-            history.seconds = time.perf_counter() - started
+                self._restore(now.kept)
+            history.seconds = time.perf_counter() - self._clock
             self._tell("on_fit_end", history)
         return history
+
+    def _finish_epoch(self, record: EpochRecord, patience: int | None) -> None:
+        now = self._progress
+        now.history.records.append(record)
+        if isinstance(self.schedule, LRSchedule):
+            watched = record.val_loss if record.val_loss is not None else record.train_loss
+            self.schedule.observe(watched)
+        # Without patience every epoch counts as better than the one before.
+        score = -record.epoch if patience is None or record.val_loss is None else record.val_loss
+        if score < now.best:
+            now.best, now.kept, now.history.kept_epoch = score, self._weights(), record.epoch
+            now.kept_is_now = True
+        now.epoch, now.meter, now.epoch_seconds = record.epoch, None, 0.0
+        now.whole = True
+
+    def _save(self, train: Loader, val: Loader | None, forced: bool = False) -> None:
+        """Write a checkpoint where one is due, or else if it is `forced`."""
+        now, checkpoints = self._progress, self.checkpoints
+        if checkpoints is None or not (forced or checkpoints.due(now.meter is not None)):
+            return
+        # Waits for a GPU: what it still has to do is no cost of the checkpoint.
+        meter = (now.meter or Meter(0)).state_dict()
+        now.seconds = time.perf_counter() - self._clock
+        checkpoints.write(lambda: resuming.collect(self, now, train, val, meter))
 
     def _epoch(
         self, epoch: int, epochs: int, train_loader: Loader, val_loader: Loader | None
     ) -> EpochRecord:
-        started = time.perf_counter()
-        meter = Meter(len(train_loader))
+        now = self._progress
+        started = time.perf_counter() - now.epoch_seconds
+        meter = now.meter = now.meter or Meter(len(train_loader))
+        saves = self.checkpoints is not None and _has_place(train_loader)
         self.model.train()
-        for index, (gather, item, count) in enumerate(_items(train_loader), start=1):
+        begun = len(meter.counts)  # of an epoch that goes on, maybe all of it
+        items = _items(train_loader) if begun < len(train_loader) else ()
+        for index, (gather, item, count) in enumerate(items, start=begun + 1):
+            now.whole = now.kept_is_now = False
             self._step(gather, item, count, meter)
             if meter.on_cpu and meter.diverged():
                 break
+            now.epoch_seconds, now.whole = time.perf_counter() - started, True
             self._tell("on_step_end", Step(epoch, epochs, index, len(train_loader), meter))
+            if saves and index < len(train_loader):
+                self._save(train_loader, val_loader)
         trained = self._read(meter)
-        seconds = time.perf_counter() - started
+        seconds = now.epoch_seconds = time.perf_counter() - started
+        now.whole = False
         bad = trained.first_bad_step()
         if bad is not None:
             value = trained.losses[bad]
             raise DivergedError(value, epoch, bad + 1, len(train_loader), self.history)
         val_loss = val_accuracy = None
+        figures = self._figures(trained, "train_")
         if val_loader is not None:
             checked = self._validation(val_loader)
+            figures |= self._figures(checked, "val_")
             val_loss, val_accuracy = checked.loss, checked.accuracy
             if checked.first_bad_step() is not None:  # the last update broke what none had shown
                 steps = len(train_loader)
                 raise DivergedError(val_loss, epoch, steps, steps, self.history)
         return EpochRecord(
             epoch, trained.loss, trained.accuracy, val_loss, val_accuracy,
-            float(self.optimizer.lr), seconds, sum(meter.counts) / seconds,
+            float(self.optimizer.lr), seconds, sum(meter.counts) / seconds, figures,
         )  # fmt: skip
 
     def _step(self, gather: Gather, item: Item, count: int, meter: Meter) -> None:
         if self.schedule is not None:
             self.optimizer.lr = self.schedule(self.steps_taken)
-        arguments = (self.model, self.optimizer, self.loss, self.augment, gather)
-        score = self._train(*arguments, *item)
+        parts = self.model, self.optimizer, self.loss, self.augment, self.options, self.metrics
+        score, *sums = self._train(*parts, gather, *item)
         self.steps_taken += 1
-        meter.add(score, count)
+        meter.add(score, count, *sums)
 
     def _validation(self, loader: Loader) -> Reading:
         meter = Meter(len(loader))
-        with self._evaluating():
+        model = self._judged()
+        with self._evaluating(model):
             for gather, item, count in _items(loader):
-                meter.add(self._validate(self.model, self.loss, gather, *item), count)
+                score, *sums = self._validate(model, self.loss, self.metrics, gather, *item)
+                meter.add(score, count, *sums)
         return self._read(meter)
 
     def _read(self, meter: Meter) -> Reading:
         reading = meter.read()
         self._classifies = not np.isnan(reading.counted).any()
         return reading
+
+    def _figures(self, reading: Reading, prefix: str = "") -> dict[str, float]:
+        return self.metrics.results(reading.sums, prefix)
 
     # --- using a model --------------------------------------------------------------------------
 
@@ -283,12 +434,15 @@ class Trainer:
         meter, labels, answers = Meter(len(loader)), [], []
         with self._evaluating():
             for gather, item, count in _items(loader):
-                score, y, found = self._evaluate(self.model, self.loss, self.answer, gather, *item)
-                meter.add(score, count)
+                parts = self.model, self.loss, self.answer, self.metrics
+                (score, *sums), y, found = self._evaluate(*parts, gather, *item)
+                meter.add(score, count, *sums)
                 labels.append(_copied(y))  # the next call may write over them
                 answers.append(_copied(found))
-        found = self._read(meter)
-        return Evaluation(found.loss, found.accuracy, _to_host(labels), _to_host(answers))
+        read = self._read(meter)
+        return Evaluation(
+            read.loss, read.accuracy, _to_host(labels), _to_host(answers), self._figures(read)
+        )
 
     def predict(self, data: Loader | Tensor, batch_size: int = 256) -> Any:
         """The answers, of classes their probabilities (N, C), as a NumPy array; in evaluation mode.
@@ -316,8 +470,8 @@ class Trainer:
     # --- helpers --------------------------------------------------------------------------------
 
     @contextmanager
-    def _evaluating(self) -> Iterator[None]:
-        roots = [one for one in (self.model, self.loss) if isinstance(one, Module)]
+    def _evaluating(self, model: Module | None = None) -> Iterator[None]:
+        roots = [one for one in (model or self.model, self.loss) if isinstance(one, Module)]
         modes = [(module, module.training) for root in roots for _, module in root.named_modules()]
         for root in roots:
             root.eval()
@@ -328,9 +482,17 @@ class Trainer:
             for module, training in modes:  # one by one: some may be frozen
                 module.training = training
 
+    def _judged(self) -> Module:
+        """What validation is of: the average of the weights where there is one."""
+        return self.model if self.averaged is None else self.averaged.module
+
     def _weights(self) -> dict[str, Any]:
+        """Those that the model would keep now."""
+        return self._copied_weights(self._judged())
+
+    def _copied_weights(self, model: Module) -> dict[str, Any]:
         """Copies of all parameters and saved buffers, on their own device."""
-        return {name: tensor.data.copy() for name, tensor in self.model._saved()}
+        return {name: tensor.data.copy() for name, tensor in model._saved()}
 
     def _restore(self, weights: dict[str, Any]) -> None:
         for name, tensor in self.model._saved():
@@ -354,6 +516,11 @@ def _items(loader: Loader) -> Iterator[tuple[Gather, Item, int]]:
         gather = steps.Inputs(loader.batch) if has_targets is False else loader.batch
         return ((gather, (rows,), rows.size * each) for rows in loader.rows())
     return (_item(batch, has_targets) for batch in loader)
+
+
+def _has_place(loader: Loader) -> bool:
+    """Whether one can go on in the middle of a pass."""
+    return hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict")
 
 
 def _item(batch: Any, has_targets: bool | None) -> tuple[Gather, Item, int]:

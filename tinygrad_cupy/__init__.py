@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         spatial,
         special,
     )
+    from .command.loaded_run import load_run
     from .custom import custom_op
     from .nn import functional_call
     from .nn.optim import GradScaler
@@ -77,6 +78,7 @@ __all__ = [
     "jit",
     "jvp",
     "linalg",
+    "load_run",
     "manual_seed",
     "ndimage",
     "nn",
@@ -106,9 +108,13 @@ _TRANSFORMS = (
     *("checkpoint", "grad", "hessian", "hvp", "jacobian", "jvp"),
     *("value_and_grad", "vjp", "vmap"),
 )
-_LATER = {"GradScaler": "nn.optim", "custom_op": "custom", "functional_call": "nn"} | dict.fromkeys(
-    _TRANSFORMS, "transforms"
-)
+_LATER = {
+    "GradScaler": "nn.optim",
+    "custom_op": "custom",
+    "functional_call": "nn",
+    "load_run": "command.loaded_run",
+    **dict.fromkeys(_TRANSFORMS, "transforms"),
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -76,14 +76,73 @@ def release_all() -> list[Path]:
     return list(dict.fromkeys(_placed))
 
 
+def write_file(path: Path, data: bytes) -> None:
+    """The file ``path``: there in one piece, or not at all.
+
+    After an OSError what stood there is unchanged. Whoever fills the folder does it alone.
+    """
+    part = path.with_name(f"{STAGING}-{path.name}")
+    try:
+        _fill(part, data)
+        os.replace(part, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise
+    _sync_folder(path.parent)
+
+
+class Lock:
+    """The right to write into ``folder`` file by file, until `close` or the end of the process.
+
+    The folder is made if need be. What a process that was killed had half written is removed.
+    Raises FolderBusyError where another one holds it, OSError where it cannot be made or written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / f"{STAGING}-lock"
+        for _ in range(ATTEMPTS):
+            folder.mkdir(parents=True, exist_ok=True)
+            fresh = not os.path.lexists(self.path)
+            try:
+                handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+            except FileNotFoundError:
+                continue
+            if _locked(handle, self.path, fresh):
+                with contextlib.suppress(FileNotFoundError):
+                    if os.path.samestat(os.fstat(handle), os.stat(self.path)):
+                        break
+                os.close(handle)  # a file that its owner has removed since
+                continue
+            os.close(handle)
+            raise FolderBusyError(errno.EBUSY, "another process is writing to it", str(folder))
+        else:
+            raise FolderBusyError(errno.EBUSY, "other processes lock it all the time", str(folder))
+        self._handle: int | None = handle
+        for name in os.listdir(folder):
+            if name.startswith(STAGING) and name != self.path.name:
+                _remove(folder / name)
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        if self._handle is not None:
+            handle, self._handle = self._handle, None
+            with contextlib.suppress(OSError):
+                os.unlink(self.path)
+            os.close(handle)
+
+
 class Claim:
     """The right to write ``folder``, from its making until `close`.
 
     folder: is made if need be, and removed again where nothing came of it.
     replaces: whether `commit` may replace this entry of the folder. Others stay.
     last: names that are moved into the folder after all others, and out of it before them.
-    precious: a file name. What a killed process left is deleted, unless it holds a file of this
-        name: then it is moved to ``recovered``, a new folder beside ``folder``.
+    precious: file names or patterns. What a killed process left is deleted, unless it holds such a
+        file: then it is moved to ``recovered``, a new folder beside ``folder``.
+    at_once: names that are there from the beginning, not only after a `commit`: they are written
+        into ``live``. That is the folder itself, or what will be in it where that holds something.
+    again: go on with what a killed process wrote, that is, with the first of ``at_once``.
 
     Raises FolderBusyError where another process holds the folder, OSError where it cannot be made
     or written.
@@ -94,9 +153,12 @@ class Claim:
         folder: Path,
         replaces: Callable[[Path], bool],
         last: Sequence[str] = (),
-        precious: str | None = None,
+        precious: Sequence[str] = (),
+        at_once: Sequence[str] = (),
+        again: bool = False,
     ) -> None:
         self.folder, self.replaces, self.last = folder, replaces, tuple(last)
+        self.at_once, self.live = tuple(at_once), folder
         self.staging = folder / STAGING
         self.new, self._whole = self.staging / "new", self.staging / "whole"
         self._enters, self._old = self.staging / "enters", self.staging / "old"
@@ -109,8 +171,11 @@ class Claim:
         try:
             self._acquire()
             self._finish_commit()
-            self._clear_leftovers(precious)
-            self.new.mkdir()
+            stands = again and self._goes_on()
+            self._clear_leftovers(() if again else precious, keeps_new=stands)
+            self.new.mkdir(exist_ok=True)
+            if stands or (entries(folder) and not again):
+                self.live = self.new
         except BaseException:
             self.close()
             raise
@@ -154,6 +219,11 @@ class Claim:
         _placed.append(self.folder)
         _sync_folder(self.folder)
         return self.folder
+
+    @property
+    def replacing(self) -> bool:
+        """Whether something else stands in the folder, that a `commit` would replace."""
+        return self.live is self.new
 
     def commit_beside(self, suffix: str, part: str = "") -> Path:
         """Make what was written a new folder beside the claimed one, which stays as it is.
@@ -238,22 +308,30 @@ class Claim:
             os.close(lock)  # a file that its owner has removed since
         raise FolderBusyError(errno.EBUSY, "other processes make and remove it all the time")
 
-    def _clear_leftovers(self, precious: str | None) -> None:
-        if precious is not None and any(self.new.rglob(precious)):
+    def _goes_on(self) -> bool:
+        return any((self.new / name).exists() for name in self.at_once[:1])
+
+    def _clear_leftovers(self, precious: Sequence[str], keeps_new: bool) -> None:
+        if any(any(self.new.rglob(pattern)) for pattern in precious):
             self.recovered = self._move_beside("-recovered")
         for name in os.listdir(self.folder):
             if name.startswith(STAGING) and name != STAGING:
                 _remove(self.folder / name)
         for name in os.listdir(self.staging):
-            if name != "lock":
+            if name != "lock" and not (keeps_new and name == self.new.name):
                 _remove(self.staging / name)
 
     def _finish_commit(self) -> bool:
         """From wherever it was cut short; whether anything was under way."""
         if self._whole.is_dir():
             self._old.mkdir(exist_ok=True)
+            stay = (
+                ()
+                if any((self._whole / name).exists() for name in self.at_once[:1])
+                else (self.at_once)
+            )
             for name in self._in_order(entries(self.folder))[::-1]:
-                if self.replaces(self.folder / name):
+                if name not in stay and self.replaces(self.folder / name):
                     self._move(self.folder / name, self._old / name)
             self._move(self._whole, self._enters)
         entering = self._enters.is_dir()

@@ -14,6 +14,7 @@ from safetensors.numpy import load_file
 from support.command_runs import (
     RUN_FILES,
     TRAIN,
+    UNFINISHED,
     failed,
     files_of,
     metrics_of,
@@ -74,7 +75,11 @@ def test_ctrl_c_keeps_the_finished_epochs(
     out = tmp_path / "run"
     result = run(capsys, *TRAIN, "--out", out)
     assert failed(result, 130) == (
-        f"interrupted: after 2 finished epochs; the weights of epoch 2 are in {out}"
+        f"interrupted: after 2 finished epochs; the weights of epoch 2 are in {out}; go on with "
+        f"--resume {out}"
+    )
+    assert result.err.splitlines()[0] == (
+        "stopping after this step, then testing the weights of epoch 2; Ctrl-C again to skip"
     )
     assert files_of(out) == RUN_FILES
     metrics = metrics_of(out)
@@ -101,19 +106,53 @@ def test_ctrl_c_in_the_first_epoch_keeps_what_there_is(
     interrupt_at(1, 5)
     out = tmp_path / "run"
     line = failed(run(capsys, *TRAIN, "--out", out), 130)
-    assert line.endswith(f"no epoch had finished: the weights of the last step are in {out}")
+    assert line == (
+        "interrupted: after 0 finished epochs; no epoch had finished: the weights of the last "
+        f"step are in {out}; go on with --resume {out}"
+    )
     assert files_of(out) == RUN_FILES
     metrics = metrics_of(out)
     assert (metrics["epochs"], metrics["seconds_per_epoch"]) == (0, None)
 
 
-def test_a_second_ctrl_c_drops_everything(
+def test_a_second_ctrl_c_leaves_the_last_finished_epoch(
     capsys: Capture, tmp_path: Path, interrupt_at: type[InterruptAt]
 ) -> None:
     interrupt_at(2, 3, times=2)
+    out = tmp_path / "run"
+    assert failed(run(capsys, *TRAIN, "--out", out), 130) == (
+        f"interrupted: the weights of the last finished epoch, not tested, are in {out}; go on "
+        f"with --resume {out}"
+    )
+    assert files_of(out) == {"model.safetensors", "history.csv"} | UNFINISHED
+    assert len((out / "history.csv").read_text().splitlines()) == 2
+
+
+def test_a_second_ctrl_c_before_an_epoch_finished_leaves_nothing(
+    capsys: Capture, tmp_path: Path, interrupt_at: type[InterruptAt]
+) -> None:
+    interrupt_at(1, 3, times=2)
     result = run(capsys, *TRAIN, "--out", tmp_path / "run")
     assert failed(result, 130) == "interrupted: nothing was written"
     assert not (tmp_path / "run").exists()
+
+
+def test_a_second_ctrl_c_skips_the_test(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(trainer: nn.Trainer, loader: Loader) -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(nn.Trainer, "evaluate", interrupt)
+    out = tmp_path / "run"
+    result = run(capsys, *TRAIN, "--epochs", "1", "--out", out)
+    assert failed(result, 130) == (
+        f"interrupted: the weights of the last finished epoch, not tested, are in {out}; go on "
+        f"with --resume {out}"
+    )
+    assert result.err.splitlines()[0] == "testing the weights of epoch 1; Ctrl-C again to skip"
+    assert files_of(out) == {"model.safetensors", "history.csv"} | UNFINISHED
 
 
 @pytest.mark.slow
@@ -151,7 +190,8 @@ def test_ctrl_c_from_outside(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert err.startswith("interrupted: after ")
+    assert err.startswith("stopping after this step, then testing the weights of epoch ")
+    assert "\ninterrupted: after " in err
     assert "Traceback" not in err
     assert files_of(tmp_path / "run") == RUN_FILES
     assert metrics_of(tmp_path / "run")["epochs"] >= 2
@@ -170,7 +210,7 @@ def test_a_loss_that_turns_nan_leaves_the_last_good_weights(
     assert "in epoch 1, step 2 of 11" in line
     assert "(--lr was 1e+30)" in line
     assert line.endswith(f"no epoch had finished: the untrained weights are in {out}")
-    assert files_of(out) == RUN_FILES
+    assert files_of(out) == RUN_FILES - {"checkpoints"}
     weights = load_file(out / "model.safetensors")
     assert all(np.isfinite(array).all() for array in weights.values())
     assert metrics_of(out)["stopped"] == "diverged"
@@ -206,7 +246,8 @@ def test_a_run_that_is_cut_short_replaces_none(
     before = metrics_of(folder)
     interrupt_at(2, 2)
     line = failed(run(capsys, *TRAIN, "--out", folder, "--overwrite"), 130)
-    assert line.endswith(f"the weights of epoch 1 are in {tmp_path / 'run-interrupted'}")
+    kept = tmp_path / "run-interrupted"
+    assert line.endswith(f"the weights of epoch 1 are in {kept}; go on with --resume {kept}")
     line = failed(run(capsys, *TRAIN, "--lr", "1e30", "--out", folder, "--overwrite"))
     assert line.endswith(f"are in {tmp_path / 'run-diverged'}")
     assert metrics_of(folder) == before

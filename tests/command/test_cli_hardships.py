@@ -1,7 +1,8 @@
 """What happens to runs that are killed, interrupted, doubled, or on a disk that is full.
 
-    pytest -m slow tests/test_cli_hardships.py                              a few of each
-    TINYGRAD_CUPY_HARDSHIPS=long pytest -m slow tests/test_cli_hardships.py  as many as the
+    pytest -m slow tests/command/test_cli_hardships.py                      a few of each
+    TINYGRAD_CUPY_HARDSHIPS=long pytest -m slow tests/command/test_cli_hardships.py
+                                                                            as many as the
                                                                             changelog says
 
 Every process here is the program itself, in a process of its own; moments are random, and printed
@@ -14,6 +15,7 @@ import json
 import os
 import random
 import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -34,7 +36,7 @@ pytestmark = [
 ]
 
 LONG = os.environ.get("TINYGRAD_CUPY_HARDSHIPS") == "long"
-KILLS, PAIRS, INTERRUPTS = (30, 25, 60) if LONG else (4, 3, 9)
+KILLS, PAIRS, INTERRUPTS, RESUMES, SIGNALS = (30, 25, 60, 50, 12) if LONG else (4, 3, 9, 3, 3)
 DISKS = 13
 # Says when main begins: what comes before is the interpreter's own.
 PROGRAM = """
@@ -137,7 +139,8 @@ def test_kill_9_at_any_moment(tmp_path: Path, usual_seconds: float, moments: ran
     print(f"{recovered} runs moved aside")
     for name in files_of(tmp_path) - {"run"}:
         assert name.startswith("run-recovered")
-        assert (tmp_path / name / "model.safetensors").exists()
+        assert Process("train", "-q", "--resume", tmp_path / name).end().code == 0
+        assert files_of(tmp_path / name) == RUN_FILES
 
 
 def test_kill_9_of_a_sweep_keeps_what_had_finished(tmp_path: Path, moments: random.Random) -> None:
@@ -161,6 +164,8 @@ def test_two_runs_into_one_folder(tmp_path: Path) -> None:
             f"error: --out: another run is writing to {str(out)!r}; choose another folder\n",
             f"error: --out: {str(out)!r} is not empty; choose another folder, or replace that run "
             "with --overwrite\n",
+            f"error: --out: {str(out)!r} is not empty; choose another folder, or replace that run "
+            f"with --overwrite, or go on with it: --resume {out}\n",
         )
         assert files_of(out) == RUN_FILES
         assert_whole(out)
@@ -204,6 +209,141 @@ def test_ctrl_c_at_any_early_moment(
             assert_whole(out)
 
 
+# --- runs that go on ----------------------------------------------------------------------------
+
+# A training of many checkpoints, in epochs and after them.
+LASTING = ("--epochs", "20", "--checkpoint-minutes", "0", "--seed", "3")
+
+
+@dataclass
+class Whole:
+    """A run that nothing ended, and how long it took."""
+
+    weights: bytes
+    history: list[str]
+    seconds: float
+
+
+def losses(folder: Path) -> list[str]:
+    """history.csv without times."""
+    rows = [row.split(",") for row in (folder / "history.csv").read_text().splitlines()]
+    return [",".join(row[:6]) for row in rows]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    out = tmp_path_factory.mktemp("whole") / "run"
+    process = Process(*train_long(out))
+    assert process.end().code == 0
+    seconds = time.perf_counter() - process.began
+    numbers = sorted((out / "checkpoints").glob("*.json"))
+    print(f"a run takes {seconds:.1f} s and writes {int(numbers[-1].stem)} checkpoints")
+    return Whole((out / "model.safetensors").read_bytes(), losses(out), seconds)
+
+
+def train_long(out: Path, *options: str) -> tuple[str, ...]:
+    words = list(train(out, "-q", *LASTING, *options))
+    at = words.index("--epochs")
+    del words[at : at + 2]  # the first of the two
+    return tuple(words)
+
+
+def resumed(out: Path) -> tuple[str, ...]:
+    """The same command, which goes on: whatever there is, from the beginning if need be."""
+    words = list(train_long(out))
+    words[words.index("--out")] = "--resume"
+    return tuple(words)
+
+
+def assert_resumes(out: Path, whole: Whole) -> None:
+    ended = Process(*resumed(out)).end()
+    assert ended.code == 0, ended
+    assert files_of(out) == RUN_FILES
+    assert (out / "model.safetensors").read_bytes() == whole.weights
+    assert losses(out) == whole.history
+
+
+def test_kill_9_and_on(tmp_path: Path, whole: Whole, moments: random.Random) -> None:
+    """At any moment, a third of the runs once more while they go on: the same bits."""
+    begun = 0
+    for number in range(RESUMES):
+        out = tmp_path / f"{number}"
+        when = moments.uniform(0, 1.1 * whole.seconds)
+        code = Process(*train_long(out)).signal_after(when, signal.SIGKILL).code
+        made = sorted((out / "checkpoints").glob("*.json"))
+        print(f"{number}: killed after {when:.2f} s: {code}, {len(made) and made[-1].stem}")
+        begun += bool(made)
+        if number % 3 == 0:
+            when = moments.uniform(0, 0.6 * whole.seconds)
+            code = Process(*resumed(out)).signal_after(when, signal.SIGKILL).code
+            print(f"{number}: killed again after {when:.2f} s: {code}")
+        assert_resumes(out, whole)
+        print(f"{number}: the same weights and history")
+    print(f"{RESUMES} of {RESUMES}, {begun} of them from a checkpoint")
+
+
+@pytest.mark.parametrize("sent", ["SIGTERM", "SIGHUP", "SIGINT", "SIGINT SIGINT"])
+def test_a_signal_and_on(tmp_path: Path, whole: Whole, moments: random.Random, sent: str) -> None:
+    for number in range(SIGNALS):
+        out = tmp_path / f"{number}"
+        process = Process(*train_long(out))
+        while not list(out.glob("checkpoints/*.json")):
+            time.sleep(0.01)
+        time.sleep(moments.uniform(0, 0.5 * whole.seconds))
+        for name in sent.split():
+            process.process.send_signal(getattr(signal, name))
+            time.sleep(moments.uniform(0, 0.2))
+        ended = process.end()
+        print(ended)
+        if ended.code == 0:
+            assert_resumes(out, whole)
+            continue
+        assert ended.code == 128 + getattr(signal, sent.split()[0])
+        assert str(out) in ended.err
+        saved = nn.Checkpoints(out / "checkpoints", tell=pytest.fail).load()
+        assert saved is not None
+        rows = losses(out)
+        assert len(rows) > 1
+        assert rows == whole.history[: len(rows)]
+        nn.models.build("small").load_state_dict(load_file(out / "model.safetensors"))
+        assert_resumes(out, whole)
+
+
+@pytest.mark.parametrize("output", ["head", "full", "closed"])
+def test_an_output_that_takes_nothing(tmp_path: Path, whole: Whole, output: str) -> None:
+    """The run comes to its end all the same, and the exit code says what was the matter."""
+    out = tmp_path / "run"
+    words = [word for word in train_long(out) if word != "-q"]
+    command = " ".join(map(shlex.quote, [sys.executable, "-m", "tinygrad_cupy.cli", *words]))
+    ways = {"head": "| head -1", "full": "> /dev/full", "closed": ">&-"}
+    script = f"set -o pipefail; {command} {ways[output]}"
+    ended = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    print(ended)
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
+    assert str(out) in ended.stderr
+    assert (out / "model.safetensors").read_bytes() == whole.weights
+    assert_resumes(out, whole)
+
+
+def test_a_disk_that_fills_up_while_it_trains(tmp_path: Path, whole: Whole) -> None:
+    """Killed there, it goes on from the last checkpoint that is whole."""
+    with disk(tmp_path / "disk", 4 << 20) as mount:
+        out = mount / "run"
+        process = Process(*train_long(out))
+        while not list(out.glob("checkpoints/*.json")):
+            time.sleep(0.01)
+        _fill(mount / "other", leave=0)
+        ended = process.signal_after(whole.seconds / 2, signal.SIGKILL)
+        print(ended)
+        saved = nn.Checkpoints(out / "checkpoints", tell=pytest.fail).load()
+        assert saved is not None
+        assert "note: cannot write a checkpoint to" in ended.err
+        assert str(out) in ended.err
+        (mount / "other").unlink()
+        assert_resumes(out, whole)
+
+
 @contextlib.contextmanager
 def disk(folder: Path, size: int) -> Iterator[Path]:
     """A file system of `size` bytes."""
@@ -237,7 +377,7 @@ def test_a_disk_that_is_full(tmp_path: Path, number: int, filled: str) -> None:
         ended = process.end()
         print(free, ended)
         if ended.code == 0:
-            assert files_of(mount / "run") == RUN_FILES
+            assert RUN_FILES - {"checkpoints"} <= files_of(mount / "run") <= RUN_FILES
             return
         assert ended.code == 1
         assert "No space left on device" in ended.err
@@ -245,6 +385,9 @@ def test_a_disk_that_is_full(tmp_path: Path, number: int, filled: str) -> None:
         if (mount / "run").exists():
             assert NUMBERS <= files_of(mount / "run") < RUN_FILES
             assert_whole(mount / "run")
+            (mount / "other").unlink()
+            assert Process("train", "-q", "--resume", mount / "run").end().code == 0
+            assert files_of(mount / "run") == RUN_FILES
         else:
             assert filled == "before"
             assert "test accuracy" not in ended.out

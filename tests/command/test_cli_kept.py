@@ -11,7 +11,17 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from support.command_runs import RUN_FILES, TRAIN, failed, files_of, metrics_of, run, skip_drawing
+from support.command_runs import (
+    RUN_FILES,
+    SWEPT_FILES,
+    TRAIN,
+    UNFINISHED,
+    failed,
+    files_of,
+    metrics_of,
+    run,
+    skip_drawing,
+)
 from tinygrad_cupy import folders, nn
 from tinygrad_cupy.command import pictures, run_folder
 from tinygrad_cupy.command.keeping import Drawing
@@ -19,7 +29,8 @@ from tinygrad_cupy.command.keeping import Drawing
 Capture = pytest.CaptureFixture[str]
 ONE = (*TRAIN, "--epochs", "1", "--quiet")
 SWEEP = ("sweep", "--dataset", "digits", "--device", "cpu", "--epochs", "1", "--quiet")
-NUMBERS = {"metrics.json", "history.csv", "model.safetensors"}
+LOGS = {"settings.toml", "metrics.jsonl"}  # which stand before the run has ended
+NUMBERS = {"metrics.json", "history.csv", "model.safetensors", *LOGS}
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
 
@@ -36,14 +47,19 @@ def raising(error: BaseException) -> Any:
 
 
 class FillsUp:
-    """A disk below `place` that takes no file, from the `first` one on that is named `name`."""
+    """A disk below `place` that takes no file, from the `first` one on that is named `name`.
+
+    What stands before step 1 is there: without it nothing would begin.
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, place: Path, name: str = "") -> None:
         real = folders._fill
 
         def fill(path: Path, data: bytes) -> None:
             # Reserved files are all zeros.
-            if place in path.parents and name in path.name and data.strip(b"\0"):
+            before = path.name.endswith(("run.json", "settings.toml"))
+            real_data = data.strip(b"\0") and not before
+            if place in path.parents and name in path.name and real_data:
                 raise FULL
             real(path, data)
 
@@ -84,7 +100,7 @@ def test_a_picture_is_whole_or_absent(
         "error: batch-128/curves.png, batch-256/curves.png could not be drawn (No space left on "
         f"device); the report on batch size 128, 256 is in {out}"
     )
-    assert files_of(out / "batch-128") == RUN_FILES - {"curves.png"}
+    assert files_of(out / "batch-128") == SWEPT_FILES - {"curves.png"}
 
 
 @pytest.mark.slow
@@ -113,7 +129,7 @@ def test_ctrl_c_twice_while_pictures_are_drawn(
     assert failed(run(capsys, *ONE, "--out", out), 130) == (
         f"interrupted: while pictures were drawn; the weights and figures are in {out}"
     )
-    assert files_of(out) == NUMBERS | {"curves.png"}
+    assert files_of(out) == NUMBERS | UNFINISHED | {"curves.png"}
 
 
 # --- weights and figures ------------------------------------------------------------------------
@@ -134,10 +150,10 @@ def test_a_disk_that_fills_up(
     assert line == (
         f"error: --out: cannot write to {str(out)!r}: No space left on device; the run is in {kept}"
     )
-    assert files_of(kept) == NUMBERS
+    assert files_of(kept) == NUMBERS - {"metrics.jsonl"}
     assert metrics_of(kept)["epochs"] == 1
     nn.models.build("small").load_state_dict(load_file(kept / "model.safetensors"))
-    assert not out.exists()
+    assert files_of(out) == UNFINISHED  # it can go on there
 
 
 @pytest.mark.slow
@@ -161,7 +177,7 @@ def test_a_full_disk_and_a_working_directory_that_is_gone(
     (tmp_path / "gone").rmdir()
     failed(run(capsys, *ONE, "--out", tmp_path / "run"))
     (kept,) = (tmp_path / "temporary").iterdir()
-    assert files_of(kept) == NUMBERS
+    assert files_of(kept) == NUMBERS - {"metrics.jsonl"}
 
 
 def test_no_room_is_known_before_training(
@@ -185,12 +201,13 @@ def test_a_test_that_fails_leaves_the_weights(
     out = tmp_path / "run"
     text = "error: RuntimeError('no'); the weights, not tested, are in "
     assert failed(run(capsys, *ONE, "--out", out)) == f"{text}{out}"
-    assert files_of(out) == {"model.safetensors", "history.csv"}
+    assert files_of(out) == {"model.safetensors", "history.csv", *LOGS} | UNFINISHED
     line = failed(run(capsys, *ONE, "--out", out, "--overwrite"))
     assert line == f"{text}{tmp_path / 'run-untested'}"
+    assert files_of(tmp_path / "run-untested") == files_of(out)
     line = failed(run(capsys, *SWEEP, "--batch-sizes", "64", "--out", tmp_path / "study"))
     assert line == f"{text}{tmp_path / 'study-untested'}"
-    assert files_of(tmp_path / "study-untested") == {"model.safetensors", "history.csv"}
+    assert files_of(tmp_path / "study-untested") == {"model.safetensors", "history.csv", *LOGS}
 
 
 # --- sweeps -------------------------------------------------------------------------------------
@@ -212,7 +229,7 @@ def test_a_finished_run_of_a_sweep_is_there_at_once(
     out = tmp_path / "study"
     line = failed(run(capsys, *SWEEP, "--batch-sizes", "128,256", "--out", out))
     assert line == f"error: RuntimeError('no'); the report on batch size 128 is in {out}"
-    assert files_of(out / "batch-128") == RUN_FILES
+    assert files_of(out / "batch-128") == SWEPT_FILES
 
 
 @pytest.mark.slow

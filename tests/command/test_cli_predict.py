@@ -114,6 +114,7 @@ def test_json_has_probabilities_in_order(
     (answer,) = json.loads(run(capsys, "predict", trained, tmp_path / "3.png", "--json").out)
     assert answer.keys() == {
         "image", "label", "probability", "runner_up", "runner_up_probability", "inverted",
+        "note",
     }  # fmt: skip
     assert answer["image"] == str(tmp_path / "3.png")
     assert answer["label"] != answer["runner_up"]
@@ -232,7 +233,9 @@ def test_pictures_that_cannot_be_read(capsys: Capture, trained: Path, tmp_path: 
     (tmp_path / "text.png").write_text("no picture")
     line = failed(run(capsys, "predict", trained, tmp_path / "text.png"))
     assert line.startswith(f"error: cannot read {str(tmp_path / 'text.png')!r} as a picture: ")
-    assert "cannot read" in failed(run(capsys, "predict", trained, tmp_path))
+    (tmp_path / "empty").mkdir()
+    line = failed(run(capsys, "predict", trained, tmp_path / "empty"))
+    assert line == f"error: there are no pictures in {str(tmp_path / 'empty')!r}"
 
 
 def test_folders_that_are_no_runs(capsys: Capture, trained: Path, tmp_path: Path) -> None:

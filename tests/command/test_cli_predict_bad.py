@@ -65,6 +65,7 @@ def bad_pictures(folder: Path) -> dict[Path, str]:
     (folder / "loop.png").symlink_to("loop.png")
     os.mkfifo(folder / "pipe.png")
     (folder / "large.pgm").write_text("P5 9000 9000 255\n")
+    (folder / "nothing").mkdir()
     return {
         folder / "none.png": "there is no picture {path}",
         folder / "text.png": "cannot read {path} as a picture: expected one of PNG, JPEG, ",
@@ -72,7 +73,7 @@ def bad_pictures(folder: Path) -> dict[Path, str]:
         folder / "loop.png": "cannot read {path}: Too many levels of symbolic links",
         folder / "pipe.png": "cannot read {path}: expected a regular file, got a FIFO",
         folder / "large.pgm": "cannot read {path} as a picture: expected 1 to 33,554,432 pixels ",
-        folder: "cannot read {path}: Is a directory",
+        folder / "nothing": "there are no pictures in {path}",
         Path("/dev/zero"): "cannot read {path}: expected a regular file, got a device",
         Path("-"): "there is no picture {path}",
     }

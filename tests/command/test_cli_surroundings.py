@@ -20,6 +20,7 @@ from PIL import Image
 import tinygrad_cupy as tg
 from support.command_runs import (
     RUN_FILES,
+    SWEPT_FILES,
     TRAIN,
     files_of,
     metrics_of,
@@ -255,7 +256,7 @@ def test_class_names_of_every_kind(
     assert set(metrics_of(tmp_path / "run")["classes"]) == set(names)
     result = run(capsys, "sweep", *words, "--batch-sizes", "8", "--out", tmp_path / "study")
     assert (result.code, result.err) == (0, "")
-    assert files_of(tmp_path / "study" / "batch-8") == RUN_FILES
+    assert files_of(tmp_path / "study" / "batch-8") == SWEPT_FILES
     text = (tmp_path / "study" / "report.md").read_text(encoding="utf-8")
     assert all(line.isprintable() for line in text.splitlines())
     assert report._name("| *七* |") == r"\| \*七\* \|"

@@ -7,18 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 
-from support.command_runs import RUN_FILES, failed, files_of, metrics_of, run, skip_drawing
+from support.command_runs import SWEPT_FILES, failed, files_of, metrics_of, run, skip_drawing
+from support.made_up_runs import made_up, settings
 from tinygrad_cupy import datasets, nn
 from tinygrad_cupy.command import report
-from tinygrad_cupy.command.experiment import Data, Run
 from tinygrad_cupy.command.progress import CtrlC
-from tinygrad_cupy.command.settings import RunSettings, TrainSettings
 from tinygrad_cupy.command.sweep import COLUMNS, parse_batch_sizes
-from tinygrad_cupy.nn import EpochRecord, Evaluation, History
+from tinygrad_cupy.nn import History
 
 Capture = pytest.CaptureFixture[str]
 SWEEP = ("sweep", "--dataset", "digits", "--device", "cpu", "--epochs", "2", "--quiet")
@@ -46,7 +44,7 @@ def _no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_folder_holds_the_study_and_a_run_per_batch_size(study: Path) -> None:
     assert files_of(study) == SWEEP_FILES | {"batch-64", "batch-256"}
     for size in (64, 256):
-        assert files_of(study / f"batch-{size}") == RUN_FILES
+        assert files_of(study / f"batch-{size}") == SWEPT_FILES
         metrics = metrics_of(study / f"batch-{size}")
         assert (metrics["batch_size"], metrics["model"], metrics["epochs"]) == (size, "small", 2)
         assert metrics["patience"] == 5
@@ -160,42 +158,6 @@ def test_running_out_of_memory_keeps_the_smaller_batch_sizes(
 
 
 # --- findings -----------------------------------------------------------------------------------
-
-
-def settings(batch_size: int) -> RunSettings:
-    asked = TrainSettings(epochs=50, patience=5, lr=0.1)
-    images = np.zeros((1000, 1, 28, 28), np.uint8)
-    data = datasets.ArrayDataset(images, np.zeros(1000, int), ("0", "1"), "made up")
-    return asked.resolve(data, "cpu", batch_size)
-
-
-def made_up(
-    batch_size: int, right: int, seconds: float, epochs: int, stopped: str = "early"
-) -> Run:
-    """A run on 1000 test images of which `right` are, every mistake a 0 taken for 1."""
-    labels = np.repeat(np.arange(2), 500)
-    guesses = labels.copy()
-    guesses[: 1000 - right] = 1
-    images = np.zeros((1000, 1, 28, 28), np.uint8)
-    part = datasets.ArrayDataset(images, labels, ("0", "1"), "made up")
-    history = History(
-        [
-            EpochRecord(n, 0.1, 0.9, 0.2, 0.9, 0.1, seconds, 1000 / seconds)
-            for n in range(1, epochs + 1)
-        ],
-        stopped=stopped,
-        kept_epoch=epochs,
-        seconds=seconds * epochs,
-    )
-    return Run(
-        settings=settings(batch_size),
-        data=Data(part, part, part, "Made up."),
-        model=nn.Linear(2, 2),
-        history=history,
-        test=Evaluation(0.1, right / 1000, labels, np.eye(2, dtype=np.float32)[guesses]),
-        val_accuracy=0.9,
-        problem=None,
-    )
 
 
 def test_findings_follow_from_the_figures() -> None:

@@ -205,7 +205,7 @@ def test_the_default_folder_is_new_every_time(
 
 @pytest.mark.slow
 def test_the_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tinygrad_cupy.command.progress.REFRESH_SECONDS", 0.0)
+    monkeypatch.setattr("tinygrad_cupy.nn.progress.REFRESH_SECONDS", 0.0)
     train, _ = datasets.digits()
     model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
     shown = Console(file=io.StringIO(), force_terminal=True, width=100)
@@ -224,13 +224,13 @@ def test_the_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_folder_that_is_not_empty(capsys: Capture, trained: Path) -> None:
-    before = {path: path.read_bytes() for path in trained.iterdir()}
+    before = {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
     line = failed(run(capsys, *TRAIN, "--out", trained))
     assert line == (
         f"error: --out: {str(trained)!r} is not empty; choose another folder, "
         "or replace that run with --overwrite"
     )
-    assert {path: path.read_bytes() for path in trained.iterdir()} == before
+    assert {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.slow
@@ -256,7 +256,7 @@ def test_a_run_that_fails_leaves_the_old_one(
     capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = train_quietly(tmp_path / "run")
-    before = {path: path.read_bytes() for path in folder.iterdir()}
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
     def fail(*arguments: object) -> None:
         raise RuntimeError("no more of this")
@@ -264,7 +264,7 @@ def test_a_run_that_fails_leaves_the_old_one(
     monkeypatch.setattr(nn.Trainer, "fit", fail)
     line = failed(run(capsys, *TRAIN, "--epochs", "1", "--out", folder, "--overwrite"))
     assert "no more of this" in line
-    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
 def test_a_second_run_into_the_folder_is_refused(capsys: Capture, tmp_path: Path) -> None:

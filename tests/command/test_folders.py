@@ -16,7 +16,7 @@ def anything(path: Path) -> bool:
 
 
 def claim(folder: Path, replaces: Callable[[Path], bool] = anything) -> Claim:
-    return Claim(folder, replaces, last=("figures",), precious="weights")
+    return Claim(folder, replaces, last=("figures",), precious=("weights",))
 
 
 def contents(folder: Path) -> dict[str, str]:

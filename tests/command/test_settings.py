@@ -33,7 +33,8 @@ def test_defaults_are_those_of_data_and_optimizer(
 ) -> None:
     settings = asked.resolve(data(name), "cpu")
     assert (settings.epochs, settings.lr, settings.device) == (epochs, lr, "cpu")
-    found = {"epochs", "lr", "device", "batch_size"}
+    found = {"epochs", "lr", "device", "batch_size", "weight_decay", "augment", "model_file"}
+    found |= {"among_seeds"}
     kept = {field.name for field in dataclasses.fields(RunSettings)} - found
     assert {key: getattr(settings, key) for key in kept} == {
         key: getattr(asked, key) for key in kept

@@ -37,6 +37,36 @@ def test_the_examples_of_modules(capsys: pytest.CaptureFixture[str]) -> None:
     assert last == "True"
 
 
+def test_the_examples_of_resuming(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.warns(UserWarning, match="there is no checkpoint"):
+        run("resuming.md")
+    assert capsys.readouterr().out == "[1, 2, 3, 4, 5, 6] finished\n6 (64, 2)\n"
+
+
+def test_the_examples_of_training(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    run("training.md")
+    names, r2, labels, line = capsys.readouterr().out.splitlines()
+    assert names == "['train_mae', 'train_r2']"
+    assert float(r2) > 0.9
+    assert labels == "['loss', 'mae', 'r2', 'worst']"
+    assert line.startswith('{"step": 1, "epoch": 1, "loss": ')
+
+
+@pytest.mark.slow
+def test_the_examples_of_the_command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    run("command.md")
+    assert capsys.readouterr().out == "3 (1, 28, 28) ('0', '1', '2')\nTrue\n"
+
+
 def test_the_examples_of_layers(capsys: pytest.CaptureFixture[str]) -> None:
     run("layers.md")
     assert capsys.readouterr().out.splitlines() == [

@@ -45,6 +45,7 @@ FLOORS = {
     "__init__": 6,
     "command": 7,
     "cli": 8,
+    "__main__": 8,
 }
 TYPES = "tinygrad_cupy.autograd.typing"  # the one module that may look up, for type checkers only
 

@@ -21,9 +21,10 @@ from ..datasets import ArrayDataset, DataLoader, DownloadError, catalog
 from ..datasets.parallel import Progress
 from ..datasets.picture_folder import FolderOptions
 from ..datasets.picture_list import Skipped
-from ..nn import Callback, Evaluation, History, Module, Trainer, models, optim
+from ..nn import Callback, Checkpoints, Evaluation, History, Module, Trainer, models
 from ..nn import metrics as scores
 from ..nn.trainer import DivergedError, Loader
+from . import recipe
 from .errors import CommandError
 from .limits import check_images
 from .normalization import Normalization, NormalizedLoader
@@ -32,7 +33,6 @@ from .settings import RunSettings, TrainSettings
 
 EVALUATION_BATCH = 256  # whatever the training batch is: evaluation does not depend on it
 EVALUATION_PIXELS = 1 << 20  # of a batch: fewer pictures where these are large
-MOMENTUM = 0.9  # of SGD
 
 
 @dataclass(frozen=True)
@@ -121,10 +121,12 @@ class Run:
         images, framing, folder = self.data.train.images, self.framing, self.data.folder
         normalization = self.data.normalization
         rates = [record.images_per_second for record in history]
+        own = settings.model_file
         figures = {
             "dataset": self.data.name,
             "dataset_reason": self.data.reason,
-            "model": settings.model,
+            "model": settings.model_label,
+            "model_source": own.as_dict() if own else None,
             "device": settings.device,
             "seed": settings.seed,
             "epochs": len(history),
@@ -133,6 +135,13 @@ class Run:
             "batch_size": settings.batch_size,
             "optimizer": settings.optimizer,
             "lr": settings.lr,
+            "schedule": settings.schedule,
+            "warmup": settings.warmup,
+            "weight_decay": settings.weight_decay,
+            "clip_norm": settings.clip_norm,
+            "ema": settings.ema,
+            "augment": list(settings.augment),
+            "precision": settings.precision,
             "val_fraction": settings.val_fraction,
             "patience": settings.patience,
             "parameters": count_parameters(self.model),
@@ -144,7 +153,7 @@ class Run:
             "seconds_per_epoch": self.seconds_per_epoch,
             "images_per_second": float(np.median(rates)) if rates else None,
             "classes": list(self.data.classes),
-            "per_class": self._per_class(),
+            "per_class": per_class(self.confusion, self.data.classes),
             "image_shape": list(images.shape[1:]),
             "pictures": FRAMED if framing else SCALED,
             "framing": framing.as_dict() if framing else None,
@@ -156,17 +165,18 @@ class Run:
         }
         return {name: _finite(figure) for name, figure in figures.items()}
 
-    def _per_class(self) -> dict[str, dict[str, float]]:
-        matrix = self.confusion
-        columns = {
-            "precision": scores.precision(matrix),
-            "recall": scores.recall(matrix),
-            "f1": scores.f1(matrix),
-        }
-        return {
-            name: {column: float(values[index]) for column, values in columns.items()}
-            for index, name in enumerate(self.data.classes)
-        }
+
+def per_class(matrix: np.ndarray, classes: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Precision, recall and F1 of each class, by its name, from a confusion matrix."""
+    columns = {
+        "precision": scores.precision(matrix),
+        "recall": scores.recall(matrix),
+        "f1": scores.f1(matrix),
+    }
+    return {
+        name: {column: float(values[index]) for column, values in columns.items()}
+        for index, name in enumerate(classes)
+    }
 
 
 def load_data(settings: TrainSettings, progress: Progress | None = None) -> Data:
@@ -192,24 +202,25 @@ def load_data(settings: TrainSettings, progress: Progress | None = None) -> Data
 def build_model(settings: RunSettings, data: Data) -> Module:
     """The net for this data on the default device; the seed gives its initial weights."""
     tg.manual_seed(settings.seed)
-    _, channels, height, width = data.train.images.shape
-    return models.build(settings.model, len(data.classes), channels, (height, width))
-
-
-def build_optimizer(settings: RunSettings, model: Module) -> optim.Optimizer:
-    """The optimizer that was asked for; SGD runs with momentum 0.9."""
-    if settings.optimizer == "sgd":
-        return optim.SGD(model.parameters(), lr=settings.lr, momentum=MOMENTUM)
-    kind = optim.Adam if settings.optimizer == "adam" else optim.AdamW
-    return kind(model.parameters(), lr=settings.lr)
+    classes, (_, channels, height, width) = len(data.classes), data.train.images.shape
+    if own := settings.model_file:
+        return own.build(classes, channels, (height, width))
+    return models.build(settings.model, classes, channels, (height, width))
 
 
 def untrained_state(settings: RunSettings, data: Data) -> dict[str, np.ndarray]:
-    """The weights before training, from the CPU: as large as those after it."""
+    """The weights before training, from the CPU: as large as those after it.
+
+    Raises `CommandError` for a model of the user's that does not fit the data.
+    """
     before = backend.default_device()
     backend.set_default_device("cpu")
     try:
-        return build_model(settings, data).state_dict()
+        model = build_model(settings, data)
+        if own := settings.model_file:
+            channels, height, width = data.train.images.shape[1:]
+            own.check(model, len(data.classes), (channels, height, width))
+        return model.state_dict()
     finally:
         backend.set_default_device(before)
 
@@ -219,9 +230,11 @@ def execute(
     data: Data,
     callbacks: Sequence[Callback] = (),
     trained: Callable[[Module, History], None] | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> Run:
-    """Train and test one model; `trained` is called in between.
+    """Train and test one model; `trained` is called in between, also on a second Ctrl-C.
 
+    It goes on from the last of the `checkpoints`, if there is one.
     A loss that is not finite and a callback that stops the run are results, not errors: the run
     holds the last good weights. Running out of memory raises `CommandError`, naming the batch size.
     """
@@ -230,15 +243,16 @@ def execute(
     try:
         # The trainer looks for losses that are not finite itself; NumPy need not warn of them, here
         # or in the engine's threads.
-        with np.errstate(all="ignore"), warnings.catch_warnings():
+        quiet = np.errstate(all="ignore"), warnings.catch_warnings()
+        with quiet[0], quiet[1], recipe.products_in(settings.precision):
             warnings.simplefilter("ignore", RuntimeWarning)
-            return _execute(settings, data, callbacks, trained)
+            return _execute(settings, data, callbacks, trained, checkpoints)
     except Exception as error:
         if not _is_out_of_memory(error):
             raise
         raise CommandError(
             f"out of memory on {settings.device} with --batch-size {settings.batch_size} and "
-            f"--model {settings.model}: choose a smaller batch"
+            f"--model {settings.model_label}: choose a smaller batch"
         ) from error
     finally:
         backend.set_default_device(before)
@@ -249,20 +263,39 @@ def _execute(
     data: Data,
     callbacks: Sequence[Callback],
     trained: Callable[[Module, History], None] | None,
+    checkpoints: Checkpoints | None,
 ) -> Run:
-    model = build_model(settings, data)
-    optimizer = build_optimizer(settings, model)
-    trainer = Trainer(model, optimizer, callbacks=callbacks, jit=settings.jit)
-    device = settings.device
-    train_loader = _normalized(
-        DataLoader(data.train, settings.batch_size, shuffle=True, device=device), data
+    model, device = build_model(settings, data), settings.device
+    loader = DataLoader(data.train, settings.batch_size, shuffle=True, device=device)
+    augment = recipe.build_augment(
+        settings.augment, data.train.images.shape[1:], len(data.classes), data.normalization
     )
-    val_loader = _evaluation_loader(data, data.val, device)
+    # Augmentations take values from 0 to 1, and normalize behind themselves.
+    train_loader = _normalized(loader, data.normalization) if augment is None else loader
+    trainer = Trainer(
+        model,
+        recipe.build_optimizer(settings, model),
+        schedule=recipe.build_schedule(settings, len(loader)),
+        callbacks=callbacks,
+        jit=settings.jit,
+        augment=augment,
+        checkpoint=checkpoints,
+        clip_norm=settings.clip_norm,
+        autocast=recipe.autocast_of(settings.precision),
+        ema=settings.ema,
+        progress=False,
+    )
+    val_loader = evaluation_loader(data.val, data.normalization, device)
     problem = None
+    train = trainer.resume if checkpoints is not None and checkpoints.numbers() else trainer.fit
     try:
-        trainer.fit(train_loader, val_loader, settings.epochs, settings.patience)
+        train(train_loader, val_loader, settings.epochs, settings.patience)
     except DivergedError as error:
         problem = error
+    except KeyboardInterrupt:
+        if trained is not None and trainer.history.kept_epoch:
+            trained(model, trainer.history)
+        raise
     history = trainer.history
     if trained is not None:
         trained(model, history)
@@ -270,20 +303,19 @@ def _execute(
         val_accuracy = history[history.kept_epoch - 1].val_accuracy or 0.0
     else:
         val_accuracy = trainer.evaluate(val_loader).accuracy
-    test = trainer.evaluate(_evaluation_loader(data, data.test, device))
+    test = trainer.evaluate(evaluation_loader(data.test, data.normalization, device))
     return Run(settings, data, model, history, test, val_accuracy, problem)
 
 
-def _evaluation_loader(data: Data, part: ArrayDataset, device: str) -> Loader:
+def evaluation_loader(part: ArrayDataset, normalization: Normalization, device: str) -> Loader:
+    """Batches of a part of the data, in order, as a model is tested on them."""
     pixels = part.images.shape[2] * part.images.shape[3]
     size = min(EVALUATION_BATCH, len(part), max(1, EVALUATION_PIXELS // pixels))
-    return _normalized(DataLoader(part, size, device=device), data)
+    return _normalized(DataLoader(part, size, device=device), normalization)
 
 
-def _normalized(loader: DataLoader, data: Data) -> Loader:
-    if not data.normalization.changes:
-        return loader
-    return NormalizedLoader(loader, data.normalization)
+def _normalized(loader: DataLoader, normalization: Normalization) -> Loader:
+    return NormalizedLoader(loader, normalization) if normalization.changes else loader
 
 
 def count_parameters(model: Module) -> int:

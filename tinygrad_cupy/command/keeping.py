@@ -9,18 +9,30 @@ import contextlib
 import logging
 import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
-from ..folders import STAGING, Claim
-from ..nn import Callback, History, Module
-from ..printing import shortened
-from . import experiment, run_folder
-from .errors import CommandError
+from ..folders import STAGING, Claim, write_file
+from ..nn import (
+    Callback,
+    Checkpoints,
+    EpochRecord,
+    History,
+    MetricsWriter,
+    Module,
+    Step,
+    TensorBoard,
+    Trainer,
+)
+from ..nn.recorders import Recorder
+from ..printing import printable, shortened
+from . import experiment, run_folder, settings_file
+from .errors import CommandError, Interrupted
 from .experiment import Data, Run
-from .run_folder import HISTORY, METRICS, WEIGHTS
+from .run_folder import HISTORY, METRICS, SETTINGS, STEPS, TENSORBOARD, WEIGHTS
 from .settings import RunSettings
 
 METRICS_BYTES = 1 << 16  # more than metrics.json takes beside its classes
@@ -31,10 +43,50 @@ DATA_NAME = 16  # letters of it that a picture's title has room for
 
 
 class Keeper:
-    """Writes one run into `claim`, in a sweep into its folder `inside`."""
+    """Writes one run into `claim`, in a sweep into its folder `inside`.
 
-    def __init__(self, claim: Claim, inside: str = "") -> None:
-        self.claim, self.inside = claim, inside
+    record: what the run is, which stands before its first step; with it there are checkpoints, in
+        an epoch every `minutes`
+    tensorboard: whether to write a log for it as well. Raises `CommandError` where its library is
+        missing.
+    """
+
+    def __init__(
+        self,
+        claim: Claim,
+        inside: str = "",
+        record: bytes | None = None,
+        minutes: float = 5.0,
+        tensorboard: bool = False,
+    ) -> None:
+        self.claim, self.inside, self.record = claim, inside, record
+        self.put_aside = False
+        self.checkpoints: Checkpoints | None = None
+        # Where logs are while it trains: of a run that can go on, where it leaves them when killed.
+        self.live = claim.new / inside if record is None else claim.live
+        if record is not None:
+            place = claim.live / run_folder.CHECKPOINTS
+            self.checkpoints = Checkpoints(place, minutes, tell=note)
+        self.logs = {STEPS: Log(MetricsWriter(self.live / STEPS))}
+        if tensorboard:
+            self.logs[TENSORBOARD] = Log(open_tensorboard(self.live / TENSORBOARD))
+
+    def leave(self) -> Path | None:
+        """After what ended the run without weights: where it can go on from, if it can.
+
+        Where no checkpoint was written, nothing is left.
+        """
+        if self.checkpoints is None or self.put_aside:
+            return None
+        if not self.checkpoints.numbers():
+            for name in (run_folder.RECORD, SETTINGS, STEPS):
+                with contextlib.suppress(OSError):
+                    (self.live / name).unlink()
+            shutil.rmtree(self.live / TENSORBOARD, ignore_errors=True)
+            return None
+        return (
+            self.claim.commit_beside("-unfinished") if self.claim.replacing else self.claim.folder
+        )
 
     def execute(self, settings: RunSettings, data: Data, callbacks: Sequence[Callback]) -> Run:
         """Train and test, and write weights and figures, but do not put them in place yet.
@@ -44,11 +96,21 @@ class Keeper:
         """
         try:
             self._reserve(settings, data)
+            write_file(self.live / SETTINGS, settings_file.repeating(settings, data))
+            if self.record is not None:
+                write_file(self.claim.live / run_folder.RECORD, self.record)
         except OSError as error:
             raise self._cannot_write(error) from error
+        watching = [*callbacks, *self.logs.values()]
         try:
-            run = experiment.execute(settings, data, callbacks, self._trained)
+            run = experiment.execute(settings, data, watching, self._trained, self.checkpoints)
             figures = run_folder.json_bytes(run.metrics)
+        except KeyboardInterrupt as error:
+            if self.inside or not self._has(WEIGHTS):
+                raise
+            kept = self._put_untested_aside()
+            told = f"the weights of the last finished epoch, not tested, are in {kept}"
+            raise Interrupted(f"{told}{goes_on(kept)}", getattr(error, "number", 0)) from error
         except Exception as error:
             if not self._has(WEIGHTS):
                 raise
@@ -63,7 +125,13 @@ class Keeper:
             self._write(METRICS, figures)
         except OSError as error:
             raise self.rescue(run, error) from error
+        self._tell_cut_logs()
         return run
+
+    def _tell_cut_logs(self) -> None:
+        for name, log in self.logs.items():
+            if log.problem:
+                note(f"{name} ends too early: {log.problem.strerror or log.problem}")
 
     def drop(self) -> None:
         """Remove what was written of this run of a sweep."""
@@ -82,6 +150,7 @@ class Keeper:
                 folder = Path(tempfile.mkdtemp(prefix="tinygrad_cupy-run-", dir=parent))
                 (folder / WEIGHTS).write_bytes(run_folder.weights_bytes(run.model.state_dict()))
                 (folder / HISTORY).write_bytes(run_folder.history_bytes(run.history))
+                (folder / SETTINGS).write_bytes(settings_file.repeating(run.settings, run.data))
                 (folder / METRICS).write_bytes(run_folder.json_bytes(run.metrics))
                 return CommandError(f"{told}; the run is in {folder}")
             except OSError:
@@ -107,7 +176,8 @@ class Keeper:
             self._write(HISTORY, run_folder.history_bytes(history))
 
     def _put_untested_aside(self) -> Path:
-        if self.inside or run_folder.holds_run(self.claim.folder):
+        self.put_aside = True
+        if self.inside or self.claim.replacing:
             return self.claim.commit_beside("-untested", self.inside)
         return self.claim.commit()
 
@@ -123,6 +193,61 @@ class Keeper:
     def _cannot_write(self, error: OSError) -> CommandError:
         folder = str(self.claim.folder / self.inside)
         return CommandError(f"--out: cannot write to {folder!r}: {error.strerror or error}")
+
+
+class Log(Callback):
+    """A recorder that a full disk does not let end the run: it only falls silent.
+
+    `problem` says why it did.
+    """
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+        self.problem: OSError | None = None
+
+    def on_fit_start(self, trainer: Trainer) -> None:
+        with self._noting() as recorder:
+            recorder.on_fit_start(trainer)
+
+    def on_step_end(self, trainer: Trainer, step: Step) -> None:
+        if self.problem is None:
+            with self._noting() as recorder:
+                recorder.on_step_end(trainer, step)
+
+    def on_epoch_end(self, trainer: Trainer, record: EpochRecord) -> None:
+        if self.problem is None:
+            with self._noting() as recorder:
+                recorder.on_epoch_end(trainer, record)
+
+    def on_fit_end(self, trainer: Trainer, history: History) -> None:
+        with self._noting() as recorder:
+            recorder.close() if self.problem else recorder.on_fit_end(trainer, history)
+
+    @contextlib.contextmanager
+    def _noting(self) -> Iterator[Recorder]:
+        try:
+            yield self.recorder
+        except OSError as error:
+            self.problem = self.problem or error
+
+
+def open_tensorboard(folder: Path) -> TensorBoard:
+    """Raises `CommandError`, naming the extra, where the library is missing."""
+    try:
+        return TensorBoard(folder)
+    except ImportError as error:
+        raise CommandError(f"--tensorboard: {str(error).removeprefix('[TensorBoard] ')}") from error
+
+
+def note(text: str) -> None:
+    """Say it on standard error, where nothing has failed yet."""
+    if sys.stderr is not None:
+        print(printable(f"note: {text.removeprefix('[Checkpoints] ')}"), file=sys.stderr)
+
+
+def goes_on(folder: Path) -> str:
+    """What an error says of a run that was cut short."""
+    return f"; go on with --resume {folder}"
 
 
 class Drawing:
@@ -150,7 +275,7 @@ class Drawing:
     def run(self, run: Run, inside: str = "") -> None:
         """The pictures of a run, in a sweep into its folder `inside`."""
         start = f"{inside}/" if inside else ""
-        name = f"{run.settings.model} on {shortened(run.data.name, DATA_NAME)}"
+        name = f"{run.settings.model_label} on {shortened(run.data.name, DATA_NAME)}"
         tested = f"{run.test.accuracy:.2%} of {len(run.data.test):,} test images right"
         classes = run.data.classes
         self.draw(

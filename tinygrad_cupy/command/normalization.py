@@ -5,8 +5,9 @@ Gray pictures stay from 0 to 1.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -68,6 +69,14 @@ class NormalizedLoader:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         return map(self.batch, self.rows())
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """As the loader's."""
+        return self.loader.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """As the loader's."""
+        self.loader.load_state_dict(state)
 
     def rows(self) -> Iterator[Tensor]:
         """As the loader's."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -24,12 +24,12 @@ from ..datasets.files import read_file
 from ..datasets.picture import MAX_BYTES, read_gray
 from ..datasets.picture_form import PictureForm, shaped
 from .errors import CommandError
+from .ink import PAPER, centre_of_mass, ink_and_background, ink_box, is_blank, is_several
 
 FRAMED, SCALED = "framed", "scaled"  # what metrics.json says of a run's pictures
 MOST_PIXELS = 1 << 23  # larger pictures are made smaller before their ink is looked for
 SAMPLE = 500  # training images that are looked at
-INK = 0.3  # of the full contrast: this far from the background is ink
-PAPER = 0.15  # of the full contrast: this near to the background is background
+BLANK, SEVERAL = "blank", "several digits"  # what is said of pictures
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,13 @@ class Framing:
         every = max(1, len(images) // SAMPLE)
         sides, light, plain, mass_off, box_off = [], [], [], [], []
         for image in images[::every].mean(axis=1, dtype=np.float32) / 255:
-            ink, background = _ink_and_background(image)
-            top, left, bottom, right = _ink_box(ink)
+            ink, background = ink_and_background(image)
+            top, left, bottom, right = ink_box(ink)
             middle = np.subtract(image.shape, 1) / 2
             sides.append(max(bottom - top, right - left))
             light.append(background < 0.5)
             plain.append((ink < PAPER).mean())
-            mass_off.append(np.abs(_centre_of_mass(ink) - middle).max())
+            mass_off.append(np.abs(centre_of_mass(ink) - middle).max())
             box_off.append(np.abs([(top + bottom - 1) / 2, (left + right - 1) / 2] - middle).max())
         return cls(
             drawn=bool(np.median(plain) > 0.3 and abs(np.mean(light) - 0.5) > 0.4),
@@ -71,16 +71,36 @@ class Framing:
         return asdict(self)
 
 
+class Seen(NamedTuple):
+    """A picture as a net is shown it, (C, H, W) like the training images from 0 to 1.
+
+    `inverted` says that dark and light were exchanged, `note` why an answer to it means little,
+    None where there is no reason: that it is blank, or holds several digits.
+    """
+
+    picture: np.ndarray
+    inverted: bool
+    note: str | None
+
+
 def read_picture(path: Path, framing: Framing | None, form: PictureForm) -> tuple[np.ndarray, bool]:
-    """The picture as (C, H, W), like the training images, and whether it was inverted.
+    """`look` without the note."""
+    picture, inverted, _ = look(path, framing, form)
+    return picture, inverted
+
+
+def look(path: Path, framing: Framing | None, form: PictureForm, digits: bool = False) -> Seen:
+    """A picture file as a net of this framing and form is shown it.
 
     Without a framing it is read as `image_folder` does. Raises `CommandError` naming the file when
     it is missing or is no picture. `form` has its size and channels; framed are gray squares.
+    digits: whether it is to be one digit
     """
     try:
         content = read_file(path, MAX_BYTES)
         if framing is None:
-            return np.divide(shaped(content, form), np.float32(255)), False
+            shown = np.divide(shaped(content, form), np.float32(255))
+            return Seen(shown, False, BLANK if is_blank(shown.mean(axis=0)) else None)
         image = _on_paper(*read_gray(content))
     except FileNotFoundError:
         raise CommandError(f"there is no picture {str(path)!r}") from None
@@ -89,19 +109,24 @@ def read_picture(path: Path, framing: Framing | None, form: PictureForm) -> tupl
     except ValueError as error:  # a PictureError, or a path that no system has
         raise CommandError(f"cannot read {str(path)!r} as a picture: {error}") from error
     size, _ = form.size or (0, 0)
-    framed, inverted = _framed(image, framing, size)
-    return framed[None], inverted
+    framed, inverted, note = _framed(image, framing, size, digits)
+    return Seen(framed[None], inverted, note)
 
 
-def _framed(image: np.ndarray, framing: Framing, size: int) -> tuple[np.ndarray, bool]:
+def _framed(
+    image: np.ndarray, framing: Framing, size: int, digits: bool
+) -> tuple[np.ndarray, bool, str | None]:
+    note = BLANK if is_blank(image) else None
     if not framing.drawn:
-        return _resize(image, size, size), False
-    ink, background = _ink_and_background(image)
+        return _resize(image, size, size), False, note
+    ink, background = ink_and_background(image)
+    if digits and note is None and is_several(ink):
+        note = SEVERAL
     inverted = (background < 0.5) != framing.light_ink
     if image.shape != (size, size):
         light = _frame(ink, size, framing)
-        return (light if framing.light_ink else 1 - light), inverted
-    return (1 - image if inverted else image), inverted
+        return (light if framing.light_ink else 1 - light), inverted, note
+    return (1 - image if inverted else image), inverted, note
 
 
 def _on_paper(gray: Image.Image, opacity: Image.Image | None) -> np.ndarray:
@@ -124,55 +149,15 @@ def _unit(image: Image.Image) -> np.ndarray:
     return values / 255 if image.mode == "L" else values
 
 
-def _ink_and_background(image: np.ndarray) -> tuple[np.ndarray, float]:
-    """How much ink each pixel has, 0 to 1, and the gray value of the background.
-
-    The background is the median of the picture's edge, scaled so that 0.5 lies halfway between the
-    darkest and the lightest part.
-    """
-    low, high = np.percentile(image, [0.5, 99.5])
-    if high - low < 1e-3:  # a few bright pixels on a large page
-        low, high = float(image.min()), float(image.max())
-    contrast = max(float(high - low), 1e-6)
-    scaled = np.clip((image - low) / contrast, 0, 1)
-    edge = max(1, min(image.shape) // 50)
-    inside = scaled[edge:-edge, edge:-edge]
-    frame = np.ones(image.shape, dtype=bool)
-    frame[edge:-edge, edge:-edge] = False
-    background = float(np.median(scaled[frame] if inside.size else scaled))
-    if background < 0.5:
-        ink = (scaled - background) / (1 - background)
-    else:
-        ink = (background - scaled) / background
-    return np.clip(ink, 0, 1).astype(np.float32), background
-
-
-def _ink_box(ink: np.ndarray) -> tuple[int, int, int, int]:
-    """Top, left, bottom, right of the ink (bottom and right excluded); all of it without ink."""
-    rows, columns = np.flatnonzero((ink > INK).any(1)), np.flatnonzero((ink > INK).any(0))
-    if rows.size == 0:
-        return 0, 0, *ink.shape
-    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
-
-
-def _centre_of_mass(ink: np.ndarray) -> np.ndarray:
-    """Row and column; the middle when there is no ink."""
-    total = float(ink.sum())
-    if total == 0:
-        return np.subtract(ink.shape, 1) / 2
-    sums = [ink.sum(axis=1, dtype=np.float64), ink.sum(axis=0, dtype=np.float64)]
-    return np.array([one @ np.arange(len(one)) for one in sums]) / total
-
-
 def _frame(ink: np.ndarray, size: int, framing: Framing) -> np.ndarray:
     """Light ink on black, as large and in the same place as in the training images."""
-    top, left, bottom, right = _ink_box(ink)
+    top, left, bottom, right = ink_box(ink)
     cut = np.clip((ink[top:bottom, left:right] - PAPER) / (1 - 2 * PAPER), 0, 1)
     scale = framing.box / max(cut.shape)
     height, width = (max(1, round(side * scale)) for side in cut.shape)
     small = _resize(cut, height, width)
     small /= max(float(small.max()), 1e-6)  # thin strokes pale when made small
-    centre = _centre_of_mass(small) if framing.by_mass else np.subtract(small.shape, 1) / 2
+    centre = centre_of_mass(small) if framing.by_mass else np.subtract(small.shape, 1) / 2
     room = np.subtract(size, small.shape)
     y, x = np.clip(np.round((size - 1) / 2 - centre).astype(int), 0, room)
     framed = np.zeros((size, size), np.float32)

@@ -20,7 +20,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..nn import History
+from ..nn.plots import draw_history
 from ..printing import printable, shortened
+from .by_size import spread
 
 BLUE, ORANGE, GREEN, PURPLE, YELLOW, SKY, VERMILLION, BLACK = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#F0E442", "#56B4E9", "#D55E00", "#222222",
@@ -50,18 +52,7 @@ def draw_curves(path: Path, history: History, title: str) -> None:
     """Loss and accuracy over the epochs, training and validation; the kept epoch is marked."""
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     figure.suptitle(_plain(title), fontsize=12)
-    epochs = [record.epoch for record in history]
-    kinds = (("loss", "loss (cross-entropy)"), ("accuracy", "accuracy (%)"))
-    for axes, (kind, label) in zip(figure.subplots(1, 2), kinds, strict=True):
-        scale = 100 if kind == "accuracy" else 1
-        for part, name, colour in (("train", "training", BLUE), ("val", "validation", VERMILLION)):
-            values = [scale * (value or 0) for value in history.column(f"{part}_{kind}")]
-            axes.plot(epochs, values, "o-", color=colour, label=name, markersize=4)
-        _style(axes, "epoch", label)
-        if history.kept_epoch and history.kept_epoch != len(history):
-            axes.axvline(history.kept_epoch, color=GRAY, linestyle=":", label="kept weights")
-        if epochs:
-            axes.legend(frameon=False)
+    draw_history(figure, history)[0].set_ylabel("loss (cross-entropy)")
     _save(figure, path)
 
 
@@ -155,35 +146,55 @@ def _shown(image: np.ndarray) -> np.ndarray:
     return np.broadcast_to(image, (3, *image.shape[1:])).transpose(1, 2, 0)
 
 
-def draw_overlaid(path: Path, histories: Mapping[str, History], title: str) -> None:
-    """Validation loss and accuracy of several runs over the epochs, the kept epochs marked."""
+def draw_overlaid(path: Path, histories: Mapping[str, Sequence[History]], title: str) -> None:
+    """Validation loss and accuracy over the epochs, the kept epochs marked.
+
+    Each name has a colour, and a line for each of its runs.
+    """
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     figure.suptitle(_plain(title), fontsize=12)
     kinds = (("val_loss", "validation loss", 1), ("val_accuracy", "validation accuracy (%)", 100))
     for axes, (column, label, scale) in zip(figure.subplots(1, 2), kinds, strict=True):
-        for number, (name, history) in enumerate(histories.items()):
-            values = [scale * (value or 0) for value in history.column(column)]
+        for number, (name, runs) in enumerate(histories.items()):
             colour, dash = CYCLE[number % len(CYCLE)], ("-", "--", ":")[number // len(CYCLE) % 3]
-            axes.plot(range(1, len(values) + 1), values, dash, color=colour, label=name)
-            if history.kept_epoch:
-                kept = history.kept_epoch
-                axes.plot(kept, values[kept - 1], "o", color=colour, markersize=6)
+            for index, history in enumerate(runs):
+                values = [scale * (value or 0) for value in history.column(column)]
+                axes.plot(
+                    range(1, len(values) + 1), values, dash, color=colour,
+                    label=None if index else name, linewidth=1.5 if len(runs) == 1 else 0.8,
+                )  # fmt: skip
+                if history.kept_epoch:
+                    kept = history.kept_epoch
+                    axes.plot(kept, values[kept - 1], "o", color=colour, markersize=6)
         _style(axes, "epoch (dot: the weights kept)", label)
     figure.axes[0].legend(frameon=False)
     _save(figure, path)
 
 
 def draw_by_batch_size(
-    path: Path, sizes: Sequence[int], panels: Mapping[str, Sequence[float | None]], title: str
+    path: Path, sizes: Sequence[int], panels: Mapping[str, Sequence[Sequence[float]]], title: str
 ) -> None:
-    """One panel per figure (its name is the label) over the batch sizes."""
+    """One panel per figure (its name is the label) over the batch sizes.
+
+    Of each size the values of its runs: their mean, and where there are several an error bar of
+    one standard deviation to each side. A size without a value is left out.
+    """
     figure = Figure(figsize=(3.7 * len(panels), 3.6), layout="constrained")
     figure.suptitle(_plain(title), fontsize=12)
     every = np.ravel(figure.subplots(1, len(panels), squeeze=False))
     for axes, (label, values), colour in zip(every, panels.items(), CYCLE, strict=False):
-        known = [pair for pair in zip(sizes, values, strict=True) if pair[1] is not None]
+        known = [(size, found) for size, found in zip(sizes, values, strict=True) if found]
         axes.set_xscale("log", base=2)
-        axes.plot([size for size, _ in known], [value for _, value in known], "o-", color=colour)
+        axes.errorbar(
+            [size for size, _ in known],
+            [float(np.mean(found)) for _, found in known],
+            yerr=[spread(found) for _, found in known]
+            if any(len(found) > 1 for _, found in known)
+            else None,
+            fmt="o-",
+            color=colour,
+            capsize=4,
+        )
         _style(axes, "batch size", label)
         axes.set_xticks(sizes, [str(size) for size in sizes])
         axes.minorticks_off()

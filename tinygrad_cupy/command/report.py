@@ -11,21 +11,24 @@ import numpy as np
 
 from ..printing import printable
 from . import run_folder
-from .experiment import Data, Run
-from .settings import TEST_FRACTION, RunSettings
+from .by_size import BySize, by_size, spread
+from .experiment import Run
+from .settings import RunSettings
+from .settings_file import options_of
 
 
 def run_name(settings: RunSettings) -> str:
-    """The folder of one batch size inside the study's."""
-    return f"batch-{settings.batch_size}"
+    """The folder of one run inside the study's."""
+    seed = f"-seed-{settings.seed}" if settings.among_seeds else ""
+    return f"batch-{settings.batch_size}{seed}"
 
 
 def report(runs: Sequence[Run]) -> str:
-    """The whole report; `runs` are in ascending order of the batch size, at least one."""
+    """The whole report on at least one run, in ascending order of batch size and seed."""
     first = runs[0]
-    title = f"# What the batch size changes: {first.settings.model} on {_name(first.data.name)}"
+    model, data = first.settings.model_label, _name(first.data.name)
     parts = [
-        title,
+        f"# What the batch size changes: {model} on {data}",
         _setup(runs),
         f"To repeat it: `{_command(runs)}`",
         "## Results",
@@ -45,7 +48,7 @@ def report(runs: Sequence[Run]) -> str:
 
 def _setup(runs: Sequence[Run]) -> str:
     settings, data = runs[0].settings, runs[0].data
-    sizes = _list([str(run.settings.batch_size) for run in runs])
+    sizes = _list([str(one.batch_size) for one in by_size(runs)])
     versions = ", ".join(
         f"{name} {version}" for name, version in runs[0].metrics["versions"].items()
     )
@@ -54,47 +57,41 @@ def _setup(runs: Sequence[Run]) -> str:
         if settings.patience
         else ""
     )
+    seeds = sorted({run.settings.seed for run in runs})
+    which = "seeds" if len(seeds) > 1 else "seed"
+    if settings.among_seeds:
+        times = (
+            f"Each batch size was trained from {_count(len(seeds), 'seed')}, {_list(seeds)}: a "
+            "seed gives the initial weights, the shuffles and which training images validate. "
+            "Figures are means over the seeds; what follows ± is the standard deviation between "
+            "them."
+        )
+    else:
+        times = "Each batch size was trained once: another seed would move every figure a little."
     return (
-        f"The net `{settings.model}` ({runs[0].metrics['parameters']:,} parameters) was trained "
-        f"from the same initial weights at batch size {sizes}, {patience}for at most "
+        f"The net `{settings.model_label}` ({runs[0].metrics['parameters']:,} parameters) was "
+        f"trained from the same initial weights at batch size {sizes}, {patience}for at most "
         f"{_count(settings.epochs, 'epoch')}. Optimizer {settings.optimizer}, "
-        f"learning rate {settings.lr:g} at every batch size, seed {settings.seed}, on "
+        f"learning rate {settings.lr:g} at every batch size, {which} {_list(seeds)}, on "
         f"{settings.device}. Images: {len(data.train):,} for training, {len(data.val):,} for "
-        f"validation, {len(data.test):,} for the test. Each batch size was trained once: another "
-        "seed would move every figure a little.\n\n"
+        f"validation, {len(data.test):,} for the test. {times}\n\n"
         f"Data: {_name(data.reason)} Versions: {versions}."
-    )  # fmt: skip
+    )
 
 
 def _command(runs: Sequence[Run]) -> str:
     """The command line that gives these figures, times apart, on any machine."""
-    settings, data = runs[0].settings, runs[0].data
-    dataset = data.name if settings.dataset == "auto" else settings.dataset
-    words = [
-        "tinygrad-cupy sweep",
-        f"--batch-sizes {','.join(str(run.settings.batch_size) for run in runs)}",
-        f"--dataset {shlex.quote(printable(dataset))}",
-        *_folder_options(data),
-        f"--model {settings.model}",
-        f"--epochs {settings.epochs}",
-        f"--patience {settings.patience}" if settings.patience else "",
-        f"--optimizer {settings.optimizer} --lr {settings.lr!r}",
-        f"--val-fraction {settings.val_fraction!r} --seed {settings.seed}",
-    ]
-    return " ".join(filter(None, words))
-
-
-def _folder_options(data: Data) -> list[str]:
-    """What makes the same of a folder's pictures."""
-    if data.folder is None:
-        return []
-    _, channels, height, width = data.train.images.shape
-    form, depth, fraction = data.folder.form, data.folder.class_depth, data.folder.test_fraction
-    return [
-        f"--image-size {height}x{width} --channels {channels} --resize {form.resize}",
-        f"--class-depth {depth}" if depth else "",
-        f"--test-fraction {fraction!r}" if fraction != TEST_FRACTION else "",
-    ]
+    sizes = ",".join(str(one.batch_size) for one in by_size(runs))
+    options = {"batch_sizes": sizes} | options_of(runs[0].settings, runs[0].data)
+    del options["data_dir"]
+    if runs[0].settings.among_seeds:
+        options["seeds"] = len({run.settings.seed for run in runs})
+    words = (
+        f"--{name.replace('_', '-')} {shlex.quote(printable(value))}"
+        for name, value in options.items()
+        if value is not None
+    )
+    return " ".join(["tinygrad-cupy sweep", *words])
 
 
 def _table(runs: Sequence[Run]) -> str:
@@ -103,14 +100,20 @@ def _table(runs: Sequence[Run]) -> str:
         "| epochs | best epoch | training time |",
         "|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    for run in runs:
-        metrics = run.metrics
-        rate, seconds = metrics["images_per_second"], run.seconds_per_epoch
+    for one in by_size(runs):
+        links = [f"{run_name(run.settings)}/{run_folder.CURVES}" for run in one.runs]
+        size = f"[{one.batch_size}]({links[0]})"
+        accuracy = f"{one.accuracy:.2%}"
+        if one.runs[0].settings.among_seeds:
+            seeds = (
+                f"[{run.settings.seed}]({link})" for run, link in zip(one.runs, links, strict=True)
+            )
+            size = f"{one.batch_size} (seeds {', '.join(seeds)})"
+            accuracy = f"{100 * one.accuracy:.2f} ± {100 * spread(one.accuracies):.2f}%"
         lines.append(
-            f"| [{run.settings.batch_size}]({run_name(run.settings)}/{run_folder.CURVES}) "
-            f"| {run.test.accuracy:.2%} | {run.test.loss:.4f} "
-            f"| {_figure(seconds, '.2f')} | {_figure(rate, ',.0f')} "
-            f"| {len(run.history)} | {run.history.kept_epoch} | {run.history.seconds:.1f} s |"
+            f"| {size} | {accuracy} | {one.loss:.4f} "
+            f"| {_figure(one.seconds_per_epoch, '.2f')} | {_figure(one.images_per_second, ',.0f')} "
+            f"| {one.epochs:.4g} | {one.kept_epoch:.4g} | {one.seconds:.1f} s |"
         )
     return "\n".join(lines)
 
@@ -119,66 +122,76 @@ def findings(runs: Sequence[Run]) -> list[str]:
     """What the figures say, one sentence or two each."""
     sound = [run for run in runs if run.problem is None]
     sentences = [
-        f"Batch size {run.settings.batch_size} failed: {run.problem}."
+        f"Batch size {_shown(run.settings)} failed: {run.problem}."
         for run in runs
         if run.problem is not None
     ]
-    if len(sound) > 1:
-        sentences += [_accuracy(sound), _speed(sound), _epochs(sound), _choice(sound)]
-    elif sound:
+    sizes = by_size(sound)
+    if len(sizes) > 1:
+        sentences += [_accuracy(sizes), _speed(sizes), _epochs(sizes), _choice(sizes)]
+    elif sizes:
         sentences.append(
-            f"Only batch size {sound[0].settings.batch_size} finished, with "
-            f"{sound[0].test.accuracy:.2%}: there is nothing to compare it with."
+            f"Only batch size {sizes[0].batch_size} finished, with "
+            f"{sizes[0].accuracy:.2%}: there is nothing to compare it with."
         )
     sentences += _confusions(sound)
     return sentences
 
 
-def _accuracy(runs: Sequence[Run]) -> str:
-    best, worst = _extremes(runs, lambda run: run.test.accuracy)
-    gap = best.test.accuracy - worst.test.accuracy
+def _accuracy(sizes: Sequence[BySize]) -> str:
+    best, worst = _extremes(sizes, lambda one: one.accuracy)
+    gap = best.accuracy - worst.accuracy
     if gap == 0:
-        return f"All batch sizes reach the same test accuracy, {best.test.accuracy:.2%}."
-    error = math.sqrt(2) * _standard_error(best)
+        return f"All batch sizes reach the same test accuracy, {best.accuracy:.2%}."
+    seeds = min(len(best.runs), len(worst.runs))
+    if seeds > 1:
+        error = math.hypot(best.standard_error, worst.standard_error)
+        among, few = f"over {seeds} seeds", "these seeds do not"
+    else:
+        images = _count(len(best.runs[0].data.test), "test image")
+        error = math.sqrt(2) * best.standard_error
+        among, few = f"on {images}", "one seed does not"
     verdict = (
         f"more than twice the standard error of such a difference ({100 * error:.2f} points): it "
         "is unlikely to be chance alone"
         if gap > 2 * error
-        else f"within twice the standard error of such a difference ({100 * error:.2f} points on "
-        f"{_count(len(best.data.test), 'test image')}): one seed does not tell these batch sizes "
-        "apart"
+        else f"within twice the standard error of such a difference ({100 * error:.2f} points "
+        f"{among}): {few} tell these batch sizes apart"
     )
     return (
-        f"Accuracy: batch size {best.settings.batch_size} is the most accurate with "
-        f"{best.test.accuracy:.2%}, {worst.settings.batch_size} the least with "
-        f"{worst.test.accuracy:.2%}. The difference of {100 * gap:.2f} points is {verdict}."
+        f"Accuracy: batch size {best.batch_size} is the most accurate with "
+        f"{best.accuracy:.2%}, {worst.batch_size} the least with "
+        f"{worst.accuracy:.2%}. The difference of {100 * gap:.2f} points is {verdict}."
     )
 
 
-def _speed(runs: Sequence[Run]) -> str:
-    slow, fast = _extremes(runs, lambda run: run.seconds_per_epoch or 0.0)
+def _speed(sizes: Sequence[BySize]) -> str:
+    slow, fast = _extremes(sizes, lambda one: one.seconds_per_epoch or 0.0)
     a, b = slow.seconds_per_epoch or 0.0, fast.seconds_per_epoch or 0.0
     ratio = a / b if b else 1.0
     if ratio < 1.05:
         return f"Speed: an epoch takes about {a:.2f} seconds at every batch size."
     return (
-        f"Speed: an epoch takes {b:.2f} seconds at batch size {fast.settings.batch_size} and "
-        f"{a:.2f} at {slow.settings.batch_size}, {ratio:.1f} times as long."
+        f"Speed: an epoch takes {b:.2f} seconds at batch size {fast.batch_size} and "
+        f"{a:.2f} at {slow.batch_size}, {ratio:.1f} times as long."
     )
 
 
-def _epochs(runs: Sequence[Run]) -> str:
-    many, few = _extremes(runs, lambda run: len(run.history))
-    if len(many.history) == len(few.history):
-        text = f"Epochs: every batch size ran for {_count(len(many.history), 'epoch')}."
+def _epochs(sizes: Sequence[BySize]) -> str:
+    many, few = _extremes(sizes, lambda one: one.epochs)
+    if many.epochs == few.epochs:
+        text = f"Epochs: every batch size ran for {_epoch_count(many.epochs)}."
     else:
         text = (
-            f"Epochs: batch size {few.settings.batch_size} stopped after "
-            f"{_count(len(few.history), 'epoch')}, {many.settings.batch_size} after "
-            f"{len(many.history)}."
+            f"Epochs: batch size {few.batch_size} stopped after "
+            f"{_epoch_count(few.epochs)}, {many.batch_size} after {many.epochs:.4g}."
         )
-    limited = [str(run.settings.batch_size) for run in runs if run.history.stopped == "finished"]
-    if limited and runs[0].settings.patience:
+    limited = [
+        str(one.batch_size)
+        for one in sizes
+        if any(run.history.stopped == "finished" for run in one.runs)
+    ]
+    if limited and sizes[0].runs[0].settings.patience:
         text += (
             f" At {_list(limited)} the limit of epochs came before the patience ran out: more "
             "epochs may do better."
@@ -186,17 +199,17 @@ def _epochs(runs: Sequence[Run]) -> str:
     return text
 
 
-def _choice(runs: Sequence[Run]) -> str:
-    """The shortest training among the runs that the test cannot tell from the best."""
-    best = max(run.test.accuracy for run in runs)
-    margin = max(_standard_error(run) for run in runs)
-    good = [run for run in runs if run.test.accuracy >= best - margin]
-    chosen = min(good, key=lambda run: run.history.seconds)
+def _choice(sizes: Sequence[BySize]) -> str:
+    """The shortest training among the sizes that the test cannot tell from the best."""
+    best = max(one.accuracy for one in sizes)
+    margin = max(one.standard_error for one in sizes)
+    good = [one for one in sizes if one.accuracy >= best - margin]
+    chosen = min(good, key=lambda one: one.seconds)
     return (
         f"Choice: of the batch sizes within one standard error of the best accuracy "
-        f"({_list([str(run.settings.batch_size) for run in good])}), "
-        f"{chosen.settings.batch_size} was trained in the shortest time: "
-        f"{chosen.history.seconds:.1f} seconds for {chosen.test.accuracy:.2%}."
+        f"({_list([str(one.batch_size) for one in good])}), "
+        f"{chosen.batch_size} was trained in the shortest time: "
+        f"{chosen.seconds:.1f} seconds for {chosen.accuracy:.2%}."
     )
 
 
@@ -218,24 +231,27 @@ def _confusions(runs: Sequence[Run]) -> list[str]:
 
 
 def _confusion(run: Run) -> str:
-    name = run_name(run.settings)
+    name, shown = run_name(run.settings), _shown(run.settings)
     return (
-        f"### Batch size {run.settings.batch_size}\n\n"
-        f"![Confusion matrix at batch size {run.settings.batch_size}]"
+        f"### Batch size {shown}\n\n"
+        f"![Confusion matrix at batch size {shown}]"
         f"({name}/{run_folder.CONFUSION})\n\n"
         f"[Curves]({name}/{run_folder.CURVES}) · [worst mistakes]({name}/{run_folder.MISTAKES})"
     )
 
 
-def _standard_error(run: Run) -> float:
-    """Of a share p measured on n test images: sqrt(p (1 - p) / n)."""
-    p, n = run.test.accuracy, len(run.data.test)
-    return math.sqrt(p * (1 - p) / n)
+def _shown(settings: RunSettings) -> str:
+    seed = f", seed {settings.seed}" if settings.among_seeds else ""
+    return f"{settings.batch_size}{seed}"
 
 
-def _extremes(runs: Sequence[Run], key: Callable[[Run], float]) -> tuple[Run, Run]:
-    """The runs with the largest and the smallest value."""
-    return max(runs, key=key), min(runs, key=key)
+def _extremes(sizes: Sequence[BySize], key: Callable[[BySize], float]) -> tuple[BySize, BySize]:
+    """Those with the largest and the smallest value."""
+    return max(sizes, key=key), min(sizes, key=key)
+
+
+def _epoch_count(mean: float) -> str:
+    return _count(int(mean), "epoch") if mean == int(mean) else f"{mean:.4g} epochs"
 
 
 def _name(text: str) -> str:
@@ -251,5 +267,6 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _list(words: Sequence[str]) -> str:
+def _list(things: Sequence[object]) -> str:
+    words = [str(one) for one in things]
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

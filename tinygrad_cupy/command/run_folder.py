@@ -9,57 +9,95 @@ import csv
 import io
 import json
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..folders import Claim, FolderBusyError, entries, unused
+from ..folders import STAGING, Claim, FolderBusyError, entries, unused
 from ..nn import History
+from ..nn.checkpoint import NAME as CHECKPOINT_FILE
 from ..printing import printable
 from .errors import CommandError
 
 METRICS = "metrics.json"
 WEIGHTS = "model.safetensors"
 HISTORY = "history.csv"
+SETTINGS = "settings.toml"
+STEPS = "metrics.jsonl"
+TENSORBOARD = "tensorboard"  # a folder
 CURVES = "curves.png"
 CONFUSION = "confusion_matrix.png"
 MISTAKES = "mistakes.png"
+RECORD = "run.json"
+CHECKPOINTS = "checkpoints"
 SWEEP_TABLE = "sweep.csv"
 SWEEP_REPORT = "report.md"
 SWEEP_CURVES = "validation_curves.png"
 SWEEP_SUMMARY = "summary.png"
 
-RUN_FILES = (METRICS, WEIGHTS, HISTORY, CURVES, CONFUSION, MISTAKES)
+RECORD_FORMAT = "tinygrad_cupy run"
+RUN_FILES = (METRICS, WEIGHTS, HISTORY, SETTINGS, STEPS, CURVES, CONFUSION, MISTAKES)
 SWEEP_FILES = (SWEEP_TABLE, SWEEP_REPORT, SWEEP_CURVES, SWEEP_SUMMARY)
-RUN_IN_SWEEP = re.compile(r"batch-\d+")
+RUN_IN_SWEEP = re.compile(r"batch-\d+(-seed-\d+)?")
+EVENTS = "events.out.tfevents."  # how TensorBoard's files begin
 
 
 class TakenError(CommandError):
     """The folder holds something, or another process is writing to it."""
 
 
-def claim(out: Path | None, name: str, overwrite: bool) -> Claim:
+def claim(out: Path | None, name: str, overwrite: bool, at_once: Sequence[str] = ()) -> Claim:
     """The folder `out` for this process alone; without `out` a new one in runs/.
 
     It must be new or empty, or with `overwrite` hold nothing but a run or a sweep. Raises
-    `CommandError` otherwise, and where it cannot be written.
+    `CommandError` otherwise, and where it cannot be written. `at_once` are names that are written
+    before the run ends, the first of them before its first step.
     """
     if out is not None:
-        return _claim(out, overwrite)
+        return _claim(out, overwrite, at_once)
     stem = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{name}"
     while True:
         try:
-            return _claim(unused(Path("runs") / stem), overwrite=False)
+            return _claim(unused(Path("runs") / stem), False, at_once)
         except TakenError:  # by another process, in this second
             continue
 
 
-def _claim(folder: Path, overwrite: bool) -> Claim:
+def claim_again(folder: Path, at_once: Sequence[str]) -> Claim:
+    """The folder of a run that is to go on, for this process alone; a new one where there is none.
+
+    Raises `CommandError` where another process writes to it, it holds anything else, or a run that
+    cannot go on.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise CommandError(f"--resume: {str(folder)!r} is a file, not a folder")
+    names = entries(folder)
+    if SWEEP_TABLE in names:
+        raise CommandError(f"--resume: {str(folder)!r} is a sweep, which cannot be resumed")
+    if names and at_once[0] not in names and not (folder / STAGING / "new" / at_once[0]).exists():
+        what = "a run of an earlier release, without checkpoints" if WEIGHTS in names else "no run"
+        raise CommandError(f"--resume: {str(folder)!r} holds {what}; train into another --out")
+    try:
+        return Claim(folder, is_run_entry, last=(METRICS,), at_once=at_once, again=True)
+    except FolderBusyError as error:
+        raise TakenError(
+            f"--resume: another run is writing to {str(folder)!r}; wait until it has ended"
+        ) from error
+    except OSError as error:
+        raise CommandError(
+            f"--resume: cannot write to {str(folder)!r}: {error.strerror or error}"
+        ) from error
+
+
+def _claim(folder: Path, overwrite: bool, at_once: Sequence[str]) -> Claim:
     try:
         check_free(folder, overwrite)  # before anything is made in a folder of somebody else
-        held = Claim(folder, is_run_entry, last=(METRICS, SWEEP_TABLE), precious=WEIGHTS)
+        precious = (WEIGHTS, f"{CHECKPOINTS}/*.json")
+        last = (METRICS, SWEEP_TABLE)
+        held = Claim(folder, is_run_entry, last=last, precious=precious, at_once=at_once)
         try:
             check_free(folder, overwrite)  # what another process has finished since
         except BaseException:
@@ -93,7 +131,13 @@ def check_free(folder: Path, overwrite: bool) -> None:
         raise TakenError(
             f"--out: {str(folder)!r} is not empty; choose another folder"
             + ("" if others else ", or replace that run with --overwrite")
+            + (f", or go on with it: --resume {folder}" if is_unfinished(folder) else "")
         )
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Whether a run stands in `folder` that has not come to its end."""
+    return (folder / RECORD).exists() and not (folder / METRICS).exists()
 
 
 def holds_run(folder: Path) -> bool:
@@ -108,28 +152,47 @@ def foreign(folder: Path) -> list[str]:
     a report.md or a metrics.json too.
     """
     names = entries(folder)
-    if not any(name in (WEIGHTS, SWEEP_TABLE) or RUN_IN_SWEEP.fullmatch(name) for name in names):
+    known = (WEIGHTS, SWEEP_TABLE, *((RECORD,) if is_record(folder / RECORD) else ()))
+    if not any(name in known or RUN_IN_SWEEP.fullmatch(name) for name in names):
         return names
     strangers = []
     for name in names:
         path = folder / name
         if not is_run_entry(path):
             inside = entries(path) if path.is_dir() and not path.is_symlink() else []
-            strange = [one for one in inside if not (path / one).is_file() or one not in RUN_FILES]
+            strange = [one for one in inside if not _is_of_run(path / one)]
             strangers += [f"{name}/{one}" for one in strange] or [name]
     return strangers
 
 
 def is_run_entry(path: Path) -> bool:
     """Whether a run or a sweep leaves such a file or folder in its own."""
-    if path.name in RUN_FILES or path.name in SWEEP_FILES:
-        return path.is_file()
+    if _is_of_run(path) or (path.name in SWEEP_FILES and path.is_file()):
+        return True
+    if path.name == RECORD:
+        return is_record(path)
+    if path.name == CHECKPOINTS and path.is_dir() and not path.is_symlink():
+        return all(CHECKPOINT_FILE.fullmatch(name) for name in entries(path))
     if not RUN_IN_SWEEP.fullmatch(path.name) or path.is_symlink() or not path.is_dir():
         return False
     inside = entries(path)
-    return WEIGHTS in inside and all(
-        name in RUN_FILES and (path / name).is_file() for name in inside
-    )
+    return WEIGHTS in inside and all(_is_of_run(path / name) for name in inside)
+
+
+def _is_of_run(path: Path) -> bool:
+    """Whether a single run leaves such a file or folder in its own."""
+    if path.name != TENSORBOARD or path.is_symlink() or not path.is_dir():
+        return path.name in RUN_FILES and path.is_file()
+    return all(name.startswith(EVENTS) and (path / name).is_file() for name in entries(path))
+
+
+def is_record(path: Path) -> bool:
+    """Whether a run wrote this file: others name theirs run.json, too."""
+    try:
+        with path.open("rb") as file:
+            return path.is_file() and RECORD_FORMAT.encode() in file.read(256)
+    except OSError:
+        return False
 
 
 def json_bytes(value: Any) -> bytes:

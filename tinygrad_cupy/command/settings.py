@@ -14,6 +14,7 @@ from ..datasets.picture_folder import FolderOptions
 from ..datasets.picture_form import PictureForm
 from ..nn import models
 from .errors import CommandError, UsageError, check_choice, near
+from .model_file import ModelFile, label_of
 
 DATASETS = catalog.NAMES
 DEVICES = ("auto", "cpu", "cuda")
@@ -24,6 +25,11 @@ EPOCHS = 5
 EPOCHS_OF_DIGITS = 30  # they are few: an epoch of them is short
 LEARNING_RATES = {"adam": 0.001, "adamw": 0.001, "sgd": 0.05}
 DIGITS_LEARNING_RATES = {"adam": 0.002, "adamw": 0.002, "sgd": 0.05}
+WEIGHT_DECAYS = {"adam": 0.0, "adamw": 0.01, "sgd": 0.0}
+SCHEDULES = ("constant", "cosine", "linear", "step", "onecycle", "plateau")
+ENDLESS = ("constant", "plateau")  # the schedules that do not depend on how many epochs there are
+AUGMENTATIONS = ("flip", "crop", "affine", "cutout", "color", "mixup")
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 FOLDER_OPTIONS = ("image_size", "channels", "resize", "class_depth", "test_fraction")
 RESIZE = "fit"
 TEST_FRACTION = 0.2
@@ -55,10 +61,22 @@ class TrainSettings:
     resize: str | None = None
     class_depth: int | None = None
     test_fraction: float | None = None
+    schedule: str = "constant"
+    warmup: float = 0.0
+    weight_decay: float | None = None
+    clip_norm: float | None = None
+    ema: float | None = None
+    augment: str | None = None
+    precision: str | None = None
 
     def __post_init__(self) -> None:
-        check_choice("--model", self.model, models.CLASSIFIERS)
+        if ModelFile.parse(self.model) is None:
+            check_choice("--model", self.model, models.CLASSIFIERS)
         check_choice("--optimizer", self.optimizer, OPTIMIZERS)
+        check_choice("--schedule", self.schedule, SCHEDULES)
+        if self.precision is not None:
+            check_choice("--precision", self.precision, PRECISIONS)
+        _ = self.augmentations
         if not self.device.startswith("cuda:"):
             check_choice("--device", self.device, DEVICES)
         if self.dataset not in DATASETS and not Path(self.dataset).is_dir():
@@ -82,14 +100,38 @@ class TrainSettings:
         ):
             if value is not None and value < 1:
                 raise UsageError(f"{option}: expected at least 1, got {value}")
-        if self.lr is not None and not 0 < self.lr < float("inf"):
-            raise UsageError(f"--lr: expected a number above 0, got {self.lr:g}")
+        for option, rate in (("--lr", self.lr), ("--clip-norm", self.clip_norm)):
+            if rate is not None and not 0 < rate < float("inf"):
+                raise UsageError(f"{option}: expected a number above 0, got {rate:g}")
+        if self.weight_decay is not None and not 0 <= self.weight_decay < float("inf"):
+            raise UsageError(
+                f"--weight-decay: expected a number of at least 0, got {self.weight_decay:g}"
+            )
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise UsageError(f"--ema: expected a number between 0 and 1, got {self.ema:g}")
+        self._check_warmup()
         if not 0 < self.val_fraction < 1:
             raise UsageError(
                 f"--val-fraction: expected a number between 0 and 1, got {self.val_fraction:g}"
             )
         if not 0 <= self.seed < 2**64:
             raise UsageError(f"--seed: expected a number from 0 to 2**64 - 1, got {self.seed}")
+
+    def _check_warmup(self) -> None:
+        if not 0 <= self.warmup < float("inf"):
+            raise UsageError(f"--warmup: expected a number of at least 0, got {self.warmup:g}")
+        if self.warmup and self.schedule == "onecycle":
+            raise UsageError("--warmup: is not for --schedule onecycle, which has its own")
+
+    @property
+    def augmentations(self) -> tuple[str, ...]:
+        """What `--augment` names, each once, in the order of `AUGMENTATIONS`."""
+        if self.augment is None:
+            return ()
+        words = [word.strip() for word in self.augment.split(",")]
+        for word in words:
+            check_choice("--augment", word, AUGMENTATIONS)
+        return tuple(name for name in AUGMENTATIONS if name in words)
 
     def _expect_no_folder_options(self) -> None:
         for name in FOLDER_OPTIONS:
@@ -110,6 +152,16 @@ class TrainSettings:
         except ValueError as error:
             name, _, told = str(error).partition(": ")
             raise UsageError(f"--{name.replace('_', '-')}: {told}") from None
+
+    @property
+    def model_label(self) -> str:
+        """The model's name, or the name of its file and function."""
+        return label_of(self.model)
+
+    @property
+    def folder_name(self) -> str:
+        """What a run folder is called after its time."""
+        return self.model_label.replace(".py:", "-")
 
     def resolve_device(self) -> str:
         """The engine's name of the device, e.g. "cuda:0".
@@ -139,10 +191,14 @@ class TrainSettings:
             )
         embedded = self.dataset in ("auto", "digits") and training.name == "digits"
         rates = DIGITS_LEARNING_RATES if embedded else LEARNING_RATES
+        epochs = self.epochs or (EPOCHS_OF_DIGITS if embedded else EPOCHS)
+        if self.warmup >= epochs:
+            raise UsageError(f"--warmup: expected less than {epochs} epochs, got {self.warmup:g}")
+        decay = self.weight_decay
         return RunSettings(
             dataset=self.dataset,
             model=self.model,
-            epochs=self.epochs or (EPOCHS_OF_DIGITS if embedded else EPOCHS),
+            epochs=epochs,
             batch_size=batch_size,
             lr=self.lr or rates[self.optimizer],
             optimizer=self.optimizer,
@@ -151,6 +207,15 @@ class TrainSettings:
             val_fraction=self.val_fraction,
             patience=self.patience,
             jit=self.jit,
+            data_dir=self.data_dir,
+            schedule=self.schedule,
+            warmup=self.warmup,
+            weight_decay=WEIGHT_DECAYS[self.optimizer] if decay is None else decay,
+            clip_norm=self.clip_norm,
+            ema=self.ema,
+            augment=self.augmentations,
+            precision=self.precision,
+            model_file=ModelFile.parse(self.model),
         )
 
     def _default_batch_size(self, images: int) -> int:
@@ -163,7 +228,7 @@ class TrainSettings:
 class RunSettings:
     """What one run needs of `TrainSettings`, with no default left open.
 
-    `dataset` is as it was asked for, `device` the engine's name of it.
+    `dataset` is as it was asked for, `device` the engine's name of it. `warmup` is in epochs.
     """
 
     dataset: str
@@ -177,6 +242,34 @@ class RunSettings:
     val_fraction: float
     patience: int | None
     jit: bool
+    data_dir: Path | None = None
+    schedule: str = "constant"
+    warmup: float = 0.0
+    weight_decay: float = 0.0
+    clip_norm: float | None = None
+    ema: float | None = None
+    augment: tuple[str, ...] = ()
+    precision: str | None = None
+    model_file: ModelFile | None = None
+    among_seeds: bool = False  # of a sweep that tries several
+
+    @property
+    def model_label(self) -> str:
+        """The model's name, or the name of its file and function."""
+        return label_of(self.model)
+
+
+def check_resume(
+    resume: Path | None, out: Path | None, overwrite: bool, checkpoint_minutes: float
+) -> None:
+    """Raise `UsageError` for options that do not go together."""
+    for option, there in (("--out", out is not None), ("--overwrite", overwrite)):
+        if resume is not None and there:
+            raise UsageError(f"{option}: a run goes on in its own folder, that of --resume")
+    if not 0 <= checkpoint_minutes < float("inf"):
+        raise UsageError(
+            f"--checkpoint-minutes: expected a number of at least 0, got {checkpoint_minutes:g}"
+        )
 
 
 def parse_image_size(text: str) -> tuple[int, int]:

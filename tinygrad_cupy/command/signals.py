@@ -70,10 +70,16 @@ class Stop:
             self._before = dict.fromkeys(self._before, signal.SIG_IGN)
             _ignore()
 
+    def noted(self) -> None:
+        """Called when the first signal is only noted, wherever the program is."""
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
         first, self.asked = not self.asked, self.asked or number
         now = time.monotonic()
-        if self.busy or (self.patient and first) or now - self._raised_at < BOUNCE:
+        if self.busy or now - self._raised_at < BOUNCE:
+            return
+        if self.patient and first:
+            self.noted()
             return
         self._raised_at = now
         raise Stopped(number)

@@ -1,4 +1,4 @@
-"""A run folder as `predict` uses it: every figure and weight is checked before it is used.
+"""A run folder as `predict`, `evaluate` and `tg.load_run` use it: each file is checked before.
 
 Neither file is trusted: what metrics.json says may not cost memory or time beyond what a run of
 this program can need, and weights are finite numbers of the model's own names, shapes and types.
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import reprlib
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,10 @@ from ..nn import Module, models
 from ..printing import printable
 from . import limits
 from .errors import CommandError, near
+from .model_file import ModelFile
 from .normalization import Normalization
 from .picture_input import FRAMED, SCALED, Framing
-from .run_folder import METRICS, SWEEP_TABLE, WEIGHTS
+from .run_folder import METRICS, RECORD, SWEEP_TABLE, WEIGHTS
 from .settings import DATASETS
 
 MAX_METRICS = 1 << 24  # bytes
@@ -33,8 +34,20 @@ LARGEST = 1e6  # of a mean or a standard deviation
 
 
 @dataclass(frozen=True)
+class Source:
+    """Where the code of a user's own model was, and what it was."""
+
+    path: str
+    function: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Description:
-    """What metrics.json says of a model; without a framing its pictures are read as they are."""
+    """What metrics.json says of a model; without a framing its pictures are read as they are.
+
+    `source` is that of a model of the user's own. `metrics` is all of metrics.json, unchecked.
+    """
 
     model: str
     classes: tuple[str, ...]
@@ -42,6 +55,13 @@ class Description:
     resize: str
     framing: Framing | None
     normalization: Normalization
+    source: Source | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    @property
+    def digits(self) -> bool:
+        """Whether the classes are the digits."""
+        return all(len(name) == 1 and name.isdecimal() for name in self.classes)
 
     @property
     def form(self) -> PictureForm:
@@ -50,8 +70,11 @@ class Description:
         return PictureForm((height, width), channels, self.resize)
 
 
-def load_run(folder: Path) -> tuple[Description, Module]:
+def load_run(folder: Path, own: ModelFile | None = None) -> tuple[Description, Module]:
     """The trained model of a run folder, on the CPU and in evaluation mode.
+
+    own: the file and function of a run on a model of the user's own, whose code is run; None of
+        any other. `changed` says whether that file is another than then.
 
     Raises `CommandError` naming the folder or file that is missing, cannot be read or is not what
     a run writes.
@@ -65,9 +88,37 @@ def load_run(folder: Path) -> tuple[Description, Module]:
         raise CommandError(f"{str(folder)!r} is a sweep; choose a run in it: {', '.join(inside)}")
     for name in (METRICS, WEIGHTS):
         if not (folder / name).exists():
+            if (folder / RECORD).exists():
+                raise CommandError(
+                    f"the run in {str(folder)!r} has not ended: go on with tinygrad-cupy train "
+                    f"--resume {folder}"
+                )
             raise CommandError(f"{str(folder)!r} is no run folder: it has no {name}")
     description = read_description(folder / METRICS)
-    return description, _load_weights(folder / WEIGHTS, description)
+    _check_own(folder, description, own)
+    return description, _load_weights(folder / WEIGHTS, description, own)
+
+
+def changed(description: Description, own: ModelFile | None) -> str | None:
+    """What to tell where the file of a model is not what the run was trained with."""
+    source = description.source
+    if own is None or source is None or own.hash == source.sha256:
+        return None
+    return f"{own.path} is not the file that the run was trained with, of {source.path}"
+
+
+def _check_own(folder: Path, description: Description, own: ModelFile | None) -> None:
+    source = description.source
+    if source is None and own is not None:
+        raise CommandError(
+            f"--model: {str(folder)!r} is a run of {description.model}, which is in this package"
+        )
+    if source is not None and own is None:
+        named = printable(f"{source.path}:{source.function}")
+        raise CommandError(
+            f"{str(folder)!r} is a run on a model of your own; name its file, whose code is run: "
+            f"--model {named}"
+        )
 
 
 def read_description(path: Path) -> Description:
@@ -88,7 +139,8 @@ def _description(metrics: Any) -> Description:
     """Raises ValueError."""
     _expect(isinstance(metrics, dict), "an object", metrics)
     model = _field(metrics, "model", lambda value: isinstance(value, str), "a name")
-    if model not in models.CLASSIFIERS:
+    source = _source(metrics)
+    if source is None and model not in models.CLASSIFIERS:
         raise ValueError(f"unknown model {reprlib.repr(model)}{near(model, models.CLASSIFIERS)}")
     classes = _field(metrics, "classes", _are_classes, "two or more different names")
     shape = _field(
@@ -107,8 +159,23 @@ def _description(metrics: Any) -> Description:
     # Before metrics.json said how, pictures were stretched.
     return Description(
         model, tuple(classes), tuple(shape), resize or "stretch", framing,
-        _normalization(metrics, shape[0]),
+        _normalization(metrics, shape[0]), source, metrics,
     )  # fmt: skip
+
+
+def _source(metrics: dict[str, Any]) -> Source | None:
+    names = [field.name for field in fields(Source)]
+    stored = _optional(
+        metrics,
+        "model_source",
+        lambda value: (
+            isinstance(value, dict)
+            and sorted(value) == sorted(names)
+            and all(isinstance(one, str) and len(one) <= MAX_NAME for one in value.values())
+        ),
+        f"an object of the texts {', '.join(names)}",
+    )
+    return Source(**stored) if stored else None
 
 
 def _normalization(metrics: dict[str, Any], channels: int) -> Normalization:
@@ -201,7 +268,7 @@ def _are_classes(values: Any) -> bool:
     )
 
 
-def _load_weights(path: Path, description: Description) -> Module:
+def _load_weights(path: Path, description: Description, own: ModelFile | None) -> Module:
     from safetensors.numpy import load
 
     try:
@@ -215,12 +282,15 @@ def _load_weights(path: Path, description: Description) -> Module:
     try:
         channels, height, width = description.image_shape
         classes = len(description.classes)
-        model = models.build(description.model, classes, channels, (height, width))
-        own = model.state_dict()
+        if own is None:
+            model = models.build(description.model, classes, channels, (height, width))
+        else:
+            model = own.build(classes, channels, (height, width)).to("cpu")
+        built = model.state_dict()
         for name, array in state.items():
-            if array.shape == (1,) and name in own and own[name].shape == ():
+            if array.shape == (1,) and name in built and built[name].shape == ():
                 state[name] = array.reshape(())  # as older versions stored it
-        _check_state(state, own)
+        _check_state(state, built)
         model.load_state_dict(state)
     except ValueError as error:
         text = f"{str(path)!r} does not fit {description.model!r}: {error}"

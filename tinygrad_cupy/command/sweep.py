@@ -6,6 +6,7 @@ import csv
 import io
 import reprlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -14,16 +15,17 @@ from rich.table import Table
 from ..folders import Claim
 from ..nn import Callback
 from ..printing import printable, shortened
-from . import experiment, report, run_folder, terminal
+from . import experiment, report, run_folder, signals, terminal
+from .by_size import by_size, spread
 from .errors import CommandError, Interrupted, UsageError
 from .experiment import Data, Run
-from .keeping import DATA_NAME, Drawing, Keeper
-from .progress import INTERRUPTED, CtrlC, ProgressBar
+from .keeping import DATA_NAME, Drawing, Keeper, open_tensorboard
+from .progress import CtrlC, ProgressBar
 from .settings import RunSettings, TrainSettings
 from .train import announce, check_shown, reading, tell_recovered
 
 COLUMNS = (
-    "batch_size", "test_accuracy", "test_loss", "val_accuracy", "seconds_per_epoch",
+    "batch_size", "seed", "test_accuracy", "test_loss", "val_accuracy", "seconds_per_epoch",
     "images_per_second", "epochs", "kept_epoch", "train_seconds", "stopped",
 )  # fmt: skip
 LONGEST_NUMBER = 18  # digits; Python refuses to read numbers of thousands
@@ -45,29 +47,44 @@ def parse_batch_sizes(text: str) -> list[int]:
     return sorted(sizes)
 
 
+def seeds_of(asked: TrainSettings, count: int) -> range:
+    """The seeds of `--seeds`, from `--seed` on. Raises `UsageError`."""
+    if count < 1:
+        raise UsageError(f"--seeds: expected at least 1, got {count}")
+    if asked.seed + count > 2**64:
+        raise UsageError(f"--seeds: expected seeds below 2**64, got {count} from {asked.seed} on")
+    return range(asked.seed, asked.seed + count)
+
+
 def sweep(
     asked: TrainSettings,
     batch_sizes: Sequence[int],
+    seeds: Sequence[int],
     out: Path | None,
     overwrite: bool,
     quiet: bool,
+    tensorboard: bool = False,
 ) -> None:
-    """Run all batch sizes and write the study's folder.
+    """Run all batch sizes from each seed and write the study's folder.
 
     Each run is written when it has ended. A size whose loss is not finite takes part with the
     weights it kept, and ends the command in an error after the report is written. After Ctrl-C or
     an error the report holds the sizes that had finished.
     """
     console = Console(quiet=quiet)
-    with run_folder.claim(out, f"sweep-{asked.model}", overwrite) as claim:
+    with run_folder.claim(out, f"sweep-{asked.folder_name}", overwrite) as claim:
         tell_recovered(claim)
         device = asked.resolve_device()
         with reading(console, asked) as progress:
             data = experiment.load_data(asked, progress)
         each = [asked.resolve(data.train, device, size) for size in batch_sizes]
+        if len(seeds) > 1:  # each with all batch sizes, so that a sweep cut short has all of these
+            each = [replace(one, seed=seed, among_seeds=True) for seed in seeds for one in each]
+        if tensorboard:
+            open_tensorboard(claim.new)  # its library is missed now
         announce(console, each[0], data)
-        study = Study(claim, data, console)
-        with CtrlC() as ctrl_c:
+        study = Study(claim, asked, data, console, tensorboard)
+        with CtrlC("this batch size") as ctrl_c:
             ending = study.run_each(each, ctrl_c)
             if not study.runs:
                 text = "no batch size had finished, nothing was written"
@@ -98,14 +115,23 @@ class Study:
     together at the end.
     """
 
-    def __init__(self, claim: Claim, data: Data, console: Console) -> None:
-        self.claim, self.data, self.console = claim, data, console
+    def __init__(
+        self,
+        claim: Claim,
+        asked: TrainSettings,
+        data: Data,
+        console: Console,
+        tensorboard: bool = False,
+    ) -> None:
+        self.claim, self.asked, self.data, self.console = claim, asked, data, console
+        self.tensorboard = tensorboard
+        self._of_seed = asked.seed, data
         self.replacing = run_folder.holds_run(claim.folder)
         self.runs: list[Run] = []
 
     def where(self, folder: Path) -> str:
         """What of the study is in `folder`."""
-        sizes = ", ".join(str(run.settings.batch_size) for run in self.runs)
+        sizes = ", ".join(str(one.batch_size) for one in by_size(self.runs))
         return f"the report on batch size {sizes} is in {folder}"
 
     def run_each(self, each: Sequence[RunSettings], ctrl_c: CtrlC) -> CommandError | None:
@@ -141,6 +167,7 @@ class Study:
         claim = self.claim
         ctrl_c.busy = True
         try:
+            self.runs.sort(key=lambda run: (run.settings.batch_size, run.settings.seed))
             claim.write(run_folder.SWEEP_REPORT, report.report(self.runs).encode())
             claim.write(run_folder.SWEEP_TABLE, table_bytes(self.runs))
             if not self.replacing:
@@ -166,12 +193,16 @@ class Study:
         return self.claim.commit()
 
     def _run(self, settings: RunSettings, ctrl_c: CtrlC) -> Run:
-        self.console.print(f"\nbatch size {settings.batch_size}", style="bold", highlight=False)
-        keeper = Keeper(self.claim, report.run_name(settings))
+        seed = f", seed {settings.seed}" if settings.among_seeds else ""
+        heading = f"\nbatch size {settings.batch_size}{seed}"
+        self.console.print(heading, style="bold", highlight=False)
+        keeper = Keeper(self.claim, report.run_name(settings), tensorboard=self.tensorboard)
         bar: list[Callback] = [] if self.console.quiet else [ProgressBar(self.console)]
         try:
-            run = keeper.execute(settings, self.data, [*bar, ctrl_c])
-            if run.history.stopped != INTERRUPTED:
+            run = keeper.execute(settings, self._data(settings.seed), [*bar, ctrl_c])
+            # What another seed trained on is not held: from here, parts of the same sizes will do.
+            run.data = replace(run.data, train=self.data.train, val=self.data.val)
+            if run.history.stopped not in signals.WORDS.values():
                 if not self.replacing:
                     self._put_run_in_place(keeper, run)
                 self.runs.append(run)
@@ -179,6 +210,14 @@ class Study:
         finally:
             if not self.runs or self.runs[-1].settings is not settings:
                 keeper.drop()
+
+    def _data(self, seed: int) -> Data:
+        """The data as this seed divides it into training and validation."""
+        if seed != self._of_seed[0]:
+            dataset = self.data.name.lower() if self.asked.dataset == "auto" else self.asked.dataset
+            found = experiment.load_data(replace(self.asked, seed=seed, dataset=dataset))
+            self._of_seed = seed, replace(found, reason=self.data.reason, test=self.data.test)
+        return self._of_seed[1]
 
     def _put_run_in_place(self, keeper: Keeper, run: Run) -> None:
         try:
@@ -198,15 +237,17 @@ def table(runs: Sequence[Run]) -> Table:
     result = Table()
     for name in ("batch size", "test accuracy", "test loss", "s per epoch", "images/s", "epochs"):
         result.add_column(name, justify="right")
-    for run in runs:
-        metrics = run.metrics
+    for one in by_size(runs):
+        many = one.runs[0].settings.among_seeds
+        accuracy = f" ± {100 * spread(one.accuracies):.2f}" if many else ""
+        diverged = any(run.problem for run in one.runs)
         result.add_row(
-            str(run.settings.batch_size),
-            f"{run.test.accuracy:.2%}",
-            f"{run.test.loss:.4f}",
-            f"{metrics['seconds_per_epoch'] or 0:.2f}",
-            f"{metrics['images_per_second'] or 0:,.0f}",
-            f"{len(run.history)}{' (diverged)' if run.problem else ''}",
+            str(one.batch_size),
+            f"{100 * one.accuracy:.2f}{accuracy}%",
+            f"{one.loss:.4f}",
+            f"{one.seconds_per_epoch or 0:.2f}",
+            f"{one.images_per_second or 0:,.0f}",
+            f"{one.epochs:.4g}{' (diverged)' if diverged else ''}",
         )
     return result
 
@@ -222,12 +263,13 @@ def table_bytes(runs: Sequence[Run]) -> bytes:
 
 def draw_sweep(drawing: Drawing, runs: Sequence[Run]) -> None:
     """The pictures of the study and of each run."""
-    title = f"{runs[0].settings.model} on {shortened(runs[0].data.name, DATA_NAME)}"
+    sizes = by_size(runs)
+    title = f"{runs[0].settings.model_label} on {shortened(runs[0].data.name, DATA_NAME)}"
     drawing.draw(
         run_folder.SWEEP_CURVES,
         lambda pictures, part: pictures.draw_overlaid(
             part,
-            {f"batch {run.settings.batch_size}": run.history for run in runs},
+            {f"batch {one.batch_size}": [run.history for run in one.runs] for one in sizes},
             f"Validation of {title}, by batch size",
         ),
     )
@@ -235,11 +277,15 @@ def draw_sweep(drawing: Drawing, runs: Sequence[Run]) -> None:
         run_folder.SWEEP_SUMMARY,
         lambda pictures, part: pictures.draw_by_batch_size(
             part,
-            [run.settings.batch_size for run in runs],
+            [one.batch_size for one in sizes],
             {
-                "test accuracy (%)": [100 * run.test.accuracy for run in runs],
-                "seconds per epoch": [run.seconds_per_epoch for run in runs],
-                "epochs until it stopped": [float(len(run.history)) for run in runs],
+                "test accuracy (%)": [[100 * p for p in one.accuracies] for one in sizes],
+                "seconds per epoch": [
+                    one.known(lambda run: run.seconds_per_epoch) for one in sizes
+                ],
+                "epochs until it stopped": [
+                    [float(len(run.history)) for run in one.runs] for one in sizes
+                ],
             },
             f"What the batch size changes: {title}",
         ),

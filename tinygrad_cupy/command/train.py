@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,35 +15,64 @@ from ..datasets.parallel import Progress
 from ..folders import Claim
 from ..nn import Callback, History
 from ..printing import printable
-from . import experiment, run_folder, terminal
+from . import experiment, run_folder, run_record, terminal
 from .errors import CommandError, Interrupted
 from .experiment import Data, Run
-from .keeping import Drawing, Keeper
+from .keeping import Drawing, Keeper, goes_on, note, open_tensorboard
 from .progress import CtrlC, ProgressBar
+from .run_record import Record
 from .settings import DATASETS, RunSettings, TrainSettings
 
 
-def train(asked: TrainSettings, out: Path | None, overwrite: bool, quiet: bool) -> None:
+def train(
+    asked: TrainSettings,
+    out: Path | None,
+    overwrite: bool,
+    quiet: bool,
+    resume: Path | None = None,
+    given: Collection[str] = (),
+    checkpoint_minutes: float = 5.0,
+    tensorboard: bool = False,
+) -> None:
     """Train, test and write the run folder; with `quiet` its path is all that is printed.
+
+    resume: the folder of a run that goes on, with the settings that stand there; `given` are those
+        that were asked for again by name
+    checkpoint_minutes: within an epoch, how often what the run needs to go on is written
 
     A run that was cut short (Ctrl-C, a loss that is not finite) is written as well, but beside
     `out` when a run stands there; it ends in `Interrupted` or `CommandError`. So does a run whose
     pictures could not be drawn, or whose figures could not be printed.
     """
     console = Console(quiet=quiet)
-    with run_folder.claim(out, asked.model, overwrite) as claim:
+    with claimed(asked, out, overwrite, resume) as claim:
         tell_recovered(claim)
+        record = None if resume is None else Record.read(claim.live)
+        if record is not None:
+            asked = record.merged(asked, given)
+        if tensorboard:
+            open_tensorboard(claim.live)  # its library is missed now
         device = asked.resolve_device()
         with reading(console, asked) as progress:
             data = experiment.load_data(asked, progress)
+        if record is not None:
+            record.check_data(data)
         settings = asked.resolve(data.train, device)
         announce(console, settings, data)
+        if record is not None and record.changed(settings):
+            note(f"{settings.model_label} has changed since the run began")
         with CtrlC() as ctrl_c:
             callbacks: list[Callback] = [ctrl_c] if quiet else [ProgressBar(console), ctrl_c]
-            keeper = Keeper(claim)
-            run = keeper.execute(settings, data, callbacks)
+            written = run_record.record_bytes(asked, settings, data)
+            keeper = Keeper(
+                claim, record=written, minutes=checkpoint_minutes, tensorboard=tensorboard
+            )
+            if resume is not None and keeper.checkpoints and not keeper.checkpoints.numbers():
+                note(f"there is no checkpoint in {str(claim.folder)!r}: the run begins anew")
+            with leaving(keeper, ctrl_c):
+                run = keeper.execute(settings, data, callbacks)
             folder = put_in_place(keeper, run, ctrl_c)
-            drawing = Drawing(folder)
+            drawing, ctrl_c.stage = Drawing(folder), "drawing pictures"
             try:
                 drawing.run(run)
             except KeyboardInterrupt as error:
@@ -57,6 +86,29 @@ def train(asked: TrainSettings, out: Path | None, overwrite: bool, quiet: bool) 
     if ctrl_c.asked or not run.complete:
         raise ended_early(run, folder, ctrl_c.asked, drawing.problem())
     check_shown(f"the run is in {folder}", drawing)
+
+
+def claimed(asked: TrainSettings, out: Path | None, overwrite: bool, resume: Path | None) -> Claim:
+    """The folder to write, for this process alone."""
+    if resume is not None:
+        return run_folder.claim_again(resume, run_record.AT_ONCE)
+    return run_folder.claim(out, asked.folder_name, overwrite, run_record.AT_ONCE)
+
+
+@contextmanager
+def leaving(keeper: Keeper, ctrl_c: CtrlC) -> Iterator[None]:
+    """Say of a run that an error or a second Ctrl-C ended where it can go on from."""
+    try:
+        yield
+    except BaseException as error:
+        ctrl_c.busy = True
+        place = keeper.leave()
+        if place is not None and isinstance(error, KeyboardInterrupt):
+            text = f"no epoch had finished; the checkpoint is in {place}{goes_on(place)}"
+            raise Interrupted(text, ctrl_c.asked) from error
+        if place is not None:
+            note(f"the run's checkpoint is in {place}{goes_on(place)}")
+        raise
 
 
 @contextmanager
@@ -92,8 +144,9 @@ def announce(console: Console, settings: RunSettings, data: Data) -> None:
         colour = "gray" if channels == 1 else "in colour"
         console.print(f"images:  {height}×{width}, {colour}", highlight=False)
     console.print(
-        f"model:   {settings.model} on {settings.device} · {len(data.train):,} training, "
-        f"{len(data.val):,} validation, {len(data.test):,} test images",
+        f"model:   {printable(settings.model_label)} on {settings.device} · "
+        f"{len(data.train):,} training, {len(data.val):,} validation, "
+        f"{len(data.test):,} test images",
         highlight=False,
     )
 
@@ -107,8 +160,8 @@ def put_in_place(keeper: Keeper, run: Run, ctrl_c: CtrlC) -> Path:
     claim = keeper.claim
     ctrl_c.busy = True  # a few renames
     try:
-        if not run.complete and run_folder.holds_run(claim.folder):
-            return claim.commit_beside(f"-{run.history.stopped}")
+        if not run.complete and claim.replacing:
+            return claim.commit_beside(f"-{run.history.stopped.replace(' ', '-')}")
         if run_folder.foreign(claim.folder):
             return claim.commit_beside("-new")
         return claim.commit()
@@ -132,7 +185,8 @@ def ended_early(run: Run, folder: Path, number: int, missing: str) -> CommandErr
     if run.problem:
         return CommandError(f"{run.problem} (--lr was {run.settings.lr:g}); {kept}")
     epochs = "1 finished epoch" if len(history) == 1 else f"{len(history)} finished epochs"
-    return Interrupted(f"after {epochs}; {kept}", number)
+    more = "" if run.complete else goes_on(folder)
+    return Interrupted(f"after {epochs}; {kept}{more}", number)
 
 
 def check_shown(where: str, drawing: Drawing) -> None:
