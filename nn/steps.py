@@ -64,9 +64,6 @@ class Options:
             self.scaler.update()
 
 
-PLAIN = Options()
-
-
 def train(
     model: Module,
     optimizer: Optimizer,
