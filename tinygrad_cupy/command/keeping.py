@@ -56,8 +56,9 @@ class Keeper:
         if self.checkpoints is None or self.put_aside:
             return None
         if not self.checkpoints.numbers():
-            with contextlib.suppress(OSError):
-                (self.claim.live / run_folder.RECORD).unlink()
+            if not (self.claim.live / WEIGHTS).exists():  # those of an earlier try
+                with contextlib.suppress(OSError):
+                    (self.claim.live / run_folder.RECORD).unlink()
             return None
         return (
             self.claim.commit_beside("-unfinished") if self.claim.replacing else self.claim.folder
