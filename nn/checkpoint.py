@@ -76,6 +76,16 @@ class Checkpoints:
         be written, that there is none. Default: a warning.
 
     One process writes into a folder at a time (`held`).
+
+    >>> import tempfile
+    >>> model, loader = nn.Linear(2, 3), datasets.DataLoader(datasets.spiral(60), 20)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     checkpoints = nn.Checkpoints(f"{folder}/a", minutes=10)
+    ...     adam = nn.optim.Adam(model.parameters())
+    ...     history = nn.Trainer(model, adam, checkpoint=checkpoints).fit(loader, epochs=2)
+    ...     saved = checkpoints.load()
+    >>> saved.figures["epoch"], saved.arrays["model.weight"].shape
+    (2, (3, 2))
     """
 
     def __init__(

@@ -66,9 +66,6 @@ class Options:
             self.scaler.update()
 
 
-PLAIN = Options()
-
-
 def train(
     model: Module,
     optimizer: Optimizer,

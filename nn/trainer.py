@@ -277,6 +277,19 @@ class Trainer:
 
         Raises `ValueError` as `fit`, and without `checkpoint=`; `CheckpointError` where no
         checkpoint is whole, or the last one is of something else: it names the file.
+
+        >>> import tempfile
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> def trainer():
+        ...     model = nn.Linear(2, 3)
+        ...     adam = nn.optim.Adam(model.parameters())
+        ...     return nn.Trainer(model, adam, checkpoint=f"{folder.name}/a")
+        >>> loader = datasets.DataLoader(datasets.spiral(60), 20)
+        >>> len(trainer().fit(loader, epochs=2))
+        2
+        >>> len(trainer().resume(loader, epochs=3))  # in another process, say
+        3
+        >>> folder.cleanup()
         """
         _check_fit(train_loader, val_loader, epochs, patience)
         if self.checkpoints is None:

@@ -23,7 +23,9 @@ from tinygrad_cupy import nn
 from tinygrad_cupy.command.errors import CommandError
 from tinygrad_cupy.command.picture_input import FRAMED, SCALED, Framing
 from tinygrad_cupy.command.predict import predict
-from tinygrad_cupy.command.run_folder import METRICS, WEIGHTS
+from tinygrad_cupy.command.run_folder import METRICS, RECORD, RECORD_FORMAT, WEIGHTS
+from tinygrad_cupy.command.run_record import Record
+from tinygrad_cupy.command.settings import TrainSettings
 from tinygrad_cupy.datasets import DataError, picture_cache
 from tinygrad_cupy.datasets.idx import check_sha256, decompress, read_idx
 from tinygrad_cupy.datasets.picture import no_pillow_warnings
@@ -336,6 +338,65 @@ def packed_tar(files: dict[str, bytes], kind: int) -> bytes:
     return stream.getvalue()
 
 
+# --- runs that go on ----------------------------------------------------------------------------
+
+
+def _checkpoint(folder: Path) -> Target:
+    """Either file of the last checkpoint of two; what is read is the one before, or is right."""
+    kept = nn.Checkpoints(folder, tell=lambda text: None)
+    weight = np.arange(300, dtype=np.float32)
+    for epoch in (1, 2):
+        kept.write(lambda epoch=epoch: ({"epoch": epoch}, {"weight": weight * epoch}))  # type: ignore[misc]
+    files = [folder / f"0000002.{kind}" for kind in ("json", "safetensors")]
+    good = [file.read_bytes() for file in files]
+
+    def judge(path: Path) -> bool:
+        content = path.read_bytes()
+        which = int(not content.lstrip().startswith(b"{"))
+        files[which].write_bytes(content)
+        try:
+            saved = nn.Checkpoints(folder, tell=lambda text: None).load()
+        finally:
+            files[which].write_bytes(good[which])
+        assert saved is not None
+        np.testing.assert_array_equal(saved.arrays["weight"], weight * saved.figures["epoch"])
+        return True
+
+    return Target(lambda rng: damaged(rng, good[rng.integers(2)], good), judge, nn.CheckpointError)
+
+
+RECORD_OF_A_RUN: dict[str, Any] = {
+    "format": RECORD_FORMAT,
+    "version": 1,
+    "asked": {"dataset": "digits", "model": "small", "epochs": None, "seed": 0, "data_dir": None},
+    "settings": {
+        "dataset": "digits", "model": "small", "epochs": 3, "batch_size": 128, "lr": 0.002,
+        "optimizer": "adam", "seed": 0, "device": "cpu", "val_fraction": 0.1, "patience": None,
+        "jit": True,
+    },
+    "data": {"name": "digits"},
+}  # fmt: skip
+
+
+def _record(folder: Path) -> Target:
+    good = json.dumps(RECORD_OF_A_RUN).encode()
+
+    def make(rng: Rng) -> bytes:
+        if rng.random() < 0.5:
+            return damaged(rng, good, [good])
+        return strange_json(rng, RECORD_OF_A_RUN).encode("utf-8", "surrogatepass")
+
+    def judge(path: Path) -> bool:
+        shutil.copyfile(path, folder / RECORD)
+        record = Record.read(folder)
+        assert record is not None
+        settings = TrainSettings(model="small", epochs=4)
+        record.merged(settings, ("model", "epochs"))
+        return True
+
+    return Target(make, judge, CommandError)
+
+
 # What is fuzzed, by name; each keeps what it needs in an empty folder.
 TARGETS: dict[str, Callable[[Path], Target]] = {
     "idx": _idx,
@@ -345,4 +406,6 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
     "metrics": _metrics,
     "cache": _cache,
     "tar": _tar,
+    "checkpoint": _checkpoint,
+    "record": _record,
 }

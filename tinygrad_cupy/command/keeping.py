@@ -79,10 +79,11 @@ class Keeper:
         if self.checkpoints is None or self.put_aside:
             return None
         if not self.checkpoints.numbers():
-            for name in (run_folder.RECORD, SETTINGS, STEPS):
-                with contextlib.suppress(OSError):
-                    (self.live / name).unlink()
-            shutil.rmtree(self.live / TENSORBOARD, ignore_errors=True)
+            if not (self.live / WEIGHTS).exists():  # of an earlier try
+                for name in (run_folder.RECORD, SETTINGS, STEPS):
+                    with contextlib.suppress(OSError):
+                        (self.live / name).unlink()
+                shutil.rmtree(self.live / TENSORBOARD, ignore_errors=True)
             return None
         return (
             self.claim.commit_beside("-unfinished") if self.claim.replacing else self.claim.folder

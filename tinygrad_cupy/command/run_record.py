@@ -130,6 +130,15 @@ class Record:
                 f"--model: the run in {str(self.path.parent)!r} is of a model of your own; name "
                 f"its file, whose code is run: --model {printable(self.settings['model'])}"
             )
+        try:
+            return self._merged(given, names)
+        except CommandError:
+            raise
+        except Exception as error:  # values of other types than a run writes
+            text = f"cannot read {str(self.path)!r}: {printable(error) or repr(error)}"
+            raise CommandError(text) from error
+
+    def _merged(self, given: TrainSettings, names: Iterable[str]) -> TrainSettings:
         for name in names:
             self._check(name, getattr(given, name))
         fixed = {name: self.settings[name] for name in ("batch_size", "lr", "epochs", "device")}
@@ -144,10 +153,7 @@ class Record:
         values = {name: _typed(value) for name, value in self.asked.items()} | fixed
         if values.get("data_dir") is not None:
             values["data_dir"] = Path(values["data_dir"])
-        try:
-            return TrainSettings(**values)
-        except TypeError as error:
-            raise CommandError(f"cannot read {str(self.path)!r}: {printable(error)}") from error
+        return TrainSettings(**values)
 
     def _check(self, name: str, given: Any) -> None:
         stored = {_typed(table.get(name)) for table in (self.asked, self.settings)}
