@@ -50,6 +50,7 @@ class Recorder(Callback):
         self._meter: Meter | None = None
         self._pending: list[tuple[int, int, float]] = []  # (step, epoch, rate), not fetched
         self._fetched_at = 0.0
+        self.last_step = 0  # of those before, the last that was written: `open` may know better
 
     def write_step(self, step: int, epoch: int, figures: Mapping[str, float]) -> None:
         """Figures of a step: loss, accuracy of classes, learning_rate. Steps count from 1."""
@@ -68,12 +69,14 @@ class Recorder(Callback):
 
     def on_fit_start(self, trainer: Trainer) -> None:
         self._meter, self._pending, self._fetched_at = None, [], time.monotonic()
+        self.last_step = trainer.steps_taken
         self.open(trainer)
 
     def on_step_end(self, trainer: Trainer, step: Step) -> None:
         if step.meter is not self._meter:
             self._fetch()
             self._meter = step.meter
+            self._go_on(trainer, step)
         self._pending.append((trainer.steps_taken, step.epoch, float(trainer.optimizer.lr)))
         if time.monotonic() - self._fetched_at >= self.seconds:
             self._fetch()
@@ -89,6 +92,14 @@ class Recorder(Callback):
         with contextlib.suppress(*[Exception] if failing else []):
             self._fetch()
         self.close()
+
+    def _go_on(self, trainer: Trainer, step: Step) -> None:
+        """Of an epoch that a checkpoint cut in two, take the steps that were not written before."""
+        first = trainer.steps_taken - len(step.meter.counts) + 1
+        for missing in range(max(first, self.last_step + 1), trainer.steps_taken):
+            schedule = trainer.schedule
+            rate = trainer.optimizer.lr if schedule is None else schedule(missing - 1)
+            self._pending.append((missing, step.epoch, float(rate)))
 
     def _fetch(self) -> None:
         """Write all that was not; one host read."""
@@ -132,6 +143,7 @@ class MetricsWriter(Recorder):
 
     def open(self, trainer: Trainer) -> None:
         kept = list(self._lines_to(trainer.steps_taken)) if trainer.steps_taken else []
+        self.last_step = max((json.loads(line)["step"] for line in kept), default=0)
         # Written anew and renamed, so that a process that is killed here takes nothing away.
         part = self.path.with_name(f"{self.path.name}.part")
         part.write_text("".join(kept), encoding="utf-8", newline="\n")

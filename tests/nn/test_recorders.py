@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinygrad_cupy import Tensor, nn
+from tinygrad_cupy import Tensor, manual_seed, nn
+from tinygrad_cupy.datasets import ArrayDataset, DataLoader
 from tinygrad_cupy.nn.meter import Meter
 from tinygrad_cupy.nn.progress import ProgressBar, in_notebook, shows_progress
 
@@ -98,6 +99,37 @@ def test_a_second_fit_goes_on_and_a_resumed_one_drops_what_is_taken_again(tmp_pa
     assert [line["step"] for line in lines_of(path)] == [1, 2, 3, 3, 4, 5, 5]
     trainer(nn.MetricsWriter(path)).fit(Batches(1), epochs=1)
     assert [line["step"] for line in lines_of(path)] == [1, 1]
+
+
+def test_steps_that_a_killed_process_had_not_written_come_from_the_checkpoint(
+    tmp_path: Path,
+) -> None:
+    class Killed(nn.Callback):
+        def on_step_end(self, trainer: nn.Trainer, step: nn.Step) -> None:
+            if trainer.steps_taken == 9:
+                raise SystemExit
+
+    data = ArrayDataset(
+        RNG.standard_normal((48, 4)).astype(np.float32), RNG.integers(0, 3, 48), ("a", "b", "c")
+    )
+    path, lines = tmp_path / "m.jsonl", []
+    schedule = nn.schedules.Exponential(0.1, 0.9)
+    for name, killed in (("whole", None), ("cut", Killed()), ("cut", None)):
+        manual_seed(0)
+        checkpoints = nn.Checkpoints(tmp_path / name, minutes=0, share=1, tell=lambda text: None)
+        callbacks = [nn.MetricsWriter(path), *([killed] if killed else [])]
+        own = trainer(*callbacks, schedule=schedule, checkpoint=checkpoints)
+        loader = DataLoader(data, 8, shuffle=True)
+        if killed:
+            with pytest.raises(SystemExit):
+                own.resume(loader, epochs=2)
+            path.write_text("".join(path.read_text().splitlines(True)[:7]))  # six steps, an epoch
+        else:
+            own.resume(loader, epochs=2)
+            steps = [line for line in lines_of(path) if "loss" in line]
+            lines.append(steps)
+    assert [line["step"] for line in lines[1]] == list(range(1, 13))
+    assert lines[1] == lines[0]
 
 
 # --- TensorBoard --------------------------------------------------------------------------------
