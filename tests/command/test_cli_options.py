@@ -396,6 +396,7 @@ def test_a_run_of_a_model_of_ours_takes_no_file(capsys: Capture, tmp_path: Path,
     assert line.startswith("error: --model: expected FILE.py:function, got 'small'")
 
 
+@pytest.mark.slow
 def test_more_epochs_do_not_fit_a_schedule_that_has_ended(capsys: Capture, tmp_path: Path) -> None:
     folder = train_quietly(tmp_path / "run", "--schedule", "linear")
     line = failed(run(capsys, "train", "--resume", folder, "--epochs", "2"), 2)
