@@ -36,7 +36,7 @@ pytestmark = [
 ]
 
 LONG = os.environ.get("TINYGRAD_CUPY_HARDSHIPS") == "long"
-KILLS, PAIRS, INTERRUPTS, RESUMES, SIGNALS = (30, 25, 60, 50, 12) if LONG else (4, 3, 9, 3, 3)
+KILLS, PAIRS, INTERRUPTS, RESUMES, SIGNALS = (30, 25, 60, 50, 12) if LONG else (4, 3, 9, 3, 2)
 DISKS = 13
 # Says when main begins: what comes before is the interpreter's own.
 PROGRAM = """
