@@ -248,6 +248,7 @@ def test_help_leaves_the_pages_alone(
     assert "old" in page.read_text()
 
 
+@pytest.mark.peers
 @pytest.mark.slow
 def test_jax_pools_as_its_reduce_window_does(module: Any) -> None:
     jax = pytest.importorskip("jax")
@@ -263,6 +264,7 @@ def test_jax_pools_as_its_reduce_window_does(module: Any) -> None:
     np.testing.assert_array_equal(*gradients)
 
 
+@pytest.mark.peers
 @pytest.mark.slow
 @pytest.mark.parametrize("net", models.MNIST)
 def test_the_loss_of_jax_falls_as_ours_does(module: Any, net: str) -> None:
@@ -295,6 +297,7 @@ def test_the_train_step_is_measured(tmp_path: Path) -> None:
     assert {"device", "date", "commit", "versions", "command", "rows"} <= set(content)
 
 
+@pytest.mark.peers
 @pytest.mark.slow
 def test_problems_of_science_are_measured(tmp_path: Path) -> None:
     pytest.importorskip("torch")
