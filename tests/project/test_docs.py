@@ -3,22 +3,87 @@
 from __future__ import annotations
 
 import re
+import tempfile
 import textwrap
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
 
 import pytest
+from PIL import Image
 
+from support.command_runs import skip_drawing, train_quietly
 from tinygrad_cupy import nn, special
+from tinygrad_cupy.datasets import digits
 
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-def run(page: str) -> None:
-    """The examples of a page, one after the other; those in a list are indented."""
+# Pages whose prints say behind them what is printed: test_what_a_page_prints.
+SHOWN = (
+    *("index.md", "first-steps.md", "tensor-to-cnn.md", "your-pictures.md", "saving.md"),
+    *("tasks.md", "from-chainer.md", "from-numpy.md", "how-gradients.md"),
+    *("how-convolution.md", "how-kernels.md", "convolution.md"),
+)
+
+
+def blocks(page: str) -> list[str]:
+    """The examples of a page; those in a list are indented."""
     text = (DOCS / page).read_text("utf-8")
-    names: dict[str, object] = {}
-    for block in re.findall(r"^( *)```python\n(.*?)^\1```", text, re.DOTALL | re.MULTILINE):
-        exec(textwrap.dedent(block[1]), names)
+    found = re.findall(r"^( *)```python\n(.*?)^\1```", text, re.DOTALL | re.MULTILINE)
+    return [textwrap.dedent(code) for _, code in found]
+
+
+def run(page: str) -> dict[str, Any]:
+    """Runs the examples of a page, one after the other, and gives their names."""
+    names: dict[str, Any] = {}
+    for block in blocks(page):
+        exec(block, names)
+    return names
+
+
+@pytest.fixture
+def own_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What a page writes goes into a folder of the test."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+
+def test_the_example_of_mixed_precision(capsys: pytest.CaptureFixture[str]) -> None:
+    run("mixed-precision.md")
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.usefixtures("own_folders")
+@pytest.mark.parametrize("page", SHOWN)
+def test_what_a_page_prints(
+    page: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each print stands before a comment with what it prints, and maybe a colon and a remark."""
+    names = run(page)
+    printed = capsys.readouterr().out.splitlines()
+    shown = re.findall(r"print\(.*  # (.*)", "\n".join(blocks(page)))
+    assert len(printed) == len(shown)
+    for line, comment in zip(printed, shown, strict=True):
+        assert comment == line or comment.startswith(f"{line}: ")
+    if page == "tasks.md":
+        load_what_the_command_leaves(names["classify"], monkeypatch)
+
+
+def load_what_the_command_leaves(classify: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run folder, as the page loads it."""
+    skip_drawing(monkeypatch)
+    folder = train_quietly(Path(tempfile.gettempdir()) / "run")
+    _, test = digits()
+    picture = folder / "digit.png"
+    Image.fromarray(test.images[0, 0]).save(picture)
+    assert classify(folder, picture) in [str(digit) for digit in range(10)]
+
+
+def test_every_page_with_code_is_run() -> None:
+    named = set(re.findall(r'run\("([\w-]+\.md)"\)', Path(__file__).read_text("utf-8")))
+    named |= {*SHOWN, "from-pytorch.md"}  # the last: test_coming_from.py, test_coming_from_torch.py
+    assert {page.name for page in DOCS.glob("*.md") if blocks(page.name)} == named
 
 
 def test_the_examples_of_jit(capsys: pytest.CaptureFixture[str]) -> None:
@@ -231,11 +296,29 @@ def test_the_examples_of_data(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_links_lead_somewhere() -> None:
     for page in DOCS.glob("*.md"):
-        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text("utf-8")):
+        for target, place in re.findall(r"\]\(([^)#]*)(#[^)]*)?\)", page.read_text("utf-8")):
             assert "://" in target or (DOCS / target).exists(), (page.name, target)
+            if place and (target or page.name).endswith(".md"):
+                assert place[1:] in headings(DOCS / (target or page.name)), (
+                    page.name,
+                    target,
+                    place,
+                )
 
 
-def test_the_examples_of_convolution(capsys: pytest.CaptureFixture[str]) -> None:
-    run("convolution.md")
-    shown = re.findall(r"print\(.*  # (.*)", (DOCS / "convolution.md").read_text("utf-8"))
-    assert capsys.readouterr().out.splitlines() == shown
+def headings(page: Path) -> set[str]:
+    """The places of a page, as GitHub names them."""
+    titles = re.findall(r"^#+ (.*)", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title).lower().replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("drawing", sorted(DOCS.glob("*.svg")), ids=lambda path: path.stem)
+def test_drawings_can_be_read_in_light_and_dark(drawing: Path) -> None:
+    """They bring their own ground, change with the scheme, say what they show, and are used."""
+    text = drawing.read_text("utf-8")
+    root = ElementTree.fromstring(text)
+    ground = next(part for part in root if part.tag.endswith("rect"))
+    assert ground.get("class") == "ground"
+    assert "prefers-color-scheme: dark" in text
+    assert next(part for part in root if part.tag.endswith("title")).text
+    assert any(f"]({drawing.name})" in page.read_text("utf-8") for page in DOCS.glob("*.md"))

@@ -12,6 +12,10 @@ import pytest
 from matplotlib import pyplot as plt
 from PIL import Image
 
+from support import cuda_emulator
+from tinygrad_cupy import Tensor
+from tinygrad_cupy.backend import CudaSource
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -99,6 +103,119 @@ def test_a_planet_and_its_blurs_are_found(run: Any) -> None:
     true = found["air"].numpy()
     errors = np.linalg.norm(guessed - true, axis=(1, 2)) / np.linalg.norm(true, axis=(1, 2))
     assert np.median(errors) < 0.15  # the phases of one or two are stuck where another fits as well
+
+
+# --- nets ---------------------------------------------------------------------------------------
+
+FEW = ("--dataset", "digits", "--images", "200", "--epochs")
+
+
+def test_a_net_of_plain_operations_learns(run: Any) -> None:
+    found = run("mnist_from_scratch", *FEW, "3")
+    assert found["losses"][-1] < 0.7 * found["losses"][0]
+    assert found["accuracy"] > 0.3
+
+
+@pytest.mark.slow
+def test_a_net_of_plain_operations_learns_to_the_end(run: Any) -> None:
+    assert run("mnist_from_scratch")["accuracy"] > 0.95
+
+
+def test_a_u_net_takes_noise_away(run: Any) -> None:
+    found = run("unet_denoising", *FEW, "1")
+    assert found["after"] > found["before"] + 2
+
+
+@pytest.mark.slow
+def test_a_u_net_takes_noise_away_to_the_end(run: Any) -> None:
+    found = run("unet_denoising")
+    assert found["after"] > found["before"] + 9
+
+
+def test_two_numbers_say_something_of_a_digit(run: Any) -> None:
+    assert run("autoencoder", *FEW, "3")["told"] > 0.13  # one of ten by chance
+
+
+@pytest.mark.slow
+def test_two_numbers_tell_digits_apart(run: Any) -> None:
+    assert run("autoencoder")["told"] > 0.45
+
+
+@pytest.mark.slow
+def test_colors_are_painted(run: Any) -> None:
+    found = run("character_lstm", "--paint", "red", "dark blue")
+    assert found["error"] < 0.06
+    red, blue = found["painted"](["red", "dark blue"])
+    assert red[0] > red[1:].max() + 0.2
+    assert blue[2] > blue[:2].max() + 0.1
+    assert len(found["shown"]) == 40
+    assert not set(found["shown"][:-2]) & set(found["names"])
+
+
+def test_a_gpt_begins_to_sort(run: Any) -> None:
+    losses = run("small_gpt", "--steps", "15")["losses"]
+    assert losses[-1] < losses[0] - 0.4
+
+
+@pytest.mark.slow
+def test_a_gpt_sorts(run: Any) -> None:
+    found = run("small_gpt")
+    assert found["right"] > 0.9
+    net, text = found["net"], found["written"][:3, :-1]
+    before = net.digit(text) + net.place.weight[: text.shape[1]]
+    weights = net.blocks[0].attention(before)
+    np.testing.assert_allclose(weights.sum(axis=-1), 1, rtol=1e-5)
+    _, _, values = net.blocks[0].heads(before)
+    queries, keys, _ = net.blocks[0].heads(before)
+    seen = queries.scaled_dot_product_attention(keys, values, is_causal=True)
+    np.testing.assert_allclose(weights @ values.numpy(), seen.numpy(), atol=1e-4)
+
+
+def test_digits_are_misread_after_an_attack(run: Any) -> None:
+    found = run("adversarial_digits", *FEW, "2")
+    plain, _ = found["curves"]
+    assert plain[3] < 0.7 * plain[0]
+    assert abs(found["moved"] - found["x"]).max().item() < found["LIMIT"] + 1e-6
+
+
+@pytest.mark.slow
+def test_a_net_withstands_attacks(run: Any) -> None:
+    plain, hardened = run("adversarial_digits")["curves"]
+    assert min(plain[0], hardened[0]) > 0.93
+    assert hardened[3] > plain[3] + 0.2
+
+
+def test_spots_draw_a_photograph(run: Any) -> None:
+    found = run("custom_kernel", "--spots", "60", "--steps", "30", "--size", "32")
+    assert found["losses"][-1] < 0.3 * found["losses"][0]
+    spots = Tensor(found["spots"].numpy()[:3].astype(np.float64), requires_grad=True)
+    if found["options"].device == "cpu":
+        assert found["picture_of"].gradcheck(spots, order=1)
+
+
+@pytest.mark.slow
+def test_spots_draw_a_photograph_to_the_end(run: Any) -> None:
+    assert run("custom_kernel")["decibels"] > 21
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(cuda_emulator.compiler() is None, reason="no compiler of C++20")
+def test_the_kernels_of_spots_do_what_numpy_does(
+    run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    found = run("custom_kernel", "--device", "cpu", "--steps", "1", "--spots", "5", "--size", "16")
+    source = tmp_path / "spots.cu"
+    source.write_text(found["SOURCE"])
+    cuda_emulator.install(monkeypatch, tmp_path)
+    kernels = CudaSource(str(tmp_path / "spots.py"), "spots.cu")
+    spots, grad = found["spots"].numpy(), np.random.default_rng(0).random((16, 16, 3), np.float32)
+    picture, slopes = np.empty_like(grad), np.empty_like(spots)
+    sizes = np.int32(len(spots)), np.int32(16)
+    kernels.launch("draw", -(-256 // cuda_emulator.THREADS), (spots, picture, *sizes))
+    np.testing.assert_allclose(picture, found["draw"](spots), rtol=1e-4, atol=1e-5)
+    kernels.launch("draw_backward", len(spots), (grad, spots, slopes, np.int32(16)))
+    expected = found["draw_backward"](grad, picture, spots)
+    np.testing.assert_allclose(slopes, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_net_learns_from_folders_of_pictures(

@@ -58,11 +58,13 @@ class TensorBase:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The number of elements along each axis."""
         shape: tuple[int, ...] = self.data.shape
         return shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
+        """The type of the elements, as NumPy's."""
         dtype: np.dtype[Any] = self.data.dtype
         return dtype
 
