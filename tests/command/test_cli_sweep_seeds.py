@@ -64,6 +64,7 @@ def test_the_picture_has_error_bars(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert without.lines[2] == ()
 
 
+@pytest.mark.slow
 def test_a_sweep_over_seeds(
     capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
