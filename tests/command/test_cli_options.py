@@ -213,6 +213,7 @@ def test_precision_of_products_holds_for_the_run_alone() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_all_of_them_together_and_again_from_the_settings_of_the_run(
     capsys: Capture, tmp_path: Path
 ) -> None:

@@ -131,6 +131,7 @@ def test_a_run_over_an_older_one_goes_on_hidden_in_it(
     assert same_weights(aside, whole)
 
 
+@pytest.mark.slow
 def test_ctrl_c_and_on(
     capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Path
 ) -> None:
