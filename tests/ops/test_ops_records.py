@@ -104,6 +104,7 @@ NO_FUNCTIONS = {
         "fft",
         "gradcheck",
         "jit",
+        "load_run",
         "linalg",
         "manual_seed",
         "ndimage",
