@@ -126,11 +126,13 @@ class History:
         return self.records[index]
 
     def column(self, name: str) -> list[float | None]:
-        """One figure over the epochs, e.g. ``history.column("val_loss")``; a metric's too."""
-        return [
-            record.metrics[name] if name in record.metrics else getattr(record, name)
-            for record in self.records
-        ]
+        """One figure over the epochs, e.g. ``history.column("val_loss")``; a metric's too.
+
+        None at epochs that have none. AttributeError for a name that no epoch knows.
+        """
+        if any(name in record.metrics for record in self.records):
+            return [record.metrics.get(name) for record in self.records]
+        return [getattr(record, name) for record in self.records]
 
     @staticmethod
     def columns() -> tuple[str, ...]:

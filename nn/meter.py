@@ -23,7 +23,7 @@ class Reading(NamedTuple):
     accuracy: float
     losses: np.ndarray
     counted: np.ndarray
-    sums: np.ndarray  # of the metrics, over all steps
+    sums: np.ndarray  # (steps, K): of the metrics
 
     def first_bad_step(self) -> int | None:
         """The index of the first loss that is not finite, though it had targets, or None."""
@@ -171,9 +171,9 @@ class Meter:
             )
         values = backend.to_numpy(self.values[: len(self.counts)]).astype(np.float64)
         losses, right, counted = values.T
-        sums = np.zeros(0)
+        sums = np.zeros((len(self.counts), 0))
         if self.sums is not None:
-            sums = backend.to_numpy(self.sums[: len(self.counts)]).sum(axis=0)
+            sums = backend.to_numpy(self.sums[: len(self.counts)])
         weights = np.where(np.isnan(counted), self.counts, counted)
         some = weights > 0  # the mean loss of no target is NaN
         if not some.any():

@@ -33,7 +33,7 @@ def draw_history(figure: Figure, history: History) -> list[Axes]:
             ("train", "training", BLUE),
             ("val", "validation", VERMILLION),
         ):
-            values = history.column(f"{part}_{name}")
+            values = [record.figures().get(f"{part}_{name}") for record in history]
             known = [one for one in zip(epochs, values, strict=True) if one[1] is not None]
             if known or not epochs:
                 axes.plot(

@@ -13,8 +13,8 @@ numbers of steps and epochs, the history, the best validation loss.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from .checkpoint import CheckpointError, Saved, number
 from .history import EpochRecord, History
 from .meter import Meter
 from .module import Module
+from .schedules import LRSchedule
 from .state import host_array
 
 if TYPE_CHECKING:
@@ -48,12 +49,21 @@ class Progress:
     kept: dict[str, Any]
     history: History = field(default_factory=History)
     epoch: int = 0
-    best: float = math.inf
     meter: Meter | None = None
     seconds: float = 0.0  # of all before this process
     epoch_seconds: float = 0.0  # of these, in the epoch under way
     kept_is_now: bool = True
     whole: bool = True
+
+    def improves(self, record: EpochRecord, patience: int | None) -> bool:
+        """Whether the weights after an epoch are to be kept; without patience, the last ones are.
+
+        With it, those of the lowest validation loss; an epoch without one is not better than any.
+        """
+        kept = self.history[self.history.kept_epoch - 1] if self.history.kept_epoch else None
+        if kept is None or patience is None or kept.val_loss is None or record.val_loss is None:
+            return True
+        return record.val_loss < kept.val_loss
 
     def exhausted(self, patience: int | None) -> bool:
         """Whether the validation loss has not improved for as many epochs as that."""
@@ -94,7 +104,6 @@ def collect(
         "steps_taken": trainer.steps_taken,
         "kept_epoch": now.history.kept_epoch,
         "kept_is_now": now.kept_is_now,
-        "best": number(now.best),
         "seconds": now.seconds,
         "epoch_seconds": now.epoch_seconds,
         "history": [_plain(record) for record in now.history],
@@ -119,7 +128,10 @@ def restore(trainer: Trainer, saved: Saved, train: Loader, val: Loader | None) -
         _check_parts(trainer, parts, figures)
         for name, part in parts.items():
             if name in figures["parts"]:
-                part.load_state_dict(_below(name, saved.arrays))
+                state = _below(name, saved.arrays)
+                if isinstance(part, LRSchedule):
+                    _check_schedule(part, state)
+                part.load_state_dict(state)
         if trainer.scaler is not None:
             trainer.scaler.load_state_dict(figures["scaler"])
         now = _progress(trainer, saved, train)
@@ -146,6 +158,18 @@ def _check_parts(trainer: Trainer, parts: Mapping[str, Any], figures: Figures) -
         )
 
 
+def _check_schedule(schedule: LRSchedule, state: Arrays) -> None:
+    """That it is made as it was then: of one of other steps the rates so far would be others."""
+    fresh = copy.deepcopy(schedule)
+    before = repr(fresh)
+    fresh.load_state_dict(state)
+    if repr(fresh) != before:
+        raise ValueError(
+            f"expected the schedule {fresh!r}, as it was, got {before}; one over the steps of a "
+            "longer run has to be given to it from its beginning"
+        )
+
+
 def _progress(trainer: Trainer, saved: Saved, train: Loader) -> Progress:
     figures = saved.figures
     history = History([_record(one) for one in figures["history"]])
@@ -164,7 +188,6 @@ def _progress(trainer: Trainer, saved: Saved, train: Loader) -> Progress:
         kept=trainer._weights() if figures["kept_is_now"] else kept,
         history=history,
         epoch=int(figures["epoch"]),
-        best=float(figures["best"]),
         meter=meter,
         seconds=float(figures["seconds"]),
         epoch_seconds=float(figures["epoch_seconds"]),

@@ -37,12 +37,18 @@ class Metric:
     """Base: a figure that follows from sums over all predictions.
 
     `sums` runs inside a captured step, so it may not read values on the host; `result` is given
-    NumPy's float64 of what `sums` gave, added up over the batches and flattened.
+    NumPy's float64 of what `sums` gave, flattened and put `together` over the batches: added up,
+    unless a subclass says otherwise.
     """
 
     def sums(self, output: Any, target: Any) -> Tensor:
         """What adds up, of a batch: a Tensor of any shape."""
         raise NotImplementedError(f"[{type(self).__name__}] defines no sums()")
+
+    def together(self, rows: np.ndarray) -> np.ndarray:
+        """The sums of all batches, of one row (K,) for each."""
+        added: np.ndarray = rows.sum(axis=0)
+        return added
 
     def result(self, sums: np.ndarray) -> float:
         """The figure, of the sums of all batches."""
@@ -81,17 +87,26 @@ class R2Score(Metric):
     def sums(self, output: Tensor, target: Tensor) -> Tensor:
         error = _difference(self, output, target).reshape(target.shape[0], -1)
         y = target.astype(np.float64).reshape(target.shape[0], -1)
-        every = (y * 0 + 1, y, y * y, error * error)
-        return stack([one.sum(axis=0) for one in every])  # (4, C)
+        mean = y.mean(axis=0)
+        around = y - mean  # of a mean far from 0 the squares themselves would leave nothing
+        added = ((y * 0 + 1).sum(axis=0), mean, (around * around).sum(axis=0))
+        return stack([*added, (error * error).sum(axis=0), y.min(axis=0), y.max(axis=0)])  # (6, C)
+
+    def together(self, rows: np.ndarray) -> np.ndarray:
+        """By Chan, Golub and LeVeque, "Updating formulae", 1979."""
+        count, mean, scatter, errors, low, high = np.moveaxis(rows.reshape(len(rows), 6, -1), 1, 0)
+        whole = count.sum(axis=0)
+        middle = mean[0] + (count * (mean - mean[0])).sum(axis=0) / whole
+        between = (count * (mean - middle) ** 2).sum(axis=0)
+        sums = whole, middle, scatter.sum(axis=0) + between, errors.sum(axis=0)
+        return np.concatenate([*sums, low.min(axis=0), high.max(axis=0)])
 
     def result(self, sums: np.ndarray) -> float:
-        count, y, squares, errors = sums.reshape(4, -1)
+        _, _, scatter, errors, low, high = sums.reshape(6, -1)
         with np.errstate(divide="ignore", invalid="ignore"):
-            scatter = squares - y * y / count
             scores = 1 - errors / scatter
-        # What is left of a target that never varies is rounding.
-        constant = scatter <= 1e-12 * squares
-        return float(np.mean(np.where(constant, np.where(errors == 0, 1.0, 0.0), scores)))
+        constant = np.where(errors == 0, 1.0, 0.0)
+        return float(np.mean(np.where(low == high, constant, scores)))
 
 
 class Accuracy(Metric):
@@ -121,7 +136,7 @@ class TopKAccuracy(Metric):
     """The share of targets that are among the `k` largest outputs along `axis`, the classes.
 
     Output (N, C) and target (N,), or (N, T, C) and (N, T); of images axis=1. A target below 0 is
-    left out. Of equal outputs all count as large as the first.
+    left out. Of equal outputs the first is the largest; NaN is right nowhere.
     """
 
     def __init__(self, k: int = 5, axis: int = -1) -> None:
@@ -129,10 +144,15 @@ class TopKAccuracy(Metric):
 
     def sums(self, output: Tensor, target: Tensor) -> Tensor:
         _check_classes(self, output, target, self.axis)
+        classes = output.shape[self.axis]
+        place = target.clip(0, classes - 1).unsqueeze(self.axis)
+        own = take_along_axis(output, place, self.axis)
+        numbers = numbers_to(classes, output.device)
+        numbers = numbers.reshape(-1, *[1] * (output.ndim - 1 - self.axis % output.ndim))
+        before = ~(output <= own) | ((output == own) & (numbers < place))
         known = target >= 0
-        place = target.clip(0, output.shape[self.axis] - 1).unsqueeze(self.axis)
-        larger = (output > take_along_axis(output, place, self.axis)).sum(axis=self.axis)
-        return _counts((larger < self.k) & known, known)
+        right = (before.sum(axis=self.axis) < self.k) & (target < classes)
+        return _counts(right & known, known)
 
     def result(self, sums: np.ndarray) -> float:
         return _ratio(*sums)
@@ -218,11 +238,11 @@ class Metrics:
         self.widths[:] = [one.size for one in parts]
         return concat(parts)
 
-    def results(self, sums: np.ndarray, prefix: str = "") -> dict[str, float]:
-        """The figures of sums over all batches, by their names behind a prefix."""
-        parts = np.split(sums, np.cumsum(self.widths)[:-1]) if self.named else []
+    def results(self, rows: np.ndarray, prefix: str = "") -> dict[str, float]:
+        """The figures, of a row of `sums` for each batch, by their names behind a prefix."""
+        parts = np.split(rows, np.cumsum(self.widths)[:-1], axis=1) if self.named else []
         return {
-            f"{prefix}{name}": float(metric.result(part))
+            f"{prefix}{name}": float(metric.result(metric.together(part)))
             for (name, metric), part in zip(self.named, parts, strict=True)
         }
 

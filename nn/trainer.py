@@ -352,14 +352,13 @@ class Trainer:
 
     def _finish_epoch(self, record: EpochRecord, patience: int | None) -> None:
         now = self._progress
+        better = now.improves(record, patience)
         now.history.records.append(record)
         if isinstance(self.schedule, LRSchedule):
             watched = record.val_loss if record.val_loss is not None else record.train_loss
             self.schedule.observe(watched)
-        # Without patience every epoch counts as better than the one before.
-        score = -record.epoch if patience is None or record.val_loss is None else record.val_loss
-        if score < now.best:
-            now.best, now.kept, now.history.kept_epoch = score, self._weights(), record.epoch
+        if better:
+            now.kept, now.history.kept_epoch = self._weights(), record.epoch
             now.kept_is_now = True
         now.epoch, now.meter, now.epoch_seconds = record.epoch, None, 0.0
         now.whole = True

@@ -132,6 +132,19 @@ class Lock:
             os.close(handle)
 
 
+def is_held(folder: Path) -> bool:
+    """Whether a `Claim` holds ``folder`` now."""
+    lock = folder / STAGING / "lock"
+    try:
+        handle = os.open(lock, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        return not _locked(handle, lock, True)
+    finally:
+        os.close(handle)
+
+
 class Claim:
     """The right to write ``folder``, from its making until `close`.
 

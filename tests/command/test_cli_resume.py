@@ -306,3 +306,18 @@ def test_an_error_leaves_nothing_where_no_checkpoint_was(
     assert result.err.splitlines()[0] == text
     assert files_of(out) == UNFINISHED
     np.testing.assert_equal(len(list((out / "checkpoints").iterdir())), 2)
+
+
+def test_a_run_that_cannot_go_on_is_as_it_was(capsys: Capture, tmp_path: Path) -> None:
+    """Its settings are written anew once the checkpoint was found to fit; who writes, is said."""
+    out = train_quietly(tmp_path / "run")
+    for path in (out / "checkpoints").glob("*.safetensors"):
+        path.write_bytes(b"damaged")
+    before = {name: (out / name).read_bytes() for name in ("run.json", "settings.toml")}
+    line = failed(run(capsys, "train", "--resume", out, "--epochs", "9"))
+    assert "no checkpoint in " in line
+    assert {name: (out / name).read_bytes() for name in before} == before
+    with folders.Claim(out, lambda path: False):
+        line = failed(run(capsys, *TRAIN, "--out", out))
+    assert line.startswith("error: --out: another run is writing to ")
+    assert not folders.is_held(out)

@@ -33,8 +33,8 @@ class Batches:
 
 def over_batches(metric: nn.metrics.Metric, output: np.ndarray, target: np.ndarray) -> float:
     every = metrics_of({"one": metric})
-    total = sum(every.sums(o, y).numpy() for o, y in Batches(output, target))
-    return every.results(np.asarray(total))["one"]
+    rows = [every.sums(o, y).numpy() for o, y in Batches(output, target)]
+    return every.results(np.stack(rows))["one"]
 
 
 def floats(*shape: int) -> np.ndarray:
@@ -60,6 +60,26 @@ def test_regression() -> None:
 def test_r2_of_a_constant_target(miss: float, score: float) -> None:
     target = np.full((N, 1), 0.3, np.float32)
     assert over_batches(metrics.R2Score(), target + np.float32(miss), target) == score
+
+
+@pytest.mark.parametrize(("mean", "spread"), [(1e4, 1e-2), (1.7e9, 100.0), (-3.0, 1e-9)])
+def test_r2_far_from_zero(mean: float, spread: float) -> None:
+    target = mean + spread * RNG.standard_normal((N, 2))
+    output = target + 0.1 * spread * RNG.standard_normal((N, 2))
+    scatter = ((target - target.mean(axis=0)) ** 2).sum(axis=0)
+    expected = np.mean(1 - ((target - output) ** 2).sum(axis=0) / scatter)
+    assert 0.9 < expected < 1
+    assert over_batches(metrics.R2Score(), output, target) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_largest_few_of_what_is_equal_or_nan() -> None:
+    output = np.zeros((N, C), np.float32)
+    target = np.arange(N) % C
+    for k in (1, 2):
+        found = over_batches(metrics.TopKAccuracy(k), output, target)
+        assert found == pytest.approx((target < k).mean())  # the first are the largest
+    assert over_batches(metrics.TopKAccuracy(1), output * np.nan, target) == 0
+    assert over_batches(metrics.TopKAccuracy(C), output, target + C) == 0  # no such classes
 
 
 @pytest.mark.parametrize("average", ["macro", "micro"])

@@ -205,6 +205,48 @@ def test_a_run_that_was_finished_goes_on_with_more_epochs(tmp_path: Path) -> Non
     assert figures(again) == whole("adam")
 
 
+def linear(folder: Path, schedule: Any = None) -> tuple[nn.Trainer, DataLoader]:
+    """A regression whose loss falls in every epoch."""
+    tg.manual_seed(0)
+    model = nn.Linear(1, 1)
+    sgd = optim.SGD(model.parameters(), lr=0.05)
+    x = np.linspace(-1, 1, 20, dtype=np.float32)[:, None]
+    loader = DataLoader(ArrayDataset(x, 3 * x + 1), 5)
+    return nn.Trainer(model, sgd, nn.MSELoss(), schedule, checkpoint=folder), loader
+
+
+def test_patience_and_validation_may_come_with_the_epochs_that_are_added(tmp_path: Path) -> None:
+    trainer, loader = linear(tmp_path / "a")
+    trainer.fit(loader, loader, epochs=3)
+    again, loader = linear(tmp_path / "a")
+    history = again.resume(loader, loader, epochs=9, patience=2)
+    assert (history.stopped, history.kept_epoch, len(history)) == ("finished", 9, 9)
+    trainer, loader = linear(tmp_path / "b")
+    trainer.fit(loader, epochs=3)
+    again, loader = linear(tmp_path / "b")
+    history = again.resume(loader, loader, epochs=9, patience=2)
+    assert (history.stopped, history.kept_epoch, len(history)) == ("finished", 9, 9)
+
+
+def test_another_schedule_is_refused(tmp_path: Path) -> None:
+    trainer, loader = linear(tmp_path / "c", schedules.Cosine(0.1, 8))
+    trainer.fit(loader, epochs=2)
+    again, loader = linear(tmp_path / "c", schedules.Cosine(0.1, 40))
+    text = "expected the schedule Cosine(lr=0.1, steps=8, warmup=0, final_lr=0.0), as it was, got "
+    with pytest.raises(ValueError, match=re.escape(text)):
+        again.resume(loader, epochs=10)
+
+
+def test_metrics_of_some_epochs_alone(tmp_path: Path) -> None:
+    history = nn.History()
+    for epoch, metrics in ((1, {}), (2, {"val_f1": 0.5})):
+        history.records.append(nn.EpochRecord(epoch, 1, 1, 1, 1, 0.1, 1, 1, metrics))
+    assert history.column("val_f1") == [None, 0.5]
+    history.plot(tmp_path / "history.png")
+    with pytest.raises(AttributeError):
+        history.column("val_f2")
+
+
 def test_a_run_that_a_callback_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
     """The checkpoint of its last step is written, though none was due."""
     case = CASES["adam"]

@@ -97,12 +97,13 @@ class Keeper:
         """
         try:
             self._reserve(settings, data)
-            write_file(self.live / SETTINGS, settings_file.repeating(settings, data))
-            if self.record is not None:
-                write_file(self.claim.live / run_folder.RECORD, self.record)
         except OSError as error:
             raise self._cannot_write(error) from error
         watching = [*callbacks, *self.logs.values()]
+        if self.checkpoints is None or not self.checkpoints.numbers():
+            self._write_settings(settings, data)
+        else:  # of a run that goes on they stay until its checkpoint was found to fit
+            watching.append(Begun(lambda: self._write_settings(settings, data)))
         try:
             run = experiment.execute(settings, data, watching, self._trained, self.checkpoints)
             figures = run_folder.json_bytes(run.metrics)
@@ -128,6 +129,14 @@ class Keeper:
             raise self.rescue(run, error) from error
         self._tell_cut_logs()
         return run
+
+    def _write_settings(self, settings: RunSettings, data: Data) -> None:
+        try:
+            write_file(self.live / SETTINGS, settings_file.repeating(settings, data))
+            if self.record is not None:
+                write_file(self.claim.live / run_folder.RECORD, self.record)
+        except OSError as error:
+            raise self._cannot_write(error) from error
 
     def _tell_cut_logs(self) -> None:
         for name, log in self.logs.items():
@@ -194,6 +203,16 @@ class Keeper:
     def _cannot_write(self, error: OSError) -> CommandError:
         folder = str(self.claim.folder / self.inside)
         return CommandError(f"--out: cannot write to {folder!r}: {error.strerror or error}")
+
+
+class Begun(Callback):
+    """Calls a function once training begins."""
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        self.function = function
+
+    def on_fit_start(self, trainer: Trainer) -> None:
+        self.function()
 
 
 class Log(Callback):

@@ -99,7 +99,8 @@ def load_run(
             raise CommandError(f"expected model as FILE.py:function, got {model!r}")
         description, net = stored_run(folder, own)
     except CommandError as error:
-        raise ValueError(f"[load_run] {error}".replace("--model:", "model:")) from error
+        said = str(error).replace("--model:", "model:").replace("--model ", "model=")
+        raise ValueError(f"[load_run] {said}") from error
     if told := changed(description, own):
         warnings.warn(f"[load_run] {told}", UserWarning, stacklevel=2)
     metrics = description.metrics

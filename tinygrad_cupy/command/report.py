@@ -59,6 +59,7 @@ def _setup(runs: Sequence[Run]) -> str:
     )
     seeds = sorted({run.settings.seed for run in runs})
     which = "seeds" if len(seeds) > 1 else "seed"
+    each = "of each seed " if settings.among_seeds else ""
     if settings.among_seeds:
         times = (
             f"Each batch size was trained from {_count(len(seeds), 'seed')}, {_list(seeds)}: a "
@@ -70,7 +71,7 @@ def _setup(runs: Sequence[Run]) -> str:
         times = "Each batch size was trained once: another seed would move every figure a little."
     return (
         f"The net `{settings.model_label}` ({runs[0].metrics['parameters']:,} parameters) was "
-        f"trained from the same initial weights at batch size {sizes}, {patience}for at most "
+        f"trained from the same initial weights {each}at batch size {sizes}, {patience}for at most "
         f"{_count(settings.epochs, 'epoch')}. Optimizer {settings.optimizer}, "
         f"learning rate {settings.lr:g} at every batch size, {which} {_list(seeds)}, on "
         f"{settings.device}. Images: {len(data.train):,} for training, {len(data.val):,} for "

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import re
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..folders import STAGING, Claim, FolderBusyError, entries, unused
+from ..folders import STAGING, Claim, FolderBusyError, entries, is_held, unused
 from ..nn import History
 from ..nn.checkpoint import NAME as CHECKPOINT_FILE
 from ..printing import printable
@@ -79,6 +80,8 @@ def claim_again(folder: Path, at_once: Sequence[str]) -> Claim:
         raise CommandError(f"--resume: {str(folder)!r} is a sweep, which cannot be resumed")
     if names and at_once[0] not in names and not (folder / STAGING / "new" / at_once[0]).exists():
         what = "a run of an earlier release, without checkpoints" if WEIGHTS in names else "no run"
+        if WEIGHTS in names and (folder.parent / SWEEP_TABLE).exists():
+            what = "a run of a sweep, which keeps no checkpoints"
         raise CommandError(f"--resume: {str(folder)!r} holds {what}; train into another --out")
     try:
         return Claim(folder, is_run_entry, last=(METRICS,), at_once=at_once, again=True)
@@ -94,6 +97,8 @@ def claim_again(folder: Path, at_once: Sequence[str]) -> Claim:
 
 def _claim(folder: Path, overwrite: bool, at_once: Sequence[str]) -> Claim:
     try:
+        if not overwrite and is_held(folder):
+            raise FolderBusyError(errno.EBUSY, "another process is writing to it", str(folder))
         check_free(folder, overwrite)  # before anything is made in a folder of somebody else
         precious = (WEIGHTS, f"{CHECKPOINTS}/*.json")
         last = (METRICS, SWEEP_TABLE)

@@ -89,9 +89,11 @@ def load_run(folder: Path, own: ModelFile | None = None) -> tuple[Description, M
     for name in (METRICS, WEIGHTS):
         if not (folder / name).exists():
             if (folder / RECORD).exists():
+                there = f", its weights in {WEIGHTS} are not tested" if name == METRICS else ""
+                there = there if (folder / WEIGHTS).exists() else ""
                 raise CommandError(
-                    f"the run in {str(folder)!r} has not ended: go on with tinygrad-cupy train "
-                    f"--resume {folder}"
+                    f"the run in {str(folder)!r} has not ended{there}: go on with tinygrad-cupy "
+                    f"train --resume {folder}"
                 )
             raise CommandError(f"{str(folder)!r} is no run folder: it has no {name}")
     description = read_description(folder / METRICS)

@@ -20,6 +20,7 @@ from .errors import CommandError, Interrupted
 from .experiment import Data, Run
 from .keeping import Drawing, Keeper, goes_on, note, open_tensorboard
 from .progress import CtrlC, ProgressBar
+from .run_folder import TENSORBOARD
 from .run_record import Record
 from .settings import DATASETS, RunSettings, TrainSettings
 
@@ -50,6 +51,7 @@ def train(
         record = None if resume is None else Record.read(claim.live)
         if record is not None:
             asked = record.merged(asked, given)
+        tensorboard = tensorboard or (resume is not None and (claim.live / TENSORBOARD).is_dir())
         if tensorboard:
             open_tensorboard(claim.live)  # its library is missed now
         device = asked.resolve_device()
