@@ -114,6 +114,11 @@ def read(path: Path, kinds: Mapping[str, type], command: str) -> dict[str, Any]:
     if strange:
         known = [name.replace("_", "-") for name in kinds]
         told = ", ".join(f"{key!r}{near(key, known)}" for key in strange)
+        told += (
+            "; options stand in no table"
+            if any(isinstance(found[k], dict) for k in strange)
+            else ""
+        )
         raise UsageError(f"--config: {shown} has keys that {command} does not take: {told}")
     options: dict[str, Any] = {}
     for key, name in names.items():
