@@ -347,9 +347,11 @@ def test_signals_during_training_keep_the_finished_epochs(
     out = tmp_path / "run"
     result = run(capsys, *TRAIN, "--quiet", "--out", out)
     assert result.code == 128 + number
-    assert result.err == (
-        f"{signals.WORDS[number]}: after 1 finished epoch; the weights of epoch 1 are in {out}\n"
-    )
+    assert result.err.splitlines() == [
+        "stopping after this step, then testing the weights of epoch 1; Ctrl-C again to skip",
+        f"{signals.WORDS[number]}: after 1 finished epoch; the weights of epoch 1 are in {out}; "
+        f"go on with --resume {out}",
+    ]
     assert files_of(out) == RUN_FILES
 
 

@@ -11,7 +11,7 @@ import shutil
 import struct
 import tarfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from tinygrad_cupy.command.picture_input import FRAMED, SCALED, Framing
 from tinygrad_cupy.command.predict import predict
 from tinygrad_cupy.command.run_folder import METRICS, RECORD, RECORD_FORMAT, WEIGHTS
 from tinygrad_cupy.command.run_record import Record
-from tinygrad_cupy.command.settings import TrainSettings
+from tinygrad_cupy.command.settings import RunSettings, TrainSettings
 from tinygrad_cupy.datasets import DataError, picture_cache
 from tinygrad_cupy.datasets.idx import check_sha256, decompress, read_idx
 from tinygrad_cupy.datasets.picture import no_pillow_warnings
@@ -368,12 +368,13 @@ def _checkpoint(folder: Path) -> Target:
 RECORD_OF_A_RUN: dict[str, Any] = {
     "format": RECORD_FORMAT,
     "version": 1,
-    "asked": {"dataset": "digits", "model": "small", "epochs": None, "seed": 0, "data_dir": None},
-    "settings": {
-        "dataset": "digits", "model": "small", "epochs": 3, "batch_size": 128, "lr": 0.002,
-        "optimizer": "adam", "seed": 0, "device": "cpu", "val_fraction": 0.1, "patience": None,
-        "jit": True,
-    },
+    "asked": asdict(TrainSettings(dataset="digits", model="small")),
+    "settings": asdict(
+        RunSettings(
+            dataset="digits", model="small", epochs=3, batch_size=128, lr=0.002, optimizer="adam",
+            seed=0, device="cpu", val_fraction=0.1, patience=None, jit=True,
+        )
+    ),
     "data": {"name": "digits"},
 }  # fmt: skip
 
