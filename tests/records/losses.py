@@ -67,6 +67,12 @@ def _loss(name: str, values: Values, op: Any, *errors: Error, **more: Any) -> Sa
     return Sample(name=name, call=method(name), cases=cases, ops=ops, covers=(name,), **told | more)
 
 
+def _cross_entropy_of_shares(torch: Any, x: Any, target: Any, reduction: str) -> Any:
+    """Written out: the second derivative of PyTorch's own adds 1e-12 to the probabilities."""
+    terms = -(target * x.log() + (1 - target) * (1 - x).log())
+    return terms if reduction == "none" else getattr(terms, reduction)()
+
+
 def _signed(name: str, count: int, kinks: Any, op: Any, *errors: Error, **more: Any) -> Sample:
     """A loss of ``count`` tensors and targets of 1 and -1; ``kinks(x, t, options)`` is never 0."""
     options = more.pop("options", {})
@@ -184,6 +190,7 @@ SAMPLES = [
             ValueError,
             "[binary_cross_entropy] expected a weight that broadcasts to (2, 3), got (2,)",
         ),
+        torch=_cross_entropy_of_shares,
     ),
     _loss(
         "binary_cross_entropy_with_logits",
