@@ -40,7 +40,7 @@ def measure(words: list[str]) -> tuple[float, list[float]]:
 
 if __name__ == "__main__":
     seconds, costs = measure(sys.argv[1:])
-    print(
-        f"{len(costs)} checkpoints of {1000 * sum(costs) / len(costs):.0f} ms in {seconds:.1f} s: "
-        f"{sum(costs) / seconds:.2%}"
-    )
+    if costs:  # none where the words ask for help alone
+        each = 1000 * sum(costs) / len(costs)
+        share = sum(costs) / seconds
+        print(f"{len(costs)} checkpoints of {each:.0f} ms in {seconds:.1f} s: {share:.2%}")
