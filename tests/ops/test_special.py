@@ -17,6 +17,7 @@ import tinygrad_cupy as tg
 from support.looped import looped
 from tinygrad_cupy import Tensor, kernels, special
 from tinygrad_cupy.kernels.common import quadrature
+from tinygrad_cupy.kernels.common.special import MENDED
 
 pytestmark = pytest.mark.usefixtures("device")
 
@@ -79,6 +80,26 @@ def test_values_of_pairs_are_scipys(name: str, dtype: str, device: str) -> None:
         expected = getattr(scipys, name)(a, b)
     rtol = 1e-15 if device == "cpu" else 1e-4 if dtype == "float32" else 1e-11
     np.testing.assert_allclose(found, expected, rtol=rtol, atol=1e-30)
+
+
+@both
+@pytest.mark.parametrize("name", MENDED)
+def test_what_mends_cupys_functions(name: str, dtype: str) -> None:
+    """With SciPy's in CuPy's place, which must not be asked where CuPy's fails."""
+    edges = np.array(EDGES, dtype)
+    function, spared = getattr(scipys, name), {"exp1": np.isnan, "expi": np.isposinf}.get(name)
+
+    def cupys(*arrays: Any) -> Any:
+        assert spared is None or not spared(arrays[0]).any()
+        return function(*arrays)
+
+    pairs = (m.ravel() for m in np.meshgrid(edges, edges))
+    given = tuple(pairs) if name == "pseudo_huber" else (edges,)
+    with np.errstate(all="ignore"):
+        found, expected = MENDED[name](cupys, *given), function(*given)
+    assert found.dtype == dtype
+    rtol = 1e-6 if dtype == "float32" else 1e-14
+    np.testing.assert_allclose(found, expected, rtol=rtol, atol=0)
 
 
 def test_numbers_and_lists_are_taken() -> None:

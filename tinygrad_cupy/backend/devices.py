@@ -183,16 +183,6 @@ def to_numpy(array: Array) -> np.ndarray:
     return host
 
 
-def full(shape: tuple[int, ...], value: Any, dtype: Any, device: str) -> Array:
-    """A new array on ``device``, every element ``value``."""
-    device = normalize_device(device)
-    if device == "cpu":
-        return np.full(shape, value, dtype)
-    cupy = import_cupy()
-    with cupy.cuda.Device(int(device.removeprefix("cuda:"))):
-        return cupy.full(shape, value, dtype)
-
-
 def made_on(device: str, make: Callable[[Any], Array]) -> Array:
     """What ``make(xp)`` makes, xp NumPy or CuPy, on ``device``: nothing is copied there."""
     device = normalize_device(device)
@@ -201,6 +191,11 @@ def made_on(device: str, make: Callable[[Any], Array]) -> Array:
     cupy = import_cupy()
     with cupy.cuda.Device(int(device.removeprefix("cuda:"))):
         return make(cupy)
+
+
+def full(shape: tuple[int, ...], value: Any, dtype: Any, device: str) -> Array:
+    """A new array on ``device``, every element ``value``."""
+    return made_on(device, lambda xp: xp.full(shape, value, dtype))
 
 
 def synchronize() -> None:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from .. import kernels
-from ..backend import Array, array_module
 from ..kernels.common.special import scipys
 from .functions import Pair
 from .functions import real_function as function
@@ -85,16 +82,6 @@ def _pseudo_huber_by_delta(grad: Any, a: Any, b: Any) -> Any:
     return grad * (b * Direction.of(b, a) * q * q)
 
 
-def _pseudo_huber(a: Array, b: Array) -> Array:
-    """SciPy's; CuPy's takes the difference of the root and 1, which leaves nothing of a small b."""
-    found, xp = scipys("pseudo_huber")(a, b), array_module(b)
-    if xp is np:
-        return found
-    q = b / a
-    exact = a * a * (q * (q / (1 + xp.hypot(q, q.dtype.type(1)))))
-    return xp.where((a > 0) & xp.isfinite(q), exact, found)
-
-
 Huber = pair(
     "huber",
     "b² / 2 where |b| ≤ a, else a (|b| - a / 2); ∞ where a < 0.",
@@ -107,5 +94,5 @@ PseudoHuber = pair(
     "a² (√(1 + (b / a)²) - 1); ∞ where a < 0.",
     _pseudo_huber_by_delta,
     lambda grad, a, b: grad * (b * Direction.of(a, b)),
-    _pseudo_huber,
+    scipys("pseudo_huber"),
 )

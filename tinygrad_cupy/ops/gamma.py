@@ -92,19 +92,7 @@ Gamma = function(
     lambda grad, x, y: grad * (y * Digamma.of(x)),
     scipys("gamma"),
 )
-
-
-def _gammasgn(x: Array) -> Array:
-    """As SciPy's 1.15 and later: that of 0 is x's sign; of whole numbers below and -∞, NaN."""
-    xp = array_module(x)
-    with np.errstate(all="ignore"):
-        floor = xp.floor(x)
-        below = 1 - 2 * (floor - 2 * xp.floor(floor * x.dtype.type(0.5)))
-        below = xp.where(floor == x, x.dtype.type(math.nan), below)
-        return xp.where(x < 0, below, xp.where(x == x, xp.copysign(x.dtype.type(1), x), x))
-
-
-Gammasgn = function("gammasgn", "The sign of Γ(x).", flat, _gammasgn)
+Gammasgn = function("gammasgn", "The sign of Γ(x).", flat, scipys("gammasgn"))
 
 
 def _rgamma_slope(grad: Any, x: Any, y: Any) -> Any:

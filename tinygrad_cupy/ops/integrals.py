@@ -5,38 +5,23 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..backend import Array, array_module
 from ..kernels.common.special import scipys
 from .functions import Function, Pair
 from .functions import real_function as function
 from .functions import real_pair as pair
 from .gamma import undifferentiated
 
-
-def _exp1(x: Array) -> Array:
-    """NaN apart: of a float64 one CuPy's series would take 2³¹ terms."""
-    xp = array_module(x)
-    there = x == x
-    return xp.where(there, scipys("exp1")(xp.where(there, x, x.dtype.type(1))), x)
-
-
-def _expi(x: Array) -> Array:
-    """∞ at ∞, where CuPy's series has none."""
-    xp, far = array_module(x), x == math.inf
-    return xp.where(far, x, scipys("expi")(xp.where(far, x.dtype.type(1), x)))
-
-
 Exp1: type[Function] = function(
     "exp1",
     "E₁(x) = ∫ e⁻ᵗ / t dt from x to ∞: ∞ at 0, NaN below.",
     lambda grad, x: -(grad * (-x).exp() / x.where(x >= 0, math.nan)),
-    _exp1,
+    scipys("exp1"),
 )
 Expi: type[Function] = function(
     "expi",
     "Ei(x) = ∫ eᵗ / t dt from -∞ to x, the principal value; -∞ at 0.",
     lambda grad, x: grad * x.exp() / x,
-    _expi,
+    scipys("expi"),
 )
 
 
