@@ -31,7 +31,8 @@ from .schedules import LRSchedule
 from .state import host_array
 
 if TYPE_CHECKING:
-    from .trainer import Loader, Trainer
+    from .batches import Loader
+    from .trainer import Trainer
 
 Figures = dict[str, Any]
 Arrays = dict[str, np.ndarray]

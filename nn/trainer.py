@@ -10,21 +10,19 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, ParamSpec, Protocol, TypeVar, runtime_checkable
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 
-from tinygrad_cupy import backend
 from tinygrad_cupy.autograd.mode import no_grad
 from tinygrad_cupy.jit import jit as captured
-from tinygrad_cupy.pytree import flatten, rebuild
 from tinygrad_cupy.tensor import Tensor
 
 from . import checks, resuming, steps
 from .augment import pairs
+from .batches import Item, Loader, check_loader, copied, has_place, items_of, to_host
 from .checkpoint import Checkpoints
 from .history import EpochRecord, History, Step, StopTraining
-from .inputs import parted, targets_of
 from .meter import Meter, Reading
 from .module import Module
 from .optim.averaging import AveragedModel, ExponentialMovingAverage
@@ -36,35 +34,6 @@ from .running_metrics import Metric, metrics_of
 from .schedules import LRSchedule
 from .state import become
 from .steps import Gather, Loss
-
-
-class Loader(Protocol):
-    """What `Trainer` asks of a loader: batches (x, y), repeatedly, and their number.
-
-    One that also has `rows` and `batch`, as a `DataLoader` of resident data, gathers its batches
-    inside the captured step. One may say in `has_targets` whether its batches are (x, y), True, or
-    x alone, False; where it does not, a batch of two is (x, y).
-    """
-
-    def __iter__(self) -> Iterator[tuple[Any, Any]]: ...
-
-    def __len__(self) -> int: ...
-
-
-@runtime_checkable
-class GatheringLoader(Loader, Protocol):
-    """A loader that makes a batch of rows, on its device; one whose `resident` is false does not.
-
-    It may say in `targets_per_row` how many predictions a row asks for, which is 1 otherwise.
-    """
-
-    def rows(self) -> Iterator[Tensor]:
-        """The row numbers (B,) of each batch of a new pass over the data."""
-        ...
-
-    def batch(self, rows: Tensor) -> Any:
-        """(x, y) of these rows."""
-        ...
 
 
 class Watcher(Protocol):
@@ -79,7 +48,6 @@ class Watcher(Protocol):
     def on_fit_end(self, trainer: Trainer, history: History) -> None: ...
 
 
-Item = tuple[Any, ...]  # (rows,) or (x, y)
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -331,7 +299,7 @@ class Trainer:
                 history.stopped = "early"
         except StopTraining as stop:
             history.stopped = str(stop) or "stopped"
-            if now.whole and (now.meter is None or _has_place(train_loader)):
+            if now.whole and (now.meter is None or has_place(train_loader)):
                 self._save(*loaders, forced=True)
         except DivergedError:
             history.stopped = "diverged"
@@ -379,10 +347,10 @@ class Trainer:
         now = self._progress
         started = time.perf_counter() - now.epoch_seconds
         meter = now.meter = now.meter or Meter(len(train_loader))
-        saves = self.checkpoints is not None and _has_place(train_loader)
+        saves = self.checkpoints is not None and has_place(train_loader)
         self.model.train()
         begun = len(meter.counts)  # of an epoch that goes on, maybe all of it
-        items = _items(train_loader) if begun < len(train_loader) else ()
+        items = items_of(train_loader) if begun < len(train_loader) else ()
         for index, (gather, item, count) in enumerate(items, start=begun + 1):
             now.whole = now.kept_is_now = False
             self._step(gather, item, count, meter)
@@ -425,7 +393,7 @@ class Trainer:
         meter = Meter(len(loader))
         model = self._judged()
         with self._evaluating(model):
-            for gather, item, count in _items(loader):
+            for gather, item, count in items_of(loader):
                 score, *sums = self._validate(model, self.loss, self.metrics, gather, *item)
                 meter.add(score, count, *sums)
         return self._read(meter)
@@ -442,18 +410,18 @@ class Trainer:
 
     def evaluate(self, loader: Loader) -> Evaluation:
         """Loss, accuracy and every answer on `loader`'s data, in evaluation mode."""
-        _check_loader("evaluation", loader)
+        check_loader("evaluation", loader)
         meter, labels, answers = Meter(len(loader)), [], []
         with self._evaluating():
-            for gather, item, count in _items(loader):
+            for gather, item, count in items_of(loader):
                 parts = self.model, self.loss, self.answer, self.metrics
                 (score, *sums), y, found = self._evaluate(*parts, gather, *item)
                 meter.add(score, count, *sums)
-                labels.append(_copied(y))  # the next call may write over them
-                answers.append(_copied(found))
+                labels.append(copied(y))  # the next call may write over them
+                answers.append(copied(found))
         read = self._read(meter)
         return Evaluation(
-            read.loss, read.accuracy, _to_host(labels), _to_host(answers), self._figures(read)
+            read.loss, read.accuracy, to_host(labels), to_host(answers), self._figures(read)
         )
 
     def predict(self, data: Loader | Tensor, batch_size: int = 256) -> Any:
@@ -468,16 +436,16 @@ class Trainer:
             ends = range(batch_size, len(data) + batch_size, batch_size)
             items = ((None, (data[end - batch_size : end],), 0) for end in ends)
         else:
-            items = _items(data)
+            items = items_of(data)
         answer = self.answer or (steps.softmax if self._classifies else _unchanged)
         with self._evaluating():
             answers = [
-                _copied(self._predict(self.model, answer, gather, *item))
+                copied(self._predict(self.model, answer, gather, *item))
                 for gather, item, _ in items
             ]
         if not answers:
             raise ValueError("[Trainer] nothing to predict: the data is empty")
-        return _to_host(answers)
+        return to_host(answers)
 
     # --- helpers --------------------------------------------------------------------------------
 
@@ -520,69 +488,8 @@ def _maybe_captured(jit: bool, function: Callable[P, R]) -> Callable[P, R]:
     return captured(function) if jit else function
 
 
-def _items(loader: Loader) -> Iterator[tuple[Gather, Item, int]]:
-    """Each batch as the functions in steps.py take it, and how many predictions it asks for."""
-    has_targets = targets_of(loader)
-    if isinstance(loader, GatheringLoader) and getattr(loader, "resident", True):
-        each = getattr(loader, "targets_per_row", 1)
-        gather = steps.Inputs(loader.batch) if has_targets is False else loader.batch
-        return ((gather, (rows,), rows.size * each) for rows in loader.rows())
-    return (_item(batch, has_targets) for batch in loader)
-
-
-def _has_place(loader: Loader) -> bool:
-    """Whether one can go on in the middle of a pass."""
-    return hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict")
-
-
-def _item(batch: Any, has_targets: bool | None) -> tuple[Gather, Item, int]:
-    x, y = parted(batch, has_targets)
-    target = y if isinstance(y, Tensor) and y.dtype.kind in "iu" else None
-    first = next(_tensors((x, y)), None)
-    if first is None:
-        raise TypeError(
-            f"[Trainer] expected batches (x, y) of tensors, got {type(batch).__name__}: a loader's "
-            "collate= can make them of samples of another form"
-        )
-    count = first.shape[0] if target is None else target.size
-    return None, ((x,) if y is None else (x, y)), count
-
-
-def _tensors(tree: Any) -> Iterator[Tensor]:
-    found: list[Any] = []
-    flatten(tree, found)
-    return (one for one in found if isinstance(one, Tensor))
-
-
 def _unchanged(output: Any) -> Any:
     return output
-
-
-def _copied(tree: Any) -> Any:
-    """Copies of a result's arrays, in its structure."""
-    found: list[Any] = []
-    structure = flatten(tree, found)
-    return rebuild(structure, [one.data.copy() for one in found])
-
-
-def _to_host(batches: list[Any]) -> Any:
-    """The arrays of several batches joined, as NumPy's, in the structure of each batch."""
-    parts: list[list[Any]] = []
-    for batch in batches:
-        parts.append([])
-        structure = flatten(batch, parts[-1], once=False)
-    joined = [
-        backend.to_numpy(backend.array_module(arrays[0]).concatenate(arrays))
-        for arrays in zip(*parts, strict=True)
-    ]
-    return rebuild(structure, joined)
-
-
-def _check_loader(role: str, loader: Loader) -> None:
-    if len(loader) == 0:
-        raise ValueError(
-            f"[Trainer] the {role} loader has no batches (is the batch larger than the data?)"
-        )
 
 
 def _check_fit(
@@ -594,6 +501,6 @@ def _check_fit(
         raise ValueError(f"[Trainer] patience must be at least 1, got {patience}")
     if patience is not None and val_loader is None:
         raise ValueError("[Trainer] patience needs a val_loader: there is nothing to watch")
-    _check_loader("training", train_loader)
+    check_loader("training", train_loader)
     if val_loader is not None:
-        _check_loader("validation", val_loader)
+        check_loader("validation", val_loader)

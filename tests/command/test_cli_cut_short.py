@@ -24,7 +24,7 @@ from support.command_runs import (
 )
 from tinygrad_cupy import nn
 from tinygrad_cupy.command.progress import CtrlC
-from tinygrad_cupy.nn.trainer import Loader
+from tinygrad_cupy.nn.batches import Loader
 
 Capture = pytest.CaptureFixture[str]
 

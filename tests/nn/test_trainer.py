@@ -10,7 +10,7 @@ import pytest
 import tinygrad_cupy as tg
 from tinygrad_cupy import Tensor, backend, nn
 from tinygrad_cupy.nn import optim
-from tinygrad_cupy.nn.trainer import Loader
+from tinygrad_cupy.nn.batches import Loader
 
 CLASSES, FEATURES = 3, 4
 

@@ -87,7 +87,8 @@ def test_values_of_pairs_are_scipys(name: str, dtype: str, device: str) -> None:
 def test_what_mends_cupys_functions(name: str, dtype: str) -> None:
     """With SciPy's in CuPy's place, which must not be asked where CuPy's fails."""
     edges = np.array(EDGES, dtype)
-    function, spared = getattr(scipys, name), {"exp1": np.isnan, "expi": np.isposinf}.get(name)
+    function = getattr(scipys, name)
+    spared: Any = {"exp1": np.isnan, "expi": np.isposinf}.get(name)
 
     def cupys(*arrays: Any) -> Any:
         assert spared is None or not spared(arrays[0]).any()

@@ -23,7 +23,8 @@ from ..datasets.picture_folder import FolderOptions
 from ..datasets.picture_list import Skipped
 from ..nn import Callback, Checkpoints, Evaluation, History, Module, Trainer, models
 from ..nn import metrics as scores
-from ..nn.trainer import DivergedError, Loader
+from ..nn.batches import Loader
+from ..nn.trainer import DivergedError
 from . import recipe
 from .errors import CommandError
 from .limits import check_images
