@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import pytest
 import tinygrad_cupy as tg
 from support.graph_stand_in import StandInPool
 from support.jit_runs import network
+from support.loaders import Pairs
 from tinygrad_cupy import Tensor, nn
 from tinygrad_cupy.datasets import ArrayDataset, DataLoader
 from tinygrad_cupy.nn import optim, schedules
@@ -24,19 +24,6 @@ def digits(count: int, seed: int) -> ArrayDataset:
     labels = rng.integers(0, 3, count)
     images = rng.integers(0, 100, (count, 1, 8, 8)) + 50 * labels[:, None, None, None]
     return ArrayDataset(images.astype(np.uint8), labels, ("a", "b", "c"), "made up")
-
-
-class Pairs:
-    """A loader that only gives batches."""
-
-    def __init__(self, loader: DataLoader) -> None:
-        self.loader = loader
-
-    def __len__(self) -> int:
-        return len(self.loader)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return iter(self.loader)
 
 
 def trained(jitted: bool, pairs: bool) -> tuple[nn.Trainer, list[Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ import pytest
 
 import tinygrad_cupy as tg
 from support.graph_stand_in import StandInPool
-from tinygrad_cupy import Tensor, nn
+from support.loaders import Pairs
+from tinygrad_cupy import nn
 from tinygrad_cupy.datasets import ArrayDataset, DataLoader, WeightedSampler
 from tinygrad_cupy.folders import FolderBusyError, Lock
 from tinygrad_cupy.nn import optim, schedules
@@ -272,19 +273,6 @@ def test_stopped_again_before_an_epoch_ended_the_weights_are_those_of_the_last_o
     assert (history.kept_epoch, len(history)) == (1, 1)
     for name, array in one.model.state_dict().items():
         np.testing.assert_array_equal(trainer.model.state_dict()[name], array)
-
-
-class Pairs:
-    """A loader whose place nobody knows: it can only be begun anew."""
-
-    def __init__(self, loader: DataLoader) -> None:
-        self.loader = loader
-
-    def __len__(self) -> int:
-        return len(self.loader)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return iter(self.loader)
 
 
 def test_a_loader_without_a_place_goes_on_from_epochs(tmp_path: Path) -> None:
