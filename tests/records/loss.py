@@ -78,6 +78,7 @@ SAMPLES = [
                 lambda: _logits()[0].cross_entropy(3),
                 ValueError,
                 "[cross_entropy] expected classes from 0 to 2, got 3 at position 0",
+                on_gpu=False,
             ),
         ),
     ),
