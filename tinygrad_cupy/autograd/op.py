@@ -26,6 +26,7 @@ from ..backend.capture import active
 from .chosen import alone, summed
 from .levels import Tracer
 from .mode import mode
+from .on_gpu import launched, traced
 from .tensor_base import PACKAGE, Edge, TensorBase, Version, expect_real
 from .views import FIXED, link, refresh_all
 
@@ -223,9 +224,12 @@ class Op:
             given = [x.data if isinstance(x, TensorBase) else x for x in inputs]
             if device is None:
                 array = self.forward(*given)
-            else:
+            elif self._foreign or self.view or not self.elementwise:
                 with device:
                     array = self.forward(*given)
+            else:
+                with device:
+                    array = self._on_gpu(given)
         except ValueError as error:
             self._blame_shapes(tensors, error)
             raise
@@ -241,6 +245,12 @@ class Op:
         if recording and self.differentiable:
             self._record(inputs, result)
         return result
+
+    def _on_gpu(self, given: list[Any]) -> Array:
+        """The result of an elementwise operation, by a kernel that is generated for it."""
+        found = traced(self, given)
+        array = None if found is None else launched(self, found, given)
+        return self.forward(*given) if array is None else array
 
     def _elsewhere(self, tensors: list[TensorBase], inputs: tuple[Any, ...]) -> Tensor | None:
         """What a transform makes of this call, where it is one's; a capture is told of it."""

@@ -37,6 +37,7 @@ from .devices import (
     to_device_of,
     to_numpy,
 )
+from .generated import elementwise
 from .kernel import Elementwise, Kernel, Reduction, kernel
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "device_names",
     "device_of",
     "elements_overlap",
+    "elementwise",
     "expect_memory",
     "float64s",
     "full",

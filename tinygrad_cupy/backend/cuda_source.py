@@ -22,6 +22,12 @@ def int32s(*values: int) -> tuple[Any, ...]:
 
 
 @functools.lru_cache(4096)
+def uint32s(*values: int) -> tuple[Any, ...]:
+    """Arguments of a launch, of type unsigned int."""
+    return _by_value(np.uint32, values)
+
+
+@functools.lru_cache(4096)
 def int64s(*values: int) -> tuple[Any, ...]:
     """Arguments of a launch, of type long long."""
     return _by_value(np.int64, values)

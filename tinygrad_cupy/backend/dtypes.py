@@ -114,8 +114,9 @@ def rounded_once(ufunc: Any, a: Any, b: Any) -> Array:
         like = b
     else:
         return ufunc(a, b)
-    out = array_module(like).empty_like(like)
-    return ufunc(a, b, out=out, dtype=np.float32, casting="unsafe")
+    if type(like) is not np.ndarray:
+        return ufunc(a, b, dtype=np.float32, casting="unsafe").astype(like.dtype)
+    return ufunc(a, b, out=np.empty_like(like), dtype=np.float32, casting="unsafe")
 
 
 def through_single(body: Body) -> Body:

@@ -1,0 +1,97 @@
+"""Elementwise operations on a GPU: an operation's forward is traced once, and then launched.
+
+What is traced is kept by the operation's class, its attributes, the dtypes of its inputs and the
+numbers among them. An operation that cannot be traced, because it does more than CuPy's kernels
+for elements, or leaves what depends on values in its attributes, runs its forward on arrays.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..backend import Array
+from ..backend.generated import MOST_AXES, Compiled, empty, layout_of
+from ..backend.symbols import NotElementwise, Symbol, trace
+
+if TYPE_CHECKING:
+    from .op import Op
+
+MANY = 4096  # programs that are kept
+_NUMBERS = (bool, int, float, complex)
+
+
+class Traced:
+    """What an operation computes, and what its forward leaves in its attributes."""
+
+    __slots__ = ("compiled", "left")
+
+    def __init__(self, compiled: Compiled, left: dict[str, Any]) -> None:
+        self.compiled, self.left = compiled, left
+
+
+_traced: dict[Any, Traced | None] = {}
+
+
+def traced(op: Op, given: Sequence[Any]) -> Traced | None:
+    """What an operation computes of these arrays and numbers; None where it is to do it itself."""
+    try:
+        key = (
+            type(op),
+            tuple([x.dtype if hasattr(x, "strides") else _key_of_number(x) for x in given]),
+            tuple([pair for pair in op.__dict__.items() if pair[0] != "xp"])
+            if len(op.__dict__) > 1
+            else None,
+        )
+        return _traced[key]
+    except KeyError:
+        pass
+    except TypeError:  # an attribute that has no hash
+        return None
+    if len(_traced) >= MANY:
+        _traced.clear()
+    found = _traced[key] = _trace(op, given)
+    return found
+
+
+def launched(op: Op, found: Traced, given: Sequence[Any]) -> Array | None:
+    """The result of an operation on arrays of the current device; None where it has to do it."""
+    arrays = [x for x in given if hasattr(x, "strides")]
+    shape = arrays[0].shape
+    if any(x.shape != shape for x in arrays):
+        shape = np.broadcast_shapes(*[x.shape for x in arrays])
+    if len(shape) > MOST_AXES:
+        return None
+    order = layout_of(shape, arrays)
+    program = found.compiled.program
+    out = empty(shape, program.dtype_of(program.result), order)
+    found.compiled.launch(arrays, (program.result,), shape, order, (out,))
+    if found.left:
+        op.__dict__.update(found.left)
+    return out
+
+
+def _key_of_number(x: Any) -> Any:
+    """Of which equal ones are alike: 1, 1.0 and True are not, nor are 0.0 and -0.0."""
+    return (type(x), x if x else repr(x))
+
+
+def _trace(op: Op, given: Sequence[Any]) -> Traced | None:
+    probe = copy.copy(op)
+    probe.xp = op.xp
+    before = dict(probe.__dict__)
+    arguments = [x.dtype if hasattr(x, "strides") else x for x in given]
+    try:
+        program = trace(probe.forward, arguments)
+    except Exception:  # the forward itself says what is wrong, if anything is
+        return None
+    left = {name: x for name, x in probe.__dict__.items() if before.get(name, probe) is not x}
+    if not all(isinstance(x, (*_NUMBERS, str, np.dtype, type(None))) for x in left.values()):
+        return None  # what depends on values, or may
+    return Traced(Compiled(program), left)
+
+
+__all__ = ["NotElementwise", "Symbol", "Traced", "launched", "traced"]
