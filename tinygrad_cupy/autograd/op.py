@@ -226,6 +226,8 @@ class Op:
                 array = self.forward(*given)
             elif self._foreign or self.view or not self.elementwise:
                 with device:
+                    if active.chains is not None:
+                        active.chains.launch_all()
                     array = self.forward(*given)
             else:
                 with device:
@@ -242,15 +244,26 @@ class Op:
                 link(result, first, self, recording)
         else:
             result = first._wrap(array)
+            if active.chains is not None:
+                active.chains.mark(result)
         if recording and self.differentiable:
             self._record(inputs, result)
         return result
 
     def _on_gpu(self, given: list[Any]) -> Array:
         """The result of an elementwise operation, by a kernel that is generated for it."""
-        found = traced(self, given)
-        array = None if found is None else launched(self, found, given)
-        return self.forward(*given) if array is None else array
+        found, chains = traced(self, given), active.chains
+        if found is None:
+            array = None
+        elif chains is None:
+            array = launched(self, found, given)
+        elif (array := chains.add(found.compiled.program, given)) is not None:
+            self.__dict__.update(found.left)
+        if array is not None:
+            return array
+        if chains is not None:
+            chains.launch_all()
+        return self.forward(*given)
 
     def _elsewhere(self, tensors: list[TensorBase], inputs: tuple[Any, ...]) -> Tensor | None:
         """What a transform makes of this call, where it is one's; a capture is told of it."""
@@ -355,7 +368,7 @@ class Op:
                 self._saved.append((value.data, edge, version, version.count))
             else:
                 self._saved.append((value, None, None, 0))
-        self._kind = type(result)
+        self._kind = result._plain if active.chains is not None else type(result)
         result._node = self
         result._requires_grad = True
 
@@ -394,6 +407,8 @@ class Op:
                 continue
             edge = self if slot < 0 else kept
             tensor = self._kind._wrap(value)
+            if active.chains is not None:
+                active.chains.mark(tensor)
             tensor._version = version
             if version.recorded:
                 tensor._view = FIXED

@@ -68,6 +68,7 @@ class _Active(threading.local):
     level: Any = None  # the innermost `autograd.levels.Level`: a transform in progress
     inside: Inside | None = None  # the innermost of either
     cast: Any = None  # `autograd.autocast.Casts`
+    chains: Any = None  # `autograd.chains.Chains` of a capture: operations not launched yet
     busy = False  # whether there is any of these: what every operation asks
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -117,12 +118,14 @@ def observe(owner: Any, *names: str) -> None:
     if active.run is not None:
         for name in names:
             active.run.reads(owner, name, getattr(owner, name))
+        launch_all()
 
 
 def use(*tensors: Any) -> None:
     """Say that what runs now reads these tensors, and does not pass them to an operation."""
     if active.run is not None:
         active.run.uses(tensors)
+        launch_all()
 
 
 def keep(*arrays: Any) -> None:
@@ -130,6 +133,13 @@ def keep(*arrays: Any) -> None:
     if active.run is not None:
         for array in arrays:
             active.run.keeps(array)
+        launch_all()
+
+
+def launch_all() -> None:
+    """Have everything launched that waits in a chain: memory is about to be read or written."""
+    if active.chains is not None:
+        active.chains.launch_all()
 
 
 def first_made(what: str) -> None:

@@ -19,8 +19,9 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast
 import numpy as np
 
 from ..autograd import TensorBase
+from ..autograd.chains import Chains
 from ..backend import Array
-from ..backend.capture import active, prepare
+from ..backend.capture import active, launch_all, prepare
 from ..backend.cuda_graph import CaptureError, Pool, ReplayOrder
 from ..backend.devices import device_number
 from ..pytree import TreeDef, flatten, rebuild
@@ -165,11 +166,14 @@ class Jitted(Generic[P, R]):
         def body() -> None:
             try:
                 active.begin(recording)
+                active.chains = Chains()
                 inputs.extend(map(_input, leaves, arrays))
                 recording.inputs = {id(x) for x in inputs if isinstance(x, TensorBase)}
                 args, kwargs = rebuild(structure, inputs)
                 returned.append(self.function(*args, **kwargs))
+                launch_all()
             finally:
+                active.chains = None
                 active.end()
 
         try:

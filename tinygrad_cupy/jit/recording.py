@@ -18,7 +18,7 @@ import numpy as np
 from ..autograd import TensorBase, Version
 from ..autograd.memory import NOT_THE_USERS
 from ..backend import Array
-from ..backend.capture import active
+from ..backend.capture import active, launch_all
 from ..tensor import Tensor
 from .guards import Guards, kind_of, reference_to
 
@@ -102,6 +102,7 @@ class Recording:
                 self._see(tensor, outside=True)
 
     def writes(self, tensor: Any) -> None:
+        launch_all()
         version = tensor._version
         count = self.written.get(id(version), (version, 0))[1]
         self.written[id(version)] = (version, count + 1)

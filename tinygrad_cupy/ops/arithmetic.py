@@ -96,7 +96,7 @@ class Mul(Elementwise):
         return rounded_once(self.xp.multiply, a, b)
 
     def backward(self, grad: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        if grad.data.dtype.itemsize == 2 and self._stretched(grad.data.shape):
+        if grad.dtype.itemsize == 2 and self._stretched(grad.shape):
             grad = single(grad)  # rounded when it has been summed, not before
         return grad * b if self.needs[0] else None, grad * a if self.needs[1] else None
 

@@ -30,7 +30,7 @@ from ..backend import (
     plain_array,
     to_device,
 )
-from ..backend.capture import active, use
+from ..backend.capture import active, launch_all, use
 from ..backend.dtypes import is_float
 from .comparison import where
 from .indexing import array_key, index_error, key_part
@@ -40,6 +40,7 @@ from .write_inside import write_inside
 
 def _expect_writable(name: str, tensor: TensorBase) -> Array:
     """The array of ``tensor``, which may be written; an error by ``name`` where it may not."""
+    launch_all()  # what waits may read this memory as it is
     array = tensor.data
     if isinstance(array, np.generic):  # .data was set to the result of NumPy's arithmetic
         array = tensor.data = np.asarray(array)
@@ -299,6 +300,7 @@ class InplaceMixin(TensorBase):
     def _write(
         self, array: Array, key: tuple[Any, ...], values: Any, kind: type[Write] = Write
     ) -> None:
+        launch_all()
         with on_device_of(array):
             kind.store(array, key, values)
         self._written(array, key)
