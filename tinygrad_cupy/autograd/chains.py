@@ -24,6 +24,7 @@ from ..backend import Array
 from ..backend.capture import active
 from ..backend.generated import MOST_AXES, Compiled, empty, layout_of
 from ..backend.symbols import Program
+from .on_gpu import is_array
 from .tensor_base import PACKAGE, TensorBase
 
 if TYPE_CHECKING:
@@ -53,9 +54,12 @@ class Chains:
         self.by_form: dict[Any, Chain] = {}
         self.where: dict[int, Chain] = {}  # by id of an array that waits
 
-    def add(self, program: Program, given: Sequence[Any]) -> Array | None:
-        """The array that an operation will have filled; None where it cannot wait."""
-        arrays = [x for x in given if hasattr(x, "strides")]
+    def add(self, program: Program, given: Sequence[Any]) -> list[Array] | None:
+        """The arrays that an operation will have filled; None where it cannot wait.
+
+        Only the first waits alone: one that is left in an attribute is read as it is.
+        """
+        arrays = [x for x in given if is_array(x)]
         shape = np.broadcast_shapes(*[x.shape for x in arrays])
         if len(shape) > MOST_AXES or 0 in shape:
             return None
@@ -71,10 +75,12 @@ class Chains:
             chain = None
         if chain is None:
             chain = self.by_form[form] = Chain(form)
-        array = empty(shape, program.dtype_of(program.result), order)
-        chain.add(program, arrays, array)
-        self.where[id(array)] = chain
-        return array
+        made = [empty(shape, program.dtype_of(n), order) for n in program.results]
+        chain.add(program, arrays, made)
+        self.where.update(dict.fromkeys(map(id, made), chain))
+        if len(made) > 1:
+            self.launch(chain)
+        return made
 
     def mark(self, tensor: Tensor) -> None:
         """Have a tensor's array launched when it is read, where it waits."""
@@ -131,7 +137,7 @@ class Chain:
             and len(self._alive()) < MOST_STORES
         )
 
-    def add(self, program: Program, arrays: Sequence[Array], made: Array) -> None:
+    def add(self, program: Program, arrays: Sequence[Array], made: Sequence[Array]) -> None:
         values = []
         for x in arrays:
             value = self.values.get(id(x))
@@ -148,9 +154,9 @@ class Chain:
             )
             self.steps.append((step, arguments))
             values.append(("step", len(self.steps) - 1))
-        result = values[program.result]
-        self.made.append((made, result))
-        self.values[id(made)] = result
+        for array, n in zip(made, program.results, strict=True):
+            self.made.append((array, values[n]))
+            self.values[id(array)] = values[n]
 
     def _alive(self) -> list[tuple[Array, Any]]:
         """What is made and referred to by more than this chain."""
@@ -192,10 +198,10 @@ class Chain:
             tuple(steps),
             tuple([self.constants[n] for n in constants]),
             tuple([self.constant_types[n] for n in constants]),
-            results[0],
+            results,
         )
         outs = [array for array, _ in alive]
-        Compiled(program).launch(arrays, results, *self.form, outs)
+        Compiled(program).launch(arrays, *self.form, outs)
 
 
 def _references() -> int:

@@ -2,7 +2,7 @@
 
 What is traced is kept by the operation's class, its attributes, the dtypes of its inputs and the
 numbers among them. An operation that cannot be traced, because it does more than CuPy's kernels
-for elements, or leaves what depends on values in its attributes, runs its forward on arrays.
+for elements, runs its forward on arrays.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..backend import Array
-from ..backend.generated import MOST_AXES, Compiled, empty, layout_of
-from ..backend.symbols import NotElementwise, Symbol, trace
+from ..backend.generated import MOST_AXES, Compiled
+from ..backend.symbols import Symbol, trace
 
 if TYPE_CHECKING:
     from .op import Op
@@ -25,15 +25,31 @@ _NUMBERS = (bool, int, float, complex)
 
 
 class Traced:
-    """What an operation computes, and what its forward leaves in its attributes."""
+    """What an operation computes, and what its forward leaves in its attributes.
 
-    __slots__ = ("compiled", "left")
+    ``left`` are those that do not depend on values, ``arrays`` names those that do: they are the
+    program's further results.
+    """
 
-    def __init__(self, compiled: Compiled, left: dict[str, Any]) -> None:
-        self.compiled, self.left = compiled, left
+    __slots__ = ("arrays", "compiled", "left")
+
+    def __init__(self, compiled: Compiled, left: dict[str, Any], arrays: list[str]) -> None:
+        self.compiled, self.left, self.arrays = compiled, left, arrays
+
+    def leave(self, op: Op, made: Sequence[Array]) -> None:
+        """Set the attributes, of arrays after the result itself."""
+        if self.left:
+            op.__dict__.update(self.left)
+        for name, array in zip(self.arrays, made, strict=True):
+            setattr(op, name, array)
 
 
 _traced: dict[Any, Traced | None] = {}
+
+
+def is_array(x: Any) -> bool:
+    """Whether an operation's input is an array, not a number."""
+    return hasattr(x, "strides") and not isinstance(x, np.generic)
 
 
 def traced(op: Op, given: Sequence[Any]) -> Traced | None:
@@ -41,7 +57,7 @@ def traced(op: Op, given: Sequence[Any]) -> Traced | None:
     try:
         key = (
             type(op),
-            tuple([x.dtype if hasattr(x, "strides") else _key_of_number(x) for x in given]),
+            tuple([x.dtype if is_array(x) else _key_of_number(x) for x in given]),
             tuple([pair for pair in op.__dict__.items() if pair[0] != "xp"])
             if len(op.__dict__) > 1
             else None,
@@ -59,18 +75,14 @@ def traced(op: Op, given: Sequence[Any]) -> Traced | None:
 
 def launched(op: Op, found: Traced, given: Sequence[Any]) -> Array | None:
     """The result of an operation on arrays of the current device; None where it has to do it."""
-    arrays = [x for x in given if hasattr(x, "strides")]
+    arrays = [x for x in given if is_array(x)]
     shape = arrays[0].shape
     if any(x.shape != shape for x in arrays):
         shape = np.broadcast_shapes(*[x.shape for x in arrays])
     if len(shape) > MOST_AXES:
         return None
-    order = layout_of(shape, arrays)
-    program = found.compiled.program
-    out = empty(shape, program.dtype_of(program.result), order)
-    found.compiled.launch(arrays, (program.result,), shape, order, (out,))
-    if found.left:
-        op.__dict__.update(found.left)
+    out, *others = found.compiled.made(arrays, shape)
+    found.leave(op, others)
     return out
 
 
@@ -83,15 +95,23 @@ def _trace(op: Op, given: Sequence[Any]) -> Traced | None:
     probe = copy.copy(op)
     probe.xp = op.xp
     before = dict(probe.__dict__)
-    arguments = [x.dtype if hasattr(x, "strides") else x for x in given]
+    arguments = [x.dtype if is_array(x) else x for x in given]
+    left: dict[str, Any] = {}
+    arrays: list[str] = []
+
+    def attributes() -> list[Any]:
+        for name, x in probe.__dict__.items():
+            if before.get(name, probe) is not x:
+                if type(x) is Symbol:
+                    arrays.append(name)
+                else:
+                    left[name] = x
+        return [probe.__dict__[name] for name in arrays]
+
     try:
-        program = trace(probe.forward, arguments)
+        program = trace(probe.forward, arguments, attributes)
     except Exception:  # the forward itself says what is wrong, if anything is
         return None
-    left = {name: x for name, x in probe.__dict__.items() if before.get(name, probe) is not x}
     if not all(isinstance(x, (*_NUMBERS, str, np.dtype, type(None))) for x in left.values()):
         return None  # what depends on values, or may
-    return Traced(Compiled(program), left)
-
-
-__all__ = ["NotElementwise", "Symbol", "Traced", "launched", "traced"]
+    return Traced(Compiled(program), left, arrays)

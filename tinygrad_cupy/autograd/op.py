@@ -253,14 +253,14 @@ class Op:
     def _on_gpu(self, given: list[Any]) -> Array:
         """The result of an elementwise operation, by a kernel that is generated for it."""
         found, chains = traced(self, given), active.chains
-        if found is None:
-            array = None
-        elif chains is None:
-            array = launched(self, found, given)
-        elif (array := chains.add(found.compiled.program, given)) is not None:
-            self.__dict__.update(found.left)
-        if array is not None:
-            return array
+        if found is not None:
+            if chains is None:
+                array = launched(self, found, given)
+                if array is not None:
+                    return array
+            elif (made := chains.add(found.compiled.program, given)) is not None:
+                found.leave(self, made[1:])
+                return made[0]
         if chains is not None:
             chains.launch_all()
         return self.forward(*given)

@@ -1,6 +1,6 @@
 """Kernels that are generated from a `Program`: each element's steps, loaded and stored in vectors.
 
-    (y,) = launch(program, [a, b], [program.result], layout_of(shape, [a, b]))
+    Compiled(program).launch([a, b], shape, order, [y])
 
 A kernel is made for expressions, dtypes and the way the arrays lie: all alike (one index counts
 through everything), or along axes that were joined where no array tells them apart. Sizes,
@@ -126,7 +126,7 @@ class Form(NamedTuple):
     wide: bool  # indices of 64 bits
 
 
-def source(program: Program, results: tuple[int, ...], form: Form) -> str:
+def source(program: Program, form: Form) -> str:
     """CUDA source of the kernel ``chain``."""
     cupy = import_cupy()
     typename = cupy._core._scalar.get_typename
@@ -138,7 +138,7 @@ def source(program: Program, results: tuple[int, ...], form: Form) -> str:
     preambles = dict.fromkeys(s.preamble for s in program.steps if s.preamble.strip())
     spaces = {text: f"helpers{i}" for i, text in enumerate(preambles) if "#include" not in text}
     loads = [name_of(dtype) for dtype in program.inputs]
-    stores = [name_of(program.dtype_of(n)) for n in results]
+    stores = [name_of(program.dtype_of(n)) for n in program.results]
     constants = [name_of(_passed(dtype)) for dtype in program.constant_types]
     body = "".join(
         _step(program, len(program.inputs) + i, step, spaces, name_of)
@@ -173,7 +173,7 @@ extern "C" __global__ void __launch_bounds__({THREADS}) chain({", ".join(paramet
 #pragma unroll
   for (int k = 0; k < {form.width}; ++k) {{
 {"".join(f"    const {t} v{i} = x{i}.at[k];{chr(10)}" for i, t in enumerate(loads))}{body}\
-{"".join(f"    y{i}.at[k] = v{n};{chr(10)}" for i, n in enumerate(results))}  }}
+{"".join(f"    y{i}.at[k] = v{n};{chr(10)}" for i, n in enumerate(program.results))}  }}
 {storing}}}
 """
 
@@ -240,8 +240,8 @@ def _passed(dtype: Any) -> Any:
 
 
 @functools.lru_cache(4096)
-def _kernel(key: Any, results: tuple[int, ...], form: Form, device: int) -> Any:
-    code = source(Program(*key), results, form)
+def _kernel(key: Any, form: Form, device: int) -> Any:
+    code = source(Program(*key), form)
     return _compiled(code, device)
 
 
@@ -261,19 +261,25 @@ class Compiled:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.key = _key_of(program.inputs, program.steps, program.constant_types, program.result)
+        self.key = _key_of(program.inputs, program.steps, program.constant_types, program.results)
         pairs = zip(program.constants, program.constant_types, strict=True)
         self.constants = tuple([number(value, _passed(dtype)) for value, dtype in pairs])
+
+    def made(self, arrays: Sequence[Array], shape: tuple[int, ...]) -> list[Array]:
+        """The results, new arrays on the current device."""
+        order, program = layout_of(shape, arrays), self.program
+        outs = [empty(shape, program.dtype_of(n), order) for n in program.results]
+        self.launch(arrays, shape, order, outs)
+        return outs
 
     def launch(
         self,
         arrays: Sequence[Array],
-        results: tuple[int, ...],
         shape: tuple[int, ...],
         order: tuple[int, ...] | None,
         outs: Sequence[Array],
     ) -> None:
-        """Put the values that are numbered ``results`` into ``outs``, which lie in ``order``.
+        """Put the program's results into ``outs``, which lie in ``order`` without gaps.
 
         The arrays broadcast to ``shape``. All are on the current device.
         """
@@ -281,7 +287,7 @@ class Compiled:
         if count == 0:
             return
         form, sizes, strides = form_of(arrays, outs, shape, order)
-        kernel = _kernel(self.key, results, form, outs[0].device.id)
+        kernel = _kernel(self.key, form, outs[0].device.id)
         numbers = (count, *sizes[1:])
         counts = int64s(*numbers) if form.wide else uint32s(*numbers)
         moving: list[int] = []
@@ -312,10 +318,7 @@ def elementwise(body: Callable[P, Array]) -> Callable[P, Array]:
         if compiled is None:
             compiled = programs[dtypes] = Compiled(trace(body, dtypes))
         shape = np.broadcast_shapes(*[x.shape for x in arrays])
-        order, program = layout_of(shape, arrays), compiled.program
-        out = empty(shape, program.dtype_of(program.result), order)
-        compiled.launch(arrays, (program.result,), shape, order, (out,))
-        return out
+        return compiled.made(arrays, shape)[0]
 
     return launched  # type: ignore[return-value]
 
@@ -372,9 +375,9 @@ def _aligned(x: Array, steps: tuple[int, ...], width: int) -> bool:
 
 
 @functools.lru_cache(4096)
-def _key_of(inputs: Any, steps: Any, constant_types: Any, result: int) -> Any:
+def _key_of(inputs: Any, steps: Any, constant_types: Any, results: Any) -> Any:
     """A program without the values of its constants, which are arguments of its kernel."""
-    return Key((inputs, steps, (), constant_types, result))
+    return Key((inputs, steps, (), constant_types, results))
 
 
 class Key(tuple[Any, ...]):

@@ -49,13 +49,13 @@ class Step(NamedTuple):
 
 
 class Program(NamedTuple):
-    """Steps from inputs of some dtypes to the value that is numbered ``result``."""
+    """Steps from inputs of some dtypes to the values that are numbered ``results``."""
 
     inputs: tuple[Any, ...]
     steps: tuple[Step, ...]
     constants: tuple[Any, ...]  # values, each of the dtype of `constant_types`
     constant_types: tuple[Any, ...]
-    result: int
+    results: tuple[int, ...]
 
     def dtype_of(self, number: int) -> Any:
         """The dtype of an input or of a step's value."""
@@ -63,18 +63,23 @@ class Program(NamedTuple):
         return self.inputs[number] if number < given else self.steps[number - given].out_type
 
 
-def trace(function: Callable[..., Any], arguments: Sequence[Any]) -> Program:
+def trace(
+    function: Callable[..., Any],
+    arguments: Sequence[Any],
+    also: Callable[[], Sequence[Any]] = tuple,
+) -> Program:
     """What ``function`` computes of arguments, of which dtypes stand for arrays.
 
-    Raises `NotElementwise`, or whatever the function raises when it is handed a `Symbol`.
+    What ``also`` gives afterwards are further results. Raises `NotElementwise`, or whatever the function raises when it is handed a `Symbol`.
     """
     made = _Making([x for x in arguments if isinstance(x, np.dtype)])
     numbers = iter(range(len(made.inputs)))
     given = [Symbol(made, next(numbers), x) if isinstance(x, np.dtype) else x for x in arguments]
-    found = function(*given)
-    if type(found) is not Symbol or found.made is not made:
-        raise NotElementwise(f"it gives {type(found).__name__}")
-    return made.program(found.number)
+    results = [function(*given), *also()]
+    for found in results:
+        if type(found) is not Symbol or found.made is not made:
+            raise NotElementwise(f"it gives {type(found).__name__}")
+    return made.program(tuple([found.number for found in results]))
 
 
 class _Making:
@@ -86,13 +91,13 @@ class _Making:
         self.constants: list[Any] = []
         self.constant_types: list[Any] = []
 
-    def program(self, result: int) -> Program:
+    def program(self, results: tuple[int, ...]) -> Program:
         return Program(
             tuple(self.inputs),
             tuple(self.steps),
             tuple(self.constants),
             tuple(self.constant_types),
-            result,
+            results,
         )
 
     def argument(self, value: Any, dtype: Any) -> int:
