@@ -70,7 +70,8 @@ def trace(
 ) -> Program:
     """What ``function`` computes of arguments, of which dtypes stand for arrays.
 
-    What ``also`` gives afterwards are further results. Raises `NotElementwise`, or whatever the function raises when it is handed a `Symbol`.
+    What ``also`` gives afterwards are further results. Raises `NotElementwise`, or whatever the
+    function raises when it is handed a `Symbol`.
     """
     made = _Making([x for x in arguments if isinstance(x, np.dtype)])
     numbers = iter(range(len(made.inputs)))
