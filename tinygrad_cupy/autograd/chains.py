@@ -39,10 +39,26 @@ _ASKS_FACTS_ALONE = frozenset(
     f"{PACKAGE}.{name}"
     for name in (
         *("autograd.backward", "autograd.op", "autograd.tensor_base", "autograd.views"),
+        *("jit.recording", "transforms.run"),
         *("ops.activation", "ops.arithmetic", "ops.comparison", "ops.exponential"),
         *("ops.functions", "ops.promotion", "ops.trigonometric", "ops.unary"),
     )
 )
+_RULES = ("backward", "jvp")  # of operations, which may take values
+_FACTS = frozenset(  # functions of other files that ask no more
+    (f"{PACKAGE}.{name}", function)
+    for name, function in (
+        *(("tensor", "ndim"), ("tensor", "detach"), ("autograd.autocast", "single")),
+        ("ops.complex_numbers", "squared_size"),
+    )
+)
+
+
+def _asks_facts_alone(code: Any, module: str) -> bool:
+    if module in _ASKS_FACTS_ALONE:
+        return code.co_name not in _RULES or ".ops." not in module
+    return (module, code.co_name) in _FACTS
+
 
 _slot: Any = TensorBase.data  # the descriptor of the array itself
 
@@ -222,11 +238,10 @@ class Waiting(TensorBase):
     def data(self) -> Array:
         array = _slot.__get__(self)
         chains = active.chains
-        if chains is not None and (
-            sys._getframe(1).f_globals.get("__name__") not in _ASKS_FACTS_ALONE
-            or sys._getframe(1).f_code.co_name == "backward"  # a rule, which may take the values
-        ):
-            chains.read(array)
+        if chains is not None:
+            frame = sys._getframe(1)
+            if not _asks_facts_alone(frame.f_code, frame.f_globals.get("__name__", "")):
+                chains.read(array)
         return array
 
     @data.setter

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MANY = 4096  # programs that are kept
 _NUMBERS = (bool, int, float, complex)
+_PYTHONS = frozenset((*_NUMBERS, type(None)))
 
 
 class Traced:
@@ -49,7 +50,7 @@ _traced: dict[Any, Traced | None] = {}
 
 def is_array(x: Any) -> bool:
     """Whether an operation's input is an array, not a number."""
-    return hasattr(x, "strides") and not isinstance(x, np.generic)
+    return type(x) not in _PYTHONS and not isinstance(x, np.generic)
 
 
 def traced(op: Op, given: Sequence[Any]) -> Traced | None:
@@ -76,12 +77,9 @@ def traced(op: Op, given: Sequence[Any]) -> Traced | None:
 def launched(op: Op, found: Traced, given: Sequence[Any]) -> Array | None:
     """The result of an operation on arrays of the current device; None where it has to do it."""
     arrays = [x for x in given if is_array(x)]
-    shape = arrays[0].shape
-    if any(x.shape != shape for x in arrays):
-        shape = np.broadcast_shapes(*[x.shape for x in arrays])
-    if len(shape) > MOST_AXES:
+    if len(arrays[0].shape) > MOST_AXES:
         return None
-    out, *others = found.compiled.made(arrays, shape)
+    out, *others = found.compiled.made(arrays)
     found.leave(op, others)
     return out
 

@@ -91,6 +91,8 @@ class TensorBase:
         """A plain tensor around ``array``, a view of this one's memory."""
         tensor = self._wrap(array)
         tensor._version = self._version
+        if active.chains is not None:
+            active.chains.mark(tensor)
         return tensor
 
     @property

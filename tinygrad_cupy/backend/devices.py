@@ -166,7 +166,7 @@ def module_and_device(array: Array) -> tuple[Any, AbstractContextManager[Any]]:
             f"[Tensor] expected an array as the .data of a tensor, got {type(array).__name__}, "
             "which it was set to"
         )
-    return import_cupy(), array.device
+    return import_cupy(), _NOWHERE_ELSE if cuda_count() == 1 else array.device
 
 
 def to_device_of(array: Array, other: Array) -> Array:

@@ -22,6 +22,8 @@ from .cuda_source import int64s, number, uint32s
 from .symbols import Program, Step, Symbol, trace
 
 THREADS = 256
+_BLOCK = (THREADS,)
+MANY = 256  # launches that a program remembers
 MOST_AXES = 8  # after joining; beyond that a caller makes copies
 VECTOR = 16  # bytes that a thread loads at once
 
@@ -145,21 +147,22 @@ def source(program: Program, form: Form) -> str:
         for i, step in enumerate(program.steps)
     )
     index = "long long" if form.wide else "unsigned int"
-    parameters = [f"const {t}* __restrict__ p{i}" for i, t in enumerate(loads)]
-    parameters += [f"{t}* __restrict__ q{i}" for i, t in enumerate(stores)]
-    parameters += [f"const {t} c{i + 1}" for i, t in enumerate(constants)]
+    parameters = [f"const {t}* __restrict__ source{i}" for i, t in enumerate(loads)]
+    parameters += [f"{t}* __restrict__ target{i}" for i, t in enumerate(stores)]
+    parameters += [f"const {t} constant{i + 1}" for i, t in enumerate(constants)]
     parameters.append(f"const {index} count")
     for axis in range(1, form.axes):
         parameters.append(f"const {index} size{axis}")
     for i in range(len(loads)):
         if form.axes > 1 or form.modes[i] == "s":
-            parameters += [f"const long long s{i}_{axis}" for axis in range(form.axes)]
+            parameters += [f"const long long stride{i}_{axis}" for axis in range(form.axes)]
     before = "".join(
         f"namespace {spaces[text]} {{\n{text}\n}}\n" if text in spaces else f"{text}\n"
         for text in preambles
     )
     storing = "".join(
-        f"  *reinterpret_cast<Vector<{t}>*>(q{i} + first) = y{i};\n" for i, t in enumerate(stores)
+        f"  *reinterpret_cast<Vector<{t}>*>(target{i} + first) = stored{i};\n"
+        for i, t in enumerate(stores)
     )
     decls = cupy._core._scalar.format_type_decls(headers)
     includes = "".join(f"#include <{name}>\n" for name in cupy._core.core._cupy_header_list)
@@ -172,57 +175,57 @@ extern "C" __global__ void __launch_bounds__({THREADS}) chain({", ".join(paramet
 {_loads(form, loads, index)}{_stores(stores)}
 #pragma unroll
   for (int k = 0; k < {form.width}; ++k) {{
-{"".join(f"    const {t} v{i} = x{i}.at[k];{chr(10)}" for i, t in enumerate(loads))}{body}\
-{"".join(f"    y{i}.at[k] = v{n};{chr(10)}" for i, n in enumerate(program.results))}  }}
+{"".join(f"    const {t} value{i} = loaded{i}.at[k];{chr(10)}" for i, t in enumerate(loads))}{body}\
+{"".join(f"    stored{i}.at[k] = value{n};{chr(10)}" for i, n in enumerate(program.results))}  }}
 {storing}}}
 """
 
 
 def _loads(form: Form, types: Sequence[str], index: str) -> str:
-    """Declarations of x0, …: the elements of this thread. Vectors never cross an innermost axis."""
+    """Declarations of loaded0, …: the elements of this thread. Vectors never cross an innermost axis."""
     lines = []
     if form.axes > 1:
         lines.append(f"  {index} rest = first;")
         for axis in range(form.axes - 1, 0, -1):
-            lines.append(f"  const {index} i{axis} = rest % size{axis};")
+            lines.append(f"  const {index} index{axis} = rest % size{axis};")
             lines.append(f"  rest /= size{axis};")
-        lines.append(f"  const {index} i0 = rest;")
+        lines.append(f"  const {index} index0 = rest;")
     for i, (mode, kind) in enumerate(zip(form.modes, types, strict=True)):
         if form.axes > 1:
-            place = " + ".join(f"i{axis} * s{i}_{axis}" for axis in range(form.axes))
-            step = f"s{i}_{form.axes - 1}"
+            place = " + ".join(f"index{axis} * stride{i}_{axis}" for axis in range(form.axes))
+            step = f"stride{i}_{form.axes - 1}"
         else:
-            place = {"v": "first", "0": "0", "s": f"first * s{i}_0"}[mode]
-            step = f"s{i}_0"
-        lines.append(f"  const {kind}* const a{i} = p{i} + ({place});")
-        lines.append(f"  Vector<{kind}> x{i};")
+            place = {"v": "first", "0": "0", "s": f"first * stride{i}_0"}[mode]
+            step = f"stride{i}_0"
+        lines.append(f"  const {kind}* const place{i} = source{i} + ({place});")
+        lines.append(f"  Vector<{kind}> loaded{i};")
         if mode == "v":
-            lines.append(f"  x{i} = *reinterpret_cast<const Vector<{kind}>*>(a{i});")
+            lines.append(f"  loaded{i} = *reinterpret_cast<const Vector<{kind}>*>(place{i});")
         else:
             at = "0" if mode == "0" else f"k * {step}"
             lines.append(f"#pragma unroll\n  for (int k = 0; k < {form.width}; ++k)")
-            lines.append(f"    x{i}.at[k] = a{i}[{at}];")
+            lines.append(f"    loaded{i}.at[k] = place{i}[{at}];")
     return "\n".join(lines) + "\n"
 
 
 def _stores(types: Sequence[str]) -> str:
-    return "".join(f"  Vector<{kind}> y{i};\n" for i, kind in enumerate(types))
+    return "".join(f"  Vector<{kind}> stored{i};\n" for i, kind in enumerate(types))
 
 
 def _step(program: Program, number: int, step: Step, spaces: Any, name_of: Any) -> str:
-    """One step: v<number> of its arguments, in a block that has CuPy's names for them."""
-    lines = [f"    {name_of(step.out_type)} v{number}; {{"]
+    """One step: value<number> of its arguments, in a block that has CuPy's names for them."""
+    lines = [f"    {name_of(step.out_type)} value{number}; {{"]
     if step.preamble in spaces:
         lines.append(f"using namespace {spaces[step.preamble]};")
     lines += [f"using {alias} = {name_of(dtype)};" for alias, dtype in step.aliases]
     for name, dtype, argument in zip(step.names, step.types, step.arguments, strict=True):
         if argument < 0:
-            value = f"c{-argument}"
+            value = f"constant{-argument}"
         else:
-            value = _converted(program.dtype_of(argument), dtype, f"v{argument}", name_of)
+            value = _converted(program.dtype_of(argument), dtype, f"value{argument}", name_of)
         lines.append(f"const {name_of(dtype)} {name}({value});")
     lines.append(f"{name_of(step.out_type)} {step.out}; {step.code};")
-    lines.append(f"v{number} = {step.out}; }}\n")
+    lines.append(f"value{number} = {step.out}; }}\n")
     return " ".join(lines)
 
 
@@ -254,22 +257,39 @@ def _compiled(code: str, device: int) -> Any:
 # --- launching ------------------------------------------------------------------------------------
 
 
-class Compiled:
-    """A program whose constants are ready to be handed to its kernels."""
+class Ready(NamedTuple):
+    """A launch on arrays of some shapes, strides and alignments, but for the arrays themselves."""
 
-    __slots__ = ("constants", "key", "program")
+    shape: tuple[int, ...]
+    order: tuple[int, ...] | None  # of the results' axes, see `layout_of`
+    kernel: Any
+    grid: tuple[int]
+    numbers: tuple[Any, ...]
+
+
+class Compiled:
+    """A program with what was found out about its launches."""
+
+    __slots__ = ("constants", "dtypes", "key", "program", "ready")
 
     def __init__(self, program: Program) -> None:
         self.program = program
         self.key = _key_of(program.inputs, program.steps, program.constant_types, program.results)
         pairs = zip(program.constants, program.constant_types, strict=True)
         self.constants = tuple([number(value, _passed(dtype)) for value, dtype in pairs])
+        self.dtypes = [program.dtype_of(n) for n in program.results]
+        self.ready: dict[Any, Ready] = {}
 
-    def made(self, arrays: Sequence[Array], shape: tuple[int, ...]) -> list[Array]:
-        """The results, new arrays on the current device."""
-        order, program = layout_of(shape, arrays), self.program
-        outs = [empty(shape, program.dtype_of(n), order) for n in program.results]
-        self.launch(arrays, shape, order, outs)
+    def made(self, arrays: Sequence[Array]) -> list[Array]:
+        """The results of arrays that broadcast, new arrays on the current device."""
+        key = tuple([(x.shape, x.strides, x.data.ptr % VECTOR, x.data.device_id) for x in arrays])
+        ready = self.ready.get(key)
+        if ready is None:
+            ready = self._prepared(key, arrays)
+        shape, order, kernel, grid, numbers = ready
+        outs = [empty(shape, dtype, order) for dtype in self.dtypes]
+        if grid[0]:
+            kernel(grid, _BLOCK, (*arrays, *outs, *numbers))
         return outs
 
     def launch(
@@ -279,24 +299,40 @@ class Compiled:
         order: tuple[int, ...] | None,
         outs: Sequence[Array],
     ) -> None:
-        """Put the program's results into ``outs``, which lie in ``order`` without gaps.
+        """Put the results into ``outs``, which have this shape and lie in ``order`` without gaps."""
+        ready = self._launch_of(arrays, shape, order, outs)
+        if ready.grid[0]:
+            ready.kernel(ready.grid, _BLOCK, (*arrays, *outs, *ready.numbers))
 
-        The arrays broadcast to ``shape``. All are on the current device.
-        """
+    def _prepared(self, key: Any, arrays: Sequence[Array]) -> Ready:
+        shape = np.broadcast_shapes(*[x.shape for x in arrays])
+        order = layout_of(shape, arrays)
+        outs = [empty(shape, dtype, order) for dtype in self.dtypes]
+        if len(self.ready) >= MANY:
+            self.ready.clear()
+        found = self.ready[key] = self._launch_of(arrays, shape, order, outs)
+        return found
+
+    def _launch_of(
+        self,
+        arrays: Sequence[Array],
+        shape: tuple[int, ...],
+        order: tuple[int, ...] | None,
+        outs: Sequence[Array],
+    ) -> Ready:
         count = math.prod(shape)
         if count == 0:
-            return
+            return Ready(shape, order, None, (0,), ())
         form, sizes, strides = form_of(arrays, outs, shape, order)
-        kernel = _kernel(self.key, form, outs[0].device.id)
+        kernel = _kernel(self.key, form, outs[0].data.device_id)
         numbers = (count, *sizes[1:])
         counts = int64s(*numbers) if form.wide else uint32s(*numbers)
         moving: list[int] = []
         for steps, mode in zip(strides, form.modes, strict=True):
             if form.axes > 1 or mode == "s":
                 moving += steps
-        blocks = -(-count // (THREADS * form.width))
-        given = (*arrays, *outs, *self.constants, *counts, *int64s(*moving))
-        kernel((blocks,), (THREADS,), given)
+        grid = (-(-count // (THREADS * form.width)),)
+        return Ready(shape, order, kernel, grid, (*self.constants, *counts, *int64s(*moving)))
 
 
 P = ParamSpec("P")
@@ -317,8 +353,7 @@ def elementwise(body: Callable[P, Array]) -> Callable[P, Array]:
         compiled = programs.get(dtypes)
         if compiled is None:
             compiled = programs[dtypes] = Compiled(trace(body, dtypes))
-        shape = np.broadcast_shapes(*[x.shape for x in arrays])
-        return compiled.made(arrays, shape)[0]
+        return compiled.made(arrays)[0]
 
     return launched  # type: ignore[return-value]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ...backend import Array, array_module, elementwise, kernel
+from ...backend import Array, Elementwise, array_module, elementwise, kernel
 from ...backend.cpu_threads import PARALLEL_SIZE, by_parts
 from ...backend.dtypes import quietly
 from .select import keep_where
@@ -44,10 +44,12 @@ def _relu_cuda(x: Array) -> Array:
     return array_module(x).maximum(x, x.dtype.type(0))
 
 
+_passed = Elementwise("G grad, T y", "G out", "out = y <= T(0) ? G(0) : grad", "relu_backward")
+
+
 @elementwise
 def _relu_backward_cuda(grad: Array, y: Array) -> Array:
-    zero = y.dtype.type(0)
-    return array_module(y).where(y <= zero, grad.dtype.type(0), grad)
+    return _passed(grad, y)  # type: ignore[no-any-return]
 
 
 @kernel(cpu=_relu_cpu, cuda=_relu_cuda)
