@@ -182,7 +182,7 @@ extern "C" __global__ void __launch_bounds__({THREADS}) chain({", ".join(paramet
 
 
 def _loads(form: Form, types: Sequence[str], index: str) -> str:
-    """Declarations of loaded0, …: the elements of this thread. Vectors never cross an innermost axis."""
+    """Declarations of loaded0, …: a thread's elements, which are neighbours on one axis."""
     lines = []
     if form.axes > 1:
         lines.append(f"  {index} rest = first;")
@@ -299,7 +299,7 @@ class Compiled:
         order: tuple[int, ...] | None,
         outs: Sequence[Array],
     ) -> None:
-        """Put the results into ``outs``, which have this shape and lie in ``order`` without gaps."""
+        """Put the results into ``outs``, of this shape, which lie in ``order`` without gaps."""
         ready = self._launch_of(arrays, shape, order, outs)
         if ready.grid[0]:
             ready.kernel(ready.grid, _BLOCK, (*arrays, *outs, *ready.numbers))

@@ -49,7 +49,7 @@ _passed = Elementwise("G grad, T y", "G out", "out = y <= T(0) ? G(0) : grad", "
 
 @elementwise
 def _relu_backward_cuda(grad: Array, y: Array) -> Array:
-    return _passed(grad, y)  # type: ignore[no-any-return]
+    return _passed(grad, y)
 
 
 @kernel(cpu=_relu_cpu, cuda=_relu_cuda)
