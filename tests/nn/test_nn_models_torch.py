@@ -8,11 +8,12 @@ import pytest
 
 from support.both_ways import expect_same_gradients, expect_same_passes, same_state
 from support.peers import import_torch
-from support.torch_models import model
 from tinygrad_cupy import Tensor, no_grad
 from tinygrad_cupy.nn import models
 
 torch = import_torch()
+
+from benchmarks.torch_models import model  # noqa: E402 (after PyTorch is known to be there)
 
 
 def pair(name: str, size: tuple[int, int], dtype: Any, small: bool = True) -> tuple[Any, Any]:

@@ -5,11 +5,10 @@ Of the residual nets, VGG and MobileNet the names are torchvision's, which is no
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
-from support.peers import import_torch
-
-torch = import_torch()
+torch: Any = importlib.import_module("torch")
 layers = torch.nn
 
 
@@ -165,10 +164,10 @@ class ViT(layers.Module):  # type: ignore[misc, name-defined]
 class UNet(layers.Module):  # type: ignore[misc, name-defined]
     """Of four levels."""
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, colours: int) -> None:
         super().__init__()
         widths = [32, 64, 128, 256]
-        pairs = zip([3, *widths], widths, strict=False)
+        pairs = zip([colours, *widths], widths, strict=False)
         self.down = layers.ModuleList([self.double(*pair) for pair in pairs])
         up = [layers.ConvTranspose2d(n, n // 2, 2, 2) for n in (256, 128, 64)]
         self.up = layers.ModuleList(up)
@@ -196,13 +195,15 @@ class UNet(layers.Module):  # type: ignore[misc, name-defined]
         return self.head(x)
 
 
-def model(name: str, classes: int, image_size: tuple[int, int], small: bool = True) -> Any:
-    """The model of that name, of colour images."""
+def model(
+    name: str, classes: int, image_size: tuple[int, int], small: bool = True, colours: int = 3
+) -> Any:
+    """The model of that name; of colour images, but for the U-Net, which takes any."""
     if name.startswith("resnet"):
         depths = (2, 2, 2, 2) if name == "resnet18" else (3, 4, 6, 3)
         return ResNet(depths, name == "resnet50", classes, small)
     if name == "vit_tiny":
         return ViT(classes, image_size[0] // 4 * (image_size[1] // 4))
     if name == "unet":
-        return UNet(classes)
+        return UNet(classes, colours)
     return {"vgg11_bn": Vgg11, "mobilenet_v2": MobileNet}[name](classes, small)
