@@ -5,7 +5,7 @@
 
 A step is forward, cross-entropy, backward, SGD with momentum, on one batch that stays; ours is
 captured by `tg.jit`. PyTorch's is captured in both memory layouts; on a CPU both run as they are.
-"bf16" is autocast in both. Weights are the same at first, and so must the losses of three steps be;
+"bf16" is autocast in both. Dropout is off, for its draws differ. Weights are the same at first, and so must the losses of three steps be;
 then all take turns, medians. ``x``: the time of the faster of PyTorch's over ours. Peak memory is
 what the allocators gave at one time. The file grows with every cell; ``--merge`` keeps cells of an
 older one, and ``--seconds`` begins no cell after that time.
@@ -148,11 +148,18 @@ class Cell(NamedTuple):
     precision: str
 
 
+def _without_dropout(model: Any) -> Any:
+    for layer in model.modules():
+        if type(layer).__name__.startswith("Dropout"):
+            layer.p = 0.0
+    return model
+
+
 def ours(cell: Cell, x: np.ndarray, y: np.ndarray, device: str) -> tuple[Any, Any]:
     """The step, and its model."""
     tg.set_precision("tf32" if device != "cpu" else "fp32")
     tg.set_default_device(device)
-    model = NETS[cell.net].ours()
+    model = _without_dropout(NETS[cell.net].ours())
     optimizer = nn.optim.SGD(model.parameters(), RATE, momentum=MOMENTUM)
     inputs, targets = Tensor(x, device=device), Tensor(y, device=device)
 
@@ -179,7 +186,7 @@ def theirs(
 
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
-    model = NETS[cell.net].theirs().to(device)
+    model = _without_dropout(NETS[cell.net].theirs()).to(device)
     model.load_state_dict({name: torch.tensor(value) for name, value in state.items()})
     inputs, targets = torch.tensor(x, device=device), torch.tensor(y, device=device)
     if last:
