@@ -5,10 +5,10 @@
 
 A step is forward, cross-entropy, backward, SGD with momentum, on one batch that stays; ours is
 captured by `tg.jit`. PyTorch's is captured in both memory layouts; on a CPU both run as they are.
-"bf16" is autocast in both. Dropout is off, for its draws differ. Weights are the same at first, and so must the losses of three steps be;
-then all take turns, medians. ``x``: the time of the faster of PyTorch's over ours. Peak memory is
-what the allocators gave at one time. The file grows with every cell; ``--merge`` keeps cells of an
-older one, and ``--seconds`` begins no cell after that time.
+"bf16" is autocast in both. Dropout is off, for its draws differ. Weights are the same at first, and
+so must the losses of three steps be; then all take turns, medians. ``x``: the time of the faster of
+PyTorch's over ours. Peak memory is what the allocators gave at one time. The file grows with every
+cell; ``--merge`` keeps cells of an older one, and ``--seconds`` begins no cell after that time.
 """
 
 from __future__ import annotations
