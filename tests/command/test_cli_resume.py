@@ -271,10 +271,10 @@ def test_a_full_disk_costs_checkpoints_alone(
 ) -> None:
     out, real = tmp_path / "run", folders._fill
 
-    def fill(path: Path, data: bytes) -> None:
+    def fill(path: Path, *data: bytes | memoryview) -> None:
         if path.parent.name == "checkpoints":
             raise OSError(28, "No space left on device")
-        real(path, data)
+        real(path, *data)
 
     monkeypatch.setattr(folders, "_fill", fill)
     result = run(capsys, *TRAIN, "--epochs", "1", "--out", out)

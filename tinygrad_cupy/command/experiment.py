@@ -247,7 +247,10 @@ def execute(
         quiet = np.errstate(all="ignore"), warnings.catch_warnings()
         with quiet[0], quiet[1], recipe.products_in(settings.precision):
             warnings.simplefilter("ignore", RuntimeWarning)
-            return _execute(settings, data, callbacks, trained, checkpoints)
+            if checkpoints is None:
+                return _execute(settings, data, callbacks, trained, checkpoints)
+            with checkpoints.held():  # the last one is written while the model is tested
+                return _execute(settings, data, callbacks, trained, checkpoints)
     except Exception as error:
         if not _is_out_of_memory(error):
             raise
