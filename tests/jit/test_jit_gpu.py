@@ -391,7 +391,7 @@ def summed(x: Tensor, y: Tensor) -> Tensor:
     return total
 
 
-TAKING = {
+TAKING: dict[str, Any] = {
     "rows": lambda x, y: x[np.arange(len(y)), y],
     "written": written,
     "summed": summed,

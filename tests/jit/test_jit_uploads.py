@@ -38,7 +38,7 @@ def calls_eagerly(function: Any, *args: Any) -> bool:
 
 def test_what_is_made_alike_in_every_call_is_captured(bring: Any, place: str) -> None:
     @tg.jit
-    def function(x: Tensor) -> Tensor:
+    def function(x: Tensor) -> Any:
         places = bring(np.arange(len(x))[::-1])
         return x[places] * bring(np.float32(2)) + bring(np.array([1.0, np.nan, 3.0], "f"))
 
@@ -51,7 +51,7 @@ def test_what_is_made_alike_in_every_call_is_captured(bring: Any, place: str) ->
 
 def test_what_a_call_writes_begins_anew_in_the_next(bring: Any, place: str) -> None:
     @tg.jit
-    def function(x: Tensor) -> Tensor:
+    def function(x: Tensor) -> Any:
         total = bring(np.zeros(2, np.float32))
         total += x
         return total
@@ -76,7 +76,7 @@ def test_an_array_from_outside_that_is_written_leads_to_another_capture(
     table = np.arange(6.0)
 
     @tg.jit
-    def function(x: Tensor) -> Tensor:
+    def function(x: Tensor) -> Any:
         return x + bring(table[2:4])  # a view, which is gone after the call
 
     x = Tensor([1.0, 2.0], device=place)
@@ -104,7 +104,7 @@ def test_what_the_first_call_brings_and_keeps_may_be_missing_in_the_second(
     made: dict[str, Tensor] = {}
 
     @tg.jit
-    def function(x: Tensor) -> Tensor:
+    def function(x: Tensor) -> Any:
         if "scale" not in made:
             made["scale"] = bring(np.array([2.0, 3.0]))
         return x * made["scale"] + bring(np.ones(2))
