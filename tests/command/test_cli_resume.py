@@ -97,11 +97,11 @@ def test_a_killed_run_goes_on_to_the_same_bits(
     capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Path
 ) -> None:
     out = tmp_path / "run"
-    cut(monkeypatch, (*TRAIN, *EPOCHS, "--out", out), 2, 5)
+    cut(monkeypatch, (*TRAIN, *EPOCHS, "--checkpoint-minutes", "7", "--out", out), 2, 5)
     assert {name for name in files_of(out) if name != ".writing"} == UNFINISHED
     assert failed(run(capsys, "predict", out, "x.png")) == (
-        f"error: the run in {str(out)!r} has not ended: go on with tinygrad-cupy train "
-        f"--resume {out}"
+        f"error: the run in {str(out)!r} has not ended, and has no weights: go on with "
+        f"tinygrad-cupy train --resume {out}"
     )
     line = failed(run(capsys, *TRAIN, "--out", out))
     assert line.endswith(f"--overwrite, or go on with it: --resume {out}")
@@ -113,6 +113,11 @@ def test_a_killed_run_goes_on_to_the_same_bits(
     assert metrics_of(out)["test_loss"] == metrics_of(whole)["test_loss"]
     content = json.loads((out / "run.json").read_text())
     assert content["asked"]["model"] == "small"
+    assert content["settings"]["checkpoint_minutes"] == 7
+    assert "checkpoint-minutes = 7.0\n" in (out / "settings.toml").read_text()
+    assert run(capsys, "train", "--resume", out, "--checkpoint-minutes", "9").code == 0
+    content = json.loads((out / "run.json").read_text())
+    assert content["asked"]["checkpoint_minutes"] == 9
 
 
 @pytest.mark.slow

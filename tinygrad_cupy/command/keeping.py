@@ -110,9 +110,11 @@ class Keeper:
         except KeyboardInterrupt as error:
             if self.inside or not self._has(WEIGHTS):
                 raise
+            can_go_on = self.checkpoints is not None and self.checkpoints.numbers()
             kept = self._put_untested_aside()
             told = f"the weights of the last finished epoch, not tested, are in {kept}"
-            raise Interrupted(f"{told}{goes_on(kept)}", getattr(error, "number", 0)) from error
+            told += goes_on(kept) if can_go_on else ""
+            raise Interrupted(told, getattr(error, "number", 0)) from error
         except Exception as error:
             if not self._has(WEIGHTS):
                 raise

@@ -261,7 +261,6 @@ def train(
     out: Path | None,
     overwrite: bool,
     resume: Path | None,
-    checkpoint_minutes: float,
     no_jit: bool,
     tensorboard: bool,
     config: Path | None,
@@ -276,18 +275,8 @@ def train(
 
     settings = TrainSettings(**asked, jit=not no_jit)
     given = given_in(context, asked)
-    check_resume(resume, out, overwrite, checkpoint_minutes)
-    return partial(
-        command.train,
-        settings,
-        out,
-        overwrite,
-        quiet,
-        resume,
-        given,
-        checkpoint_minutes,
-        tensorboard,
-    )
+    check_resume(resume, out, overwrite)
+    return partial(command.train, settings, out, overwrite, quiet, resume, given, tensorboard)
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """run.json: what a run was asked for and is made of, so that it can go on; it stands from step 1.
 
-`TrainSettings` as they were asked for, `RunSettings` as they were resolved, and what tells its data
-from others.
+`TrainSettings` as they were asked for, `RunSettings` as they were resolved, what tells its data
+from others, and what must be known to use weights that were not tested.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .. import backend
 from ..datasets.files import read_file
 from ..printing import printable
 from .errors import CommandError, UsageError
-from .experiment import Data, versions
+from .experiment import Data, described, versions
 from .model_file import FORM, ModelFile
 from .run_folder import (
     CHECKPOINTS,
@@ -54,6 +54,7 @@ def record_bytes(asked: TrainSettings, settings: RunSettings, data: Data) -> byt
                 for field in dataclasses.fields(settings)
             },
             "data": fingerprint(data),
+            "description": described(settings, data),
             "versions": versions(),
         }
     )
@@ -106,9 +107,12 @@ class Record:
             if content["format"] != RECORD_FORMAT or content["version"] != VERSION:
                 raise ValueError(f"expected version {VERSION}, got {content['version']!r}")
             found = cls(path, content["asked"], content["settings"], content["data"])
-            known = {field.name for field in dataclasses.fields(RunSettings)}
+            fields = dataclasses.fields(RunSettings)
+            known = {field.name for field in fields if field.default is dataclasses.MISSING}
             if not (known <= set(found.settings) and isinstance(found.asked, dict)):
                 raise ValueError("its settings are not those of a run")
+            for field in fields:  # those that came later
+                found.settings.setdefault(field.name, field.default)
             return found
         except FileNotFoundError:
             return None
@@ -150,6 +154,8 @@ class Record:
                     f"are those of {fixed['epochs']} epochs"
                 )
             fixed["epochs"] = given.epochs
+        if "checkpoint_minutes" in names:
+            fixed["checkpoint_minutes"] = given.checkpoint_minutes
         values = {name: _typed(value) for name, value in self.asked.items()} | fixed
         if values.get("data_dir") is not None:
             values["data_dir"] = Path(values["data_dir"])
@@ -158,6 +164,8 @@ class Record:
     def _check(self, name: str, given: Any) -> None:
         stored = {_typed(table.get(name)) for table in (self.asked, self.settings)}
         value = _typed(_plain(name, given))
+        if name == "checkpoint_minutes":  # the weights do not depend on it
+            return
         if name == "epochs":
             if value >= self.settings["epochs"]:
                 return
