@@ -262,9 +262,10 @@ class Claim:
                     raise
 
     def commit_part(self, name: str) -> Path:
-        """Move the folder ``name`` of the new content into the claimed one, where it is free."""
-        _sync_folder(self.new / name)
-        os.rename(self.new / name, self.folder / name)
+        """Move ``name`` of the new content into the claimed one: a folder where it is free."""
+        if (self.new / name).is_dir():
+            _sync_folder(self.new / name)
+        os.replace(self.new / name, self.folder / name)
         _placed.append(self.folder)
         return self.folder / name
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
 
 from support.command_runs import (
     RUN_FILES,
@@ -22,8 +20,8 @@ from support.command_runs import (
     skip_drawing,
     train_quietly,
 )
+from support.killed_runs import after_each_epoch, cut, losses, same_weights
 from tinygrad_cupy import folders, nn
-from tinygrad_cupy.cli import main
 from tinygrad_cupy.command.progress import CtrlC
 
 Capture = pytest.CaptureFixture[str]
@@ -35,62 +33,12 @@ def _no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
     skip_drawing(monkeypatch)
 
 
-class Killed(BaseException):
-    """Ends a run as `kill -9` does: what is looked after at the end of a command is not done."""
-
-
-def cut(monkeypatch: pytest.MonkeyPatch, words: tuple[object, ...], epoch: int, index: int) -> None:
-    """A run that is killed at a step, and checkpoints after every step."""
-
-    def kill(ctrl_c: CtrlC, trainer: nn.Trainer, step: nn.Step) -> None:
-        if (step.epoch, step.index) == (epoch, index):
-            raise Killed
-
-    def let_go(claim: folders.Claim) -> None:
-        if claim._lock is not None:
-            os.close(claim._lock)
-            claim._lock = None
-            folders._open.remove(claim)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(CtrlC, "on_step_end", kill)
-        patch.setattr(folders.Claim, "close", let_go)
-        patch.setattr("tinygrad_cupy.command.train.leaving", lambda *_: _nothing())
-        patch.setattr(nn.Checkpoints, "due", lambda checkpoints, in_epoch: True)
-        with pytest.raises(Killed):
-            main([str(word) for word in words])
-
-
-def after_each_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A checkpoint, whatever it costs."""
-    monkeypatch.setattr(nn.Checkpoints, "due", lambda checkpoints, in_epoch: not in_epoch)
-
-
-class _nothing:
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-
-def same_weights(one: Path, other: Path) -> bool:
-    a, b = (load_file(folder / "model.safetensors") for folder in (one, other))
-    return a.keys() == b.keys() and all(a[name].tobytes() == b[name].tobytes() for name in a)
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run that nothing ended."""
     with pytest.MonkeyPatch.context() as patch:
         skip_drawing(patch)
         return train_quietly(tmp_path_factory.mktemp("whole") / "run", *EPOCHS)
-
-
-def losses(folder: Path) -> list[str]:
-    """history.csv without times."""
-    rows = [row.split(",") for row in (folder / "history.csv").read_text().splitlines()]
-    return [",".join(row[:6]) for row in rows]
 
 
 def test_a_killed_run_goes_on_to_the_same_bits(
@@ -269,7 +217,7 @@ def test_what_cannot_be_resumed(capsys: Capture, tmp_path: Path) -> None:
     for place, text in (
         (other, f"{str(other)!r} holds no run; train into another --out"),
         (file, f"{str(file)!r} is a file, not a folder"),
-        (old, f"{str(old)!r} holds a run of an earlier release, without checkpoints; train into"),
+        (old, f"{str(old)!r} holds what an earlier release left, without checkpoints; train"),
     ):
         line = failed(run(capsys, *TRAIN, "--resume", place))
         assert line.startswith(f"error: --resume: {text}")

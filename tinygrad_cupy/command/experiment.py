@@ -91,7 +91,7 @@ class Run:
     history: History
     test: Evaluation
     val_accuracy: float
-    problem: DivergedError | None
+    problem: Exception | None
 
     @property
     def complete(self) -> bool:
@@ -293,7 +293,7 @@ def _execute(
         progress=False,
     )
     val_loader = evaluation_loader(data.val, data.normalization, device)
-    problem = None
+    problem: Exception | None = None
     train = trainer.resume if checkpoints is not None and checkpoints.numbers() else trainer.fit
     try:
         train(train_loader, val_loader, settings.epochs, settings.patience)

@@ -29,6 +29,7 @@ from .run_folder import (
     RECORD_FORMAT,
     SETTINGS,
     STEPS,
+    SWEEP_RECORD,
     TENSORBOARD,
     json_bytes,
 )
@@ -39,8 +40,8 @@ VERSION = 1
 MOST = 1 << 26  # bytes
 
 
-def record_bytes(asked: TrainSettings, settings: RunSettings, data: Data) -> bytes:
-    """The contents of run.json."""
+def record_bytes(asked: TrainSettings, settings: RunSettings, data: Data, **more: Any) -> bytes:
+    """The contents of run.json, or of sweep.json: of its first run, and `more`."""
     return json_bytes(
         {
             "format": RECORD_FORMAT,
@@ -56,6 +57,7 @@ def record_bytes(asked: TrainSettings, settings: RunSettings, data: Data) -> byt
             "data": fingerprint(data),
             "description": described(settings, data),
             "versions": versions(),
+            **more,
         }
     )
 
@@ -91,22 +93,24 @@ def _plain(name: str, value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Record:
-    """The run.json of a run that is to go on."""
+    """The run.json, or sweep.json, of what is to go on; `sweep` is its batch sizes and seeds."""
 
     path: Path
     asked: dict[str, Any]
     settings: dict[str, Any]
     data: dict[str, Any]
+    sweep: dict[str, Any]
 
     @classmethod
-    def read(cls, folder: Path) -> Record | None:
+    def read(cls, folder: Path, name: str = RECORD) -> Record | None:
         """None where there is none. Raises `CommandError` naming the file."""
-        path = folder / RECORD
+        path = folder / name
         try:
             content = json.loads(read_file(path, MOST).decode())
             if content["format"] != RECORD_FORMAT or content["version"] != VERSION:
                 raise ValueError(f"expected version {VERSION}, got {content['version']!r}")
-            found = cls(path, content["asked"], content["settings"], content["data"])
+            sweep = content["sweep"] if name == SWEEP_RECORD else {}
+            found = cls(path, content["asked"], content["settings"], content["data"], sweep)
             fields = dataclasses.fields(RunSettings)
             known = {field.name for field in fields if field.default is dataclasses.MISSING}
             if not (known <= set(found.settings) and isinstance(found.asked, dict)):
@@ -122,7 +126,9 @@ class Record:
             text = f"cannot read {str(path)!r}: {printable(error) or repr(error)}"
             raise CommandError(text) from error
 
-    def merged(self, given: TrainSettings, names: Iterable[str]) -> TrainSettings:
+    def merged(
+        self, given: TrainSettings, names: Iterable[str], epochs_grow: bool = True
+    ) -> TrainSettings:
         """The settings to go on with: the stored ones, and more epochs where that is asked for.
 
         `names` are the options that were given again. Raises `UsageError` where one of them says
@@ -135,16 +141,20 @@ class Record:
                 f"its file, whose code is run: --model {printable(self.settings['model'])}"
             )
         try:
-            return self._merged(given, names)
+            return self._merged(given, names, epochs_grow)
         except CommandError:
             raise
         except Exception as error:  # values of other types than a run writes
             text = f"cannot read {str(self.path)!r}: {printable(error) or repr(error)}"
             raise CommandError(text) from error
 
-    def _merged(self, given: TrainSettings, names: Iterable[str]) -> TrainSettings:
-        for name in names:
-            self._check(name, getattr(given, name))
+    def _merged(
+        self, given: TrainSettings, names: Iterable[str], epochs_grow: bool
+    ) -> TrainSettings:
+        fields = {field.name for field in dataclasses.fields(given)}
+        names = fields.intersection(names)
+        for name in sorted(names):
+            self._check(name, getattr(given, name), epochs_grow)
         fixed = {name: self.settings[name] for name in ("batch_size", "lr", "epochs", "device")}
         if "epochs" in names and given.epochs != fixed["epochs"]:
             schedule = self.settings["schedule"]
@@ -161,12 +171,12 @@ class Record:
             values["data_dir"] = Path(values["data_dir"])
         return TrainSettings(**values)
 
-    def _check(self, name: str, given: Any) -> None:
+    def _check(self, name: str, given: Any, epochs_grow: bool) -> None:
         stored = {_typed(table.get(name)) for table in (self.asked, self.settings)}
         value = _typed(_plain(name, given))
         if name == "checkpoint_minutes":  # the weights do not depend on it
             return
-        if name == "epochs":
+        if name == "epochs" and epochs_grow:
             if value >= self.settings["epochs"]:
                 return
             told = "may be raised, but not lowered: "

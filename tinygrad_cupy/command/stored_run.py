@@ -24,7 +24,7 @@ from .errors import ArgumentError, CommandError, near
 from .model_file import ModelFile
 from .normalization import Normalization
 from .picture_input import FRAMED, SCALED, Framing
-from .run_folder import HISTORY, METRICS, RECORD, SWEEP_TABLE, WEIGHTS
+from .run_folder import HISTORY, METRICS, RECORD, SWEEP_RECORD, SWEEP_TABLE, WEIGHTS
 from .settings import DATASETS
 
 MAX_METRICS = 1 << 24  # bytes
@@ -85,9 +85,10 @@ def load_run(folder: Path, own: ModelFile | None = None) -> tuple[Description, M
         siblings = [path.name for path in folder.parent.glob("*") if path.is_dir()]
         hint = near(folder.name, siblings)
         raise CommandError(f"there is no run folder {str(folder)!r}{hint}")
-    if (folder / SWEEP_TABLE).exists():
+    if (folder / SWEEP_TABLE).exists() or (folder / SWEEP_RECORD).exists():
         inside = sorted(printable(path.name) for path in folder.glob("batch-*"))
-        raise CommandError(f"{str(folder)!r} is a sweep; choose a run in it: {', '.join(inside)}")
+        choice = f"choose a run in it: {', '.join(inside)}" if inside else "no run of it has ended"
+        raise CommandError(f"{str(folder)!r} is a sweep; {choice}")
     tested, begun = (folder / METRICS).exists(), (folder / RECORD).exists()
     if begun and not (folder / WEIGHTS).exists():
         raise CommandError(f"{_not_ended(folder)}, and has no weights: {_go_on(folder)}")

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from rich.console import Console
 from rich.table import Table
@@ -94,8 +95,16 @@ def claimed(asked: TrainSettings, out: Path | None, overwrite: bool, resume: Pat
     return run_folder.claim(out, asked.folder_name, overwrite, run_record.AT_ONCE)
 
 
+class Leaves(Protocol):
+    """A run or a sweep that was ended."""
+
+    def leave(self) -> Path | None:
+        """Where it can go on from, if it can."""
+        ...
+
+
 @contextmanager
-def leaving(keeper: Keeper, ctrl_c: CtrlC) -> Iterator[None]:
+def leaving(keeper: Leaves, ctrl_c: CtrlC) -> Iterator[None]:
     """Say of a run that an error or a second Ctrl-C ended where it can go on from."""
     try:
         yield
