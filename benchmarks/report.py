@@ -36,7 +36,10 @@ def kept_rows(path: Path) -> list[dict[str, Any]]:
 
 def command(module: str) -> str:
     """The command line of this process, without the names of folders on this machine."""
-    words, hidden = [], {"--data-dir": "DIR", "--out": "FILE", "--out-dir": "DIR"}
+    words, hidden = (
+        [],
+        {"--data-dir": "DIR", "--out": "FILE", "--out-dir": "DIR", "--result": "FILE"},
+    )
     for before, word in zip(["", *sys.argv[1:]], sys.argv[1:], strict=False):
         words.append(hidden.get(before, word))
     return shlex.join(["python", "-m", f"benchmarks.{module}", *words])

@@ -17,9 +17,8 @@ from tinygrad_cupy import nn
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--epochs", type=int, default=25)
-parser.add_argument(
-    "--paint", nargs="*", default=["dark rose", "light night", "ugly sky", "old moss"]
-)
+asked = ["dark rose", "light night", "ugly sky", "old moss"]
+parser.add_argument("--paint", nargs="*", default=asked)
 parser.add_argument("--device", default=tg.default_device())
 parser.add_argument("--out", default="character_lstm.png")
 options = parser.parse_args()
@@ -77,11 +76,11 @@ def step(x, targets, last, color):
 place = np.arange(longest)
 targets = np.where(place < lengths[:, None], table[:, 1:], -1)  # the letters, and END once
 last = (place == lengths[:, None] - 1)[..., None].astype(np.float32)
+data = [tensor(array) for array in (table[:, :-1], targets, last, colors)]
 for epoch in range(options.epochs):
     optimizer.lr = 0.005 * (1 - epoch / options.epochs)
     for rows in np.array_split(rng.permutation(len(names)), len(names) // BATCH):
-        data = table[rows, :-1], targets[rows], last[rows], colors[rows]
-        loss = step(*map(tensor, data))
+        step(*(array[rows] for array in data))
 
 
 def invented(count):
@@ -106,9 +105,7 @@ def painted(names):
 
 shown = [*invented(120)[: 40 - len(options.paint)], *options.paint]
 error = np.abs(painted(names) - colors).mean()
-print(
-    f"{len(shown)} names; it paints the survey's own with a mean error of {255 * error:.0f} of 255"
-)
+print(f"{len(shown)} names; its colors for the survey's own are off by {255 * error:.0f} of 255")
 print(", ".join(shown))
 figure, axes = plt.subplots(8, 5, figsize=(11, 7), layout="constrained")
 for ax, name, color in zip(axes.flat, shown, painted(shown), strict=False):

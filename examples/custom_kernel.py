@@ -4,9 +4,11 @@ The picture is Σ c exp(-|p - m|² / 2 σ²) over spots with middle m, width σ 
 is one kernel, with a thread for each pixel; the gradient another, with a block for each spot, which
 adds up what its threads find in a fixed order. `tg.custom_op` makes an operation of both, which
 Adam trains through. Where there is no GPU the same in NumPy stands in; the kernels are held to it.
+They are in custom_kernel.cu, beside this file.
 """
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 from matplotlib import cbook
@@ -23,46 +25,6 @@ parser.add_argument("--device", default=tg.default_device())
 parser.add_argument("--out", default="custom_kernel.png")
 options = parser.parse_args()
 S, THREADS = options.size, 128
-
-SOURCE = """
-extern "C" __global__ void draw(const float* spots, float* picture, int count, int S) {
-    const int p = blockIdx.x * blockDim.x + threadIdx.x;
-    if (p >= S * S) return;
-    float sum[3] = {0.0f, 0.0f, 0.0f};
-    for (int k = 0; k < count; k++) {
-        const float* s = spots + 6 * k;  // y, x, log width, color
-        const float dy = (p / S + 0.5f) / S - s[0], dx = (p % S + 0.5f) / S - s[1];
-        const float e = expf(-0.5f * (dy * dy + dx * dx) * expf(-2.0f * s[2]));
-        for (int c = 0; c < 3; c++) sum[c] += s[3 + c] * e;
-    }
-    for (int c = 0; c < 3; c++) picture[3 * p + c] = sum[c];
-}
-extern "C" __global__ void draw_backward(const float* grad, const float* spots,
-                                         float* slopes, int S) {
-    __shared__ float parts[THREADS][6];
-    const float* s = spots + 6 * blockIdx.x;
-    const float sharp = expf(-2.0f * s[2]);  // 1 / width²
-    float sum[6] = {0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f};
-    for (int p = threadIdx.x; p < S * S; p += THREADS) {
-        const float dy = (p / S + 0.5f) / S - s[0], dx = (p % S + 0.5f) / S - s[1];
-        const float r = (dy * dy + dx * dx) * sharp, e = expf(-0.5f * r);
-        float g = 0.0f;
-        for (int c = 0; c < 3; c++) {
-            g += grad[3 * p + c] * s[3 + c] * e;
-            sum[3 + c] += grad[3 * p + c] * e;
-        }
-        sum[0] += g * dy * sharp;
-        sum[1] += g * dx * sharp;
-        sum[2] += g * r;
-    }
-    for (int i = 0; i < 6; i++) parts[threadIdx.x][i] = sum[i];
-    __syncthreads();
-    if (threadIdx.x >= 6) return;
-    float total = 0.0f;
-    for (int t = 0; t < THREADS; t++) total += parts[t][threadIdx.x];
-    slopes[6 * blockIdx.x + threadIdx.x] = total;
-}
-"""
 
 
 def spread(spots):
@@ -101,7 +63,8 @@ def draw_backward(grad, picture, spots):
 if options.device != "cpu":
     import cupy
 
-    MODULE = cupy.RawModule(code=SOURCE, options=(f"-DTHREADS={THREADS}",))
+    source = Path(__file__).with_suffix(".cu").read_text()
+    MODULE = cupy.RawModule(code=source, options=(f"-DTHREADS={THREADS}",))
 picture_of = tg.custom_op(draw, backward=draw_backward)
 with cbook.get_sample_data("grace_hopper.jpg") as file:
     photograph = plt.imread(file, format="jpg")[20:340, 90:410]

@@ -52,7 +52,7 @@ def logits(x, weights):
     w1, b1, w2, b2, w3, b3 = weights
     x = pool(np.maximum(convolve(x, w1, b1), 0))  # (N, 8, 13, 13)
     x = pool(np.maximum(convolve(x, w2, b2), 0))  # (N, 16, 5, 5)
-    return x.reshape(len(x), -1) @ w3 + b3
+    return x.reshape(len(x), -1) @ w3.T + b3
 
 
 def loss(weights, x, y):
@@ -62,20 +62,15 @@ def loss(weights, x, y):
     return -chances[np.arange(len(y)), y].mean()
 
 
-def start(*shape, inputs):
-    return tg.Tensor.randn(*shape, device=options.device) * np.sqrt(2 / inputs)
+def layer(outputs, inputs):
+    weight = tg.Tensor.randn(outputs, inputs, device=options.device) * np.sqrt(2 / inputs)
+    return weight, tensor(np.zeros(outputs, np.float32))
 
 
-zeros = [tensor(np.zeros(n, np.float32)) for n in (CHANNELS, 2 * CHANNELS, 10)]
-weights = [
-    *(start(CHANNELS, 9, inputs=9), zeros[0]),
-    *(start(2 * CHANNELS, 9 * CHANNELS, inputs=9 * CHANNELS), zeros[1]),
-    *(start(2 * CHANNELS * 25, 10, inputs=2 * CHANNELS * 25), zeros[2]),
-]
-velocities = [w * 0 for w in weights]
+weights = [*layer(CHANNELS, 9), *layer(2 * CHANNELS, 9 * CHANNELS), *layer(10, 50 * CHANNELS)]
+velocities, losses = [w * 0 for w in weights], []
 slope = tg.jit(tg.value_and_grad(loss))  # of all weights
 images, labels = tensor(train.images / np.float32(255)), tensor(train.labels)
-losses = []
 for _ in range(options.epochs):
     order = np.random.default_rng(len(losses)).permutation(len(train))
     for rows in order[: len(order) // BATCH * BATCH].reshape(-1, BATCH):

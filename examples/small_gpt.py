@@ -29,8 +29,8 @@ class Block(nn.Module):
     def __init__(self):
         self.norm1, self.norm2 = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
         self.qkv, self.out = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
-        layers = nn.Linear(WIDTH, 4 * WIDTH), nn.GELU(), nn.Linear(4 * WIDTH, WIDTH)
-        self.feed_forward = nn.Sequential(*layers)
+        wide = nn.Linear(WIDTH, 4 * WIDTH), nn.GELU()
+        self.feed_forward = nn.Sequential(*wide, nn.Linear(4 * WIDTH, WIDTH))
 
     def heads(self, x):
         """Queries, keys and values, (N, heads, T, D) each."""
@@ -100,15 +100,13 @@ with tg.no_grad():
 right = (written.numpy() == truth).all(axis=1).mean()
 print(f"{right:.1%} of {len(truth)} new rows of {COUNT} digits sorted without a mistake")
 
-figure, (left, right_side) = plt.subplots(1, 2, figsize=(12, 4.6), layout="constrained")
+figure, (left, ax) = plt.subplots(1, 2, figsize=(12, 4.6), layout="constrained")
 left.semilogy(losses, lw=1)
 left.set(title="the loss", xlabel="step")
 text = written[0].tolist()
-right_side.imshow(attention[COUNT - 1 :, :], cmap="Blues", aspect="auto")
-right_side.set_xticks(range(2 * COUNT - 1), text[:-1])
-right_side.set_yticks(range(COUNT), text[COUNT:])
-right_side.axvline(COUNT - 0.5, color="gray", lw=1)
-right_side.set(
-    title=f"{right:.0%} sorted: which digits are looked at for each one", ylabel="written"
-)
+ax.imshow(attention[COUNT - 1 :, :], cmap="Blues", aspect="auto")
+ax.set_xticks(range(2 * COUNT - 1), text[:-1])
+ax.set_yticks(range(COUNT), text[COUNT:])
+ax.axvline(COUNT - 0.5, color="gray", lw=1)
+ax.set(title=f"{right:.0%} sorted: which digits are looked at for each one", ylabel="written")
 figure.savefig(options.out, dpi=100)

@@ -64,8 +64,7 @@ def damaged(x):
     return tg.where(bar, 0.0, x) + noise
 
 
-steps: list[float] = []
-net = UNet(CHANNELS).to(options.device)
+net, steps = UNet(CHANNELS).to(options.device), []
 optimizer = nn.optim.Adam(net.parameters(), lr=0.003)
 schedule = nn.schedules.Cosine(0.003, steps=options.epochs * -(-len(train) // 40))
 
@@ -92,11 +91,10 @@ before, after = (-10 * np.log10(((x - clean) ** 2).mean().item()) for x in (nois
 print(f"from {before:.1f} to {after:.1f} dB, on {len(test)} digits that it has not seen")
 
 figure, axes = plt.subplots(3, 10, figsize=(12, 4.2), layout="constrained")
-for row, pictures in zip(axes, (noisy, found, clean), strict=True):
-    for ax, picture in zip(row, pictures.numpy()[::20, 0], strict=True):
-        ax.imshow(picture, cmap="gray", vmin=0, vmax=1)
-        ax.set(xticks=[], yticks=[])
 names = f"noisy, {before:.1f} dB", f"the net, {after:.1f} dB", "truth"
-for row, name in zip(axes, names, strict=True):
+for row, pictures, name in zip(axes, (noisy, found, clean), names, strict=True):
     row[0].set_ylabel(name)
+    for ax, picture in zip(row, pictures.numpy()[::20, 0], strict=True):
+        ax.set(xticks=[], yticks=[])
+        ax.imshow(picture, cmap="gray", vmin=0, vmax=1)
 figure.savefig(options.out, dpi=100)

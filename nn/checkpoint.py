@@ -6,7 +6,7 @@ A checkpoint is two files in the folder:
     0000012.json          the figures; size and SHA-256 of the arrays; their names, dtypes, shapes
 
 The figures are written last, and each file beside its place and renamed: a checkpoint of which
-both are there was written to its end.
+both are there was written to its end. They are written by a thread: training goes on meanwhile.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import json
 import math
 import os
 import re
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -36,6 +37,7 @@ from . import checks
 FORMAT, VERSION = "tinygrad_cupy checkpoint", 1
 NAME = re.compile(r"(\d{7,})\.(json|safetensors)")
 MOST_FIGURES = 1 << 28  # bytes of a .json
+SPEED, FIXED = 2.5e8, 0.01  # what one is taken to cost before any was written: bytes/s, seconds
 FULL = (errno.ENOSPC, errno.EDQUOT)
 # What safetensors of any version holds; other arrays are stored as their bytes.
 PLAIN = frozenset(
@@ -45,6 +47,7 @@ PLAIN = frozenset(
 
 Tell = Callable[[str], None]
 Arrays = Mapping[str, np.ndarray]
+Collect = Callable[[], tuple[dict[str, Any], Arrays]]
 
 
 class CheckpointError(ValueError):
@@ -69,13 +72,15 @@ class Checkpoints:
 
     folder: is made when the first is written
     minutes: within an epoch, one after so many minutes without any
-    share: of the time, the most that they may cost: after one that took a second, the next comes
+    share: of the time, the most that they may cost: after one that cost a second, the next comes
         100 seconds later at the earliest. The one after the last epoch always comes.
     keep: how many stay; older ones are removed
     tell: is called with what a user should know: that a checkpoint is damaged, that one could not
         be written, that there is none. Default: a warning.
 
-    One process writes into a folder at a time (`held`).
+    One process writes into a folder at a time (`held`). `cost` is what the last one took from
+    training: the seconds in which it stood still for it, and those of a processor that wrote it
+    meanwhile. `spent` is the sum over all.
 
     >>> import tempfile
     >>> model, loader = nn.Linear(2, 3), datasets.DataLoader(datasets.spiral(60), 20)
@@ -101,43 +106,68 @@ class Checkpoints:
         self.share = checks.positive(self, "share", share)
         self.keep = checks.integer(self, "keep", keep)
         self.tell = tell
-        self.cost = 0.0  # seconds that the last one took
-        self.spent = 0.0  # that all of this object did
+        self.cost = 0.0
+        self.spent = 0.0
         self._since = time.monotonic()
         self._damaged: set[int] = set()
         self._known: int | None = None  # written or read last
         self._failing = False
+        self._writing: _Writing | None = None
+        self._holds = 0
+        self._lock: Lock | None = None
 
     def __repr__(self) -> str:
         return f"Checkpoints({str(self.folder)!r}, minutes={self.minutes:g}, share={self.share:g})"
 
     # --- when -----------------------------------------------------------------------------------
 
+    def expect(self, size: int) -> None:
+        """Say how many bytes one will have, from which the cost of the first is guessed."""
+        if not self.spent:
+            self.cost = FIXED + size / SPEED
+
     def due(self, in_epoch: bool) -> bool:
         """Whether one is due now, in the middle of an epoch or after it."""
         passed = time.monotonic() - self._since
-        return passed * self.share >= self.cost and not (in_epoch and passed < 60 * self.minutes)
+        cost = self.cost
+        if self._writing is not None:
+            if self._writing.is_alive():  # it has cost no more than the time since
+                cost = passed
+            else:
+                self.wait()
+        return passed * self.share >= cost and not (in_epoch and passed < 60 * self.minutes)
 
     # --- writing --------------------------------------------------------------------------------
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep other processes from writing into the folder. FolderBusyError where one does."""
-        try:
-            lock = Lock(self.folder)
-        except FolderBusyError as error:
-            raise FolderBusyError(
-                error.errno,
-                f"[Checkpoints] another run is writing its checkpoints to {str(self.folder)!r}: "
-                "choose another folder",
-            ) from None
-        self._since = time.monotonic()
+        """Keep other processes from writing into the folder. FolderBusyError where one does.
+
+        At the end, of the outermost where they are nested, all that was begun is written.
+        """
+        if self._lock is None:
+            try:
+                self._lock = Lock(self.folder)
+            except FolderBusyError as error:
+                raise FolderBusyError(
+                    error.errno,
+                    f"[Checkpoints] another run is writing its checkpoints to "
+                    f"{str(self.folder)!r}: choose another folder",
+                ) from None
+            self._since = time.monotonic()
+        self._holds += 1
         try:
             yield
         finally:
-            lock.close()
-            with contextlib.suppress(OSError):
-                self.folder.rmdir()  # where nothing was written
+            self._holds -= 1
+            if not self._holds:
+                try:
+                    self.wait()
+                finally:
+                    self._lock.close()
+                    self._lock = None
+                    with contextlib.suppress(OSError):
+                        self.folder.rmdir()  # where nothing was written
 
     def numbers(self) -> list[int]:
         """Those that were written to their end, in order; whether they are whole `load` says."""
@@ -147,54 +177,90 @@ class Checkpoints:
         """Whether this object wrote or read the last one, or there is none."""
         return not (numbers := self.numbers()) or numbers[-1] == self._known
 
-    def write(self, collect: Callable[[], tuple[dict[str, Any], Arrays]]) -> Path | None:
+    def write(self, collect: Collect) -> Path | None:
         """One more, of what `collect` returns: figures for JSON, and arrays.
 
         What stands between the last ones to be kept and this is removed after it. Where it cannot
         be written, that is told, the others stay, and None is returned.
         """
+        self.begin(collect)
+        return self.wait()
+
+    def begin(self, collect: Collect) -> None:
+        """As `write`, but what `collect` returned, which nobody changes, is written meanwhile.
+
+        One at a time: the one before is waited for.
+        """
         started = time.monotonic()
+        self.wait()
         figures, arrays = collect()
-        numbers = [number for number in self.numbers() if number not in self._damaged]
+        self._since = time.monotonic()
+        self.cost = self._since - started
+        self.spent += self.cost
+        self._writing = _Writing(lambda: self._write_one(figures, arrays))
+        self._writing.start()
+
+    def wait(self) -> Path | None:
+        """Until what was begun is written; its path, and None where it could not be.
+
+        What interrupts that, Ctrl-C for one, is raised afterwards.
+        """
+        writing, started = self._writing, time.monotonic()
+        if writing is None:
+            return None
+        interruption = writing.joined()
+        self._writing = None
+        cost = time.monotonic() - started + writing.seconds
+        self.cost += cost
+        self.spent += cost
+        if interruption is not None:
+            raise interruption
+        if isinstance(writing.error, OSError):
+            self._tell_failure(writing.error, self._whole_numbers())
+        elif writing.error is not None:
+            raise writing.error
+        else:
+            self._failing = False
+        return writing.path
+
+    def _whole_numbers(self) -> list[int]:
+        return [number for number in self.numbers() if number not in self._damaged]
+
+    def _write_one(self, figures: dict[str, Any], arrays: Arrays) -> Path:
+        """All of a checkpoint's work with the disk."""
+        numbers = self._whole_numbers()
         number = 1 + max((number for number, _ in self._files()), default=0)
         try:
-            try:
-                path = self._write(number, figures, arrays)
-            except OSError as error:
-                if error.errno not in FULL or len(numbers) < 2:
-                    raise
-                self._remove_all_but(numbers[-1:])  # one is enough while there is room for two
-                path = self._write(number, figures, arrays)
+            path = self._write(number, figures, arrays)
         except OSError as error:
-            self._tell_failure(error, numbers)
-            return None
-        finally:
-            self._since = time.monotonic()
-            self.cost = self._since - started
-            self.spent += self.cost
-        self._known, self._failing = number, False
+            if error.errno not in FULL or len(numbers) < 2:
+                raise
+            self._remove_all_but(numbers[-1:])  # one is enough while there is room for two
+            path = self._write(number, figures, arrays)
+        self._known = number
         self._remove_all_but([*numbers, number][-self.keep :])
         return path
 
     def _write(self, number: int, figures: dict[str, Any], arrays: Arrays) -> Path:
-        from safetensors.numpy import save
-
         self.folder.mkdir(parents=True, exist_ok=True)
-        data = save({name: _storable(array) for name, array in arrays.items()})
+        pieces = _safetensors({name: _storable(array) for name, array in arrays.items()})
+        digest = hashlib.sha256()
+        for piece in pieces:
+            digest.update(piece)
         path = self._path(number, "safetensors")
         content = {
             "format": FORMAT,
             "version": VERSION,
             "file": path.name,
-            "bytes": len(data),
-            "sha256": hashlib.sha256(data).hexdigest(),
+            "bytes": sum(map(len, pieces)),
+            "sha256": digest.hexdigest(),
             "arrays": {name: [a.dtype.name, list(a.shape)] for name, a in arrays.items()},
             "figures": figures,
         }
         whole = {"sha256_of_the_rest": _digest(content), **content}
         text = json.dumps(whole, indent=1, allow_nan=False).encode()
         try:
-            write_file(path, data)
+            write_file(path, *pieces)
             write_file(self._path(number, "json"), text)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -222,6 +288,7 @@ class Checkpoints:
         Of a damaged one that is newer, `tell` is told what is wrong with which file. Raises
         CheckpointError where all are damaged, or the last is of another version.
         """
+        self.wait()
         problems = []
         for number in reversed(self.numbers()):
             try:
@@ -286,13 +353,67 @@ class _DamagedError(Exception):
     """What is wrong with which file."""
 
 
+class _Writing(threading.Thread):
+    """Writes one checkpoint; `path`, or the `error`, and the processor's `seconds` are there then.
+
+    No daemon: a program that ends waits for it.
+    """
+
+    def __init__(self, write: Callable[[], Path]) -> None:
+        super().__init__(name="checkpoint", daemon=False)
+        self._write = write
+        self.path: Path | None = None
+        self.error: BaseException | None = None
+        self.seconds = 0.0
+
+    def run(self) -> None:
+        try:
+            self.path = self._write()
+        except BaseException as error:
+            self.error = error
+        self.seconds = time.thread_time()
+
+    def joined(self) -> BaseException | None:
+        """Wait for the end; returns what interrupted that."""
+        interruption = None
+        while self.is_alive():
+            try:
+                self.join()
+            except BaseException as error:
+                interruption = error
+        return interruption
+
+
 def number(value: float | None) -> float | str | None:
     """A float as JSON has it: what is not finite as a word, which `float` reads."""
     return value if value is None or math.isfinite(value) else repr(float(value))
 
 
+def _safetensors(arrays: Arrays) -> list[bytes | memoryview]:
+    """The file that `safetensors.numpy.load` reads, in pieces, none of them a copy.
+
+    https://huggingface.co/docs/safetensors: the length of a header, the header, and the bytes of
+    all arrays, those of larger elements first. (The library's own `save` copies them twice, and
+    no other thread runs meanwhile.)
+    """
+    entries: dict[str, Any] = {}
+    pieces: list[bytes | memoryview] = []
+    end = 0
+    for name, array in sorted(arrays.items(), key=lambda one: (-one[1].itemsize, one[0])):
+        start, end = end, end + array.nbytes
+        code = "BOOL"
+        if array.dtype.kind != "b":
+            code = f"{array.dtype.kind.upper()}{8 * array.itemsize}"  # F32, I64, U8
+        entries[name] = {"dtype": code, "shape": array.shape, "data_offsets": [start, end]}
+        if array.nbytes:
+            pieces.append(array.reshape(-1).view(np.uint8).data)
+    header = json.dumps(entries, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return [len(header).to_bytes(8, "little"), header, *pieces]
+
+
 def _storable(array: np.ndarray) -> np.ndarray:
-    array = np.require(array, requirements="C")
+    array = np.require(array, array.dtype.newbyteorder("<"), "C")
     return array if array.dtype.name in PLAIN else array.reshape(-1).view(np.uint8)
 
 

@@ -27,6 +27,8 @@ from .checkpoint import CheckpointError, Saved, number
 from .history import EpochRecord, History
 from .meter import Meter
 from .module import Module
+from .optim.averaging import AveragedModel
+from .optim.optimizer import Optimizer
 from .schedules import LRSchedule
 from .state import host_array
 
@@ -88,11 +90,17 @@ def parts_of(trainer: Trainer, train: Loader, val: Loader | None) -> dict[str, A
 def collect(
     trainer: Trainer, now: Progress, train: Loader, val: Loader | None, meter: Arrays
 ) -> tuple[Figures, Arrays]:
-    """The figures and arrays of a checkpoint; `meter` is the state of that, read before."""
+    """The figures and arrays of a checkpoint, of which no later step changes any.
+
+    `meter` is the state of that, read before.
+    """
     arrays: Arrays = {}
     parts = parts_of(trainer, train, val)
     for name, part in parts.items():
-        arrays |= _named(name, part.state_dict())
+        state = _named(name, part.state_dict())
+        if not isinstance(part, Module | Optimizer | AveragedModel):  # whose arrays are copies
+            state = {key: array.copy() for key, array in state.items()}
+        arrays |= state
     arrays |= _named("meter", meter)
     if not now.kept_is_now:
         arrays |= {f"kept.{name}": backend.to_numpy(x) for name, x in now.kept.items()}
@@ -112,7 +120,7 @@ def collect(
             "seed": drawn["seed"],
             "counters": [[*key, count] for key, count in drawn["counters"].items()],
         },
-        "metric_widths": trainer.metrics.widths,
+        "metric_widths": list(trainer.metrics.widths),
         "scaler": None if trainer.scaler is None else trainer.scaler.state_dict(),
     }
     return figures, arrays

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ParamSpec, Protocol, TypeVar
 
@@ -277,7 +277,11 @@ class Trainer:
         self, train_loader: Loader, val_loader: Loader | None, epochs: int, patience: int | None
     ) -> History:
         """From `self._progress` on."""
-        with nullcontext() if self.checkpoints is None else self.checkpoints.held():
+        if self.checkpoints is None:
+            return self._held_fit(train_loader, val_loader, epochs, patience)
+        weights = sum(tensor.data.nbytes for _, tensor in self.model._saved())
+        self.checkpoints.expect(3 * weights)  # with Adam's two moments
+        with self.checkpoints.held():
             return self._held_fit(train_loader, val_loader, epochs, patience)
 
     def _held_fit(
@@ -339,7 +343,7 @@ class Trainer:
         # Waits for a GPU: what it still has to do is no cost of the checkpoint.
         meter = (now.meter or Meter(0)).state_dict()
         now.seconds = time.perf_counter() - self._clock
-        checkpoints.write(lambda: resuming.collect(self, now, train, val, meter))
+        checkpoints.begin(lambda: resuming.collect(self, now, train, val, meter))
 
     def _epoch(
         self, epoch: int, epochs: int, train_loader: Loader, val_loader: Loader | None

@@ -76,14 +76,14 @@ def release_all() -> list[Path]:
     return list(dict.fromkeys(_placed))
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """The file ``path``: there in one piece, or not at all.
+def write_file(path: Path, *data: bytes | memoryview) -> None:
+    """The file ``path`` of all ``data``: there in one piece, or not at all.
 
     After an OSError what stood there is unchanged. Whoever fills the folder does it alone.
     """
     part = path.with_name(f"{STAGING}-{path.name}")
     try:
-        _fill(part, data)
+        _fill(part, *data)
         os.replace(part, path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -262,9 +262,10 @@ class Claim:
                     raise
 
     def commit_part(self, name: str) -> Path:
-        """Move the folder ``name`` of the new content into the claimed one, where it is free."""
-        _sync_folder(self.new / name)
-        os.rename(self.new / name, self.folder / name)
+        """Move ``name`` of the new content into the claimed one: a folder where it is free."""
+        if (self.new / name).is_dir():
+            _sync_folder(self.new / name)
+        os.replace(self.new / name, self.folder / name)
         _placed.append(self.folder)
         return self.folder / name
 
@@ -391,14 +392,15 @@ def _locked(handle: int, path: Path, fresh: bool) -> bool:
     return True
 
 
-def _fill(path: Path, data: bytes) -> None:
+def _fill(path: Path, *data: bytes | memoryview) -> None:
     """Write over what is there, so that space once taken is used again."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
     with open(handle, "r+b", buffering=0) as file:
-        view = memoryview(data)
-        while view:
-            view = view[file.write(view) :]
-        file.truncate(len(data))
+        for piece in data:
+            view = memoryview(piece)
+            while view:
+                view = view[file.write(view) :]
+        file.truncate()
         os.fsync(handle)
 
 

@@ -1,6 +1,8 @@
 """`tinygrad-cupy train`, cut short by Ctrl-C or a loss that is no number: what it leaves."""
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import load_file
 
+import tinygrad_cupy as tg
 from support.command_runs import (
     RUN_FILES,
     TRAIN,
@@ -22,7 +26,7 @@ from support.command_runs import (
     skip_drawing,
     train_quietly,
 )
-from tinygrad_cupy import nn
+from tinygrad_cupy import datasets, nn
 from tinygrad_cupy.command.progress import CtrlC
 from tinygrad_cupy.nn.batches import Loader
 
@@ -116,8 +120,25 @@ def test_ctrl_c_in_the_first_epoch_keeps_what_there_is(
 
 
 def test_a_second_ctrl_c_leaves_the_last_finished_epoch(
-    capsys: Capture, tmp_path: Path, interrupt_at: type[InterruptAt]
+    capsys: Capture,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    interrupt_at: type[InterruptAt],
 ) -> None:
+    monkeypatch.setattr(nn.Checkpoints, "due", lambda checkpoints, in_epoch: False)
+    interrupt_at(2, 3, times=2)
+    out = tmp_path / "run"
+    line = failed(run(capsys, *TRAIN, "--out", out), 130)
+    assert line == f"interrupted: the weights of the last finished epoch, not tested, are in {out}"
+
+
+def test_a_second_ctrl_c_leaves_what_can_be_used_and_go_on(
+    capsys: Capture,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    interrupt_at: type[InterruptAt],
+) -> None:
+    monkeypatch.setattr(nn.Checkpoints, "due", lambda checkpoints, in_epoch: not in_epoch)
     interrupt_at(2, 3, times=2)
     out = tmp_path / "run"
     assert failed(run(capsys, *TRAIN, "--out", out), 130) == (
@@ -126,6 +147,22 @@ def test_a_second_ctrl_c_leaves_the_last_finished_epoch(
     )
     assert files_of(out) == {"model.safetensors", "history.csv"} | UNFINISHED
     assert len((out / "history.csv").read_text().splitlines()) == 2
+    note = (
+        f"the run in {str(out)!r} has not ended: these are the weights after 1 of 30 epochs, not "
+        f"tested; go on with tinygrad-cupy train --resume {out}"
+    )
+    result = run(capsys, "evaluate", out, "--json")
+    assert (result.code, result.err) == (0, f"note: {note}\n")
+    assert json.loads(result.out)["accuracy"] > 0.3
+    with pytest.warns(UserWarning, match=re.escape(f"[load_run] {note}")):
+        loaded = tg.load_run(out)
+    assert (loaded.classes[3], loaded.settings["epochs"]) == ("3", 30)
+    Image.fromarray(datasets.digits()[1].images[0, 0]).save(tmp_path / "3.png")
+    result = run(capsys, "predict", out, tmp_path / "3.png")
+    assert (result.code, result.err) == (0, f"note: {note}\n")
+    (out / "run.json").write_text('{"description": {}}')
+    line = failed(run(capsys, "predict", out, tmp_path / "3.png"))
+    assert line.endswith(f"has not ended: go on with tinygrad-cupy train --resume {out}")
 
 
 def test_a_second_ctrl_c_before_an_epoch_finished_leaves_nothing(

@@ -142,7 +142,7 @@ def test_what_python_cannot_load(trained: Path, tmp_path: Path) -> None:
         tg.load_run("nowhere")
     with pytest.raises(ValueError, match=r"\[load_run\] .* is no run folder: it has no metrics"):
         tg.load_run(tmp_path)
-    with pytest.raises(ValueError, match=r"\[load_run\] expected model as FILE.py:function"):
+    with pytest.raises(ValueError, match=r"\[load_run\] model: expected FILE.py:function, got 'sm"):
         tg.load_run(trained, model="small")
     loaded = tg.load_run(trained)
     with pytest.raises(ValueError, match=r"expected images \(N, 1, 28, 28\), got \(3, 28, 28\)"):

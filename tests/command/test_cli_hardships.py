@@ -334,7 +334,7 @@ def test_a_disk_that_fills_up_while_it_trains(tmp_path: Path, whole: Whole) -> N
         while not list(out.glob("checkpoints/*.json")):
             time.sleep(0.01)
         _fill(mount / "other", leave=0)
-        ended = process.signal_after(whole.seconds / 2, signal.SIGKILL)
+        ended = process.signal_after(0.9 * whole.seconds, signal.SIGKILL)
         print(ended)
         saved = nn.Checkpoints(out / "checkpoints", tell=pytest.fail).load()
         assert saved is not None

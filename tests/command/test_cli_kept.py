@@ -55,13 +55,13 @@ class FillsUp:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, place: Path, name: str = "") -> None:
         real = folders._fill
 
-        def fill(path: Path, data: bytes) -> None:
+        def fill(path: Path, *data: bytes | memoryview) -> None:
             # Reserved files are all zeros.
             before = path.name.endswith(("run.json", "settings.toml"))
-            real_data = data.strip(b"\0") and not before
+            real_data = b"".join(data).strip(b"\0") and not before
             if place in path.parents and name in path.name and real_data:
                 raise FULL
-            real(path, data)
+            real(path, *data)
 
         monkeypatch.setattr(folders, "_fill", fill)
 

@@ -16,7 +16,7 @@ import tinygrad_cupy as tg
 from support.command_runs import TRAIN, failed, metrics_of, run, skip_drawing, train_quietly
 from tinygrad_cupy import datasets, nn
 from tinygrad_cupy.command import recipe, settings_file
-from tinygrad_cupy.command.errors import UsageError
+from tinygrad_cupy.command.errors import CommandError, UsageError
 from tinygrad_cupy.command.normalization import Normalization
 from tinygrad_cupy.command.options import SWEEP
 from tinygrad_cupy.command.options import TRAIN as TRAIN_OPTIONS
@@ -104,7 +104,7 @@ def resolved(**asked: Any) -> RunSettings:
     ],
 )
 def test_wrong_options(options: dict[str, Any], text: str) -> None:
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(CommandError) as caught:
         TrainSettings(**options)
     assert str(caught.value) == text
 
@@ -338,8 +338,13 @@ def test_a_model_of_ones_own_is_trained_and_read_again(
     result = run(capsys, "evaluate", folder, "--model", f"{net}:build", "--json")
     assert json.loads(result.out)["accuracy"] == metrics["test_accuracy"]
     assert result.err == ""
-    with pytest.raises(ValueError, match=r"\[load_run\] .* is a run on a model of your own"):
+    text = rf"\[load_run\] .* is a run on a model of your own; .* is run: model='{net}:build'$"
+    with pytest.raises(ValueError, match=text):
         tg.load_run(folder)
+    broken = net.with_name("broken.py")
+    broken.write_text("def build():\n    raise KeyError(3)\n")
+    with pytest.raises(ValueError, match=r"^\[load_run\] model: broken.py:build raised KeyE.*: 3$"):
+        tg.load_run(folder, model=f"{broken}:build")
     net.write_text(NET + "# changed\n")
     result = run(capsys, "predict", folder, picture, "--model", f"{net}:build")
     assert result.err.startswith(f"note: {net} is not the file that the run was trained with")

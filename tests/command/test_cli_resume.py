@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
 
 from support.command_runs import (
     RUN_FILES,
@@ -22,8 +20,8 @@ from support.command_runs import (
     skip_drawing,
     train_quietly,
 )
+from support.killed_runs import after_each_epoch, cut, losses, same_weights
 from tinygrad_cupy import folders, nn
-from tinygrad_cupy.cli import main
 from tinygrad_cupy.command.progress import CtrlC
 
 Capture = pytest.CaptureFixture[str]
@@ -35,45 +33,6 @@ def _no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
     skip_drawing(monkeypatch)
 
 
-class Killed(BaseException):
-    """Ends a run as `kill -9` does: what is looked after at the end of a command is not done."""
-
-
-def cut(monkeypatch: pytest.MonkeyPatch, words: tuple[object, ...], epoch: int, index: int) -> None:
-    """A run that is killed at a step, and checkpoints after every step."""
-
-    def kill(ctrl_c: CtrlC, trainer: nn.Trainer, step: nn.Step) -> None:
-        if (step.epoch, step.index) == (epoch, index):
-            raise Killed
-
-    def let_go(claim: folders.Claim) -> None:
-        if claim._lock is not None:
-            os.close(claim._lock)
-            claim._lock = None
-            folders._open.remove(claim)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(CtrlC, "on_step_end", kill)
-        patch.setattr(folders.Claim, "close", let_go)
-        patch.setattr("tinygrad_cupy.command.train.leaving", lambda *_: _nothing())
-        patch.setattr(nn.Checkpoints, "due", lambda checkpoints, in_epoch: True)
-        with pytest.raises(Killed):
-            main([str(word) for word in words])
-
-
-class _nothing:
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-
-def same_weights(one: Path, other: Path) -> bool:
-    a, b = (load_file(folder / "model.safetensors") for folder in (one, other))
-    return a.keys() == b.keys() and all(a[name].tobytes() == b[name].tobytes() for name in a)
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run that nothing ended."""
@@ -82,21 +41,15 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return train_quietly(tmp_path_factory.mktemp("whole") / "run", *EPOCHS)
 
 
-def losses(folder: Path) -> list[str]:
-    """history.csv without times."""
-    rows = [row.split(",") for row in (folder / "history.csv").read_text().splitlines()]
-    return [",".join(row[:6]) for row in rows]
-
-
 def test_a_killed_run_goes_on_to_the_same_bits(
     capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Path
 ) -> None:
     out = tmp_path / "run"
-    cut(monkeypatch, (*TRAIN, *EPOCHS, "--out", out), 2, 5)
+    cut(monkeypatch, (*TRAIN, *EPOCHS, "--checkpoint-minutes", "7", "--out", out), 2, 5)
     assert {name for name in files_of(out) if name != ".writing"} == UNFINISHED
     assert failed(run(capsys, "predict", out, "x.png")) == (
-        f"error: the run in {str(out)!r} has not ended: go on with tinygrad-cupy train "
-        f"--resume {out}"
+        f"error: the run in {str(out)!r} has not ended, and has no weights: go on with "
+        f"tinygrad-cupy train --resume {out}"
     )
     line = failed(run(capsys, *TRAIN, "--out", out))
     assert line.endswith(f"--overwrite, or go on with it: --resume {out}")
@@ -108,6 +61,11 @@ def test_a_killed_run_goes_on_to_the_same_bits(
     assert metrics_of(out)["test_loss"] == metrics_of(whole)["test_loss"]
     content = json.loads((out / "run.json").read_text())
     assert content["asked"]["model"] == "small"
+    assert content["settings"]["checkpoint_minutes"] == 7
+    assert "checkpoint-minutes = 7.0\n" in (out / "settings.toml").read_text()
+    assert run(capsys, "train", "--resume", out, "--checkpoint-minutes", "9").code == 0
+    content = json.loads((out / "run.json").read_text())
+    assert content["asked"]["checkpoint_minutes"] == 9
 
 
 @pytest.mark.slow
@@ -146,7 +104,8 @@ def test_ctrl_c_and_on(
         patch.setattr(CtrlC, "on_step_end", interrupt)
         result = run(capsys, *TRAIN, *EPOCHS, "--out", out)
     assert (result.code, metrics_of(out)["stopped"]) == (143, "terminated")
-    figures = json.loads((out / "checkpoints" / "0000002.json").read_text())["figures"]
+    last = max((out / "checkpoints").glob("*.json"))
+    figures = json.loads(last.read_text())["figures"]
     assert (figures["epoch"], figures["step"]) == (1, 4)  # nothing was lost
     assert run(capsys, "train", "--resume", out).code == 0
     assert files_of(out) == RUN_FILES
@@ -177,8 +136,12 @@ def test_without_a_checkpoint_it_begins_anew_and_says_so(capsys: Capture, tmp_pa
 
 
 @pytest.mark.slow
-def test_damaged_checkpoints(capsys: Capture, tmp_path: Path) -> None:
-    out = train_quietly(tmp_path / "run", "--epochs", "2")
+def test_damaged_checkpoints(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        after_each_epoch(patch)
+        out = train_quietly(tmp_path / "run", "--epochs", "2")
     first, last = sorted((out / "checkpoints").glob("*.safetensors"))
     last.write_bytes(last.read_bytes()[:-1] + b"?")
     result = run(capsys, "train", "--resume", out)
@@ -254,7 +217,7 @@ def test_what_cannot_be_resumed(capsys: Capture, tmp_path: Path) -> None:
     for place, text in (
         (other, f"{str(other)!r} holds no run; train into another --out"),
         (file, f"{str(file)!r} is a file, not a folder"),
-        (old, f"{str(old)!r} holds a run of an earlier release, without checkpoints; train into"),
+        (old, f"{str(old)!r} holds what an earlier release left, without checkpoints; train"),
     ):
         line = failed(run(capsys, *TRAIN, "--resume", place))
         assert line.startswith(f"error: --resume: {text}")
@@ -271,10 +234,10 @@ def test_a_full_disk_costs_checkpoints_alone(
 ) -> None:
     out, real = tmp_path / "run", folders._fill
 
-    def fill(path: Path, data: bytes) -> None:
+    def fill(path: Path, *data: bytes | memoryview) -> None:
         if path.parent.name == "checkpoints":
             raise OSError(28, "No space left on device")
-        real(path, data)
+        real(path, *data)
 
     monkeypatch.setattr(folders, "_fill", fill)
     result = run(capsys, *TRAIN, "--epochs", "1", "--out", out)
@@ -298,6 +261,7 @@ def test_an_error_leaves_nothing_where_no_checkpoint_was(
     monkeypatch.setattr(CtrlC, "on_step_end", fail)
     failed(run(capsys, *TRAIN, "--out", tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+    after_each_epoch(monkeypatch)
     steps = 15  # in the second epoch
     out = tmp_path / "run"
     result = run(capsys, *TRAIN, "--out", out)

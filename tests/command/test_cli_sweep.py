@@ -15,12 +15,13 @@ from support.made_up_runs import made_up, settings
 from tinygrad_cupy import datasets, nn
 from tinygrad_cupy.command import report
 from tinygrad_cupy.command.progress import CtrlC
-from tinygrad_cupy.command.sweep import COLUMNS, parse_batch_sizes
+from tinygrad_cupy.command.study import COLUMNS
+from tinygrad_cupy.command.sweep import parse_batch_sizes
 from tinygrad_cupy.nn import History
 
 Capture = pytest.CaptureFixture[str]
 SWEEP = ("sweep", "--dataset", "digits", "--device", "cpu", "--epochs", "2", "--quiet")
-SWEEP_FILES = {"sweep.csv", "report.md", "validation_curves.png", "summary.png"}
+SWEEP_FILES = {"sweep.csv", "report.md", "validation_curves.png", "summary.png", "sweep.json"}
 
 
 @pytest.fixture(scope="module")
@@ -113,13 +114,22 @@ def test_ctrl_c_keeps_the_finished_batch_sizes(
     out = tmp_path / "study"
     result = run(capsys, *SWEEP, "--batch-sizes", "128,256", "--out", out)
     assert failed(result, 130) == (
-        f"interrupted: some batch sizes are missing; the report on batch size 128 is in {out}"
+        f"interrupted: some batch sizes are missing; the report on batch size 128 is in {out}; go "
+        f"on with --resume {out}"
     )
-    assert files_of(out) == SWEEP_FILES | {"batch-128"}
+    assert files_of(out) == SWEEP_FILES | {"batch-128", "in-progress"}
     assert "Only batch size 128 finished" in (out / "report.md").read_text(encoding="utf-8")
-    result = run(capsys, *SWEEP, "--batch-sizes", "256", "--out", tmp_path / "other")
-    assert failed(result, 130) == "interrupted: no batch size had finished, nothing was written"
-    assert not (tmp_path / "other").exists()
+    other = tmp_path / "other"
+    result = run(capsys, *SWEEP, "--batch-sizes", "256", "--out", other)
+    assert failed(result, 130) == (
+        f"interrupted: no batch size had finished; the checkpoint is in {other}; go on with "
+        f"--resume {other}"
+    )
+    monkeypatch.setattr(CtrlC, "on_step_end", plain)
+    for folder, sizes in ((out, {"batch-128", "batch-256"}), (other, {"batch-256"})):
+        assert run(capsys, "sweep", "--resume", folder, "--quiet").code == 0
+        assert files_of(folder) == SWEEP_FILES | sizes
+        assert files_of(folder / "batch-256") == SWEPT_FILES
 
 
 @pytest.mark.slow

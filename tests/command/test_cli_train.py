@@ -368,13 +368,16 @@ def test_out_of_gpu_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_defaults_on_the_digits_reach_97_percent(tmp_path: Path) -> None:
-    accuracies = []
-    for seed in range(5):
+def test_the_defaults_on_the_digits_reach_97_percent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two runs of 35 seconds, each of which reaches a point more: that is less likely by chance
+    than a mean of five, were 97 % not what one gets."""
+    skip_drawing(monkeypatch)
+    for seed in range(2):
         words = ("train", "--dataset", "digits", "--quiet", "--seed", str(seed))
         assert main([*words, "--out", str(tmp_path / str(seed))]) == 0
-        accuracies.append(metrics_of(tmp_path / str(seed))["test_accuracy"])
-    assert np.mean(accuracies) >= 0.97, accuracies
+        assert metrics_of(tmp_path / str(seed))["test_accuracy"] >= 0.98
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import re
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -133,11 +134,11 @@ def full(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
     """A folder that holds so many files at most."""
     real = folders._fill
 
-    def fill(path: Path, data: bytes) -> None:
+    def fill(path: Path, *data: bytes | memoryview) -> None:
         if len([one for one in path.parent.iterdir() if not one.name.startswith(".")]) >= most:
-            path.write_bytes(data[:10])
+            path.write_bytes(data[0][:10])
             raise OSError(errno.ENOSPC, "No space left on device")
-        real(path, data)
+        real(path, *data)
 
     monkeypatch.setattr(folders, "_fill", fill)
 
@@ -192,10 +193,88 @@ def test_when_one_is_due(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
         now[0] += 4
         return {}, ARRAYS
 
+    monkeypatch.setattr(time, "thread_time", lambda: 0.5)  # of a processor, to write it
     checkpoints.write(slow)
-    assert checkpoints.cost == 4
-    assert after(301) == (False, False)  # 300 seconds, but 4 are more than 1 % of them
-    assert after(99) == (True, True)
+    assert checkpoints.cost == 4.5
+    assert after(301) == (False, False)  # 300 seconds, but 4.5 are more than 1 % of them
+    assert after(150) == (True, True)
+
+
+def test_the_first_costs_what_its_size_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    checkpoints = nn.Checkpoints(tmp_path)
+    checkpoints.expect(500_000_000)
+    assert checkpoints.cost == pytest.approx(2.01)
+    now[0] += 200
+    assert not checkpoints.due(in_epoch=False)
+    now[0] += 2
+    assert checkpoints.due(in_epoch=False)
+    write(checkpoints)
+    checkpoints.expect(10**12)  # it is known by now
+    assert checkpoints.cost < 2
+
+
+# --- written meanwhile --------------------------------------------------------------------------
+
+
+class Slow:
+    """A disk that takes nothing before `on` is set."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.on, real = threading.Event(), folders._fill
+
+        def fill(path: Path, *data: bytes | memoryview) -> None:
+            assert self.on.wait(10)
+            real(path, *data)
+
+        monkeypatch.setattr(folders, "_fill", fill)
+
+
+def test_training_goes_on_while_one_is_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    slow, checkpoints = Slow(monkeypatch), nn.Checkpoints(tmp_path)
+    with checkpoints.held(), checkpoints.held():
+        checkpoints.begin(lambda: ({"epoch": 1}, ARRAYS))
+        assert checkpoints.cost < 5
+        assert not checkpoints.due(in_epoch=False)  # one is under way
+        assert checkpoints.numbers() == []
+        slow.on.set()
+        checkpoints.begin(lambda: ({"epoch": 2}, ARRAYS))
+        assert checkpoints.numbers() == [1]
+    assert checkpoints.numbers() == [1, 2]  # who held the folder waited for it
+    assert checkpoints.wait() is None
+    assert checkpoints.own()
+
+
+def test_what_interrupts_the_waiting_is_raised_when_it_is_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    slow, checkpoints = Slow(monkeypatch), nn.Checkpoints(tmp_path)
+    join = threading.Thread.join
+
+    def interrupted(thread: threading.Thread, timeout: float | None = None) -> None:
+        if not slow.on.is_set():
+            slow.on.set()
+            raise KeyboardInterrupt
+        join(thread, timeout)
+
+    monkeypatch.setattr(threading.Thread, "join", interrupted)
+    checkpoints.begin(lambda: ({}, ARRAYS))
+    with pytest.raises(KeyboardInterrupt):
+        checkpoints.wait()
+    assert checkpoints.numbers() == [1]
+
+
+def test_an_error_that_is_not_the_disks_is_raised(tmp_path: Path) -> None:
+    checkpoints = nn.Checkpoints(tmp_path)
+    checkpoints.begin(lambda: ({"epoch": np.nan}, ARRAYS))
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        checkpoints.wait()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

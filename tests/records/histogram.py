@@ -14,7 +14,6 @@ from tinygrad_cupy.ops import histogram, sort, take
 
 from .numpy_reductions import called
 
-HOST = "edges are worked out on the host, and copied to the GPU in every call"
 EDGES = np.array([-1.5, -0.5, 0.125, 1.0, 1.25])  # which 16 bits hold
 
 
@@ -128,8 +127,6 @@ SAMPLES = [
         _histogram,
         (take.PutAdded, sort.SearchSorted),
         ("np.histogram",),
-        captured=False,
-        obstacle=HOST,
         errors=(
             Error(
                 lambda: tnp.histogram(Tensor.ones(2), 3, (0, 1), weights=Tensor.ones(3)),
@@ -146,8 +143,6 @@ SAMPLES = [
         (histogram.BinCounts, sort.SearchSorted),
         ("np.histogram",),
         order=0,
-        captured=False,
-        obstacle=HOST,
     ),
     Sample(
         "np.histogram_bin_edges",
@@ -156,8 +151,6 @@ SAMPLES = [
         lambda torch, x: torch.linspace(-1, 2, 6, dtype=x.dtype),
         (),
         ("np.histogram_bin_edges",),
-        captured=False,
-        obstacle=HOST,
         order=0,
     ),
     Sample(
@@ -167,8 +160,6 @@ SAMPLES = [
         _grid,
         (take.PutAdded,),
         ("np.histogram2d",),
-        captured=False,
-        obstacle=HOST,
     ),
     Sample(
         "np.histogramdd",
@@ -177,8 +168,6 @@ SAMPLES = [
         _grid,
         (take.PutAdded,),
         ("np.histogramdd",),
-        captured=False,
-        obstacle=HOST,
         errors=(
             Error(
                 lambda: tnp.histogramdd([Tensor.ones(2), Tensor.ones(2)], [2, 2, 2]),

@@ -99,9 +99,9 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = recording.Recording
 
     def recording_without_device(
-        name: str, arguments: Any, on_gpu: bool, like: Any = None
+        name: str, arguments: Any, on_gpu: bool, like: Any = None, before: Any = ()
     ) -> recording.Recording:
-        return plain(name, arguments, False, like)
+        return plain(name, arguments, False, like, before)
 
     monkeypatch.setattr(function, "Pool", StandInPool)
     monkeypatch.setattr(function, "ReplayOrder", StandInOrder)

@@ -39,6 +39,9 @@ class Run(Protocol):
     def keeps(self, array: Any) -> None:
         """The run uses this array's memory."""
 
+    def uploads(self, array: Any) -> None:
+        """This array of the host is about to be copied to a GPU."""
+
     def makes(self, what: str) -> None:
         """State that lasts from call to call is about to be made."""
 
@@ -160,8 +163,14 @@ def refuse_read() -> None:
         )
 
 
+def upload(array: Any) -> None:
+    """Called before an array of the host is copied to a GPU, where a capture may keep the copy."""
+    if active.run is not None:
+        active.run.uploads(array)
+
+
 def refuse_upload() -> None:
-    """Called before values of the host are copied to a GPU."""
+    """Called before values of the host are copied to a GPU in a way that no capture may keep."""
     if active.run is not None:
         active.run.refuse(
             "values of the host are copied to the GPU, which a replay would not do again",

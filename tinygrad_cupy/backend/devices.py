@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array, cuda_available, cuda_count, import_cupy, is_cuda
-from .capture import active, keep, refuse_read, refuse_upload
+from .capture import active, keep, refuse_read, upload
 
 _chosen_default: str | None = None
 _NOWHERE_ELSE = nullcontext()
@@ -99,18 +99,25 @@ def on_device_of(array: Array) -> AbstractContextManager[Any]:
 
 
 def to_device(array: Array, device: str) -> Array:
-    """``array`` itself when it is on ``device`` already, else a copy there."""
+    """``array`` itself when it is on ``device`` already, else a copy there.
+
+    In what is captured by `jit` it is a copy of one that was made while capturing: of small arrays
+    of the host, whose values `jit` compares.
+    """
     device = normalize_device(device)
     if device_of(array) == device:
         return array
     if device == "cpu":
         refuse_read()
         return array.get()
-    if not is_cuda(array):
-        refuse_upload()
+    from_host = not is_cuda(array)
+    if from_host:
+        upload(array)
     cupy = import_cupy()
     with cupy.cuda.Device(int(device.removeprefix("cuda:"))):
-        return cupy.asarray(array)
+        if not (from_host and capturing()):
+            return cupy.asarray(array)
+        return _copied_aside(array).copy(order="K")  # of each replay, which may write into it
 
 
 def constant(values: np.ndarray, device: str) -> Array:
@@ -123,20 +130,25 @@ def constant(values: np.ndarray, device: str) -> Array:
         return values
     cupy = import_cupy()
     with cupy.cuda.Device(int(device.removeprefix("cuda:"))):
-        if not capturing():
-            return cupy.asarray(values)
-        host = np.asarray(values, order="C")
-        found = made_aside(lambda: _copied(host))
+        return _copied_aside(values) if capturing() else cupy.asarray(values)
+
+
+def _copied_aside(values: np.ndarray) -> Array:
+    """A copy for all replays of what is being captured, laid out as `cupy.asarray` does.
+
+    Not made by it: it goes through memory that other copies are made by.
+    """
+    order: Any = "F" if values.flags.fnc else "C"
+    host = np.asarray(values, order=order)
+
+    def copied() -> Array:
+        found = import_cupy().empty(host.shape, host.dtype, order)
+        if host.size:
+            found.data.copy_from_host_async(host.ctypes.data_as(ctypes.c_void_p), host.nbytes)
+        return found
+
+    found = made_aside(copied)
     keep(found)
-    return found
-
-
-def _copied(values: np.ndarray) -> Array:
-    """Not by `cupy.asarray`, which goes through memory that other copies are made by."""
-    found = import_cupy().empty(values.shape, values.dtype)
-    if values.size:
-        pointer = values.ctypes.data_as(ctypes.c_void_p)
-        found.data.copy_from_host_async(pointer, values.nbytes)
     return found
 
 

@@ -18,6 +18,36 @@ class UsageError(CommandError):
     exit_code = 2
 
 
+class ArgumentError(CommandError):
+    """What is wrong with an argument, said without how it is given.
+
+    argument: its name, "model"
+    needed: the value to give, where it was not given
+    usage: whether the value itself is wrong, whatever the rest
+    raised: whether it is what the user's own code raised, whose traceback helps
+
+    As text it is what the command says, which gives arguments as options; `in_python` what a
+    function with an argument of that name says.
+    """
+
+    def __init__(
+        self,
+        argument: str,
+        text: str,
+        needed: str | None = None,
+        usage: bool = False,
+        raised: bool = False,
+    ) -> None:
+        option = f"--{argument.replace('_', '-')}"
+        if needed is None:
+            self.in_python, said = f"{argument}: {text}", f"{option}: {text}"
+        else:
+            self.in_python, said = f"{text}: {argument}={needed!r}", f"{text}: {option} {needed}"
+        super().__init__(f"{said} (--debug shows where)" if raised else said)
+        if usage:
+            self.exit_code = UsageError.exit_code
+
+
 class Interrupted(CommandError):
     """Ctrl-C, or the signal `number`; the text says what was kept."""
 

@@ -20,7 +20,7 @@ from ..printing import printable
 from . import settings_file, terminal
 from .errors import CommandError, UsageError, check_choice
 from .experiment import evaluation_loader, per_class
-from .predict import parse_model, tell_changed
+from .predict import parse_model, tell_remarks
 from .settings import DATASETS, TEST_FRACTION, TrainSettings
 from .stored_run import Description, load_run
 
@@ -106,7 +106,7 @@ def judge(
     own = parse_model(model)
     place = TrainSettings(device=device).resolve_device()
     description, net = load_run(run, own)
-    tell_changed(description, own)
+    tell_remarks(description, own)
     data = _data(run, description, dataset, data_dir, part)
     return Judged(run, description, data, part, _answers(net.to(place), data, description, place))
 

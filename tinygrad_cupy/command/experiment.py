@@ -68,6 +68,13 @@ class Data:
         """What is done to the values of all its pictures, measured on those to train on."""
         return Normalization.of(self.train.images)
 
+    @cached_property
+    def framing(self) -> Framing | None:
+        """How the digit sets are drawn; None where pictures are read as they are."""
+        if self.folder is not None or self.train.images.shape[1] != 1:
+            return None
+        return Framing.of(self.train.images)
+
     @property
     def counts(self) -> dict[str, int]:
         """How many images each part has."""
@@ -84,7 +91,7 @@ class Run:
     history: History
     test: Evaluation
     val_accuracy: float
-    problem: DivergedError | None
+    problem: Exception | None
 
     @property
     def complete(self) -> bool:
@@ -103,14 +110,6 @@ class Run:
         seconds = [record.seconds for record in self.history]
         return float(np.median(seconds)) if seconds else None
 
-    @property
-    def framing(self) -> Framing | None:
-        """How the digit sets are drawn; None where pictures are read as they are."""
-        images = self.data.train.images
-        if self.data.folder is not None or images.shape[1] != 1:
-            return None
-        return Framing.of(images)
-
     @cached_property
     def metrics(self) -> dict[str, Any]:
         """What metrics.json holds; a figure that does not exist is None.
@@ -119,15 +118,8 @@ class Run:
         `train_seconds` is the wall time of all epochs with their validation.
         """
         settings, history = self.settings, self.history
-        images, framing, folder = self.data.train.images, self.framing, self.data.folder
-        normalization = self.data.normalization
         rates = [record.images_per_second for record in history]
-        own = settings.model_file
-        figures = {
-            "dataset": self.data.name,
-            "dataset_reason": self.data.reason,
-            "model": settings.model_label,
-            "model_source": own.as_dict() if own else None,
+        figures = described(settings, self.data) | {
             "device": settings.device,
             "seed": settings.seed,
             "epochs": len(history),
@@ -153,18 +145,29 @@ class Run:
             "train_seconds": history.seconds,
             "seconds_per_epoch": self.seconds_per_epoch,
             "images_per_second": float(np.median(rates)) if rates else None,
-            "classes": list(self.data.classes),
             "per_class": per_class(self.confusion, self.data.classes),
-            "image_shape": list(images.shape[1:]),
-            "pictures": FRAMED if framing else SCALED,
-            "framing": framing.as_dict() if framing else None,
-            "resize": folder.form.resize if folder else None,
-            "mean": list(normalization.mean),
-            "std": list(normalization.std),
             "skipped": [list(one) for one in self.data.skipped],
             "versions": versions(),
         }
         return {name: _finite(figure) for name, figure in figures.items()}
+
+
+def described(settings: RunSettings, data: Data) -> dict[str, Any]:
+    """What must be known of a run's model to use it, known before it is trained."""
+    own, framing, folder = settings.model_file, data.framing, data.folder
+    return {
+        "dataset": data.name,
+        "dataset_reason": data.reason,
+        "model": settings.model_label,
+        "model_source": own.as_dict() if own else None,
+        "classes": list(data.classes),
+        "image_shape": list(data.train.images.shape[1:]),
+        "pictures": FRAMED if framing else SCALED,
+        "framing": framing.as_dict() if framing else None,
+        "resize": folder.form.resize if folder else None,
+        "mean": list(data.normalization.mean),
+        "std": list(data.normalization.std),
+    }
 
 
 def per_class(matrix: np.ndarray, classes: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -247,7 +250,10 @@ def execute(
         quiet = np.errstate(all="ignore"), warnings.catch_warnings()
         with quiet[0], quiet[1], recipe.products_in(settings.precision):
             warnings.simplefilter("ignore", RuntimeWarning)
-            return _execute(settings, data, callbacks, trained, checkpoints)
+            if checkpoints is None:
+                return _execute(settings, data, callbacks, trained, checkpoints)
+            with checkpoints.held():  # the last one is written while the model is tested
+                return _execute(settings, data, callbacks, trained, checkpoints)
     except Exception as error:
         if not _is_out_of_memory(error):
             raise
@@ -287,7 +293,7 @@ def _execute(
         progress=False,
     )
     val_loader = evaluation_loader(data.val, data.normalization, device)
-    problem = None
+    problem: Exception | None = None
     train = trainer.resume if checkpoints is not None and checkpoints.numbers() else trainer.fit
     try:
         train(train_loader, val_loader, settings.epochs, settings.patience)

@@ -45,8 +45,8 @@ DATA_NAME = 16  # letters of it that a picture's title has room for
 class Keeper:
     """Writes one run into `claim`, in a sweep into its folder `inside`.
 
-    record: what the run is, which stands before its first step; with it there are checkpoints, in
-        an epoch every `minutes`
+    record: what a single run is, which stands before its first step
+    minutes: how often, within an epoch, there is a checkpoint
     tensorboard: whether to write a log for it as well. Raises `CommandError` where its library is
         missing.
     """
@@ -61,12 +61,9 @@ class Keeper:
     ) -> None:
         self.claim, self.inside, self.record = claim, inside, record
         self.put_aside = False
-        self.checkpoints: Checkpoints | None = None
-        # Where logs are while it trains: of a run that can go on, where it leaves them when killed.
-        self.live = claim.new / inside if record is None else claim.live
-        if record is not None:
-            place = claim.live / run_folder.CHECKPOINTS
-            self.checkpoints = Checkpoints(place, minutes, tell=note)
+        # Where settings, logs and checkpoints are while it trains, and when it is killed.
+        self.live = claim.live / run_folder.IN_PROGRESS / inside if inside else claim.live
+        self.checkpoints = Checkpoints(self.live / run_folder.CHECKPOINTS, minutes, tell=note)
         self.logs = {STEPS: Log(MetricsWriter(self.live / STEPS))}
         if tensorboard:
             self.logs[TENSORBOARD] = Log(open_tensorboard(self.live / TENSORBOARD))
@@ -76,7 +73,7 @@ class Keeper:
 
         Where no checkpoint was written, nothing is left.
         """
-        if self.checkpoints is None or self.put_aside:
+        if self.put_aside:
             return None
         if not self.checkpoints.numbers():
             if not (self.live / WEIGHTS).exists():  # of an earlier try
@@ -100,7 +97,7 @@ class Keeper:
         except OSError as error:
             raise self._cannot_write(error) from error
         watching = [*callbacks, *self.logs.values()]
-        if self.checkpoints is None or not self.checkpoints.numbers():
+        if not self.checkpoints.numbers():
             self._write_settings(settings, data)
         else:  # of a run that goes on they stay until its checkpoint was found to fit
             watching.append(Begun(lambda: self._write_settings(settings, data)))
@@ -110,9 +107,11 @@ class Keeper:
         except KeyboardInterrupt as error:
             if self.inside or not self._has(WEIGHTS):
                 raise
+            can_go_on = self.checkpoints.numbers()
             kept = self._put_untested_aside()
             told = f"the weights of the last finished epoch, not tested, are in {kept}"
-            raise Interrupted(f"{told}{goes_on(kept)}", getattr(error, "number", 0)) from error
+            told += goes_on(kept) if can_go_on else ""
+            raise Interrupted(told, getattr(error, "number", 0)) from error
         except Exception as error:
             if not self._has(WEIGHTS):
                 raise
@@ -124,14 +123,25 @@ class Keeper:
                 self._write(WEIGHTS, run_folder.weights_bytes(run.model.state_dict()))
             if not self._has(HISTORY):
                 self._write(HISTORY, run_folder.history_bytes(run.history))
+            if self.inside:
+                self._take_along()
             self._write(METRICS, figures)
         except OSError as error:
             raise self.rescue(run, error) from error
         self._tell_cut_logs()
         return run
 
+    def _take_along(self) -> None:
+        """Put beside the weights what lay where the run was in progress; it stays there as well."""
+        place = self.claim.new / self.inside
+        for name in (SETTINGS, STEPS):
+            shutil.copyfile(self.live / name, place / name)
+        if (self.live / TENSORBOARD).is_dir():
+            shutil.copytree(self.live / TENSORBOARD, place / TENSORBOARD, dirs_exist_ok=True)
+
     def _write_settings(self, settings: RunSettings, data: Data) -> None:
         try:
+            self.live.mkdir(parents=True, exist_ok=True)
             write_file(self.live / SETTINGS, settings_file.repeating(settings, data))
             if self.record is not None:
                 write_file(self.claim.live / run_folder.RECORD, self.record)
@@ -144,8 +154,16 @@ class Keeper:
                 note(f"{name} ends too early: {log.problem.strerror or log.problem}")
 
     def drop(self) -> None:
-        """Remove what was written of this run of a sweep."""
+        """Remove what was written of this run of a sweep, but what it needs to go on."""
         shutil.rmtree(self.claim.new / self.inside, ignore_errors=True)
+        if not self.checkpoints.numbers():
+            self.ended()
+
+    def ended(self) -> None:
+        """Remove what this run of a sweep needed to go on."""
+        shutil.rmtree(self.live, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            self.live.parent.rmdir()  # it was the last one
 
     def rescue(self, run: Run, error: OSError) -> CommandError:
         """Write the run to another disk; returns the error that says where, or that it is lost."""

@@ -15,10 +15,10 @@ from .. import Tensor
 from ..datasets.picture import no_pillow_warnings
 from ..nn import Module
 from . import settings_file
-from .errors import CommandError
+from .errors import ArgumentError, CommandError
 from .model_file import ModelFile
 from .picture_input import look
-from .stored_run import Description, changed
+from .stored_run import Description, remarks
 from .stored_run import load_run as stored_run
 
 
@@ -30,7 +30,7 @@ class LoadedRun:
     classes: their names, by label
     settings: the options that repeat the run, by their names (settings.toml); of a run of an
         older version what its metrics.json has of them
-    metrics: all of metrics.json
+    metrics: all of metrics.json; of a run that has not ended, the little that run.json has of it
     image_shape: (C, H, W) of what the model takes
     """
 
@@ -85,6 +85,7 @@ def load_run(
 
     model: "FILE.py:function" of a run on a model of your own: that file's code is run. Nothing in a
         run folder ever is. A file that has changed since is warned of.
+    Weights that a second Ctrl-C left, which were not tested, are loaded with a warning.
     device: where the model is put
 
     Raises ValueError for a folder that is no run, whose files are damaged or do not fit each other,
@@ -96,12 +97,12 @@ def load_run(
     try:
         own = None if model is None else ModelFile.parse(model)
         if model is not None and own is None:
-            raise CommandError(f"expected model as FILE.py:function, got {model!r}")
+            raise ArgumentError("model", f"expected FILE.py:function, got {model!r}")
         description, net = stored_run(folder, own)
     except CommandError as error:
-        said = str(error).replace("--model:", "model:").replace("--model ", "model=")
+        said = error.in_python if isinstance(error, ArgumentError) else error
         raise ValueError(f"[load_run] {said}") from error
-    if told := changed(description, own):
+    for told in remarks(description, own):
         warnings.warn(f"[load_run] {told}", UserWarning, stacklevel=2)
     metrics = description.metrics
     names = ("dataset", "model", "epochs", "batch_size", "optimizer", "lr", "seed")

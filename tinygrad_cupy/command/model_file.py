@@ -22,7 +22,7 @@ import numpy as np
 
 from .. import Tensor, no_grad
 from ..nn import Module
-from .errors import CommandError, UsageError, near
+from .errors import ArgumentError, CommandError, near
 
 ARGUMENTS = ("classes", "in_channels", "image_size")  # a function is given those that it takes
 FORM = re.compile(r"(.+\.py):([^:\\/]*)", re.DOTALL)
@@ -45,21 +45,21 @@ class ModelFile:
 
     @classmethod
     def parse(cls, text: str) -> ModelFile | None:
-        """Of FILE.py:function; None of the name of a model. Raises `UsageError`."""
+        """Of FILE.py:function; None of the name of a model. Raises `ArgumentError`."""
         found = FORM.fullmatch(text)
         if not found:
             if text.endswith(".py"):
-                raise UsageError(f"--model: expected FILE.py:function, got {text!r}")
+                raise _wrong(f"expected FILE.py:function, got {text!r}")
             return None
         path, function = Path(found[1]), found[2]
         if not function.isidentifier():
-            raise UsageError(f"--model: expected FILE.py:function, got {text!r}")
+            raise _wrong(f"expected FILE.py:function, got {text!r}")
         if not path.is_file():
-            raise UsageError(f"--model: there is no file {str(path)!r}")
+            raise _wrong(f"there is no file {str(path)!r}")
         try:
             return cls(path, function, path.read_bytes())
         except OSError as error:
-            raise CommandError(f"--model: cannot read {found[1]!r}: {error.strerror}") from error
+            raise ArgumentError("model", f"cannot read {found[1]!r}: {error.strerror}") from error
 
     @property
     def label(self) -> str:
@@ -79,22 +79,22 @@ class ModelFile:
     def build(self, classes: int, in_channels: int, image_size: tuple[int, int]) -> Module:
         """The function's model on the default device. Runs the file.
 
-        Raises `CommandError` for what the file raises, and for what is no such model.
+        Raises `ArgumentError` for what the file raises, and for what is no such model.
         """
         given = {"classes": classes, "in_channels": in_channels, "image_size": image_size}
         with _importing(self.path), self._telling():
             function = self._function()
             model = function(**self._taken(function, given))
         if not isinstance(model, Module):
-            raise CommandError(
-                f"--model: expected {self.label} to return a Module, got {reprlib.repr(model)}"
+            raise ArgumentError(
+                "model", f"expected {self.label} to return a Module, got {reprlib.repr(model)}"
             )
         if not any(True for _ in model.parameters()):
-            raise CommandError(f"--model: expected {self.label} to have parameters, it has none")
+            raise ArgumentError("model", f"expected {self.label} to have parameters, it has none")
         return model
 
     def check(self, model: Module, classes: int, image_shape: tuple[int, int, int]) -> None:
-        """Raise `CommandError` unless the model, on the CPU, gives (N, classes) for images."""
+        """Raise `ArgumentError` unless the model, on the CPU, gives (N, classes) for images."""
         model.eval()
         with self._telling(), no_grad(), np.errstate(all="ignore"):
             output: Any = model(Tensor(np.zeros((2, *image_shape), np.float32), device="cpu"))
@@ -102,9 +102,10 @@ class ModelFile:
         shape = getattr(output, "shape", None)
         if not isinstance(output, Tensor) or shape != (2, classes):
             got = f"shape {shape}" if isinstance(output, Tensor) else reprlib.repr(output)
-            raise CommandError(
-                f"--model: expected {self.label} to give logits (N, {classes}) for images "
-                f"(N, {', '.join(map(str, image_shape))}), got {got} for N = 2"
+            raise ArgumentError(
+                "model",
+                f"expected {self.label} to give logits (N, {classes}) for images "
+                f"(N, {', '.join(map(str, image_shape))}), got {got} for N = 2",
             )
 
     def _function(self) -> Callable[..., Any]:
@@ -123,8 +124,8 @@ class ModelFile:
         found = getattr(module, self.function, None)
         if not callable(found):
             names = [key for key, one in vars(module).items() if _is_own(one, name)]
-            raise UsageError(
-                f"--model: {str(self.path)!r} has no function {self.function!r}"
+            raise _wrong(
+                f"{str(self.path)!r} has no function {self.function!r}"
                 + (near(self.function, names) or f"; it has {', '.join(names) or 'none'}")
             )
         function: Callable[..., Any] = found
@@ -137,8 +138,8 @@ class ModelFile:
         named = [one for one in parameters if one.kind is not one.VAR_POSITIONAL]
         strange = [one.name for one in named if one.default is one.empty and one.name not in given]
         if strange:
-            raise UsageError(
-                f"--model: expected {self.label} to take none but {', '.join(ARGUMENTS)}, "
+            raise _wrong(
+                f"expected {self.label} to take none but {', '.join(ARGUMENTS)}, "
                 f"got {', '.join(strange)}"
             )
         return {one.name: given[one.name] for one in named if one.name in given}
@@ -154,9 +155,11 @@ class ModelFile:
             raise
         except (Exception, SystemExit) as error:
             told = f"{type(error).__name__}: {error}".replace("\n", " ")
-            raise CommandError(
-                f"--model: {self.label} raised {told} (--debug shows where)"
-            ) from error
+            raise ArgumentError("model", f"{self.label} raised {told}", raised=True) from error
+
+
+def _wrong(text: str) -> ArgumentError:
+    return ArgumentError("model", text, usage=True)
 
 
 def label_of(model: str) -> str:

@@ -108,6 +108,7 @@ RESUME_HELP = (
     "Folder of a run that was cut short: go on from its last checkpoint, with its settings; "
     "--epochs may be raised."
 )
+RESUME_SWEEP_HELP = "Folder of a sweep that was cut short: go on where it was, with its settings."
 MINUTES_HELP = (
     "Within an epoch, write a checkpoint every so many minutes (and after epochs), but no more "
     "than costs 1 % of the time."
@@ -203,7 +204,7 @@ TRAIN: Options = {
     "quiet": (_option(bool, OUTPUT, QUIET_HELP, "--quiet", "-q"), False),
     "debug": (_option(bool, OUTPUT, DEBUG_HELP, "--debug"), False),
 }
-NOT_IN_SWEEP = ("batch_size", "resume", "checkpoint_minutes")
+NOT_IN_SWEEP = ("batch_size",)
 SWEEP: Options = {
     "batch_sizes": (
         _option(str, TRAINING, "Images per training step, divided by commas."),
@@ -222,6 +223,7 @@ SWEEP: Options = {
     "model": (TRAIN["model"][0], "small"),
     "epochs": (_option(int, TRAINING, "The most passes over the training images."), 50),
     "patience": (_option(int, TRAINING, PATIENCE_HELP), 5),
+    "resume": (_option(Path | None, OUTPUT, RESUME_SWEEP_HELP), None),
 }
 CONFIGURABLE = {"train": TRAIN, "sweep": SWEEP}
 
@@ -261,7 +263,6 @@ def train(
     out: Path | None,
     overwrite: bool,
     resume: Path | None,
-    checkpoint_minutes: float,
     no_jit: bool,
     tensorboard: bool,
     config: Path | None,
@@ -276,18 +277,8 @@ def train(
 
     settings = TrainSettings(**asked, jit=not no_jit)
     given = given_in(context, asked)
-    check_resume(resume, out, overwrite, checkpoint_minutes)
-    return partial(
-        command.train,
-        settings,
-        out,
-        overwrite,
-        quiet,
-        resume,
-        given,
-        checkpoint_minutes,
-        tensorboard,
-    )
+    check_resume(resume, out, overwrite)
+    return partial(command.train, settings, out, overwrite, quiet, resume, given, tensorboard)
 
 
 @app.command()
@@ -298,21 +289,27 @@ def sweep(
     seeds: int,
     out: Path | None,
     overwrite: bool,
+    resume: Path | None,
     no_jit: bool,
     tensorboard: bool,
     config: Path | None,
     quiet: bool,
     debug: bool,
+    context: typer.Context,
     **asked: Any,
 ) -> Work:
     """Train at several batch sizes, and write a report that compares them."""
     from . import sweep as command
-    from .settings import TrainSettings
+    from .settings import TrainSettings, check_resume
 
     sizes = command.parse_batch_sizes(batch_sizes)
     settings = TrainSettings(**asked, batch_size=sizes[0], jit=not no_jit)
     each = command.seeds_of(settings, seeds)
-    return partial(command.sweep, settings, sizes, each, out, overwrite, quiet, tensorboard)
+    given = given_in(context, {**asked, "batch_sizes": sizes, "seeds": seeds})
+    check_resume(resume, out, overwrite)
+    return partial(
+        command.sweep, settings, sizes, each, out, overwrite, quiet, tensorboard, resume, given
+    )
 
 
 @app.command()

@@ -25,7 +25,7 @@ from .model_file import ModelFile
 from .normalization import Normalization
 from .picture_input import Seen, look
 from .run_folder import WEIGHTS
-from .stored_run import Description, changed, load_run
+from .stored_run import Description, load_run, remarks
 
 BATCH = 64  # pictures that the model is given at a time
 BATCH_PIXELS = 1 << 18  # fewer where they are large
@@ -98,9 +98,9 @@ def parse_model(text: str | None) -> ModelFile | None:
     return own
 
 
-def tell_changed(description: Description, own: ModelFile | None) -> None:
-    """A note on stderr where the code of a model is not what it was."""
-    if (told := changed(description, own)) and sys.stderr is not None:
+def tell_remarks(description: Description, own: ModelFile | None) -> None:
+    """Notes on stderr: that weights are not tested, that a model's code is not what it was."""
+    for told in remarks(description, own) if sys.stderr is not None else ():
         print(printable(f"note: {told}"), file=sys.stderr)
 
 
@@ -130,7 +130,7 @@ def guess(
     Arguments as of `predict`. Raises `CommandError` for a folder that is no run.
     """
     description, model = load_run(run, own)
-    tell_changed(description, own)
+    tell_remarks(description, own)
     shown = None if show is None else Shown(show)
     answers: list[Guess | Failure] = []
     _, height, width = description.image_shape

@@ -34,6 +34,8 @@ CONFUSION = "confusion_matrix.png"
 MISTAKES = "mistakes.png"
 RECORD = "run.json"
 CHECKPOINTS = "checkpoints"
+SWEEP_RECORD = "sweep.json"
+IN_PROGRESS = "in-progress"  # of a sweep: what its run that has not ended needs to go on
 SWEEP_TABLE = "sweep.csv"
 SWEEP_REPORT = "report.md"
 SWEEP_CURVES = "validation_curves.png"
@@ -68,23 +70,20 @@ def claim(out: Path | None, name: str, overwrite: bool, at_once: Sequence[str] =
 
 
 def claim_again(folder: Path, at_once: Sequence[str]) -> Claim:
-    """The folder of a run that is to go on, for this process alone; a new one where there is none.
+    """The folder of what is to go on, for this process alone; a new one where there is none.
 
-    Raises `CommandError` where another process writes to it, it holds anything else, or a run that
-    cannot go on.
+    The first of `at_once` tells a run from a sweep. Raises `CommandError` where another process
+    writes to it, it holds anything else, or a run that cannot go on.
     """
     if folder.exists() and not folder.is_dir():
         raise CommandError(f"--resume: {str(folder)!r} is a file, not a folder")
     names = entries(folder)
-    if SWEEP_TABLE in names:
-        raise CommandError(f"--resume: {str(folder)!r} is a sweep, which cannot be resumed")
-    if names and at_once[0] not in names and not (folder / STAGING / "new" / at_once[0]).exists():
-        what = "a run of an earlier release, without checkpoints" if WEIGHTS in names else "no run"
-        if WEIGHTS in names and (folder.parent / SWEEP_TABLE).exists():
-            what = "a run of a sweep, which keeps no checkpoints"
-        raise CommandError(f"--resume: {str(folder)!r} holds {what}; train into another --out")
+    own = at_once[0]
+    if names and own not in names and not (folder / STAGING / "new" / own).exists():
+        raise CommandError(f"--resume: {str(folder)!r} {_what_stands(folder, names)}")
     try:
-        return Claim(folder, is_run_entry, last=(METRICS,), at_once=at_once, again=True)
+        last = (METRICS, SWEEP_TABLE)
+        return Claim(folder, is_run_entry, last=last, at_once=at_once, again=True)
     except FolderBusyError as error:
         raise TakenError(
             f"--resume: another run is writing to {str(folder)!r}; wait until it has ended"
@@ -93,6 +92,21 @@ def claim_again(folder: Path, at_once: Sequence[str]) -> Claim:
         raise CommandError(
             f"--resume: cannot write to {str(folder)!r}: {error.strerror or error}"
         ) from error
+
+
+def _what_stands(folder: Path, names: Sequence[str]) -> str:
+    """What to say of a folder in which what is asked for cannot go on."""
+    command = "go on with tinygrad-cupy"
+    if SWEEP_RECORD in names:
+        return f"is a sweep; {command} sweep --resume {folder}"
+    if RECORD in names:
+        return f"is a single run; {command} train --resume {folder}"
+    if WEIGHTS in names and (folder.parent / SWEEP_RECORD).exists():
+        return f"is a run of a sweep; {command} sweep --resume {folder.parent}"
+    what = "no run"
+    if WEIGHTS in names or SWEEP_TABLE in names:
+        what = "what an earlier release left, without checkpoints"
+    return f"holds {what}; train into another --out"
 
 
 def _claim(folder: Path, overwrite: bool, at_once: Sequence[str]) -> Claim:
@@ -141,8 +155,9 @@ def check_free(folder: Path, overwrite: bool) -> None:
 
 
 def is_unfinished(folder: Path) -> bool:
-    """Whether a run stands in `folder` that has not come to its end."""
-    return (folder / RECORD).exists() and not (folder / METRICS).exists()
+    """Whether a run or a sweep stands in `folder` that has not come to its end."""
+    ends = ((RECORD, METRICS), (SWEEP_RECORD, SWEEP_TABLE))
+    return any((folder / a).exists() and not (folder / b).exists() for a, b in ends)
 
 
 def holds_run(folder: Path) -> bool:
@@ -157,7 +172,8 @@ def foreign(folder: Path) -> list[str]:
     a report.md or a metrics.json too.
     """
     names = entries(folder)
-    known = (WEIGHTS, SWEEP_TABLE, *((RECORD,) if is_record(folder / RECORD) else ()))
+    records = (name for name in (RECORD, SWEEP_RECORD) if is_record(folder / name))
+    known = (WEIGHTS, SWEEP_TABLE, *records)
     if not any(name in known or RUN_IN_SWEEP.fullmatch(name) for name in names):
         return names
     strangers = []
@@ -174,11 +190,19 @@ def is_run_entry(path: Path) -> bool:
     """Whether a run or a sweep leaves such a file or folder in its own."""
     if _is_of_run(path) or (path.name in SWEEP_FILES and path.is_file()):
         return True
-    if path.name == RECORD:
+    if path.name in (RECORD, SWEEP_RECORD):
         return is_record(path)
-    if path.name == CHECKPOINTS and path.is_dir() and not path.is_symlink():
+    if path.is_symlink() or not path.is_dir():
+        return False
+    if path.name == CHECKPOINTS:
         return all(CHECKPOINT_FILE.fullmatch(name) for name in entries(path))
-    if not RUN_IN_SWEEP.fullmatch(path.name) or path.is_symlink() or not path.is_dir():
+    if path.name == IN_PROGRESS:
+        each = [path / name for name in entries(path)]
+        parts = [one / name for one in each for name in entries(one)]
+        return all(RUN_IN_SWEEP.fullmatch(one.name) for one in each) and all(
+            _is_of_run(part) or (part.name == CHECKPOINTS and is_run_entry(part)) for part in parts
+        )
+    if not RUN_IN_SWEEP.fullmatch(path.name):
         return False
     inside = entries(path)
     return WEIGHTS in inside and all(_is_of_run(path / name) for name in inside)

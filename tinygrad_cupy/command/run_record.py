@@ -1,7 +1,7 @@
 """run.json: what a run was asked for and is made of, so that it can go on; it stands from step 1.
 
-`TrainSettings` as they were asked for, `RunSettings` as they were resolved, and what tells its data
-from others.
+`TrainSettings` as they were asked for, `RunSettings` as they were resolved, what tells its data
+from others, and what must be known to use weights that were not tested.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .. import backend
 from ..datasets.files import read_file
 from ..printing import printable
 from .errors import CommandError, UsageError
-from .experiment import Data, versions
+from .experiment import Data, described, versions
 from .model_file import FORM, ModelFile
 from .run_folder import (
     CHECKPOINTS,
@@ -29,6 +29,7 @@ from .run_folder import (
     RECORD_FORMAT,
     SETTINGS,
     STEPS,
+    SWEEP_RECORD,
     TENSORBOARD,
     json_bytes,
 )
@@ -39,8 +40,8 @@ VERSION = 1
 MOST = 1 << 26  # bytes
 
 
-def record_bytes(asked: TrainSettings, settings: RunSettings, data: Data) -> bytes:
-    """The contents of run.json."""
+def record_bytes(asked: TrainSettings, settings: RunSettings, data: Data, **more: Any) -> bytes:
+    """The contents of run.json, or of sweep.json: of its first run, and `more`."""
     return json_bytes(
         {
             "format": RECORD_FORMAT,
@@ -54,7 +55,9 @@ def record_bytes(asked: TrainSettings, settings: RunSettings, data: Data) -> byt
                 for field in dataclasses.fields(settings)
             },
             "data": fingerprint(data),
+            "description": described(settings, data),
             "versions": versions(),
+            **more,
         }
     )
 
@@ -90,25 +93,30 @@ def _plain(name: str, value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Record:
-    """The run.json of a run that is to go on."""
+    """The run.json, or sweep.json, of what is to go on; `sweep` is its batch sizes and seeds."""
 
     path: Path
     asked: dict[str, Any]
     settings: dict[str, Any]
     data: dict[str, Any]
+    sweep: dict[str, Any]
 
     @classmethod
-    def read(cls, folder: Path) -> Record | None:
+    def read(cls, folder: Path, name: str = RECORD) -> Record | None:
         """None where there is none. Raises `CommandError` naming the file."""
-        path = folder / RECORD
+        path = folder / name
         try:
             content = json.loads(read_file(path, MOST).decode())
             if content["format"] != RECORD_FORMAT or content["version"] != VERSION:
                 raise ValueError(f"expected version {VERSION}, got {content['version']!r}")
-            found = cls(path, content["asked"], content["settings"], content["data"])
-            known = {field.name for field in dataclasses.fields(RunSettings)}
+            sweep = content["sweep"] if name == SWEEP_RECORD else {}
+            found = cls(path, content["asked"], content["settings"], content["data"], sweep)
+            fields = dataclasses.fields(RunSettings)
+            known = {field.name for field in fields if field.default is dataclasses.MISSING}
             if not (known <= set(found.settings) and isinstance(found.asked, dict)):
                 raise ValueError("its settings are not those of a run")
+            for field in fields:  # those that came later
+                found.settings.setdefault(field.name, field.default)
             return found
         except FileNotFoundError:
             return None
@@ -118,7 +126,9 @@ class Record:
             text = f"cannot read {str(path)!r}: {printable(error) or repr(error)}"
             raise CommandError(text) from error
 
-    def merged(self, given: TrainSettings, names: Iterable[str]) -> TrainSettings:
+    def merged(
+        self, given: TrainSettings, names: Iterable[str], epochs_grow: bool = True
+    ) -> TrainSettings:
         """The settings to go on with: the stored ones, and more epochs where that is asked for.
 
         `names` are the options that were given again. Raises `UsageError` where one of them says
@@ -131,16 +141,20 @@ class Record:
                 f"its file, whose code is run: --model {printable(self.settings['model'])}"
             )
         try:
-            return self._merged(given, names)
+            return self._merged(given, names, epochs_grow)
         except CommandError:
             raise
         except Exception as error:  # values of other types than a run writes
             text = f"cannot read {str(self.path)!r}: {printable(error) or repr(error)}"
             raise CommandError(text) from error
 
-    def _merged(self, given: TrainSettings, names: Iterable[str]) -> TrainSettings:
-        for name in names:
-            self._check(name, getattr(given, name))
+    def _merged(
+        self, given: TrainSettings, names: Iterable[str], epochs_grow: bool
+    ) -> TrainSettings:
+        fields = {field.name for field in dataclasses.fields(given)}
+        names = fields.intersection(names)
+        for name in sorted(names):
+            self._check(name, getattr(given, name), epochs_grow)
         fixed = {name: self.settings[name] for name in ("batch_size", "lr", "epochs", "device")}
         if "epochs" in names and given.epochs != fixed["epochs"]:
             schedule = self.settings["schedule"]
@@ -150,15 +164,19 @@ class Record:
                     f"are those of {fixed['epochs']} epochs"
                 )
             fixed["epochs"] = given.epochs
+        if "checkpoint_minutes" in names:
+            fixed["checkpoint_minutes"] = given.checkpoint_minutes
         values = {name: _typed(value) for name, value in self.asked.items()} | fixed
         if values.get("data_dir") is not None:
             values["data_dir"] = Path(values["data_dir"])
         return TrainSettings(**values)
 
-    def _check(self, name: str, given: Any) -> None:
+    def _check(self, name: str, given: Any, epochs_grow: bool) -> None:
         stored = {_typed(table.get(name)) for table in (self.asked, self.settings)}
         value = _typed(_plain(name, given))
-        if name == "epochs":
+        if name == "checkpoint_minutes":  # the weights do not depend on it
+            return
+        if name == "epochs" and epochs_grow:
             if value >= self.settings["epochs"]:
                 return
             told = "may be raised, but not lowered: "

@@ -29,6 +29,7 @@ WEIGHT_DECAYS = {"adam": 0.0, "adamw": 0.01, "sgd": 0.0}
 SCHEDULES = ("constant", "cosine", "linear", "step", "onecycle", "plateau")
 ENDLESS = ("constant", "plateau")  # the schedules that do not depend on how many epochs there are
 AUGMENTATIONS = ("flip", "crop", "affine", "cutout", "color", "mixup")
+MINUTES = 5.0  # between checkpoints within an epoch
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 FOLDER_OPTIONS = ("image_size", "channels", "resize", "class_depth", "test_fraction")
 RESIZE = "fit"
@@ -68,6 +69,7 @@ class TrainSettings:
     ema: float | None = None
     augment: str | None = None
     precision: str | None = None
+    checkpoint_minutes: float = MINUTES
 
     def __post_init__(self) -> None:
         if ModelFile.parse(self.model) is None:
@@ -110,6 +112,11 @@ class TrainSettings:
         if self.ema is not None and not 0 < self.ema < 1:
             raise UsageError(f"--ema: expected a number between 0 and 1, got {self.ema:g}")
         self._check_warmup()
+        if not 0 <= self.checkpoint_minutes < float("inf"):
+            raise UsageError(
+                "--checkpoint-minutes: expected a number of at least 0, got "
+                f"{self.checkpoint_minutes:g}"
+            )
         if not 0 < self.val_fraction < 1:
             raise UsageError(
                 f"--val-fraction: expected a number between 0 and 1, got {self.val_fraction:g}"
@@ -215,6 +222,7 @@ class TrainSettings:
             ema=self.ema,
             augment=self.augmentations,
             precision=self.precision,
+            checkpoint_minutes=self.checkpoint_minutes,
             model_file=ModelFile.parse(self.model),
         )
 
@@ -250,6 +258,7 @@ class RunSettings:
     ema: float | None = None
     augment: tuple[str, ...] = ()
     precision: str | None = None
+    checkpoint_minutes: float = MINUTES
     model_file: ModelFile | None = None
     among_seeds: bool = False  # of a sweep that tries several
 
@@ -259,17 +268,11 @@ class RunSettings:
         return label_of(self.model)
 
 
-def check_resume(
-    resume: Path | None, out: Path | None, overwrite: bool, checkpoint_minutes: float
-) -> None:
+def check_resume(resume: Path | None, out: Path | None, overwrite: bool) -> None:
     """Raise `UsageError` for options that do not go together."""
     for option, there in (("--out", out is not None), ("--overwrite", overwrite)):
         if resume is not None and there:
             raise UsageError(f"{option}: a run goes on in its own folder, that of --resume")
-    if not 0 <= checkpoint_minutes < float("inf"):
-        raise UsageError(
-            f"--checkpoint-minutes: expected a number of at least 0, got {checkpoint_minutes:g}"
-        )
 
 
 def parse_image_size(text: str) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from ..datasets.files import read_file
 from .errors import UsageError, near
 from .experiment import Data
 from .run_folder import SETTINGS
-from .settings import DATASETS, TEST_FRACTION, WEIGHT_DECAYS, RunSettings
+from .settings import DATASETS, MINUTES, TEST_FRACTION, WEIGHT_DECAYS, RunSettings
 
 EXPECTED = {
     bool: "true or false",
@@ -69,9 +69,11 @@ def repeating(settings: RunSettings, data: Data) -> bytes:
         options["data_dir"] = settings.data_dir.resolve()
     if own := settings.model_file:
         options["model"] = f"{own.path.resolve()}:{own.function}"
+    minutes = settings.checkpoint_minutes
     options |= {
         "batch_size": settings.batch_size,
         "device": settings.device,
+        "checkpoint_minutes": minutes if minutes != MINUTES else None,
         "no_jit": None if settings.jit else True,
     }
     return written(options, "To repeat this run: tinygrad-cupy train --config settings.toml")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import reprlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,11 @@ from ..datasets.picture_form import CHANNELS, RESIZES, PictureForm
 from ..nn import Module, models
 from ..printing import printable
 from . import limits
-from .errors import CommandError, near
+from .errors import ArgumentError, CommandError, near
 from .model_file import ModelFile
 from .normalization import Normalization
 from .picture_input import FRAMED, SCALED, Framing
-from .run_folder import METRICS, RECORD, SWEEP_TABLE, WEIGHTS
+from .run_folder import HISTORY, METRICS, RECORD, SWEEP_RECORD, SWEEP_TABLE, WEIGHTS
 from .settings import DATASETS
 
 MAX_METRICS = 1 << 24  # bytes
@@ -46,7 +46,8 @@ class Source:
 class Description:
     """What metrics.json says of a model; without a framing its pictures are read as they are.
 
-    `source` is that of a model of the user's own. `metrics` is all of metrics.json, unchecked.
+    `source` is that of a model of the user's own. `metrics` is all of metrics.json, unchecked, or
+    what there is of it in run.json, where the run has not ended: `untested` says so then.
     """
 
     model: str
@@ -57,6 +58,7 @@ class Description:
     normalization: Normalization
     source: Source | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    untested: str | None = None
 
     @property
     def digits(self) -> bool:
@@ -74,7 +76,7 @@ def load_run(folder: Path, own: ModelFile | None = None) -> tuple[Description, M
     """The trained model of a run folder, on the CPU and in evaluation mode.
 
     own: the file and function of a run on a model of the user's own, whose code is run; None of
-        any other. `changed` says whether that file is another than then.
+        any other. `remarks` says whether that file is another than then.
 
     Raises `CommandError` naming the folder or file that is missing, cannot be read or is not what
     a run writes.
@@ -83,58 +85,85 @@ def load_run(folder: Path, own: ModelFile | None = None) -> tuple[Description, M
         siblings = [path.name for path in folder.parent.glob("*") if path.is_dir()]
         hint = near(folder.name, siblings)
         raise CommandError(f"there is no run folder {str(folder)!r}{hint}")
-    if (folder / SWEEP_TABLE).exists():
+    if (folder / SWEEP_TABLE).exists() or (folder / SWEEP_RECORD).exists():
         inside = sorted(printable(path.name) for path in folder.glob("batch-*"))
-        raise CommandError(f"{str(folder)!r} is a sweep; choose a run in it: {', '.join(inside)}")
+        choice = f"choose a run in it: {', '.join(inside)}" if inside else "no run of it has ended"
+        raise CommandError(f"{str(folder)!r} is a sweep; {choice}")
+    tested, begun = (folder / METRICS).exists(), (folder / RECORD).exists()
+    if begun and not (folder / WEIGHTS).exists():
+        raise CommandError(f"{_not_ended(folder)}, and has no weights: {_go_on(folder)}")
     for name in (METRICS, WEIGHTS):
-        if not (folder / name).exists():
-            if (folder / RECORD).exists():
-                there = f", its weights in {WEIGHTS} are not tested" if name == METRICS else ""
-                there = there if (folder / WEIGHTS).exists() else ""
-                raise CommandError(
-                    f"the run in {str(folder)!r} has not ended{there}: go on with tinygrad-cupy "
-                    f"train --resume {folder}"
-                )
+        if not (folder / name).exists() and not begun:
             raise CommandError(f"{str(folder)!r} is no run folder: it has no {name}")
-    description = read_description(folder / METRICS)
+    description = read_description(folder / METRICS) if tested else _untested(folder)
     _check_own(folder, description, own)
     return description, _load_weights(folder / WEIGHTS, description, own)
 
 
-def changed(description: Description, own: ModelFile | None) -> str | None:
-    """What to tell where the file of a model is not what the run was trained with."""
+def remarks(description: Description, own: ModelFile | None) -> list[str]:
+    """What to tell: that weights are not tested, that a model's file is another than then."""
+    told = [description.untested] if description.untested else []
     source = description.source
-    if own is None or source is None or own.hash == source.sha256:
-        return None
-    return f"{own.path} is not the file that the run was trained with, of {source.path}"
+    if own is not None and source is not None and own.hash != source.sha256:
+        told.append(f"{own.path} is not the file that the run was trained with, of {source.path}")
+    return told
+
+
+def _not_ended(folder: Path) -> str:
+    return f"the run in {str(folder)!r} has not ended"
+
+
+def _go_on(folder: Path) -> str:
+    return f"go on with tinygrad-cupy train --resume {folder}"
+
+
+def _untested(folder: Path) -> Description:
+    """Of a run that was ended between its weights and their test, by what run.json says."""
+    content = _json(folder / RECORD)
+    try:
+        description = _description(_field(content, "description", bool, "an object"))
+        epochs = _field(content["settings"], "epochs", lambda x: type(x) is int, "a number")
+        finished = read_file(folder / HISTORY, MAX_METRICS).count(b"\n") - 1
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        raise CommandError(f"{_not_ended(folder)}: {_go_on(folder)}") from error
+    text = (
+        f"{_not_ended(folder)}: these are the weights after {finished} of {epochs} epochs, not "
+        f"tested; {_go_on(folder)}"
+    )
+    return replace(description, untested=text)
 
 
 def _check_own(folder: Path, description: Description, own: ModelFile | None) -> None:
     source = description.source
     if source is None and own is not None:
-        raise CommandError(
-            f"--model: {str(folder)!r} is a run of {description.model}, which is in this package"
+        raise ArgumentError(
+            "model", f"{str(folder)!r} is a run of {description.model}, which is in this package"
         )
     if source is not None and own is None:
         named = printable(f"{source.path}:{source.function}")
-        raise CommandError(
-            f"{str(folder)!r} is a run on a model of your own; name its file, whose code is run: "
-            f"--model {named}"
+        raise ArgumentError(
+            "model",
+            f"{str(folder)!r} is a run on a model of your own; name its file, whose code is run",
+            needed=named,
         )
 
 
 def read_description(path: Path) -> Description:
     """The checked contents of a metrics.json. Raises `CommandError` naming the file."""
     try:
-        metrics = json.loads(read_file(path, MAX_METRICS).decode("utf-8"))
+        return _description(_json(path))
+    except ValueError as error:
+        raise CommandError(f"{str(path)!r} does not describe a model: {error}") from error
+
+
+def _json(path: Path) -> Any:
+    """Raises `CommandError` naming the file."""
+    try:
+        return json.loads(read_file(path, MAX_METRICS).decode("utf-8"))
     except OSError as error:
         raise CommandError(f"cannot read {str(path)!r}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise CommandError(f"cannot read {str(path)!r}: {printable(error)}") from error
-    try:
-        return _description(metrics)
-    except ValueError as error:
-        raise CommandError(f"{str(path)!r} does not describe a model: {error}") from error
 
 
 def _description(metrics: Any) -> Description:

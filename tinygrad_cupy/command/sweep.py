@@ -1,33 +1,33 @@
-"""`tinygrad-cupy sweep`: the same training at several batch sizes, compared in a report."""
+"""`tinygrad-cupy sweep`: the same training at several batch sizes, compared in a report.
+
+What the sweep is stands in sweep.json from its first second on; what its run in progress needs to
+go on, in in-progress/RUN. With --resume, runs that have ended are read again.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from ..folders import Claim
-from ..nn import Callback
+from ..folders import Claim, write_file
 from ..printing import printable, shortened
-from . import experiment, report, run_folder, signals, terminal
+from . import experiment, report, run_folder, run_record, terminal
 from .by_size import by_size, spread
 from .errors import CommandError, Interrupted, UsageError
-from .experiment import Data, Run
-from .keeping import DATA_NAME, Drawing, Keeper, open_tensorboard
-from .progress import CtrlC, ProgressBar
-from .settings import RunSettings, TrainSettings
-from .train import announce, check_shown, reading, tell_recovered
+from .experiment import Run
+from .keeping import DATA_NAME, Drawing, goes_on, note, open_tensorboard
+from .progress import CtrlC
+from .run_record import Record
+from .settings import TrainSettings
+from .study import Study
+from .train import announce, check_shown, leaving, reading, tell_recovered
 
-COLUMNS = (
-    "batch_size", "seed", "test_accuracy", "test_loss", "val_accuracy", "seconds_per_epoch",
-    "images_per_second", "epochs", "kept_epoch", "train_seconds", "stopped",
-)  # fmt: skip
+AT_ONCE = (run_folder.SWEEP_RECORD, run_folder.IN_PROGRESS)
 LONGEST_NUMBER = 18  # digits; Python refuses to read numbers of thousands
 
 
@@ -64,30 +64,59 @@ def sweep(
     overwrite: bool,
     quiet: bool,
     tensorboard: bool = False,
+    resume: Path | None = None,
+    given: Collection[str] = (),
 ) -> None:
     """Run all batch sizes from each seed and write the study's folder.
+
+    resume: the folder of a sweep that goes on, as it was asked for; `given` are the options that
+        are said again
 
     Each run is written when it has ended. A size whose loss is not finite takes part with the
     weights it kept, and ends the command in an error after the report is written. After Ctrl-C or
     an error the report holds the sizes that had finished.
     """
     console = Console(quiet=quiet)
-    with run_folder.claim(out, f"sweep-{asked.folder_name}", overwrite) as claim:
+    with claimed(asked, out, overwrite, resume) as claim:
         tell_recovered(claim)
+        record = None
+        if resume is not None:
+            record = Record.read(claim.live, run_folder.SWEEP_RECORD)
+            tensorboard = tensorboard or any(claim.live.rglob(run_folder.TENSORBOARD))
+            if record is None:
+                note(f"there is no sweep in {str(claim.folder)!r}: it begins anew")
+        if record is not None:
+            batch_sizes, seeds = swept(record, batch_sizes, seeds, given)
+            asked = record.merged(asked, given, epochs_grow=False)
         device = asked.resolve_device()
         with reading(console, asked) as progress:
             data = experiment.load_data(asked, progress)
+        if record is not None:
+            record.check_data(data)
         each = [asked.resolve(data.train, device, size) for size in batch_sizes]
         if len(seeds) > 1:  # each with all batch sizes, so that a sweep cut short has all of these
             each = [replace(one, seed=seed, among_seeds=True) for seed in seeds for one in each]
         if tensorboard:
             open_tensorboard(claim.new)  # its library is missed now
         announce(console, each[0], data)
+        if record is None:
+            study_of = {"batch_sizes": list(batch_sizes), "seeds": [seeds[0], len(seeds)]}
+            written = run_record.record_bytes(asked, each[0], data, sweep=study_of)
+            try:
+                write_file(claim.live / run_folder.SWEEP_RECORD, written)
+            except OSError as error:
+                told = f"--out: cannot write to {str(claim.folder)!r}: {error.strerror or error}"
+                raise CommandError(told) from error
+        elif record.changed(each[0]):
+            note(f"{each[0].model_label} has changed since the sweep began")
         study = Study(claim, asked, data, console, tensorboard)
         with CtrlC("this batch size") as ctrl_c:
-            ending = study.run_each(each, ctrl_c)
+            with leaving(study, ctrl_c):
+                ending = study.run_each(each, ctrl_c)
             if not study.runs:
-                text = "no batch size had finished, nothing was written"
+                place = study.leave()
+                more = f"; the checkpoint is in {place}{goes_on(place)}" if place else ""
+                text = f"no batch size had finished{more or ', nothing was written'}"
                 raise ending or Interrupted(text, ctrl_c.asked)
             folder = study.put_in_place(ending, ctrl_c)
             drawing = Drawing(folder)
@@ -102,134 +131,46 @@ def sweep(
     if quiet:
         terminal.print_path(folder)
     if ending:
-        told = filter(None, (str(ending), drawing.problem(), study.where(folder)))
-        ending.args = ("; ".join(told),)
+        more = goes_on(folder) if isinstance(ending, Interrupted) else ""
+        parts = filter(None, (str(ending), drawing.problem(), study.where(folder) + more))
+        ending.args = ("; ".join(parts),)
         raise ending
     check_shown(study.where(folder), drawing)
 
 
-class Study:
-    """The runs of a sweep that ended by themselves, each written when it had ended.
+def claimed(asked: TrainSettings, out: Path | None, overwrite: bool, resume: Path | None) -> Claim:
+    """The folder to write, for this process alone."""
+    if resume is not None:
+        return run_folder.claim_again(resume, AT_ONCE)
+    return run_folder.claim(out, f"sweep-{asked.folder_name}", overwrite, AT_ONCE)
 
-    They go to their places in the claimed folder at once, or where another study stands there, all
-    together at the end.
+
+def swept(
+    record: Record, batch_sizes: Sequence[int], seeds: Sequence[int], given: Collection[str]
+) -> tuple[list[int], range]:
+    """Batch sizes and seeds of a sweep that goes on.
+
+    Raises `UsageError` where others are given now, and `CommandError` for a sweep.json that says
+    no such.
     """
-
-    def __init__(
-        self,
-        claim: Claim,
-        asked: TrainSettings,
-        data: Data,
-        console: Console,
-        tensorboard: bool = False,
-    ) -> None:
-        self.claim, self.asked, self.data, self.console = claim, asked, data, console
-        self.tensorboard = tensorboard
-        self._of_seed = asked.seed, data
-        self.replacing = run_folder.holds_run(claim.folder)
-        self.runs: list[Run] = []
-
-    def where(self, folder: Path) -> str:
-        """What of the study is in `folder`."""
-        sizes = ", ".join(str(one.batch_size) for one in by_size(self.runs))
-        return f"the report on batch size {sizes} is in {folder}"
-
-    def run_each(self, each: Sequence[RunSettings], ctrl_c: CtrlC) -> CommandError | None:
-        """Run them all; returns the error to end with once the report is written."""
-        ending: CommandError | None = None
-        for settings in each:
-            try:
-                run = self._run(settings, ctrl_c)
-            except KeyboardInterrupt:
-                if not self.runs:
-                    raise
-                break
-            except Exception as error:  # out of memory: larger batches would be as well
-                if not self.runs:
-                    raise
-                told = str(error) if isinstance(error, CommandError) else repr(error)
-                return CommandError(told)
-            if ctrl_c.asked:
-                break
-            if run.problem and not ending:
-                ending = CommandError(
-                    f"batch size {settings.batch_size}: {run.problem} (--lr was {settings.lr:g})"
-                )
-        if ctrl_c.asked:
-            return Interrupted("some batch sizes are missing", ctrl_c.asked) if self.runs else None
-        return ending
-
-    def put_in_place(self, ending: CommandError | None, ctrl_c: CtrlC) -> Path:
-        """Write table and report, and return the folder that the study is in.
-
-        Beside the one that was asked for where an `ending` would replace a whole study.
-        """
-        claim = self.claim
-        ctrl_c.busy = True
-        try:
-            self.runs.sort(key=lambda run: (run.settings.batch_size, run.settings.seed))
-            claim.write(run_folder.SWEEP_REPORT, report.report(self.runs).encode())
-            claim.write(run_folder.SWEEP_TABLE, table_bytes(self.runs))
-            if not self.replacing:
-                claim.commit_part(run_folder.SWEEP_REPORT)
-                claim.commit_part(run_folder.SWEEP_TABLE)
-                return claim.folder
-            return self._replace(ending)
-        except OSError as error:
-            kept = self._replace(error) if self.replacing else claim.folder
-            runs = ", ".join(str(kept / report.run_name(run.settings)) for run in self.runs)
-            raise CommandError(
-                f"cannot write the report to {str(claim.folder)!r}: {error.strerror or error}; "
-                f"the runs are in {runs}"
-            ) from error
-        finally:
-            ctrl_c.busy = False
-
-    def _replace(self, ending: Exception | None) -> Path:
-        if ending is not None:
-            return self.claim.commit_beside("-unfinished")
-        if run_folder.foreign(self.claim.folder):
-            return self.claim.commit_beside("-new")
-        return self.claim.commit()
-
-    def _run(self, settings: RunSettings, ctrl_c: CtrlC) -> Run:
-        seed = f", seed {settings.seed}" if settings.among_seeds else ""
-        heading = f"\nbatch size {settings.batch_size}{seed}"
-        self.console.print(heading, style="bold", highlight=False)
-        keeper = Keeper(self.claim, report.run_name(settings), tensorboard=self.tensorboard)
-        bar: list[Callback] = [] if self.console.quiet else [ProgressBar(self.console)]
-        try:
-            run = keeper.execute(settings, self._data(settings.seed), [*bar, ctrl_c])
-            # What another seed trained on is not held: from here, parts of the same sizes will do.
-            run.data = replace(run.data, train=self.data.train, val=self.data.val)
-            if run.history.stopped not in signals.WORDS.values():
-                if not self.replacing:
-                    self._put_run_in_place(keeper, run)
-                self.runs.append(run)
-            return run
-        finally:
-            if not self.runs or self.runs[-1].settings is not settings:
-                keeper.drop()
-
-    def _data(self, seed: int) -> Data:
-        """The data as this seed divides it into training and validation."""
-        if seed != self._of_seed[0]:
-            dataset = self.data.name.lower() if self.asked.dataset == "auto" else self.asked.dataset
-            found = experiment.load_data(replace(self.asked, seed=seed, dataset=dataset))
-            self._of_seed = seed, replace(found, reason=self.data.reason, test=self.data.test)
-        return self._of_seed[1]
-
-    def _put_run_in_place(self, keeper: Keeper, run: Run) -> None:
-        try:
-            self.claim.commit_part(keeper.inside)
-        except OSError as error:
-            raise keeper.rescue(run, error) from error
-
-
-def row(run: Run) -> dict[str, object]:
-    """The figures of one batch size, by the names of `COLUMNS`."""
-    metrics = run.metrics
-    return {name: metrics[name] for name in COLUMNS}
+    try:
+        sizes = [int(size) for size in record.sweep["batch_sizes"]]
+        first, count = map(int, record.sweep["seeds"])
+        if min(sizes) < 1 or count < 1:
+            raise ValueError("its batch sizes are none")
+    except (ValueError, TypeError, KeyError) as error:
+        text = f"cannot read {str(record.path)!r}: {printable(error) or repr(error)}"
+        raise CommandError(text) from error
+    for name, now, then in (
+        ("batch_sizes", ",".join(map(str, batch_sizes)), ",".join(map(str, sizes))),
+        ("seeds", len(seeds), count),
+    ):
+        if name in given and now != then:
+            raise UsageError(
+                f"--{name.replace('_', '-')}: {now} now, and {then} when the sweep in "
+                f"{str(record.path.parent)!r} began"
+            )
+    return sizes, range(first, first + count)
 
 
 def table(runs: Sequence[Run]) -> Table:
@@ -250,15 +191,6 @@ def table(runs: Sequence[Run]) -> Table:
             f"{one.epochs:.4g}{' (diverged)' if diverged else ''}",
         )
     return result
-
-
-def table_bytes(runs: Sequence[Run]) -> bytes:
-    """The study as CSV, a row per batch size."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, COLUMNS)
-    writer.writeheader()
-    writer.writerows(row(run) for run in runs)
-    return text.getvalue().encode()
 
 
 def draw_sweep(drawing: Drawing, runs: Sequence[Run]) -> None:

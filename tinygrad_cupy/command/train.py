@@ -6,6 +6,7 @@ import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from rich.console import Console
 from rich.table import Table
@@ -32,14 +33,12 @@ def train(
     quiet: bool,
     resume: Path | None = None,
     given: Collection[str] = (),
-    checkpoint_minutes: float = 5.0,
     tensorboard: bool = False,
 ) -> None:
     """Train, test and write the run folder; with `quiet` its path is all that is printed.
 
     resume: the folder of a run that goes on, with the settings that stand there; `given` are those
         that were asked for again by name
-    checkpoint_minutes: within an epoch, how often what the run needs to go on is written
 
     A run that was cut short (Ctrl-C, a loss that is not finite) is written as well, but beside
     `out` when a run stands there; it ends in `Interrupted` or `CommandError`. So does a run whose
@@ -66,9 +65,8 @@ def train(
         with CtrlC() as ctrl_c:
             callbacks: list[Callback] = [ctrl_c] if quiet else [ProgressBar(console), ctrl_c]
             written = run_record.record_bytes(asked, settings, data)
-            keeper = Keeper(
-                claim, record=written, minutes=checkpoint_minutes, tensorboard=tensorboard
-            )
+            minutes = settings.checkpoint_minutes
+            keeper = Keeper(claim, record=written, minutes=minutes, tensorboard=tensorboard)
             if resume is not None and keeper.checkpoints and not keeper.checkpoints.numbers():
                 note(f"there is no checkpoint in {str(claim.folder)!r}: the run begins anew")
             with leaving(keeper, ctrl_c):
@@ -97,8 +95,16 @@ def claimed(asked: TrainSettings, out: Path | None, overwrite: bool, resume: Pat
     return run_folder.claim(out, asked.folder_name, overwrite, run_record.AT_ONCE)
 
 
+class Leaves(Protocol):
+    """A run or a sweep that was ended."""
+
+    def leave(self) -> Path | None:
+        """Where it can go on from, if it can."""
+        ...
+
+
 @contextmanager
-def leaving(keeper: Keeper, ctrl_c: CtrlC) -> Iterator[None]:
+def leaving(keeper: Leaves, ctrl_c: CtrlC) -> Iterator[None]:
     """Say of a run that an error or a second Ctrl-C ended where it can go on from."""
     try:
         yield

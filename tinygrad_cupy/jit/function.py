@@ -37,6 +37,7 @@ from .signature import (
     place_of_call,
     signature_of,
 )
+from .uploads import Upload
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -150,7 +151,8 @@ class Jitted(Generic[P, R]):
         for x in results:
             _check_result(x, self.name)
         detached = [x if x.is_leaf else x.detach() for x in results]
-        self._remember(signature, _Variant(recording.finish(), self.calls))
+        uploads = recording.hosts
+        self._remember(signature, _Variant(recording.finish(), self.calls, uploads))
         return rebuild(structure, detached)
 
     def _capture(self, variant: _Variant, structure: TreeDef, leaves: list[Any]) -> Captured:
@@ -158,7 +160,7 @@ class Jitted(Generic[P, R]):
         prepare(device)
         pool = Pool(device)
         arrays = [pool.like(array_of(x)) for x in leaves]
-        recording = Recording(self.name, (), on_gpu=True, like=pool.like)
+        recording = Recording(self.name, (), True, pool.like, variant.uploads)
         recording.copied = {id(x._version) for x in leaves if isinstance(x, TensorBase)}
         inputs: list[Any] = []
         returned: list[Any] = []
@@ -200,7 +202,7 @@ class Jitted(Generic[P, R]):
         for collection in (inputs, results):  # and the graphs that lead to them
             collection.clear()
         variant.guards = recording.finish(left)
-        variant.captured = captured
+        variant.captured, variant.uploads = captured, []
         return captured
 
 
@@ -210,6 +212,7 @@ class _Variant:
 
     guards: Guards
     last_call: int  # that it stood for
+    uploads: list[Upload]  # what the eager call brought from the host
     captured: Captured | None = None
 
 

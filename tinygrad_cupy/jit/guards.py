@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any
 
 from ..backend import Array, device_of
+from .uploads import Upload
 
 
 class Match(Enum):
@@ -26,6 +27,7 @@ class Guards:
     tensors: list[tuple[Any, Array | None, bool]]  # tensor, its array if captured, requires_grad
     attributes: list[tuple[Any, str, Any]]  # owner, name, value
     grads: list[tuple[Any, Hashable]]  # leaf whose gradient was read, and `kind_of` what it was
+    hosts: list[Upload]  # arrays of the host that outlived the call
 
     def check(self) -> Match:
         """Whether what the run depended on is as it was."""
@@ -43,6 +45,11 @@ class Guards:
                 return Match.OUTDATED
             now = getattr(owner, name)
             if now is not value and not _same_number(now, value):
+                return Match.DIFFERS
+        for host in self.hosts:
+            if not host.outlives:
+                return Match.OUTDATED
+            if host.changed:
                 return Match.DIFFERS
         for reference, kind in self.grads:
             leaf = reference()

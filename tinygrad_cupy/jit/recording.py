@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from ..backend import Array
 from ..backend.capture import active, launch_all
 from ..tensor import Tensor
 from .guards import Guards, kind_of, reference_to
+from .uploads import Upload, match
 
 
 @dataclass
@@ -46,7 +47,8 @@ class Recording:
     """A run in progress; a context.
 
     A capture, unlike the eager first call, says with ``like`` where memory comes from that is
-    filled before each launch: for an array like the one it is given.
+    filled before each launch: for an array like the one it is given. ``before`` are the arrays of
+    the host that the eager call brought.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Recording:
         arguments: Sequence[Any],
         on_gpu: bool,
         like: Callable[[Array], Array] | None = None,
+        before: Sequence[Upload] = (),
     ) -> None:
         self.name, self.on_gpu, self.like = name, on_gpu, like
         self.capturing = like is not None
@@ -64,6 +67,8 @@ class Recording:
         self.grads: dict[int, LeafGrad] = {}
         self.written: dict[int, tuple[Version, int]] = {}
         self.arrays: list[Array] = []
+        self.hosts: list[Upload] = []
+        self._before, self._matched = before, 0
         self.sightings: dict[int, FirstUse] = {}  # by version
         self.copied: set[int] = set()  # versions of the arguments that captured inputs stand for
         self.inputs: set[int] = set()  # ids of the captured inputs that are tensors
@@ -151,6 +156,24 @@ class Recording:
     def keeps(self, array: Any) -> None:
         self.arrays.append(array)
 
+    def uploads(self, array: Any) -> None:
+        remedy = "make the tensor outside and pass it as an argument"
+        try:
+            found = Upload(np.asarray(array))
+        except ValueError as error:
+            what = f"values of the host {error} are copied to the GPU, which a replay would not do"
+            self.refuse(f"{what} again", remedy)
+        if self.capturing:
+            place = match(found, self._before, self._matched)
+            if place is None:
+                self.refuse(
+                    f"values of the host, of shape {found.shape}, are copied to the GPU that were "
+                    "others in the call before, where a replay would copy the same again",
+                    remedy,
+                )
+            self._matched = place
+        self.hosts.append(found)
+
     def makes(self, what: str) -> None:
         if self.capturing:
             self.refuse(
@@ -160,7 +183,7 @@ class Recording:
                 "its arguments, not on how many calls there were",
             )
 
-    def refuse(self, what: str, remedy: str, place: str | None = None) -> None:
+    def refuse(self, what: str, remedy: str, place: str | None = None) -> NoReturn:
         place = place or _place(_outer_frames(sys._getframe()))
         raise RuntimeError(
             f"[jit] {place}: {what}, inside {self.name}, a jitted function: {remedy}"
@@ -196,12 +219,14 @@ class Recording:
         ]
         for collection in (self.tensors, self.attributes, self.grads, self.own, self.written):
             collection.clear()
-        self.arrays = []  # the capture has them; this lives on in `made_in` of what it made
+        # The capture has them; this lives on in `made_in` of what it made.
+        hosts, self.hosts, self.arrays = self.hosts, [], []
         self._refuse_lost_state(left)
         return Guards(
             [one for one in seen if one[0]() is not None],
             [one for one in owners if one[0]() is not None],
             [one for one in grads if one[0]() is not None],
+            [one for one in hosts if one.outlives],
         )
 
     def _refuse_lost_state(self, left: Collection[Version]) -> None:
