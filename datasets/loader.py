@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from tinygrad_cupy import backend, random
 from tinygrad_cupy.backend import Array, capture
+from tinygrad_cupy.backend.ranks import Share, ranks
 from tinygrad_cupy.tensor import Tensor
 
 from .dataset import LOADER_KEY, ArrayDataset, DataError, seeded_permutation
@@ -21,6 +22,8 @@ from .position import Position, drawn_order, stream_place
 from .resident import Resident, fits_device, scaled
 from .trees import mapped
 from .workers import Pool
+
+T = TypeVar("T")
 
 
 class DataLoader:
@@ -57,6 +60,9 @@ class DataLoader:
         with any number of workers. A script does its work under `if __name__ == "__main__":` then.
     worker_method: how they are begun, "spawn" (a fresh interpreter), "forkserver" or "fork", which
         inherits the dataset as it is, locks that threads hold, and no use of CUDA
+    split: where there are several ranks (`tinygrad_cupy.distributed`), `batch_size` is that of all
+        together, and each has its share of a batch, the first one sample more where it does not
+        come out; False: each has all of it
     resident: False leaves an `ArrayDataset` in memory on the host, for data that the device has no
         room for; default: resident where that can be, without `collate` and workers
 
@@ -86,6 +92,7 @@ class DataLoader:
         num_workers: int = 0,
         worker_method: str = "spawn",
         resident: bool | None = None,
+        split: bool = True,
     ) -> None:
         _check_dataset(dataset)
         _check_sizes(batch_size, num_workers)
@@ -112,6 +119,7 @@ class DataLoader:
                 f"{what}, with drop_last, which would leave no batch, got {batch_size}"
             )
         self.num_workers, self.worker_method = int(num_workers), worker_method
+        self.split = split
         self._iterations = 0
         self._position: Position | None = None  # of the pass begun last
         self._resume: Position | None = None  # where the next one begins
@@ -155,7 +163,7 @@ class DataLoader:
         """Which samples make up each batch of one iteration, int64 (B,) on the device."""
         order, position = self._begin(self.device)
         parts = self._parts(backend.to_device(order, self.device), position)
-        return (Tensor(part) for part in position.counted(parts))
+        return (Tensor(part) for part in self._announced(parts, position))
 
     def order(self) -> Tensor:
         """Which sample comes when in the next iteration, int64 on the device.
@@ -299,10 +307,32 @@ class DataLoader:
         return rows
 
     def _parts(self, order: Array, position: Position) -> Iterator[Array]:
-        """The rows of each batch that is left of a pass."""
+        """The rows of each batch that is left of a pass; of several ranks those of this one."""
         starts = range(position.given * self.batch_size, len(order), self.batch_size)
         for start in starts[: len(self) - position.given]:
-            yield order[start : start + self.batch_size]
+            rows = order[start : start + self.batch_size]
+            share = self._share(start // self.batch_size)
+            yield rows if share is None else rows[share.rows]
+
+    def _share(self, index: int) -> Share | None:
+        """How a batch is split among ranks; None where it is not."""
+        world = ranks.world
+        if world is None or world.size == 1 or not self.split:
+            return None
+        total = min(self.batch_size, self._samples() - index * self.batch_size)
+        return Share.even(total, world.size, world.rank)
+
+    def _announced(self, batches: Iterable[T], position: Position) -> Iterator[T]:
+        """The batches, counted; all ranks are told which part of which is worked on."""
+        said = None
+        try:
+            for batch in position.counted(batches):
+                if ranks.world is not None:  # also where each rank has all of it
+                    said = ranks.share = self._share(position.given - 1)
+                yield batch
+        finally:
+            if said is not None and ranks.share is said:
+                ranks.share = None
 
     # --- batches made on the host ---------------------------------------------------------------
 
@@ -310,11 +340,19 @@ class DataLoader:
         fetch = Fetch(self.dataset, self.collate)
         if self.num_workers:
             seed = self._seed_of(position)
-            tasks = (((*seed, i), part) for i, part in enumerate(parts, start=position.given))
+            tasks = (
+                ((*seed, i, *self._place(i)), part)
+                for i, part in enumerate(parts, start=position.given)
+            )
             made = self._workers(fetch).map(tasks)
         else:
             made = map(fetch, parts)
-        return (self._on_device(batch) for batch in position.counted(made))
+        return (self._on_device(batch) for batch in self._announced(made, position))
+
+    def _place(self, index: int) -> tuple[int, ...]:
+        """What the random numbers of a rank's part come from as well, of all but the first."""
+        share = self._share(index)
+        return (share.start,) if share is not None and share.start else ()
 
     def _seed_of(self, position: Position) -> tuple[int, int, int]:
         """What the random numbers of workers come from in a pass, beside the batch's number."""

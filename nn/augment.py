@@ -21,6 +21,7 @@ import numpy as np
 
 from tinygrad_cupy import backend, random
 from tinygrad_cupy.backend import capture
+from tinygrad_cupy.backend.ranks import ranks
 from tinygrad_cupy.ops.class_losses import expect_classes
 from tinygrad_cupy.ops.comparison import where
 from tinygrad_cupy.ops.losses import host_values
@@ -77,8 +78,9 @@ class Augmentation(Module):
 
 
 def uniform(x: Tensor, *shape: int) -> Tensor:
-    """float32 numbers in [0, 1) of the stream of augmentation, beside x."""
-    return Tensor(random.uniform(shape, random.STREAM_AUGMENT, x.device))
+    """float32 numbers in [0, 1) of the stream of augmentation, beside x; the last axis is N."""
+    with random.along(-1):
+        return Tensor(random.uniform(shape, random.STREAM_AUGMENT, x.device))
 
 
 def _each(numbers: Tensor) -> Tensor:
@@ -396,8 +398,10 @@ class MixUp(Module):
         drawn = backend.special_functions(u).betaincinv(self.alpha, self.alpha, u)
         xp = backend.array_module(u)
         share = xp.maximum(drawn, 1 - drawn).astype(np.float32)
-        other = random.permutation(len(x), x.device, random.STREAM_AUGMENT)
-        return Tensor(share), Tensor(other)
+        split = ranks.split  # who is mixed with whom is drawn of the whole batch
+        count = len(x) if split is None else split.total
+        other = random.permutation(count, x.device, random.STREAM_AUGMENT)
+        return Tensor(share), Tensor(other if split is None else other[split.rows])
 
     def _soft(self, y: Tensor) -> Tensor:
         if y.dtype.kind not in "iu":
@@ -418,7 +422,8 @@ class MixUp(Module):
 
 def _mixed(x: Tensor, share: Tensor, other: Tensor) -> Tensor:
     share = share.reshape(-1, *[1] * (x.ndim - 1)).astype(x.dtype)
-    return x * share + x[other] * (1 - share)
+    every = x if ranks.split is None else ranks.world.whole_batch(x)
+    return x * share + every[other] * (1 - share)
 
 
 def apply(layers: Callable[..., Any], x: Any, y: Any) -> tuple[Any, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol, runtime_checkable
 
 from tinygrad_cupy import backend
+from tinygrad_cupy.backend.ranks import ranks
 from tinygrad_cupy.pytree import flatten, rebuild
 from tinygrad_cupy.tensor import Tensor
 
@@ -51,7 +52,7 @@ def items_of(loader: Loader) -> Iterator[tuple[Gather, Item, int]]:
     if isinstance(loader, GatheringLoader) and getattr(loader, "resident", True):
         each = getattr(loader, "targets_per_row", 1)
         gather = steps.Inputs(loader.batch) if has_targets is False else loader.batch
-        return ((gather, (rows,), rows.size * each) for rows in loader.rows())
+        return ((gather, (rows,), _of_all_ranks(rows.size * each)) for rows in loader.rows())
     return (_item(batch, has_targets) for batch in loader)
 
 
@@ -70,7 +71,13 @@ def _item(batch: Any, has_targets: bool | None) -> tuple[Gather, Item, int]:
             "collate= can make them of samples of another form"
         )
     count = first.shape[0] if target is None else target.size
-    return None, ((x,) if y is None else (x, y)), count
+    return None, ((x,) if y is None else (x, y)), _of_all_ranks(count)
+
+
+def _of_all_ranks(count: int) -> int:
+    """How many predictions a batch asks for, of which this rank has so many."""
+    share = ranks.split
+    return count if share is None else count // share.samples * share.total
 
 
 def _tensors(tree: Any) -> Iterator[Tensor]:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 class Callback:
     """Override what you need; every method does nothing by default.
 
+    Of several ranks (`tinygrad_cupy.distributed`) each calls its own, but that whose `only_first`
+    is true is called on the first alone: one that shows or writes something.
+
     >>> class Losses(nn.Callback):
     ...     def on_epoch_end(self, trainer, record):
     ...         print(record.epoch, record.train_loss > 0)
@@ -24,6 +27,8 @@ class Callback:
     1 True
     2 True
     """
+
+    only_first = False
 
     def on_fit_start(self, trainer: Trainer) -> None:
         """Before the first epoch."""

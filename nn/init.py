@@ -36,7 +36,8 @@ def uniform(shape: tuple[int, ...], bound: float, device: str | None = None) -> 
     >>> w.shape, bool(abs(w).max() <= 0.5)
     ((100, 4), True)
     """
-    array = random.uniform(shape, random.STREAM_WEIGHTS, device or backend.default_device())
+    with random.along(None):  # weights are no batch
+        array = random.uniform(shape, random.STREAM_WEIGHTS, device or backend.default_device())
     array *= 2 * bound
     array -= bound
     return array
@@ -65,7 +66,8 @@ def normal(shape: tuple[int, ...], std: float = 1.0, device: str | None = None) 
     """
     device = device or backend.default_device()
     backend.expect_memory("init.normal", shape, 4, device != "cpu")
-    array = random.normal(shape, random.STREAM_WEIGHTS, device)
+    with random.along(None):
+        array = random.normal(shape, random.STREAM_WEIGHTS, device)
     if std != 1:
         array *= np.float32(std)
     return array

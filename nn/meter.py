@@ -9,6 +9,7 @@ import numpy as np
 
 from tinygrad_cupy import backend
 from tinygrad_cupy.backend.devices import copy
+from tinygrad_cupy.backend.ranks import ranks
 from tinygrad_cupy.tensor import Tensor
 
 
@@ -23,7 +24,7 @@ class Reading(NamedTuple):
     accuracy: float
     losses: np.ndarray
     counted: np.ndarray
-    sums: np.ndarray  # (steps, K): of the metrics
+    sums: list[np.ndarray]  # of the metrics: rows of K, or several times K, each
 
     def first_bad_step(self) -> int | None:
         """The index of the first loss that is not finite, though it had targets, or None."""
@@ -83,6 +84,21 @@ def score(loss: Tensor, output: Any, target: Any, ignored: int = -1) -> Tensor:
     return Tensor(out)
 
 
+def count_by_share(scored: Tensor, is_sum: bool) -> None:
+    """Make a `score` of this rank's part of a batch one that is added up over the ranks.
+
+    The loss counts by the share of the samples, unless it `is_sum`.
+    """
+    share = ranks.split
+    if share is None:
+        return
+    with backend.on_device_of(scored.data):
+        if not share.present:
+            scored.data[...] = 0
+        elif not is_sum:
+            scored.data[0] *= np.float32(share.weight)
+
+
 class Meter:
     """Loss and right answers of each step, left on the device until somebody reads them."""
 
@@ -90,7 +106,9 @@ class Meter:
         self.steps = steps
         self.counts: list[int] = []  # predictions per step, known without asking the device
         self.values: Any = None  # (steps, 3): loss, right answers, targets that count
-        self.sums: Any = None  # (steps, K) float64: of metrics
+        self.sums: Any = None  # (steps, K) float64: of metrics, K for each rank
+        self.earlier = np.zeros(0)  # those of steps that another number of ranks did
+        self._begun = 0  # steps of these
         self._elsewhere = False  # whether `load_state_dict` left them on the host
 
     def add(self, scored: Tensor, count: int, sums: Tensor | None = None) -> None:
@@ -108,11 +126,19 @@ class Meter:
             self._elsewhere = False
         copy(scored.data, self.values[len(self.counts)])
         if sums is not None:
+            if self.sums is not None and self.sums.shape[1] != sums.size:
+                self._sums_are_earlier()
             if self.sums is None:
                 shape = self.steps, sums.size
                 self.sums = backend.full(shape, 0.0, np.float64, sums.device)
-            copy(sums.data, self.sums[len(self.counts)])
+            copy(sums.data.reshape(-1), self.sums[len(self.counts)])
         self.counts.append(count)
+
+    def add_over_ranks(self) -> None:
+        """Add up what the ranks have, each of its part of every batch."""
+        if self.values is not None and ranks.world is not None and ranks.world.size > 1:
+            with backend.on_device_of(self.values):
+                copy(ranks.world.total(self.values), self.values)
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """What was added so far; one host read, two with metrics."""
@@ -122,8 +148,16 @@ class Meter:
             values = backend.to_numpy(self.values[:count]).copy()
         found: dict[str, np.ndarray] = {"values": values, "counts": np.array(self.counts, np.int64)}
         if self.sums is not None:
-            found["sums"] = backend.to_numpy(self.sums[:count]).copy()
+            found["sums"] = backend.to_numpy(self.sums[self._begun : count]).copy()
+        if self._begun:
+            rest = found.get("sums", np.zeros(0))
+            found["sums"] = np.concatenate([self.earlier, rest.reshape(-1)])
         return found
+
+    def _sums_are_earlier(self) -> None:
+        sums = backend.to_numpy(self.sums[self._begun : len(self.counts)])
+        self.earlier = np.concatenate([self.earlier, sums.reshape(-1)])
+        self.sums, self._begun = None, len(self.counts)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what the meter of as many steps that gave `state` had."""
@@ -136,9 +170,12 @@ class Meter:
         self.counts = counts.tolist()
         self.values, self._elsewhere = np.zeros((self.steps, 3), np.float32), True
         self.values[: len(counts)] = values
-        self.sums = None
+        self.sums, self.earlier, self._begun = None, np.zeros(0), 0
         if "sums" in state:
             sums = np.asarray(state["sums"], np.float64)
+            if sums.ndim == 1:  # of several numbers of ranks
+                self.earlier, self._begun = sums, len(counts)
+                return
             if sums.ndim != 2 or len(sums) != len(counts):
                 raise ValueError(f"[Meter] expected sums of {len(counts)} steps, got {sums.shape}")
             self.sums = np.zeros((self.steps, sums.shape[1]))
@@ -171,9 +208,9 @@ class Meter:
             )
         values = backend.to_numpy(self.values[: len(self.counts)]).astype(np.float64)
         losses, right, counted = values.T
-        sums = np.zeros((len(self.counts), 0))
+        sums = [self.earlier] if self._begun else []
         if self.sums is not None:
-            sums = backend.to_numpy(self.sums[: len(self.counts)])
+            sums.append(backend.to_numpy(self.sums[self._begun : len(self.counts)]))
         weights = np.where(np.isnan(counted), self.counts, counted)
         some = weights > 0  # the mean loss of no target is NaN
         if not some.any():

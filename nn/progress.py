@@ -30,6 +30,8 @@ class ProgressBar(Callback):
     would make the device wait.
     """
 
+    only_first = True
+
     def __init__(self, console: Console | None = None) -> None:
         self.notebook = console is None and in_notebook()
         self.console: Any = console

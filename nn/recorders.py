@@ -41,6 +41,8 @@ class Recorder(Callback):
     6
     """
 
+    only_first = True
+
     def __init__(self, seconds: float = SECONDS) -> None:
         if not seconds >= 0:
             raise ValueError(

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_cupy import backend, random
+from tinygrad_cupy.backend.ranks import ranks
 
 from .checkpoint import CheckpointError, Saved, number
 from .history import EpochRecord, History
@@ -208,6 +209,12 @@ def _restore_random(state: Figures) -> None:
     """A GPU that is not there counts no more."""
     count = backend.cuda_count() if backend.cuda_available() else 0
     here = {"cpu", *(f"cuda:{index}" for index in range(count))}
+    if ranks.world is not None:  # the first rank's GPU stands for that of each
+        own = backend.default_device()
+        state["counters"] = [
+            (stream, device if device == "cpu" else own, count)
+            for stream, device, count in state["counters"]
+        ]
     counters = {
         (int(stream), device): int(count)
         for stream, device, count in state["counters"]

@@ -8,7 +8,7 @@ Letters in shapes: N examples, C classes or outputs.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -238,9 +238,16 @@ class Metrics:
         self.widths[:] = [one.size for one in parts]
         return concat(parts)
 
-    def results(self, rows: np.ndarray, prefix: str = "") -> dict[str, float]:
-        """The figures, of a row of `sums` for each batch, by their names behind a prefix."""
-        parts = np.split(rows, np.cumsum(self.widths)[:-1], axis=1) if self.named else []
+    def results(self, sums: Iterable[np.ndarray], prefix: str = "") -> dict[str, float]:
+        """The figures, of a row of `sums` for each batch, by their names behind a prefix.
+
+        Of several ranks a row has the sums of each, -inf of one that had no sample.
+        """
+        if not self.named:
+            return {}
+        rows = np.concatenate([one.reshape(-1, sum(self.widths)) for one in sums])
+        rows = rows[~np.isneginf(rows).all(axis=1)]
+        parts = np.split(rows, np.cumsum(self.widths)[:-1], axis=1)
         return {
             f"{prefix}{name}": float(metric.result(metric.together(part)))
             for (name, metric), part in zip(self.named, parts, strict=True)

@@ -16,10 +16,11 @@ import numpy as np
 
 from tinygrad_cupy.autograd.autocast import autocast
 from tinygrad_cupy.backend.capture import observe
+from tinygrad_cupy.backend.ranks import ranks
 from tinygrad_cupy.tensor import Tensor
 
 from .inputs import forward, parted
-from .meter import is_classification, score
+from .meter import count_by_share, is_classification, score
 from .module import Module
 from .optim.averaging import AveragedModel
 from .optim.clip import clip_grad_norm
@@ -83,10 +84,17 @@ def train(
     with nullcontext() if options.autocast is None else autocast(options.autocast):
         output = forward(model, seen)
         value = loss(output, target)
-    options.update(optimizer, value)
+    parallel = optimizer.parallel if ranks.parallel else None
+    if parallel is None:
+        options.update(optimizer, value)
+        scored = _scored(metrics, loss, value, output, y)
+    else:  # the score goes to the other ranks with the gradients
+        scored = _scored(metrics, loss, value, output, y)
+        parallel.carry(scored[0])
+        options.update(optimizer, value)
     if options.averaged is not None:
         options.averaged.update_parameters(model)
-    return _scored(metrics, loss, value, output, y)
+    return scored
 
 
 def validate(model: Module, loss: Loss, metrics: Metrics, gather: Gather, *item: Any) -> Scored:
@@ -126,7 +134,10 @@ def ignored_by(loss: Loss) -> int:
 
 def _scored(metrics: Metrics, loss: Loss, value: Tensor, output: Any, y: Any) -> Scored:
     scored = score(value, output, y, ignored_by(loss))
-    return (scored, metrics.sums(output, y)) if metrics else (scored,)
+    if ranks.split is None:
+        return (scored, metrics.sums(output, y)) if metrics else (scored,)
+    count_by_share(scored, getattr(loss, "reduction", "mean") == "sum")
+    return (scored, ranks.world.of_each_rank(metrics.sums(output, y))) if metrics else (scored,)
 
 
 def softmax(output: Tensor) -> Tensor:

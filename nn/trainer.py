@@ -5,6 +5,7 @@ Letters: N examples, C classes.
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,10 +16,11 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 import numpy as np
 
 from tinygrad_cupy.autograd.mode import no_grad
+from tinygrad_cupy.backend.ranks import Share, ranks
 from tinygrad_cupy.jit import jit as captured
 from tinygrad_cupy.tensor import Tensor
 
-from . import checks, resuming, steps
+from . import checks, resuming, steps, together
 from .augment import pairs
 from .batches import Item, Loader, check_loader, copied, has_place, items_of, to_host
 from .checkpoint import Checkpoints
@@ -168,6 +170,8 @@ class Trainer:
         self.checkpoints = checkpoint
         self.options = self._options(clip_norm, autocast, ema)
         self._progress = Progress({})
+        self.asked_to_stop = ""  # why, while other ranks do not know
+        self.stop_now = False  # as all of them know
         self._clock = 0.0  # when `fit` began, of a run that goes on so much earlier
         self._train = _maybe_captured(jit, steps.train)
         self._validate = _maybe_captured(jit, steps.validate)
@@ -221,7 +225,7 @@ class Trainer:
         run; `FolderBusyError` where another process writes into it.
         """
         _check_fit(train_loader, val_loader, epochs, patience)
-        if self.checkpoints is not None and not self.checkpoints.own():
+        if self.checkpoints is not None and together.is_first() and not self.checkpoints.own():
             raise ValueError(
                 f"[Trainer] {str(self.checkpoints.folder)!r} holds the checkpoints of another run: "
                 "go on from them with resume(...), or choose another folder"
@@ -262,12 +266,12 @@ class Trainer:
         _check_fit(train_loader, val_loader, epochs, patience)
         if self.checkpoints is None:
             raise ValueError("[Trainer] resume needs checkpoint=, the folder to go on from")
-        with self.checkpoints.held():
-            saved = self.checkpoints.load()
+        saved = together.loaded(self.checkpoints)
         if saved is None:
-            self.checkpoints.tell(
+            together.tell(
+                self.checkpoints,
                 f"[Trainer] there is no checkpoint in {str(self.checkpoints.folder)!r}: training "
-                "begins anew"
+                "begins anew",
             )
             return self.fit(train_loader, val_loader, epochs, patience)
         self._progress = resuming.restore(self, saved, train_loader, val_loader)
@@ -277,7 +281,7 @@ class Trainer:
         self, train_loader: Loader, val_loader: Loader | None, epochs: int, patience: int | None
     ) -> History:
         """From `self._progress` on."""
-        if self.checkpoints is None:
+        if self.checkpoints is None or not together.is_first():
             return self._held_fit(train_loader, val_loader, epochs, patience)
         weights = sum(tensor.data.nbytes for _, tensor in self.model._saved())
         self.checkpoints.expect(3 * weights)  # with Adam's two moments
@@ -291,12 +295,14 @@ class Trainer:
         history = self.history = now.history
         loaders = train_loader, val_loader
         self._clock = time.perf_counter() - now.seconds
+        together.begin(self)
         self._tell("on_fit_start")
         try:
             while now.epoch < epochs and not now.exhausted(patience):
                 record = self._epoch(now.epoch + 1, epochs, *loaders)
                 self._finish_epoch(record, patience)
-                self._tell("on_epoch_end", record)
+                together.heeding(self, functools.partial(self._tell, "on_epoch_end", record))
+                together.stop_if_asked(self)
                 ended = now.epoch == epochs or now.exhausted(patience)
                 self._save(*loaders, forced=ended)
             if now.exhausted(patience):
@@ -338,7 +344,9 @@ class Trainer:
     def _save(self, train: Loader, val: Loader | None, forced: bool = False) -> None:
         """Write a checkpoint where one is due, or else if it is `forced`."""
         now, checkpoints = self._progress, self.checkpoints
-        if checkpoints is None or not (forced or checkpoints.due(now.meter is not None)):
+        if checkpoints is None or not together.is_first():
+            return
+        if not (forced or checkpoints.due(now.meter is not None)):
             return
         # Waits for a GPU: what it still has to do is no cost of the checkpoint.
         meter = (now.meter or Meter(0)).state_dict()
@@ -361,9 +369,11 @@ class Trainer:
             if meter.on_cpu and meter.diverged():
                 break
             now.epoch_seconds, now.whole = time.perf_counter() - started, True
-            self._tell("on_step_end", Step(epoch, epochs, index, len(train_loader), meter))
+            step = Step(epoch, epochs, index, len(train_loader), meter)
+            together.heeding(self, functools.partial(self._tell, "on_step_end", step))
             if saves and index < len(train_loader):
                 self._save(train_loader, val_loader)
+        together.share_buffers(self)
         trained = self._read(meter)
         seconds = now.epoch_seconds = time.perf_counter() - started
         now.whole = False
@@ -389,9 +399,12 @@ class Trainer:
         if self.schedule is not None:
             self.optimizer.lr = self.schedule(self.steps_taken)
         parts = self.model, self.optimizer, self.loss, self.augment, self.options, self.metrics
+        asked = None if ranks.world is None else together.ask(self)
         score, *sums = self._train(*parts, gather, *item)
         self.steps_taken += 1
         meter.add(score, count, *sums)
+        if asked is not None:
+            self.stop_now = bool(asked.item())
 
     def _validation(self, loader: Loader) -> Reading:
         meter = Meter(len(loader))
@@ -400,6 +413,7 @@ class Trainer:
             for gather, item, count in items_of(loader):
                 score, *sums = self._validate(model, self.loss, self.metrics, gather, *item)
                 meter.add(score, count, *sums)
+        meter.add_over_ranks()
         return self._read(meter)
 
     def _read(self, meter: Meter) -> Reading:
@@ -416,6 +430,7 @@ class Trainer:
         """Loss, accuracy and every answer on `loader`'s data, in evaluation mode."""
         check_loader("evaluation", loader)
         meter, labels, answers = Meter(len(loader)), [], []
+        shares: list[Share | None] = []
         with self._evaluating():
             for gather, item, count in items_of(loader):
                 parts = self.model, self.loss, self.answer, self.metrics
@@ -423,10 +438,11 @@ class Trainer:
                 meter.add(score, count, *sums)
                 labels.append(copied(y))  # the next call may write over them
                 answers.append(copied(found))
+                shares.append(ranks.split)
+        meter.add_over_ranks()
         read = self._read(meter)
-        return Evaluation(
-            read.loss, read.accuracy, to_host(labels), to_host(answers), self._figures(read)
-        )
+        every, found = (together.gathered(to_host(one), shares) for one in (labels, answers))
+        return Evaluation(read.loss, read.accuracy, every, found, self._figures(read))
 
     def predict(self, data: Loader | Tensor, batch_size: int = 256) -> Any:
         """The answers, of classes their probabilities (N, C), as a NumPy array; in evaluation mode.
@@ -442,14 +458,15 @@ class Trainer:
         else:
             items = items_of(data)
         answer = self.answer or (steps.softmax if self._classifies else _unchanged)
+        answers: list[Any] = []
+        shares: list[Share | None] = []
         with self._evaluating():
-            answers = [
-                copied(self._predict(self.model, answer, gather, *item))
-                for gather, item, _ in items
-            ]
+            for gather, item, _ in items:
+                answers.append(copied(self._predict(self.model, answer, gather, *item)))
+                shares.append(ranks.split)
         if not answers:
             raise ValueError("[Trainer] nothing to predict: the data is empty")
-        return to_host(answers)
+        return together.gathered(to_host(answers), shares)
 
     # --- helpers --------------------------------------------------------------------------------
 
@@ -485,6 +502,8 @@ class Trainer:
 
     def _tell(self, method: str, *arguments: Any) -> None:
         for callback in self.callbacks:
+            if getattr(callback, "only_first", False) and not together.is_first():
+                continue
             getattr(callback, method)(self, *arguments)
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from . import (
         array_api,
         datasets,
+        distributed,
         fft,
         integrate,
         interop,
@@ -63,6 +64,7 @@ __all__ = [
     "custom_op",
     "datasets",
     "default_device",
+    "distributed",
     "enable_grad",
     "fft",
     "functional_call",
@@ -101,8 +103,8 @@ __all__ = [
 
 # What is loaded on first use, and where it stands: the engine alone imports fast.
 _MODULES = (
-    *("array_api", "datasets", "fft", "integrate", "interop", "linalg", "ndimage", "nn"),
-    *("numpy", "optimize", "signal", "sparse", "spatial", "special"),
+    *("array_api", "datasets", "distributed", "fft", "integrate", "interop", "linalg"),
+    *("ndimage", "nn", "numpy", "optimize", "signal", "sparse", "spatial", "special"),
 )
 _TRANSFORMS = (
     *("checkpoint", "grad", "hessian", "hvp", "jacobian", "jvp"),

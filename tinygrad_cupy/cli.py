@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from . import folders
+from .backend.ranks import ranks
 from .command import signals, terminal
 from .command.errors import CommandError, Interrupted
 from .printing import printable
@@ -105,6 +106,11 @@ def _described(error: Exception) -> tuple[str, int]:
 
 
 def _fail(text: str, code: int) -> int:
+    world = ranks.world
+    if world is not None and world.size > 1:
+        world.leave(text)
+        if world.rank:  # the first says it, or the one that then waits in vain
+            return code
     if text and sys.stderr is not None:
         print(printable(text), file=sys.stderr)
     return code

@@ -478,7 +478,12 @@ class Tensor(
 
     @classmethod
     def rand(cls, *shape: Any, dtype: Any = "float32", **options: Any) -> Tensor:
-        """Uniform in [0, 1), from stream 0 (`manual_seed`). Options: device, requires_grad."""
+        """Uniform in [0, 1), from stream 0 (`manual_seed`). Options: device, requires_grad.
+
+        Where a batch is split among ranks (docs/many-gpus.md), these are the numbers of this rank's
+        samples, along axis 0 unless ``batch_axis`` says otherwise; with ``replicated=True`` they
+        are no batch, and the same on all ranks.
+        """
         device = options.pop("device", None) or default_device()
         sizes = _shape("rand", *shape)
         expect_memory("rand", sizes, 8, device != "cpu")  # a word for each
@@ -486,7 +491,7 @@ class Tensor(
 
     @classmethod
     def randn(cls, *shape: Any, dtype: Any = "float32", **options: Any) -> Tensor:
-        """Standard normal, from stream 0 (`manual_seed`). Options: device, requires_grad."""
+        """Standard normal, from stream 0 (`manual_seed`). Options: as of `rand`."""
         device = options.pop("device", None) or default_device()
         sizes = _shape("randn", *shape)
         expect_memory("randn", sizes, 8, device != "cpu")  # a word for each
@@ -539,9 +544,14 @@ def _drawn(
     cls: type[Tensor], draw: Any, shape: tuple[int, ...], dtype: Any, device: str, options: Any
 ) -> Tensor:
     """Random numbers; inside of `vmap` each element's own."""
+    axis = None if options.pop("replicated", False) else options.pop("batch_axis", 0)
+    options.pop("batch_axis", None)
 
     def one(shape: tuple[int, ...]) -> Tensor:
-        return cls(draw(shape, random.STREAM_WEIGHTS, device), dtype, **options)
+        if axis == 0:
+            return cls(draw(shape, random.STREAM_WEIGHTS, device), dtype, **options)
+        with random.along(axis):
+            return cls(draw(shape, random.STREAM_WEIGHTS, device), dtype, **options)
 
     if active.level is None:
         return one(shape)

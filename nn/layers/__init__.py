@@ -91,6 +91,7 @@ from .shape import (
     UpsamplingBilinear2d,
     UpsamplingNearest2d,
 )
+from .sync_norm import SyncBatchNorm
 from .transformer import (
     TransformerDecoder,
     TransformerDecoderLayer,
@@ -202,6 +203,7 @@ __all__ = [
     "Softplus",
     "Softshrink",
     "Softsign",
+    "SyncBatchNorm",
     "Tanh",
     "Tanhshrink",
     "Threshold",

@@ -30,7 +30,8 @@ class Dropout(_Dropout):
     """While training, each value is zeroed with probability `p` and the rest scaled by 1 / (1 - p).
 
     In evaluation the input passes unchanged. Masks come from random stream 2. Default p = 0.5;
-    ValueError for one outside of [0, 1].
+    ValueError for one outside of [0, 1]. `batch_axis` matters to several ranks alone: where the
+    samples of the batch lie; None for a mask that is none of samples (docs/many-gpus.md).
     Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting" (2014).
 
     >>> y = nn.Dropout(0.5)(Tensor.ones(1000))
@@ -41,6 +42,14 @@ class Dropout(_Dropout):
     """
 
     method = "dropout"
+
+    def __init__(self, p: float = 0.5, batch_axis: int | None = 0) -> None:
+        super().__init__(p)
+        self.batch_axis = batch_axis
+
+    def forward(self, x: Tensor) -> Tensor:
+        observe(self, "p", "batch_axis")
+        return x.dropout(self.p, self.training, self.batch_axis)
 
 
 class Dropout1d(_Dropout):

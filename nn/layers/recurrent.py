@@ -111,7 +111,7 @@ class _Recurrent(Module):
         left: list[list[Tensor]] = [[] for _ in begun]
         for layer in range(self.num_layers):
             if layer and self.dropout:
-                x = x.dropout(self.dropout, self.training)
+                x = x.dropout(self.dropout, self.training, 1)  # time first
             sides = []
             for way, end in enumerate(self._ends):
                 place = layer * len(self._ends) + way

@@ -34,12 +34,13 @@ class _Layer(Module):
         activation: Activation,
         norm_first: bool,
         bias: bool,
+        batch_first: bool,
     ) -> None:
         self.activation: Activation = activation
         if not callable(activation):
             self.activation = checks.choice(self, "activation", activation, ACTIVATIONS)
         self.linear1 = Linear(d_model, dim_feedforward, bias)
-        self.dropout = Dropout(dropout)
+        self.dropout = Dropout(dropout, int(not batch_first))
         self.linear2 = Linear(dim_feedforward, d_model, bias)
         self.norm_first = bool(norm_first)
 
@@ -97,11 +98,11 @@ class TransformerEncoderLayer(_Layer):
         self.self_attn = MultiheadAttention(
             d_model, nhead, dropout, bias=bias, batch_first=batch_first
         )
-        self._set_up(d_model, dim_feedforward, dropout, activation, norm_first, bias)
+        self._set_up(d_model, dim_feedforward, dropout, activation, norm_first, bias, batch_first)
         self.norm1 = LayerNorm(d_model, layer_norm_eps, bias=bias)
         self.norm2 = LayerNorm(d_model, layer_norm_eps, bias=bias)
-        self.dropout1 = Dropout(dropout)
-        self.dropout2 = Dropout(dropout)
+        self.dropout1 = Dropout(dropout, int(not batch_first))
+        self.dropout2 = Dropout(dropout, int(not batch_first))
 
     def forward(
         self,
@@ -147,13 +148,13 @@ class TransformerDecoderLayer(_Layer):
         how = {"bias": bias, "batch_first": batch_first}
         self.self_attn = MultiheadAttention(d_model, nhead, dropout, **how)
         self.multihead_attn = MultiheadAttention(d_model, nhead, dropout, **how)
-        self._set_up(d_model, dim_feedforward, dropout, activation, norm_first, bias)
+        self._set_up(d_model, dim_feedforward, dropout, activation, norm_first, bias, batch_first)
         self.norm1 = LayerNorm(d_model, layer_norm_eps, bias=bias)
         self.norm2 = LayerNorm(d_model, layer_norm_eps, bias=bias)
         self.norm3 = LayerNorm(d_model, layer_norm_eps, bias=bias)
-        self.dropout1 = Dropout(dropout)
-        self.dropout2 = Dropout(dropout)
-        self.dropout3 = Dropout(dropout)
+        self.dropout1 = Dropout(dropout, int(not batch_first))
+        self.dropout2 = Dropout(dropout, int(not batch_first))
+        self.dropout3 = Dropout(dropout, int(not batch_first))
 
     def forward(
         self,

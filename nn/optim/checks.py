@@ -9,6 +9,7 @@ import numpy as np
 
 from tinygrad_cupy import backend
 from tinygrad_cupy.backend import Array
+from tinygrad_cupy.backend.ranks import ranks
 from tinygrad_cupy.nn import checks
 from tinygrad_cupy.tensor import Tensor
 
@@ -42,6 +43,8 @@ def check_grad(owner: object, position: int, array: Any, grad: Any) -> None:
 
 def gradients_of(owner: object, params: Sequence[Tensor]) -> tuple[list[Tensor], list[Any]]:
     """The parameters that have a gradient, and its arrays; ValueError as in `check_grad`."""
+    if ranks.parallel:
+        ranks.before_reading(params)
     found, grads = [], []
     for position, param in enumerate(params):
         if param.grad is not None:
@@ -56,6 +59,8 @@ def set_gradients(params: Sequence[Tensor], grads: Sequence[Any]) -> None:
     for param, grad in zip(params, grads, strict=True):
         # New memory: after backward(create_graph=True) other tensors may share the old one.
         param.grad = Tensor(grad)
+    if ranks.parallel:
+        ranks.after_writing(params)
 
 
 def check_sizes(name: str, grad: Array, written: Sequence[Array]) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from tinygrad_cupy import backend
 from tinygrad_cupy.autograd.mode import enable_grad
 from tinygrad_cupy.backend.capture import active, observe
+from tinygrad_cupy.backend.ranks import ranks
 from tinygrad_cupy.nn import checks
 from tinygrad_cupy.tensor import Tensor
 
@@ -73,6 +74,7 @@ class Optimizer(Grouped):
 
     lr: float
     maximize = False
+    parallel: Any = None  # `distributed.DataParallel`, of several ranks
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -124,7 +126,8 @@ class Optimizer(Grouped):
     def __getstate__(self) -> dict[str, Any]:
         count = len(self.params)
         here = {"_counts": self.steps, "_counted_on": [CPU] * count}
-        return vars(self) | here | {"_memory": {}, "_placed": [None] * count}
+        kept = {name: value for name, value in vars(self).items() if name != "parallel"}
+        return kept | here | {"_memory": {}, "_placed": [None] * count}
 
     def check(self, name: str, value: Any) -> Any:
         """`value` as the hyperparameter `name` holds it, or a ValueError that names both."""
@@ -160,6 +163,8 @@ class Optimizer(Grouped):
         if closure is not None:
             with enable_grad():
                 loss = closure()
+        if ranks.parallel:
+            ranks.before_reading(self.params)
         if len(self._groups) == 1 and not self._changes:
             observe(self, *self.structure)
         else:

@@ -27,6 +27,7 @@ FLOORS = {
     "custom": 5,
     "array_api": 6,
     "datasets": 5,
+    "distributed": 5,
     "fft": 6,
     "integrate": 6,
     "interop": 5,
@@ -116,8 +117,8 @@ def broken_arrows(source: str, module: str) -> list[str]:
     # The package offers nn and datasets, loaded on first use; test_imports.py holds it to that.
     offered = (
         (
-            *("array_api", "datasets", "fft", "integrate", "interop", "linalg", "ndimage", "nn"),
-            *("numpy", "optimize", "signal", "sparse", "spatial", "special"),
+            *("array_api", "datasets", "distributed", "fft", "integrate", "interop", "linalg"),
+            *("ndimage", "nn", "numpy", "optimize", "signal", "sparse", "spatial", "special"),
         )
         if module == "tinygrad_cupy.__init__"
         else ()

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..backend import array_module, device_of, is_alone, on_one_device, plain_array
 from ..backend.capture import active
+from ..backend.ranks import ranks
 from .array_rules import input_gradients
 from .hooks import hooked, hooks_of, leaves
 from .levels import Tracer, innermost
@@ -213,6 +214,8 @@ def _seed(output: TensorBase, grad: Any, caller: str, create_graph: bool) -> Ten
                 "the gradient of what is computed from it, or take .real, .imag or .abs() first"
             )
         one = array_module(output.data).ones(output.data.shape, output.data.dtype)
+        if ranks.share is not None and caller == "backward":  # what this rank's loss counts
+            one *= output.data.dtype.type(ranks.loss_scale())
         return output._wrap(one)
     if not hasattr(grad, "shape"):  # a number or a list
         grad = array_module(output.data).asarray(grad, output.data.dtype)

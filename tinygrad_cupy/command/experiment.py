@@ -21,7 +21,17 @@ from ..datasets import ArrayDataset, DataLoader, DownloadError, catalog
 from ..datasets.parallel import Progress
 from ..datasets.picture_folder import FolderOptions
 from ..datasets.picture_list import Skipped
-from ..nn import Callback, Checkpoints, Evaluation, History, Module, Trainer, models
+from ..nn import (
+    Callback,
+    Checkpoints,
+    Evaluation,
+    History,
+    Module,
+    SyncBatchNorm,
+    Trainer,
+    models,
+    together,
+)
 from ..nn import metrics as scores
 from ..nn.batches import Loader
 from ..nn.trainer import DivergedError
@@ -273,6 +283,8 @@ def _execute(
     checkpoints: Checkpoints | None,
 ) -> Run:
     model, device = build_model(settings, data), settings.device
+    if together.several():
+        model = SyncBatchNorm.convert(model)
     loader = DataLoader(data.train, settings.batch_size, shuffle=True, device=device)
     augment = recipe.build_augment(
         settings.augment, data.train.images.shape[1:], len(data.classes), data.normalization
@@ -294,7 +306,8 @@ def _execute(
     )
     val_loader = evaluation_loader(data.val, data.normalization, device)
     problem: Exception | None = None
-    train = trainer.resume if checkpoints is not None and checkpoints.numbers() else trainer.fit
+    begun = checkpoints is not None and bool(checkpoints.numbers())
+    train = trainer.resume if together.of_first("whether a run goes on", begun) else trainer.fit
     try:
         train(train_loader, val_loader, settings.epochs, settings.patience)
     except DivergedError as error:

@@ -19,8 +19,9 @@ class CtrlC(Callback, Stop):
     words, where that is not a test.
     """
 
-    def __init__(self, dropped: str = "") -> None:
+    def __init__(self, dropped: str = "", silent: bool = False) -> None:
         super().__init__(patient=True)
+        self.silent = silent
         self.dropped = dropped
         self.stage = "training"
         self.kept_epoch = 0
@@ -36,7 +37,7 @@ class CtrlC(Callback, Stop):
             text = f"testing {kept}; Ctrl-C again to skip"
         else:
             text = f"{self.stage}; Ctrl-C again to skip"
-        if sys.stderr is not None:
+        if sys.stderr is not None and not self.silent:
             begin = "\n" if sys.stderr.isatty() else ""  # behind the bar
             with suppress(RuntimeError):  # in the middle of printing something else
                 print(f"{begin}{text}", file=sys.stderr, flush=True)

@@ -14,9 +14,9 @@ from rich.text import Text
 
 from ..datasets.parallel import Progress
 from ..folders import Claim
-from ..nn import Callback, History
+from ..nn import Callback, History, together
 from ..printing import printable
-from . import experiment, run_folder, run_record, terminal
+from . import experiment, run_folder, run_record, several, terminal
 from .errors import CommandError, Interrupted
 from .experiment import Data, Run
 from .keeping import Drawing, Keeper, goes_on, note, open_tensorboard
@@ -44,21 +44,26 @@ def train(
     `out` when a run stands there; it ends in `Interrupted` or `CommandError`. So does a run whose
     pictures could not be drawn, or whose figures could not be printed.
     """
+    if not several.begin(asked.device):
+        several.follow(asked, resume is not None, given)
+        return
     console = Console(quiet=quiet)
     with claimed(asked, out, overwrite, resume) as claim:
         tell_recovered(claim)
+        together.of_first("run folder", str(claim.live))
         record = None if resume is None else Record.read(claim.live)
         if record is not None:
             asked = record.merged(asked, given)
         tensorboard = tensorboard or (resume is not None and (claim.live / TENSORBOARD).is_dir())
         if tensorboard:
             open_tensorboard(claim.live)  # its library is missed now
-        device = asked.resolve_device()
+        device = several.device_of(asked)
         with reading(console, asked) as progress:
-            data = experiment.load_data(asked, progress)
+            data = several.after_the_first(lambda: experiment.load_data(asked, progress))
         if record is not None:
             record.check_data(data)
         settings = asked.resolve(data.train, device)
+        several.check_alike(settings, data)
         announce(console, settings, data)
         if record is not None and record.changed(settings):
             note(f"{settings.model_label} has changed since the run began")

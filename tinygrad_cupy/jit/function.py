@@ -24,6 +24,7 @@ from ..backend import Array
 from ..backend.capture import active, launch_all, prepare
 from ..backend.cuda_graph import CaptureError, Pool, ReplayOrder
 from ..backend.devices import device_number
+from ..backend.ranks import ranks
 from ..pytree import TreeDef, flatten, rebuild
 from ..tensor import Tensor
 from .guards import Guards, Match
@@ -94,6 +95,8 @@ class Jitted(Generic[P, R]):
                 result = self._run_eagerly(signature, args, kwargs, leaves)
             else:
                 captured = variant.captured or self._capture(variant, structure, leaves)
+                if ranks.world is not None:  # may hold what ranks do together
+                    ranks.world.client.begin(f"a replay of {self.name}")
                 result = captured.replay(leaves, self.calls)
             return result
 
@@ -203,6 +206,8 @@ class Jitted(Generic[P, R]):
             collection.clear()
         variant.guards = recording.finish(left)
         variant.captured, variant.uploads = captured, []
+        if ranks.world is not None:
+            ranks.captured.add(self)
         return captured
 
 

@@ -12,6 +12,7 @@ from ..autograd.mode import is_grad_enabled
 from ..backend import default_device
 from ..backend.blas import get_precision
 from ..backend.devices import device_number
+from ..backend.ranks import ranks
 from .guards import kind_of, wants_gradient
 from .replay import array_of
 
@@ -66,4 +67,4 @@ def signature_of(leaf: Any) -> Hashable:
 
 def circumstances() -> tuple[Hashable, ...]:
     """What must be equal of this thread's modes."""
-    return is_grad_enabled(), get_precision(), cast_to(), default_device()
+    return is_grad_enabled(), get_precision(), cast_to(), default_device(), ranks.share

@@ -169,8 +169,8 @@ class Generator:
         span, first = np.uint64(most - int(low)), np.int64(low)
 
         def draw(shape: tuple[int, ...], device: str) -> Any:
-            raw = streams.words(math.prod(shape), STREAM, device, self._source)
-            return ((raw % span).astype(np.int64) + first).astype(dtype).reshape(shape)
+            raw = streams.words_of(shape, STREAM, device, self._source)
+            return ((raw % span).astype(np.int64) + first).astype(dtype)
 
         return self._made(draw, _sizes(size), ndarray, default_device())
 
@@ -240,7 +240,8 @@ class Generator:
             )
 
         def draw(shape: tuple[int, ...], device: str) -> Any:
-            u = streams.uniform_double(shape, STREAM, device, self._source)
+            with streams.along(0 if replace else None):  # a key for each element is no batch
+                u = streams.uniform_double(shape, STREAM, device, self._source)
             w = weights.data
             if replace:
                 edges = w.cumsum()

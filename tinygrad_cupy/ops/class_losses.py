@@ -14,6 +14,7 @@ import numpy as np
 from ..autograd import TensorBase
 from ..autograd.autocast import in_wide
 from ..backend import array_module, on_device_of
+from ..backend.ranks import ranks
 from .losses import (
     expect_one_shape,
     expect_reduction,
@@ -66,6 +67,18 @@ def expect_classes(name: str, labels: Any, classes: int, ignore_index: int | Non
         )
 
 
+def over_all_ranks(divisor: Any) -> Any:
+    """What a mean over targets is divided by, which some may not count in.
+
+    Of a batch that is split among ranks it is that of all of them, times the share of this rank,
+    as which its loss will count.
+    """
+    if ranks.split is None:
+        return divisor
+    found = divisor.detach() * float(ranks.split.present)
+    return divisor._wrap(ranks.world.total(found.data)) * ranks.mean_weight()
+
+
 def _weights(name: str, x: Any, weight: Any) -> Any:
     """The weight of each class, (C,), or None."""
     if weight is None:
@@ -101,7 +114,7 @@ def _of_classes(
         even = -every.sum(1).where(counts, 0)
         losses = losses * (1 - smoothing) + even * (smoothing / x.shape[1])
     if reduction == "mean":
-        total = share.sum()
+        total = over_all_ranks(share.sum())
         return losses.sum() / total.where(total != 0, math.nan)  # over nothing, as in PyTorch
     return losses.sum() if reduction == "sum" else losses
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from .. import kernels
+from .. import kernels, random
 from ..autograd import Op, TensorBase
 from ..backend import Array
 from .promotion import as_float, in_single
@@ -56,16 +56,21 @@ class DropoutMixin(TensorBase):
 
     __slots__ = ()
 
-    def dropout(self, p: float = 0.5, training: bool = True) -> Tensor:
+    def dropout(self, p: float = 0.5, training: bool = True, batch_axis: int | None = 0) -> Tensor:
         """Each element zeroed with probability p, the others divided by 1 - p (Srivastava 2014).
 
         The identity when not ``training``. Element i in C order is kept where the i-th uniform
-        number of the dropout stream is ≥ p, so a seed gives one mask on every device.
+        number of the dropout stream is ≥ p, so a seed gives one mask on every device, and where
+        a batch is split among ranks (docs/many-gpus.md), as many numbers are left out for the
+        samples of the others: they lie along ``batch_axis``; None is a mask that all ranks share.
         """
         _expect_probability("dropout", p)
         if not training or p == 0:
             return self  # type: ignore[return-value]
-        return Dropout(p)(as_float(self))
+        if batch_axis == 0:
+            return Dropout(p)(as_float(self))
+        with random.along(batch_axis):
+            return Dropout(p)(as_float(self))
 
     def dropout1d(self, p: float = 0.5, training: bool = True) -> Tensor:
         """`dropout` of whole channels of self (N, C, L) (Tompson et al. 2015)."""

@@ -13,9 +13,15 @@ from ..autograd.levels import innermost
 from ..autograd.tensor_base import expect_real
 from ..backend import Array, array_module, device_of, is_cuda, plain_array
 from ..backend.capture import active, use
-from .class_losses import expect_classes, is_shares, weighted_cross_entropy
+from ..backend.ranks import ranks
+from .class_losses import (
+    expect_classes,
+    is_shares,
+    over_all_ranks,
+    weighted_cross_entropy,
+)
 from .losses import REDUCTIONS, tensor_of
-from .promotion import as_float, in_single
+from .promotion import as_float, in_single, single
 
 if TYPE_CHECKING:
     from ..autograd.typing import Tensor
@@ -137,8 +143,15 @@ class LossMixin(TensorBase):
         if len(shape) > 2:  # classes last, then (R, C)
             rows = logits.permute(0, *range(2, len(shape)), 1).reshape(-1, shape[1])
         labels = labels if labels.ndim == 1 else labels.reshape(-1)
+        whole = reduction == "mean" and ranks.split is not None
+        if whole:  # the divisor is that of all ranks
+            counted = rows._wrap((labels != ignore_index).sum().astype(single(rows).dtype))
+            divisor = over_all_ranks(counted).astype(rows.dtype)
+            reduction = "sum"
         op = CrossEntropy(labels, label_smoothing, ignore_index, reduction)
         loss = in_single(rows, op)
+        if whole:
+            loss = loss / divisor.where(divisor != 0, math.nan)
         return loss.reshape(shape[0], *shape[2:]) if reduction == "none" else loss
 
 

@@ -11,19 +11,24 @@ from __future__ import annotations
 
 import math
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend import Array, CudaSource, array_module, import_cupy, normalize_device
+from ..backend import Array, CudaSource, array_module, import_cupy, int64s, normalize_device
 from ..backend.capture import keep, prepares
 from ..backend.devices import copy
 from ..backend.gpu import properties_of
+from ..backend.ranks import ranks
 
 STREAM_WEIGHTS, STREAM_SHUFFLES, STREAM_DROPOUT = 0, 1, 2
 STREAM_DRAWS = 3  # of `tinygrad_cupy.numpy.random`
 STREAM_AUGMENT = 4  # of `nn.augment`
+Shape = tuple[int, ...]
 STREAMS = (STREAM_WEIGHTS, STREAM_SHUFFLES, STREAM_DROPOUT, STREAM_DRAWS, STREAM_AUGMENT)
 
 PHILOX = str(Path(__file__).with_name("philox.cuh"))  # in front of kernels that draw
@@ -141,15 +146,93 @@ def restore(
 
 def words(count: int, stream: int, device: str, source: Generator = generator) -> Array:
     """The next ``count`` 64-bit words of a stream, as uint64."""
+    return _words(Part(1, count, 0, count), stream, device, source)
+
+
+def words_of(shape: Shape, stream: int, device: str, source: Generator = generator) -> Array:
+    """Words of that shape: of a batch that is split among ranks, those of this rank's part."""
+    return _words(part_of(shape), stream, device, source).reshape(shape)
+
+
+def _words(part: Part, stream: int, device: str, source: Generator) -> Array:
     device = normalize_device(device)
+    count = part.outer * part.wanted
     if device == "cpu":
-        return words_at(advance(count, stream, source), count, stream, source)
+        counter = advance(part.total, stream, source)
+        rows = [words_at(counter, part.wanted, stream, source, first) for first in part.firsts()]
+        return rows[0] if len(rows) == 1 else np.concatenate(rows)
     cupy = import_cupy()
     with cupy.cuda.Device(int(device.removeprefix("cuda:"))):
-        out = cupy.empty(count, np.uint64)
-        arguments = (out, np.int64(count), source.state(stream, device), np.uint64(stream))
-        kernels.launch("philox_words", walking(out), arguments)
+        out, state = cupy.empty(count, np.uint64), source.state(stream, device)
+        if part.is_whole:
+            arguments = (out, np.int64(count), state, np.uint64(stream))
+            kernels.launch("philox_words", walking(out), arguments)
+        else:
+            sizes = (part.outer, part.wanted, part.first, part.each, part.total)
+            arguments = (out, *int64s(*sizes), state, np.uint64(stream))
+            kernels.launch("philox_words_of_part", walking(out), arguments)
         return out
+
+
+class Part(NamedTuple):
+    """What is drawn of ``total`` words: of each of ``outer`` rows of ``each`` words as many as
+    ``wanted``, from the word ``first`` of the row on.
+    """
+
+    outer: int
+    wanted: int
+    first: int
+    each: int
+
+    @property
+    def total(self) -> int:
+        """By how many words the counter moves."""
+        return self.outer * self.each
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether that is all of them."""
+        return self.wanted == self.each
+
+    def firsts(self) -> range:
+        """Where each row's words begin."""
+        return range(self.first, self.first + self.outer * max(self.each, 1), max(self.each, 1))
+
+
+def part_of(shape: Shape) -> Part:
+    """Which words an array of that shape takes: all, unless a batch is split among ranks.
+
+    Element i of the whole batch has word i whatever the number of ranks, and all ranks move their
+    counters past all of it. ValueError where the batch's axis, 0 unless `along` says otherwise, is
+    none of as many samples, or a multiple, as this rank has.
+    """
+    share, axis = ranks.split, _axis.get()
+    size = math.prod(shape)
+    if share is None or axis is None or not shape:
+        return Part(1, size, 0, size)
+    if not -len(shape) <= axis < len(shape) or shape[axis] % share.samples:
+        raise ValueError(
+            f"[random] expected axis {axis} of a draw of shape {tuple(shape)} to be this rank's "
+            f"{share.samples} samples of a batch of {share.total}: say batch_axis= where they are "
+            "along another one, or replicated=True for what is the same on all ranks"
+        )
+    axis %= len(shape)
+    inner = shape[axis] // share.samples * math.prod(shape[axis + 1 :])  # words of a sample
+    outer = math.prod(shape[:axis])
+    return Part(outer, share.samples * inner, share.start * inner, share.total * inner)
+
+
+_axis: ContextVar[int | None] = ContextVar("batch axis of draws", default=0)
+
+
+@contextmanager
+def along(axis: int | None) -> Iterator[None]:
+    """Draw as if the batch lay along that axis; None: the same on all ranks."""
+    before = _axis.set(axis)
+    try:
+        yield
+    finally:
+        _axis.reset(before)
 
 
 def walking(array: Array) -> int:
@@ -171,44 +254,56 @@ def advance(count: int, stream: int, source: Generator = generator) -> int:
     return counter
 
 
-def words_at(counter: int, count: int, stream: int, source: Generator = generator) -> np.ndarray:
-    """``count`` words of a stream on the CPU from a counter on, which stays."""
-    key = source.seed + (stream << 64)
-    return np.random.Philox(key=key, counter=counter).random_raw(count)
+def words_at(
+    counter: int, count: int, stream: int, source: Generator = generator, first: int = 0
+) -> np.ndarray:
+    """``count`` words of a stream on the CPU, ``first`` words from a counter on, which stays."""
+    key, (blocks, before) = source.seed + (stream << 64), divmod(first, 4)
+    words = np.random.Philox(key=key, counter=counter + blocks).random_raw(count + before)
+    return words[before:]
 
 
 def uniform(
     shape: tuple[int, ...], stream: int, device: str, source: Generator = generator
 ) -> Array:
     """float32 numbers in [0, 1): (word >> 40) · 2⁻²⁴, in C order of ``shape``."""
-    raw = words(math.prod(shape), stream, device, source)
+    raw = words_of(shape, stream, device, source)
     raw >>= np.uint64(40)
     out = raw.astype(np.float32)
     out *= np.float32(2**-24)
-    return out.reshape(shape)
+    return out
 
 
 def uniform_double(
     shape: tuple[int, ...], stream: int, device: str, source: Generator = generator
 ) -> Array:
     """float64 numbers in [0, 1): (word >> 11) · 2⁻⁵³, as NumPy's generators make them of words."""
-    raw = words(math.prod(shape), stream, device, source)
+    raw = words_of(shape, stream, device, source)
     raw >>= np.uint64(11)
-    return (raw.astype(np.float64) * 2.0**-53).reshape(shape)
+    found: Array = raw.astype(np.float64) * 2.0**-53
+    return found
 
 
 def normal(
     shape: tuple[int, ...], stream: int, device: str, source: Generator = generator
 ) -> Array:
     """float32 standard normal numbers, from two uniform ones each."""
-    return _box_muller(uniform((2, *shape), stream, device, source))
+    with _pairs():
+        return _box_muller(uniform((2, *shape), stream, device, source))
 
 
 def normal_double(
     shape: tuple[int, ...], stream: int, device: str, source: Generator = generator
 ) -> Array:
     """float64 standard normal numbers, from two uniform ones each."""
-    return _box_muller(uniform_double((2, *shape), stream, device, source))
+    with _pairs():
+        return _box_muller(uniform_double((2, *shape), stream, device, source))
+
+
+def _pairs() -> Any:
+    """Of two numbers for each of a shape, an axis in front of it."""
+    axis = _axis.get()
+    return along(axis if axis is None or axis < 0 else axis + 1)
 
 
 def _box_muller(pair: Array) -> Array:

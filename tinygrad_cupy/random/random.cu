@@ -17,3 +17,25 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     }
     end(stream, state, count);
 }
+
+// The same of a part: of each of `outer` rows of `each` words `count`, from word `first` of the row
+// on. A thread draws a block of four words of the row and keeps those that are wanted.
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
+    philox_words_of_part(u64* __restrict__ words, long long outer, long long count, long long first,
+                         long long each, long long total, u64* state, u64 number) {
+    const Stream stream = begin(state, number);
+    const long long most = count / 4 + 2;  // blocks that a row's part may lie in
+    const long long step = (long long)gridDim.x * THREADS;
+    for (long long i = (long long)blockIdx.x * THREADS + threadIdx.x; i < outer * most; i += step) {
+        const long long row = i / most, from = row * each + first;
+        const long long block = from / 4 + i % most;
+        if (4 * block >= from + count) continue;
+        const Words drawn = philox(stream, block);
+#pragma unroll
+        for (int k = 0; k < 4; ++k) {
+            const long long place = 4 * block + k - from;
+            if (place >= 0 && place < count) words[row * count + place] = drawn.word[k];
+        }
+    }
+    end(stream, state, total);
+}

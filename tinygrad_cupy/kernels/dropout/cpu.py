@@ -16,7 +16,10 @@ def draw(x: Array, p: float, last: bool) -> tuple[Array, Array]:
     least = least_word(p)
     if not x.ndim or not x.size or least >= 2**64:
         return reference.draw(x, p, apply)
-    counter = random.advance(x.size, random.STREAM_DROPOUT)
+    part = random.part_of(x.shape)
+    if not part.is_whole and (part.outer > 1 or part.first % 4):  # within a block of four words
+        return reference.draw(x, p, apply)
+    counter = random.advance(part.total, random.STREAM_DROPOUT) + part.first // 4
     if native.suits(x):
         key = random.generator.seed, random.STREAM_DROPOUT
         return native.draw(x, scale_of(x, p), least, counter, key)

@@ -22,14 +22,17 @@ _kernels = CudaSource(
 def draw(x: Array, p: float, last: bool) -> tuple[Array, Array]:
     """`reference.draw` in one launch, with ``last`` of images stored N, H, W, C."""
     least = least_word(p)
-    if x.dtype != np.float32 or x.size == 0 or least >= 2**64:
+    part = random.part_of(x.shape)
+    cut = not part.is_whole and (part.outer > 1 or part.first % 4)  # within a block of four
+    if x.dtype != np.float32 or x.size == 0 or least >= 2**64 or cut:
         return reference.draw(x, p, apply)
     source = x if last else contiguous(x)
     cupy = import_cupy()
     y, mask = cupy.empty(x.shape, x.dtype), cupy.empty(x.shape, np.bool_)
     state = random.generator.state(random.STREAM_DROPOUT, device_of(x))
     sizes = _sizes(x) if last else int64s(x.size)
-    arguments = (source, y, mask, *sizes, scale_of(x, p), np.uint32(least >> 32), state)
+    where = (np.uint32(least >> 32), *int64s(part.first // 4, part.total))
+    arguments = (source, y, mask, *sizes, scale_of(x, p), *where, state)
     if last:
         _kernels.launch("dropout_draw_channels_last", random.walking_images(x), arguments)
     else:

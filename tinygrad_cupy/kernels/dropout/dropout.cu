@@ -19,17 +19,19 @@ __device__ __forceinline__ float4 kept(float4 v, uchar4 keep, float scale) {
 }
 
 // y = x * mask * scale, the mask drawn: element i in C order is kept where word i is large enough.
-// A thread takes four elements at a time; arrays begin at multiples of 16 bytes.
+// A thread takes four elements at a time; arrays begin at multiples of 16 bytes. x is a part of
+// what `total` words are for, its own begin with block `first`.
 extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     dropout_draw(const float* __restrict__ x, float* __restrict__ y, u8* __restrict__ mask,
-                 long long count, float scale, u32 least, u64* state) {
+                 long long count, float scale, u32 least, long long first, long long total,
+                 u64* state) {
     const Stream stream = begin(state, STREAM);
     const long long step = (long long)gridDim.x * THREADS;
     for (long long i = (long long)blockIdx.x * THREADS + threadIdx.x; 4 * i < count; i += step) {
         const int there = min(4LL, count - 4 * i);
         float4 v = {};
         if (there == 4) v = ((const float4*)x)[i];  // comes while the words are drawn
-        const uchar4 keep = mask_of(philox(stream, i), least);
+        const uchar4 keep = mask_of(philox(stream, first + i), least);
         if (there == 4) {
             ((float4*)y)[i] = kept(v, keep, scale);
             ((uchar4*)mask)[i] = keep;
@@ -43,7 +45,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
                 }
         }
     }
-    end(stream, state, count);
+    end(stream, state, total);
 }
 
 // Where four pixels in a row of one channel lie, in C order and stored N, H, W, C.
@@ -84,17 +86,18 @@ __device__ __forceinline__ void each_place(long long images, u32 channels, u32 p
 extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     dropout_draw_channels_last(const float* __restrict__ x, float* __restrict__ y,
                                u8* __restrict__ mask, long long images, int channels, int pixels,
-                               float scale, u32 least, u64* state) {
+                               float scale, u32 least, long long first, long long total,
+                               u64* state) {
     const Stream stream = begin(state, STREAM);
     each_place(images, channels, pixels, [&](Place place) {
         float v[4];
 #pragma unroll
         for (int k = 0; k < 4; ++k) v[k] = x[place.last + (long long)k * channels];
-        const uchar4 keep = mask_of(philox(stream, place.first / 4), least);
+        const uchar4 keep = mask_of(philox(stream, first + place.first / 4), least);
         *(float4*)(y + place.first) = kept(make_float4(v[0], v[1], v[2], v[3]), keep, scale);
         *(uchar4*)(mask + place.first) = keep;
     });
-    end(stream, state, images * channels * pixels);
+    end(stream, state, total);
 }
 
 // y = x * mask * scale for a mask that was drawn, x and mask in C order, y stored N, H, W, C. Of

@@ -26,7 +26,6 @@ def scale_of(x: Array, p: float) -> Any:
 
 def draw(x: Array, p: float, apply: Apply) -> tuple[Array, Array]:
     """x · mask / (1 - p) and the mask, both in C order, told from the words alone."""
-    raw, least = random.words(x.size, random.STREAM_DROPOUT, device_of(x)), least_word(p)
+    raw, least = random.words_of(x.shape, random.STREAM_DROPOUT, device_of(x)), least_word(p)
     mask = raw >= np.uint64(least) if least < 2**64 else raw != raw  # p = 1 keeps nothing
-    mask = mask.reshape(x.shape)
     return apply(x, mask, p, False), mask
