@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,6 +106,11 @@ def loaded(checkpoints: Checkpoints) -> Saved | None:
     mine = None if saved is None else (str(saved.path), saved.figures, saved.arrays)
     found = ranks.world.exchange("the checkpoint", mine)[0]
     return None if found is None else Saved(Path(found[0]), found[1], found[2])
+
+
+def held(checkpoints: Checkpoints) -> AbstractContextManager[None]:
+    """`checkpoints.held()`, by the rank that writes them."""
+    return checkpoints.held() if is_first() else nullcontext()
 
 
 def tell(checkpoints: Checkpoints, text: str) -> None:

@@ -86,6 +86,12 @@ def test_every_page_with_code_is_run() -> None:
     assert {page.name for page in DOCS.glob("*.md") if blocks(page.name)} == named
 
 
+def test_many_gpus_is_one_process_here(capsys: pytest.CaptureFixture[str]) -> None:
+    names = run("many-gpus.md")
+    assert capsys.readouterr().out == "1\n"
+    assert names["names"] == [{"rank": 0}]
+
+
 def test_the_examples_of_jit(capsys: pytest.CaptureFixture[str]) -> None:
     run("jit.md")
     *losses, last = capsys.readouterr().out.split()

@@ -25,6 +25,7 @@ from tinygrad_cupy import Tensor, datasets, nn
 WITH_EXAMPLES = (
     "tinygrad_cupy",
     "tinygrad_cupy.datasets",
+    "tinygrad_cupy.distributed",
     "tinygrad_cupy.nn",
     "tinygrad_cupy.nn.augment",
     "tinygrad_cupy.nn.init",

@@ -37,6 +37,7 @@ MODULES = {
     "nn.augment": "nn.augment",
     "nn.metrics": "nn.metrics",
     "datasets": "datasets",
+    "distributed": "tg.distributed",
     "numpy": "tg.numpy",
     "numpy.linalg": "tg.numpy.linalg",
     "numpy.fft": "tg.numpy.fft",

@@ -262,7 +262,7 @@ def execute(
             warnings.simplefilter("ignore", RuntimeWarning)
             if checkpoints is None:
                 return _execute(settings, data, callbacks, trained, checkpoints)
-            with checkpoints.held():  # the last one is written while the model is tested
+            with together.held(checkpoints):  # the last one is written while the model is tested
                 return _execute(settings, data, callbacks, trained, checkpoints)
     except Exception as error:
         if not _is_out_of_memory(error):
