@@ -12,6 +12,7 @@ from tinygrad_cupy import backend
 from tinygrad_cupy.autograd.mode import enable_grad
 from tinygrad_cupy.backend import Array, array_module, on_device_of
 from tinygrad_cupy.backend.capture import active
+from tinygrad_cupy.backend.ranks import ranks
 from tinygrad_cupy.nn import checks
 from tinygrad_cupy.nn.state import describe, host_array
 
@@ -166,7 +167,11 @@ class LBFGS(Optimizer):
         with enable_grad():
             loss = closure()
         self.evaluations += 1
-        return loss, float(loss.item() if hasattr(loss, "item") else loss), self._flat_grad()
+        value = float(loss.item() if hasattr(loss, "item") else loss)
+        if ranks.parallel:  # all decide by the loss of the whole batch
+            ranks.before_reading(self.params)
+            value = ranks.whole_loss(value)
+        return loss, value, self._flat_grad()
 
     def _step(self, closure: Closure) -> Any:
         first_loss, loss, grad = self._evaluate(closure)

@@ -17,7 +17,7 @@ pytestmark = needs_mpi
 
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_what_ranks_do_together(ranks: int) -> None:
-    names = "reductions gathering draws losses gradients mixing loaders synchronized"
+    names = "reductions gathering draws losses gradients searching mixing loaders synchronized"
     printed = run_well(ranks, "checks.py")
     assert printed.split(" as expected\n") == [*names.split(), ""]
 

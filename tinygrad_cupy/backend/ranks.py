@@ -10,6 +10,8 @@ import os
 import weakref
 from typing import Any, NamedTuple
 
+import numpy as np
+
 # Where launchers say how many processes they started: Open MPI, MPICH and Intel's, MVAPICH,
 # torchrun, and Slurm's `srun`.
 SIZES = (
@@ -103,6 +105,16 @@ class Ranks:
     def _last_parallel(self) -> Any:
         """That which was made last says what a loss is."""
         return next((one for ref in self.parallel[::-1] if (one := ref()) is not None), None)
+
+    def whole_loss(self, value: float) -> float:
+        """The loss of the whole batch, of that of each rank's part."""
+        share, parallel = self.split, self._last_parallel()
+        if share is None or parallel is None:
+            return value
+        counts = share.weight if parallel.reduction == "mean" else float(share.present)
+        mine = np.array([value * counts if share.present else 0.0])
+        self.world.client.begin("sum of losses")
+        return float(self.world.host.all_reduce(mine, "sum")[0])
 
     def mean_weight(self) -> float:
         """What a loss of this rank will count, where it is a mean; above 0."""

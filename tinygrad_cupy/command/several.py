@@ -37,6 +37,12 @@ def begin(device: str) -> bool:
     return distributed.rank() == 0
 
 
+def refuse(command: str) -> None:
+    """Raise CommandError where a launcher started several of a command that is for one process."""
+    if may_be_several():
+        raise CommandError(f"{command} is for one process: train runs on several")
+
+
 def device_of(asked: TrainSettings) -> str:
     """The device of a run; of several ranks each has its own."""
     return backend.default_device() if together.several() else asked.resolve_device()

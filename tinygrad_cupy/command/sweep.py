@@ -16,7 +16,7 @@ from rich.table import Table
 
 from ..folders import Claim, write_file
 from ..printing import printable, shortened
-from . import experiment, report, run_folder, run_record, terminal
+from . import experiment, report, run_folder, run_record, several, terminal
 from .by_size import by_size, spread
 from .errors import CommandError, Interrupted, UsageError
 from .experiment import Run
@@ -76,6 +76,7 @@ def sweep(
     weights it kept, and ends the command in an error after the report is written. After Ctrl-C or
     an error the report holds the sizes that had finished.
     """
+    several.refuse("sweep")
     console = Console(quiet=quiet)
     with claimed(asked, out, overwrite, resume) as claim:
         tell_recovered(claim)

@@ -8,7 +8,14 @@ from typing import NamedTuple
 
 
 class LaunchError(RuntimeError):
-    """The ranks cannot begin: what is wrong, and what to do."""
+    """The ranks cannot begin: what is wrong, and what to do.
+
+    >>> try:
+    ...     tg.distributed.init()
+    ... except tg.distributed.LaunchError as error:
+    ...     print(error)  # as: mpirun started 4 processes, and mpi4py is not installed
+    False
+    """
 
 
 class Launch(NamedTuple):

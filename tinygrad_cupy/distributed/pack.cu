@@ -14,7 +14,8 @@ struct Table {
 };
 
 // A row of blocks for each row of the table.
-extern "C" __global__ void __launch_bounds__(THREADS) pack(const Table table, T* __restrict__ buffer) {
+extern "C" __global__ void __launch_bounds__(THREADS)
+    pack(const Table table, T* __restrict__ buffer) {
     const Row row = table.rows[blockIdx.y];
     const T scale = (T)row.scale;
     T* const to = buffer + row.start;

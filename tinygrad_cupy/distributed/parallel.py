@@ -22,7 +22,15 @@ REDUCTIONS = ("mean", "sum")
 
 
 class DataParallel:
-    """What `data_parallel` gives: the model's parameters, and when their gradients are reduced."""
+    """What `data_parallel` gives: the model's parameters, and when their gradients are reduced.
+
+    Called like the model. `reduce()` does at once what optimizers and clipping would have done.
+
+    >>> model = nn.Linear(4, 3)
+    >>> parallel = tg.distributed.data_parallel(model, nn.optim.Adam(model.parameters()))
+    >>> isinstance(parallel, tg.distributed.DataParallel), parallel(Tensor.zeros(2, 4)).shape
+    (True, (2, 3))
+    """
 
     def __init__(self, model: Any, optimizer: Any, reduction: str) -> None:
         self.model, self.reduction = model, reduction
@@ -101,6 +109,8 @@ class DataParallel:
         A gradient that no rank has stays away; where one has it, the others count as 0. The mean of
         what is the same on all ranks is what it was: reducing twice does no harm.
         """
+        if ranks.world is None:
+            return
         wanted = [param for param in self.params if param.requires_grad]
         if self._is_reduced(wanted) and not self._carried:
             return

@@ -33,7 +33,11 @@ EXIT_CODE = 1
 
 
 class MismatchError(RuntimeError):
-    """The ranks do not fit together: other programs, versions, seeds or parameters."""
+    """The ranks do not fit together: other programs, versions, seeds or parameters.
+
+    >>> issubclass(tg.distributed.MismatchError, RuntimeError)
+    True
+    """
 
 
 class World:

@@ -286,6 +286,36 @@ def gradients() -> None:
     assert scaler.get_scale() == 2.0
 
 
+def searching() -> None:
+    """L-BFGS goes by the loss of the whole batch, in its line search, too."""
+    x, y = of(6, 7, 3), of(7, 7, 2)
+
+    def found(rows: slice) -> tuple[np.ndarray, int]:
+        tg.manual_seed(1)
+        model = nn.Linear(3, 2)
+        for p in model.parameters():
+            p.replace_data(p.data.astype(np.float64))
+        optimizer = nn.optim.LBFGS(model.parameters(), line_search_fn="strong_wolfe")
+        if ranks.share is not None:
+            distributed.data_parallel(model, optimizer)
+
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            loss: Tensor = ((model(Tensor(x[rows])) - Tensor(y[rows])) ** 2).mean()
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+        return model.weight.numpy(), optimizer.evaluations
+
+    expected = found(slice(None))
+    share = ranks.share = Share.even(7, SIZE, RANK)
+    mine = found(share.rows)
+    ranks.share = None
+    np.testing.assert_allclose(mine[0], expected[0], rtol=1e-6)
+    assert mine[1] == expected[1]
+
+
 def mixing() -> None:
     """MixUp finds its partners on other ranks."""
     for total in (2, 5, 9):
@@ -356,7 +386,17 @@ def synchronized() -> None:
             )
 
 
-for check in (reductions, gathering, draws, losses, gradients, mixing, loaders, synchronized):
+for check in (
+    reductions,
+    gathering,
+    draws,
+    losses,
+    gradients,
+    searching,
+    mixing,
+    loaders,
+    synchronized,
+):
     check()
     if RANK == 0:
         print(check.__name__, "as expected")
