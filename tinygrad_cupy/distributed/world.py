@@ -58,6 +58,7 @@ class World:
         self.mpi: Any = None
         self._ending = threading.Lock()
         self._hook: Any = None
+        self._blas: Any = None  # limits that hold as long as this
         self._closed = False
 
     # --- the beginning --------------------------------------------------------------------------
@@ -161,8 +162,13 @@ class World:
         everyone = self.client.exchange("cores", [_host(), allowed])
         sharing = sum(one == [_host(), allowed] for one in everyone)
         if "TINYGRAD_CUPY_THREADS" not in os.environ and sharing > 1:
-            os.environ["TINYGRAD_CUPY_THREADS"] = str(max(1, len(allowed) // sharing))
+            count = max(1, len(allowed) // sharing)
+            os.environ["TINYGRAD_CUPY_THREADS"] = str(count)
             thread_count.cache_clear()
+            # BLAS would take all cores for each rank by itself: half the speed of two on two.
+            from threadpoolctl import threadpool_limits
+
+            self._blas = threadpool_limits(count, user_api="blas")
 
     # --- together -------------------------------------------------------------------------------
 
