@@ -61,3 +61,7 @@ def test_what_is_shown_is_shown_once(tmp_path: Path) -> None:
     found = run(2, PROGRAMS / "training.py", tmp_path / "a.json", tmp_path / "folder")
     assert found.returncode == 0, found.stderr
     assert found.stdout.count("val accuracy") == 1  # the header of the lines
+
+
+def test_captured_steps_of_ranks_give_the_bits_of_plain_ones() -> None:
+    run_well(2, "captured.py")
