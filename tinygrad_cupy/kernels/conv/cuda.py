@@ -1,16 +1,18 @@
 """Convolution on a GPU: which kernel does it, and with what tiles.
 
-Three families, all without a column matrix, for float32 arrays laid out N, H, W, C: products on
-tensor cores (`implicit_gemm.cu`, `wgrad.cu`), images with few channels (`few_channels.cu`), and
-what is neither (groups, strided dgrad, other dtypes) goes through `reference`'s im2col, which is
-also the plain reference. Letters are explained in `common.windows`.
+Families, all without a column matrix, for arrays laid out N, H, W, C: images with few channels
+(`few_channels.cu`); products that keep a tile's input in shared memory (`implicit_gemm.cu`,
+`wgrad.cu`), for up to some 64 channels; on Hopper wide layers and those with strides, in 16 bits as
+well (`wide.py`). `choice.py` says which of them is the fastest. What is left (groups, float64, and
+elsewhere strided dgrad and 16 bits) goes through `reference`'s im2col, which is also the plain
+reference. Letters are explained in `common.windows`.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -21,9 +23,11 @@ from ..common.layout import contiguous, empties, empty_last, last
 from ..common.pool2x2 import MASKED, POOL, spread
 from ..common.select import keep_where
 from ..common.windows import Geometry, Shape, Windows
-from . import fused_reference, reference
+from . import fused_reference, reference, wide
+from .choice import by_wide
 from .epilogue import Epilogue
 from .implicit_gemm_plan import forward_plan
+from .launch import Launch
 from .plan import PRECISIONS, Problem, few_channels, few_plan, shape_defines
 from .wgrad_plan import weight_plan
 
@@ -51,6 +55,8 @@ def fprop(x: Array, w: Array, bias: Array | None, geometry: Geometry) -> Array:
 
 def dgrad(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Array:
     """Gradient by the input, (N, C, H, W), from g (N, O, OH, OW): a transposed convolution."""
+    if _by_wide("dgrad", g, w, geometry, x_shape, g.shape):
+        return wide.dgrad(g, w, geometry.windows, tuple(x_shape), blas.get_precision())
     mirrored = reference.gathering(geometry, g.shape[2:], x_shape[2:])
     if mirrored is not None and _suits(g, w, geometry._replace(windows=mirrored)):
         product = _product(g, w, None, mirrored, x_shape[1], flip=True)
@@ -109,6 +115,10 @@ def fused_forward(
     if pool:  # an error where there is no window
         size = geometry.windows.output_size("conv2d", x.shape[2:])
         POOL.output_size("max_pool2d", size)
+    out = (x.shape[0], w.shape[0], *geometry.windows.output_size("conv2d", x.shape[2:]))
+    if _by_wide("pool" if pool else "fprop", x, w, geometry, x.shape, out):
+        y = wide.fprop(x, w, bias, geometry.windows, blas.get_precision(), relu)
+        return fused_reference.pooled(y, relu) if pool else (y, None)
     if _suits(x, w, geometry):
         product = _product(x, w, bias, geometry.windows, w.shape[0], relu=relu, pool=pool)
         if product is not None:
@@ -118,8 +128,8 @@ def fused_forward(
 
 def prepare_backward(x: Array, w: Array, geometry: Geometry, epilogue: Epilogue) -> None:
     """Have the kernels of `fused_backward` compiled, while others of a first step are."""
-    if _suits(x, w, geometry):
-        how = (geometry, epilogue, blas.get_precision(), properties_of(x))
+    if x.dtype == FLOAT or properties_of(x).wgmma:
+        how = (geometry, epilogue, x.dtype.name, blas.get_precision(), properties_of(x))
         _prepare_backward(x.shape, w.shape, *how)
 
 
@@ -153,7 +163,23 @@ def fused_backward(
     if both is not None:
         return dx, *both
     dw = wgrad(x, g, geometry, w_shape) if needs[1] else None
-    return dx, dw, g.sum(axis=(0, 2, 3)) if wanted_bias else None
+    return dx, dw, sums.total(g, (0, 2, 3)) if wanted_bias else None
+
+
+def _by_wide(
+    which: str,
+    x: Array,
+    w: Array,
+    geometry: Geometry,
+    x_shape: Shape,
+    y_shape: Shape,
+) -> bool:
+    """Whether wide.py does a pass: see `by_wide`."""
+    gpu = properties_of(x)
+    if not gpu.wgmma or x.dtype != w.dtype:
+        return False
+    how = (geometry, x.dtype.name, blas.get_precision(), gpu)
+    return by_wide(which, tuple(x_shape), tuple(w.shape), tuple(y_shape), *how)
 
 
 def _suits(x: Array, other: Array, geometry: Geometry) -> bool:
@@ -176,22 +202,6 @@ def _fits(x_shape: Shape, other_shape: Shape, geometry: Geometry) -> bool:
 
 
 # --- launching ----------------------------------------------------------------------------------
-
-
-class _Launch(NamedTuple):
-    """A kernel that is ready for its arrays: all the rest follows from their shapes."""
-
-    file: CudaSource
-    name: str
-    grid: int | tuple[int, ...]
-    numbers: tuple[Any, ...]
-    defines: tuple[str, ...]
-    shared: int = 0
-    threads: int | None = None  # the file's
-
-    def __call__(self, *arrays: Any) -> None:
-        arguments = (*arrays, *self.numbers)
-        self.file.launch(self.name, self.grid, arguments, self.threads, self.shared, self.defines)
 
 
 def _product(
@@ -233,6 +243,7 @@ def _prepare_backward(
     w_shape: Shape,
     geometry: Geometry,
     epilogue: Epilogue,
+    dtype: str,
     precision: str,
     gpu: GpuProperties,
 ) -> None:
@@ -244,24 +255,30 @@ def _prepare_backward(
     windows = geometry.windows
     relu, pool = epilogue
     oh, ow = size = windows.output_size("conv2d", x_shape[2:])
+    g_shape = (x_shape[0], w_shape[0], *size)
+    by = (x_shape, w_shape, g_shape, geometry, dtype, precision, gpu)
+    wide_dgrad = by_wide("dgrad", *by)
+    if wide_dgrad:
+        wide.prepare(x_shape, g_shape, windows, dtype, precision, gpu)
+    if dtype != FLOAT.name or not (gpu.tensor_cores and _fits(x_shape, w_shape, geometry)):
+        return
     _sum.prepare()
     if few_channels(w_shape, windows):
         kind = 2 if pool else 1 if relu else 0
         grads = x_shape[0] * w_shape[0] * (oh // 2 * (ow // 2) if pool else oh * ow)
         launch = _few_weight_launch(x_shape, w_shape, windows, grads, kind, gpu)
-        launch.file.prepare(launch.defines)
+        launch.prepare()
         return
     if relu or pool:
         _relu_pool.prepare()
     launches = [_weight_launch(x_shape, w_shape, windows, precision, gpu)]
-    mirrored = reference.gathering(geometry, size, x_shape[2:])
-    g_shape = (x_shape[0], w_shape[0], *size)
+    mirrored = None if wide_dgrad else reference.gathering(geometry, size, x_shape[2:])
     if mirrored is not None and _fits(g_shape, w_shape, geometry._replace(windows=mirrored)):
         flags = (False, False, False, True)
         launches += [_product_launch(g_shape, x_shape[1], mirrored, flags, precision, gpu)]
     for each in launches:
         if each is not None:
-            each.file.prepare(each.defines)
+            each.prepare()
 
 
 @functools.lru_cache(1024)
@@ -272,7 +289,7 @@ def _product_launch(
     flags: tuple[bool, ...],
     precision: str,
     gpu: GpuProperties,
-) -> _Launch | None:
+) -> Launch | None:
     """`_product`'s, for ``flags`` (relu, bias, pool, flip)."""
     names = ("RELU", "BIAS", "POOL", "FLIP")
     macros = tuple(f"{name}={flag:d}" for name, flag in zip(names, flags, strict=True))
@@ -284,7 +301,7 @@ def _product_launch(
         threads = n * down * (across if pool else -(-ow // 4)) * -(-outputs // 4)
         blocks = min(_few.blocks(threads), 16 * gpu.processors)
         defines = (*shape_defines(channels, outputs, windows), *macros[:3])
-        return _Launch(_few, "conv_few_channels_fprop", blocks, int32s(*sizes), defines)
+        return Launch(_few, "conv_few_channels_fprop", blocks, int32s(*sizes), defines)
     number = PRECISIONS[precision]
     plan = forward_plan(Problem(channels, outputs, windows, sizes, number, gpu, pool))
     if plan is None:
@@ -295,7 +312,7 @@ def _product_launch(
     file = _wgmma if plan.wgmma else _mma
     threads = file.threads * plan.consumers
     name = "conv_dgrad" if flip else "conv_fprop"
-    return _Launch(file, name, plan.grid, numbers, defines, plan.shared, threads)
+    return Launch(file, name, plan.grid, numbers, defines, plan.shared, threads)
 
 
 def _sums_of_whole(
@@ -324,14 +341,14 @@ def _weight_and_bias(
 @functools.lru_cache(1024)
 def _weight_launch(
     x_shape: Shape, w_shape: Shape, windows: Windows, precision: str, gpu: GpuProperties
-) -> _Launch | None:
+) -> Launch | None:
     n, _, _, oh, ow = sizes = _sizes(x_shape, windows)
     number = PRECISIONS[precision]
     plan = weight_plan(Problem(w_shape[1], w_shape[0], windows, sizes, number, gpu))
     if plan is None:
         return None
     numbers = int32s(*sizes, n * oh * ow, plan.tiles, plan.capacity)
-    return _Launch(_wgrad, "conv_wgrad", plan.grid, numbers, plan.defines, plan.shared)
+    return Launch(_wgrad, "conv_wgrad", plan.grid, numbers, plan.defines, plan.shared)
 
 
 def _few_weight(
@@ -349,13 +366,13 @@ def _few_weight(
 @functools.lru_cache(1024)
 def _few_weight_launch(
     x_shape: Shape, w_shape: Shape, windows: Windows, grads: int, kind: int, gpu: GpuProperties
-) -> _Launch:
+) -> Launch:
     outputs, channels = w_shape[:2]
     plan = few_plan(w_shape, grads, kind == 2, gpu)
     shape = shape_defines(channels, outputs, windows)
     defines = (*shape, *plan.defines, f"GRAD={kind}")
     numbers = int32s(*_sizes(x_shape, windows))
-    return _Launch(_few, "conv_few_channels_wgrad", plan.grid, numbers, defines)
+    return Launch(_few, "conv_few_channels_wgrad", plan.grid, numbers, defines)
 
 
 class _Partials:

@@ -21,13 +21,20 @@ def forward(
     x: Array, w: Array, bias: Array | None, geometry: Geometry, epilogue: Epilogue
 ) -> tuple[Array, Array | None]:
     """y of x (N, C, H, W), and its argmax when it is pooled."""
-    y, argmax = fprop(x, w, bias, geometry), None
-    xp = array_module(x)
+    y = fprop(x, w, bias, geometry)
     if epilogue.pool:
-        y, argmax = max_pool(y)
+        return pooled(y, epilogue.relu)
     if epilogue.relu:
+        array_module(x).maximum(y, y.dtype.type(0), out=y)
+    return y, None
+
+
+def pooled(y: Array, relu: bool) -> tuple[Array, Array]:
+    """The max-pool of a convolution's y, then ReLU where wanted, and the argmax of both."""
+    xp = array_module(y)
+    y, argmax = max_pool(y)
+    if relu:
         xp.maximum(y, y.dtype.type(0), out=y)
-    if epilogue.relu and argmax is not None:
         argmax = xp.where(y <= 0, argmax.dtype.type(MASKED), argmax)
     return y, argmax
 

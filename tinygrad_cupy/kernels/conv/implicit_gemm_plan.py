@@ -48,9 +48,18 @@ class _Tiles(NamedTuple):
         return self.bn * self.warps_m // (8 * WARPS)
 
 
-@functools.lru_cache(1024)
 def forward_plan(problem: Problem) -> Plan | None:
     """The tile configuration of the fewest cycles, or None where nothing fits."""
+    return _cheapest(problem)[1]
+
+
+def forward_cycles(problem: Problem) -> float:
+    """Those of `forward_plan`, of a multiprocessor; infinitely many where nothing fits."""
+    return _cheapest(problem)[0]
+
+
+@functools.lru_cache(1024)
+def _cheapest(problem: Problem) -> tuple[float, Plan | None]:
     return cheapest(forward_configurations(problem))
 
 

@@ -149,6 +149,6 @@ Configurations = Iterator[tuple[float, Plan]]  # with the cost of each, in cycle
 ALONE = 1.3  # a tile's time where a multiprocessor has one block instead of two, which overlap
 
 
-def cheapest(configurations: Configurations) -> Plan | None:
+def cheapest(configurations: Configurations) -> tuple[float, Plan | None]:
     """The first of the cheapest, None where there is none."""
-    return min(configurations, key=lambda one: one[0], default=(0, None))[1]
+    return min(configurations, key=lambda one: one[0], default=(math.inf, None))

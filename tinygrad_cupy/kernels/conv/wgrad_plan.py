@@ -40,7 +40,7 @@ class _WeightTiles(NamedTuple):
 @functools.lru_cache(1024)
 def weight_plan(problem: Problem) -> Plan | None:
     """As `forward_plan`, for the weight gradient."""
-    return cheapest(weight_configurations(problem))
+    return cheapest(weight_configurations(problem))[1]
 
 
 def weight_configurations(problem: Problem) -> Configurations:

@@ -1,0 +1,97 @@
+"""Which kernels do a pass of a convolution: those of wide.py, or those of cuda.py.
+
+Both families' plans count cycles of a multiprocessor; the fewer win. What implicit_gemm.cu keeps in
+shared memory, a tile's input for all taps, pays while a pixel has few channels.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+
+from ...backend.gpu import GpuProperties
+from ..common.windows import Geometry, Shape
+from . import reference, wide_plan
+from .implicit_gemm_plan import forward_cycles
+from .plan import PRECISIONS, Problem, few_channels
+
+MARGIN = 1.15  # by which wide.py has to be ahead
+MOST = 2**31  # pixels, which kernels count in ints
+BYTES = 14  # that a pass over memory moves in a cycle, of a multiprocessor
+LAUNCH = 6000  # cycles, of a small kernel in front
+# What other kernels take on an H200 for 64 to 512 channels, over the cycles that their plans say.
+SLOWER = {"bf16": 1.3}
+
+
+@functools.lru_cache(1024)
+def by_wide(
+    which: str,
+    x_shape: Shape,
+    w_shape: Shape,
+    y_shape: Shape,
+    geometry: Geometry,
+    dtype: str,
+    precision: str,
+    gpu: GpuProperties,
+) -> bool:
+    """Whether wide.py does "fprop", "pool" (fprop and a max-pool) or "dgrad".
+
+    In 16 bits it is alone, beside `reference`; in float32 it does what it is faster at.
+    """
+    kind, windows = wide_plan.kind_of(dtype, precision), geometry.windows
+    if not gpu.wgmma or kind is None or geometry.groups != 1:
+        return False
+    if 0 in (*x_shape, *w_shape, *y_shape) or math.prod(windows.stride) > wide_plan.MOST_PHASES:
+        return False
+    padded = windows.padded_size(x_shape[2:])
+    if max(x_shape[0] * math.prod(padded), y_shape[0] * math.prod(y_shape[2:])) >= MOST:
+        return False
+    if dtype != "float32":
+        return True
+    other = _other_cycles(which, x_shape, w_shape, y_shape, geometry, precision, gpu)
+    other *= SLOWER.get(precision, 1)
+    return MARGIN * _wide_cycles(which, x_shape, w_shape, y_shape, geometry, kind, gpu) < other
+
+
+def _wide_cycles(
+    which: str,
+    x_shape: Shape,
+    w_shape: Shape,
+    y_shape: Shape,
+    geometry: Geometry,
+    kind: int,
+    gpu: GpuProperties,
+) -> float:
+    if which == "dgrad":
+        gather = wide_plan.backward(y_shape, x_shape, geometry.windows)
+    else:
+        gather = wide_plan.forward(x_shape, w_shape[0], geometry.windows)
+    found = wide_plan.cycles(gather, wide_plan.wide_plan(gather, kind, gpu).tiles, kind, gpu)
+    moved = 5 * math.prod(y_shape) if which == "pool" else 0
+    if kind != 0 or gather.x_shape[1] % wide_plan.unit_of(kind):  # what is read is rounded first
+        moved += 6 * math.prod(gather.x_shape)
+    return found + LAUNCH + moved / BYTES / gpu.processors
+
+
+def _other_cycles(
+    which: str,
+    x_shape: Shape,
+    w_shape: Shape,
+    y_shape: Shape,
+    geometry: Geometry,
+    precision: str,
+    gpu: GpuProperties,
+) -> float:
+    """Of the kernels that cuda.py has besides; infinitely many where there are none."""
+    windows, number = geometry.windows, PRECISIONS[precision]
+    if which != "dgrad":
+        if few_channels(w_shape, windows):
+            return 0
+        sizes = (x_shape[0], *x_shape[2:], *y_shape[2:])
+        pool = which == "pool"
+        return forward_cycles(Problem(w_shape[1], w_shape[0], windows, sizes, number, gpu, pool))
+    mirrored = reference.gathering(geometry, y_shape[2:], x_shape[2:])
+    if mirrored is None:
+        return math.inf
+    sizes = (y_shape[0], *y_shape[2:], *x_shape[2:])
+    return forward_cycles(Problem(w_shape[0], w_shape[1], mirrored, sizes, number, gpu))

@@ -1,0 +1,82 @@
+// A ring of STAGES slices in shared memory, filled by COPIERS threads and read by GROUPS
+// warpgroups. Copying threads hand a slice over when it is there, LAG slices after they asked for
+// it; each warp that has multiplied hands it back.
+
+constexpr int GROUPS = 2;
+constexpr int COPIERS = 128;
+constexpr int LAG = STAGES - 2;
+static_assert(STAGES >= 3, "ring");
+
+// Where a thread is in the ring.
+struct Stage {
+    int number = 0;
+    u32 parity = 0;
+    __device__ void next() {
+        if (++number == STAGES) number = 0, parity ^= 1;
+    }
+};
+
+// Addresses in shared memory: of the slices, and of the barriers that say of each stage that it is
+// full and that it is empty.
+struct Ring {
+    u32 slices, full, empty;
+
+    __device__ Ring(void* memory, int stage_bytes) {
+        slices = ((u32)__cvta_generic_to_shared(memory) + 1023) / 1024 * 1024;
+        full = slices + STAGES * stage_bytes, empty = full + 8 * STAGES;
+        if (threadIdx.x == 0) {
+            for (int i = 0; i < STAGES; ++i) {
+                barrier_init(full + 8 * i, COPIERS / 32 + 1);
+                barrier_init(empty + 8 * i, GROUPS * 4);
+            }
+            barriers_are_ready();
+        }
+        __syncthreads();
+    }
+    __device__ void wait_full(const Stage& stage) const {
+        barrier_wait(full + 8 * stage.number, stage.parity);
+    }
+    __device__ void wait_empty(const Stage& stage) const {
+        barrier_wait(empty + 8 * stage.number, stage.parity ^ 1);
+    }
+    __device__ void hand_back(int stage) const {
+        if (threadIdx.x % 32 == 0) barrier_arrive(empty + 8 * stage);
+    }
+    // One thread's part of a slice: so many bytes by one copy.
+    __device__ void bulk(const Stage& stage, u32 to, const void* from, int bytes) const {
+        barrier_arrive_expecting(full + 8 * stage.number, bytes);
+        copy_bulk(to, from, bytes, full + 8 * stage.number);
+    }
+};
+
+// A copying thread's slices on their way.
+struct OnTheirWay {
+    Stage arrived;
+    int count = 0;
+
+    __device__ void hand_over(const Ring& ring) {
+        async_proxy_fence();
+        __syncwarp();
+        if (threadIdx.x % 32 == 0) barrier_arrive(ring.full + 8 * arrived.number);
+        arrived.next();
+    }
+    __device__ void one_more(const Ring& ring) {
+        copies_end_group();
+        if (count == LAG) {
+            copies_wait<LAG>();
+            hand_over(ring);
+        } else {
+            ++count;
+        }
+    }
+    __device__ void all(const Ring& ring) {
+        copies_wait<0>();
+        for (; count > 0; --count) hand_over(ring);
+    }
+};
+
+// The descriptor of rows of 128 bytes in the 128-byte swizzle: where they begin, in units of 16
+// bytes, how far it is from eight rows to the next (64 units), and the kind of swizzle.
+__device__ __forceinline__ u64 descriptor(u32 address) {
+    return 1ull << 62 | 64ull << 32 | 1ull << 16 | (address & 0x3ffff) / 16;
+}

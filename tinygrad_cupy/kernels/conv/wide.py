@@ -1,0 +1,139 @@
+"""Wide layers on Hopper: fprop and dgrad by warpgroups, for any stride, padding and dilation.
+
+Arrays are float32, bfloat16 or float16, stored N, H, W, C. float32 is multiplied as TF32 or, at the
+precision "bf16", rounded to bfloat16 by a pass of its own; in such a pass channels that are no
+multiple of 16 bytes get zeros behind them. Weights are laid out
+first as the kernel reads them. All of that is small beside a wide layer's products.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+from ...backend import Array, CudaSource, import_cupy, int32s, int64s, null
+from ...backend.gpu import GpuProperties, properties_of
+from ..common.layout import contiguous, empty_last, last
+from ..common.windows import Shape, Windows
+from .launch import Launch
+from .wide_plan import (
+    KINDS,
+    LAYER,
+    Gather,
+    WidePlan,
+    backward,
+    forward,
+    kind_of,
+    unit_of,
+    wide_plan,
+)
+
+_LAYER = (f"LAYER_BYTES={LAYER.itemsize}",)
+_files = ("bits.cuh", "wide.cuh")
+_hopper = (*_files, "hopper.cuh", "ring.cuh")
+_wide = CudaSource(__file__, *_hopper, "wide.cu", arch="sm_90a", defines=_LAYER, threads=384)
+_pack = CudaSource(__file__, *_files, "wide_pack.cu", defines=_LAYER)
+
+
+class _Product(NamedTuple):
+    """The launches of fprop or dgrad, and bytes of the weights as they are read."""
+
+    pack: Launch
+    product: Launch
+    bytes: int
+
+
+def fprop(
+    x: Array, w: Array, bias: Array | None, windows: Windows, precision: str, relu: bool = False
+) -> Array:
+    """y (N, O, OH, OW) of x (N, C, H, W), w (O, C, KH, KW) and bias (O,)."""
+    kind, given = _kinds(x.dtype.name, precision)
+    gather = forward(x.shape, w.shape[0], windows)
+    flags = (bias is not None, relu, False)
+    launches = _product(gather, kind, given, flags, properties_of(x))
+    return _run(launches, x, w, bias, gather, kind)
+
+
+def dgrad(g: Array, w: Array, windows: Windows, x_shape: Shape, precision: str) -> Array:
+    """dx (N, C, H, W) of g (N, O, OH, OW) and w (O, C, KH, KW)."""
+    kind, given = _kinds(g.dtype.name, precision)
+    gather = backward(g.shape, x_shape, windows)
+    launches = _product(gather, kind, given, (False, False, True), properties_of(g))
+    return _run(launches, g, w, None, gather, kind)
+
+
+def prepare(
+    x_shape: Shape,
+    g_shape: Shape,
+    windows: Windows,
+    dtype: str,
+    precision: str,
+    gpu: GpuProperties,
+) -> None:
+    """Have the kernels of `dgrad` compiled."""
+    kind, given = _kinds(dtype, precision)
+    gather = backward(g_shape, x_shape, windows)
+    launches = _product(gather, kind, given, (False, False, True), gpu)
+    launches.pack.prepare()
+    launches.product.prepare()
+
+
+def _kinds(dtype: str, precision: str) -> tuple[int, int]:
+    """Of operands and of arrays, where there are such."""
+    kind = kind_of(dtype, precision)
+    assert kind is not None
+    return kind, KINDS[dtype]
+
+
+def _run(
+    launches: _Product, x: Array, w: Array, bias: Array | None, gather: Gather, kind: int
+) -> Array:
+    y = empty_last(gather.y_shape, x.dtype)
+    packed = import_cupy().cuda.alloc(launches.bytes)
+    launches.pack(contiguous(w), packed)
+    launches.product(_staged(x, kind), packed, null() if bias is None else contiguous(bias), y)
+    return y
+
+
+@functools.lru_cache(1024)
+def _product(
+    gather: Gather, kind: int, given: int, flags: tuple[bool, ...], gpu: GpuProperties
+) -> _Product:
+    """For ``flags`` (bias, relu, flip)."""
+    return product_launches(gather, wide_plan(gather, kind, gpu), kind, given, flags)
+
+
+def product_launches(
+    gather: Gather, plan: WidePlan, kind: int, given: int, flags: tuple[bool, ...]
+) -> _Product:
+    """The launches of a plan."""
+    bias, relu, flip = flags
+    tiles = plan.tiles
+    columns = plan.blocks * tiles.bn
+    pack = Launch(
+        _pack,
+        "conv_wide_pack",
+        _pack.blocks(plan.slices * 8 * columns),
+        (plan.layer, *int32s(gather.x_shape[1])),
+        (f"KIND={kind}", f"FROM={given}", f"BN={tiles.bn}", f"FLIP={flip:d}"),
+    )
+    macros = (f"KIND={kind}", f"OUT={given}", f"BIAS={bias:d}", f"RELU={relu:d}")
+    product = Launch(
+        _wide, "conv_wide", plan.grid, (plan.layer,), (*tiles.defines, *macros), tiles.shared
+    )
+    return _Product(pack, product, max(1, plan.slices * columns * 128))
+
+
+def _staged(x: Array, kind: int) -> Any:
+    """x (N, C, H, W), stored (N, H, W, C), as the kernels read it: as it is, or a copy."""
+    x, channels, unit = last(x), x.shape[1], unit_of(kind)
+    given = KINDS[x.dtype.name]
+    if given == kind and channels % unit == 0:
+        return x
+    pixels, wide = x.size // channels, -(-channels // unit) * unit
+    staged = import_cupy().cuda.alloc(pixels * wide * (16 // unit))
+    blocks = min(_pack.blocks(pixels * wide // unit), 1 << 16)
+    arguments = (x, staged, *int64s(pixels), *int32s(channels, wide))
+    macros = (f"KIND={kind}", f"FROM={given}", "BN=8", "FLIP=0")
+    _pack.launch("conv_wide_stage", blocks, arguments, defines=macros)
+    return staged
