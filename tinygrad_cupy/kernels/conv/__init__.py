@@ -44,7 +44,10 @@ def wgrad(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
     """The gradient by w, (O, C/G, KH, KW), of x (N, C, H, W) and g (N, O, OH, OW)."""
 
 
-@kernel(cpu=planes.wgrad(cpu.wgrad_and_bias), cuda=direct.wgrad_and_bias(planes.wgrad(cuda.wgrad_and_bias)))
+@kernel(
+    cpu=planes.wgrad(cpu.wgrad_and_bias),
+    cuda=direct.wgrad_and_bias(planes.wgrad(cuda.wgrad_and_bias)),
+)
 def wgrad_and_bias(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> tuple[Array, Array]:
     """`wgrad`, and the gradient by a bias (O,): the sum of g over N, OH and OW.
 

@@ -118,9 +118,7 @@ def prepare_backward(otherwise: Body) -> Body:
 
 
 @functools.lru_cache(1024)
-def _prepared(
-    x_shape: Shape, w_shape: Shape, geometry: Geometry, *how: Any
-) -> bool:
+def _prepared(x_shape: Shape, w_shape: Shape, geometry: Geometry, *how: Any) -> bool:
     """Whether there are kernels for both gradients, which are being compiled then."""
     out = geometry.windows.output_size("conv", x_shape[2:])
     g_shape = (x_shape[0], w_shape[0], *out)
@@ -140,11 +138,7 @@ def _prepared(
 def _suits(x: Array, other: Array) -> bool:
     """Whether direct convolution may be for x, of sequences or volumes."""
     return bool(
-        x.ndim != 4
-        and x.dtype == other.dtype
-        and dtype_macros(x.dtype)
-        and x.size
-        and other.size
+        x.ndim != 4 and x.dtype == other.dtype and dtype_macros(x.dtype) and x.size and other.size
     )
 
 
@@ -182,9 +176,7 @@ class _Product(NamedTuple):
         plan = self.plan
         given = null() if bias is None else contiguous(bias, y.itemsize)
         arrays = (contiguous(x, y.itemsize), contiguous(w, y.itemsize), given, y, self.numbers)
-        _product.launch(
-            "conv_direct", plan.grid, arrays, None, plan.shared, plan.defines
-        )
+        _product.launch("conv_direct", plan.grid, arrays, None, plan.shared, plan.defines)
         return y
 
     def prepare(self) -> None:

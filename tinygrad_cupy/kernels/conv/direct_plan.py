@@ -19,6 +19,7 @@ Shape = tuple[int, ...]
 WARPS = THREADS // 32
 MOST_OUTPUTS = 32  # channels that a block has sums of
 COMFORTABLE = 72 << 10  # bytes of shared memory: three blocks of a multiprocessor
+MOST_SUMS = 8  # tiles of 16 x 8 of a warp of direct.cu: of more, one block has all registers
 SPLITS = 12  # sizes that are tried of a side
 
 
@@ -96,6 +97,8 @@ def product_plan(problem: Problem) -> Plan | None:
     """Of direct.cu; None where nothing fits."""
     for limit in (COMFORTABLE, problem.gpu.shared):
         for tiles in (4, 2, 1):
+            if tiles * problem.tiles_of_outputs > MOST_SUMS:
+                continue
             plan = _product_plan(problem, tiles, limit)
             if plan is not None:
                 return plan

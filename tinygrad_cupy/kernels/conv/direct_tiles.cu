@@ -12,7 +12,6 @@
 // 1, or the stride that a gradient by the input goes back; CB channels that are worked on at once,
 // MT tiles of 16 and NT of 8 that a warp multiplies; MMA whether tensor cores do it, in TF32.
 
-constexpr int WARPS = THREADS / 32;
 constexpr int TAPS = KD * KH * KW;
 constexpr int DEPTH = CB * TAPS;  // products of a place of the output in a chunk of channels
 constexpr int CHUNKS = (CHANNELS + CB - 1) / CB;

@@ -8,7 +8,7 @@
 // channels for each warp. At the end it writes them to partial (parts, O, taps, C), which
 // direct_sum.cu adds up in a fixed order.
 
-constexpr int WK = WARPS / WM, ROWS = WM * MT * 16;
+constexpr int WK = THREADS / 32 / WM;
 constexpr int GRAD_PITCH = BM + 4;  // eight rows of four words are in different banks
 
 // The gradient's places of a box that is cut to (n, d, h, w), `count` of them, filled up with zeros
@@ -112,7 +112,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     }
 
     // The warps that share places, one after the other: the first adds the others' sums to its own.
-    A* sums = (A*)memory;  // (ROWS, NB)
+    A* sums = (A*)memory;  // (rows, NB)
     for (int other = 1; other < WK; ++other) {
         __syncthreads();
         if (share == other)
