@@ -26,8 +26,8 @@ SPLITS = 12  # sizes that are tried of a side
 class Problem(NamedTuple):
     """A product, or a weight gradient, of three axes: what a kernel is compiled and planned for.
 
-    ``channels`` and ``outputs`` are those of a group; ``size`` and ``out`` D, H, W of the input and
-    the output; ``apart`` how far apart the input's elements stand; ``itemsize`` bytes of a number in
+    ``channels`` and ``outputs`` are those of a group; ``size`` and ``out`` D, H, W of input and
+    output; ``apart`` how far apart the input's elements stand; ``itemsize`` bytes of a number in
     shared memory; ``mma`` whether tensor cores multiply.
     """
 
@@ -181,7 +181,7 @@ def _pitch(volume: int, beyond: int) -> int:
 
 
 def _box(problem: Problem, most: int, of_slots: int = 0) -> Shape:
-    """The cheapest box of at most so many places; a tile costs ``of_slots`` if given, else those."""
+    """The cheapest box of at most so many places; a tile costs ``of_slots`` of them if given."""
     product = problem.taps * problem.tiles_of_outputs * (0.02 if problem.mma else 0.3)
     best: tuple[float, Shape] | None = None
     for sides in itertools.product(*[_splits(size, most) for size in problem.out]):
