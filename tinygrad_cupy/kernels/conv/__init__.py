@@ -29,17 +29,26 @@ __all__ = [
 ]
 
 
-@kernel(cpu=through_single(direct_cpu.fprop(planes.fprop(cpu.fprop))), cuda=direct.fprop(planes.fprop(cuda.fprop)))
+@kernel(
+    cpu=through_single(direct_cpu.fprop(planes.fprop(cpu.fprop))),
+    cuda=direct.fprop(planes.fprop(cuda.fprop)),
+)
 def fprop(x: Array, w: Array, bias: Array | None, geometry: Geometry) -> Array:
     """y (N, O, OH, OW) = x (N, C, H, W) ⋆ w (O, C/G, KH, KW) + bias (O,)."""
 
 
-@kernel(cpu=through_single(direct_cpu.dgrad(planes.dgrad(cpu.dgrad))), cuda=direct.dgrad(planes.dgrad(cuda.dgrad)))
+@kernel(
+    cpu=through_single(direct_cpu.dgrad(planes.dgrad(cpu.dgrad))),
+    cuda=direct.dgrad(planes.dgrad(cuda.dgrad)),
+)
 def dgrad(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Array:
     """The gradient by x, (N, C, H, W), of g (N, O, OH, OW): a transposed convolution."""
 
 
-@kernel(cpu=through_single(direct_cpu.wgrad(planes.wgrad(cpu.wgrad))), cuda=direct.wgrad(planes.wgrad(cuda.wgrad)))
+@kernel(
+    cpu=through_single(direct_cpu.wgrad(planes.wgrad(cpu.wgrad))),
+    cuda=direct.wgrad(planes.wgrad(cuda.wgrad)),
+)
 def wgrad(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
     """The gradient by w, (O, C/G, KH, KW), of x (N, C, H, W) and g (N, O, OH, OW)."""
 
@@ -55,7 +64,10 @@ def wgrad_and_bias(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> tu
     """
 
 
-@kernel(cpu=direct_cpu.backward(planes.backward(cpu.backward)), cuda=direct.backward(planes.backward(cuda.backward)))
+@kernel(
+    cpu=direct_cpu.backward(planes.backward(cpu.backward)),
+    cuda=direct.backward(planes.backward(cuda.backward)),
+)
 def backward(
     g: Array, x: Array, w: Array, geometry: Geometry, by_bias: bool
 ) -> tuple[Array, Array, Array | None]:

@@ -161,7 +161,7 @@ def _product(
 
 def _by_weight(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
     windows, out = geometry.windows, g.shape[2:]
-    outputs, channels, *kernel = w_shape
+    outputs, _, *kernel = w_shape
     how = (windows.stride, windows.padding, windows.dilation, tuple(kernel), out)
     lines = _padded(x, _ones(geometry), *how)
     sizes, reach = _sizes(
@@ -233,7 +233,7 @@ def _sizes(
 
 def _least(sizes: _Direct) -> int:
     """Items of a part."""
-    return max(1, LEAST_WORK // (sizes.segment * sizes.products * sizes.outputs))
+    return max(1, int(LEAST_WORK // (sizes.segment * sizes.products * sizes.outputs)))
 
 
 @functools.cache
