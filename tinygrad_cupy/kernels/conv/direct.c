@@ -1,5 +1,5 @@
-/* Direct convolution on the CPU, of sequences and volumes, which it reads as they lie, N, C, D, H, W,
-   between zeros: a tile of neighbouring output places times a block of output channels is summed up
+/* Direct convolution on the CPU, of volumes, which it reads as they lie, N, C, D, H, W, between
+   zeros: a tile of neighbouring output places times a block of output channels is summed up
    in registers over all products of a place, which are its channels' taps. How far each is from
    where the place begins is in a table, so that strides, dilations and the number of axes cost
    nothing. Weights come as (O / block, products, block), zeros behind the last channel, where a
