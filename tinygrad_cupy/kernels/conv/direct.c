@@ -151,7 +151,7 @@ void direct_wgrad(
 {
   Int block = s->vectors * LANES, blocks = (s->outputs + block - 1) / block;
   Int most = s->vectors == 1 ? MOST : TILE, parts = (s->products + most - 1) / most;
-  Int together = RUN / s->segment > 1 ? RUN / s->segment : 1;
+  Int pitch = blocks * block, together = RUN / s->segment > 1 ? RUN / s->segment : 1;
   (void)scratch;
   EACH_PART (share, part) {
     Int end = part_end(share, part);
@@ -166,8 +166,8 @@ void direct_wgrad(
           const float *grad = g + b * block;
 #define CASE(n) \
   case n: \
-    if (s->vectors == 1) weight_tile(n, 1, s, first, last, x, reach + k, grad, blocks * block, to); \
-    else if (n <= TILE) weight_tile(n, 2, s, first, last, x, reach + k, grad, blocks * block, to); \
+    if (s->vectors == 1) weight_tile(n, 1, s, first, last, x, reach + k, grad, pitch, to); \
+    else if (n <= TILE) weight_tile(n, 2, s, first, last, x, reach + k, grad, pitch, to); \
     break;
           switch ((int)size) { EACH_SIZE(CASE) }
 #undef CASE
