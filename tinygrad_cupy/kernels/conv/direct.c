@@ -1,5 +1,5 @@
-/* Direct convolution on the CPU, of sequences and volumes, which it reads as they lie, N, C, D, H, W,
-   between zeros: a tile of neighbouring output places times a block of output channels is summed up
+/* Direct convolution on the CPU, of volumes, which it reads as they lie, N, C, D, H, W, between
+   zeros: a tile of neighbouring output places times a block of output channels is summed up
    in registers over all products of a place, which are its channels' taps. How far each is from
    where the place begins is in a table, so that strides, dilations and the number of axes cost
    nothing. Weights come as (O / block, products, block), zeros behind the last channel, where a
@@ -151,7 +151,7 @@ void direct_wgrad(
 {
   Int block = s->vectors * LANES, blocks = (s->outputs + block - 1) / block;
   Int most = s->vectors == 1 ? MOST : TILE, parts = (s->products + most - 1) / most;
-  Int together = RUN / s->segment > 1 ? RUN / s->segment : 1;
+  Int pitch = blocks * block, together = RUN / s->segment > 1 ? RUN / s->segment : 1;
   (void)scratch;
   EACH_PART (share, part) {
     Int end = part_end(share, part);
@@ -166,8 +166,8 @@ void direct_wgrad(
           const float *grad = g + b * block;
 #define CASE(n) \
   case n: \
-    if (s->vectors == 1) weight_tile(n, 1, s, first, last, x, reach + k, grad, blocks * block, to); \
-    else if (n <= TILE) weight_tile(n, 2, s, first, last, x, reach + k, grad, blocks * block, to); \
+    if (s->vectors == 1) weight_tile(n, 1, s, first, last, x, reach + k, grad, pitch, to); \
+    else if (n <= TILE) weight_tile(n, 2, s, first, last, x, reach + k, grad, pitch, to); \
     break;
           switch ((int)size) { EACH_SIZE(CASE) }
 #undef CASE

@@ -1,8 +1,9 @@
-"""Direct convolution on the CPU: sequences and volumes by `direct.c`, where there is a compiler.
+"""Direct convolution on the CPU: volumes by `direct.c`, where there is a compiler.
 
 An input is copied between zeros once, and read where it lies by all taps: no plane is stacked, no
 column matrix is made. The gradient by the input is the same product of a gradient between whose
-elements stand stride - 1 zeros, with the kernel turned.
+elements stand stride - 1 zeros, with the kernel turned. Sequences could go the same way: as images
+of one row, by conv.c, they are up to a quarter faster.
 """
 
 from __future__ import annotations
@@ -113,9 +114,9 @@ def backward(otherwise: Body) -> Body:
 
 
 def _suits(x: Array, other: Array, geometry: Geometry) -> bool:
-    """Whether direct.c is for x, sequences or volumes; ``other`` is the weight or a gradient."""
+    """Whether direct.c is for x, of volumes; ``other`` is the weight or a gradient."""
     return bool(
-        x.ndim in (3, 5)
+        x.ndim == 5
         and x.dtype == other.dtype == np.float32
         and geometry.groups == 1
         and x.size
@@ -233,7 +234,7 @@ def _sizes(
 
 def _least(sizes: _Direct) -> int:
     """Items of a part."""
-    return int(max(1, LEAST_WORK // (sizes.segment * sizes.products * sizes.outputs)))
+    return max(1, int(LEAST_WORK // (sizes.segment * sizes.products * sizes.outputs)))
 
 
 @functools.cache
