@@ -123,8 +123,7 @@ class Keeper:
                 self._write(WEIGHTS, run_folder.weights_bytes(run.model.state_dict()))
             if not self._has(HISTORY):
                 self._write(HISTORY, run_folder.history_bytes(run.history))
-            if self.inside:
-                self._take_along()
+            self._take_along()
             self._write(METRICS, figures)
         except OSError as error:
             raise self.rescue(run, error) from error
@@ -132,10 +131,13 @@ class Keeper:
         return run
 
     def _take_along(self) -> None:
-        """Put beside the weights what lay where the run was in progress; it stays there as well."""
+        """In a sweep, put settings and logs beside the weights; they stay where they were, too."""
+        if not self.inside:
+            return
         place = self.claim.new / self.inside
         for name in (SETTINGS, STEPS):
-            shutil.copyfile(self.live / name, place / name)
+            if (self.live / name).exists():  # a full disk takes no log
+                shutil.copyfile(self.live / name, place / name)
         if (self.live / TENSORBOARD).is_dir():
             shutil.copytree(self.live / TENSORBOARD, place / TENSORBOARD, dirs_exist_ok=True)
 
@@ -205,6 +207,8 @@ class Keeper:
 
     def _put_untested_aside(self) -> Path:
         self.put_aside = True
+        with contextlib.suppress(OSError):
+            self._take_along()
         if self.inside or self.claim.replacing:
             return self.claim.commit_beside("-untested", self.inside)
         return self.claim.commit()
