@@ -89,10 +89,10 @@ def places(
     rows = []
     for x in arrays:
         ahead = len(shape) - len(x.shape)
-        item = x.dtype.itemsize
+        item, steps = x.dtype.itemsize, strides_of(x)
         rows.append(
             [
-                0 if axis < ahead or x.shape[axis - ahead] == 1 else x.strides[axis - ahead] // item
+                0 if axis < ahead or x.shape[axis - ahead] == 1 else steps[axis - ahead] // item
                 for axis in kept
             ]
         )
@@ -232,7 +232,7 @@ def _step(program: Program, number: int, step: Step, spaces: Any, name_of: Any) 
 def _converted(given: Any, wanted: Any, value: str, name_of: Any) -> str:
     """As CuPy converts what it loads."""
     if np.dtype(wanted).kind == "b" and np.dtype(given).kind != "b":
-        return f"{value} != {name_of(given)}(0)"
+        return f"{value} != static_cast<{name_of(given)}>(0)"
     return value
 
 
@@ -282,7 +282,9 @@ class Compiled:
 
     def made(self, arrays: Sequence[Array]) -> list[Array]:
         """The results of arrays that broadcast, new arrays on the current device."""
-        key = tuple([(x.shape, x.strides, x.data.ptr % VECTOR, x.data.device_id) for x in arrays])
+        key = tuple(
+            [(x.shape, strides_of(x), x.data.ptr % VECTOR, x.data.device_id) for x in arrays]
+        )
         ready = self.ready.get(key)
         if ready is None:
             ready = self._prepared(key, arrays)

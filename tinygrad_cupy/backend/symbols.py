@@ -241,7 +241,7 @@ class Symbol:
         return self if dtype == self.dtype else self.made.cast(self, dtype)
 
     def copy(self) -> Symbol:
-        return self
+        raise NotElementwise("a copy, which lies in C order")
 
     def clip(self, low: Any = None, high: Any = None, out: Any = None) -> Any:
         if out is not None or self.dtype.kind != "f":
