@@ -117,7 +117,8 @@ class _Making:
 
     def ufunc(self, ufunc: Any, arguments: Sequence[Any], dtype: Any) -> Symbol:
         ops = ufunc._ops
-        if len(arguments) != ops.nin or ops.nout != 1 or ufunc._loop_prep:
+        unfit = ops.nout != 1 or ufunc._loop_prep or "#" in ufunc._preamble  # macros meet others
+        if len(arguments) != ops.nin or unfit:
             raise NotElementwise(f"{ufunc.name} on {len(arguments)} arguments")
         if dtype is None:
             found = ops._guess_routine_from_in_types(*_types_of(arguments))
@@ -148,6 +149,7 @@ class _Making:
             len(arguments) != kernel.nin
             or kernel.nout != 1
             or kernel.kwargs
+            or "#" in kernel.preamble
             or any(p.raw for p in params)
             or not isinstance(kernel.operation, str)
             or _PLACE.search(kernel.operation)
