@@ -204,8 +204,8 @@ def test_what_cupy_refuses_names_the_line_and_leaves_a_usable_program() -> None:
 
 def test_a_host_tensor_does_not_go_in() -> None:
     double = tg.jit(lambda x: x.to("cuda") * 2)
-    with pytest.raises(RuntimeError, match="pass it as an argument"):
-        double(Tensor([1.0], device="cpu"))
+    found = [double(Tensor([value], device="cpu")).item() for value in (1.0, 2.0, 3.0)]
+    assert found == [2, 4, 6]  # nothing is captured where all arguments are on the CPU
     with pytest.raises(ValueError, match=r"on one device, got cpu and cuda:0"):
         tg.jit(lambda x, y: x)(Tensor([1.0], device="cpu"), Tensor([1.0]))
     same = tg.jit(lambda x: x * 2)
@@ -395,14 +395,9 @@ TAKING: dict[str, Any] = {
     "rows": lambda x, y: x[np.arange(len(y)), y],
     "written": written,
     "summed": summed,
-    "times": lambda x, y: x * np.array([1.0, 2.0, 3.0]),
-    "matrix": lambda x, y: x @ FORTRAN.T,
-    "laid out": lambda x, y: (x + FORTRAN).sum(axis=0),
     "delete": lambda x, y: tnp.delete(x, np.array([1]), 1),
     "take": lambda x, y: x.take(np.array([[1, 0]]), 1),
     "list": lambda x, y: x + Tensor([1.0, 2.0, 3.0]),
-    "where": lambda x, y: np.where(np.array([True, False, True]), x, 0),
-    "choose": lambda x, y: tnp.searchsorted(np.arange(3.0), x),
     "bfloat16": lambda x, y: x + Tensor(np.arange(3.0), dtype="bfloat16", device="cuda:0"),
     "nothing": lambda x, y: x[np.array([], int)],
 }

@@ -89,10 +89,10 @@ def places(
     rows = []
     for x in arrays:
         ahead = len(shape) - len(x.shape)
-        item, steps = x.dtype.itemsize, strides_of(x)
+        item, lying = x.dtype.itemsize, strides_of(x)
         rows.append(
             [
-                0 if axis < ahead or x.shape[axis - ahead] == 1 else steps[axis - ahead] // item
+                0 if axis < ahead or x.shape[axis - ahead] == 1 else lying[axis - ahead] // item
                 for axis in kept
             ]
         )

@@ -117,7 +117,7 @@ class _Making:
 
     def ufunc(self, ufunc: Any, arguments: Sequence[Any], dtype: Any) -> Symbol:
         ops = ufunc._ops
-        unfit = ops.nout != 1 or ufunc._loop_prep or "#" in ufunc._preamble  # macros meet others
+        unfit = ops.nout != 1 or ufunc._loop_prep or _has_macros(ufunc._preamble)
         if len(arguments) != ops.nin or unfit:
             raise NotElementwise(f"{ufunc.name} on {len(arguments)} arguments")
         if dtype is None:
@@ -149,7 +149,7 @@ class _Making:
             len(arguments) != kernel.nin
             or kernel.nout != 1
             or kernel.kwargs
-            or "#" in kernel.preamble
+            or _has_macros(kernel.preamble)
             or any(p.raw for p in params)
             or not isinstance(kernel.operation, str)
             or _PLACE.search(kernel.operation)
@@ -178,6 +178,11 @@ class _Making:
         if x.dtype.kind == "c" and dtype.kind != "c":
             raise NotElementwise("complex numbers as real ones")
         return self.add(Step("out0 = in0", "", (), ("in0",), (dtype,), (x.number,), "out0", dtype))
+
+
+def _has_macros(preamble: str) -> bool:
+    """Whether a preamble leaves macros that others may meet; one that asks first (NAN) is fine."""
+    return "#include" in preamble or ("#define" in preamble and "#ifndef" not in preamble)
 
 
 def _types_of(arguments: Sequence[Any]) -> tuple[tuple[Any, ...], tuple[Any, ...] | None]:
