@@ -89,8 +89,9 @@ def _run(
     launches: _Product, x: Array, w: Array, bias: Array | None, gather: Gather, kind: int
 ) -> Array:
     y = empty_last(gather.y_shape, x.dtype)
-    packed = import_cupy().cuda.alloc(launches.bytes)
-    launches.pack(contiguous(w), packed)
+    packed = import_cupy().cuda.alloc(launches.bytes or 1)
+    if launches.bytes:  # else no tap hits a pixel
+        launches.pack(contiguous(w), packed)
     launches.product(_staged(x, kind), packed, null() if bias is None else contiguous(bias), y)
     return y
 
@@ -121,7 +122,7 @@ def product_launches(
     product = Launch(
         _wide, "conv_wide", plan.grid, (plan.layer,), (*tiles.defines, *macros), tiles.shared
     )
-    return _Product(pack, product, max(1, plan.slices * columns * 128))
+    return _Product(pack, product, plan.slices * columns * 128)
 
 
 def _staged(x: Array, kind: int) -> Any:
