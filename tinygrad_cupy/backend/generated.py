@@ -138,7 +138,7 @@ def source(program: Program, form: Form) -> str:
         return str(typename(np.dtype(dtype), headers))
 
     preambles = dict.fromkeys(s.preamble for s in program.steps if s.preamble.strip())
-    spaces = {text: f"helpers{i}" for i, text in enumerate(preambles) if "#include" not in text}
+    spaces = {text: f"helpers{i}" for i, text in enumerate(preambles)}
     loads = [name_of(dtype) for dtype in program.inputs]
     stores = [name_of(program.dtype_of(n)) for n in program.results]
     constants = [name_of(_passed(dtype)) for dtype in program.constant_types]
@@ -156,10 +156,7 @@ def source(program: Program, form: Form) -> str:
     for i in range(len(loads)):
         if form.axes > 1 or form.modes[i] == "s":
             parameters += [f"const long long stride{i}_{axis}" for axis in range(form.axes)]
-    before = "".join(
-        f"namespace {spaces[text]} {{\n{text}\n}}\n" if text in spaces else f"{text}\n"
-        for text in preambles
-    )
+    before = "".join(f"namespace {name} {{\n{text}\n}}\n" for text, name in spaces.items())
     storing = "".join(
         f"  *reinterpret_cast<Vector<{t}>*>(target{i} + first) = stored{i};\n"
         for i, t in enumerate(stores)
@@ -245,11 +242,6 @@ def _passed(dtype: Any) -> Any:
 @functools.lru_cache(4096)
 def _kernel(key: Any, form: Form, device: int) -> Any:
     code = source(Program(*key), form)
-    return _compiled(code, device)
-
-
-@functools.lru_cache(4096)
-def _compiled(code: str, device: int) -> Any:
     module = import_cupy().RawModule(code=code, options=("-std=c++17", "--fmad=false"))
     return module.get_function("chain")
 

@@ -22,6 +22,7 @@ import numpy as np
 
 from .arrays import import_cupy
 
+_RANK = {"b": 0, "i": 1, "u": 1, "f": 2, "c": 2, "V": 2}  # of kinds, V being bfloat16
 _WEAK = {bool: np.bool_, int: np.int64, float: np.float64, complex: np.complex128}
 _LARGEST = 1 << 63
 _PLACE = re.compile(r"\b(i|_ind|_raw_\w+|return|continue)\b")  # of an element, or the end of a loop
@@ -156,15 +157,16 @@ class _Making:
         ):
             raise NotElementwise(f"{kernel.name} does more than elements")
         dtypes = tuple([x.dtype if type(x) is Symbol else None for x in arguments])
-        in_types, out_types, aliases = kernel._decide_params_type(dtypes, ())
+        in_types, out_types, _ = kernel._decide_params_type(dtypes, ())
+        pairs = zip(params, (*in_types, *out_types), strict=True)
+        aliases = {p.ctype: np.dtype(dtype) for p, dtype in pairs if p.dtype is None}  # T, …
         names = tuple([p.name for p in kernel.in_params])
         numbers = [self.argument(*pair) for pair in zip(arguments, in_types, strict=True)]
-        kinds = _aliases_of(aliases, kernel, in_types, out_types)
         return self.add(
             Step(
                 kernel.operation,
                 kernel.preamble,
-                kinds,
+                tuple(aliases.items()),
                 names,
                 tuple(map(np.dtype, in_types)),
                 tuple(numbers),
@@ -202,25 +204,12 @@ def _types_of(arguments: Sequence[Any]) -> tuple[tuple[Any, ...], tuple[Any, ...
             weak.append(kind)
         else:
             raise NotElementwise(f"a number of type {kind.__name__}")
-    kinds = "biufcV"
-    rank = [min(2, (0, 1, 1, 2, 2, 2)[kinds.index(d.kind)]) for d in dtypes]
+    rank = [_RANK[d.kind] for d in dtypes]
     of_numbers = max([r for r, w in zip(rank, weak, strict=True) if w], default=-1)
     of_arrays = max([r for r, w in zip(rank, weak, strict=True) if not w], default=-1)
     if of_numbers < 0 or of_arrays < of_numbers:
         return tuple(dtypes), (False,) * len(dtypes)
     return tuple(dtypes), tuple(weak)
-
-
-def _aliases_of(
-    kinds: Any, kernel: Any, in_types: Sequence[Any], out_types: Sequence[Any]
-) -> tuple[tuple[str, Any], ...]:
-    """What a kernel calls its types (T, …), and which they are."""
-    found = {}
-    params = (*kernel.in_params, *kernel.out_params)
-    for p, dtype in zip(params, (*in_types, *out_types), strict=True):
-        if p.dtype is None:
-            found[p.ctype] = np.dtype(dtype)
-    return tuple(found.items())
 
 
 class Symbol:
