@@ -60,6 +60,13 @@ def test_bits_are_cupys(name: str, rng: np.random.Generator) -> None:
                 assert bool(same.all()), said
 
 
+def test_many_axes_that_cannot_be_joined(rng: np.random.Generator) -> None:
+    cupy, axes = import_cupy(), (4, 8, 1, 6, 0, 9, 3, 5, 2, 7)
+    a = cupy.asarray(rng.standard_normal((2,) * 10).astype(np.float32)).transpose(axes)
+    b = cupy.asarray(rng.standard_normal((2,) * 10).astype(np.float32))
+    assert bool((elementwise(mixed)(a, b) == mixed(a, b)).all())
+
+
 def test_results_lie_as_what_they_are_made_of() -> None:
     cupy = import_cupy()
     last = cupy.zeros((2, 5, 6, 3), np.float32).transpose(0, 3, 1, 2)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..backend import Array
-from ..backend.generated import MOST_AXES, Compiled
+from ..backend.generated import Compiled
 from ..backend.symbols import Symbol, trace
 
 if TYPE_CHECKING:
@@ -74,12 +74,9 @@ def traced(op: Op, given: Sequence[Any]) -> Traced | None:
     return found
 
 
-def launched(op: Op, found: Traced, given: Sequence[Any]) -> Array | None:
-    """The result of an operation on arrays of the current device; None where it has to do it."""
-    arrays = [x for x in given if is_array(x)]
-    if len(arrays[0].shape) > MOST_AXES:
-        return None
-    out, *others = found.compiled.made(arrays)
+def launched(op: Op, found: Traced, given: Sequence[Any]) -> Array:
+    """The result of an operation on arrays of the current device."""
+    out, *others = found.compiled.made([x for x in given if is_array(x)])
     found.leave(op, others)
     return out
 

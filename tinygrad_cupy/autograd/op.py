@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from ..backend import Array, cuda_count, device_of, is_cuda, may_share_memory, module_and_device
-from ..backend.capture import active
+from ..backend.capture import active, launch_all
 from .chosen import alone, summed
 from .levels import Tracer
 from .mode import mode
@@ -226,8 +226,7 @@ class Op:
                 array = self.forward(*given)
             elif self._foreign or self.view or not self.elementwise:
                 with device:
-                    if active.chains is not None:
-                        active.chains.launch_all()
+                    launch_all()
                     array = self.forward(*given)
             else:
                 with device:
@@ -253,16 +252,12 @@ class Op:
     def _on_gpu(self, given: list[Any]) -> Array:
         """The result of an elementwise operation, by a kernel that is generated for it."""
         found, chains = traced(self, given), active.chains
-        if found is not None:
-            if chains is None:
-                array = launched(self, found, given)
-                if array is not None:
-                    return array
-            elif (made := chains.add(found.compiled.program, given)) is not None:
-                found.leave(self, made[1:])
-                return made[0]
-        if chains is not None:
-            chains.launch_all()
+        if found is not None and chains is None:
+            return launched(self, found, given)
+        if found is not None and (made := chains.add(found.compiled.program, given)) is not None:
+            found.leave(self, made[1:])
+            return made[0]
+        launch_all()
         return self.forward(*given)
 
     def _elsewhere(self, tensors: list[TensorBase], inputs: tuple[Any, ...]) -> Tensor | None:

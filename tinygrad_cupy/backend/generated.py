@@ -24,7 +24,6 @@ from .symbols import Program, Step, Symbol, trace
 THREADS = 256
 _BLOCK = (THREADS,)
 MANY = 256  # launches that a program remembers
-MOST_AXES = 8  # after joining; beyond that a caller makes copies
 VECTOR = 16  # bytes that a thread loads at once
 
 
@@ -364,8 +363,6 @@ def form_of(
     else:
         found = places(shape, order, [*arrays, *outs])
     sizes, strides = found
-    if len(sizes) > MOST_AXES:
-        raise ValueError(f"[elementwise] expected at most {MOST_AXES} axes, got {len(sizes)}")
     strides = strides[: len(arrays)]
     items = [x.dtype.itemsize for x in (*arrays, *outs)]
     width = max(1, VECTOR // max(items))
