@@ -194,6 +194,11 @@ class Part(NamedTuple):
         """Whether that is all of them."""
         return self.wanted == self.each
 
+    @property
+    def is_of_blocks(self) -> bool:
+        """Whether it is words in a row, which begin where a block of four does."""
+        return self.is_whole or (self.outer == 1 and self.first % 4 == 0)
+
     def firsts(self) -> range:
         """Where each row's words begin."""
         return range(self.first, self.first + self.outer * max(self.each, 1), max(self.each, 1))

@@ -17,7 +17,7 @@ def draw(x: Array, p: float, last: bool) -> tuple[Array, Array]:
     if not x.ndim or not x.size or least >= 2**64:
         return reference.draw(x, p, apply)
     part = random.part_of(x.shape)
-    if not part.is_whole and (part.outer > 1 or part.first % 4):  # within a block of four words
+    if not part.is_of_blocks:
         return reference.draw(x, p, apply)
     counter = random.advance(part.total, random.STREAM_DROPOUT) + part.first // 4
     if native.suits(x):

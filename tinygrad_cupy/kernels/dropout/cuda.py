@@ -23,8 +23,7 @@ def draw(x: Array, p: float, last: bool) -> tuple[Array, Array]:
     """`reference.draw` in one launch, with ``last`` of images stored N, H, W, C."""
     least = least_word(p)
     part = random.part_of(x.shape)
-    cut = not part.is_whole and (part.outer > 1 or part.first % 4)  # within a block of four
-    if x.dtype != np.float32 or x.size == 0 or least >= 2**64 or cut:
+    if x.dtype != np.float32 or x.size == 0 or least >= 2**64 or not part.is_of_blocks:
         return reference.draw(x, p, apply)
     source = x if last else contiguous(x)
     cupy = import_cupy()
