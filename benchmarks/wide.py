@@ -206,28 +206,13 @@ def theirs(
 
     if device == "cpu":
         return step, None
-    begun = {name: value.clone() for name, value in model.state_dict().items()}
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(4):
-            step()
-    torch.cuda.current_stream().wait_stream(side)
-    model.load_state_dict(begun)
-    for kept in sgd.state.values():
-        kept["momentum_buffer"].zero_()
-    torch.cuda.synchronize()
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        result = step()
+    done = steps_torch.captured(step, model, sgd)
 
     def replay() -> Any:
-        graph.replay()
-        return result
+        done.graph.replay()
+        return done.result
 
-    return replay, torch.cuda.max_memory_allocated()
+    return replay, done.peak_bytes
 
 
 def measure(cell: Cell, device: str, rounds: int) -> Row:
