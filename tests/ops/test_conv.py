@@ -319,3 +319,24 @@ def test_a_weight_that_is_an_array_is_refused(name: str) -> None:
     x, w = Tensor(np.zeros((1, 2, 5, 5))), np.zeros((2, 2, 3, 3))
     with pytest.raises(TypeError, match=rf"^\[{name}\] expected a weight that is a Tensor, got nd"):
         getattr(x, name)(w)
+
+
+@pytest.mark.parametrize("kernel", [(1, 1, 1), (1, 2, 3)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_weight_gradient_of_volumes_stays_when_the_next_is_computed(
+    kernel: tuple[int, ...], channels: int, rng: np.random.Generator, device: str
+) -> None:
+    def gradient() -> Tensor:
+        x, weight, grad = (
+            Tensor(rng.standard_normal(shape).astype(np.float32), device=device)
+            for shape in ((2, channels, 3, 4, 5), (1, channels, *kernel), (2, 1, 3, 4, 5))
+        )
+        weight.requires_grad_()
+        y = x.conv3d(weight, padding=0)
+        found: Tensor = tg.grad(y, weight, grad[:, :, : y.shape[2], : y.shape[3], : y.shape[4]])
+        return found
+
+    first = gradient()
+    before = first.numpy().copy()
+    gradient()
+    np.testing.assert_array_equal(first.numpy(), before)

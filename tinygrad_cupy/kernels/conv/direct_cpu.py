@@ -179,7 +179,7 @@ def _by_weight(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
     parts = len(parts_of(count, least))
     dw = workspace("direct_dw", (parts, pitch // block, sizes.products, block), np.float32)
     _file.run("direct_wgrad", sizes, count, (lines, reach, last, dw), least=least)
-    total = dw.sum(axis=0) if parts > 1 else dw[0]  # (O / block, products, block)
+    total = dw.sum(axis=0)  # (O / block, products, block), of one part too: dw is written again
     by_output = total.transpose(0, 2, 1).reshape(pitch, sizes.products)
     return np.ascontiguousarray(by_output[:outputs]).reshape(w_shape)
 
