@@ -32,7 +32,14 @@ REAL = {
 # of free phase: test_linalg_complex.py. PyTorch scales what channels of dropout leave in float32.
 ELSEWHERE = {
     *("np.linalg.svd", "svd of Hermitian matrices", "np.linalg.lstsq", "np.linalg.eigh"),
-    *("np.linalg.eigvalsh", "np.linalg.cholesky", "cho_solve", "lu_solve", "solve_triangular"),
+    *(
+        "np.linalg.eigvalsh",
+        "np.linalg.cholesky",
+        "cho_factor",
+        "cho_solve",
+        "lu_solve",
+        "solve_triangular",
+    ),
     *("dropout1d", "dropout2d", "dropout3d"),
 }
 COMPLEX = [s for s in SAMPLES if s.order and s.differences and s.name not in REAL | ELSEWHERE]

@@ -20,11 +20,10 @@ SINGULAR = np.linalg.LinAlgError
 def _solve(torch: Any, a: Any, b: Any) -> Any:
     """Where a stack's right side has one axis less PyTorch takes it for vectors; not NumPy."""
     b = b[:, None] if (vector := b.ndim == 1) else b
-    found = (
-        torch.linalg.solve_ex(regular(a), b)[0]
-        if b.ndim >= a.ndim
-        else (torch.linalg.solve(regular(a), b.expand(*a.shape[:-2], *b.shape[-2:])))
-    )
+    if b.ndim < a.ndim:
+        lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        a, b = a.expand(*lead, *a.shape[-2:]), b.expand(*lead, *b.shape[-2:])
+    found = torch.linalg.solve_ex(regular(a), b)[0]
     return found[..., 0] if vector else found
 
 

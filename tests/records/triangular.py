@@ -30,11 +30,11 @@ def _triangular(torch: Any, a: Any, b: Any, trans: Any, lower: bool, unit_diagon
     return found[..., 0] if b.ndim == 1 else found
 
 
-def _chosen(torch: Any, a: Any, b: Any, lower: bool) -> Any:
-    found = torch.linalg.solve(
-        *[x.expand(*np.broadcast_shapes(a.shape[:-2], _column(b).shape[:-2]), *x.shape[-2:])
-          for x in (symmetric(a), _column(b))]
-    )  # fmt: skip
+def _from_factor(torch: Any, a: Any, b: Any, lower: bool) -> Any:
+    lead = np.broadcast_shapes(a.shape[:-2], _column(b).shape[:-2])
+    factor, right = (x.expand(*lead, *x.shape[-2:]) for x in (regular(a), _column(b)))
+    factor = factor.tril() if lower else factor.triu()
+    found = torch.cholesky_solve(right, factor, upper=not lower)
     return found[..., 0] if b.ndim == 1 else found
 
 
@@ -92,11 +92,19 @@ SAMPLES = [
         ),
     ),
     Sample(
-        "cho_solve",
-        lambda a, b, lower: tg.linalg.cho_solve(tg.linalg.cho_factor(symmetric(a), lower), b),
-        with_options(system, lower=st.booleans()),
-        _chosen,
+        "cho_factor",
+        lambda a, lower: tg.linalg.cho_factor(symmetric(a), lower)[0],
+        with_options(square, lower=st.booleans()),
+        lambda torch, a, lower: torch.linalg.cholesky(symmetric(a), upper=not lower),
         (triangular.Cholesky, triangular.SolveTriangular),
+        (),
+    ),
+    Sample(
+        "cho_solve",
+        lambda a, b, lower: tg.linalg.cho_solve((regular(a), lower), b),
+        with_options(system, lower=st.booleans()),
+        _from_factor,
+        (triangular.SolveTriangular,),
         (),
     ),
 ]
