@@ -178,17 +178,17 @@ class Tensor(
     @property
     def ndim(self) -> int:
         """Number of axes."""
-        return int(self.data.ndim)
+        return int(self._facts.ndim)
 
     @property
     def size(self) -> int:
         """Number of elements."""
-        return int(self.data.size)
+        return int(self._facts.size)
 
     @property
     def device(self) -> str:
         """ "cpu" or "cuda:N"."""
-        return device_of(self.data)
+        return device_of(self._facts)
 
     def __repr__(self) -> str:
         values = np.array2string(to_numpy(self.data), separator=", ", prefix="Tensor(")
@@ -276,7 +276,7 @@ class Tensor(
             refresh(self)
             if isinstance(self, Tracer):  # it has become one
                 return self.detach()
-        detached = self._alias(self.data)
+        detached = self._alias(self._facts)
         set_apart(detached)
         return detached
 

@@ -203,3 +203,19 @@ def test_other_dtypes(dtype: str, rng: np.random.Generator) -> None:
     eager, found = both(function, x)
     for ours, theirs in zip(found, eager, strict=True):
         np.testing.assert_array_equal(ours.view(np.uint8), theirs.view(np.uint8))
+
+
+def test_a_rule_that_takes_values_finds_them_computed(rng: np.random.Generator) -> None:
+    """The gradient of a power chooses by comparisons of its operands, which may wait."""
+    base, exponent = (
+        Tensor(import_cupy().asarray(rng.integers(0, 3, (64, 33)).astype(np.float32)))
+        for _ in range(2)
+    )
+
+    def both_gradients(a: Tensor, b: Tensor) -> list[Tensor]:
+        a, b = a.detach().requires_grad_(), b.detach().requires_grad_()
+        return list(tg.grad(((a + 0.0) ** (b * 1.0)).sum(), [a, b]))
+
+    eager, found = both(both_gradients, base, exponent)
+    for x, y in zip(eager, found, strict=True):
+        np.testing.assert_array_equal(x, y)

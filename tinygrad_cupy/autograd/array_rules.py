@@ -76,6 +76,8 @@ class HandedMixin(TensorBase):
     def data(self, array: Array) -> None:
         _array.__set__(self, array)
 
+    _facts = data
+
     def _note(self, reader: Any) -> None:
         name = reader.f_code.co_name
         if reader.f_globals.get("__name__", "").partition(".")[0] != PACKAGE:

@@ -80,7 +80,7 @@ class Casts:
 
 def single(x: Tensor) -> Tensor:
     """``x``, in float32 where it has 16 bits: a rule of several steps is rounded at its end."""
-    return x.astype(np.float32) if is_narrow(x.data.dtype) else x
+    return x.astype(np.float32) if is_narrow(x._facts.dtype) else x
 
 
 def _wide(x: Any) -> Any:

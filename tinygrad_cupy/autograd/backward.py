@@ -86,8 +86,8 @@ def _walk(
     def add(edge: Edge, grad: Tensor, only: Any) -> None:
         """To what arrived at ``edge`` before."""
         known = pending[id(edge)]
-        if grad.data.dtype.itemsize == 2:  # rounded once, however many there are
-            narrow[id(edge)] = grad.data.dtype
+        if grad._facts.dtype.itemsize == 2:  # rounded once, however many there are
+            narrow[id(edge)] = grad._facts.dtype
             grad = grad.astype(np.float32)
         both = None if only is None or known[2] is None else only | known[2]
         pending[id(edge)] = (known[0] + grad, False, both)
@@ -192,7 +192,7 @@ def gradients_of(
 
 def conjugated(grad: Any) -> Any:
     """A gradient as users see it (dL/dx + i dL/dy), from one as rules do, and the other way."""
-    return grad.conj() if grad is not None and grad.data.dtype.kind == "c" else grad
+    return grad.conj() if grad is not None and grad._facts.dtype.kind == "c" else grad
 
 
 def _seed(output: TensorBase, grad: Any, caller: str, create_graph: bool) -> Tensor:
@@ -203,40 +203,40 @@ def _seed(output: TensorBase, grad: Any, caller: str, create_graph: bool) -> Ten
             "it was computed from has requires_grad=True"
         )
     if grad is None:
-        if output.data.size != 1:
+        if output._facts.size != 1:
             raise RuntimeError(
                 f"[{caller}] only a tensor with one element has a gradient of its own; for shape "
                 f"{output.shape} pass the gradient of what is computed from it"
             )
-        if output.data.dtype.kind == "c":
+        if output._facts.dtype.kind == "c":
             raise RuntimeError(
                 f"[{caller}] only a real number has a gradient of its own; of {output.dtype} pass "
                 "the gradient of what is computed from it, or take .real, .imag or .abs() first"
             )
-        one = array_module(output.data).ones(output.data.shape, output.data.dtype)
+        one = array_module(output._facts).ones(output._facts.shape, output._facts.dtype)
         if ranks.share is not None and caller == "backward":  # what this rank's loss counts
-            one *= output.data.dtype.type(ranks.loss_scale())
+            one *= output._facts.dtype.type(ranks.loss_scale())
         return output._wrap(one)
     if not hasattr(grad, "shape"):  # a number or a list
-        grad = array_module(output.data).asarray(grad, output.data.dtype)
+        grad = array_module(output._facts).asarray(grad, output._facts.dtype)
     if not isinstance(grad, TensorBase):  # a copy: a graph of the gradients would keep it
         grad = output._wrap(plain_array(grad).copy() if create_graph else plain_array(grad))
     seed: Tensor = grad
-    if not on_one_device(seed.data, output.data):
+    if not on_one_device(seed._facts, output._facts):
         raise ValueError(
-            f"[{caller}] expected a gradient on {device_of(output.data)}, where the tensor is, got "
-            f"one on {device_of(seed.data)}"
+            f"[{caller}] expected a gradient on {device_of(output._facts)}, where the tensor is, "
+            f"got one on {device_of(seed._facts)}"
         )
     if seed.shape != output.shape:
         raise ValueError(
             f"[{caller}] expected a gradient of shape {output.shape}, got {seed.shape}"
         )
-    if seed.data.dtype.kind == "c" and output.data.dtype.kind != "c":
+    if seed._facts.dtype.kind == "c" and output._facts.dtype.kind != "c":
         raise TypeError(
             f"[{caller}] expected a real gradient, as the tensor is of {output.dtype}, got one of "
             f"{seed.dtype}: take .real"
         )
-    return seed if seed.data.dtype == output.data.dtype else seed.astype(output.data.dtype)
+    return seed if seed._facts.dtype == output._facts.dtype else seed.astype(output._facts.dtype)
 
 
 def backward(
@@ -245,7 +245,7 @@ def backward(
     """Add the gradient of ``output`` to ``.grad`` of every leaf it depends on."""
     seed = _seed(output, grad, "backward", create_graph)
     retain = create_graph if retain_graph is None else retain_graph
-    owned = {id(seed.data)}
+    owned = {id(seed._facts)}
     recording = mode.recording
     try:
         mode.recording = create_graph
@@ -253,20 +253,23 @@ def backward(
         for leaf, grad in arrived.values():
             found = conjugated(grad)
             # .grad must be memory of its own: rules may hand one array to several inputs.
-            shared = id(found.data) in owned or not is_alone(found.data)
+            shared = id(found._facts) in owned or not is_alone(found._facts)
             if leaves.hooked and hooks_of(leaf):  # a hook may have kept it, or given what it keeps
                 shared = True
             known = leaf.grad
             if known is None:
                 leaf._set_grad(found.clone() if shared else found)
-            elif known.data.shape == found.data.shape and known.data.dtype == found.data.dtype:
+            elif (
+                known._facts.shape == found._facts.shape
+                and known._facts.dtype == found._facts.dtype
+            ):
                 leaf._set_grad(known + found)
             else:  # .data was given another array
                 raise ValueError(
-                    f"[backward] expected a .grad of {facts_of(found.data)} to add to, as the leaf "
-                    f"has, got {facts_of(known.data)}; forget it with zero_grad()"
+                    f"[backward] expected a .grad of {facts_of(found._facts)} to add to, as the "
+                    f"leaf has, got {facts_of(known._facts)}; forget it with zero_grad()"
                 )
-            owned.add(id(found.data))
+            owned.add(id(found._facts))
     finally:
         mode.recording = recording
 

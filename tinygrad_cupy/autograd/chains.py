@@ -6,8 +6,8 @@ what is still referred to; what only the chain itself read is never written.
 
 Whoever reads memory launches what waits first: an operation that is none of these before its
 forward, a write in place, an optimizer, a kernel of a user's, and any code that takes ``.data`` of
-a tensor that waits (its class is `Waiting` meanwhile), but for those of the engine's files that ask
-it for a shape or a dtype alone. A chain holds the arrays that it reads, whose memory nobody is
+a tensor that waits (its class is `Waiting` meanwhile). Whoever asks for no more than its shape,
+dtype or device takes ``._facts``. A chain holds the arrays that it reads, whose memory nobody is
 given until then.
 """
 
@@ -25,7 +25,7 @@ from ..backend.capture import active
 from ..backend.generated import Compiled, empty, layout_of
 from ..backend.symbols import Program
 from .on_gpu import is_array
-from .tensor_base import PACKAGE, TensorBase
+from .tensor_base import TensorBase
 
 if TYPE_CHECKING:
     from .typing import Tensor
@@ -33,34 +33,6 @@ if TYPE_CHECKING:
 MOST_LOADS = 8  # arrays that a chain reads
 MOST_STORES = 4  # that it writes
 MOST_STEPS = 48
-
-# Files that ask tensors for what is known before they are computed: shape, dtype, device.
-_ASKS_FACTS_ALONE = frozenset(
-    f"{PACKAGE}.{name}"
-    for name in (
-        *("autograd.backward", "autograd.op", "autograd.tensor_base", "autograd.views"),
-        *("jit.recording", "transforms.run"),
-        *("ops.activation", "ops.arithmetic", "ops.comparison", "ops.exponential"),
-        *("ops.functions", "ops.promotion", "ops.trigonometric", "ops.unary"),
-    )
-)
-_RULES = ("backward", "jvp")  # of operations, which may take values
-_FACTS = frozenset(  # functions of other files that ask no more
-    (f"{PACKAGE}.{name}", function)
-    for name, function in (
-        *(("tensor", "ndim"), ("tensor", "detach"), ("autograd.autocast", "single")),
-        ("ops.complex_numbers", "squared_size"),
-    )
-)
-
-
-def _asks_facts_alone(code: Any, module: str) -> bool:
-    if module in _ASKS_FACTS_ALONE:
-        return code.co_name not in _RULES or ".ops." not in module
-    return (module, code.co_name) in _FACTS
-
-
-_slot: Any = TensorBase.data  # the descriptor of the array itself
 
 
 class Chains:
@@ -100,7 +72,7 @@ class Chains:
 
     def mark(self, tensor: Tensor) -> None:
         """Have a tensor's array launched when it is read, where it waits."""
-        chain = self.where.get(id(_slot.__get__(tensor)))
+        chain = self.where.get(id(tensor._facts))
         if chain is not None:
             tensor.__class__ = _waiting_kind(type(tensor))
             chain.tensors.append(weakref.ref(tensor))
@@ -236,17 +208,14 @@ class Waiting(TensorBase):
 
     @property
     def data(self) -> Array:
-        array = _slot.__get__(self)
-        chains = active.chains
-        if chains is not None:
-            frame = sys._getframe(1)
-            if not _asks_facts_alone(frame.f_code, frame.f_globals.get("__name__", "")):
-                chains.read(array)
+        array = self._facts
+        if active.chains is not None:
+            active.chains.read(array)
         return array
 
     @data.setter
     def data(self, array: Array) -> None:
-        _slot.__set__(self, array)
+        self._facts = array
 
 
 _kinds: dict[type, type] = {}

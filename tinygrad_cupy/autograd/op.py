@@ -214,14 +214,14 @@ class Op:
                 return found
         if self.only_real:
             expect_real(type(self).__name__, *tensors)
-        if type(first.data) is np.ndarray:
+        if type(first._facts) is np.ndarray:
             self.xp, device = np, None
         else:
-            self.xp, device = module_and_device(first.data)
+            self.xp, device = module_and_device(first._facts)
         if self._foreign and mode.recording and len(self.__dict__) > 1:  # more than xp
             self._given = self._floats_of()  # what forward adds may depend on the inputs
         try:
-            given = [x.data if isinstance(x, TensorBase) else x for x in inputs]
+            given = [x._facts if isinstance(x, TensorBase) else x for x in inputs]
             if device is None:
                 array = self.forward(*given)
             elif self._foreign or self.view or not self.elementwise:
@@ -235,7 +235,7 @@ class Op:
             self._blame_shapes(tensors, error)
             raise
         recording = mode.recording
-        if self.view and may_share_memory(array, first.data):
+        if self.view and may_share_memory(array, first._facts):
             result = first._alias(array)
             if first._view is None and (recording or not first._requires_grad):
                 result._view = (first, self, first._version.recorded, 1)  # as `link`, sooner
@@ -296,21 +296,21 @@ class Op:
         tensors = [x for x in values if isinstance(x, TensorBase)]
         if active.run is not None:
             active.run.uses(tensors)
-        self._watched = [(x.data, x._version, x._version.count) for x in tensors]
+        self._watched = [(x._facts, x._version, x._version.count) for x in tensors]
         return self
 
     def _check_devices(self, tensors: list[TensorBase]) -> None:
         for x in tensors:
-            if type(x.data) is not np.ndarray:
+            if type(x._facts) is not np.ndarray:
                 break
         else:
             return
-        kinds = {type(x.data) for x in tensors}
-        if len(kinds) == 1 and is_cuda(tensors[0].data) and cuda_count() == 1:
+        kinds = {type(x._facts) for x in tensors}
+        if len(kinds) == 1 and is_cuda(tensors[0]._facts) and cuda_count() == 1:
             return
         for x in tensors:
-            module_and_device(x.data)  # raises for what is no array
-        devices = {device_of(x.data) for x in tensors}
+            module_and_device(x._facts)  # raises for what is no array
+        devices = {device_of(x._facts) for x in tensors}
         if len(devices) > 1:
             raise ValueError(
                 f"[{type(self).__name__}] expected all inputs on one device, "
@@ -338,7 +338,7 @@ class Op:
             if isinstance(x, TensorBase):
                 edge = x._edge()
                 edges.append(edge)
-                known.append((x.data.shape, x.data.dtype))
+                known.append((x._facts.shape, x._facts.dtype))
                 wanted = wanted or edge is not None
             else:
                 edges.append(None)
@@ -360,7 +360,7 @@ class Op:
             if isinstance(value, TensorBase):
                 edge = None if slot < 0 else edges[slot]  # `self` is put in when y is read
                 version = value._version
-                self._saved.append((value.data, edge, version, version.count))
+                self._saved.append((value._facts, edge, version, version.count))
             else:
                 self._saved.append((value, None, None, 0))
         self._kind = result._plain if active.chains is not None else type(result)
@@ -450,21 +450,22 @@ class Op:
         if grad is None or expected is None or not self.needs[index]:
             return None
         shape, dtype = expected
-        if isinstance(grad, TensorBase) and grad.data.shape == shape and grad.data.dtype == dtype:
+        known = grad._facts if isinstance(grad, TensorBase) else None
+        if known is not None and known.shape == shape and known.dtype == dtype:
             return grad
         if not isinstance(grad, TensorBase):
             raise TypeError(
                 f"[{type(self).__name__}] expected backward to give tensors, got "
                 f"{type(grad).__name__} for input {index}"
             )
-        if grad.data.dtype.kind == "c" and dtype.kind != "c":
+        if grad._facts.dtype.kind == "c" and dtype.kind != "c":
             grad = grad.real  # dL = Re(c dx): what is imaginary says nothing of a real number
         if self.broadcasts:
             if grad.shape != shape:
                 grad = grad.sum_to(shape)
-            if grad.data.dtype != dtype:
+            if grad._facts.dtype != dtype:
                 grad = grad.astype(dtype)
-        if grad.shape != shape or grad.data.dtype != dtype:
+        if grad.shape != shape or grad._facts.dtype != dtype:
             raise RuntimeError(
                 f"[{type(self).__name__}] expected a gradient of shape {shape} and dtype {dtype} "
                 f"for input {index}, got shape {grad.shape} and dtype {grad.dtype}"

@@ -34,6 +34,7 @@ class TensorBase:
     )
 
     data: Array
+    _facts: Array  # of its shape, dtype and device; the elements may not be there yet, see `chains`
     _requires_grad: bool
     _view: Link | None  # of a view and of a tensor apart, see `views`
     _grad: Tensor | None
@@ -59,13 +60,13 @@ class TensorBase:
     @property
     def shape(self) -> tuple[int, ...]:
         """The number of elements along each axis."""
-        shape: tuple[int, ...] = self.data.shape
+        shape: tuple[int, ...] = self._facts.shape
         return shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """The type of the elements, as NumPy's."""
-        dtype: np.dtype[Any] = self.data.dtype
+        dtype: np.dtype[Any] = self._facts.dtype
         return dtype
 
     @classmethod
@@ -83,7 +84,7 @@ class TensorBase:
 
     def _zeros(self) -> Tensor:
         """Zeros like this tensor, outside the graph."""
-        array = self.data
+        array = self._facts
         with on_device_of(array):
             return self._wrap(array_module(array).zeros(array.shape, array.dtype))
 
@@ -120,10 +121,10 @@ class TensorBase:
         """Raise unless ``grad`` is a tensor of this one's shape, dtype and device."""
         if not isinstance(grad, TensorBase):
             raise TypeError(f"[grad] expected a Tensor or None, got {type(grad).__name__}")
-        if not fits(grad.data, self.data):
+        if not fits(grad._facts, self._facts):
             raise ValueError(
-                f"[grad] expected {facts_of(self.data)}, as the tensor has, got "
-                f"{facts_of(grad.data)}"
+                f"[grad] expected {facts_of(self._facts)}, as the tensor has, got "
+                f"{facts_of(grad._facts)}"
             )
 
     @property
@@ -160,12 +161,15 @@ class TensorBase:
         return self if self._node is None else self._node
 
 
+TensorBase._facts = TensorBase.data  # the slot by a second name, whatever a class makes of .data
+
+
 def expect_real(name: str, *tensors: TensorBase) -> None:
     """Raise ``TypeError`` by ``name`` where one of the tensors holds complex numbers."""
     for x in tensors:
-        if x.data.dtype.kind == "c":
+        if x._facts.dtype.kind == "c":
             raise TypeError(
-                f"[{name}] expected real numbers, got dtype {x.data.dtype}; take .real, .imag or "
+                f"[{name}] expected real numbers, got dtype {x._facts.dtype}; take .real, .imag or "
                 ".abs() first"
             )
 

@@ -124,7 +124,7 @@ def _renew(view: Any) -> None:
         mode.recording = recording
     is_tracer, was_tracer = hasattr(made, "_level"), hasattr(view, "_level")
     if made._version is not parent._version or not (
-        is_tracer or was_tracer or may_share_memory(made.data, view.data)
+        is_tracer or was_tracer or may_share_memory(made._facts, view._facts)
     ):
         if is_tracer:
             raise RuntimeError(

@@ -97,7 +97,7 @@ class Recording:
 
     def uses(self, tensors: Sequence[Any]) -> None:
         for tensor in tensors:
-            if self.on_gpu and isinstance(tensor.data, np.ndarray):
+            if self.on_gpu and isinstance(tensor._facts, np.ndarray):
                 self.refuse(
                     "a tensor on the CPU is used, which a replay would not compute again",
                     'make it on the GPU outside, with .to("cuda"), or pass it as an argument',
@@ -138,7 +138,7 @@ class Recording:
         if grad.before is None:
             return
         if self.like is not None:
-            grad.entry = leaf._grad = Tensor._wrap(self.like(grad.before.data))
+            grad.entry = leaf._grad = Tensor._wrap(self.like(grad.before._facts))
         else:
             self.own[id(grad.before._version)] = grad.before
 
@@ -207,10 +207,10 @@ class Recording:
         A capture says what it has ``left`` for the caller; state that it would lose is refused.
         """
         seen = [
-            (weakref.ref(x), x.data if self.capturing else None, x.requires_grad)
+            (weakref.ref(x), x._facts if self.capturing else None, x.requires_grad)
             for x in self.tensors.values()
         ]
-        self.arrays += [x.data for x in self.tensors.values()] if self.capturing else []
+        self.arrays += [x._facts for x in self.tensors.values()] if self.capturing else []
         owners = [(reference_to(o), name, value) for o, name, value in self.attributes.values()]
         grads = [
             (weakref.ref(grad.leaf), kind_of(grad.before))

@@ -135,7 +135,7 @@ class Pow(Elementwise):
     def backward(
         self, grad: Tensor, a: Any, b: Any, y: Tensor
     ) -> tuple[Tensor | None, Tensor | None]:
-        if is_narrow(grad.data.dtype):  # y too: it was rounded, and its products may be summed
+        if is_narrow(grad.dtype):  # y too: it was rounded, and its products may be summed
             grad = single(grad)
             a, b = (v if isinstance(v, NUMBERS) else single(v) for v in (a, b))
             y = a**b if self.needs[1] else y
@@ -158,16 +158,16 @@ class Pow(Elementwise):
         if isinstance(a, NUMBERS):
             if a == 0:
                 flat = (b >= 0).data  # outside of the product too: 0 · ∞ has no slope by grad
-                slope = self.xp.where(flat, 1, -math.inf).astype(grad.data.dtype)
+                slope = self.xp.where(flat, 1, -math.inf).astype(grad.dtype)
                 steep = grad.where(~flat, 0) * slope
                 return steep.where((b == b).data, math.nan)
-            if isinstance(a, complex) or grad.data.dtype.kind == "c":
+            if isinstance(a, complex) or grad.dtype.kind == "c":
                 return grad * y * cmath.log(a)
             return grad * y * (math.log(a) if a > 0 else math.nan)
         flat = (a == 0).data & (b >= 0).data
         base = a.where(~flat, 1)
-        if grad.data.dtype.kind == "c":  # numbers below 0 have a logarithm then
-            base = base.astype(grad.data.dtype)
+        if grad.dtype.kind == "c":  # numbers below 0 have a logarithm then
+            base = base.astype(grad.dtype)
         return (grad * y * base.log()).where(~flat, 0)
 
 
@@ -191,7 +191,7 @@ ROUNDED = (Add, Sub, Mul, Div, Pow)  # what computes; the others only choose and
 
 def _beside_scalar(x: Tensor, scalar: Any, op: Any, name: str) -> tuple[Tensor, Any]:
     """``x``, of integers, booleans or 16-bit floats, and a Python scalar as ``op`` takes them."""
-    dtype = x.data.dtype
+    dtype = x._facts.dtype
     if dtype.kind == "c":
         return x, scalar
     if is_float(dtype):
@@ -234,7 +234,7 @@ class ArithmeticMixin(TensorBase):
         if isinstance(other, np.generic):
             other = other.item()
         if isinstance(other, bool | int | float | complex):
-            if type(other) is int and not -LONG <= other < LONG and is_inexact(self.data.dtype):
+            if type(other) is int and not -LONG <= other < LONG and is_inexact(self._facts.dtype):
                 return narrow_scalar(other, np.dtype(np.float64)).item()  # CuPy takes no longer int
             return other
         if isinstance(other, np.floating):  # longdouble, which no Python number can hold
@@ -259,10 +259,10 @@ class ArithmeticMixin(TensorBase):
             if op is Div:
                 mine, other = as_float(self), as_float(other)
         elif type(other) is complex:
-            if self.data.dtype.kind != "c":  # the rules see complex numbers alone
-                kind = self.data.dtype if is_float(self.data.dtype) else self._float
+            if self._facts.dtype.kind != "c":  # the rules see complex numbers alone
+                kind = self._facts.dtype if is_float(self._facts.dtype) else self._float
                 mine = mine.astype(with_imaginary(kind))
-        elif self.data.dtype.kind != "f" or self.data.dtype.itemsize == 2:
+        elif self._facts.dtype.kind != "f" or self._facts.dtype.itemsize == 2:
             mine, other = _beside_scalar(mine, other, op, name or op.__name__)
         return op()(other, mine) if swapped else op()(mine, other)
 
@@ -285,7 +285,7 @@ class ArithmeticMixin(TensorBase):
     __rmul__ = __mul__
 
     def __neg__(self) -> Tensor:
-        return self * -1 if self.data.dtype.kind != "u" else 0 - self
+        return self * -1 if self._facts.dtype.kind != "u" else 0 - self
 
     def __sub__(self, other: Any) -> Tensor:
         return self._binary(Sub, other)  # type: ignore[no-any-return]
@@ -316,7 +316,7 @@ class ArithmeticMixin(TensorBase):
         Integers and booleans have no gradient: what is cast to them leaves the graph.
         """
         wanted = resolve_dtype(dtype)
-        if wanted == self.data.dtype:
+        if wanted == self._facts.dtype:
             return self  # type: ignore[return-value]
         x: Any = self
         return Cast(wanted)(x if is_inexact(wanted) else x.detach())

@@ -177,16 +177,16 @@ def _mask(condition: Any, x: TensorBase, other: Any = None) -> TensorBase:
     else:
         array = condition
         if isinstance(array, bool | list):
-            array = array_module(x.data).asarray(array)
+            array = array_module(x._facts).asarray(array)
         wanted = x.requires_grad or (isinstance(other, TensorBase) and other.requires_grad)
         array = plain_array(array)
         tensor = x._wrap(array.copy() if wanted and mode.recording else array)
     if tensor.dtype != bool:
         raise TypeError(f"[where] expected a boolean condition, got dtype {tensor.dtype}")
-    place = device_of(tensor.data)
-    if place != device_of(x.data):
+    place = device_of(tensor._facts)
+    if place != device_of(x._facts):
         raise ValueError(
-            f"[where] expected the condition on {device_of(x.data)} like the values, got "
+            f"[where] expected the condition on {device_of(x._facts)} like the values, got "
             f"{place}; move it with .to(device)"
         )
     return tensor
@@ -201,8 +201,8 @@ class ComparisonMixin(ArithmeticMixin):
         other = self._operand(other)
         if other is NotImplemented:
             return NotImplemented
-        if not isinstance(other, TensorBase) and is_narrow(self.data.dtype):
-            other = narrow_scalar(other, self.data.dtype)
+        if not isinstance(other, TensorBase) and is_narrow(self._facts.dtype):
+            other = narrow_scalar(other, self._facts.dtype)
         return Compare(name)(self, other)
 
     def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
@@ -269,7 +269,7 @@ class ComparisonMixin(ArithmeticMixin):
                 x = x if limit is None else kind.of(x, limit)
             return x  # type: ignore[no-any-return]
         x = as_float(self) if any(isinstance(v, float) for v in limits) else self
-        return Clip(*_limits(limits[0], limits[1], x.data.dtype))(x)
+        return Clip(*_limits(limits[0], limits[1], x._facts.dtype))(x)
 
 
 def _one_limit(name: str, ours: Any, theirs: Any) -> Any:

@@ -81,7 +81,7 @@ def from_parts(a: Tensor, b: Tensor) -> Tensor:
 
 def squared_size(x: Any) -> Tensor:
     """|x|², without the root's bend at 0: x², of complex numbers real² + imag²."""
-    if x.data.dtype.kind != "c":
+    if x._facts.dtype.kind != "c":
         return x * x  # type: ignore[no-any-return]
     a, b = x.real, x.imag
     return a * a + b * b  # type: ignore[no-any-return]
@@ -104,7 +104,7 @@ class ComplexMixin(TensorBase):
     def real(self) -> Tensor:
         """The real part, a view; of real numbers the tensor itself."""
         x: Any = self
-        return Real()(x) if is_complex(x.data.dtype) else x
+        return Real()(x) if is_complex(x._facts.dtype) else x
 
     @real.setter
     def real(self, value: Any) -> None:
@@ -115,19 +115,19 @@ class ComplexMixin(TensorBase):
     def imag(self) -> Tensor:
         """The imaginary part, a view; of real numbers 0 throughout."""
         x: Any = self
-        return Imag()(x) if is_complex(x.data.dtype) else x._zeros()
+        return Imag()(x) if is_complex(x._facts.dtype) else x._zeros()
 
     @imag.setter
     def imag(self, value: Any) -> None:
         x: Any = self
-        if not is_complex(x.data.dtype):
+        if not is_complex(x._facts.dtype):
             raise TypeError(f"[imag] expected complex numbers to write into, got dtype {x.dtype}")
         x.imag[...] = value
 
     def conj(self) -> Tensor:
         """The complex conjugate x - iy; of real numbers the tensor itself."""
         x: Any = self
-        return Conj()(x) if x.data.dtype.kind == "c" else x
+        return Conj()(x) if x._facts.dtype.kind == "c" else x
 
     def conjugate(self) -> Tensor:
         """`conj`."""

@@ -109,7 +109,7 @@ class Pair(_Made):
     def _of_tensors(cls, a: Any, b: Any) -> Tensor:
         a, b = in_one_dtype(a, b)
         a, b = (a, b) if cls.keeps else (as_float(a), as_float(b))
-        dtype = a.data.dtype
+        dtype = a._facts.dtype
         if cls.kinds:
             expect_kinds(cls.name, cls.kinds, dtype)
         if cls.exact or not is_narrow(dtype):
@@ -265,7 +265,7 @@ def beside(x: Tensor, number: Any, name: str) -> Tensor:
     Its dtype is that of ``x``, unless this is of a lesser kind. Raises ``OverflowError`` where an
     integer does not fit.
     """
-    dtype = x.data.dtype
+    dtype = x._facts.dtype
     if isinstance(number, complex) and dtype.kind != "c":
         dtype = with_imaginary(dtype if is_float(dtype) else x._float)
     elif isinstance(number, float) and not is_inexact(dtype):
@@ -274,7 +274,7 @@ def beside(x: Tensor, number: Any, name: str) -> Tensor:
         dtype = np.dtype(np.int64)
     expect_fitting(number, dtype, name)
     value = narrow_scalar(number, dtype) if is_float(dtype) else number
-    return x._wrap(full((), value, dtype, device_of(x.data)))
+    return x._wrap(full((), value, dtype, device_of(x._facts)))
 
 
 def expect_kinds(name: str, kinds: str, dtype: Any) -> None:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 def as_float(x: TensorBase) -> Tensor:
     """``x``, cast to its class's default float where it holds integers or booleans."""
     tensor: Tensor = x  # type: ignore[assignment]
-    return tensor if is_inexact(x.data.dtype) else tensor.astype(x._float)
+    return tensor if is_inexact(x._facts.dtype) else tensor.astype(x._float)
 
 
 def as_ordered(x: TensorBase, name: str) -> Tensor:
@@ -46,7 +46,7 @@ def as_ordered(x: TensorBase, name: str) -> Tensor:
 
 def in_one_dtype(*tensors: Tensor) -> tuple[Tensor, ...]:
     """``tensors``, promoted to one dtype; themselves where they are of one already."""
-    dtypes = [t.data.dtype for t in tensors]
+    dtypes = [t._facts.dtype for t in tensors]
     if len(set(dtypes)) == 1:
         return tensors
     dtype = common_dtype(*dtypes)
@@ -59,11 +59,11 @@ def in_single(x: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
     What is computed on the way would overflow there, and be rounded at every step. It stays float32
     where `autocast` has the operation run in that.
     """
-    if not is_narrow(x.data.dtype):
+    if not is_narrow(x._facts.dtype):
         return compute(x)
     if active.cast is not None and getattr(compute, "autocast", "") == "wide":
         return compute(x)
-    return compute(x.astype(np.float32)).astype(x.data.dtype)
+    return compute(x.astype(np.float32)).astype(x._facts.dtype)
 
 
 def is_sparse(x: Any) -> bool:
@@ -92,7 +92,7 @@ def of_list(values: Sequence[Any], like: TensorBase) -> Any:
     array = np.asarray(values)
     if array.dtype.kind not in "biufc":
         return NotImplemented
-    return like._wrap(constant(_beside(array, like), device_of(like.data)))
+    return like._wrap(constant(_beside(array, like), device_of(like._facts)))
 
 
 def _holds_tensor(values: Sequence[Any]) -> bool:
@@ -110,7 +110,7 @@ def _part(x: Any, like: TensorBase) -> Any:
 
 
 def _beside(array: Array, like: TensorBase) -> Array:
-    kind, dtype = array.dtype.kind, like.data.dtype
+    kind, dtype = array.dtype.kind, like._facts.dtype
     if dtype.kind == "c":
         return array.astype(dtype)
     if kind == "c":
@@ -135,21 +135,21 @@ def constant_like(x: TensorBase, value: Any) -> Tensor:
         return value  # type: ignore[return-value]
     if not isinstance(value, bool | int | float | complex | np.generic):
         array = value if hasattr(value, "dtype") else np.asarray(value)
-        return x._wrap(to_device(plain_array(array), device_of(x.data)))
+        return x._wrap(to_device(plain_array(array), device_of(x._facts)))
     number = value.item() if isinstance(value, np.generic) else value
-    dtype = x.data.dtype
+    dtype = x._facts.dtype
     if isinstance(number, complex) and dtype.kind != "c":
         dtype = with_imaginary(dtype if is_float(dtype) else np.float64)
     elif not is_inexact(dtype) and isinstance(number, float):
         dtype = np.dtype(np.float64)
-    with on_device_of(x.data):  # a kernel's argument, where an upload could not be captured
-        return x._wrap(array_module(x.data).full((), number, dtype))
+    with on_device_of(x._facts):  # a kernel's argument, where an upload could not be captured
+        return x._wrap(array_module(x._facts).full((), number, dtype))
 
 
 def numbers_like(x: TensorBase, values: Array) -> Tensor:
     """Numbers that are known on the host as a tensor where x is; one is a kernel's argument."""
-    if not isinstance(x.data, np.ndarray) and values.size == 1:
-        with on_device_of(x.data):
-            one = array_module(x.data).full(values.shape, values.item(), values.dtype)
+    if not isinstance(x._facts, np.ndarray) and values.size == 1:
+        with on_device_of(x._facts):
+            one = array_module(x._facts).full(values.shape, values.item(), values.dtype)
         return x._wrap(one)
-    return x._wrap(constant(values, device_of(x.data)))
+    return x._wrap(constant(values, device_of(x._facts)))

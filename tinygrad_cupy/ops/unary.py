@@ -84,13 +84,13 @@ class UnaryMixin(TensorBase):
     __abs__ = abs
 
     def __pos__(self) -> Tensor:
-        if self.data.dtype == bool:
+        if self._facts.dtype == bool:
             raise TypeError("[positive] expected numbers, got dtype bool")
         return Positive.of(self)
 
     def sign(self) -> Tensor:
         """-1, 0 or 1, elementwise, with a gradient of 0; of complex numbers z / |z|, 0 at 0."""
-        if self.data.dtype.kind != "c":
+        if self._facts.dtype.kind != "c":
             return Sign()(self)
         x: Any = self
         size: Any = x.abs()

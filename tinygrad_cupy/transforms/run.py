@@ -97,7 +97,7 @@ class Run:
     def loss(self) -> Any:
         """The one element that a gradient is of."""
         y = self.result.only
-        if y is None or y.data.size != 1 or not is_float(y.dtype):
+        if y is None or y._facts.size != 1 or not is_float(y.dtype):
             got = "no single tensor" if y is None else f"shape {y.shape}, dtype {y.dtype}"
             raise TypeError(
                 f"[{self.name}] expected the function to return one floating-point tensor of one "
