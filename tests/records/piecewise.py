@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import tinygrad_cupy as tg
 from support.sampling import Case, Draw, Error, Sample, method, normal, rng_of, shapes
 from tinygrad_cupy import Tensor
-from tinygrad_cupy.ops import activation, comparison
+from tinygrad_cupy.ops import activation, comparison, piecewise
 
 KINKS = np.array([-3.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0, 6.0])
 
@@ -112,15 +112,15 @@ def _gumbel_case(draw: Draw) -> Case:
 SAMPLES = [
     _function(
         "hardsigmoid",
-        comparison.Where,
+        piecewise.Between,
         _off_kinks,
         # PyTorch's own has a slope of 1 / 6 rounded to float32, and no second derivative.
         torch=lambda torch, x: torch.nn.functional.relu6(x + 3) / 6,
     ),
-    _function("hardswish", comparison.Where, _off_kinks),
+    _function("hardswish", piecewise.Between, _off_kinks),
     _function("logsigmoid", activation.Softplus),
     _function("mish", (activation.Softplus, activation.Tanh)),
-    _function("relu6", comparison.Where, _off_kinks),
+    _function("relu6", piecewise.Between, _off_kinks),
     _function("selu", comparison.Where, _off_kinks),
     _function("softsign", (), _off_kinks),
     _function("tanhshrink", activation.Tanh),
@@ -155,7 +155,7 @@ SAMPLES = [
     ),
     _function(
         "hardtanh",
-        comparison.Where,
+        piecewise.Between,
         _off_kinks,
         {"min_val": st.sampled_from([-3.0, -1.0]), "max_val": st.sampled_from([0.5, 1.0])},
         errors=(

@@ -24,7 +24,7 @@ from ..backend import Array
 from ..backend.capture import active
 from ..backend.generated import Compiled, empty, layout_of
 from ..backend.symbols import Program
-from .on_gpu import is_array
+from .programs import is_array
 from .tensor_base import TensorBase
 
 if TYPE_CHECKING:

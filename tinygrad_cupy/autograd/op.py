@@ -26,7 +26,7 @@ from ..backend.capture import active, launch_all
 from .chosen import alone, summed
 from .levels import Tracer
 from .mode import mode
-from .on_gpu import launched, traced
+from .programs import launched, on_cpu, rule_on_cpu, traced
 from .tensor_base import PACKAGE, Edge, TensorBase, Version, expect_real
 from .views import FIXED, link, refresh_all
 
@@ -218,12 +218,13 @@ class Op:
             self.xp, device = np, None
         else:
             self.xp, device = module_and_device(first._facts)
+            device = None if self.xp is np else device  # a symbol stands for an array of the host
         if self._foreign and mode.recording and len(self.__dict__) > 1:  # more than xp
             self._given = self._floats_of()  # what forward adds may depend on the inputs
         try:
             given = [x._facts if isinstance(x, TensorBase) else x for x in inputs]
             if device is None:
-                array = self.forward(*given)
+                array = on_cpu(self, given) if self.elementwise else self.forward(*given)
             elif self._foreign or self.view or not self.elementwise:
                 with device:
                     launch_all()
@@ -413,6 +414,10 @@ class Op:
         return values
 
     def _run_backward(self, grad: Tensor, create_graph: bool) -> Any:
+        if self.elementwise and not create_graph and type(grad._facts) is np.ndarray:
+            found = rule_on_cpu(self, grad)
+            if found is not None:
+                return found
         return self.backward(grad, *self._read_saved(create_graph))
 
     def _input_gradients(

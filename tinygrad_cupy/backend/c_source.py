@@ -83,7 +83,7 @@ class CSource:
     def run(
         self,
         name: str,
-        sizes: ctypes.Structure,
+        sizes: Any,
         count: int,
         arguments: Sequence[Any],
         scratch: int = 0,
@@ -92,36 +92,49 @@ class CSource:
         """``name(sizes, share, *arguments, scratch)`` on every thread, for its share of ``count``.
 
         ``count`` is cut into `parts_of` it, none below ``least``; each call gets ``scratch`` floats
-        to work in. Arguments are arrays, structures and None.
+        to work in. Arguments, and ``sizes``, are arrays, structures and None.
         """
-        if not count:
-            return
-        passed = [*map(_passed, (sizes, *arguments))]
-        addresses = (POINTER * len(passed))(*passed)
+        if count:
+            passed = [*map(_passed, (sizes, *arguments))]
+            self.start(name, passed, share_of(count, least), scratch)
+
+    def start(self, name: str, addresses: Sequence[int | None], share: Share, scratch: int) -> None:
+        """As `run`, of addresses, that of ``sizes`` first, and a `share_of`."""
+        given = _pointers(len(addresses))(*addresses)
+        task = getattr(self.library, f"{name}_task")
         pitch = -(-scratch // 16) * 16
-        if count <= least:  # this thread does it
+        if share.parts == 1:  # this thread does it
             place = workspace("native", (1, pitch), np.float32) if pitch else None
-            task = getattr(self.library, f"{name}_task")
-            task(addresses, ctypes.byref(Share(count, count, 1, 0, 1)), POINTER(_passed(place)))
+            task(given, ctypes.byref(share), POINTER(_passed(place)))
             return
-        parts = parts_of(count, least)
-        share = Share(count, parts[0].stop, len(parts))
         pool = _threads()
         with alone() as is_alone:
-            threads = min(thread_count(), len(parts)) if is_alone and pool else 1
-            place = workspace("native", (threads, pitch), np.float32)
-            task = getattr(self.library, f"{name}_task")
+            threads = min(thread_count(), share.parts) if is_alone and pool else 1
+            place = workspace("native", (threads, pitch), np.float32) if pitch else None
             if pool is None:
-                share.step = 1
-                task(addresses, ctypes.byref(share), POINTER(_passed(place)))
+                task(given, ctypes.byref(share), POINTER(_passed(place)))
             else:
-                pool.threads_run(task, addresses, share, _passed(place), pitch, threads)
+                pool.threads_run(task, given, share, _passed(place), pitch, threads)
 
 
 class Share(ctypes.Structure):
     """As in c_source.h: which parts of the work a thread takes."""
 
     _fields_ = [(name, ctypes.c_int64) for name in ("n", "each", "parts", "first", "step")]
+
+
+@functools.cache
+def _pointers(count: int) -> Any:
+    """The type of so many pointers; to make one takes longer than most of what is done with it."""
+    return POINTER * count
+
+
+def share_of(count: int, least: int = 1) -> Share:
+    """All of ``count`` items, cut into `parts_of` it, none below ``least``."""
+    if count <= least:
+        return Share(count, count, 1, 0, 1)
+    parts = parts_of(count, least)
+    return Share(count, parts[0].stop, len(parts), 0, 1)
 
 
 @functools.cache

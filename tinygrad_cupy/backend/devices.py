@@ -12,6 +12,7 @@ import numpy as np
 
 from .arrays import Array, cuda_available, cuda_count, import_cupy, is_cuda
 from .capture import active, keep, refuse_read, upload
+from .host_symbols import HostSymbol
 
 _chosen_default: str | None = None
 _NOWHERE_ELSE = nullcontext()
@@ -171,7 +172,7 @@ def made_aside(make: Callable[[], Array]) -> Array:
 
 def module_and_device(array: Array) -> tuple[Any, AbstractContextManager[Any]]:
     """`array_module` and `on_device_of`; TypeError for what is no array."""
-    if isinstance(array, (np.ndarray, np.generic)):
+    if isinstance(array, (np.ndarray, np.generic, HostSymbol)):
         return np, _NOWHERE_ELSE
     if not is_cuda(array):
         raise TypeError(

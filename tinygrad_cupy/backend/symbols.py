@@ -68,23 +68,26 @@ def trace(
     function: Callable[..., Any],
     arguments: Sequence[Any],
     also: Callable[[], Sequence[Any]] = tuple,
+    kind: Any = None,
 ) -> Program:
     """What ``function`` computes of arguments, of which dtypes stand for arrays.
 
-    What ``also`` gives afterwards are further results. Raises `NotElementwise`, or whatever the
-    function raises when it is handed a `Symbol`.
+    What ``also`` gives afterwards are further results. ``kind`` is the class of the symbols, for
+    a GPU (`Symbol`) if it is None. Raises `NotElementwise`, or whatever the function raises when
+    it is handed a symbol.
     """
-    made = _Making([x for x in arguments if isinstance(x, np.dtype)])
+    kind = Symbol if kind is None else kind
+    made = Making([x for x in arguments if isinstance(x, np.dtype)])
     numbers = iter(range(len(made.inputs)))
-    given = [Symbol(made, next(numbers), x) if isinstance(x, np.dtype) else x for x in arguments]
+    given = [kind(made, next(numbers), x) if isinstance(x, np.dtype) else x for x in arguments]
     results = [function(*given), *also()]
     for found in results:
-        if type(found) is not Symbol or found.made is not made:
+        if type(found) is not kind or found.made is not made:
             raise NotElementwise(f"it gives {type(found).__name__}")
     return made.program(tuple([found.number for found in results]))
 
 
-class _Making:
+class Making:
     """A program that is being traced."""
 
     def __init__(self, inputs: list[Any]) -> None:
@@ -219,7 +222,7 @@ class Symbol:
     __cuda_array_interface__ = None  # it stands for an array on a GPU, and has none
     __array_ufunc__ = None  # NumPy's numbers leave the work to what is here
 
-    def __init__(self, made: _Making, number: int, dtype: Any) -> None:
+    def __init__(self, made: Making, number: int, dtype: Any) -> None:
         self.made, self.number, self.dtype = made, number, np.dtype(dtype)
 
     def __cupy_override_elementwise_kernel__(self, kernel: Any, *args: Any, **options: Any) -> Any:

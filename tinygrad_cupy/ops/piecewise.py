@@ -6,13 +6,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .. import random
+from ..autograd import Elementwise
 from ..autograd.autocast import as_of_products
 from ..autograd.batching import as_batched
-from ..backend import array_module, device_of, on_device_of
+from ..backend import Array, array_module, device_of, on_device_of
 from ..backend.capture import active
+from ..backend.dtypes import choose
 from .activation import ActivationMixin
 from .axes import nonempty_axes
-from .comparison import where
+from .comparison import Not, where
 from .promotion import as_float, as_ordered, in_one_dtype, in_single, single
 from .unary import FAR
 
@@ -41,9 +43,26 @@ def _elu(x: Any, alpha: float, stretch: float = 1.0) -> Any:
     return x.where(positive, (below / stretch if stretch != 1 else below).expm1() * alpha)
 
 
-def _between(x: Any, low: float, high: float) -> Any:
+class Between(Elementwise):
     """x limited to [low, high], without a slope at the ends."""
-    return where(x >= high, high, where(x <= low, low, x))
+
+    only_real = True
+    saves = ("y",)
+
+    def __init__(self, low: float, high: float) -> None:
+        self.low, self.high = low, high
+
+    def forward(self, x: Array) -> Array:
+        return choose(x >= self.high, self.high, choose(x <= self.low, self.low, x))
+
+    def backward(self, grad: Tensor, y: Tensor) -> Tensor:
+        inside = Not()((y >= self.high) | (y <= self.low))
+        self.chosen = (inside,)
+        return grad.where(inside, 0)
+
+
+def _between(x: Any, low: float, high: float) -> Any:
+    return in_single(x, Between(low, high))
 
 
 class PiecewiseMixin(ActivationMixin):

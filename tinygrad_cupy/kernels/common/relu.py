@@ -13,6 +13,8 @@ from .select import keep_where
 
 
 def _relu_cpu(x: Array) -> Array:
+    if type(x) is not np.ndarray:  # a symbol, see `backend.host_symbols`
+        return np.maximum(x, x.dtype.type(0))
     y = np.empty_like(x)
 
     def task(part: slice) -> None:
@@ -22,6 +24,8 @@ def _relu_cpu(x: Array) -> Array:
 
 
 def _relu_backward_cpu(grad: Array, y: Array) -> Array:
+    if type(y) is not np.ndarray:
+        return np.where(y <= y.dtype.type(0), grad.dtype.type(0), grad)
     out = np.empty_like(y)
 
     def task(part: slice) -> None:
