@@ -152,10 +152,11 @@ def on_cpu(op: Op, given: Sequence[Any]) -> Array:
     else:
         return op.forward(*given)
     arrays = [x for x in given if is_array(x)]
-    if op._foreign or op.view or not _are_known(arrays):
+    size = max([x.size for x in arrays])
+    if op._foreign or op.view or not _may_pay(type(op), size) or not _are_known(arrays):
         return op.forward(*given)
     found = _traced_on_cpu(op, given)
-    if found is None or not _pays(found.compiled, arrays):
+    if found is None or not _pays(type(op), found, size):
         return op.forward(*given)
     return launched(op, found, given)
 
@@ -179,7 +180,8 @@ def rule_on_cpu(op: Op, grad: Tensor) -> Sequence[Tensor | None] | None:
     """
     if grad._facts.size < LEAST or active.busy or op._foreign or isinstance(grad, Tracer):
         return None
-    if op.absorbing or op.absorbed:
+    kind, size = (type(op), "backward"), grad._facts.size
+    if op.absorbing or op.absorbed or not _may_pay(kind, size):
         return None
     saved = [value for value, *_ in op._saved or ()]
     arrays = [grad._facts, *[x for x in saved if is_array(x)]]
@@ -187,7 +189,8 @@ def rule_on_cpu(op: Op, grad: Tensor) -> Sequence[Tensor | None] | None:
         return None
     try:
         key = (
-            (type(op), type(grad), "backward"),
+            kind,
+            type(grad),
             _keys_of([grad._facts, *saved]),
             op.needs,
             tuple(op.__getstate__().items()),
@@ -197,7 +200,7 @@ def rule_on_cpu(op: Op, grad: Tensor) -> Sequence[Tensor | None] | None:
         found = _keep(key, _trace_rule(op, grad, saved))
     except TypeError:  # an attribute that has no hash
         return None
-    if found is None or not _pays(found.compiled, arrays):
+    if found is None or not _pays(kind, found, size):
         return None
     op._check_saved()
     values = (*arrays, *found.compiled.made(arrays))
@@ -263,5 +266,17 @@ def _are_known(arrays: Sequence[Any]) -> bool:
     )
 
 
-def _pays(compiled: Any, arrays: Sequence[Any]) -> bool:
-    return bool(max([x.size for x in arrays]) * compiled.cost >= block_machine.WORTH)
+_costs: dict[Any, float] = {}  # of the costliest program of a kind of operation
+
+
+def _may_pay(kind: Any, size: int) -> bool:
+    """Whether the costliest program known of a kind is worth its launch."""
+    cost = _costs.get(kind)
+    return cost is None or size * cost >= block_machine.WORTH
+
+
+def _pays(kind: Any, found: Any, size: int) -> bool:
+    cost = found.compiled.cost
+    if cost > _costs.get(kind, 0.0):
+        _costs[kind] = cost
+    return bool(size * cost >= block_machine.WORTH)
