@@ -63,9 +63,9 @@ ONE(number, TYPE, MASK, (TYPE)-x)
 LOOP(fill_s, TYPE, TYPE, void, void, const TYPE x = *a, , x)
 
 /* a is the condition, b where it holds, c elsewhere. */
-LOOP(where_vvv, TYPE, MASK, TYPE, TYPE, , , a[i] ? b[i] : c[i])
-LOOP(where_vvs, TYPE, MASK, TYPE, TYPE, const TYPE z = *c, , a[i] ? b[i] : z)
-LOOP(where_vsv, TYPE, MASK, TYPE, TYPE, const TYPE y = *b, , a[i] ? y : c[i])
+LOOP(where_vvv, TYPE, MASK, TYPE, TYPE, , const TYPE y = b[i]; const TYPE z = c[i], a[i] ? y : z)
+LOOP(where_vvs, TYPE, MASK, TYPE, TYPE, const TYPE z = *c, const TYPE y = b[i], a[i] ? y : z)
+LOOP(where_vsv, TYPE, MASK, TYPE, TYPE, const TYPE y = *b, const TYPE z = c[i], a[i] ? y : z)
 LOOP(where_vss, TYPE, MASK, TYPE, TYPE, const TYPE y = *b; const TYPE z = *c, , a[i] ? y : z)
 
 #ifdef SINGLE

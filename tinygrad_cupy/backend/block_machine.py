@@ -22,8 +22,8 @@ from .generated import Places, places
 from .symbols import Program
 
 MANY = 256  # launches that a program remembers
-WORTH = 1 << 17  # additions: from there on, threads and one pass save more than a launch costs
-APART = 1 << 16  # additions of a thread: below this, handing work to another costs more
+WORTH = 1 << 18  # additions of NumPy's: from there on a program saves more than its launch costs
+APART = 1 << 17  # additions of a thread: below this, handing work to another costs more
 # Bytes of a block, by how many places a program has in the scratch memory.
 SIZES = (1 << 15, 1 << 13, 1 << 13, 1 << 12)
 MOST_SLOTS = 256  # SLOTS in the C file
@@ -37,11 +37,16 @@ FILES = {
     ),
 }
 BOOL = np.dtype(bool)
-# What a step costs beside an addition, roughly: an array is worth a launch from some work on.
-COSTS = {
-    **dict.fromkeys(("exp", "expm1", "log", "log1p", "tanh", "erf", "expit"), 16.0),
-    **dict.fromkeys(("logaddexp", "power"), 40.0),
-    **dict.fromkeys(("less", "greater", "less_equal", "greater_equal", "where"), 2.0),
+# What a step costs beside an addition, through NumPy and here, roughly.
+COSTS: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("exp", "log"), (6.0, 10.0)),
+    **dict.fromkeys(("expm1", "log1p"), (20.0, 10.0)),
+    **dict.fromkeys(("less", "greater", "less_equal", "greater_equal", "where"), (2.0, 1.0)),
+    "tanh": (12.0, 10.0),
+    "expit": (30.0, 10.0),
+    "erf": (40.0, 10.0),
+    "power": (40.0, 25.0),
+    "logaddexp": (100.0, 40.0),
 }
 
 
@@ -67,7 +72,7 @@ class Compiled:
 
     __slots__ = (
         *("address", "constants", "cost", "dtypes", "file", "last", "needed", "number"),
-        *("program", "ready"),
+        *("program", "ready", "work"),
     )
 
     def __init__(self, program: Program) -> None:
@@ -79,7 +84,8 @@ class Compiled:
         self.dtypes = [program.dtype_of(n) for n in program.results]
         self.needed, self.last = _uses(program)
         steps = [s for i, s in enumerate(program.steps, len(program.inputs)) if i in self.needed]
-        self.cost = sum([COSTS.get(step.code, 1.0) for step in steps])
+        costs = [COSTS.get(step.code, (1.0, 1.0)) for step in steps]
+        self.cost, self.work = (sum(column) for column in zip(*costs, strict=True))
         self.ready: dict[Any, Ready] = {}
 
     def made(self, arrays: Sequence[Array]) -> list[Array]:
@@ -156,7 +162,7 @@ class Plan:
                 numbers += row
         plan = np.array(numbers, np.int64)
         blocks = -(-count // block)
-        least = math.ceil(APART / self.compiled.cost / block)
+        least = math.ceil(APART / self.compiled.work / block)
         scratch = self.taken * size // 4
         return Ready(shape, order, plan, plan.ctypes.data, share_of(blocks, least), scratch)
 
