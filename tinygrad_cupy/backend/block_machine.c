@@ -9,7 +9,7 @@
 
 enum { SLOTS = 256 };
 
-/* --- steps: out of a, b and c, each a block ("v") or one number ("s") --------------------------- */
+/* --- steps: out of a, b and c, each a block ("v") or one number ("s") ----------------------- */
 
 #define LOOP(name, OUT, A, B, C, before, inside, expression) \
   void name(OUT *restrict out, const A *a, const B *b, const C *c, Int n) \
@@ -234,7 +234,7 @@ ONE(sqrt, TYPE, TYPE, sqrt(x))
 
 #endif
 
-/* --- loads and stores ---------------------------------------------------------------------------- */
+/* --- loads and stores ------------------------------------------------------------------------ */
 
 /* n elements from the ``first`` on, along axes of these sizes and strides (in elements). */
 #define GATHER(name, OUT, IN, expression) \
@@ -286,7 +286,7 @@ INLINE void store_bool(uint8_t *restrict out, const MASK *x, Int n)
   for (Int i = 0; i < n; i++) out[i] = x[i] & 1;
 }
 
-/* --- the machine --------------------------------------------------------------------------------- */
+/* --- the machine ----------------------------------------------------------------------------- */
 
 typedef void Step(void *out, const void *a, const void *b, const void *c, Int n);
 typedef void Load(void *out, const void *source, Int axes, const Int *sizes, const Int *strides,
