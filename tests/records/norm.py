@@ -186,7 +186,7 @@ SAMPLES = [
         _layer_norm,
         _layer_norm_case,
         _torch_layer_norm,
-        (),
+        (LayerNorm,),
         ("layer_norm",),
         errors=(
             Error(
