@@ -81,9 +81,11 @@ def normalized(
 
 
 def standardized(x: Any, axes: tuple[int, ...], eps: float) -> Any:
+    """(x - mean) / √(var + eps) over axes, in other operations."""
     centred = Centre(axes)(x)
     return centred / (squared_size(centred).mean(axes, keepdims=True) + eps).sqrt()
 
 
 def of_unit_square(x: Any, axes: tuple[int, ...], eps: float) -> Any:
+    """x / √(mean(x²) + eps) over axes, in other operations."""
     return x / ((x * x).mean(axes, keepdims=True) + eps).sqrt()

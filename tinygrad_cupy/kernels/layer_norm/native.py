@@ -38,6 +38,7 @@ def suits(x: Array, weight: Array | None, bias: Array | None) -> bool:
 def forward(
     x: Array, weight: Array | None, bias: Array | None, centred: bool, eps: float
 ) -> tuple[Array, Array]:
+    """As `kernels.layer_norm.forward`."""
     y, stats = np.empty(x.shape, np.float32), np.empty((len(x), 2))
     given = (plain(x), _or_none(weight), _or_none(bias), y, stats)
     sizes = _Rows(x.shape[1], centred, eps)
@@ -53,6 +54,7 @@ def backward(
     centred: bool,
     needs: tuple[bool, bool, bool],
 ) -> Gradients:
+    """As `kernels.layer_norm.backward`."""
     sizes, columns = _Rows(x.shape[1], centred), x.shape[1]
     dx = np.empty(x.shape, np.float32) if needs[0] else None
     sums = None

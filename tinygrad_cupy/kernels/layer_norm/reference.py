@@ -17,6 +17,7 @@ Gradients = tuple[Array | None, Array | None, Array | None]
 def forward(
     x: Array, weight: Array | None, bias: Array | None, centred: bool, eps: float
 ) -> tuple[Array, Array]:
+    """As `kernels.layer_norm.forward`."""
     stats = np.zeros((len(x), 2))
     if centred:
         stats[:, 0] = x.mean(1, np.float64)
@@ -39,6 +40,7 @@ def backward(
     centred: bool,
     needs: tuple[bool, bool, bool],
 ) -> Gradients:
+    """As `kernels.layer_norm.backward`."""
     mean, scale = stats[:, :1], stats[:, 1:]
     normal = (x - mean) * scale
     dx = by_weight = None

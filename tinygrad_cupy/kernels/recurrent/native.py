@@ -39,6 +39,7 @@ def suits(gates: Array, *others: Array) -> bool:
 def rnn(
     gates: Array, h: Array, weight: Array, seen: Array | None, relu: bool, reverse: bool
 ) -> Array:
+    """As `kernels.recurrent.rnn`."""
     sizes, y = _sizes(gates, h, reverse, relu), np.empty((len(gates), *h.shape), np.float32)
     packed = _packed("recurrent_pack", sizes, weight)
     _run("rnn_forward", sizes, plain(gates), plain(h), packed, _bytes(seen), y)
@@ -46,6 +47,7 @@ def rnn(
 
 
 def rnn_backward(grad: Array, saved: Saved, relu: bool, reverse: bool, needs_weight: bool) -> Found:
+    """As `kernels.recurrent.rnn_backward`."""
     gates, h, weight, seen, y = saved
     sizes = _sizes(gates, h, reverse, relu)
     packed = _packed("recurrent_pack_back", sizes, weight)
@@ -57,6 +59,7 @@ def rnn_backward(grad: Array, saved: Saved, relu: bool, reverse: bool, needs_wei
 def lstm(
     gates: Array, h: Array, c: Array, weight: Array, seen: Array | None, reverse: bool
 ) -> tuple[Array, Array]:
+    """As `kernels.recurrent.lstm`."""
     sizes, y = _sizes(gates, h, reverse), np.empty((2, len(gates), *h.shape), np.float32)
     kept = np.empty(gates.shape, np.float32)
     packed = _packed("recurrent_pack", sizes, weight)
@@ -68,6 +71,7 @@ def lstm(
 def lstm_backward(
     grad: Array, saved: Saved, kept: Array, reverse: bool, needs_weight: bool
 ) -> Found:
+    """As `kernels.recurrent.lstm_backward`."""
     gates, h, c, weight, seen, y = saved
     sizes = _sizes(gates, h, reverse)
     packed = _packed("recurrent_pack_back", sizes, weight)
@@ -85,6 +89,7 @@ def gru(
     seen: Array | None,
     reverse: bool,
 ) -> tuple[Array, Array]:
+    """As `kernels.recurrent.gru`."""
     sizes, y = _sizes(gates, h, reverse), np.empty((len(gates), *h.shape), np.float32)
     kept = np.empty((*y.shape[:2], 4, y.shape[2]), np.float32)
     packed = _packed("recurrent_pack", sizes, weight)
@@ -96,6 +101,7 @@ def gru(
 def gru_backward(
     grad: Array, saved: Saved, kept: Array, reverse: bool, needs_weight: bool
 ) -> Found:
+    """As `kernels.recurrent.gru_backward`."""
     gates, h, weight, bias, seen, y = saved
     sizes = _sizes(gates, h, reverse)
     packed = _packed("recurrent_pack_back", sizes, weight)
