@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -41,6 +41,7 @@ class FusedOp(Op):
     Tensor(2.)
     """
 
+    also_on_gpu: ClassVar[bool] = True  # whether its backward on arrays is one for GPUs
     _reads_attributes = False
     _has_reference = False
 
@@ -73,9 +74,12 @@ class FusedOp(Op):
             with set_grad_enabled(True):
                 found = super()._run_backward(grad, True)
             return [without_graph(g) for g in found]
+        array = grad.data
+        if not self.also_on_gpu and type(array) is not np.ndarray:
+            return super()._run_backward(grad, create_graph)
         note_read("backward_arrays")
         self._check_saved()
-        array, saved = grad.data, [value for value, *_ in self._saved or ()]
+        saved = [value for value, *_ in self._saved or ()]
         if type(array) is np.ndarray:
             found = self.backward_arrays(array, *saved)
         else:

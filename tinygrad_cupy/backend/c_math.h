@@ -60,7 +60,7 @@ INLINE float tanh_of(float x)
   return copysignf(a < 0.625f ? small : large, x);
 }
 
-/* ln x of a positive, normal number, in double. */
+/* ln x of a positive, normal number, in double; of NaN it is NaN. */
 INLINE double log_of(double x)
 {
   uint64_t bits;
@@ -80,5 +80,6 @@ INLINE double log_of(double x)
   p = p * u + 1.0 / 7;
   p = p * u + 1.0 / 5;
   p = p * u + 1.0 / 3;
-  return (double)(power + above) * 0.6931471805599453 + 2.0 * (s + s * u * p);
+  double found = (double)(power + above) * 0.6931471805599453 + 2.0 * (s + s * u * p);
+  return x == x ? found : x;
 }
