@@ -54,5 +54,6 @@ def _of_columns(x: Array, rows: int, columns: int) -> Array:
     sums = np.empty((len(parts_of(rows, least)), columns))
     sizes = _Rows(columns)
     _file.run("sums_of_columns", sizes, rows, (x, sums), _file.size("sums_scratch", sizes), least)
-    total: Array = sums[0] if len(sums) == 1 else sums.sum(0)
+    with np.errstate(invalid="ignore"):  # of what left the range
+        total: Array = sums[0] if len(sums) == 1 else sums.sum(0)
     return total
