@@ -19,7 +19,8 @@ LOOP = "void {0}_loop(const float *x, float *y, Int n)\n{{ for (Int i = 0; i < n
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
     small = np.exp(-np.abs(x))
-    return np.where(x < 0, small, 1) / (1 + small)
+    found: np.ndarray = np.where(x < 0, small, 1) / (1 + small)
+    return found
 
 
 EXACT: dict[str, tuple[Function, float]] = {

@@ -51,21 +51,19 @@ def test_layer_norm(shape: tuple[int, int], threads: int) -> None:
     rng = np.random.default_rng()
     x, grad = random(rng, *shape) + 30, random(rng, *shape)
     vectors = random(rng, 2, shape[1])
-    for affine in ((None, None), (vectors[0], None), tuple(vectors)):
+    affines: list[tuple[Any, Any]] = [(None, None), (vectors[0], None), (vectors[0], vectors[1])]
+    for weight, bias in affines:
         for centred in (True, False):
-            given = (x, *affine)
             poison(*shape)
-            y, stats = layer_norm.native.forward(*given, centred, 1e-2)
-            expected, of_wide = layer_norm.reference.forward(*wide(given), centred, 1e-2)
+            y, stats = layer_norm.native.forward(x, weight, bias, centred, 1e-2)
+            a, b, c = wide([x, weight, bias])
+            expected, of_wide = layer_norm.reference.forward(a, b, c, centred, 1e-2)
             check([y], [expected])
             for needs in ((True, True, True), (True, False, False), (False, True, True)):
-                how = (affine[0], stats, centred, needs)
-                wanted = (*wide([affine[0]]), of_wide, centred, needs)
                 poison(*shape)
-                check(
-                    layer_norm.native.backward(grad, x, *how),
-                    layer_norm.reference.backward(*wide([grad, x]), *wanted),
-                )
+                found = layer_norm.native.backward(grad, x, weight, stats, centred, needs)
+                g = grad.astype(np.float64)
+                check(found, layer_norm.reference.backward(g, a, b, of_wide, centred, needs))
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -32,14 +32,15 @@ class LayerNorm(FusedOp):
         self.count, self.eps, self.centred = count, eps, centred
 
     def forward(self, x: Array, weight: Array | None, bias: Array | None) -> Array:
-        rows = [None if a is None else a.reshape(-1) for a in (weight, bias)]
-        y, self.stats = kernels.layer_norm.forward(self._rows(x), *rows, self.centred, self.eps)
+        gain, shift = (None if a is None else a.reshape(-1) for a in (weight, bias))
+        how = (self.centred, self.eps)
+        y, self.stats = kernels.layer_norm.forward(self._rows(x), gain, shift, *how)
         return y.reshape(x.shape)
 
     def backward_arrays(self, grad: Array, x: Array, weight: Any, bias: Any) -> Any:
-        row, needs = None if weight is None else weight.reshape(-1), (*self.needs,)
-        given = (self._rows(grad), self._rows(x), row, self.stats, self.centred)
-        dx, by_weight, by_bias = kernels.layer_norm.backward(*given, needs)
+        gain = None if weight is None else weight.reshape(-1)
+        given = (self._rows(grad), self._rows(x), gain, self.stats, self.centred)
+        dx, by_weight, by_bias = kernels.layer_norm.backward(*given, self.needs)
         return (
             None if dx is None else dx.reshape(x.shape),
             None if by_weight is None else by_weight.reshape(weight.shape),
@@ -56,7 +57,8 @@ class LayerNorm(FusedOp):
         if b.has(*affine):
             found: Tensor = b.one_by_one(lambda *given: self.again()(*given), (x, *affine))
             return found
-        return self.again()(b.whole(x), *affine)
+        op = LayerNorm(self.count, self.eps, self.centred)
+        return op(b.whole(x), *affine)
 
     def _rows(self, x: Array) -> Array:
         return x.reshape(-1, math.prod(x.shape[x.ndim - self.count :]))

@@ -19,8 +19,9 @@ def forward(
 
     Both are of each row; the mean is 0 if not ``centred``. weight and bias are (C,) or None.
     """
-    body = native if native.suits(x, weight, bias) else reference
-    return body.forward(x, weight, bias, centred, eps)
+    if native.suits(x, weight, bias):
+        return native.forward(x, weight, bias, centred, eps)
+    return reference.forward(x, weight, bias, centred, eps)
 
 
 def backward(
@@ -29,8 +30,9 @@ def backward(
     weight: Array | None,
     stats: Array,
     centred: bool,
-    needs: tuple[bool, bool, bool],
+    needs: tuple[bool, ...],
 ) -> Gradients:
     """The gradients by x, weight and bias, as far as ``needs`` asks; None for the others."""
-    body = native if native.suits(x, weight, grad) else reference
-    return body.backward(grad, x, weight, stats, centred, needs)
+    if native.suits(x, weight, grad):
+        return native.backward(grad, x, weight, stats, centred, needs)
+    return reference.backward(grad, x, weight, stats, centred, needs)

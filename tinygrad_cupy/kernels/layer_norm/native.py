@@ -52,7 +52,7 @@ def backward(
     weight: Array | None,
     stats: Array,
     centred: bool,
-    needs: tuple[bool, bool, bool],
+    needs: tuple[bool, ...],
 ) -> Gradients:
     """As `kernels.layer_norm.backward`."""
     sizes, columns = _Rows(x.shape[1], centred), x.shape[1]
@@ -76,4 +76,4 @@ def _or_none(x: Array | None) -> Array | None:
 
 def _least(x: Array) -> int:
     """Rows for a thread."""
-    return -(-LEAST // x.shape[1])
+    return int(-(-LEAST // x.shape[1]))

@@ -38,7 +38,7 @@ def backward(
     weight: Array | None,
     stats: Array,
     centred: bool,
-    needs: tuple[bool, bool, bool],
+    needs: tuple[bool, ...],
 ) -> Gradients:
     """As `kernels.layer_norm.backward`."""
     mean, scale = stats[:, :1], stats[:, 1:]

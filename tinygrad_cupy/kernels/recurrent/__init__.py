@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from ...backend import Array, kernel
 from . import cpu, cuda
-from .cpu import Found, Saved
+from .reference import Found, Saved
 
 __all__ = ["gru", "gru_backward", "lstm", "lstm_backward", "rnn", "rnn_backward"]
 

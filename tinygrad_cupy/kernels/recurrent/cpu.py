@@ -18,8 +18,9 @@ def rnn(
 
 def rnn_backward(grad: Array, saved: Saved, relu: bool, reverse: bool, needs_weight: bool) -> Found:
     """As `kernels.recurrent.rnn_backward`."""
-    body = native if native.suits(*saved[:3]) else reference
-    return body.rnn_backward(grad, saved, relu, reverse, needs_weight)
+    if native.suits(*saved[:3]):
+        return native.rnn_backward(grad, saved, relu, reverse, needs_weight)
+    return reference.rnn_backward(grad, saved, relu, reverse, needs_weight)
 
 
 def lstm(
