@@ -51,7 +51,8 @@ class LayerNorm(FusedOp):
         axes = tuple(range(x.ndim - self.count, x.ndim))
         y = standardized(x, axes, self.eps) if self.centred else of_unit_square(x, axes, self.eps)
         y = y if weight is None else y * weight
-        return y if bias is None else y + bias
+        found: Tensor = y if bias is None else y + bias
+        return found
 
     def batch(self, b: BatchLevel, x: Tensor, *affine: Any) -> Tensor:
         if b.has(*affine):
