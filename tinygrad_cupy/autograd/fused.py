@@ -73,7 +73,7 @@ class FusedOp(Op):
                 return grad._level.rule(self, grad, create_graph)
             with set_grad_enabled(True):
                 found = super()._run_backward(grad, True)
-            return [without_graph(g) for g in found]
+            return [without_graph(g) for g in _several(found)]
         array = grad.data
         if not self.also_on_gpu and type(array) is not np.ndarray:
             return super()._run_backward(grad, create_graph)
@@ -85,10 +85,15 @@ class FusedOp(Op):
         else:
             with on_device_of(array):
                 found = self.backward_arrays(array, *saved)
-        return [None if array is None else grad._wrap(array) for array in found]
+        return [None if array is None else grad._wrap(array) for array in _several(found)]
 
     def backward(self, grad: Tensor, *inputs: Any) -> Any:
         return through_reference(self.reference, grad, inputs, self.needs)
+
+
+def _several(found: Any) -> Sequence[Any]:
+    """What a rule gave, as that of an operation with several inputs."""
+    return found if isinstance(found, tuple | list) else (found,)
 
 
 def through_reference(

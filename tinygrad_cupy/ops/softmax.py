@@ -64,8 +64,8 @@ class LogSoftmax(FusedOp):
     def backward(self, grad: Tensor, y: Tensor) -> Tensor:
         return grad - y.exp() * grad.sum(axis=self.axes, keepdims=True)
 
-    def backward_arrays(self, grad: Array, y: Array) -> tuple[Array]:
-        return (kernels.softmax.backward(grad, y, self.axes, log=True),)
+    def backward_arrays(self, grad: Array, y: Array) -> Array:
+        return kernels.softmax.backward(grad, y, self.axes, log=True)
 
     def batch(self, b: BatchLevel, x: Tensor) -> Tensor:
         return LogSoftmax(behind_batch(self.axes))(b.whole(x))
@@ -87,8 +87,8 @@ class Softmax(FusedOp):
     def backward(self, grad: Tensor, y: Tensor) -> Tensor:
         return y * (grad - (grad * y).sum(axis=self.axes, keepdims=True))
 
-    def backward_arrays(self, grad: Array, y: Array) -> tuple[Array]:
-        return (kernels.softmax.backward(grad, y, self.axes, log=False),)
+    def backward_arrays(self, grad: Array, y: Array) -> Array:
+        return kernels.softmax.backward(grad, y, self.axes, log=False)
 
     def batch(self, b: BatchLevel, x: Tensor) -> Tensor:
         return Softmax(behind_batch(self.axes))(b.whole(x))
