@@ -74,12 +74,11 @@ class FusedOp(Op):
             with set_grad_enabled(True):
                 found = super()._run_backward(grad, True)
             return [without_graph(g) for g in _several(found)]
-        array = grad.data
-        if not self.also_on_gpu and type(array) is not np.ndarray:
+        if not self.also_on_gpu and type(grad._facts) is not np.ndarray:
             return super()._run_backward(grad, create_graph)
         note_read("backward_arrays")
         self._check_saved()
-        saved = [value for value, *_ in self._saved or ()]
+        array, saved = grad.data, [value for value, *_ in self._saved or ()]
         if type(array) is np.ndarray:
             found = self.backward_arrays(array, *saved)
         else:

@@ -76,7 +76,7 @@ def normalized(
     """x normalized over ``axes``, the last ones, · weight + bias, which broadcast."""
     shape = x.shape[axes[0] :]
     ours = [t is None or (t.shape == shape and t.dtype == x.dtype) for t in (weight, bias)]
-    if type(x.data) is np.ndarray and x.dtype.kind == "f" and all(ours) and math.prod(shape):
+    if type(x._facts) is np.ndarray and x.dtype.kind == "f" and all(ours) and math.prod(shape):
         return LayerNorm(len(axes), eps, centred)(x, weight, bias)
     y = (standardized if centred else of_unit_square)(x, axes, eps)
     y = y if weight is None else y * weight
