@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from support.sampling import Case, Draw, Error, Sample, normal, positive, shapes
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.ops import norm
+from tinygrad_cupy.ops.layer_norm import LayerNorm
 
 
 def _batch_norm(
@@ -186,7 +187,7 @@ SAMPLES = [
         _layer_norm,
         _layer_norm_case,
         _torch_layer_norm,
-        (),
+        (LayerNorm,),
         ("layer_norm",),
         errors=(
             Error(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -41,6 +41,7 @@ class FusedOp(Op):
     Tensor(2.)
     """
 
+    also_on_gpu: ClassVar[bool] = True  # whether its backward on arrays is one for GPUs
     _reads_attributes = False
     _has_reference = False
 
@@ -72,7 +73,9 @@ class FusedOp(Op):
                 return grad._level.rule(self, grad, create_graph)
             with set_grad_enabled(True):
                 found = super()._run_backward(grad, True)
-            return [without_graph(g) for g in found]
+            return [without_graph(g) for g in _several(found)]
+        if not self.also_on_gpu and type(grad._facts) is not np.ndarray:
+            return super()._run_backward(grad, create_graph)
         note_read("backward_arrays")
         self._check_saved()
         array, saved = grad.data, [value for value, *_ in self._saved or ()]
@@ -81,10 +84,15 @@ class FusedOp(Op):
         else:
             with on_device_of(array):
                 found = self.backward_arrays(array, *saved)
-        return [None if array is None else grad._wrap(array) for array in found]
+        return [None if array is None else grad._wrap(array) for array in _several(found)]
 
     def backward(self, grad: Tensor, *inputs: Any) -> Any:
         return through_reference(self.reference, grad, inputs, self.needs)
+
+
+def _several(found: Any) -> Sequence[Any]:
+    """What a rule gave, as that of an operation with several inputs."""
+    return found if isinstance(found, tuple | list) else (found,)
 
 
 def through_reference(

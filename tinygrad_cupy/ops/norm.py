@@ -18,6 +18,7 @@ from ..kernels.common.pool2x2 import POOL
 from ..kernels.common.windows import expect_images
 from ..kernels.norm import Running
 from .complex_numbers import squared_size
+from .layer_norm import normalized
 from .pool import epilogue_as_found
 from .promotion import as_float, in_single, single
 from .reduce import Centre
@@ -185,13 +186,9 @@ class NormMixin(TensorBase):
         shape = _last_axes("layer_norm", x, normalized_shape)
         axes = tuple(range(len(x.shape) - len(shape), len(x.shape)))
 
-        def normalized(x: Tensor) -> Tensor:
-            y: Tensor = _standardized(x, axes, eps)
-            if weight is not None:
-                y = y * weight
-            return y if bias is None else y + bias
-
-        return in_single(x.astype(_common(x, weight, bias)), normalized)
+        return in_single(
+            x.astype(_common(x, weight, bias)), lambda x: normalized(x, axes, eps, weight, bias)
+        )
 
     @in_wide
     def group_norm(
@@ -218,7 +215,7 @@ class NormMixin(TensorBase):
         return in_single(
             x,
             lambda x: _by_channel(
-                _standardized(x.reshape(in_groups), (2,), eps).reshape(x.shape), weight, bias
+                normalized(x.reshape(in_groups), (2,), eps).reshape(x.shape), weight, bias
             ),
         )
 
@@ -274,7 +271,7 @@ class NormMixin(TensorBase):
                 with no_grad():
                     found = now.mean(0).astype(statistic.dtype)
                     statistic.assign_(statistic * (1 - momentum) + found * momentum)
-        return in_single(x, lambda x: _by_channel(_standardized(x, axes, eps), weight, bias))
+        return in_single(x, lambda x: _by_channel(normalized(x, axes, eps), weight, bias))
 
     def rms_norm(
         self,
@@ -291,12 +288,11 @@ class NormMixin(TensorBase):
         shape = _last_axes("rms_norm", x, normalized_shape)
         axes = tuple(range(len(x.shape) - len(shape), len(x.shape)))
 
-        def normalized(x: Any) -> Any:
+        def of_unit_square(x: Any) -> Any:
             least = float(np.finfo(x.dtype).eps) if eps is None else eps
-            y = x / ((x * x).mean(axes, keepdims=True) + least).sqrt()
-            return y if weight is None else y * weight
+            return normalized(x, axes, least, weight, centred=False)
 
-        return in_single(x.astype(_common(x, weight)), normalized)
+        return in_single(x.astype(_common(x, weight)), of_unit_square)
 
     def local_response_norm(
         self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
@@ -364,11 +360,6 @@ def _last_axes(name: str, x: Any, given: int | tuple[int, ...]) -> tuple[int, ..
 def _common(x: Any, *others: Tensor | None) -> Any:
     """The dtype that x, as floats, and the tensors that are given meet in."""
     return common_dtype(as_float(x).data.dtype, *[t.data.dtype for t in others if t is not None])
-
-
-def _standardized(x: Any, axes: tuple[int, ...], eps: float) -> Any:
-    centred = Centre(axes)(x)
-    return centred / (squared_size(centred).mean(axes, keepdims=True) + eps).sqrt()
 
 
 def _by_channel(y: Any, weight: Tensor | None, bias: Tensor | None) -> Any:

@@ -29,6 +29,7 @@ class _Recurrent(FusedOp):
 
     only_real = True
     states = 1  # of these, behind the gates among the inputs
+    kept: Array | None = None  # what the forward kept for the backward on arrays
     outputs = 0  # axes in front of (T, N, H)
 
     def __init__(self, reverse: bool) -> None:
@@ -77,15 +78,16 @@ class Lstm(_Recurrent):
     outputs = 1
 
     def forward(self, gates: Array, h: Array, c: Array, weight: Array, seen: Any) -> Array:
-        return kernels.recurrent.lstm(gates, h, c, weight, seen, self.reverse)
+        y, self.kept = kernels.recurrent.lstm(gates, h, c, weight, seen, self.reverse)
+        return y
 
     def reference(self, gates: Tensor, h: Tensor, c: Tensor, weight: Tensor, seen: Any) -> Tensor:
         found = lstm_steps(gates, h, c, weight, None, seen, self.reverse)
         return stack([stack(states) for states in found])
 
     def backward_arrays(self, grad: Array, *saved: Any) -> Any:
-        found = kernels.recurrent.lstm_backward(grad, saved, self.reverse, self.needs[3])
-        return (*found, None)
+        how = (self.kept, self.reverse, self.needs[3])
+        return (*kernels.recurrent.lstm_backward(grad, saved, *how), None)
 
 
 class Gru(_Recurrent):
@@ -96,7 +98,8 @@ class Gru(_Recurrent):
     def forward(
         self, gates: Array, h: Array, weight: Array, bias: Array | None, seen: Array | None
     ) -> Array:
-        return kernels.recurrent.gru(gates, h, weight, bias, seen, self.reverse)
+        y, self.kept = kernels.recurrent.gru(gates, h, weight, bias, seen, self.reverse)
+        return y
 
     def reference(
         self, gates: Tensor, h: Tensor, weight: Tensor, bias: Tensor | None, seen: Any
@@ -112,8 +115,8 @@ class Gru(_Recurrent):
         return stack(_run(step, gates.shape[0], self.reverse, seen, h)[0])
 
     def backward_arrays(self, grad: Array, *saved: Any) -> Any:
-        found = kernels.recurrent.gru_backward(grad, saved, self.reverse, self.needs[2])
-        return (*found, None)
+        how = (self.kept, self.reverse, self.needs[2])
+        return (*kernels.recurrent.gru_backward(grad, saved, *how), None)
 
 
 def _run(

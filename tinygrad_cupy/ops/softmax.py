@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..autograd import Op, TensorBase
+from .. import kernels
+from ..autograd import FusedOp, Op, TensorBase
 from ..backend import Array
 from ..kernels.common import sums
 from .axes import Axis, behind_batch, kept_shape, nonempty_axes, normalize_axis
@@ -47,9 +48,10 @@ class LogSumExp(Op):
         return LogSumExp(behind_batch(self.axes))(b.whole(x))
 
 
-class LogSoftmax(Op):
+class LogSoftmax(FusedOp):
     """(x - max) - log Σ exp(x - max): the largest goes first, so that large x lose no digits."""
 
+    also_on_gpu = False
     autocast = "wide"
     saves = ("y",)
 
@@ -57,17 +59,22 @@ class LogSoftmax(Op):
         self.axes = axes
 
     def forward(self, x: Array) -> Array:
-        shifted = x - x.max(axis=self.axes, keepdims=True)
-        return shifted - self.xp.log(sums.total(self.xp.exp(shifted), self.axes, keepdims=True))
+        return kernels.softmax.forward(x, self.axes, log=True)
 
     def backward(self, grad: Tensor, y: Tensor) -> Tensor:
         return grad - y.exp() * grad.sum(axis=self.axes, keepdims=True)
+
+    def backward_arrays(self, grad: Array, y: Array) -> Array:
+        return kernels.softmax.backward(grad, y, self.axes, log=True)
 
     def batch(self, b: BatchLevel, x: Tensor) -> Tensor:
         return LogSoftmax(behind_batch(self.axes))(b.whole(x))
 
 
-class Softmax(Op):
+class Softmax(FusedOp):
+    """exp(x - max) / Σ exp(x - max)."""
+
+    also_on_gpu = False
     autocast = "wide"
     saves = ("y",)
 
@@ -75,12 +82,13 @@ class Softmax(Op):
         self.axes = axes
 
     def forward(self, x: Array) -> Array:
-        e = self.xp.exp(x - x.max(axis=self.axes, keepdims=True))
-        e /= sums.total(e, self.axes, keepdims=True)
-        return e
+        return kernels.softmax.forward(x, self.axes, log=False)
 
     def backward(self, grad: Tensor, y: Tensor) -> Tensor:
         return y * (grad - (grad * y).sum(axis=self.axes, keepdims=True))
+
+    def backward_arrays(self, grad: Array, y: Array) -> Array:
+        return kernels.softmax.backward(grad, y, self.axes, log=False)
 
     def batch(self, b: BatchLevel, x: Tensor) -> Tensor:
         return Softmax(behind_batch(self.axes))(b.whole(x))

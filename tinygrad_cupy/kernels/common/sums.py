@@ -24,7 +24,7 @@ import numpy as np
 
 from ...backend import Array, Elementwise, Reduction, array_module, kernel
 from ...backend.dtypes import is_float
-from . import sums_cuda
+from . import sums_cuda, sums_native
 
 Axes = tuple[int, ...]
 
@@ -57,7 +57,14 @@ def _total_cpu(x: Array, axes: Axes, keepdims: bool = False) -> Array:
 
 
 def _sum_in_runs(x: np.ndarray, axes: Axes, keepdims: bool) -> Any:
-    """As `_wide_total`; of many float32, runs of `FEW` are added as they are, which takes half."""
+    """As `_wide_total`; of many float32, runs of `FEW` are added as they are, which takes half.
+
+    In C, where there is a compiler.
+    """
+    if x.size >= LARGE and (found := sums_native.total(x, axes)) is not None:
+        if np.isfinite(found).all():  # a run may leave the range where the sum does not
+            return found.reshape(_kept(x.shape, axes)) if keepdims else found
+        return _wide_total(x, axes, keepdims)
     width = x.size // max(count_of(x, axes), 1)
     run = FEW * width * max(LINE // max(width, 1), 1)
     if x.dtype != np.float32 or x.size < 4 * run or not _is_outer(x, axes):

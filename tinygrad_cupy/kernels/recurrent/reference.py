@@ -1,12 +1,11 @@
-"""Recurrent layers on arrays: all steps forward, and all steps back.
+"""Recurrent layers on either kind of array: all steps forward, and all steps back.
 
 The input's part of the gates, a product over all steps at once, is made before. Forward a step is
 a product with the state and what makes a state of the gates. Backward the gates are computed again,
 of all steps at once; a step is then a product and a few elementwise operations, and the weight's
 gradient is one product of all steps.
 
-Letters in shapes: T steps, N rows of the batch, H hidden features, G their gates (H, 3 H or 4 H).
-``seen`` (T, N, 1) says which steps a row has; at the others its state stays as it is.
+Letters are explained in `kernels.recurrent`.
 """
 
 from __future__ import annotations
@@ -14,9 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..backend import Array, array_module, blas, special_functions
-
-__all__ = ["gru", "gru_backward", "lstm", "lstm_backward", "rnn", "rnn_backward"]
+from ...backend import Array, array_module, blas, special_functions
 
 Saved = Sequence[Any]
 Found = tuple[Array | None, ...]

@@ -1,0 +1,26 @@
+/* Sums over a row of float32, in double, the terms in an order that is the same on every machine: a
+   compiler may not change it, and so would add them up one by one. */
+
+enum { LANES = 4, CHAINS = 4, BLOCK = LANES * CHAINS }; /* chains of sums that do not wait for each other */
+
+typedef float Floats __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef double Doubles __attribute__((vector_size(8 * LANES)));
+
+#define WIDE(place) __builtin_convertvector(*(const Floats *)(place), Doubles)
+
+/* ``total``, a new double: of TERM, which is a Doubles of the LANES floats from i on, and of LAST,
+   a double of the float at i. */
+#define ROW_SUM(total, size, TERM, LAST) \
+  double total = 0; \
+  do { \
+    Doubles chains[CHAINS] = {{0}}; \
+    Int whole = (size) - (size) % BLOCK; \
+    for (Int begin = 0; begin < whole; begin += BLOCK) \
+      for (int chain = 0; chain < CHAINS; chain++) { \
+        Int i = begin + chain * LANES; \
+        chains[chain] += TERM; \
+      } \
+    for (Int i = whole; i < (size); i++) total += LAST; \
+    Doubles all = (chains[0] + chains[1]) + (chains[2] + chains[3]); \
+    total += (all[0] + all[1]) + (all[2] + all[3]); \
+  } while (0)

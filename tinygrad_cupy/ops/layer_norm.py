@@ -1,0 +1,94 @@
+"""Layer and RMS normalization as one operation each way, on a CPU."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import kernels
+from ..autograd import FusedOp
+from ..backend import Array
+from .complex_numbers import squared_size
+from .reduce import Centre
+
+if TYPE_CHECKING:
+    from ..autograd.batching import BatchLevel
+    from ..autograd.typing import Tensor
+
+
+class LayerNorm(FusedOp):
+    """(x - mean) / √(var + eps) · weight + bias over the last ``count`` axes.
+
+    Not ``centred`` it is x / √(mean(x²) + eps) · weight + bias. weight and bias have the shape of
+    those axes, or are None.
+    """
+
+    only_real = True
+    saves = ("x", "weight", "bias")
+
+    def __init__(self, count: int, eps: float, centred: bool = True) -> None:
+        self.count, self.eps, self.centred = count, eps, centred
+
+    def forward(self, x: Array, weight: Array | None, bias: Array | None) -> Array:
+        gain, shift = (None if a is None else a.reshape(-1) for a in (weight, bias))
+        how = (self.centred, self.eps)
+        y, self.stats = kernels.layer_norm.forward(self._rows(x), gain, shift, *how)
+        return y.reshape(x.shape)
+
+    def backward_arrays(self, grad: Array, x: Array, weight: Any, bias: Any) -> Any:
+        gain = None if weight is None else weight.reshape(-1)
+        given = (self._rows(grad), self._rows(x), gain, self.stats, self.centred)
+        dx, by_weight, by_bias = kernels.layer_norm.backward(*given, self.needs)
+        return (
+            None if dx is None else dx.reshape(x.shape),
+            None if by_weight is None else by_weight.reshape(weight.shape),
+            None if by_bias is None else by_bias.reshape(bias.shape),
+        )
+
+    def reference(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        axes = tuple(range(x.ndim - self.count, x.ndim))
+        y = standardized(x, axes, self.eps) if self.centred else of_unit_square(x, axes, self.eps)
+        y = y if weight is None else y * weight
+        found: Tensor = y if bias is None else y + bias
+        return found
+
+    def batch(self, b: BatchLevel, x: Tensor, *affine: Any) -> Tensor:
+        if b.has(*affine):
+            found: Tensor = b.one_by_one(lambda *given: self.again()(*given), (x, *affine))
+            return found
+        op = LayerNorm(self.count, self.eps, self.centred)
+        return op(b.whole(x), *affine)
+
+    def _rows(self, x: Array) -> Array:
+        return x.reshape(-1, math.prod(x.shape[x.ndim - self.count :]))
+
+
+def normalized(
+    x: Any,
+    axes: tuple[int, ...],
+    eps: float,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    centred: bool = True,
+) -> Any:
+    """x normalized over ``axes``, the last ones, · weight + bias, which broadcast."""
+    shape = x.shape[axes[0] :]
+    ours = [t is None or (t.shape == shape and t.dtype == x.dtype) for t in (weight, bias)]
+    if type(x._facts) is np.ndarray and x.dtype.kind == "f" and all(ours) and math.prod(shape):
+        return LayerNorm(len(axes), eps, centred)(x, weight, bias)
+    y = (standardized if centred else of_unit_square)(x, axes, eps)
+    y = y if weight is None else y * weight
+    return y if bias is None else y + bias
+
+
+def standardized(x: Any, axes: tuple[int, ...], eps: float) -> Any:
+    """(x - mean) / √(var + eps) over axes, in other operations."""
+    centred = Centre(axes)(x)
+    return centred / (squared_size(centred).mean(axes, keepdims=True) + eps).sqrt()
+
+
+def of_unit_square(x: Any, axes: tuple[int, ...], eps: float) -> Any:
+    """x / √(mean(x²) + eps) over axes, in other operations."""
+    return x / ((x * x).mean(axes, keepdims=True) + eps).sqrt()
