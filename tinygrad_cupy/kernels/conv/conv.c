@@ -108,11 +108,12 @@ INLINE void tile(const int pixels, const int vectors, Window x, const float *w, 
   Vector sum[MOST][2];
   for (int p = 0; p < pixels; p++)
     for (int v = 0; v < vectors; v++) sum[p][v] = (Vector){0};
+  const float *from[MOST];
+  for (int p = 0; p < pixels; p++) from[p] = x.at + x.from[p];
   for (Int i = 0; i < x.rows; i++) {
     for (Int j = 0; j < x.columns; j++) {
-      const float *from[MOST];
-      for (int p = 0; p < pixels; p++) from[p] = x.at + x.from[p] + i * x.by_row + j * x.by_column;
-      for (Int k = 0; k < x.run; k++, w += vectors * LANES) {
+      Int tap = i * x.by_row + j * x.by_column;
+      for (Int k = tap; k < tap + x.run; k++, w += vectors * LANES) {
         Vector weight[2];
         for (int v = 0; v < vectors; v++) weight[v] = *(const Vector *)(w + v * LANES);
 #pragma GCC unroll 12
