@@ -25,15 +25,15 @@ FLAGS = "-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-
 COMPILE = """
 from tinygrad_cupy.backend import c_source, compiling
 from tinygrad_cupy.kernels.common import rows
-from tinygrad_cupy.kernels.conv import native as conv
+from tinygrad_cupy.kernels.conv import grouped_cpu as grouped, native as conv
 from tinygrad_cupy.kernels.dropout import native as dropout
 from tinygrad_cupy.kernels.grid_sample import native as grid_sample
 from tinygrad_cupy.kernels.interpolate import native as interpolate
 from tinygrad_cupy.kernels.norm import native as norm
 
 compiling.PATIENCE = compiling.AT_WORK = 110.0
-for source in (conv._file, dropout._file, norm._file, rows._take, *rows._add.values(),
-               *grid_sample.files.values(), *interpolate.files.values()):
+for source in (conv._file, grouped._file, dropout._file, norm._file, rows._take,
+               *rows._add.values(), *grid_sample.files.values(), *interpolate.files.values()):
     assert source.library is not None, source
 assert c_source._threads() is not None
 """

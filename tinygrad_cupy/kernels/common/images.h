@@ -20,26 +20,14 @@ typedef struct {
   Int by_image, by_pixel, by_channel;
 } Images;
 
-/* One row of the output: bias added, then ReLU; values lie ``pitch`` apart from pixel to pixel. */
-static void finish_row(
-    const float *restrict row, Int pitch, Int width, Int channels, const float *restrict bias,
-    Int relu, float *restrict y)
-{
-  for (Int p = 0; p < width; p++, row += pitch, y += channels) {
-    if (relu)
-      for (Int o = 0; o < channels; o++) y[o] = relu_of(row[o] + bias[o]);
-    else
-      for (Int o = 0; o < channels; o++) y[o] = row[o] + bias[o];
-  }
-}
-
 /* Two rows pooled to one of ``width`` pixels: the largest of each 2 x 2 window, bias added, then
-   ReLU; and in ``argmax`` the place 0 ... 3 of the window's first maximum, or MASKED. ``places`` is
-   scratch: a loop over numbers of one size is what a compiler makes vectors of. */
+   ReLU; and in ``argmax`` the place 0 ... 3 of the window's first maximum, or MASKED. Results lie
+   ``step`` apart. ``places`` is scratch: a loop over numbers of one size is what a compiler makes
+   vectors of. */
 INLINE void pooled_row(
     const float *restrict upper, const float *restrict lower, Int pitch, Int width, Int channels,
     const float *restrict bias, const int relu, float *restrict y, uint8_t *restrict argmax,
-    float *restrict places)
+    Int step, float *restrict places)
 {
   for (Int p = 0; p < width; p++, upper += 2 * pitch, lower += 2 * pitch) {
     for (Int o = 0; o < channels; o++) {
@@ -47,20 +35,20 @@ INLINE void pooled_row(
       float c = lower[o] + bias[o], d = lower[o + pitch] + bias[o];
       float top = larger(a, b), bottom = larger(c, d), most = larger(top, bottom);
       float place = bottom > top ? (d > c ? 3 : 2) : (b > a ? 1 : 0);
-      y[p * channels + o] = relu ? relu_of(most) : most;
+      y[p * step + o] = relu ? relu_of(most) : most;
       if (relu) place = most <= 0 ? MASKED : place;
       places[o] = place;
     }
-    for (Int o = 0; o < channels; o++) argmax[p * channels + o] = (uint8_t)(int32_t)places[o];
+    for (Int o = 0; o < channels; o++) argmax[p * step + o] = (uint8_t)(int32_t)places[o];
   }
 }
 
 static void finish_pooled_row(
     const float *upper, const float *lower, Int pitch, Int width, Int channels, const float *bias,
-    Int relu, float *y, uint8_t *argmax, float *places)
+    Int relu, float *y, uint8_t *argmax, Int step, float *places)
 {
-  if (relu) pooled_row(upper, lower, pitch, width, channels, bias, 1, y, argmax, places);
-  else pooled_row(upper, lower, pitch, width, channels, bias, 0, y, argmax, places);
+  if (relu) pooled_row(upper, lower, pitch, width, channels, bias, 1, y, argmax, step, places);
+  else pooled_row(upper, lower, pitch, width, channels, bias, 0, y, argmax, step, places);
 }
 
 /* The gradient in front of a 2 x 2 pool and ReLU from that behind them: each window's goes to the

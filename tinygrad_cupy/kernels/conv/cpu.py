@@ -21,7 +21,7 @@ from ..common.cache_blocks import at, chunks, column_sums, open_chunk, pool_chun
 from ..common.layout import scratch_last, seen_last, seen_second
 from ..common.pool2x2 import POOL
 from ..common.windows import Geometry, Shape
-from . import fused_reference, native, reference, row_lowering
+from . import fused_reference, grouped_cpu, native, reference, row_lowering
 from .epilogue import Epilogue
 
 Into = Callable[[Array, Array], None]  # convolves a chunk x (n, C, H, W) into out (n, OH, OW, O)
@@ -29,11 +29,17 @@ Into = Callable[[Array, Array], None]  # convolves a chunk x (n, C, H, W) into o
 
 def fprop(x: Array, w: Array, bias: Array | None, geometry: Geometry) -> Array:
     """y (N, O, OH, OW) from x (N, C, H, W), w (O, C/G, KH, KW) and bias (O,)."""
+    if grouped_cpu.suits(x, w, geometry):
+        return grouped_cpu.fprop(x, w, bias, geometry)
     return fused_forward(x, w, bias, geometry, Epilogue())[0]
 
 
 def dgrad(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Array:
     """Gradient by the input, (N, C, H, W), from g (N, O, OH, OW): a transposed convolution."""
+    if grouped_cpu.suits(g, w, geometry):
+        return grouped_cpu.dgrad(g, w, geometry, x_shape)
+    if native.suits(g, w, geometry):
+        return native.dgrad(g, w, geometry, x_shape)
     back = reference.gathering(geometry, g.shape[2:], x_shape[2:])
     if back is None:
         return reference.dgrad(g, w, geometry, x_shape)
@@ -42,9 +48,11 @@ def dgrad(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Array:
 
 def wgrad(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
     """Gradient by the weight, (O, C/G, KH, KW), from x (N, C, H, W) and g (N, O, OH, OW)."""
+    if grouped_cpu.suits(x, g, geometry):
+        return grouped_cpu.wgrad(x, g, geometry, w_shape)
+    if native.suits(x, g, geometry) and reference.whole(geometry, x.shape, g.shape):
+        return native.wgrad(x, g, geometry, w_shape)
     w = np.broadcast_to(g.dtype.type(0), w_shape)  # its shape alone matters
-    if reference.whole(geometry, x.shape, g.shape) and native.suits(x, w, geometry):
-        return native.backward(g, x, w, None, None, geometry, (False, True, False))[1]
     if row_lowering.suits(geometry, x.shape, w_shape, g.shape[2:]):
         return _rows_backward(g, None, None, x, w, geometry, g.shape[2:], (False, True, False))[1]
     return reference.wgrad(x, g, geometry, w_shape)
@@ -59,7 +67,7 @@ def backward(
     g: Array, x: Array, w: Array, geometry: Geometry, by_bias: bool
 ) -> tuple[Array, Array, Array | None]:
     """Gradients by x, w and a bias: C has all from one copy of g in the cache."""
-    if native.suits(x, w, geometry, needs_x=True):
+    if native.suits(x, w, geometry):
         dx, dw, db = native.backward(g, x, w, None, None, geometry, (True, True, by_bias))
         return dx, dw, db
     dx = through_single(dgrad)(g, w, geometry, tuple(x.shape))
@@ -131,7 +139,7 @@ def fused_backward(
 ) -> tuple[Array | None, ...]:
     """Gradients by x, w and bias of `fused_forward`, as far as ``needs`` asks; y without a pool."""
     relu_y = y if epilogue.relu and not epilogue.pool else None
-    if native.suits(x, w, geometry, needs[0]):
+    if native.suits(x, w, geometry):
         return native.backward(grad, x, w, relu_y, argmax, geometry, needs)
     out_size = geometry.windows.output_size("conv2d", x.shape[2:])
     if row_lowering.suits(geometry, x.shape, w.shape, out_size):

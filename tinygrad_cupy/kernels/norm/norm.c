@@ -67,6 +67,19 @@ void norm_moments(
 }
 TASK(norm_moments, 3)
 
+/* One row of the output: bias added, then ReLU; values lie ``pitch`` apart from pixel to pixel. */
+static void finish_row(
+    const float *restrict row, Int pitch, Int width, Int channels, const float *restrict bias,
+    Int relu, float *restrict y)
+{
+  for (Int p = 0; p < width; p++, row += pitch, y += channels) {
+    if (relu)
+      for (Int o = 0; o < channels; o++) y[o] = relu_of(row[o] + bias[o]);
+    else
+      for (Int o = 0; o < channels; o++) y[o] = row[o] + bias[o];
+  }
+}
+
 /* y (N, H, W, C) = (x - mean) * scale + shift, halved by the pool and with its argmax. */
 void norm_apply(
     const Norm *s, const Share *share, const Images *x, const float *restrict mean,
@@ -84,7 +97,7 @@ void norm_apply(
         for (Int o = 0; o < s->c; o++) to[o] = (from[o] - mean[o]) * scale[o];
       if (s->pool)
         finish_pooled_row(rows, rows + s->w * s->c, s->c, width, s->c, shift, s->relu, y + at,
-                          argmax + at, places);
+                          argmax + at, s->c, places);
       else
         finish_row(rows, s->c, width, s->c, shift, s->relu, y + at);
     }
