@@ -256,7 +256,7 @@ def test_a_compiler_that_knows_no_native_processor_compiles_for_all(
     counted = source.with_name("count")
     use(
         f"echo >> {shlex.quote(str(counted))}\n"
-        f"case \"$*\" in *=native*) echo \"unknown value 'native'\" >&2; exit 1;; esac\n{FORWARD}"
+        f'case "$*" in *=native*) echo "unknown value \'native\'" >&2; exit 1;; esac\n{FORWARD}'
     )
     assert new(source).size("one") == 1
     other = source.with_name("two.c")

@@ -36,8 +36,8 @@ HOPELESS = 0.25  # and any, once another library was waited for in vain
 TIMEOUT = 120.0  # seconds after which a compiler is ended
 MOST_SAID = 1 << 20  # bytes that a compiler may print
 
-# For this very processor; of arm64 Clang has long known this name alone. A compiler that refuses it,
-# as one for another machine does, compiles for every processor of its kind.
+# For this very processor; on arm64 older Clangs know only this name. A compiler that refuses it, as
+# one for another machine does, compiles for every processor of its kind.
 NATIVE = "-mcpu=native" if platform.machine() in ("aarch64", "arm64") else "-march=native"
 FLAGS = (
     *("-std=gnu11", "-O3", "-fPIC", "-shared", "-pthread"),
