@@ -250,6 +250,22 @@ def test_a_compiler_may_come_with_options_and_lie_in_a_folder_with_a_space(
         assert str(caught.value) == expected_text
 
 
+def test_a_compiler_that_knows_no_native_processor_compiles_for_all(
+    source: Path, use: UseCompiler, caplog: pytest.LogCaptureFixture
+) -> None:
+    counted = source.with_name("count")
+    use(
+        f"echo >> {shlex.quote(str(counted))}\n"
+        f'case "$*" in *=native*) echo "unknown value \'native\'" >&2; exit 1;; esac\n{FORWARD}'
+    )
+    assert new(source).size("one") == 1
+    other = source.with_name("two.c")
+    other.write_text("long long one(void) { return 2; }\n")
+    assert new(other).size("one") == 2
+    assert caplog.messages == []
+    assert len(counted.read_text()) == 4  # once in vain, its macros, and two libraries
+
+
 # --- compilers that take their time ---------------------------------------------------------------
 
 

@@ -180,7 +180,7 @@ def test_the_example_of_pictures(
 
 def test_the_examples_of_grids(capsys: pytest.CaptureFixture[str]) -> None:
     run("grids.md")
-    assert capsys.readouterr().out == "[-0.2, 0.1]\n(1, 1, 16, 16)\n(4,)\n"
+    assert capsys.readouterr().out == "[-0.2, 0.1]\n(1, 1, 16, 16)\n(4,)\n-0.54 -0.54\n"
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import ctypes
 import functools
 import hashlib
 import os
+import platform
 import shlex
 import shutil
 import signal
@@ -35,8 +36,11 @@ HOPELESS = 0.25  # and any, once another library was waited for in vain
 TIMEOUT = 120.0  # seconds after which a compiler is ended
 MOST_SAID = 1 << 20  # bytes that a compiler may print
 
+# For this very processor; on arm64 older Clangs know only this name. A compiler that refuses it, as
+# one for another machine does, compiles for every processor of its kind.
+NATIVE = "-mcpu=native" if platform.machine() in ("aarch64", "arm64") else "-march=native"
 FLAGS = (
-    *("-std=gnu11", "-O3", "-march=native", "-fPIC", "-shared", "-pthread"),
+    *("-std=gnu11", "-O3", "-fPIC", "-shared", "-pthread"),
     *("-fno-math-errno", "-fno-trapping-math"),  # or conditions are not made into vectors
 )
 
@@ -136,10 +140,10 @@ class Compilation:
         Its name comes from the sources, the flags, and what the compiler says of itself and of the
         processor: a cache folder may be shared by machines of several kinds.
         """
-        command = [*shlex.split(compiler() or ""), *FLAGS]
+        command, macros = self._target(shlex.split(compiler() or ""))
         code = "".join(f"#define {macro.replace('=', ' ', 1)}\n" for macro in self.macros).encode()
         code += b"".join(path.read_bytes() for path in self.sources)
-        parts = [" ".join(command).encode(), self._target(command), code]
+        parts = [" ".join(command).encode(), macros, code]
         parts.append(EXTENSION_SUFFIXES[0].encode())  # names the C library
         key = hashlib.sha256(b"\0".join(parts)).hexdigest()[:32]
         mark = f"tinygrad_cupy_{key}"
@@ -157,12 +161,20 @@ class Compilation:
         keep("native", key, ".so", made)
         return library
 
-    def _target(self, command: list[str]) -> bytes:
-        """All macros that the compiler has predefined."""
-        known = " ".join(command)
+    def _target(self, words: list[str]) -> tuple[list[str], bytes]:
+        """The compiler with its flags, and all macros that it has predefined."""
+        known = " ".join(words)
         if known not in _targets:
-            _targets[known] = self._said([*command, "-dM", "-E", "-x", "c", os.devnull])
+            try:
+                _targets[known] = self._macros([*words, NATIVE, *FLAGS])
+            except CompileError as error:
+                if "native" not in str(error):
+                    raise
+                _targets[known] = self._macros([*words, *FLAGS])
         return _targets[known]
+
+    def _macros(self, command: list[str]) -> tuple[list[str], bytes]:
+        return command, self._said([*command, "-dM", "-E", "-x", "c", os.devnull])
 
     def _made(self, command: list[str], code: bytes) -> bytes:
         """The library, compiled beside where it is kept, or where there is room for it."""
@@ -230,7 +242,7 @@ class Compilation:
         process.wait()
 
 
-_targets: dict[str, bytes] = {}  # by command
+_targets: dict[str, tuple[list[str], bytes]] = {}  # by compiler
 _running: set[Compilation] = set()
 _starting = threading.Lock()
 _ending = False

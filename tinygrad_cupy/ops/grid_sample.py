@@ -15,9 +15,11 @@ from ..backend import Array, constant, device_of
 from ..backend.capture import keep
 from ..kernels.grid_sample import Points
 from .comparison import where
+from .padding import pad
 from .promotion import as_float, in_one_dtype, single
 from .rounding import Ceil, Floor
 from .shape import stack
+from .spline import expect_mode, expect_order, spline_filter
 
 if TYPE_CHECKING:
     from ..autograd.batching import BatchLevel
@@ -241,20 +243,23 @@ def _middles_on(size: int, aligned: bool, dtype: Any, device: str) -> Array:
     return constant((places / scale).astype(dtype), device)
 
 
-# By SciPy's name for a mode: the rule for what lies outside.
+# By SciPy's name for a mode: the rule for what lies outside, of orders 0 and 1 and of splines.
 MODES = {
-    "constant": "clip",  # inside alone
-    "grid-constant": "zeros",
-    "grid-mirror": "reflect",
-    "grid-wrap": "wrap",
-    "mirror": "mirror",
-    "nearest": "clip",
-    "reflect": "reflect",
-    "wrap": "clip",  # where it has been wrapped
+    "constant": ("clip", "mirror"),  # inside alone
+    "grid-constant": ("zeros", "zeros"),
+    "grid-mirror": ("reflect", "reflect"),
+    "grid-wrap": ("wrap", "wrap"),
+    "mirror": ("mirror", "mirror"),
+    "nearest": ("clip", "clip"),
+    "reflect": ("reflect", "reflect"),
+    "wrap": ("clip", "mirror"),  # where it has been wrapped
 }
+AROUND = 12  # elements that SciPy adds where no spline continues as the mode does
 
 
-def map_coordinates(input: Tensor, coordinates: Any, order: int, mode: str, cval: float) -> Tensor:
+def map_coordinates(
+    input: Tensor, coordinates: Any, order: int, mode: str, cval: float, prefilter: bool = True
+) -> Tensor:
     """See `tinygrad_cupy.ndimage.map_coordinates`."""
     axes, shape = len(input.shape), coordinates.shape
     if shape[:1] != (axes,) or not axes:
@@ -262,15 +267,8 @@ def map_coordinates(input: Tensor, coordinates: Any, order: int, mode: str, cval
             "[map_coordinates] expected one row of coordinates for each axis of the input, got "
             f"shapes {input.shape} and {shape}"
         )
-    if order not in (0, 1):
-        raise ValueError(
-            f"[map_coordinates] expected order 0 (nearest) or 1 (linear), got {order!r}: higher "
-            "ones need a filter of the input, which has no gradient here"
-        )
-    if mode not in MODES:
-        raise ValueError(
-            f"[map_coordinates] expected mode to be one of {tuple(MODES)}, got {mode!r}"
-        )
+    expect_order("map_coordinates", order)
+    expect_mode("map_coordinates", mode)
     if 0 in input.shape:
         raise ValueError(f"[map_coordinates] expected an element an axis, got shape {input.shape}")
     x, at = in_one_dtype(as_float(input), as_float(coordinates))
@@ -284,16 +282,28 @@ def map_coordinates(input: Tensor, coordinates: Any, order: int, mode: str, cval
             outside = beyond if outside is None else outside + beyond
     elif mode == "wrap":
         at = stack([_wrapped(row, end) for row, end in zip(at, ends, strict=True)])
-    kind = ("nearest", "linear")[order]
-    how = Points(kind, MODES[mode], (1.0,) * axes, (0.0,) * axes, (0,) * axes)
-    points = at.reshape(1, axes, math.prod(shape[1:])).swapaxes(1, 2)
     shifted = x - cval if mode == "grid-constant" and cval else x
-    found = Sample(how)(shifted.reshape(1, 1, *x.shape), points).reshape(shape[1:])
+    y = shifted
+    if order > 1 and prefilter:
+        y, at = _coefficients(shifted, at, order, mode)
+    kind = f"spline{order}" if order > 1 else ("nearest", "linear")[order]
+    rule = MODES[mode][order > 1]
+    how = Points(kind, rule, (1.0,) * axes, (0.0,) * axes, (0,) * axes)
+    points = at.reshape(1, axes, math.prod(shape[1:])).swapaxes(1, 2)
+    found = Sample(how)(y.reshape(1, 1, *y.shape), points).reshape(shape[1:])
     if shifted is not x:
         found = found + cval
     if outside is not None:
         found = where(outside, cval, found)
     return found.astype(dtype)
+
+
+def _coefficients(x: Tensor, at: Tensor, order: int, mode: str) -> tuple[Tensor, Tensor]:
+    """Those of the spline through x, and where the coordinates lie among them."""
+    if mode in ("nearest", "grid-constant"):
+        x = pad(x, AROUND, "edge" if mode == "nearest" else "constant")
+        at = at + AROUND
+    return spline_filter(x, order, mode), at
 
 
 def _wrapped(row: Tensor, end: int) -> Tensor:

@@ -38,8 +38,8 @@ _kernels = CudaSource(
 MOST = 1 << 31
 
 
-def _suits(values: Array, sizes: tuple[int, ...]) -> bool:
-    known = dtype_macros(values.dtype) and len(sizes) <= AXES
+def _suits(values: Array, sizes: tuple[int, ...], how: Points) -> bool:
+    known = dtype_macros(values.dtype) and len(sizes) <= AXES and how.taps <= EACH
     return bool(known and 0 < math.prod(sizes) < MOST)
 
 
@@ -57,8 +57,8 @@ def _grid(how: Points, sizes: tuple[int, ...], channels: int, points: int) -> np
         grid["scale"][place], grid["shift"][place] = how.scale[axis], how.shift[axis]
         for k, polynomial in enumerate(weights):
             grid["weights"][place, k, : len(polynomial)] = polynomial
-    grid["lead"], grid["rule"], grid["factor"] = how.lead, RULES.index(how.rule), how.factor
-    grid["round"] = 0 if how.kind != "nearest" else 1 if how.even else 2
+    grid["lead"], grid["rule"], grid["round"] = how.lead, RULES.index(how.rule), how.round
+    grid["factor"] = how.factor
     grid["count"] = math.prod(grid["taps"].tolist())
     return found
 
@@ -73,7 +73,7 @@ def _launch(name: str, arrays: tuple[Array, ...], count: int, most: int, grid: n
 def sample(x: Array, points: Array, how: Points) -> Array:
     """See the declaration."""
     (n, c, *sizes), count = x.shape, points.shape[1]
-    if not _suits(x, tuple(sizes)):
+    if not _suits(x, tuple(sizes), how):
         return reference.sample(x, points, how)
     y: Array = import_cupy().empty((n, c, count), x.dtype)
     if y.size:
@@ -85,7 +85,7 @@ def sample(x: Array, points: Array, how: Points) -> Array:
 
 def splat(values: Array, points: Array, how: Points, sizes: tuple[int, ...]) -> Array:
     """See the declaration."""
-    if not _suits(values, sizes) or not values.size:
+    if not _suits(values, sizes, how) or not values.size:
         return reference.splat(values, points, how, sizes)
     cupy, (n, c, count) = import_cupy(), values.shape
     grid, size = _grid(how, sizes, c, count), math.prod(sizes)

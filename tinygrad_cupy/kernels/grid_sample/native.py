@@ -38,9 +38,10 @@ class _Grid(ctypes.Structure):
     ]
 
 
-def suits(values: Array, sizes: tuple[int, ...]) -> bool:
+def suits(values: Array, sizes: tuple[int, ...], how: Points) -> bool:
     """Whether grids of these sizes can be sampled here."""
-    if not values.size or values.dtype not in files or len(sizes) > AXES:
+    few = len(sizes) <= AXES and how.taps <= EACH
+    if not values.size or values.dtype not in files or not few:
         return False
     return 0 < math.prod(sizes) < MOST and files[values.dtype].library is not None
 
@@ -61,8 +62,8 @@ def _grid(how: Points, sizes: tuple[int, ...], n: int, channels: int, points: in
         for k, polynomial in enumerate(weights):
             for i, c in enumerate(polynomial):
                 grid.weights[place][k][i] = c
-    grid.lead, grid.rule, grid.factor = how.lead, RULES.index(how.rule), how.factor
-    grid.round = 0 if how.kind != "nearest" else 1 if how.even else 2
+    grid.lead, grid.rule, grid.round = how.lead, RULES.index(how.rule), how.round
+    grid.factor = how.factor
     grid.block = max(1, -(-channels * n // PARTS))
     return grid
 

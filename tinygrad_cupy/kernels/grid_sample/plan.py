@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from ..common import splines
+
 CUBIC = -0.75  # Keys' parameter, as PyTorch has it
 # By kind: the weight of each neighbour as a polynomial of how far the point is beyond the one that
 # it is counted from, from the constant term on.
@@ -20,7 +22,11 @@ WEIGHTS: dict[str, tuple[tuple[float, ...], ...]] = {
         (0.0, -CUBIC, 2 * CUBIC + 3, -(CUBIC + 2)),
         (0.0, 0.0, CUBIC, -CUBIC),
     ),
+    **{f"spline{order}": splines.pieces(order) for order in splines.ORDERS},
 }
+# How many neighbours come before the one that a point is counted from.
+LEADS = {"cubic": 1, **{f"spline{order}": order // 2 for order in splines.ORDERS}}
+NEAREST = ("nearest", "spline2", "spline4")  # count from the nearest element, not from that below
 # What stands outside of an axis: zeros, its ends, it mirrored at the middle ("mirror") or at the
 # border ("reflect") of the elements at its ends, or it again.
 RULES = ("zeros", "clip", "mirror", "reflect", "wrap")
@@ -63,9 +69,19 @@ class Points(NamedTuple):
         return [_derivative(list(w), self.order[axis]) for w in WEIGHTS[self.kind]]
 
     @property
+    def taps(self) -> int:
+        """How many neighbours a point has along an axis."""
+        return len(WEIGHTS[self.kind])
+
+    @property
     def lead(self) -> int:
         """How many neighbours come before the one that a point is counted from."""
-        return 1 if self.kind == "cubic" else 0
+        return LEADS.get(self.kind, 0)
+
+    @property
+    def round(self) -> int:
+        """Which that is: 0, the one below; 1, the nearest, of two the even one; 2, the later."""
+        return 0 if self.kind not in NEAREST else 1 if self.even else 2
 
 
 def _derivative(polynomial: list[float], order: int) -> list[float]:

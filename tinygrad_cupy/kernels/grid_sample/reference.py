@@ -36,10 +36,7 @@ def neighbours(points: Array, how: Points, sizes: tuple[int, ...]) -> tuple[Arra
 
 def _along(xp: Any, at: Array, how: Points, axis: int, size: int) -> list[tuple[Array, Array]]:
     """The neighbours along one axis: index and weight of each."""
-    if how.kind == "nearest":
-        first = xp.rint(at) if how.even else xp.floor(at + 0.5)
-    else:
-        first = xp.floor(at)
+    first = (xp.floor, xp.rint, lambda at: xp.floor(at + 0.5))[how.round](at)
     beyond = at - first
     whole = xp.where(first == first, xp.clip(first, -FAR, FAR), 0).astype(np.int64) - how.lead
     found = []
