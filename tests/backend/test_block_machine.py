@@ -130,6 +130,8 @@ def test_exact_functions_have_numpys_bits(
         np.testing.assert_array_equal(found, expected)
         if size and found.dtype != bool:
             number = ~np.isnan(found)
+            if name in ("fmax", "fmin"):  # of two zeros NumPy gives either, by their place
+                number &= (a != 0) | (b != 0)
             zeros = np.signbit(found)[number] == np.signbit(expected)[number]
             assert zeros.all()
 

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from support.sampling import Case, Draw, Error, Sample, normal, positive, shapes
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.ops import norm
-from tinygrad_cupy.ops.layer_norm import LayerNorm
 
 
 def _batch_norm(
@@ -60,23 +59,6 @@ def _torch_plain_batch_norm(torch: Any, x: Any, training: bool, eps: float) -> A
     return torch.nn.functional.batch_norm(x, None, None, None, None, True, 0.1, eps)
 
 
-def _layer_norm_case(draw: Draw) -> Case:
-    shape = draw(shapes(min_dims=1))
-    count = draw(st.integers(1, len(shape)))
-    last = shape[len(shape) - count :]
-    affine = draw(st.sampled_from([0, 1, 2]))
-    values = [normal(draw, shape), positive(draw, last), normal(draw, last)][: 1 + affine]
-    return Case(tuple(values), {"normalized_shape": last, "eps": 0.1})
-
-
-def _layer_norm(x: Any, *affine: Tensor, normalized_shape: Any, eps: float) -> Any:
-    return x.layer_norm(normalized_shape, *affine, eps=eps)
-
-
-def _torch_layer_norm(torch: Any, x: Any, *affine: Any, normalized_shape: Any, eps: float) -> Any:
-    return torch.nn.functional.layer_norm(x, normalized_shape, *affine, eps=eps)
-
-
 def _channels_case(draw: Draw, groups: int = 1) -> Case:
     channels = groups * draw(st.integers(1, 2))
     rest = (draw(st.integers(2, 4)), *draw(shapes(max_dims=1)))
@@ -111,11 +93,6 @@ def _torch_instance_norm(
 ) -> Any:
     given = [None if s is None else s.to(x.dtype, copy=True) for s in (mean, var)]
     return torch.nn.functional.instance_norm(x, *given, *affine, **options)
-
-
-def _rms_case(draw: Draw) -> Case:
-    case = _layer_norm_case(draw)
-    return Case(case.values[:2], case.options)
 
 
 def _responses_case(draw: Draw) -> Case:
@@ -183,21 +160,6 @@ SAMPLES = [
         ),
     ),
     Sample(
-        "layer_norm",
-        _layer_norm,
-        _layer_norm_case,
-        _torch_layer_norm,
-        (LayerNorm,),
-        ("layer_norm",),
-        errors=(
-            Error(
-                lambda: Tensor.ones(2, 3).layer_norm(4),
-                ValueError,
-                "[layer_norm] expected last axes (4,), got shape (2, 3)",
-            ),
-        ),
-    ),
-    Sample(
         "group_norm",
         lambda x, *affine, num_groups, eps: x.group_norm(num_groups, *affine, eps=eps),
         _groups_case,
@@ -243,23 +205,6 @@ SAMPLES = [
                 lambda: Tensor.ones(2, 3, 2).instance_norm(use_input_stats=False),
                 ValueError,
                 "[instance_norm] expected running statistics where the input's are not used",
-            ),
-        ),
-    ),
-    Sample(
-        "rms_norm",
-        lambda x, *weight, normalized_shape, eps: x.rms_norm(normalized_shape, *weight, eps=eps),
-        _rms_case,
-        lambda torch, x, *weight, normalized_shape, eps: torch.nn.functional.rms_norm(
-            x, normalized_shape, *weight, eps=eps
-        ),
-        (),
-        ("rms_norm",),
-        errors=(
-            Error(
-                lambda: Tensor.ones(2, 3).rms_norm(4),
-                ValueError,
-                "[rms_norm] expected last axes (4,), got shape (2, 3)",
             ),
         ),
     ),

@@ -246,16 +246,15 @@ void conv_unpack(
     Int block = vectors_of(s->o, b) * LANES, some = least(block, s->o - b * BLOCK);
     const float *from = packed + b * BLOCK * taps * s->c;
     float *to = w + b * BLOCK * s->c * taps;
-    /* Some of C at a time, whose sums stay in the cache until each channel of O has its own. */
-    for (Int first = 0; first < s->c; first += TOGETHER / 4)
-      for (Int o = 0; o < some; o++)
-        for (Int c = first; c < least(first + TOGETHER / 4, s->c); c++)
-          for (Int k = 0; k < taps; k++) {
-            const float *at = from + (k * s->c + c) * block + o;
-            float sum = *at;
-            for (Int p = 1; p < s->channels; p++) sum += at[p * size];
-            to[(o * s->c + c) * taps + k] = sum;
-          }
+    for (Int c = 0; c < s->c; c++)
+      for (Int k = 0; k < taps; k++) {
+        const float *at = from + (k * s->c + c) * block;
+        float sums[BLOCK];
+        memcpy(sums, at, block * sizeof(float));
+        for (Int p = 1; p < s->channels; p++)
+          for (Int o = 0; o < block; o++) sums[o] += at[p * size + o];
+        for (Int o = 0; o < some; o++) to[(o * s->c + c) * taps + k] = sums[o];
+      }
   }
 }
 TASK(conv_unpack, 2)
