@@ -106,7 +106,7 @@ INLINE Exponential exponential(double x)
   p = p * r + 0.1666666671931248;
   p = p * r + 0.5000000047401394;
   p = p * r + 1;
-  return (Exponential){from_bits((bits_of(shifted) + 1023) << 52), p * r};
+  return (Exponential){from_bits((int64_t)((uint64_t)(bits_of(shifted) + 1023) << 52)), p * r};
 }
 
 INLINE double exp_of(double x)
@@ -124,12 +124,12 @@ INLINE double expm1_of(double x)
 /* log(x) for normal x > 0: of x = 2ⁿ m, m near 1, by the series of 2 artanh((m - 1) / (m + 1)). */
 INLINE double log_of_normal(double x)
 {
-  const int64_t ROOT = 0x3fe6a09e667f3bcd; /* of 1/2 */
-  const int64_t above = bits_of(x) - ROOT, fraction = above & 0xfffffffffffff;
+  const uint64_t ROOT = 0x3fe6a09e667f3bcd; /* of 1/2 */
+  const uint64_t above = (uint64_t)bits_of(x) - ROOT, fraction = above & 0xfffffffffffff;
   /* The exponent as a number: with 1024 added it is above 0, and fits into the digits of 2^52. */
-  const uint64_t exponent = ((uint64_t)above + (1024ULL << 52)) >> 52;
-  const double n = from_bits(exponent | 0x4330000000000000) - (0x1p52 + 1024);
-  const double m = from_bits(fraction + ROOT);
+  const uint64_t exponent = (above + (1024ULL << 52)) >> 52;
+  const double n = from_bits((int64_t)(exponent | 0x4330000000000000)) - (0x1p52 + 1024);
+  const double m = from_bits((int64_t)(fraction + ROOT));
   const double s = (m - 1) / (m + 1), z = s * s;
   double p = 2.0 / 17;
   p = p * z + 2.0 / 15;

@@ -1,7 +1,8 @@
 /* Sums over a row of float32, in double, the terms in an order that is the same on every machine: a
    compiler may not change it, and so would add them up one by one. */
 
-enum { LANES = 4, CHAINS = 4, BLOCK = LANES * CHAINS }; /* chains of sums that do not wait for each other */
+/* Chains of sums do not wait for each other. */
+enum { LANES = 4, CHAINS = 4, BLOCK = LANES * CHAINS };
 
 typedef float Floats __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef double Doubles __attribute__((vector_size(8 * LANES)));

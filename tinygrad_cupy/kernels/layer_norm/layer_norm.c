@@ -1,5 +1,5 @@
-/* Rows (R, C) normalized by their own mean and deviation, or by their root mean square alone.
-   A row is in the cache from the first look at it to the last. Statistics are double. */
+/* Rows (R, C) normalized by their own mean and deviation, or by their root mean square alone. A row
+   is in the cache from the first look at it to the last. Statistics are double. */
 
 typedef struct {
   Int columns, centred;

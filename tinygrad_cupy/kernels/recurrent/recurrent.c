@@ -178,7 +178,8 @@ void rnn_forward(
       const float *h = before(s, t, y, first);
       product(count, h + from * size, size, size, packed, size, scratch);
       EACH_ROW(from, count) {
-        const float *restrict z = gates + (at + r) * size, *restrict own = scratch + (r - from) * size;
+        const float *restrict z = gates + (at + r) * size;
+        const float *restrict own = scratch + (r - from) * size;
         float *restrict to = y + (at + r) * size;
         if (seen && !seen[at + r])
           memcpy(to, h + r * size, 4 * (size_t)size);
