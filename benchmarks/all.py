@@ -18,6 +18,7 @@ from pathlib import Path
 # Module, suffix of its file, its options, and the most minutes it may take.
 PLAN: list[tuple[str, str, list[str], float]] = [
     ("train_step", "", [], 9),
+    ("train_step", "_wide", ["--suite", "wide"], 8),
     ("accuracy", "_accuracy", ["--jobs", "4"], 5),
     ("coldstart", "_coldstart", [], 3),
     ("scaling", "_scaling", [], 4),

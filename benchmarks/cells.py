@@ -6,6 +6,7 @@ Also what all implementations share: the data, the order of the batches, the fir
 from __future__ import annotations
 
 import functools
+import importlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,8 @@ import tinygrad_cupy as tg
 from tinygrad_cupy import datasets
 from tinygrad_cupy.datasets import ArrayDataset
 from tinygrad_cupy.nn import models
+
+from . import wide
 
 LEARNING_RATE = 1e-3
 SCAN_STEPS = 200  # at most so many steps in one call of jax-scan and ours-scan
@@ -26,6 +29,7 @@ IMPLEMENTATIONS = {  # by precision, on a GPU
     "fp32": ("ours", "ours-scan", "torch-graph", "torch-graph-cl"),
 }
 ON_CPU = ("ours", "torch-eager", "torch-eager-cl")
+WIDE = ("ours", "torch-compile", "torch-graph", "torch-graph-cl")  # on a GPU
 
 
 class Cell(NamedTuple):
@@ -73,4 +77,12 @@ def first_weights(net: str) -> dict[str, Any]:
     """
     tg.set_default_device("cpu")
     tg.manual_seed(0)
-    return models.build(net).state_dict()
+    model: Any = wide.NETS[net].ours() if net in wide.NETS else models.build(net)
+    return dict(model.state_dict())
+
+
+def runner_of(cell: Cell) -> Any:
+    """The class that does a cell's steps: of `steps_ours`, `steps_torch` or `steps_jax`."""
+    kind = cell.impl.partition("-")[0]
+    steps = importlib.import_module(f".steps_{kind}", __package__)
+    return getattr(steps, kind.capitalize() + ("Wide" if cell.net in wide.NETS else ""))

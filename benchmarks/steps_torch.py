@@ -10,6 +10,7 @@ import numpy as np
 
 from tinygrad_cupy.datasets import ArrayDataset
 
+from . import wide
 from .cells import LEARNING_RATE, Cell, batches_of, first_weights
 from .nets import torch_net
 
@@ -46,7 +47,7 @@ class Torch:
         if cell.impl.endswith("-cl"):
             self.model = self.model.to(memory_format=torch.channels_last)
         graph = cell.impl.startswith("torch-graph")
-        self.adam = torch.optim.Adam(
+        self.optimizer = torch.optim.Adam(
             self.model.parameters(), lr=LEARNING_RATE, fused=True, capturable=graph and self.cuda
         )
         self.keep_gradients = graph
@@ -59,7 +60,7 @@ class Torch:
         self.peak_bytes: int | None = None
         self.step = self._captured() if graph else self._step
         if cell.impl == "torch-compile":
-            without_trace(lambda: self._step(self.batches[0]), self.model, self.adam)
+            without_trace(lambda: self._step(self.batches[0]), self.model, self.optimizer)
 
     def _load(self, weights: dict[str, Any]) -> None:
         import torch
@@ -79,10 +80,13 @@ class Torch:
         return forward
 
     def _step(self, rows: Any) -> Any:
-        loss = self.forward(self.images[rows], self.labels[rows])
-        self.adam.zero_grad(set_to_none=not self.keep_gradients)
+        return self._update(self.images[rows], self.labels[rows])
+
+    def _update(self, x: Any, y: Any) -> Any:
+        loss = self.forward(x, y)
+        self.optimizer.zero_grad(set_to_none=not self.keep_gradients)
         loss.backward()
-        self.adam.step()
+        self.optimizer.step()
         return loss.detach()
 
     def _captured(self) -> Callable[[Any], Any]:
@@ -90,7 +94,7 @@ class Torch:
         if not self.cuda:
             return self._step
         rows = self.batches[0].clone()
-        done = captured(lambda: self._step(rows), self.model, self.adam)
+        done = captured(lambda: self._step(rows), self.model, self.optimizer)
         self.peak_bytes = done.peak_bytes
 
         def replay(new_rows: Any) -> Any:
@@ -119,13 +123,49 @@ class Torch:
         return [float(self._call()) for _ in range(steps)]
 
 
-def without_trace(step: Callable[[], Any], model: Any, adam: Any) -> None:
+class TorchWide(Torch):
+    """Forward, cross-entropy, backward, fused SGD with momentum, on one batch that stays."""
+
+    def __init__(self, cell: Cell, _: ArrayDataset, device: str) -> None:
+        import torch
+
+        self.cuda = device != "cpu"
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+        torch.backends.cudnn.benchmark = True
+        self.images, self.labels = (
+            torch.tensor(x, device=device) for x in wide.batch_of(cell.net, cell.batch)
+        )
+        self.data_bytes = self.images.nbytes + self.labels.nbytes
+        self.model = wide.without_dropout(wide.NETS[cell.net].theirs()).to(device)
+        self._load(first_weights(cell.net))
+        if cell.impl.endswith("-cl"):
+            self.model = self.model.to(memory_format=torch.channels_last)
+            self.images = self.images.to(memory_format=torch.channels_last)
+        self.optimizer = torch.optim.SGD(
+            self.model.parameters(), wide.LEARNING_RATE, wide.MOMENTUM, fused=True
+        )
+        graph = cell.impl.startswith("torch-graph")
+        self.keep_gradients = graph
+        self.forward = self._forward(cell.precision == "bf16")
+        self.batches = [torch.zeros(1, dtype=torch.int64, device=device)]  # there is one
+        self.calls = 0
+        self.peak_bytes: int | None = None
+        if cell.impl == "torch-compile":
+            self.forward = torch.compile(self.forward, mode="max-autotune")
+            without_trace(lambda: self._step(None), self.model, self.optimizer)
+        self.step = self._captured() if graph else self._step
+
+    def _step(self, rows: Any) -> Any:
+        return self._update(self.images, self.labels)
+
+
+def without_trace(step: Callable[[], Any], model: Any, optimizer: Any) -> None:
     """A few steps, to warm up, after which weights and optimizer are as they were."""
     kept = {name: value.clone() for name, value in model.state_dict().items()}
     for _ in range(4):
         step()
     model.load_state_dict(kept)
-    for state in adam.state.values():
+    for state in optimizer.state.values():
         for value in state.values():
             value.zero_()
 
@@ -138,14 +178,14 @@ class Captured(NamedTuple):
     peak_bytes: int
 
 
-def captured(step: Callable[[], Any], model: Any, adam: Any) -> Captured:
+def captured(step: Callable[[], Any], model: Any, optimizer: Any) -> Captured:
     """``step`` as a CUDA graph; capturing leaves no trace in weights and optimizer."""
     import torch
 
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
-        without_trace(step, model, adam)
+        without_trace(step, model, optimizer)
     torch.cuda.current_stream().wait_stream(side)
     torch.cuda.synchronize()
     gc.collect()

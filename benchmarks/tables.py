@@ -20,7 +20,7 @@ from typing import Any
 
 from tinygrad_cupy.nn import models
 
-from . import report, train_step
+from . import report, train_step, wide
 from .all import PLAN
 from .cells import JAX, OURS, TORCH
 from .train_step import best
@@ -83,7 +83,7 @@ def groups(rows: list[Row], precision: str) -> Iterable[tuple[str, int, list[Row
 
 def _by_size(cell: tuple[str, int]) -> tuple[int, int]:
     net, batch = cell
-    return models.MNIST.index(net), batch
+    return (*models.MNIST, *wide.NETS).index(net), batch
 
 
 def number(us: float) -> str:
@@ -94,7 +94,11 @@ def steps(file: str, precision: str, unit: float = 1.0) -> str:
     """Time per step of every implementation, the fastest peer and our fastest in bold."""
     content = read(file)
     rows = content["rows"]
-    on_gpu = any(row["limit_share"] is not None for row in rows)
+    columns: dict[str, Callable[[list[Row]], str]] = {}
+    if any(row["limit_share"] is not None for row in rows):
+        columns["share of the limit"] = _share
+    if any(row["peak_bytes"] is not None for row in rows):
+        columns["peak MB, ours / torch's least"] = _memory
     impls = [i for i in SHOWN if any(r["impl"] == i and r["precision"] == precision for r in rows)]
     lines = []
     for net, batch, same in groups(rows, precision):
@@ -105,11 +109,9 @@ def steps(file: str, precision: str, unit: float = 1.0) -> str:
             text = number(by_impl[impl]["us"] / unit) if impl in by_impl else ""
             line.append(f"**{text}**" if impl in leaders else text)
         line.append(_ratio(same))
-        if on_gpu:
-            line.extend([_share(same), _memory(by_impl)])
+        line.extend(told(same) for told in columns.values())
         lines.append(line)
-    extra = ["share of the limit", "peak MB, ours / torch's least"] if on_gpu else []
-    table = markdown(["net", "batch", *impls, "over the best peer", *extra], lines)
+    table = markdown(["net", "batch", *impls, "over the best peer", *columns], lines)
     shown = [row for *_, same in groups(rows, precision) for row in same]
     return f"{table}\n\n{source(content, file, shown)}"
 
@@ -124,7 +126,8 @@ def _share(same: list[Row]) -> str:
     return f"{100 * ours['limit_share']:.1f} %" if ours else ""
 
 
-def _memory(by_impl: dict[str, Row]) -> str:
+def _memory(same: list[Row]) -> str:
+    by_impl = {row["impl"]: row for row in same}
     sides = ("ours",), ("torch-graph", "torch-graph-cl")
     found = [[by_impl.get(impl, {}).get("peak_bytes") for impl in impls] for impls in sides]
     least = [min((peak for peak in peaks if peak is not None), default=None) for peaks in found]
@@ -145,7 +148,9 @@ def newest_set(results: Path) -> str:
 
     def worth(name: str) -> tuple[bool, str, str]:
         has = {(row["net"], row["batch"], row["precision"]) for row in contents[name]["rows"]}
-        suffixes = [suffix for _, suffix, *_ in PLAN if suffix not in ("_arrays", "_science")]
+        suffixes = [
+            suffix for _, suffix, *_ in PLAN if suffix not in ("_arrays", "_science", "_wide")
+        ]
         files = [results / f"{name}{suffix}.json" for suffix in suffixes]
         complete = wanted <= has and all(path.exists() for path in files)
         return complete, contents[name]["date"], name
@@ -170,6 +175,19 @@ def fp32(name: str) -> str:
 
 def cpu(_: str) -> str:
     return steps("cpu.json", "fp32", unit=1e3)
+
+
+def wide_tf32(name: str) -> str:
+    return steps(f"{name}_wide.json", "tf32")
+
+
+def wide_bf16(name: str) -> str:
+    return steps(f"{name}_wide.json", "bf16")
+
+
+def wide_fp32(name: str) -> str:
+    """Of a CPU, in milliseconds."""
+    return steps(f"{name}_wide.json", "fp32", unit=1e3)
 
 
 def summary(name: str) -> str:
@@ -319,7 +337,7 @@ def scaling(name: str) -> str:
 TABLES: dict[str, Callable[[str], str]] = {
     function.__name__: function
     for function in (
-        tf32, bf16, fp32, cpu, summary, cpu_summary, pictures,
+        tf32, bf16, fp32, cpu, wide_tf32, wide_bf16, wide_fp32, summary, cpu_summary, pictures,
         accuracy_time, accuracy_parity, coldstart, ops, arrays, linalg, science, scaling,
     )
 }  # fmt: skip

@@ -18,7 +18,7 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from .cells import Cell, read_data
+from .cells import Cell, read_data, runner_of
 
 COMPILERS = 8  # threads that compile at a time
 
@@ -29,7 +29,6 @@ class Bench:
     def __init__(self, kind: str, device: str, data_dir: str | None) -> None:
         self.kind, self.device = kind, device
         self.steps: Any = importlib.import_module(f".steps_{kind}", __package__)
-        self.make: Any = getattr(self.steps, kind.capitalize())
         self.dataset = read_data(data_dir)
         self.runners: dict[Cell, Any] = {}
 
@@ -56,7 +55,7 @@ class Bench:
     def _make(self, cell: Cell) -> dict[str, Any]:
         started = time.perf_counter()
         try:
-            self.runners[cell] = self.make(cell, self.dataset, self.device)
+            self.runners[cell] = runner_of(cell)(cell, self.dataset, self.device)
         except Exception as error:
             return failure(error)
         return {"seconds": time.perf_counter() - started}

@@ -135,9 +135,9 @@ def test_merged_rows_keep_the_versions_and_the_commit_of_their_run(
 
 def test_memory_is_compared_with_the_smaller_of_pytorchs_graphs(module: Any) -> None:
     peaks = {"ours": 1e6, "torch-graph": 3e6, "torch-graph-cl": 2e6}
-    rows = {impl: {"peak_bytes": peak} for impl, peak in peaks.items()}
+    rows = [{"impl": impl, "peak_bytes": peak} for impl, peak in peaks.items()]
     assert module("tables")._memory(rows) == "1.0 / 2.0"
-    assert module("tables")._memory({"ours": rows["ours"]}) == "1.0 / ?"
+    assert module("tables")._memory(rows[:1]) == "1.0 / ?"
 
 
 def test_an_h100s_memory_is_slower_than_an_h200s(module: Any) -> None:
@@ -313,6 +313,70 @@ def test_problems_of_science_are_measured(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert all({"ours", "torch-eager"} <= set(row["ms"]) for row in rows)
     assert all(row["difference"] < 1e-3 and "x" in row for row in rows)
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize(
+    "net",
+    [
+        "lenet",
+        pytest.param("mlp", marks=pytest.mark.slow),
+        pytest.param("vit_tiny", marks=pytest.mark.slow),
+        pytest.param("airbench", marks=pytest.mark.slow),
+        pytest.param("resnet18", marks=pytest.mark.slow),
+        pytest.param("vgg11_bn", marks=pytest.mark.slow),
+        pytest.param("mobilenet_v2", marks=pytest.mark.slow),
+        pytest.param("unet", marks=pytest.mark.slow),
+        pytest.param("lstm", marks=pytest.mark.slow),
+        pytest.param("resnet50", marks=pytest.mark.slow),
+    ],
+)
+def test_nets_of_the_wide_suite_have_the_same_weights_and_losses(module: Any, net: str) -> None:
+    pytest.importorskip("torch")
+    wide, cells = module("wide"), module("cells")
+    shapes = [
+        {name: tuple(value.shape) for name, value in make().state_dict().items()}
+        for make in (wide.NETS[net].ours, wide.NETS[net].theirs)
+    ]
+    assert shapes[0] == shapes[1]
+    found = []
+    for impl in ("ours-eager", "torch-eager"):
+        cell = cells.Cell(impl, net, 2, "fp32")
+        found.append(cells.runner_of(cell)(cell, None, "cpu").losses(1))
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
+
+
+def test_the_wide_suite_is_planned_with_each_nets_batches(module: Any) -> None:
+    train_step = module("train_step")
+    groups = train_step.plan(train_step.parse(["--suite", "wide"]))
+    assert {cell.net for group in groups for cell in group} == set(module("wide").NETS)
+    assert {cell[2:] for cell in groups[0]} == {(1024, "tf32")}
+    assert {group[0].batch for group in groups if group[0].net == "resnet50"} == {64}
+    with_compile = {cell.net for group in groups for cell in group if cell.impl == "torch-compile"}
+    assert with_compile == {"resnet18", "airbench"}
+    words = ["--suite", "wide", "--cells", "mlp:8:bf16,lenet:4:tf32"]
+    named = train_step.plan(train_step.parse(words))
+    impls = ["ours", "torch-graph", "torch-graph-cl"]
+    assert named == [
+        [train_step.Cell(impl, "mlp", 8, "bf16") for impl in impls[:2]],
+        [train_step.Cell(impl, "lenet", 4, "tf32") for impl in impls],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kernel", "kind"),
+    [
+        ("chain", "elementwise"),
+        ("cupy_add__float32_float32_float32", "elementwise"),
+        ("cupy_copy__float32_float32", "copies"),
+        ("void cudnn::engines_precompiled::nchwToNhwcKernel<float>", "copies"),
+        ("void cudnn::bn_fw_tr_1C11_kernel_NCHW<float>", "normalization"),
+        ("sm80_xmma_fprop_implicit_gemm_tf32f32", "convolutions and products"),
+        ("void at::native::max_pool_backward_nhwc<float>", "others"),
+    ],
+)
+def test_kinds_of_kernels_are_told_by_their_names(module: Any, kernel: str, kind: str) -> None:
+    assert module("kernels").kind_of(kernel) == kind
 
 
 def test_two_commits_are_compared_in_turns(module: Any) -> None:
