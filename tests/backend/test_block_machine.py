@@ -326,3 +326,52 @@ def test_small_arrays_are_numpys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Compiled, "made", lambda *_: pytest.fail("a program ran"))
     x = Tensor(np.ones(programs.LEAST - 1, np.float32), requires_grad=True)
     x.gelu().sum().backward()
+
+
+# --- in operations --------------------------------------------------------------------------------
+
+
+def test_what_computes_a_power_does_not_depend_on_what_ran_before(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few, many = (Tensor(rng.random(n).astype(np.float32)) for n in (100_000, 1 << 19))
+    monkeypatch.setattr(programs, "_costs", {})
+    many**2  # a product, which pays for many elements alone
+    made = []
+    plain = Compiled.made
+
+    def noted(program: Compiled, arrays: Any) -> Any:
+        made.append(program)
+        return plain(program, arrays)
+
+    monkeypatch.setattr(Compiled, "made", noted)
+    few**3
+    assert len(made) == 1
+
+
+def test_a_gradient_that_is_handed_on_is_watched(rng: np.random.Generator) -> None:
+    a, b, g, w = (
+        Tensor(rng.random(1 << 18).astype(np.float32), requires_grad=i != 2) for i in range(4)
+    )
+    y = (g * w).sum()
+    handed, _ = tg.grad(a - b, [a, b], g)
+    handed += 1
+    with pytest.raises(RuntimeError, match="written in place"):
+        y.backward()
+
+
+def test_an_attribute_of_minus_zero_is_no_zero() -> None:
+    x = Tensor(np.full(1 << 18, -1, np.float32))
+    for limit in (0.0, -0.0):
+        expected = np.signbit(np.clip(x.numpy(), limit, None))
+        np.testing.assert_array_equal(np.signbit(x.clip(limit, None).numpy()), expected)
+
+
+def test_a_program_that_has_no_room_is_none() -> None:
+    def long(a: Any) -> Any:
+        y = a
+        for _ in range(200):
+            y = y * 0.5 + a
+        return y
+
+    assert not block_machine.fits(trace(long, [np.dtype(np.float32)], kind=HostSymbol))

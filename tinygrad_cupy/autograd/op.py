@@ -119,6 +119,7 @@ class Op:
     differentiable: ClassVar[bool] = True
     view: ClassVar[bool] = False
     elementwise: ClassVar[bool] = False
+    by_number: ClassVar[bool] = False  # whether numbers among the inputs choose what is computed
     only_real: ClassVar[bool] = False
     autocast: ClassVar[str] = ""
     holomorphic: ClassVar[bool] = True

@@ -108,6 +108,12 @@ def _keys_of(given: Sequence[Any]) -> tuple[Any, ...]:
     return tuple([x.dtype if is_array(x) else _key_of_number(x) for x in given])
 
 
+def _state(op: Op) -> tuple[Any, ...]:
+    """The attributes that an operation was made with, as a key."""
+    state = op.__getstate__().items()
+    return tuple([(name, _key_of_number(x) if type(x) is float else x) for name, x in state])
+
+
 def _key_of_number(x: Any) -> Any:
     """Of which equal ones are alike: 1, 1.0 and True are not, nor are 0.0 and -0.0."""
     return (type(x), x if x else repr(x))
@@ -136,8 +142,11 @@ def _trace(op: Op, given: Sequence[Any], machine: Machine) -> Traced | None:
         return None
     if not all(isinstance(x, (*_NUMBERS, str, np.dtype, type(None))) for x in left.values()):
         return None  # what depends on values, or may
-    if machine is CPU and min(program.results) < len(program.inputs):
-        return None  # an array that it was given
+    if machine is CPU and (
+        min(program.results) < len(program.inputs)  # an array that it was given
+        or not block_machine.fits(program)
+    ):
+        return None
     return Traced(machine.compiled(program), left, arrays)
 
 
@@ -152,18 +161,18 @@ def on_cpu(op: Op, given: Sequence[Any]) -> Array:
     else:
         return op.forward(*given)
     arrays = [x for x in given if is_array(x)]
-    size = max([x.size for x in arrays])
-    if op._foreign or op.view or not _may_pay(type(op), size) or not _are_known(arrays):
+    kind, size = _kind(op, given), max([x.size for x in arrays])
+    if op._foreign or op.view or not _may_pay(kind, size) or not _are_known(arrays):
         return op.forward(*given)
     found = _traced_on_cpu(op, given)
-    if found is None or not _pays(type(op), found, size):
+    if found is None or not _pays(kind, found, size):
         return op.forward(*given)
     return launched(op, found, given)
 
 
 def _traced_on_cpu(op: Op, given: Sequence[Any]) -> Traced | None:
     try:
-        state = tuple(op.__getstate__().items()) if len(op.__dict__) > 1 else None
+        state = _state(op) if len(op.__dict__) > 1 else None
         key = type(op), "forward", _keys_of(given), state
         return _traced[key]  # type: ignore[no-any-return]
     except KeyError:
@@ -180,20 +189,21 @@ def rule_on_cpu(op: Op, grad: Tensor) -> Sequence[Tensor | None] | None:
     """
     if grad._facts.size < LEAST or active.busy or op._foreign or isinstance(grad, Tracer):
         return None
-    kind, size = (type(op), "backward"), grad._facts.size
+    saved = [value for value, *_ in op._saved or ()]
+    kind, size = ("backward", op.needs, _kind(op, saved)), grad._facts.size
     if op.absorbing or op.absorbed or not _may_pay(kind, size):
         return None
-    saved = [value for value, *_ in op._saved or ()]
     arrays = [grad._facts, *[x for x in saved if is_array(x)]]
     if not _are_known(arrays):
         return None
     try:
         key = (
-            kind,
+            "backward",
+            type(op),
             type(grad),
             _keys_of([grad._facts, *saved]),
             op.needs,
-            tuple(op.__getstate__().items()),
+            _state(op),
         )
         found = _traced[key]
     except KeyError:
@@ -204,7 +214,7 @@ def rule_on_cpu(op: Op, grad: Tensor) -> Sequence[Tensor | None] | None:
         return None
     op._check_saved()
     values = (*arrays, *found.compiled.made(arrays))
-    made = [None if n is None else grad._wrap(values[n]) for n in found.made]
+    made = [grad if n == 0 else None if n is None else grad._wrap(values[n]) for n in found.made]
     if len(made) > len(op.inputs):
         op.chosen = made[len(op.inputs) :]
     return made[: len(op.inputs)]
@@ -243,6 +253,8 @@ def _trace_rule(op: Op, grad: Tensor, saved: Sequence[Any]) -> _Rule | None:
         program = trace(rule, arguments, lambda: list(made())[1:], HostSymbol)
     except Exception:  # the rule itself says what is wrong, if anything is
         return None
+    if not block_machine.fits(program):
+        return None
     if op.broadcasts and not _have_the_shape_of_grad(program, wanted):
         return None
     numbers = {n: len(given) + i for i, n in enumerate(program.results)}
@@ -269,6 +281,13 @@ def _are_known(arrays: Sequence[Any]) -> bool:
 _costs: dict[Any, float] = {}  # of the costliest program of a kind of operation
 
 
+def _kind(op: Op, given: Sequence[Any]) -> Any:
+    """Operations whose programs err alike, though they may cost a little more or less."""
+    if op.by_number:
+        return (type(op), *[_key_of_number(x) for x in given if not is_array(x)])
+    return type(op)
+
+
 def _may_pay(kind: Any, size: int) -> bool:
     """Whether the costliest program known of a kind is worth its launch."""
     cost = _costs.get(kind)
@@ -278,5 +297,7 @@ def _may_pay(kind: Any, size: int) -> bool:
 def _pays(kind: Any, found: Any, size: int) -> bool:
     cost = found.compiled.cost
     if cost > _costs.get(kind, 0.0):
+        if len(_costs) >= MANY:
+            _costs.clear()
         _costs[kind] = cost
     return bool(size * cost >= block_machine.WORTH)

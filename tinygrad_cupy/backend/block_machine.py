@@ -149,8 +149,6 @@ class Plan:
 
     def ready(self, shape: tuple[int, ...], order: tuple[int, ...] | None) -> Ready:
         count = math.prod(shape)
-        if len(self.slots) > MOST_SLOTS:
-            raise ValueError(f"[block_machine] a program of {len(self.slots)} slots")
         size = SIZES[min(self.taken, len(SIZES) - 1)]  # bytes of a block
         block = size // self.item
         slots = [(x, at * size if x < 0 else at, step) for x, at, step in self.slots]
@@ -254,6 +252,12 @@ class Plan:
 def _address(number: Any, name: str) -> int:
     function = getattr(FILES[number].library, name)
     return ctypes.cast(function, POINTER).value or 0
+
+
+def fits(program: Program) -> bool:
+    """Whether a program has room in the machine, whatever it is given."""
+    slots = len(program.inputs) + len(program.constants) + len(program.results)
+    return slots + 2 * len(program.steps) <= MOST_SLOTS
 
 
 def has(number: Any, name: str, arity: int) -> bool:

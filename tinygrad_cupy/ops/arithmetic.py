@@ -122,6 +122,7 @@ class Pow(Elementwise):
 
     autocast = "wide"
     broadcasts = True
+    by_number = True
     saves = ("a", "b", "y")
     saved_for = (None, None, 1)
 

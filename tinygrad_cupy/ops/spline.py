@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..autograd import Op
 from ..backend import Array
 from ..kernels import spline
@@ -67,7 +69,7 @@ def spline_filter(x: Tensor, order: int, mode: str, axis: int | None = None) -> 
 
 def expect_order(name: str, order: Any, least: int = 0) -> None:
     """Raise ``ValueError`` for an order of splines that is not there."""
-    if order not in range(least, 6):
+    if not isinstance(order, (int, np.integer)) or order not in range(least, 6):
         raise ValueError(f"[{name}] expected an order from {least} to 5, got {order!r}")
 
 

@@ -12,6 +12,7 @@ from ...backend.c_source import CSource
 from ...backend.cpu_threads import parts_of
 
 LEAST = 1 << 14  # elements for a thread: below this, handing work over costs more
+MOST_COLUMNS = 1 << 16  # of which every part of the rows has a line of sums
 FEW = 64  # elements of a row that NumPy adds up as fast
 
 _file = CSource(__file__, "row_sums.h", "sums.c")
@@ -36,6 +37,8 @@ def total(x: Array, axes: tuple[int, ...]) -> Array | None:
             return None
         shape = x.shape[count:]
         columns = math.prod(shape)
+        if columns > MOST_COLUMNS:
+            return None
         return _of_columns(x, x.size // columns, columns).reshape(shape)
     if axes == tuple(range(x.ndim - count, x.ndim)):
         shape = x.shape[: x.ndim - count]

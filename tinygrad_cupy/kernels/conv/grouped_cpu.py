@@ -1,8 +1,7 @@
 """Convolution in groups of few channels on the CPU through ``grouped.c``, where it is compiled.
 
 For float32. The gradient by the input is, phase by phase of the strides, the same product of the
-output's gradient. Groups of many channels go through `native`, one after the other. Letters are
-explained in `windows`.
+output's gradient. Groups of many channels go through im2col. Letters are explained in `windows`.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from ..common.pool2x2 import MASKED
 from ..common.windows import Geometry, Shape, Windows
 from .phases import phases
 
+MOST = 32  # channels of a group: its rows in the ring are to stay in the cache
 LEAST_WORK = 1 << 17  # multiplications of a part, which take longer than to have a thread do it
 
 _file = CSource(__file__, "../common/images.h", "grouped.c", defines=(f"MASKED={MASKED}",))
@@ -42,6 +42,7 @@ def suits(x: Array, other: Array, geometry: Geometry) -> bool:
     """Whether grouped.c is for images x; ``other`` is the weight or a gradient."""
     return bool(
         geometry.groups > 1
+        and x.shape[1] <= MOST * geometry.groups
         and x.dtype == other.dtype == np.float32
         and x.size
         and other.size

@@ -15,6 +15,7 @@ from ...backend.cpu_threads import parts_of, workspace
 from .reference import Gradients
 
 LEAST = 1 << 14  # elements for a thread: below this, handing work over costs more
+MOST_COLUMNS = 1 << 16  # of which every part of the rows has a line of sums
 
 _file = CSource(__file__, "../../backend/c_math.h", "../common/row_sums.h", "layer_norm.c")
 
@@ -32,7 +33,9 @@ class _Rows(ctypes.Structure):
 def suits(x: Array, weight: Array | None, bias: Array | None) -> bool:
     """Whether rows x (R, C) can be normalized here."""
     given = [each for each in (x, weight, bias) if each is not None]
-    return bool(all(a.dtype == np.float32 for a in given) and x.size and _file.library is not None)
+    if not x.size or x.shape[1] > MOST_COLUMNS or any(a.dtype != np.float32 for a in given):
+        return False
+    return _file.library is not None
 
 
 def forward(

@@ -105,7 +105,7 @@ def gru_backward(
     gates, h, weight, bias, seen, y = saved
     sizes = _sizes(gates, h, reverse)
     packed = _packed("recurrent_pack_back", sizes, weight)
-    dz, d_own = np.empty((2, *gates.shape), np.float32)
+    dz, d_own = np.empty(gates.shape, np.float32), np.empty(gates.shape, np.float32)
     dh = np.empty(h.shape, np.float32)
     given = plain(grad), plain(y), kept, plain(h), packed, _bytes(seen)
     _run("gru_backward", sizes, *given, dz, d_own, dh)
