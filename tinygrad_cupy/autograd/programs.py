@@ -187,7 +187,9 @@ def rule_on_cpu(op: Op, grad: Tensor) -> Sequence[Tensor | None] | None:
     ``grad`` is of the operation's output. No graph of the gradients is made. What the rule would
     leave in ``op.chosen`` is left there.
     """
-    if grad._facts.size < LEAST or active.busy or op._foreign or isinstance(grad, Tracer):
+    if grad._facts.size < LEAST or op._foreign or isinstance(grad, Tracer):
+        return None
+    if active.level is not None or active.cast is not None:
         return None
     saved = [value for value, *_ in op._saved or ()]
     kind, size = ("backward", op.needs, _kind(op, saved)), grad._facts.size
@@ -249,10 +251,13 @@ def _trace_rule(op: Op, grad: Tensor, saved: Sequence[Any]) -> _Rule | None:
         return (x for x in wanted if x is not None and not any(x is y for y in given))
 
     arguments = [x.dtype if is_array(x) else x for x in (grad._facts, *saved)]
+    run, active.run = active.run, None  # symbols are none of its tensors
     try:
         program = trace(rule, arguments, lambda: list(made())[1:], HostSymbol)
     except Exception:  # the rule itself says what is wrong, if anything is
         return None
+    finally:
+        active.run = run
     if not block_machine.fits(program):
         return None
     if op.broadcasts and not _have_the_shape_of_grad(program, wanted):
