@@ -1,6 +1,7 @@
 /* Functions of one float32, of which a compiler makes loops of vectors: no branch, no call, no
    table. Errors are below 1.5 units in the last place, of the sigmoid below 2.5
-   (tests/backend/test_c_math.py); NaN stays NaN.
+   (tests/backend/test_c_math.py); NaN stays NaN. They are for kernels that round on their way
+   anyway; block_machine.c, whose result is a function itself, computes in double.
    The polynomials are minimax ones of the relative error, by Remez' exchange. */
 
 #include <math.h>
