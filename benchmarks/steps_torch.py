@@ -130,8 +130,9 @@ class TorchWide(Torch):
         import torch
 
         self.cuda = device != "cpu"
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-        torch.backends.cudnn.benchmark = True
+        if self.cuda:
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+            torch.backends.cudnn.benchmark = True
         self.images, self.labels = (
             torch.tensor(x, device=device) for x in wide.batch_of(cell.net, cell.batch)
         )
