@@ -26,7 +26,7 @@ TESTS = Path(__file__).resolve().parent
 CHECKOUT = TESTS.parent
 FILES = ("backend/test_native.py", "kernels/test_scan.py", "kernels/test_sort.py")
 # What starts processes or is large takes minutes here.
-LONG = "same_bits or compiler or 64-64 or 5-5 or 70001 or long"
+LONG = "same_bits or compiler or 64-64 or 5-5 or 70001 or long or (plain_kernels and 130)"
 COMPILER, EMULATOR = "aarch64-linux-gnu-gcc", "qemu-aarch64"
 WARNINGS = "-Wall -Wextra -Werror -Wno-unused"  # of what is shared not everything is always used
 PACKAGES = ("python3", "libstdc++6")  # Debian's
