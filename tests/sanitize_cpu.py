@@ -19,7 +19,6 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parent
 FILES = (
     *("strides", "native", "sizes", "conv", "conv_grouped", "norm", "rows", "rows_native", "grids"),
-    "block_machine",
 )
 FLAGS = "-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g"
 
