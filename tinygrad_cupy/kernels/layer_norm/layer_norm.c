@@ -1,6 +1,8 @@
 /* Rows (R, C) normalized by their own mean and deviation, or by their root mean square alone. A row
    is in the cache from the first look at it to the last. Statistics are double. */
 
+#include <math.h>
+
 typedef struct {
   Int columns, centred;
   double eps;

@@ -17,7 +17,7 @@ from .reference import Gradients
 LEAST = 1 << 14  # elements for a thread: below this, handing work over costs more
 MOST_COLUMNS = 1 << 16  # of which every part of the rows has a line of sums
 
-_file = CSource(__file__, "../../backend/c_math.h", "../common/row_sums.h", "layer_norm.c")
+_file = CSource(__file__, "../common/row_sums.h", "layer_norm.c")
 
 
 class _Rows(ctypes.Structure):
