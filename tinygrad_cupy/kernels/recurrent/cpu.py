@@ -29,7 +29,7 @@ def lstm(
     """As `kernels.recurrent.lstm`."""
     if native.suits(gates, h, c, weight):
         return native.lstm(gates, h, c, weight, seen, reverse)
-    return reference.lstm(gates, h, c, weight, seen, reverse), None
+    return reference.lstm(gates, h, c, weight, seen, reverse)
 
 
 def lstm_backward(
@@ -37,7 +37,7 @@ def lstm_backward(
 ) -> Found:
     """As `kernels.recurrent.lstm_backward`."""
     if kept is None:
-        return reference.lstm_backward(grad, saved, reverse, needs_weight)
+        return reference.lstm_backward(grad, saved, None, reverse, needs_weight)
     return native.lstm_backward(grad, saved, kept, reverse, needs_weight)
 
 
@@ -52,7 +52,7 @@ def gru(
     """As `kernels.recurrent.gru`."""
     if native.suits(gates, h, weight):
         return native.gru(gates, h, weight, bias, seen, reverse)
-    return reference.gru(gates, h, weight, bias, seen, reverse), None
+    return reference.gru(gates, h, weight, bias, seen, reverse)
 
 
 def gru_backward(
@@ -60,5 +60,5 @@ def gru_backward(
 ) -> Found:
     """As `kernels.recurrent.gru_backward`."""
     if kept is None:
-        return reference.gru_backward(grad, saved, reverse, needs_weight)
+        return reference.gru_backward(grad, saved, None, reverse, needs_weight)
     return native.gru_backward(grad, saved, kept, reverse, needs_weight)

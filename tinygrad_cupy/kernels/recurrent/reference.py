@@ -53,8 +53,11 @@ def rnn_backward(grad: Array, saved: Saved, relu: bool, reverse: bool, needs_wei
 
 def lstm(
     gates: Array, h: Array, c: Array, weight: Array, seen: Array | None, reverse: bool
-) -> Array:
-    """The states and the cells, (2, T, N, H), of gates (T, N, 4 H): i, f, g, o; weight (4 H, H)."""
+) -> tuple[Array, None]:
+    """The states and the cells, (2, T, N, H), of gates (T, N, 4 H): i, f, g, o; weight (4 H, H).
+
+    Nothing is kept beside them.
+    """
     xp, sigmoid, size = array_module(gates), special_functions(gates).expit, h.shape[1]
     y = xp.empty((2, gates.shape[0], *h.shape), gates.dtype)
     for t in _times(y.shape[1], reverse):
@@ -65,10 +68,12 @@ def lstm(
         y[0, t] = new_h if seen is None else xp.where(seen[t], new_h, h)
         y[1, t] = new_c if seen is None else xp.where(seen[t], new_c, c)
         h, c = y[0, t], y[1, t]
-    return y
+    return y, None
 
 
-def lstm_backward(grad: Array, saved: Saved, reverse: bool, needs_weight: bool) -> Found:
+def lstm_backward(
+    grad: Array, saved: Saved, kept: None, reverse: bool, needs_weight: bool
+) -> Found:
     """The gradients by gates, h, c and weight of that, (2, T, N, H), by states and cells y.
 
     Of ``saved``: what `lstm` took, and y.
@@ -112,8 +117,11 @@ def gru(
     bias: Array | None,
     seen: Array | None,
     reverse: bool,
-) -> Array:
-    """The states (T, N, H) of gates (T, N, 3 H): r, z, n; weight (3 H, H), bias (3 H,)."""
+) -> tuple[Array, None]:
+    """The states (T, N, H) of gates (T, N, 3 H): r, z, n; weight (3 H, H), bias (3 H,).
+
+    Nothing is kept beside them.
+    """
     xp, sigmoid, size = array_module(gates), special_functions(gates).expit, h.shape[1]
     y = xp.empty((gates.shape[0], *h.shape), gates.dtype)
     for t in _times(y.shape[0], reverse):
@@ -124,10 +132,10 @@ def gru(
         new = n + both[:, size:] * (h - n)
         y[t] = new if seen is None else xp.where(seen[t], new, h)
         h = y[t]
-    return y
+    return y, None
 
 
-def gru_backward(grad: Array, saved: Saved, reverse: bool, needs_weight: bool) -> Found:
+def gru_backward(grad: Array, saved: Saved, kept: None, reverse: bool, needs_weight: bool) -> Found:
     """The gradients by gates, h, weight and bias of that by the states y.
 
     Of ``saved``: what `gru` took, and y.
