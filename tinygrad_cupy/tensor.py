@@ -474,7 +474,9 @@ class Tensor(
         device = options.pop("device", None) or default_device()
         (size,) = _shape("eye", size)
         expect_memory("eye", (size, size), 8, device != "cpu")
-        return cls(made_on(device, lambda xp: xp.eye(size)), dtype, device, **options)
+        wanted = resolve_dtype(dtype)
+        made = wanted if wanted.kind in "fiuc" else np.float64  # bfloat16 by a cast
+        return cls(made_on(device, lambda xp: xp.eye(size, dtype=made)), dtype, device, **options)
 
     @classmethod
     def rand(cls, *shape: Any, dtype: Any = "float32", **options: Any) -> Tensor:

@@ -293,6 +293,8 @@ def test_numbers_that_both_languages_know_are_macros(
     )
     file.launch("kernel", file.blocks(129), (), defines=("WIDTH=2",))
     file.launch("kernel", (3, 2), (), block=64, defines=("WIDTH=2",))
+    for none in (0, (3, 0)):  # CuPy would launch one block
+        file.launch("kernel", none, (), defines=("WIDTH=2",))
     assert options == [("-std=c++17", "-DTHREADS=128", "-DMASKED=4", "-DWIDTH=2")]
     assert launched == [((2,), (128,)), ((3, 2), (64,))]
 

@@ -233,12 +233,37 @@ def test_empty_and_tiny_matrices(shape: tuple[int, ...]) -> None:
         (slope,) = tg.grad(total.sum(), [mine])
         assert slope.shape == shape
     assert la.solve(mine, mine).shape == shape
+    one = leaf(np.ones(shape[-1]))  # beside any number of matrices, and none
+    assert tg.grad(la.solve(mine, one).sum(), [mine, one])[1].shape == one.shape
     assert la.expm(mine).shape == shape
     for shape in ((3, 0), (0, 2), (2, 0, 3)):
         rect = leaf(np.ones(shape))
         u, s, vh = np.linalg.svd(np.ones(shape), full_matrices=False)
         assert [y.shape for y in la.svd(rect, False)] == [u.shape, s.shape, vh.shape]
         assert la.pinv(rect).shape == np.linalg.pinv(np.ones(shape)).shape
+
+
+@pytest.mark.parametrize("rows", [3, 150])
+@pytest.mark.parametrize("stack", [(), (2,)])
+def test_the_right_side_alone_has_a_gradient(rows: int, stack: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal((*stack, rows, rows)) + rows * np.eye(rows)
+    b = leaf(rng.standard_normal((*stack, rows, 2)))
+    (found,) = tg.grad(la.solve(leaf(a).detach(), b).sum(), [b])
+    expected = np.linalg.solve(a.swapaxes(-2, -1), np.ones(b.shape))
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-9)
+
+
+def test_matrices_may_be_very_many() -> None:
+    """More than a grid has along its second axis."""
+    x = np.empty((70_000, 2, 2))
+    x[:, 0, 0], x[:, 1, 1] = 1, -1
+    x[:, 0, 1] = x[:, 1, 0] = np.linspace(0, 1, len(x))
+    mine = leaf(x)
+    values, vectors = la.eigh(mine)
+    same = (vectors * values[:, None]) @ vectors.mT
+    (found,) = tg.grad((same * Tensor(x, device=tg.default_device())).sum(), [mine])
+    np.testing.assert_allclose(found.numpy(), x, atol=1e-9)
 
 
 def test_values_are_those_of_scipy() -> None:

@@ -14,7 +14,6 @@ from support.elementwise import two
 from support.sampling import Sample, nonzero
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.ops import complex_numbers as ops
-from tinygrad_cupy.ops import unary
 from tinygrad_cupy.ops.trigonometric import Arctan2
 
 
@@ -53,8 +52,8 @@ SAMPLES = [
     _of_complex("conj of complex", lambda z: z.conj(), ops.Conj),
     _of_complex("real of complex", lambda z: (z * z).real, ops.Real),
     _of_complex("imag of complex", lambda z: (z * z).imag, ops.Imag),
-    _of_complex("abs of complex", abs, unary.Abs),
-    _of_complex("sign of complex", lambda z: z.sign(), unary.Abs, torch=lambda t, z: t.sgn(z)),
+    _of_complex("abs of complex", abs, ops.Modulus),
+    _of_complex("sign of complex", lambda z: z.sign(), ops.Modulus, torch=lambda t, z: t.sgn(z)),
     _of_complex("angle of complex", tnp.angle, Arctan2, torch=lambda t, z: t.angle(z)),
     _of_complex("power of complex", lambda z: z ** (1 + 2j)),
     _of_complex("number to a complex power", lambda z: 2.0**z),

@@ -31,7 +31,19 @@ def _stated(x: Tensor) -> Tensor:
     return matrices.Stated("[stated] never")(x, x.detach() > 100)
 
 
+def _part(x: Tensor) -> Tensor:
+    return matrices.Part(2, (2, 1))(x)
+
+
 SAMPLES = [
+    Sample(
+        "part",
+        _part,
+        lambda draw: Case((normal(draw, (*lead(draw), 5)),)),
+        lambda _, x: x[..., 2:4, None],
+        (matrices.Part, matrices.Packed),
+        (),
+    ),
     Sample("stated", _stated, _stack, lambda _, x: x * 1, (matrices.Stated,), ()),
     Sample(
         "block_diag",

@@ -1,6 +1,7 @@
 /* Enough of CUDA for a C++ compiler to run kernels of one-dimensional grids, one block at a time
    and a thread for each of its threads: __syncthreads and shuffles of whole warps are barriers. */
 
+#include <atomic>
 #include <barrier>
 #include <cmath>
 #include <cstdint>
@@ -30,6 +31,18 @@ static vector<vector<uint64_t>> lanes_of;
 #define __forceinline__ inline
 
 static void __syncthreads() { of_block->arrive_and_wait(); }
+
+static int __syncthreads_or(int value) {
+    static atomic<int> any;
+    any = 0;
+    __syncthreads();
+    if (value) any = 1;
+    __syncthreads();
+    const int found = any;
+    __syncthreads();
+    return found;
+}
+
 static void __threadfence() {}
 
 template <class Value>
@@ -53,6 +66,11 @@ Value __shfl_sync(unsigned, Value value, int lane) {
 template <class Value>
 Value __shfl_down_sync(unsigned, Value value, int by) {
     return exchanged(value, threadIdx.x % 32 + by);
+}
+
+template <class Value>
+Value __shfl_xor_sync(unsigned, Value value, int by) {
+    return exchanged(value, (threadIdx.x % 32) ^ by);
 }
 
 static unsigned atomicInc(unsigned* counter, unsigned most) {

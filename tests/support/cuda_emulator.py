@@ -24,6 +24,7 @@ from tinygrad_cupy import backend
 from tinygrad_cupy.backend import CudaSource, cuda_source
 
 THREADS = 64  # of a block: each is one of the CPU's
+SHARED = 1 << 16  # bytes of shared memory that a launch may ask for
 HEADER = Path(__file__).with_name("cuda_emulator.h")
 FLAGS = ("-std=c++20", "-O1", "-w", "-fpermissive", "-shared", "-fPIC", "-pthread")
 KERNELS = (
@@ -69,6 +70,7 @@ def _code(source: CudaSource, defines: tuple[str, ...]) -> str:
     macros = [define for define in source.defines if not define.startswith("THREADS=")]
     lines = [define.replace("=", " ", 1) for define in (f"THREADS={THREADS}", *macros, *defines)]
     body = "".join(path.read_text() for path in (cuda_source._HEADER, *source.paths))
+    body = re.sub(r"extern __shared__ (\w+ \w+)\[\]", f"static \\1[{SHARED} / 8]", body)
     names = [name for pattern in KERNELS for name in re.findall(pattern, body)]
     runs = "".join(
         f'extern "C" void run_{name}(int blocks, int threads, void** arguments) '

@@ -194,12 +194,15 @@ class CudaSource:
     ) -> None:
         """Run ``name`` on a grid of ``blocks`` of ``block`` threads with ``shared`` bytes each.
 
-        Blocks have `threads` threads where nothing else is said.
+        Blocks have `threads` threads where nothing else is said. A grid of none does nothing: CuPy
+        would make it one block, which reads and writes what is not there.
         """
+        grid = blocks if isinstance(blocks, tuple) else (blocks,)
+        if 0 in grid:
+            return
         kernel = self._kernels.get((name, defines)) or self.kernel(name, defines)
         if shared > MOST_UNASKED and kernel.max_dynamic_shared_size_bytes < shared:
             kernel.max_dynamic_shared_size_bytes = shared
-        grid = blocks if isinstance(blocks, tuple) else (blocks,)
         kernel(grid, (block or self.threads,), tuple(arguments), shared_mem=shared)
 
     def blocks(self, threads: int) -> int:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..autograd import Elementwise, TensorBase
+from .. import kernels
+from ..autograd import Elementwise, FusedOp, TensorBase
 from ..backend import Array
 from ..backend.dtypes import is_complex, with_imaginary
 from .trigonometric import Arctan2
@@ -72,6 +73,23 @@ class FromParts(Elementwise):
 
     def backward(self, grad: Tensor) -> tuple[Tensor, Tensor]:
         return grad.real, -grad.imag
+
+
+class Modulus(FusedOp):
+    """|x| of complex numbers; the gradient at 0 is 0."""
+
+    elementwise = True
+    holomorphic = False
+    saves = ("x", "y")
+
+    def forward(self, x: Array) -> Array:
+        return self.xp.abs(x)
+
+    def backward_arrays(self, grad: Array, x: Array, y: Array) -> tuple[Array]:
+        return (kernels.complex_numbers.abs_backward(grad, x, y),)
+
+    def backward(self, grad: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return grad * x.sign().conj()
 
 
 def from_parts(a: Tensor, b: Tensor) -> Tensor:

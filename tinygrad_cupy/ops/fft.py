@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .. import kernels
-from ..autograd import Op
+from ..autograd import FusedOp, Op
 from ..backend import Array
 from .axes import behind_batch
 
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 Axes = tuple[int, ...]
 
 
-class Fft(Op):
+class Fft(FusedOp):
     """Σ x[n] exp(∓2πi k n / N) over ``axes``, + where ``inverse``, of real or complex x."""
 
+    saves = ()
     linear = ("x",)
 
     def __init__(self, axes: Axes, inverse: bool) -> None:
@@ -32,6 +33,9 @@ class Fft(Op):
     def forward(self, x: Array) -> Array:
         return kernels.fft.full(x, self.axes, self.inverse)
 
+    def backward_arrays(self, grad: Array) -> tuple[Array]:
+        return (kernels.fft.full(grad, self.axes, self.inverse),)
+
     def backward(self, grad: Tensor) -> Tensor:
         return Fft(self.axes, self.inverse)(grad)
 
@@ -39,10 +43,11 @@ class Fft(Op):
         return Fft(behind_batch(self.axes), self.inverse)(b.whole(x))
 
 
-class HalfFft(Op):
+class HalfFft(FusedOp):
     """`Fft` of real x: the first N // 2 + 1 elements along the last of ``axes``."""
 
     only_real = True
+    saves = ()
     linear = ("x",)
 
     def __init__(self, axes: Axes) -> None:
@@ -51,6 +56,9 @@ class HalfFft(Op):
     def forward(self, x: Array) -> Array:
         self.size = x.shape[self.axes[-1]]
         return kernels.fft.half(x, self.axes)
+
+    def backward_arrays(self, grad: Array) -> tuple[Array]:
+        return (kernels.fft.half_backward(grad, self.axes, self.size),)
 
     def backward(self, grad: Tensor) -> Tensor:
         # Re Σ c exp(-iθ) over the half; the whole would count most of it twice.
@@ -61,9 +69,10 @@ class HalfFft(Op):
         return HalfFft(behind_batch(self.axes))(b.whole(x))
 
 
-class FromHalfFft(Op):
+class FromHalfFft(FusedOp):
     """The real inverse of `HalfFft`, unscaled, of ``size`` elements along the last of ``axes``."""
 
+    saves = ()
     linear = ("x",)
 
     def __init__(self, axes: Axes, size: int) -> None:
@@ -71,6 +80,9 @@ class FromHalfFft(Op):
 
     def forward(self, x: Array) -> Array:
         return kernels.fft.from_half(x, self.axes, self.size)
+
+    def backward_arrays(self, grad: Array) -> tuple[Array]:
+        return (kernels.fft.from_half_backward(grad, self.axes, self.size),)
 
     def backward(self, grad: Tensor) -> Tensor:
         return Weighted(self.axes[-1], self.size)(HalfFft(self.axes)(grad)).conj()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..autograd import Op
+from ..autograd import FusedOp, Op
 from ..backend import Array, array_module, on_device_of
 from .diagonal import Diagonal, FromDiagonal, triangle
 from .matmul import MatMul
@@ -90,14 +90,63 @@ def row(x: Tensor) -> Tensor:
     return x.reshape(*x.shape[:-1], 1, x.shape[-1])
 
 
+class Part(FusedOp):
+    """A part of what is packed along the last axis, from ``start`` on, in a shape; a view."""
+
+    saves = ()
+    view = True
+    linear = ("packed",)
+
+    def __init__(self, start: int, shape: tuple[int, ...]) -> None:
+        self.start, self.shape = start, shape
+
+    def forward(self, packed: Array) -> Array:
+        self.size = packed.shape[-1]
+        part = packed[..., self.start : self.start + math.prod(self.shape)]
+        return part if len(self.shape) == 1 else part.reshape(*packed.shape[:-1], *self.shape)
+
+    def backward_arrays(self, grad: Array) -> tuple[Array]:
+        return (beside_zeros(grad, self.start, self.shape, self.size),)
+
+    def backward(self, grad: Tensor) -> Tensor:
+        return Packed(self.start, self.shape, self.size)(grad)
+
+    def batch(self, b: BatchLevel, packed: Tensor) -> Tensor:
+        return Part(self.start, self.shape)(b.whole(packed))
+
+
+class Packed(Op):
+    """A part of ``size`` packed elements that are 0 beside it: the adjoint of `Part`."""
+
+    linear = ("part",)
+
+    def __init__(self, start: int, shape: tuple[int, ...], size: int) -> None:
+        self.start, self.shape, self.size = start, shape, size
+
+    def forward(self, part: Array) -> Array:
+        return beside_zeros(part, self.start, self.shape, self.size)
+
+    def backward(self, grad: Tensor) -> Tensor:
+        return Part(self.start, self.shape)(grad)
+
+    def batch(self, b: BatchLevel, part: Tensor) -> Tensor:
+        return Packed(self.start, self.shape, self.size)(b.whole(part))
+
+
+def beside_zeros(part: Array, start: int, shape: tuple[int, ...], size: int) -> Array:
+    """A part (…, *shape) from ``start`` on of ``size`` elements, the others 0."""
+    lead = part.shape[: part.ndim - len(shape)]
+    found = array_module(part).zeros((*lead, size), part.dtype)
+    found[..., start : start + math.prod(shape)].reshape(part.shape)[...] = part
+    return found
+
+
 def parts(packed: Tensor, *shapes: tuple[int, ...]) -> list[Tensor]:
     """What is packed along the last axis, each of a shape behind the leading axes."""
     found, start = [], 0
     for shape in shapes:
-        stop = start + math.prod(shape)
-        part = packed[..., start:stop]
-        found.append(part if len(shape) == 1 else part.reshape(*packed.shape[:-1], *shape))
-        start = stop
+        found.append(Part(start, shape)(packed))
+        start += math.prod(shape)
     return found
 
 

@@ -45,11 +45,8 @@ class Solve(FusedOp):
         return kernels.linalg.lu_solve(factors, b, self.transposed, self.name)
 
     def backward_arrays(self, grad: Array, factors: Array, a: Array, y: Array) -> Any:
-        by_b = kernels.linalg.lu_solve(factors, grad, not self.transposed, self.name)
-        by_a = None
-        if self.needs[1]:
-            left, right = (y, by_b) if self.transposed else (by_b, y)
-            by_a = -blas.matmul(left, right.swapaxes(-2, -1))
+        given = factors, grad, y, self.transposed, self.needs[1], self.name
+        by_a, by_b = kernels.linalg.solve_backward(*given)
         return None, by_a, by_b if self.needs[2] else None
 
     def backward(self, grad: Tensor, factors: Tensor, a: Tensor, y: Tensor) -> Any:
@@ -76,7 +73,7 @@ class Solve(FusedOp):
         return Solve(self.name, self.transposed)(*wide)
 
 
-class Inverse(Op):
+class Inverse(FusedOp):
     """a⁻¹ of matrices (…, N, N)."""
 
     saves = ("y",)
@@ -86,6 +83,11 @@ class Inverse(Op):
 
     def forward(self, a: Array) -> Array:
         return kernels.linalg.inv(a, self.name)
+
+    def backward_arrays(self, grad: Array, y: Array) -> tuple[Array]:
+        back = y.swapaxes(-2, -1)
+        found = blas.matmul(blas.matmul(back, grad), back)
+        return (self.xp.negative(found, found),)
 
     def backward(self, grad: Tensor, y: Tensor) -> Tensor:
         back = swap(y)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .. import kernels
-from ..autograd import Op
+from ..autograd import FusedOp, Op
 from ..autograd.levels import Tracer
 from ..autograd.mode import mode
-from ..backend import Array
+from ..backend import Array, array_module, blas
+from ..kernels.linalg.reference import NOISE, closeness
 from .matrices import (
     Stated,
     adjoint,
@@ -29,15 +31,21 @@ if TYPE_CHECKING:
     from ..autograd.batching import BatchLevel
     from ..autograd.typing import Tensor
 
-ROUNDING = 8  # in units of N · eps: by how much equal values may differ that were computed
-NOISE = 1 << 14  # in units of eps: what counts as 0 beside the largest element of a gradient
+TURNS = (
+    "[{}] there is no gradient: the result depends on the phases of complex vectors, which are "
+    "arbitrary"
+)
+EQUAL = (
+    "[{}] there is no gradient where eigenvalues (or singular values) are equal: the result "
+    "depends on which basis of their vectors' space is taken, or as much is not known from the "
+    "gradient by each; of values alone take eigvalsh (svdvals)"
+)
 
 
 def are_close(values: Tensor, others: Tensor, scale: Tensor) -> Tensor:
     """Whether values are equal to rounding, beside the largest of (…, N)."""
-    eps = float(np.finfo(values.dtype).eps)
     largest = column(column(scale.detach().abs().max(-1, initial=0)))
-    limit = largest * (ROUNDING * scale.shape[-1] * eps)
+    limit = largest * closeness(values.dtype)
     return (values.detach() - others.detach()).abs() <= limit
 
 
@@ -53,11 +61,7 @@ def of_any_phase(name: str, turned: Tensor) -> Tensor:
     largest = column(column(found.abs().max((-2, -1), initial=0)))
     wrong = on_diagonal(found) & (found.imag.abs() > largest * noise)
     wrong = wrong.any((-2, -1), keepdims=True)  # the diagonal alone may not be read any further
-    text = (
-        f"[{name}] there is no gradient: the result depends on the phases of complex vectors, "
-        "which are arbitrary"
-    )
-    return Stated(text)(turned, wrong)
+    return Stated(TURNS.format(name))(turned, wrong)
 
 
 def spread(
@@ -87,12 +91,7 @@ def spread(
     ratio = (ratio / size.where(there, 1)).where(there, 0)
     within = ratio * hermitian(turned)
     wrong = _unknown(turned.detach(), by_values.detach(), alone) & equal & ~one
-    text = (
-        f"[{name}] there is no gradient where eigenvalues (or singular values) are equal: the "
-        "result depends on which basis of their vectors' space is taken, or as much is not known "
-        "from the gradient by each; of values alone take eigvalsh (svdvals)"
-    )
-    found = Stated(text)(within.where(equal, found), wrong)
+    found = Stated(EQUAL.format(name))(within.where(equal, found), wrong)
     return row(by_values).where(one, found)
 
 
@@ -120,7 +119,29 @@ def is_nothing(x: Tensor) -> bool:
     return type(x.data) is np.ndarray and not x.data.any()
 
 
-class Eigh(Op):
+def stated(found: Array, wrong: Array | None, text: str) -> Array:
+    """`Stated` of arrays."""
+    if wrong is None:
+        return found
+    if type(found) is np.ndarray:
+        if wrong.any():
+            raise np.linalg.LinAlgError(text)
+        return found
+    return array_module(found).where(wrong, found.dtype.type(math.nan), found)
+
+
+def _phases(turned: Array) -> Array:
+    """Where of Vᴴ G of complex vectors a result changes with their phases, beyond rounding."""
+    xp = array_module(turned)
+    noise = float(np.finfo(turned.dtype).eps) ** 0.5
+    if not turned.size:
+        return xp.zeros((), bool)
+    largest = abs(turned).max((-2, -1))[..., None, None]
+    wrong = xp.eye(turned.shape[-1], dtype=bool) & (abs(turned.imag) > largest * noise)
+    return wrong.any((-2, -1), keepdims=True)
+
+
+class Eigh(FusedOp):
     """Eigenvectors, as rows, and eigenvalues of Hermitian a (…, N, N), packed.
 
     One triangle of a is read; the gradient is that by a Hermitian matrix, itself Hermitian.
@@ -137,6 +158,23 @@ class Eigh(Op):
         self.distinct = self.xp is np and kernels.linalg.are_distinct(packed[..., n * n :])
         self.sides = (n, n)
         return packed
+
+    def backward_arrays(self, grad: Array, y: Array) -> tuple[Array]:
+        n, lead, alone = self.sides[0], y.shape[:-1], self.name == "eigvalsh"
+        rows, values = y[..., : n * n].reshape(*lead, n, n), y[..., n * n :].real
+        grad = grad.conj() if grad.dtype.kind == "c" else grad  # the steepest ascent
+        by_rows, by_values = grad[..., : n * n].reshape(*lead, n, n), grad[..., n * n :].real
+        columns, adjoint = rows.swapaxes(-2, -1), rows.conj() if y.dtype.kind == "c" else rows
+        if self.xp is np and (alone or self.distinct) and not by_rows.any():
+            found = blas.matmul(columns * by_values[..., None, :], adjoint)
+        else:
+            turned = blas.matmul(adjoint, by_rows.swapaxes(-2, -1))
+            if y.dtype.kind == "c":
+                turned = stated(turned, _phases(turned), TURNS.format(self.name))
+            inner, wrong = kernels.linalg.spread(turned, by_values, values, self.distinct, alone)
+            inner = stated(inner, wrong, EQUAL.format(self.name))
+            found = blas.matmul(columns, blas.matmul(inner, adjoint))
+        return (found.conj() if y.dtype.kind == "c" else found,)
 
     def backward(self, grad: Tensor, y: Tensor) -> Tensor:
         n = self.sides[0]

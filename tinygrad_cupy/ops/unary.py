@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..autograd import Elementwise, TensorBase
 from ..backend import Array, special_functions
+from .complex_numbers import Modulus
 from .exponential import Exp, Expm1, Log, Sqrt
 from .functions import flat, function
 from .promotion import as_float, in_single
@@ -21,10 +22,9 @@ FAR = 1e3  # beyond ±FAR the functions here are as at ±∞, in every dtype
 Abs = function(
     "abs",
     "|x|; the gradient at 0 is 0.",
-    lambda grad, x: grad * x.sign().conj(),
+    lambda grad, x: grad * x.sign(),
     keeps=True,
     exact=True,
-    holomorphic=False,
 )
 Positive = function(
     "positive", "x, a copy.", lambda grad: grad, lambda x: x.copy(), keeps=True, exact=True
@@ -79,7 +79,7 @@ class UnaryMixin(TensorBase):
 
     def abs(self) -> Tensor:
         """Absolute value, elementwise; the gradient at 0 is 0."""
-        return Abs.of(self)
+        return Modulus()(self) if self.data.dtype.kind == "c" else Abs.of(self)
 
     __abs__ = abs
 

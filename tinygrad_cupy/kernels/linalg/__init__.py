@@ -127,11 +127,30 @@ def expm(x: Array) -> Array:
     """The exponential of matrices x (…, N, N)."""
 
 
+@kernel(cpu=cpu.cholesky_backward, cuda=cuda.cholesky_backward)
 def cholesky_backward(grad: Array, y: Array) -> Array:
     """The gradient by a Hermitian matrix (…, N, N) of that by its factor y."""
-    return reference.cholesky_backward(
-        grad, y, lambda a, b: solve_triangular(a, b, True, True, False, "")
-    )
+
+
+@kernel(cpu=cpu.solve_backward, cuda=cuda.solve_backward)
+def solve_backward(
+    packed: Array, grad: Array, y: Array | None, transposed: bool, by_a: bool, name: str
+) -> tuple[Array | None, Array]:
+    """The gradients by a (…, N, N), if wanted, and by b of `lu_solve`, whose result was y.
+
+    y may be None where that by a is not wanted.
+    """
+
+
+@kernel(cpu=reference.spread, cuda=cuda.spread)
+def spread(
+    turned: Array, by_values: Array, values: Array, distinct: bool, alone: bool
+) -> tuple[Array, Array | None]:
+    """The gradient by a Hermitian matrix in the frame of its eigenvectors V: see `ops.spectrum`.
+
+    ``turned`` (…, N, N) is Vᴴ G of the gradient G by V, beside the real one by the values (…, N).
+    Also where there is none (booleans); None where that was nowhere, or NaN stands there.
+    """
 
 
 def handedness(x: Array) -> Array:

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ...backend import Array
-from . import native
+from ...backend import Array, blas
+from . import native, reference
 
 
 def _scipy() -> Any:
@@ -82,6 +82,17 @@ def lu_solve(packed: Array, b: Array, transposed: bool, name: str) -> Array:
     return x
 
 
+def solve_backward(
+    packed: Array, grad: Array, y: Array | None, transposed: bool, by_a: bool, name: str
+) -> tuple[Array | None, Array]:
+    """An equation, and a product."""
+    of_b = lu_solve(packed, grad, not transposed, name)
+    if not by_a or y is None:
+        return None, of_b
+    left, right = (y, of_b) if transposed else (of_b, y)
+    return -blas.matmul(left, right.swapaxes(-2, -1)), of_b
+
+
 def permutation(pivots: Array, count: int) -> Array:
     """Exchange after exchange, for all matrices at once."""
     order = np.broadcast_to(np.arange(count), (*pivots.shape[:-1], count)).copy()
@@ -127,6 +138,15 @@ def cholesky(x: Array) -> Array:
         _expect_none("cholesky", "not positive definite", native.cholesky(x) != 0)
         return x
     return _raising("cholesky", "not positive definite", np.linalg.cholesky, x)
+
+
+def cholesky_backward(grad: Array, y: Array) -> Array:
+    """A product, and two triangular equations."""
+    return reference.cholesky_backward(grad, y, _solve_transposed)
+
+
+def _solve_transposed(a: Array, b: Array) -> Array:
+    return solve_triangular(a, b, True, True, False, "")
 
 
 def _raising(name: str, what: str, function: Callable[..., Any], *given: Any) -> Any:

@@ -11,11 +11,37 @@ import math
 
 import numpy as np
 
-from ...backend import Array, Elementwise, array_module
-from ...backend.cuda_lapack import blas, letter_of, solver
+from ...backend import (
+    Array,
+    CudaSource,
+    Elementwise,
+    array_module,
+    blas,
+    float64s,
+    int32s,
+    int64s,
+    strides_of,
+)
+from ...backend.arrays import one_stride
+from ...backend.cuda_lapack import blas as cublas
+from ...backend.cuda_lapack import letter_of, solver
+from ...backend.cuda_source import dtype_macros
+from . import reference, small
 
-BATCHED = 256  # rows of the largest matrices that cuBLAS's batched routines are better for
+BATCHED = 256  # rows of the largest matrices that batched routines are better for
+STACK = 8  # matrices: of more, batched routines are better up to
+WIDEST = 1024  # rows
 JACOBI = 32  # and those for eigenvalues
+
+TILE = 32  # rows and columns, as in matrices.cu
+
+_kernels = CudaSource(__file__, "matrices.cu", defines=(f"TILE={TILE}",))
+
+
+def _launch(name: str, x: Array, given: tuple[object, ...]) -> None:
+    """A thread for each element of x."""
+    _kernels.launch(name, _kernels.blocks(x.size), given, defines=dtype_macros(x.dtype))
+
 
 _exchanges = Elementwise(
     "raw T pivots, int64 count, int64 steps",
@@ -37,7 +63,7 @@ _exchanges = Elementwise(
 # What cuBLAS and cuSOLVER call them.
 AS_IT_IS, TRANSPOSED = 0, 1
 LOWER, UPPER = 0, 1
-RIGHT = 1
+LEFT, RIGHT = 0, 1
 
 
 def _addresses(x: Array, count: int, step: int) -> Array:
@@ -47,6 +73,11 @@ def _addresses(x: Array, count: int, step: int) -> Array:
         return xp.full(count, x.data.ptr, xp.uintp)
     step *= x.dtype.itemsize
     return xp.arange(x.data.ptr, x.data.ptr + step * count, step, dtype=xp.uintp)
+
+
+def _together(n: int, count: int) -> bool:
+    """Whether many matrices of n rows take less time in a batched routine than one by one."""
+    return count > 1 and n <= (WIDEST if count > STACK else BATCHED)
 
 
 # --- LU -----------------------------------------------------------------------------------------
@@ -62,14 +93,17 @@ def lu_factor(x: Array) -> Array:
     if not packed.size:
         return packed
     flat = packed.reshape(count, -1)
+    if rows == columns and small.suits(x, rows):
+        small.lu_factor(xp.ascontiguousarray(x), flat)
+        return packed
     flat[:, :size] = x.reshape(count, size)
     pivots = xp.empty((count, least), np.int32)
     info = xp.empty(count, np.int32)
     letter = letter_of(x)
-    if rows == columns <= BATCHED and count > 1:
+    if rows == columns and _together(rows, count):
         places = _addresses(flat, count, flat.shape[1])
         pointers = places.data.ptr, rows, pivots.data.ptr, info.data.ptr
-        blas(letter + "getrf_batched", rows, *pointers, count)
+        cublas(letter + "getrf_batched", rows, *pointers, count)
     else:
         room = solver(letter + "getrf_buffer_size", columns, rows, flat.data.ptr, columns)
         work = xp.empty(room, x.dtype)
@@ -86,20 +120,24 @@ def lu_solve(packed: Array, b: Array, transposed: bool, name: str) -> Array:
     n, right = b.shape[-2:]
     lead = np.broadcast_shapes(packed.shape[:-1], b.shape[:-2])
     count = math.prod(lead)
+    one = packed.size == packed.shape[-1]
+    flat = xp.ascontiguousarray(packed) if one else _spread(packed, lead)
+    flat = flat.reshape(-1, packed.shape[-1])
+    if right <= n and small.suits(b, n, 1, right):
+        y = xp.empty((*lead, n, right), b.dtype)
+        small.lu_solve(flat, _spread(b, lead, 2), y.reshape(count, n, right), transposed)
+        return y
     x = xp.empty((*lead, right, n), b.dtype)  # columns, as cuBLAS has them
     x[...] = b.swapaxes(-2, -1)
     if not x.size:
         return x.swapaxes(-2, -1)
-    one = packed.size == packed.shape[-1]
-    flat = packed.reshape(1, -1) if one else _spread(packed, lead).reshape(count, -1)
-    flat = xp.ascontiguousarray(flat)
     pivots = flat[:, n * n :].real.astype(np.int32)
     letter, how = letter_of(b), AS_IT_IS if transposed else TRANSPOSED
-    if n <= BATCHED and count > 1 and not one:
+    if not one and _together(n, count):
         info = np.empty(1, np.int32)
         factors, rows = _addresses(flat, count, flat.shape[1]), _addresses(x, count, n * right)
         pointers = factors.data.ptr, n, pivots.data.ptr, rows.data.ptr, n
-        blas(letter + "getrs_batched", how, n, right, *pointers, info.ctypes.data, count)
+        cublas(letter + "getrs_batched", how, n, right, *pointers, info.ctypes.data, count)
         return x.swapaxes(-2, -1)
     status = xp.empty(1, np.int32)
     columns = x.reshape(1, count * right, n) if one else x.reshape(count, right, n)
@@ -109,8 +147,28 @@ def lu_solve(packed: Array, b: Array, transposed: bool, name: str) -> Array:
     return x.swapaxes(-2, -1)
 
 
+def solve_backward(
+    packed: Array, grad: Array, y: Array | None, transposed: bool, by_a: bool, name: str
+) -> tuple[Array | None, Array]:
+    """Of small matrices by one kernel; else an equation and a product.
+
+    y is None where it is not ``by_a``.
+    """
+    n, right = grad.shape[-2:]
+    own = packed.shape[:-1] == grad.shape[:-2]
+    if own and right <= n and small.suits(grad, n, 1, right):
+        return small.solve_backward(packed, grad, y if by_a else None, transposed)
+    of_b = lu_solve(packed, grad, not transposed, name)
+    if not by_a or y is None:
+        return None, of_b
+    left, other = (y, of_b) if transposed else (of_b, y)
+    return -blas.matmul(left, other.swapaxes(-2, -1)), of_b
+
+
 def _spread(x: Array, lead: tuple[int, ...], inner: int = 1) -> Array:
-    return array_module(x).broadcast_to(x, (*lead, *x.shape[x.ndim - inner :]))
+    """x (…, the ``inner`` axes) for all of ``lead``, in C order."""
+    xp, shape = array_module(x), (*lead, *x.shape[x.ndim - inner :])
+    return xp.ascontiguousarray(x if x.shape == shape else xp.broadcast_to(x, shape))
 
 
 def permutation(pivots: Array, count: int) -> Array:
@@ -140,51 +198,109 @@ def solve_triangular(
     if not x.size:
         return x
     one = math.prod(a.shape[:-2]) == 1
-    flat = a.reshape(1, n, n) if one else _spread(a, lead, 2).reshape(count, n, n)
-    flat = xp.ascontiguousarray(flat)
+    flat = (xp.ascontiguousarray(a) if one else _spread(a, lead, 2)).reshape(-1, n, n)
     # In C order a is aᵀ and x is xᵀ to cuBLAS: xᵀ aᵀ = bᵀ.
     triangle, turned = UPPER if lower else LOWER, TRANSPOSED if transposed else AS_IT_IS
-    number = np.ones(1, b.dtype)
-    how = RIGHT, triangle, turned, int(unit), right, n, number.ctypes.data
-    letter = letter_of(b)
-    if n <= BATCHED and count > 1:
-        matrices = _addresses(flat, count, 0 if one else n * n)
-        rows = _addresses(x, count, n * right)
-        blas(letter + "trsm_batched", *how, matrices.data.ptr, n, rows.data.ptr, right, count)
-        return x
     own = x.reshape(count, n, right)
-    for i in range(count):
-        matrix = flat[0 if one else i]
-        blas(letter + "trsm", *how, matrix.data.ptr, n, own[i].data.ptr, right)
+    _trsm(RIGHT, triangle, turned, int(unit), right, n, flat, own)
     return x
 
 
+def _trsm(
+    side: int, triangle: int, turned: int, unit: int, rows: int, columns: int, a: Array, x: Array
+) -> None:
+    """The triangular equations of x (count, columns, rows), as cuBLAS sees it, in place.
+
+    By a (1 or count, N, N), in C order as x is.
+    """
+    count, n, letter = len(x), a.shape[-1], letter_of(x)
+    number = np.ones(1, x.dtype)
+    how = side, triangle, turned, unit, rows, columns, number.ctypes.data
+    if _together(n, count):
+        matrices = _addresses(a, count, n * n if len(a) > 1 else 0)
+        places = _addresses(x, count, rows * columns)
+        cublas(letter + "trsm_batched", *how, matrices.data.ptr, n, places.data.ptr, rows, count)
+        return
+    size = x.dtype.itemsize
+    step, first = (n * n * size if len(a) > 1 else 0), a.data.ptr
+    for i in range(count):
+        place = x.data.ptr + i * rows * columns * size
+        cublas(letter + "trsm", *how, first + i * step, n, place, rows)
+
+
 def cholesky(x: Array) -> Array:
-    """By potrf, of small ones all at once; NaN where x is not positive definite."""
+    """By potrf, of small ones all at once; NaN where x is not positive definite.
+
+    Column by column: cuSOLVER is slower at the upper triangle, which rows would be. What is given
+    back is a view of that.
+    """
     xp = array_module(x)
     n, count = x.shape[-1], math.prod(x.shape[:-2])
+    if small.suits(x, n):
+        return small.cholesky(x)
     y = xp.empty((count, n, n), x.dtype)
     if not y.size:
         return y.reshape(x.shape)
-    y[...] = x.reshape(count, n, n)
+    y.reshape(x.shape)[...] = x.swapaxes(-2, -1)
     letter, info = letter_of(x), xp.empty(count, np.int32)
-    if n <= BATCHED and count > 1:
+    if _together(n, count):
         matrices = _addresses(y, count, n * n)
         pointers = matrices.data.ptr, n, info.data.ptr
-        solver(letter + "potrf_batched", UPPER, n, *pointers, count)
+        solver(letter + "potrf_batched", LOWER, n, *pointers, count)
     else:
-        room = solver(letter + "potrf_buffer_size", UPPER, n, y.data.ptr, n)
+        room = solver(letter + "potrf_buffer_size", LOWER, n, y.data.ptr, n)
         work = xp.empty(room, x.dtype)
         for one, status in zip(y, info, strict=True):
             pointers = one.data.ptr, n, work.data.ptr
-            solver(letter + "potrf", UPPER, n, *pointers, room, status.data.ptr)
-    y[...] = xp.where((info == 0).reshape(count, 1, 1), xp.tril(y), x.dtype.type(math.nan))
-    return y.reshape(x.shape)
+            solver(letter + "potrf", LOWER, n, *pointers, room, status.data.ptr)
+    if x.dtype.kind == "c":
+        good = (info == 0).reshape(count, 1, 1)
+        y[...] = xp.where(good, xp.triu(y), x.dtype.type(math.nan))
+    else:
+        given = y, info, *int32s(n), *int64s(y.size)
+        _launch("linalg_cholesky_finish", y, given)
+    return y.reshape(x.shape).swapaxes(-2, -1)
+
+
+def cholesky_backward(grad: Array, y: Array) -> Array:
+    """A product, and two triangular equations: S = L⁻ᵀ P L⁻¹, of Sᵀ in the order cuBLAS has."""
+    xp, n = array_module(y), y.shape[-1]
+    if y.dtype.kind == "c" or not y.size:
+        return reference.cholesky_backward(grad, y, _solve_transposed)
+    if small.suits(y, n, 3):
+        return small.cholesky_backward(grad, y)
+    count = math.prod(y.shape[:-2])
+    turned = y.swapaxes(-2, -1)
+    inner = xp.ascontiguousarray(blas.matmul(turned, grad))
+    _launch("linalg_lower_half", inner, (inner, *int32s(n), *int64s(inner.size)))
+    by_columns = turned.flags.c_contiguous
+    factor = turned if by_columns else xp.ascontiguousarray(y)
+    triangle, first, second = (
+        (LOWER, TRANSPOSED, AS_IT_IS) if by_columns else (UPPER, AS_IT_IS, TRANSPOSED)
+    )
+    flat, own = factor.reshape(count, n, n), inner.reshape(count, n, n)
+    _trsm(LEFT, triangle, first, 0, n, n, flat, own)
+    _trsm(RIGHT, triangle, second, 0, n, n, flat, own)
+    tiles = -(-n // TILE)
+    _kernels.launch(
+        *("linalg_symmetrize", tiles * tiles * count, (own, *int32s(n, tiles))),
+        defines=dtype_macros(y.dtype),
+    )
+    return inner
+
+
+def _solve_transposed(a: Array, b: Array) -> Array:
+    return solve_triangular(a, b, True, True, False, "")
 
 
 def inv(x: Array, name: str) -> Array:
     """The identity, solved for."""
     xp, n = array_module(x), x.shape[-1]
+    if small.suits(x, n, 1, n):
+        count, y = math.prod(x.shape[:-2]), xp.empty(x.shape, x.dtype)
+        packed = lu_factor(x).reshape(count, -1)
+        small.lu_solve(packed, None, y.reshape(count, n, n), False)
+        return y
     one = xp.empty(x.shape, x.dtype)
     one[...] = xp.eye(n, dtype=x.dtype)
     return xp.ascontiguousarray(lu_solve(lu_factor(x), one, False, name))
@@ -197,7 +313,10 @@ def _packed(x: Array, *parts: Array) -> Array:
     """Arrays (…, ·, ·) and (…, ·) of a stack x side by side."""
     xp, lead = array_module(x), x.shape[:-2]
     return xp.concatenate(
-        [part.reshape(*lead, math.prod(part.shape[len(lead) :])).astype(x.dtype) for part in parts],
+        [
+            part.reshape(*lead, math.prod(part.shape[len(lead) :])).astype(x.dtype, copy=False)
+            for part in parts
+        ],
         -1,
     )
 
@@ -215,6 +334,37 @@ def eigh(x: Array, lower: bool) -> Array:
         values, vectors = xp.linalg.eigh(one, side)
         out[: n * n], out[n * n :] = vectors.T.ravel(), values
     return packed.reshape(*lead, -1)
+
+
+def spread(
+    turned: Array, by_values: Array, values: Array, distinct: bool, alone: bool
+) -> tuple[Array, Array | None]:
+    """One kernel, which leaves NaN where there is no gradient."""
+    n, lead = turned.shape[-1], turned.shape[:-2]
+    if turned.dtype.kind == "c" or not turned.size:
+        return reference.spread(turned, by_values, values, distinct, alone)
+    xp, count = array_module(turned), math.prod(lead)
+    turned, out = xp.ascontiguousarray(turned), xp.empty(turned.shape, turned.dtype)
+    (values, step), (by_values, by_step) = _steps(values), _steps(by_values)
+    eps = reference.NOISE * float(np.finfo(turned.dtype).eps)
+    given = (
+        *(turned, values, *int64s(step), by_values, *int64s(by_step), out, *int32s(n)),
+        *(*float64s(reference.closeness(turned.dtype), eps), *int32s(alone)),
+    )
+    each = _kernels.blocks(n * n)
+    given = *given, *int32s(each)
+    _kernels.launch("linalg_spread", each * count, given, defines=dtype_macros(turned.dtype))
+    return out, None
+
+
+def _steps(x: Array) -> tuple[Array, int]:
+    """x (…, N), of which each row is whole, and how many elements lie from row to row."""
+    *lead, n = x.shape
+    size = x.dtype.itemsize
+    step = one_stride(tuple(lead), strides_of(x)[:-1])
+    if step is None or step % size or (n > 1 and x.strides[-1] != size):
+        return array_module(x).ascontiguousarray(x), n
+    return x, step // size
 
 
 def eigvalsh(x: Array, lower: bool) -> Array:
