@@ -107,7 +107,10 @@ class MultiheadAttention(Module):
         padding = key_padding_mask
         padding = padding.unsqueeze(0) if padding is not None and one else padding
         more = heads[3] - key.shape[self._axis(key)]
-        mask = attention_mask(q, heads, attn_mask, padding, is_causal, more)
+        plain = (
+            is_causal and not need_weights and attn_mask is None and padding is None and not more
+        )
+        mask = attention_mask(q, heads, attn_mask, padding, is_causal and not plain, more)
         q, k, v = (self._heads(x) for x in (q, k, v))  # (N, h, L or S, E / h)
         p = self.dropout if self.training else 0.0
         weights = None
@@ -117,7 +120,7 @@ class MultiheadAttention(Module):
             weights = weights.mean(1) if average_attn_weights else weights
             weights = weights.squeeze(0) if one else weights
         else:
-            y = q.scaled_dot_product_attention(k, v, mask, p)
+            y = q.scaled_dot_product_attention(k, v, mask, p, is_causal=plain)
         y = self.out_proj(y.swapaxes(1, 2).reshape(heads[0], heads[2], self.embed_dim))
         if one:
             return y.squeeze(0), weights

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from support.sampling import Case, Draw, Error, Sample, normal, rng_of, shapes
 from tinygrad_cupy import Tensor
+from tinygrad_cupy.kernels.attention import Rule
+from tinygrad_cupy.ops.attention import Attention
 from tinygrad_cupy.ops.matmul import MatMul
 from tinygrad_cupy.ops.softmax import Softmax
 from tinygrad_cupy.ops.take import PutAdded, Take
@@ -49,6 +51,26 @@ def _their_attention(
     with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
         attend = torch.nn.functional.scaled_dot_product_attention
         return attend(q, k, v, mask, **options)
+
+
+def _fused_case(draw: Draw) -> Case:
+    rows, keys, width, heads, shared = (draw(st.integers(1, 3)) for _ in range(5))
+    values = [normal(draw, (2, heads * shared, rows, width))]
+    values += [normal(draw, (2, heads, keys, width)) for _ in range(2)]
+    options: dict[str, Any] = {"causal": draw(st.booleans())}
+    if not options["causal"] and draw(st.booleans()):
+        options["seen"] = rng_of(draw).random((2, 1, rows, keys)) < 0.7
+    return Case(tuple(values), options)
+
+
+def _fused(q: Tensor, k: Tensor, v: Tensor, causal: bool, seen: Any = None) -> Tensor:
+    mask = None if seen is None else Tensor(seen, device=q.device)
+    return Attention(Rule(causal, 0.4))(q, k, v, mask)
+
+
+def _their_fused(torch: Any, q: Any, k: Any, v: Any, causal: bool, seen: Any = None) -> Any:
+    how = {"is_causal": causal, "scale": 0.4, "enable_gqa": True}
+    return _their_attention(torch, q, k, v, None, seen, **how)
 
 
 def _embedding_case(draw: Draw) -> Case:
@@ -114,6 +136,7 @@ SAMPLES = [
             ),
         ),
     ),
+    Sample("attention in one step", _fused, _fused_case, _their_fused, (Attention,), ()),
     Sample(
         "embedding with padding",
         _embedding,

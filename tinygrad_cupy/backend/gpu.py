@@ -34,3 +34,8 @@ def _properties_of(device: int) -> GpuProperties:
 def properties_of(array: Array) -> GpuProperties:
     """What the GPU that holds ``array`` has."""
     return _properties_of(array.data.device_id)
+
+
+def device_properties(device: str) -> GpuProperties:
+    """What the GPU of this name has, "cuda:0" say."""
+    return _properties_of(int(device.partition(":")[2]))

@@ -9,6 +9,7 @@ launches; ``plan`` says with which tiles.
 from . import (
     activation,
     arrange,
+    attention,
     bessel,
     complex_numbers,
     conv,
@@ -50,6 +51,7 @@ from . import (
 __all__ = [
     "activation",
     "arrange",
+    "attention",
     "bessel",
     "complex_numbers",
     "conv",

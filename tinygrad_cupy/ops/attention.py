@@ -7,12 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..autograd import TensorBase
-from ..backend import array_module, on_device_of
+from .. import kernels
+from ..autograd import FusedOp, TensorBase
+from ..autograd.autocast import of_product
+from ..autograd.fused import through_reference
+from ..autograd.mode import mode
+from ..backend import Array, array_module, device_of, on_device_of
+from ..backend.capture import active
+from ..kernels.attention import Rule
 from .promotion import as_float, constant_like, in_one_dtype, in_single
 from .take import Take, bounds_error
 
 if TYPE_CHECKING:
+    from ..autograd.batching import BatchLevel
     from ..autograd.typing import Tensor
 
 
@@ -34,7 +41,11 @@ class AttentionMixin(TensorBase):
         """softmax(self @ keyᵀ · scale + mask) @ value (Vaswani et al. 2017); PyTorch's function.
 
         self (…, L, E) are queries, key (…, S, E), value (…, S, V); leading axes broadcast. The
-        result is (…, L, V). All of the S × L products are kept for the gradient.
+        result is (…, L, V). On a GPU from Ampere on, heads of E = V from 16 to 128 features have
+        kernels of their own that keep none of the L × S products (Dao 2023, FlashAttention-2): for
+        16-bit floats, whose products are rounded to 16 bits and summed in float32, and for float32
+        where `set_precision` allows TF32, without dropout and for a mask that has no gradient.
+        Elsewhere all products are kept for the gradient.
 
         attn_mask:
             broadcasts to (…, L, S): booleans that say which keys a query sees, or numbers to add. A
@@ -68,26 +79,11 @@ class AttentionMixin(TensorBase):
                 f"or of real numbers to add, got dtype {attn_mask.dtype}"
             )
         factor = 1 / math.sqrt(q[-1] or 1) if scale is None else scale
-        mask: Any = _causal(query, q[-2], k[-2]) if is_causal else attn_mask
         shared = _heads(q, k, v) if enable_gqa else 0
-
-        def compute(a: Any) -> Any:
-            b, c = (x.astype(a.dtype) for x in (key, value))
-            if shared:  # (…, H, L, E) as (…, heads of keys, those that share one, L, E)
-                a = a.reshape(*q[:-3], k[-3], shared, *q[-2:])
-                b, c = b.unsqueeze(-3), c.unsqueeze(-3)
-            scores = (a * factor) @ b.swapaxes(-1, -2)
-            if shared:
-                scores = scores.reshape(*scores.shape[:-4], q[-3], *scores.shape[-2:])
-            weights = _weights(scores, mask)
-            weights = weights.dropout(dropout_p) if dropout_p else weights
-            if not shared:
-                return weights @ c
-            weights = weights.reshape(*weights.shape[:-3], k[-3], shared, *weights.shape[-2:])
-            found = weights @ c
-            return found.reshape(*found.shape[:-4], q[-3], *found.shape[-2:])
-
-        return in_single(query, compute)
+        rule = Rule(is_causal, factor)
+        if not dropout_p and _is_fused(query, key, value, attn_mask, rule, shared):
+            return _fused(query, key, value, attn_mask, rule, shared)
+        return _in_steps(query, key, value, attn_mask, rule, shared, dropout_p)
 
     def embedding(
         self,
@@ -139,6 +135,112 @@ class AttentionMixin(TensorBase):
             )
         keeps = (rows.astype(np.int64) % count != padding_idx % count).unsqueeze(-1)
         return found.where(keeps, found.detach())
+
+
+class Attention(FusedOp):
+    """`kernels.attention`: q (B, H, L, E), k and v (B, K, S, E), and a mask, of a `Rule`.
+
+    The mask, booleans or numbers to add, has no gradient.
+    """
+
+    autocast = "narrow"
+    only_real = True
+    saves = ("query", "key", "value", "mask", "y")
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+
+    def forward(self, query: Array, key: Array, value: Array, mask: Array | None) -> Array:
+        given = (query, key, value, mask, self.rule, mode.recording)
+        y, self.logs = kernels.attention.forward(*given)
+        return y
+
+    def backward_arrays(
+        self, grad: Array, query: Array, key: Array, value: Array, mask: Array | None, y: Array
+    ) -> Any:
+        given = (grad, query, key, value, mask, y, self.logs, self.rule, self.needs[:3])
+        return (*kernels.attention.backward(*given), None)
+
+    def batch(self, b: BatchLevel, query: Any, key: Any, value: Any, mask: Any) -> Tensor:
+        if mask is not None:  # its first axis takes the batch, as theirs
+            shape = (*(1,) * (4 - mask.ndim), *mask.shape)
+            whole = b.whole(mask).reshape(b.size, *shape)
+            whole = whole.broadcast_to(b.size, query.shape[0], *shape[1:])
+            mask = whole.reshape(-1, *shape[1:])
+        y = Attention(self.rule)(*[b.join(x, 0) for x in (query, key, value)], mask)
+        return b.split(y, 0)  # type: ignore[no-any-return]
+
+    def reference(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+        shared = query.shape[1] // key.shape[1]
+        return _in_steps(query, key, value, mask, self.rule, shared if shared > 1 else 0, 0.0)
+
+    def backward(self, grad: Tensor, *saved: Any) -> Any:
+        return through_reference(self.reference, grad, saved[:4], self.needs)
+
+
+def _is_fused(query: Any, key: Any, value: Any, mask: Any, rule: Rule, shared: int) -> bool:
+    """Whether `_fused` is for these, see `kernels.attention.suits`."""
+    q, k, v = query.shape, key.shape, value.shape
+    if active.level is not None or not rule.scale > 0 or 0 in q or 0 in k or 0 in v:
+        return False  # transforms take the steps apart
+    device, dtype = device_of(query._facts), of_product(query.dtype)
+    if not kernels.attention.suits(device, dtype, q, k, v):
+        return False
+    if mask is None:
+        return True
+    if not isinstance(mask, TensorBase) or mask._requires_grad:
+        return False
+    scores = (*_lead(q, k, v, shared), q[-2], k[-2])
+    return len(mask.shape) <= len(scores) and np.broadcast_shapes(mask.shape, scores) == scores
+
+
+def _lead(q: Any, k: Any, v: Any, shared: int) -> tuple[int, ...]:
+    """The leading axes of the result; of heads that are ``shared``, those of queries."""
+    if not shared:
+        return np.broadcast_shapes(q[:-2], k[:-2], v[:-2])
+    return (*np.broadcast_shapes(q[:-3], k[:-3], v[:-3]), q[-3])
+
+
+def _fused(query: Any, key: Any, value: Any, mask: Any, rule: Rule, shared: int) -> Tensor:
+    """`Attention` of what has any leading axes."""
+    lead = _lead(query.shape, key.shape, value.shape, shared)
+
+    def of_four_axes(x: Any) -> Any:
+        own = (*lead[:-1], x.shape[-3]) if shared else lead
+        if x.shape[:-2] != own:
+            x = x.broadcast_to(*own, *x.shape[-2:])
+        return x if x.ndim == 4 else x.reshape(-1, *(1, 1, *x.shape)[-3:])
+
+    if mask is not None and len(lead) > 2 and mask.ndim > 3:
+        mask = mask.broadcast_to(*lead, *mask.shape[-2:]).reshape(-1, lead[-1], *mask.shape[-2:])
+    y: Any = Attention(rule)(*[of_four_axes(x) for x in (query, key, value)], mask)
+    return y if len(lead) == 2 else y.reshape(*lead, *y.shape[-2:])  # type: ignore[no-any-return]
+
+
+def _in_steps(
+    query: Any, key: Any, value: Any, mask: Any, rule: Rule, shared: int, dropout_p: float
+) -> Tensor:
+    """Attention by products and a softmax, whose results are kept."""
+    q, k = query.shape, key.shape
+    mask = _causal(query, q[-2], k[-2]) if rule.causal else mask
+
+    def compute(a: Any) -> Any:
+        b, c = (x.astype(a.dtype) for x in (key, value))
+        if shared:  # (…, H, L, E) as (…, heads of keys, those that share one, L, E)
+            a = a.reshape(*q[:-3], k[-3], shared, *q[-2:])
+            b, c = b.unsqueeze(-3), c.unsqueeze(-3)
+        scores = (a * rule.scale) @ b.swapaxes(-1, -2)
+        if shared:
+            scores = scores.reshape(*scores.shape[:-4], q[-3], *scores.shape[-2:])
+        weights = _weights(scores, mask)
+        weights = weights.dropout(dropout_p) if dropout_p else weights
+        if not shared:
+            return weights @ c
+        weights = weights.reshape(*weights.shape[:-3], k[-3], shared, *weights.shape[-2:])
+        found = weights @ c
+        return found.reshape(*found.shape[:-4], q[-3], *found.shape[-2:])
+
+    return in_single(query, compute)
 
 
 def _heads(q: tuple[int, ...], k: tuple[int, ...], v: tuple[int, ...]) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 _HERE = Path(__file__).parent
 
+BITS = str(_HERE / "bits.cuh")
 VECTOR = str(_HERE / "vector.cuh")  # of a macro WIDTH
 LAST_BLOCK = str(_HERE / "last_block.cuh")
 ORDER = str(_HERE / "order.cuh")
