@@ -12,6 +12,7 @@ import tinygrad_cupy as tg
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.backend import CudaSource, blas
 from tinygrad_cupy.kernels.conv import cuda as conv_cuda
+from tinygrad_cupy.kernels.conv import wgrad_sums
 from tinygrad_cupy.nn import models, optim
 from tinygrad_cupy.nn.optim import cuda as optim_cuda
 
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.gpu
 Compiled = set[tuple[CudaSource, tuple[str, ...]]]
 FILES = {
     *(conv_cuda._mma, conv_cuda._wgmma, conv_cuda._wgrad),
-    *(conv_cuda._few, conv_cuda._sum, conv_cuda._relu_pool, optim_cuda._kernels),
+    *(conv_cuda._few, wgrad_sums._sum, conv_cuda._relu_pool, optim_cuda._kernels),
 }
 
 
@@ -59,4 +60,4 @@ def test_a_step_launches_what_was_prepared(
     loss.backward()
     optimizer.step()
     assert launched <= ahead
-    assert {conv_cuda._few, conv_cuda._sum, optim_cuda._kernels} <= {file for file, _ in launched}
+    assert {conv_cuda._few, wgrad_sums._sum, optim_cuda._kernels} <= {file for file, _ in launched}

@@ -1,4 +1,4 @@
-/* Enough of CUDA for a C++ compiler to run kernels of one-dimensional grids, one block at a time
+/* Enough of CUDA for a C++ compiler to run kernels, one block at a time
    and a thread for each of its threads: __syncthreads and shuffles of whole warps are barriers. */
 
 #include <atomic>
@@ -15,7 +15,7 @@
 using namespace std;
 
 struct Dim {
-    unsigned x = 0, y = 1;
+    unsigned x = 0, y = 0, z = 0;
 };
 static thread_local Dim threadIdx;
 static Dim blockIdx, blockDim, gridDim;
@@ -26,7 +26,7 @@ static vector<vector<uint64_t>> lanes_of;
 #define __device__
 #define __global__
 #define __shared__ static
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
 #define __grid_constant__
 #define __forceinline__ inline
 
@@ -85,25 +85,34 @@ void call(void (*kernel)(Given...), void** arguments, index_sequence<I...>) {
 }
 
 template <class... Given>
-void emulate(void (*kernel)(Given...), int blocks, int threads, void** arguments) {
-    gridDim.x = blocks;
-    blockDim.x = threads;
-    for (int block = 0; block < blocks; ++block) {
-        blockIdx.x = block;
-        barrier<> all(threads);
-        of_block = &all;
-        of_warps.clear();
-        lanes_of.assign(threads / 32, vector<uint64_t>(32));
-        for (int warp = 0; warp < threads / 32; ++warp) {
-            of_warps.push_back(make_unique<barrier<>>(32));
+void run_block(void (*kernel)(Given...), int threads, void** arguments) {
+    barrier<> all(threads);
+    of_block = &all;
+    of_warps.clear();
+    lanes_of.assign(threads / 32, vector<uint64_t>(32));
+    for (int warp = 0; warp < threads / 32; ++warp) {
+        of_warps.push_back(make_unique<barrier<>>(32));
+    }
+    vector<thread> running;
+    for (unsigned i = 0; i < threads; ++i) {
+        running.emplace_back([=] {
+            threadIdx = {i, 0, 0};
+            call(kernel, arguments, index_sequence_for<Given...>{});
+        });
+    }
+    for (auto& one : running) one.join();
+}
+
+template <class... Given>
+void emulate(void (*kernel)(Given...), const unsigned* blocks, int threads, void** arguments) {
+    gridDim = {blocks[0], blocks[1], blocks[2]};
+    blockDim = {(unsigned)threads, 1, 1};
+    for (unsigned z = 0; z < blocks[2]; ++z) {
+        for (unsigned y = 0; y < blocks[1]; ++y) {
+            for (unsigned x = 0; x < blocks[0]; ++x) {
+                blockIdx = {x, y, z};
+                run_block(kernel, threads, arguments);
+            }
         }
-        vector<thread> running;
-        for (int i = 0; i < threads; ++i) {
-            running.emplace_back([=] {
-                threadIdx.x = i;
-                call(kernel, arguments, index_sequence_for<Given...>{});
-            });
-        }
-        for (auto& one : running) one.join();
     }
 }

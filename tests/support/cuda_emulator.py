@@ -28,7 +28,7 @@ SHARED = 1 << 16  # bytes of shared memory that a launch may ask for
 HEADER = Path(__file__).with_name("cuda_emulator.h")
 FLAGS = ("-std=c++20", "-O1", "-w", "-fpermissive", "-shared", "-fPIC", "-pthread")
 KERNELS = (
-    r"__global__ void(?: __launch_bounds__\(THREADS\))?\s+(?!NAME|__)(\w+)\(",
+    r"__global__ void(?: __launch_bounds__\(THREADS[^)]*\))?\s+(?!NAME|__)(\w+)\(",
     r"(?m)^STEP\((\w+),",
 )
 
@@ -73,7 +73,7 @@ def _code(source: CudaSource, defines: tuple[str, ...]) -> str:
     body = re.sub(r"extern __shared__ (\w+ \w+)\[\]", f"static \\1[{SHARED} / 8]", body)
     names = [name for pattern in KERNELS for name in re.findall(pattern, body)]
     runs = "".join(
-        f'extern "C" void run_{name}(int blocks, int threads, void** arguments) '
+        f'extern "C" void run_{name}(const unsigned* blocks, int threads, void** arguments) '
         f"{{ emulate({name}, blocks, threads, arguments); }}\n"
         for name in names
     )
@@ -87,7 +87,7 @@ def install(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     def launch(
         source: CudaSource,
         name: str,
-        blocks: int,
+        blocks: int | tuple[int, ...],
         arguments: Any,
         block: int | None = None,
         shared: int = 0,
@@ -102,7 +102,8 @@ def install(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
                 passed.append((ctypes.c_char * len(content)).from_buffer_copy(content))  # type: ignore[arg-type]
         addresses = (ctypes.c_void_p * len(passed))(*map(ctypes.addressof, passed))
         function = getattr(_library(_code(source, defines), folder), f"run_{name}")
-        function(blocks, block or THREADS, addresses)
+        grid = (*(blocks if isinstance(blocks, tuple) else (blocks,)), 1, 1)[:3]
+        function((ctypes.c_uint * 3)(*grid), block or THREADS, addresses)
 
     stream = SimpleNamespace(is_capturing=lambda: False)
     cupy = SimpleNamespace(

@@ -1,4 +1,4 @@
-"""Which kernels do a pass of a convolution: those of wide.py, or those of cuda.py.
+"""Which kernels do a pass of a convolution: those of wide.py, of depthwise.py, or of cuda.py.
 
 Both families' plans count cycles of a multiprocessor; the fewer win. What implicit_gemm.cu keeps in
 shared memory, a tile's input for all taps, pays while a pixel has few channels.
@@ -11,7 +11,7 @@ import math
 
 from ...backend.gpu import GpuProperties
 from ..common.windows import Geometry, Shape
-from . import reference, wide_plan
+from . import depthwise_plan, reference, wide_plan
 from .implicit_gemm_plan import forward_cycles
 from .plan import PRECISIONS, Problem, few_channels
 
@@ -51,6 +51,23 @@ def by_wide(
     other = _other_cycles(which, x_shape, w_shape, y_shape, geometry, precision, gpu)
     other *= SLOWER.get(precision, 1)
     return MARGIN * _wide_cycles(which, x_shape, w_shape, y_shape, geometry, kind, gpu) < other
+
+
+ITEMSIZES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
+
+
+@functools.lru_cache(1024)
+def by_depthwise(
+    x_shape: Shape, w_shape: Shape, y_shape: Shape, geometry: Geometry, dtype: str
+) -> bool:
+    """Whether depthwise.py does all passes: groups of one channel, of any float."""
+    itemsize, windows = ITEMSIZES.get(dtype), geometry.windows
+    if geometry.groups == 1 or w_shape[1] != 1 or itemsize is None:
+        return False
+    if 0 in (*x_shape, *w_shape, *y_shape):
+        return False
+    layer = depthwise_plan.layer_of(x_shape, y_shape, windows, itemsize)
+    return depthwise_plan.fits(layer)
 
 
 def _wide_cycles(

@@ -3,9 +3,10 @@
 Families, all without a column matrix, for arrays laid out N, H, W, C: images with few channels
 (`few_channels.cu`); products that keep a tile's input in shared memory (`implicit_gemm.cu`,
 `wgrad.cu`), for up to some 64 channels; on Hopper wide layers and those with strides, in 16 bits as
-well (`wide.py`). `choice.py` says which of them is the fastest. What is left (groups, float64, and
-elsewhere strided dgrad and 16 bits) goes through `reference`'s im2col, which is also the plain
-reference. Letters are explained in `common.windows`.
+well (`wide.py`); channels that are each by itself (`depthwise.py`). `choice.py` says which of them
+it is. What is left (groups of several channels, float64, and elsewhere strided dgrad and 16 bits)
+goes through `reference`'s im2col, which is also the plain reference. Letters are explained in
+`common.windows`.
 """
 
 from __future__ import annotations
@@ -19,19 +20,19 @@ import numpy as np
 from ...backend import Array, CudaSource, blas, import_cupy, int32s, int64s, null
 from ...backend.gpu import GpuProperties, properties_of
 from ..common import sums
-from ..common.layout import contiguous, empties, empty_last, last
+from ..common.layout import contiguous, empty_last, last
 from ..common.pool2x2 import MASKED, POOL, spread
 from ..common.select import keep_where
 from ..common.windows import Geometry, Shape, Windows
-from . import fused_reference, reference, wide
-from .choice import by_wide
+from . import depthwise, fused_reference, reference, wide
+from .choice import by_depthwise, by_wide
 from .epilogue import Epilogue
 from .implicit_gemm_plan import forward_plan
 from .launch import Launch
 from .plan import PRECISIONS, Problem, few_channels, few_plan, shape_defines
 from .wgrad_plan import weight_plan
+from .wgrad_sums import Partials
 
-SUM_TILE = 32  # elements of a weight that a block of wgrad_reduce.cu adds up
 _MASKED = (f"MASKED={MASKED}",)
 
 _gemm = (__file__, "tiles.cu", "implicit_gemm.cu")
@@ -39,7 +40,6 @@ _mma = CudaSource(*_gemm, "mma.cu", defines=_MASKED)
 _wgmma = CudaSource(*_gemm, "wgmma.cu", arch="sm_90a", defines=_MASKED)
 _wgrad = CudaSource(__file__, "tiles.cu", "wgrad.cu")
 _few = CudaSource(__file__, "few_channels.cu", defines=_MASKED)
-_sum = CudaSource(__file__, "wgrad_reduce.cu", defines=(f"TILE={SUM_TILE}",))
 _relu_pool = CudaSource(__file__, "relu_pool_backward.cu")
 
 EACH_BYTES = 1 << 28  # of the columns that `wgrad_each` lays out at a time
@@ -55,6 +55,8 @@ def fprop(x: Array, w: Array, bias: Array | None, geometry: Geometry) -> Array:
 
 def dgrad(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Array:
     """Gradient by the input, (N, C, H, W), from g (N, O, OH, OW): a transposed convolution."""
+    if _by_depthwise(g, w, geometry, x_shape, w.shape, g.shape):
+        return depthwise.dgrad(g, w, geometry.windows, x_shape)
     if _by_wide("dgrad", g, w, geometry, x_shape, g.shape):
         return wide.dgrad(g, w, geometry.windows, tuple(x_shape), blas.get_precision())
     mirrored = reference.gathering(geometry, g.shape[2:], x_shape[2:])
@@ -116,6 +118,9 @@ def fused_forward(
         size = geometry.windows.output_size("conv2d", x.shape[2:])
         POOL.output_size("max_pool2d", size)
     out = (x.shape[0], w.shape[0], *geometry.windows.output_size("conv2d", x.shape[2:]))
+    if _by_depthwise(x, w, geometry, x.shape, w.shape, out):
+        y = depthwise.fprop(x, w, bias, geometry.windows, relu)
+        return fused_reference.pooled(y, relu) if pool else (y, None)
     if _by_wide("pool" if pool else "fprop", x, w, geometry, x.shape, out):
         y = wide.fprop(x, w, bias, geometry.windows, blas.get_precision(), relu)
         return fused_reference.pooled(y, relu) if pool else (y, None)
@@ -128,7 +133,7 @@ def fused_forward(
 
 def prepare_backward(x: Array, w: Array, geometry: Geometry, epilogue: Epilogue) -> None:
     """Have the kernels of `fused_backward` compiled, while others of a first step are."""
-    if x.dtype == FLOAT or properties_of(x).wgmma:
+    if x.dtype == FLOAT or properties_of(x).wgmma or geometry.groups > 1:
         how = (geometry, epilogue, x.dtype.name, blas.get_precision(), properties_of(x))
         _prepare_backward(x.shape, w.shape, *how)
 
@@ -157,13 +162,20 @@ def fused_backward(
     size = windows.output_size("conv2d", x.shape[2:])
     g = _opened(grad, y, argmax, size) if relu or pool else grad
     dx = dgrad(g, w, geometry, tuple(x.shape)) if needs[0] else None
-    both = None
-    if suits and (needs[1] or wanted_bias):
-        both = _weight_and_bias(x, g, windows, w_shape)
+    both = _sums_of_whole(x, g, geometry, w_shape) if needs[1] or wanted_bias else None
     if both is not None:
         return dx, *both
     dw = wgrad(x, g, geometry, w_shape) if needs[1] else None
     return dx, dw, sums.total(g, (0, 2, 3)) if wanted_bias else None
+
+
+def _by_depthwise(
+    x: Array, other: Array, geometry: Geometry, x_shape: Shape, w_shape: Shape, y_shape: Shape
+) -> bool:
+    """Whether depthwise.py does all passes: see `by_depthwise`. Both arrays are of one dtype."""
+    if geometry.groups == 1 or x.dtype != other.dtype:
+        return False
+    return by_depthwise(tuple(x_shape), tuple(w_shape), tuple(y_shape), geometry, x.dtype.name)
 
 
 def _by_wide(
@@ -256,13 +268,16 @@ def _prepare_backward(
     relu, pool = epilogue
     oh, ow = size = windows.output_size("conv2d", x_shape[2:])
     g_shape = (x_shape[0], w_shape[0], *size)
+    if by_depthwise(x_shape, w_shape, g_shape, geometry, dtype):
+        depthwise.prepare(x_shape, g_shape, windows, dtype, gpu)
+        return
     by = (x_shape, w_shape, g_shape, geometry, dtype, precision, gpu)
     wide_dgrad = by_wide("dgrad", *by)
     if wide_dgrad:
         wide.prepare(x_shape, g_shape, windows, dtype, precision, gpu)
     if dtype != FLOAT.name or not (gpu.tensor_cores and _fits(x_shape, w_shape, geometry)):
         return
-    _sum.prepare()
+    Partials.prepare(FLOAT)
     if few_channels(w_shape, windows):
         kind = 2 if pool else 1 if relu else 0
         grads = x_shape[0] * w_shape[0] * (oh // 2 * (ow // 2) if pool else oh * ow)
@@ -318,7 +333,9 @@ def _product_launch(
 def _sums_of_whole(
     x: Array, g: Array, geometry: Geometry, w_shape: Shape
 ) -> tuple[Array, Array] | None:
-    """`_weight_and_bias` where the kernels are for these arrays, and g is not cut short."""
+    """dw and db where kernels are for these arrays; those of one group take no g cut short."""
+    if _by_depthwise(x, g, geometry, x.shape, w_shape, g.shape):
+        return depthwise.wgrad_and_bias(x, g, geometry.windows, w_shape)
     if not reference.whole(geometry, x.shape, g.shape) or not _suits(x, g, geometry):
         return None
     return _weight_and_bias(x, g, geometry.windows, w_shape)
@@ -333,7 +350,7 @@ def _weight_and_bias(
     launch = _weight_launch(x.shape, w_shape, windows, blas.get_precision(), properties_of(x))
     if launch is None:
         return None
-    partials = _Partials(w_shape, launch.grid)
+    partials = Partials(w_shape, launch.grid, FLOAT)
     launch(last(x), last(g), *partials.arrays)
     return partials.total()
 
@@ -357,7 +374,7 @@ def _few_weight(
     """The same with few channels, where g may also be the gradient behind ReLU or the max-pool."""
     kind = 2 if argmax is not None else 1 if relu_y is not None else 0
     launch = _few_weight_launch(x.shape, w_shape, windows, g.size, kind, properties_of(x))
-    partials = _Partials(w_shape, launch.grid)
+    partials = Partials(w_shape, launch.grid, FLOAT)
     extra = [null() if array is None else last(array) for array in (relu_y, argmax)]
     launch(last(x), last(g), *extra, *partials.arrays)
     return partials.total()
@@ -373,25 +390,6 @@ def _few_weight_launch(
     defines = (*shape, *plan.defines, f"GRAD={kind}")
     numbers = int32s(*_sizes(x_shape, windows))
     return Launch(_few, "conv_few_channels_wgrad", plan.grid, numbers, defines)
-
-
-class _Partials:
-    """The sums that each block of a weight gradient leaves: added up in a fixed order."""
-
-    def __init__(self, w_shape: Shape, grid: Any) -> None:
-        self.w_shape, self.blocks = w_shape, grid[0]
-        count = math.prod(w_shape)
-        both = import_cupy().empty(self.blocks * (count + w_shape[0]), FLOAT)
-        self.arrays = (both, both.data + 4 * self.blocks * count)
-
-    def total(self) -> tuple[Array, Array]:
-        """dw (O, C, KH, KW) and db (O,)."""
-        outputs, channels, *kernel = self.w_shape
-        dw, db = empties((self.w_shape, FLOAT), ((outputs,), FLOAT))
-        numbers = int32s(self.blocks, outputs, math.prod(kernel), channels)
-        blocks = -(-(dw.size + outputs) // SUM_TILE)
-        _sum.launch("conv_wgrad_reduce", blocks, (*self.arrays, dw, db, *numbers))
-        return dw, db
 
 
 def _sizes(x_shape: Shape, windows: Windows) -> tuple[int, ...]:
