@@ -45,6 +45,11 @@ def number(value: Any, dtype: Any) -> Any:
     return _argument()(found.view(np.uint16) if found.dtype.kind == "V" else found)
 
 
+def struct(values: tuple[int, ...], dtype: Any) -> Any:
+    """An argument of a launch: a C struct, of ``dtype``, that is nothing but these ints."""
+    return _argument()(np.array(values, np.int32).view(dtype))
+
+
 def _by_value(dtype: Any, values: tuple[float, ...]) -> tuple[Any, ...]:
     """What CuPy makes of such numbers at every launch, made once."""
     argument = _argument()

@@ -11,7 +11,7 @@ from __future__ import annotations
 from ...backend import Array, kernel
 from ...backend.dtypes import through_single
 from ..common.windows import Geometry, Shape
-from . import cpu, cuda, direct_cpu, planes
+from . import cpu, cuda, direct, direct_cpu, planes
 from .epilogue import Epilogue
 
 __all__ = [
@@ -31,7 +31,7 @@ __all__ = [
 
 @kernel(
     cpu=through_single(direct_cpu.fprop(planes.fprop(cpu.fprop))),
-    cuda=planes.fprop(cuda.fprop),
+    cuda=direct.fprop(planes.fprop(cuda.fprop)),
 )
 def fprop(x: Array, w: Array, bias: Array | None, geometry: Geometry) -> Array:
     """y (N, O, OH, OW) = x (N, C, H, W) ⋆ w (O, C/G, KH, KW) + bias (O,)."""
@@ -39,7 +39,7 @@ def fprop(x: Array, w: Array, bias: Array | None, geometry: Geometry) -> Array:
 
 @kernel(
     cpu=through_single(direct_cpu.dgrad(planes.dgrad(cpu.dgrad))),
-    cuda=planes.dgrad(cuda.dgrad),
+    cuda=direct.dgrad(planes.dgrad(cuda.dgrad)),
 )
 def dgrad(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Array:
     """The gradient by x, (N, C, H, W), of g (N, O, OH, OW): a transposed convolution."""
@@ -47,7 +47,7 @@ def dgrad(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Array:
 
 @kernel(
     cpu=through_single(direct_cpu.wgrad(planes.wgrad(cpu.wgrad))),
-    cuda=planes.wgrad(cuda.wgrad),
+    cuda=direct.wgrad(planes.wgrad(cuda.wgrad)),
 )
 def wgrad(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
     """The gradient by w, (O, C/G, KH, KW), of x (N, C, H, W) and g (N, O, OH, OW)."""
@@ -55,7 +55,7 @@ def wgrad(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
 
 @kernel(
     cpu=direct_cpu.wgrad_and_bias(planes.wgrad(cpu.wgrad_and_bias)),
-    cuda=planes.wgrad(cuda.wgrad_and_bias),
+    cuda=direct.wgrad_and_bias(planes.wgrad(cuda.wgrad_and_bias)),
 )
 def wgrad_and_bias(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> tuple[Array, Array]:
     """`wgrad`, and the gradient by a bias (O,): the sum of g over N, OH and OW.
@@ -66,7 +66,7 @@ def wgrad_and_bias(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> tu
 
 @kernel(
     cpu=direct_cpu.backward(planes.backward(cpu.backward)),
-    cuda=planes.backward(cuda.backward),
+    cuda=direct.backward(planes.backward(cuda.backward)),
 )
 def backward(
     g: Array, x: Array, w: Array, geometry: Geometry, by_bias: bool
@@ -110,7 +110,7 @@ def fused_backward(
 
 @kernel(
     cpu=planes.prepare_backward(cpu.prepare_backward),
-    cuda=planes.prepare_backward(cuda.prepare_backward),
+    cuda=direct.prepare_backward(planes.prepare_backward(cuda.prepare_backward)),
 )
 def prepare_backward(x: Array, w: Array, geometry: Geometry, epilogue: Epilogue) -> None:
     """Have compiled what the backward of `fused_forward` will want, where that takes a while."""
