@@ -58,7 +58,7 @@ def error(found: Any, expected: Any) -> float:
 
 @pytest.mark.parametrize("how", BOUNDS)
 @pytest.mark.parametrize("size", SIZES)
-def test_fprop_and_dgrad(rng: np.random.Generator, size: tuple[Any, ...], how: str) -> None:
+def test_all_three_passes(rng: np.random.Generator, size: tuple[Any, ...], how: str) -> None:
     n, c, h, w, o, kernel, stride, padding, dilation = size
     windows = Windows.parse("test", kernel, stride, padding, dilation)
     geometry, precision = Geometry(windows, 1), how if how in ("tf32", "bf16") else "tf32"
@@ -75,8 +75,10 @@ def test_fprop_and_dgrad(rng: np.random.Generator, size: tuple[Any, ...], how: s
     wide_g = g.astype(np.float64)
     dx = wide.dgrad(g, weight, windows, x.shape, precision)
     assert error(dx, reference.dgrad(wide_g, wide_w, geometry, x.shape)) < BOUNDS[how]
-    again = wide.dgrad(g, weight, windows, x.shape, precision)
-    assert again.get().tobytes() == dx.get().tobytes()
+    dw = wide.wgrad(x, g, windows, weight.shape, precision)
+    assert error(dw, reference.wgrad(wide_x, wide_g, geometry, weight.shape)) < BOUNDS[how]
+    again = wide.wgrad(x, g, windows, weight.shape, precision)
+    assert again.get().tobytes() == dw.get().tobytes()
 
 
 @pytest.mark.parametrize("kind", [0, 1])

@@ -16,6 +16,7 @@ from tinygrad_cupy.kernels.conv.wide_plan import (
     forward,
     planned,
     unit_of,
+    weight_plan,
     wide_plan,
 )
 
@@ -81,9 +82,12 @@ def test_tiles_cover_all_and_fit(kind: int) -> None:
     for tiles in configurations(H200):
         assert tiles.blocks * (tiles.shared + 1024) <= H200.shared + 1024
         plan = planned(gather, tiles, unit_of(kind), H200)
+        assert plan.grid % tiles.cluster == 0
         assert plan.blocks * tiles.bn >= 96
     chosen = wide_plan(gather, kind, H200)
     assert chosen.tiles in configurations(H200)
+    work = weight_plan(forward((129, 96, 13, 12), 200, windows), kind, H200)
+    assert (work.splits - 1) * work.each < work.slices <= work.splits * work.each
 
 
 MNIST = [  # C, size, O, kernel: of the nets of the benchmark, batches of 128 to 8192
@@ -105,7 +109,7 @@ def test_narrow_layers_stay_where_they_were(layer: tuple[int, ...], precision: s
     for n in (128, 1024, 8192):
         x, w = (n, c, size, size), (o, c, kernel, kernel)
         y = (n, o, *windows.output_size("test", (size, size)))
-        for which in ("fprop", "pool", "dgrad"):
+        for which in ("fprop", "pool", "dgrad", "wgrad"):
             how = (Geometry(windows, 1), "float32", precision, H200)
             assert not by_wide(which, x, w, y, *how), (which, n)
 
@@ -117,7 +121,7 @@ def test_wide_and_strided_layers_and_those_in_16_bits_are_taken() -> None:
         y = (1024, o, *windows.output_size("test", (16, 16)))
         return by_wide(which, x, w, y, Geometry(windows, 1), dtype, "tf32", H200)
 
-    for which in ("fprop", "dgrad"):
+    for which in ("fprop", "dgrad", "wgrad"):
         assert taken(which, 256, 256)
         assert taken(which, 128, 128)
         assert taken(which, 24, 24, dtype="bfloat16")

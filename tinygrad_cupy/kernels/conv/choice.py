@@ -1,7 +1,7 @@
 """Which kernels do a pass of a convolution: those of wide.py, of depthwise.py, or of cuda.py.
 
-Both families' plans count cycles of a multiprocessor; the fewer win. What implicit_gemm.cu keeps in
-shared memory, a tile's input for all taps, pays while a pixel has few channels.
+Both families' plans count cycles of a multiprocessor; the fewer win. What implicit_gemm.cu and
+wgrad.cu keep in shared memory, a tile's input for all taps, pays while a pixel has few channels.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from ..common.windows import Geometry, Shape
 from . import depthwise_plan, reference, wide_plan
 from .implicit_gemm_plan import forward_cycles
 from .plan import PRECISIONS, Problem, few_channels
+from .wgrad_plan import weight_cycles
 
 MARGIN = 1.15  # by which wide.py has to be ahead
 MOST = 2**31  # pixels, which kernels count in ints
 BYTES = 14  # that a pass over memory moves in a cycle, of a multiprocessor
 LAUNCH = 6000  # cycles, of a small kernel in front
 # What other kernels take on an H200 for 64 to 512 channels, over the cycles that their plans say.
-SLOWER = {"bf16": 1.3}
+SLOWER = {("wgrad", "tf32"): 1.8, ("wgrad", "bf16"): 1.35, ("fprop", "bf16"): 1.3}
 
 
 @functools.lru_cache(1024)
@@ -34,7 +35,7 @@ def by_wide(
     precision: str,
     gpu: GpuProperties,
 ) -> bool:
-    """Whether wide.py does "fprop", "pool" (fprop and a max-pool) or "dgrad".
+    """Whether wide.py does "fprop", "pool" (fprop and a max-pool), "dgrad" or "wgrad".
 
     In 16 bits it is alone, beside `reference`; in float32 it does what it is faster at.
     """
@@ -49,7 +50,7 @@ def by_wide(
     if dtype != "float32":
         return True
     other = _other_cycles(which, x_shape, w_shape, y_shape, geometry, precision, gpu)
-    other *= SLOWER.get(precision, 1)
+    other *= SLOWER.get(("wgrad" if which == "wgrad" else "fprop", precision), 1)
     return MARGIN * _wide_cycles(which, x_shape, w_shape, y_shape, geometry, kind, gpu) < other
 
 
@@ -79,12 +80,16 @@ def _wide_cycles(
     kind: int,
     gpu: GpuProperties,
 ) -> float:
-    if which == "dgrad":
-        gather = wide_plan.backward(y_shape, x_shape, geometry.windows)
+    gather = wide_plan.forward(x_shape, w_shape[0], geometry.windows, y_shape[2:])
+    y_size, moved = math.prod(y_shape), 0
+    if which == "wgrad":
+        found = wide_plan.weight_cycles(wide_plan.weight_plan(gather, kind, gpu), gpu) + LAUNCH
+        moved += 8 * y_size  # g is laid out
     else:
-        gather = wide_plan.forward(x_shape, w_shape[0], geometry.windows)
-    found = wide_plan.cycles(gather, wide_plan.wide_plan(gather, kind, gpu).tiles, kind, gpu)
-    moved = 5 * math.prod(y_shape) if which == "pool" else 0
+        if which == "dgrad":
+            gather = wide_plan.backward(y_shape, x_shape, geometry.windows)
+        found = wide_plan.cycles(gather, wide_plan.wide_plan(gather, kind, gpu).tiles, kind, gpu)
+        moved += 5 * y_size if which == "pool" else 0
     if kind != 0 or gather.x_shape[1] % wide_plan.unit_of(kind):  # what is read is rounded first
         moved += 6 * math.prod(gather.x_shape)
     return found + LAUNCH + moved / BYTES / gpu.processors
@@ -105,8 +110,11 @@ def _other_cycles(
         if few_channels(w_shape, windows):
             return 0
         sizes = (x_shape[0], *x_shape[2:], *y_shape[2:])
-        pool = which == "pool"
-        return forward_cycles(Problem(w_shape[1], w_shape[0], windows, sizes, number, gpu, pool))
+        problem = Problem(w_shape[1], w_shape[0], windows, sizes, number, gpu, which == "pool")
+        if which == "wgrad":
+            whole = reference.whole(geometry, x_shape, y_shape)
+            return weight_cycles(problem) if whole else math.inf
+        return forward_cycles(problem)
     mirrored = reference.gathering(geometry, y_shape[2:], x_shape[2:])
     if mirrored is None:
         return math.inf

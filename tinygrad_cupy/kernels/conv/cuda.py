@@ -69,16 +69,19 @@ def dgrad(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Array:
 
 def wgrad(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
     """Gradient by the weight, (O, C/G, KH, KW), from x (N, C, H, W) and g (N, O, OH, OW)."""
+    if _by_wide("wgrad", x, g, geometry, x.shape, g.shape, w_shape):
+        return wide.wgrad(x, g, geometry.windows, w_shape, blas.get_precision())
     both = _sums_of_whole(x, g, geometry, w_shape)
     return reference.wgrad(x, g, geometry, w_shape) if both is None else both[0]
 
 
 def wgrad_and_bias(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> tuple[Array, Array]:
     """`wgrad` and the gradient by the bias, (O,), from one pass over g where a kernel is for it."""
-    both = _sums_of_whole(x, g, geometry, w_shape)
-    if both is not None:
-        return both
-    return reference.wgrad(x, g, geometry, w_shape), sums.total(g, (0, 2, 3))
+    if not _by_wide("wgrad", x, g, geometry, x.shape, g.shape, w_shape):
+        both = _sums_of_whole(x, g, geometry, w_shape)
+        if both is not None:
+            return both
+    return wgrad(x, g, geometry, w_shape), sums.total(g, (0, 2, 3))
 
 
 def backward(
@@ -162,7 +165,10 @@ def fused_backward(
     size = windows.output_size("conv2d", x.shape[2:])
     g = _opened(grad, y, argmax, size) if relu or pool else grad
     dx = dgrad(g, w, geometry, tuple(x.shape)) if needs[0] else None
-    both = _sums_of_whole(x, g, geometry, w_shape) if needs[1] or wanted_bias else None
+    both = None
+    of_wide = _by_wide("wgrad", x, g, geometry, x.shape, g.shape, w_shape)
+    if not of_wide and (needs[1] or wanted_bias):
+        both = _sums_of_whole(x, g, geometry, w_shape)
     if both is not None:
         return dx, *both
     dw = wgrad(x, g, geometry, w_shape) if needs[1] else None
@@ -181,17 +187,18 @@ def _by_depthwise(
 def _by_wide(
     which: str,
     x: Array,
-    w: Array,
+    other: Array,
     geometry: Geometry,
     x_shape: Shape,
     y_shape: Shape,
+    w_shape: Shape | None = None,
 ) -> bool:
-    """Whether wide.py does a pass: see `by_wide`."""
+    """Whether wide.py does a pass: see `by_wide`. ``other`` is the weight unless it is said."""
     gpu = properties_of(x)
-    if not gpu.wgmma or x.dtype != w.dtype:
+    if not gpu.wgmma or x.dtype != other.dtype:
         return False
     how = (geometry, x.dtype.name, blas.get_precision(), gpu)
-    return by_wide(which, tuple(x_shape), tuple(w.shape), tuple(y_shape), *how)
+    return by_wide(which, tuple(x_shape), tuple(w_shape or other.shape), tuple(y_shape), *how)
 
 
 def _suits(x: Array, other: Array, geometry: Geometry) -> bool:
@@ -271,11 +278,17 @@ def _prepare_backward(
     if by_depthwise(x_shape, w_shape, g_shape, geometry, dtype):
         depthwise.prepare(x_shape, g_shape, windows, dtype, gpu)
         return
-    by = (x_shape, w_shape, g_shape, geometry, dtype, precision, gpu)
-    wide_dgrad = by_wide("dgrad", *by)
-    if wide_dgrad:
-        wide.prepare(x_shape, g_shape, windows, dtype, precision, gpu)
-    if dtype != FLOAT.name or not (gpu.tensor_cores and _fits(x_shape, w_shape, geometry)):
+    left = []
+    for which in ("dgrad", "wgrad"):
+        if by_wide(which, x_shape, w_shape, g_shape, geometry, dtype, precision, gpu):
+            wide.prepare(which, x_shape, g_shape, windows, dtype, precision, gpu)
+        else:
+            left.append(which)
+    if (
+        not left
+        or dtype != FLOAT.name
+        or not (gpu.tensor_cores and _fits(x_shape, w_shape, geometry))
+    ):
         return
     Partials.prepare(FLOAT)
     if few_channels(w_shape, windows):
@@ -286,8 +299,10 @@ def _prepare_backward(
         return
     if relu or pool:
         _relu_pool.prepare()
-    launches = [_weight_launch(x_shape, w_shape, windows, precision, gpu)]
-    mirrored = None if wide_dgrad else reference.gathering(geometry, size, x_shape[2:])
+    launches = []
+    if "wgrad" in left:
+        launches += [_weight_launch(x_shape, w_shape, windows, precision, gpu)]
+    mirrored = reference.gathering(geometry, size, x_shape[2:]) if "dgrad" in left else None
     if mirrored is not None and _fits(g_shape, w_shape, geometry._replace(windows=mirrored)):
         flags = (False, False, False, True)
         launches += [_product_launch(g_shape, x_shape[1], mirrored, flags, precision, gpu)]

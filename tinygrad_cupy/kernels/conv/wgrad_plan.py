@@ -37,10 +37,19 @@ class _WeightTiles(NamedTuple):
         return self.warps_o * self.mt * 16
 
 
-@functools.lru_cache(1024)
 def weight_plan(problem: Problem) -> Plan | None:
     """As `forward_plan`, for the weight gradient."""
-    return cheapest(weight_configurations(problem))[1]
+    return _cheapest(problem)[1]
+
+
+def weight_cycles(problem: Problem) -> float:
+    """As `forward_cycles`."""
+    return _cheapest(problem)[0]
+
+
+@functools.lru_cache(1024)
+def _cheapest(problem: Problem) -> tuple[float, Plan | None]:
+    return cheapest(weight_configurations(problem))
 
 
 def weight_configurations(problem: Problem) -> Configurations:

@@ -8,8 +8,9 @@
 // order that they call 128-byte swizzle: of the eight pieces of row r, piece p lies at p ^ (r % 8).
 // Blocks are persistent: while the multiplying warps store a tile, the others copy the next.
 //
-// Macros: WM times 64 rows a warpgroup, BN columns, STAGES, BLOCKS of a multiprocessor, BIAS,
-// RELU, OUT: 0 float, 1 bfloat16, 2 float16, of y and bias.
+// Macros: CLUSTER blocks side by side along the rows, WM times 64 rows a warpgroup, BN columns,
+// STAGES, BLOCKS of a multiprocessor, BIAS, RELU, OUT: 0 float, 1 bfloat16, 2 float16, of y and
+// bias.
 
 constexpr int BM = GROUPS * WM * 64;
 constexpr int ROWS = BM / (COPIERS / SLICE);  // that a copying thread has
@@ -27,13 +28,13 @@ typedef u16 Result;
 struct Tile {
     const Phase* phase;
     int block, row, rows;  // of columns; the first row, and how many there are in the phase
-    __device__ Tile(int tile, const Layer& l) {
+    __device__ Tile(int tile, u32 rank, const Layer& l) {
         const int of_rows = tile / l.blocks;
         block = tile - of_rows * l.blocks;
         int p = 0;
         while (p + 1 < l.phases && l.phase[p + 1].first_tile <= of_rows) ++p;
         phase = &l.phase[p];
-        row = (of_rows - phase->first_tile) * BM;
+        row = ((of_rows - phase->first_tile) * CLUSTER + rank) * BM;
         rows = l.images * phase->rows * phase->columns;
     }
 };
@@ -49,24 +50,8 @@ struct Pixel {
     }
 };
 
-__device__ __forceinline__ void store(Result* to, float first, float second, int left) {
-#if OUT == 0
-    if (left > 1 && (u64)to % 8 == 0) {
-        *(float2*)to = make_float2(first, second);
-    } else {
-        if (left > 0) to[0] = first;
-        if (left > 1) to[1] = second;
-    }
-#else
-    const u32 both = to_bits(first, second, OUT);
-    if (left > 1 && (u64)to % 4 == 0) {
-        *(u32*)to = both;
-    } else {
-        if (left > 0) to[0] = (u16)both;
-        if (left > 1) to[1] = (u16)(both >> 16);
-    }
-#endif
-}
+// Neighbouring columns as they are stored, 16 bytes.
+constexpr int WIDE = 16 / sizeof(Result);
 
 __device__ __forceinline__ float bias_at(const Result* bias, int o, int outputs) {
     if (!BIAS || o >= outputs) return 0;
@@ -81,8 +66,69 @@ __device__ __forceinline__ float activated(float value) {
     return RELU && value < 0 ? 0 : value;  // NaN stays NaN
 }
 
+// Of 8 * WIDE / 2 columns of a row, a quad has two of each eight: lane t the columns 2t and 2t + 1.
+// They change hands, so that each has WIDE neighbours.
+struct Columns {
+    float at[WIDE];
+
+    __device__ explicit Columns(const float* sums) {
+        const bool odd = threadIdx.x & 1;
+#pragma unroll
+        for (int k = 0; k < WIDE; k += 4) {  // two columns of eight and of the next eight
+            const float* two = sums + 2 * k;
+            const float2 kept = odd ? make_float2(two[4], two[5]) : make_float2(two[0], two[1]);
+            const float2 sent = odd ? make_float2(two[0], two[1]) : make_float2(two[4], two[5]);
+            const float2 got = {__shfl_xor_sync(0xffffffffu, sent.x, 1),
+                                __shfl_xor_sync(0xffffffffu, sent.y, 1)};
+            at[k] = odd ? got.x : kept.x, at[k + 1] = odd ? got.y : kept.y;
+            at[k + 2] = odd ? kept.x : got.x, at[k + 3] = odd ? kept.y : got.y;
+        }
+        if (WIDE == 8) {  // four of eight or of the next; and the same of the next but one
+            const bool upper = threadIdx.x & 2;
+#pragma unroll
+            for (int k = 0; k < 4; ++k) {
+                const float low = at[k], high = at[WIDE - 4 + k];
+                const float sent = upper ? low : high, kept = upper ? high : low;
+                const float got = __shfl_xor_sync(0xffffffffu, sent, 2);
+                at[k] = upper ? got : kept, at[WIDE - 4 + k] = upper ? kept : got;
+            }
+        }
+    }
+    // The first of them.
+    __device__ static int first() {
+        const int t = threadIdx.x % 4;
+        return WIDE == 8 ? t * 8 : t % 2 * 8 + t / 2 * 4;
+    }
+    // Of the first `left` of them, which begin at column o.
+    __device__ void store(Result* to, const Result* bias, int o, int left, int outputs) const {
+        float value[WIDE];
+#pragma unroll
+        for (int k = 0; k < WIDE; ++k) value[k] = activated(at[k] + bias_at(bias, o + k, outputs));
+        if (outputs % WIDE == 0) {
+            if (left <= 0) return;
+#if OUT == 0
+            *(float4*)to = make_float4(value[0], value[1], value[2], value[3]);
+#else
+            *(uint4*)to = make_uint4(to_bits(value[0], value[1], OUT),
+                                     to_bits(value[2], value[3], OUT),
+                                     to_bits(value[WIDE - 4], value[WIDE - 3], OUT),
+                                     to_bits(value[WIDE - 2], value[WIDE - 1], OUT));
+#endif
+            return;
+        }
+#pragma unroll
+        for (int k = 0; k < WIDE; ++k) {
+#if OUT == 0
+            if (k < left) to[k] = value[k];
+#else
+            if (k < left) to[k] = (u16)to_bits(value[k], 0, OUT);
+#endif
+        }
+    }
+};
+
 __device__ __forceinline__ void copy_tiles(const Operand* x, const u8* weights, const Layer& l,
-                                           const Ring& ring) {
+                                           const Ring& ring, u32 rank) {
     const int thread = threadIdx.x - GROUPS * 128;
     const int mine = thread % SLICE, first = thread / SLICE;
     const u32 place = first * ROW_BYTES + (mine ^ first % 8) * 16;
@@ -90,8 +136,9 @@ __device__ __forceinline__ void copy_tiles(const Operand* x, const u8* weights, 
     Stage stage;
     OnTheirWay on_their_way;
 
-    for (int number = blockIdx.x; number < l.tiles * l.blocks; number += gridDim.x) {
-        const Tile tile(number, l);
+    for (int number = blockIdx.x / CLUSTER; number < l.tiles * l.blocks;
+         number += gridDim.x / CLUSTER) {
+        const Tile tile(number, rank, l);
         const Phase& p = *tile.phase;
         int pixels[ROWS], rows[ROWS], columns[ROWS];
 #pragma unroll
@@ -109,7 +156,7 @@ __device__ __forceinline__ void copy_tiles(const Operand* x, const u8* weights, 
         for (int slice = 0; slice < p.slices; ++slice) {
             ring.wait_empty(stage);
             const u32 a = ring.slices + stage.number * STAGE_BYTES;
-            if (thread == 0) ring.bulk(stage, a + A_BYTES, slice_of_weights, B_BYTES);
+            if (thread == 0) ring.bulk<B_BYTES>(stage, a + A_BYTES, slice_of_weights, rank);
             slice_of_weights += B_BYTES;
             const int down = piece.row * l.tap_down, across = piece.column * l.tap_across;
             const int shift = down * l.width + across, channel = piece.channel(l);
@@ -131,11 +178,12 @@ __device__ __forceinline__ void copy_tiles(const Operand* x, const u8* weights, 
 }
 
 __device__ __forceinline__ void multiply_tiles(const Result* bias, Result* y, const Layer& l,
-                                               const Ring& ring) {
+                                               const Ring& ring, u32 rank) {
     const int group = threadIdx.x / 128, lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
     Stage stage;
-    for (int number = blockIdx.x; number < l.tiles * l.blocks; number += gridDim.x) {
-        const Tile tile(number, l);
+    for (int number = blockIdx.x / CLUSTER; number < l.tiles * l.blocks;
+         number += gridDim.x / CLUSTER) {
+        const Tile tile(number, rank, l);
         const Phase& p = *tile.phase;
         float sums[WM][BN / 2];
 #pragma unroll
@@ -161,36 +209,39 @@ __device__ __forceinline__ void multiply_tiles(const Result* bias, Result* y, co
             stage.next();
         }
         products_wait<0>();
+#pragma unroll
+        for (int i = 0; i < WM; ++i) sums_are_there(sums[i]);
         if (p.slices > 0) ring.hand_back(before);
 
 #pragma unroll
         for (int i = 0; i < 2 * WM; ++i) {
             const int row = tile.row + (group * WM + i / 2) * 64 + warp * 16 + i % 2 * 8 + lane / 4;
-            if (row >= tile.rows) continue;
-            const Pixel pixel(row, p);
+            const bool there = row < tile.rows;
+            const Pixel pixel(there ? row : 0, p);
             const int line = pixel.image * l.out_height + pixel.row * l.out_down + p.out_row;
             const int place = pixel.column * l.out_across + p.out_column;
             Result* to = y + ((i64)line * l.out_width + place) * l.outputs;
 #pragma unroll
-            for (int j = 0; j < BN / 8; ++j) {
-                const int o = tile.block * BN + j * 8 + lane % 4 * 2;
-                const float* sum = &sums[i / 2][j * 4 + i % 2 * 2];
-                if (o < l.outputs)
-                    store(to + o, activated(sum[0] + bias_at(bias, o, l.outputs)),
-                          activated(sum[1] + bias_at(bias, o + 1, l.outputs)), l.outputs - o);
+            for (int j = 0; j < BN / 8; j += WIDE / 2) {
+                const Columns columns(&sums[i / 2][j * 4 + i % 2 * 2]);
+                const int o = tile.block * BN + j * 8 + columns.first();
+                columns.store(to + o, bias, o, there ? l.outputs - o : 0, l.outputs);
             }
         }
     }
 }
 
-extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, BLOCKS)
-    conv_wide(const Operand* __restrict__ x, const u8* __restrict__ weights,
+extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1)
+    __launch_bounds__(GROUPS * 128 + COPIERS, BLOCKS)
+        conv_wide(const Operand* __restrict__ x, const u8* __restrict__ weights,
               const Result* __restrict__ bias, Result* __restrict__ y,
               const __grid_constant__ Layer l) {
     extern __shared__ u8 memory[];
     const Ring ring(memory, STAGE_BYTES);
+    const u32 rank = CLUSTER == 1 ? 0 : rank_in_cluster();
     if (threadIdx.x >= GROUPS * 128)
-        copy_tiles(x, weights, l, ring);
+        copy_tiles(x, weights, l, ring, rank);
     else
-        multiply_tiles(bias, y, l, ring);
+        multiply_tiles(bias, y, l, ring, rank);
+    if (CLUSTER > 1) ring.sync();  // others may still copy to this block
 }

@@ -1,9 +1,9 @@
-"""Wide layers on Hopper: fprop and dgrad by warpgroups, for any stride, padding and dilation.
+"""Wide layers on Hopper: all three passes by warpgroups, for any stride, padding and dilation.
 
 Arrays are float32, bfloat16 or float16, stored N, H, W, C. float32 is multiplied as TF32 or, at the
 precision "bf16", rounded to bfloat16 by a pass of its own; in such a pass channels that are no
-multiple of 16 bytes get zeros behind them. Weights are laid out
-first as the kernel reads them. All of that is small beside a wide layer's products.
+multiple of 16 bytes get zeros behind them. Weights (and the gradient g for `wgrad`) are laid out
+first as the kernels read them. All of that is small beside a wide layer's products.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ from .wide_plan import (
     KINDS,
     LAYER,
     Gather,
+    WeightPlan,
     WidePlan,
     backward,
     forward,
     kind_of,
     unit_of,
+    weight_plan,
     wide_plan,
 )
 
@@ -33,6 +35,7 @@ _LAYER = (f"LAYER_BYTES={LAYER.itemsize}",)
 _files = (BITS, "wide.cuh")
 _hopper = (*_files, "hopper.cuh", "ring.cuh")
 _wide = CudaSource(__file__, *_hopper, "wide.cu", arch="sm_90a", defines=_LAYER, threads=384)
+_wgrad = CudaSource(__file__, *_hopper, "wide_wgrad.cu", arch="sm_90a", defines=_LAYER, threads=384)
 _pack = CudaSource(__file__, *_files, "wide_pack.cu", defines=_LAYER)
 
 
@@ -42,6 +45,16 @@ class _Product(NamedTuple):
     pack: Launch
     product: Launch
     bytes: int
+
+
+class _Weight(NamedTuple):
+    """The launches of wgrad, and bytes of g as it is read and of partial sums."""
+
+    turn: Launch
+    product: Launch
+    sums: Launch
+    bytes: int
+    partial_bytes: int
 
 
 def fprop(
@@ -63,7 +76,24 @@ def dgrad(g: Array, w: Array, windows: Windows, x_shape: Shape, precision: str) 
     return _run(launches, g, w, None, gather, kind)
 
 
+def wgrad(x: Array, g: Array, windows: Windows, w_shape: Shape, precision: str) -> Array:
+    """dw (O, C, KH, KW) of x (N, C, H, W) and g (N, O, OH, OW)."""
+    kind, given = _kinds(x.dtype.name, precision)
+    cupy = import_cupy()
+    launches = _weight(
+        forward(x.shape, w_shape[0], windows, g.shape[2:]), kind, given, properties_of(x)
+    )
+    turned = cupy.cuda.alloc(launches.bytes)
+    launches.turn(last(g), turned)
+    partial = cupy.cuda.alloc(launches.partial_bytes)
+    launches.product(_staged(x, kind), turned, partial)
+    dw = cupy.empty(w_shape, x.dtype)
+    launches.sums(partial, dw)
+    return dw
+
+
 def prepare(
+    which: str,
     x_shape: Shape,
     g_shape: Shape,
     windows: Windows,
@@ -71,12 +101,17 @@ def prepare(
     precision: str,
     gpu: GpuProperties,
 ) -> None:
-    """Have the kernels of `dgrad` compiled."""
+    """Have the kernels of a pass ("dgrad" or "wgrad") compiled."""
     kind, given = _kinds(dtype, precision)
-    gather = backward(g_shape, x_shape, windows)
-    launches = _product(gather, kind, given, (False, False, True), gpu)
-    launches.pack.prepare()
-    launches.product.prepare()
+    launches: Any
+    if which == "dgrad":
+        gather = backward(g_shape, x_shape, windows)
+        launches = _product(gather, kind, given, (False, False, True), gpu)
+    else:
+        launches = _weight(forward(x_shape, g_shape[1], windows, g_shape[2:]), kind, given, gpu)
+    for launch in launches:
+        if isinstance(launch, Launch):
+            launch.prepare()
 
 
 def _kinds(dtype: str, precision: str) -> tuple[int, int]:
@@ -124,6 +159,42 @@ def product_launches(
         _wide, "conv_wide", plan.grid, (plan.layer,), (*tiles.defines, *macros), tiles.shared
     )
     return _Product(pack, product, plan.slices * columns * 128)
+
+
+@functools.lru_cache(1024)
+def _weight(gather: Gather, kind: int, given: int, gpu: GpuProperties) -> _Weight:
+    return weight_launches(gather, weight_plan(gather, kind, gpu), kind, given)
+
+
+def weight_launches(gather: Gather, plan: WeightPlan, kind: int, given: int) -> _Weight:
+    """The launches of a plan."""
+    tiles, channels, outputs = plan.tiles, gather.x_shape[1], gather.y_shape[1]
+    columns, rows = plan.blocks * tiles.bn, plan.rows * tiles.bm * tiles.cluster
+    kinds = (f"KIND={kind}", f"FROM={given}", f"BN={tiles.bn}", "FLIP=0")
+    pixels = gather.rows(gather.phases[0])
+    turn = Launch(
+        _pack,
+        "conv_wide_turn",
+        (plan.slices, -(-columns // 32)),
+        int32s(pixels, outputs, plan.blocks),
+        kinds,
+    )
+    numbers = int32s(plan.rows, plan.splits, plan.slices, plan.each)
+    macros = (*tiles.defines, f"KIND={kind}")
+    product = Launch(
+        _wgrad, "conv_wide_wgrad", plan.grid, (plan.layer, *numbers), macros, tiles.shared
+    )
+    elements = channels * gather.kernel[0] * gather.kernel[1]
+    sums = Launch(
+        _pack,
+        "conv_wide_sum",
+        (-(-elements // 32), -(-outputs // 32)),
+        (plan.layer, *int32s(channels, plan.splits, rows)),
+        kinds,
+    )
+    return _Weight(
+        turn, product, sums, plan.slices * columns * 128, plan.splits * rows * columns * 4
+    )
 
 
 def _staged(x: Array, kind: int) -> Any:

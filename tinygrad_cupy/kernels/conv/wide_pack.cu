@@ -15,6 +15,14 @@ __device__ __forceinline__ float value_of(Given given) {
 #endif
 }
 
+__device__ __forceinline__ Given given_of(float value) {
+#if FROM == 0
+    return value;
+#else
+    return (u16)to_bits(value, 0, FROM);
+#endif
+}
+
 // UNIT elements as operands, 16 bytes.
 struct Operands {
     union {
@@ -92,5 +100,56 @@ extern "C" __global__ void conv_wide_stage(const Given* __restrict__ x, uint4* _
             for (int k = 0; k < UNIT; ++k) values[k] = c + k < channels ? value_of(from[k]) : 0;
         }
         staged[i] = Operands(values, false).all;
+    }
+}
+
+// g (pixels, O) turned: (slice of pixels, block of columns, BN, 128 bytes in the 128-byte
+// swizzle), zeros behind the last pixel and channel. A block has 32 columns of a slice.
+extern "C" __global__ void conv_wide_turn(const Given* __restrict__ g, uint4* __restrict__ turned,
+                                          int pixels, int outputs, int blocks) {
+    constexpr int PIXELS = ROW_BYTES / sizeof(Operand);
+    __shared__ float values[PIXELS][33];
+    const int first = blockIdx.x * PIXELS, column = blockIdx.y * 32;
+#pragma unroll
+    for (int i = threadIdx.x / 32; i < PIXELS; i += THREADS / 32) {
+        const int o = column + threadIdx.x % 32, pixel = first + i;
+        const bool there = o < outputs && pixel < pixels;
+        values[i][threadIdx.x % 32] = there ? value_of(g[(i64)pixel * outputs + o]) : 0;
+    }
+    __syncthreads();
+    const int piece = threadIdx.x % SLICE, o = column + threadIdx.x / SLICE, r = o % BN;
+    if (o >= blocks * BN) return;
+    float mine[UNIT];
+#pragma unroll
+    for (int k = 0; k < UNIT; ++k) mine[k] = values[piece * UNIT + k][threadIdx.x / SLICE];
+    const i64 row = ((i64)blockIdx.x * blocks + o / BN) * BN + r;
+    turned[row * SLICE + (piece ^ r % 8)] = Operands(mine, true).all;
+}
+
+// dw (O, C, taps) from partial (splits, rows, columns): the splits are added in order. A block has
+// 32 output channels and 32 neighbours of (C, taps).
+extern "C" __global__ void conv_wide_sum(const float* __restrict__ partial, Given* __restrict__ dw,
+                                         const __grid_constant__ Layer l, int channels,
+                                         int splits, int rows) {
+    __shared__ float sums[32][33];
+    const int taps = l.kernel_height * l.kernel_width, wide = l.blocks * BN;
+    const int first = blockIdx.x * 32, output = blockIdx.y * 32;
+    for (int i = threadIdx.x / 32; i < 32; i += THREADS / 32) {
+        const int e = first + i, o = output + threadIdx.x % 32;
+        if (e >= channels * taps || o >= l.outputs) continue;
+        const int c = e / taps, tap = e - c * taps, piece = c / UNIT;
+        const int group = piece / l.group, inside = piece - group * l.group;
+        const int row = ((group * taps + tap) * l.group + inside) * UNIT + c % UNIT;
+        const float* from = partial + ((i64)row * wide + o);
+        float sum = 0;
+#pragma unroll 8
+        for (int split = 0; split < splits; ++split) sum += from[(i64)split * rows * wide];
+        sums[threadIdx.x % 32][i] = sum;
+    }
+    __syncthreads();
+    for (int i = threadIdx.x / 32; i < 32; i += THREADS / 32) {
+        const int e = first + threadIdx.x % 32, o = output + i;
+        if (e < channels * taps && o < l.outputs)
+            dw[(i64)o * channels * taps + e] = given_of(sums[i][threadIdx.x % 32]);
     }
 }

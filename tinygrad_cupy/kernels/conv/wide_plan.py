@@ -68,9 +68,9 @@ class Gather(NamedTuple):
 
 
 @functools.lru_cache(1024)
-def forward(x_shape: Shape, outputs: int, windows: Windows) -> Gather:
-    """fprop: one phase with all taps."""
-    out = windows.output_size("conv2d", x_shape[2:])
+def forward(x_shape: Shape, outputs: int, windows: Windows, size: Shape | None = None) -> Gather:
+    """fprop: one phase with all taps; ``size`` (OH, OW) is that of the windows or smaller."""
+    out = size or windows.output_size("conv2d", x_shape[2:])
     first, ones = tuple([-p for p in windows.padding]), (1, 1)
     phase = Phase._make((*first, *windows.kernel, 0, 0, *out, 0, 0))
     return Gather(
@@ -133,6 +133,8 @@ class Tiles(NamedTuple):
     bn: int
     stages: int
     blocks: int
+    cluster: int = 1
+    cached: bool = False
 
     @property
     def bm(self) -> int:
@@ -142,6 +144,10 @@ class Tiles(NamedTuple):
     def stage_bytes(self) -> int:
         return (self.bm + self.bn) * 128
 
+    def grid(self, items: int, gpu: GpuProperties) -> int:
+        """Blocks for so many tiles of a cluster each."""
+        return self.cluster * min(items, gpu.processors * self.blocks // self.cluster)
+
     @property
     def shared(self) -> int:
         return 1024 + self.stages * (self.stage_bytes + 16)
@@ -149,7 +155,8 @@ class Tiles(NamedTuple):
     @property
     def defines(self) -> tuple[str, ...]:
         tile = (f"WM={self.wm}", f"BN={self.bn}", f"STAGES={self.stages}")
-        return (*tile, f"BLOCKS={self.blocks}")
+        more = (f"CLUSTER={self.cluster}", f"CACHED={self.cached:d}")
+        return (*tile, f"BLOCKS={self.blocks}", *more)
 
 
 NUMBERS = 21 + MOST_PHASES * 13  # of wide.cuh's Layer
@@ -230,11 +237,67 @@ def planned(gather: Gather, tiles: Tiles, unit: int, gpu: GpuProperties) -> Wide
         slices = -(-phase.taps * pieces // SLICE)
         numbers += [*phase, slices, first_slice, first_tile]
         first_slice += slices
-        first_tile += -(-gather.rows(phase) // tiles.bm)
+        first_tile += -(-gather.rows(phase) // (tiles.bm * tiles.cluster))
     numbers += [0] * (13 * (MOST_PHASES - len(gather.phases)))
     head = [n, height, width, pieces * unit, outputs, out_height, out_width, *gather.step]
     head += [*gather.tap_step, *gather.out_step, *gather.kernel_step, *gather.kernel, group]
     head += [first_tile, columns, len(gather.phases)]
     layer = np.array(head + numbers, np.int32).view(LAYER)
-    grid = min(first_tile * columns, gpu.processors * tiles.blocks)
+    grid = tiles.grid(first_tile * columns, gpu)
     return WidePlan(tiles, layer, grid, first_slice, columns)
+
+
+class WeightPlan(NamedTuple):
+    """A weight gradient's tiles: `WidePlan`'s, and wide_wgrad.cu's Work."""
+
+    tiles: Tiles
+    layer: Any
+    grid: int
+    blocks: int
+    rows: int  # tiles of rows
+    splits: int
+    slices: int  # of all pixels
+    each: int  # of a split
+
+
+def weight_in(
+    gather: Gather, tiles: Tiles, splits: int, unit: int, gpu: GpuProperties
+) -> WeightPlan:
+    """The weight gradient of fprop's ``gather`` in such tiles and splits."""
+    plan = planned(gather, tiles, unit, gpu)
+    pieces = pieces_of(gather.x_shape[1], unit)
+    rows = -(-math.prod(gather.kernel) * pieces * unit // (tiles.bm * tiles.cluster))
+    slices = -(-gather.rows(gather.phases[0]) // (SLICE * unit))
+    each = -(-slices // splits)
+    splits = -(-slices // each)
+    grid = tiles.grid(rows * plan.blocks * splits, gpu)
+    return WeightPlan(tiles, plan.layer, grid, plan.blocks, rows, splits, slices, each)
+
+
+@functools.lru_cache(1024)
+def weight_plan(gather: Gather, kind: int, gpu: GpuProperties) -> WeightPlan:
+    """The tiles and splits of the fewest cycles."""
+    unit = unit_of(kind)
+    best: tuple[float, WeightPlan] | None = None
+    for tiles in configurations(gpu):
+        least = weight_in(gather, tiles, 1, unit, gpu)
+        count, processors = least.rows * least.blocks, gpu.processors * tiles.blocks
+        for rounds in (1, 2, 3, 4, 6, 8):
+            splits = max(1, min(processors * rounds // count, least.slices // 4))
+            work = weight_in(gather, tiles, splits, unit, gpu)
+            cost = weight_cycles(work, gpu)
+            if best is None or cost < best[0]:
+                best = cost, work
+    assert best is not None
+    return best[1]
+
+
+def weight_cycles(work: WeightPlan, gpu: GpuProperties) -> float:
+    """Of a multiprocessor, roughly."""
+    tiles = work.tiles
+    storing = (0.3 * tiles.bm * tiles.bn + 2500) / tiles.blocks
+    item = work.each * (_slice_cycles(tiles) * 1.1 + 60) + storing
+    items = work.rows * work.blocks * work.splits
+    each = -(-items // (gpu.processors * tiles.blocks)) * tiles.blocks
+    sums = work.splits * work.rows * tiles.bm * work.blocks * tiles.bn * 4
+    return each * item + sums / gpu.processors / 20
