@@ -11,7 +11,7 @@ import pytest
 
 import tinygrad_cupy as tg
 from support import warp_emulator
-from support.attention import BOUNDS, distance, exact, mask_of
+from support.attention import BOUNDS, distance, exact, mask_of, terms_of
 from support.warp_emulator import expect_guards, on_device
 from tinygrad_cupy.kernels.attention import cuda
 from tinygrad_cupy.kernels.attention.plan import Rule
@@ -74,7 +74,7 @@ def test_every_kernel(
     needs = (True, True, True)
     found = (y, *cuda.backward(g, q, k, v, there, y, logs, rule, needs))
     for ours, theirs in zip(found, exact(g, q, k, v, mask, rule), strict=True):
-        assert distance(ours, theirs, keys) < BOUNDS[dtype]
+        assert distance(ours, theirs, terms_of(sizes)) < BOUNDS[dtype]
     for array in (*found, logs):
         expect_guards(array)
     names = ["forward", "backward_dots", "backward_queries", "backward_keys"]

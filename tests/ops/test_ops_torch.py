@@ -95,12 +95,17 @@ class Pair:
         outputs = [(g, w) for g, w in zip(theirs, weights, strict=True) if g is not None]
         outputs = [(g, w) for g, w in outputs if g.requires_grad]
         nothing = [None] * len(weights)
-        again = torch.autograd.grad(
-            [g for g, _ in outputs],
-            self.theirs,
-            [torch.from_numpy(w) for _, w in outputs],
-            allow_unused=True,
-        )
+        try:
+            again = torch.autograd.grad(
+                [g for g, _ in outputs],
+                self.theirs,
+                [torch.from_numpy(w) for _, w in outputs],
+                allow_unused=True,
+            )
+        except RuntimeError as error:  # grid_sample's, before PyTorch 2.13
+            if "derivative for" not in str(error) or "is not implemented" not in str(error):
+                raise
+            pytest.skip(f"PyTorch {torch.__version__} has none: {error}")
         if not pairs:
             return nothing, again if outputs else nothing
         found = tg.grad(

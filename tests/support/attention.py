@@ -32,11 +32,20 @@ def exact(g: Any, q: Any, k: Any, v: Any, mask: Any, rule: Rule) -> tuple[Any, .
     return (y, *reference.backward(g, q, k, v, mask, y, logs, rule, (True, True, True)))
 
 
-def distance(found: Any, expected: Any, keys: int = 2) -> float:
+def distance(found: Any, expected: Any, terms: int = 0) -> float:
     """‖found - expected‖ / ‖expected‖ of NumPy's arrays; NaN where one is.
 
-    Of one key all gradients but its value's are 0: errors are counted in ones then.
+    Of one key all gradients but its value's are 0, where sums of ``terms`` about 1 each cancel: the
+    error of such a one is counted in the root of their number.
     """
     assert found.shape == expected.shape
     apart = float(np.linalg.norm(np.asarray(found).astype(np.float64) - expected))
-    return apart / max(float(np.linalg.norm(expected)), 1e-30 if keys > 1 else expected.size**0.5)
+    length = float(np.linalg.norm(expected))
+    cancelled = terms > 0 and length < 1e-9
+    return apart / ((terms * expected.size) ** 0.5 if cancelled else max(length, 1e-30))
+
+
+def terms_of(sizes: Any) -> int:
+    """Of `distance`, for sizes B, H, K, L, S, E: the queries of a key where it is the only one."""
+    _, heads, shared, queries, keys, _ = sizes
+    return heads // shared * queries if keys == 1 else 0

@@ -1,6 +1,6 @@
 // Adds up the sums that the blocks of direct_wgrad.cu leave, in a fixed order: partial (parts, O,
-// taps, C) -> dw (O, C, taps). TILE elements to a block: thread (slice, element) adds every SLICESth
-// part, then the slices are added.
+// taps, C) -> dw (O, C, taps). TILE elements to a block: thread (slice, element) adds every
+// SLICESth part, then the slices are added.
 
 constexpr int SLICES = THREADS / TILE;
 

@@ -1,10 +1,10 @@
-// Direct convolution, which reads sequences, images and volumes as they lie, N, C, D, H, W: what its
-// product (direct.cu) and its weight gradient (direct_wgrad.cu) share.
+// Direct convolution, which reads sequences, images and volumes as they lie, N, C, D, H, W: what
+// its product (direct.cu) and its weight gradient (direct_wgrad.cu) share.
 //
 // A tile is a box of output places: some images by some planes, rows and columns. What the box sees
 // of a few channels is copied to shared memory once, zeros where the padding is, and all taps read
-// it from there. A lane has two numbers for each of its operands: where a place of the box begins in
-// the copy, and how far from there a channel's tap is; their sum is where the operand lies. So
+// it from there. A lane has two numbers for each of its operands: where a place of the box begins
+// in the copy, and how far from there a channel's tap is; their sum is where the operand lies. So
 // strides, dilations and the number of axes cost nothing in the inner loop.
 //
 // Macros: CHANNELS of the input and OUTPUTS of a group; KD KH KW, SD SH SW, PD PH PW (may be below

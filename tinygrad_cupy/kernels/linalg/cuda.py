@@ -296,6 +296,8 @@ def _solve_transposed(a: Array, b: Array) -> Array:
 def inv(x: Array, name: str) -> Array:
     """The identity, solved for."""
     xp, n = array_module(x), x.shape[-1]
+    if not x.size:
+        return xp.empty(x.shape, x.dtype)
     if small.suits(x, n, 1, n):
         count, y = math.prod(x.shape[:-2]), xp.empty(x.shape, x.dtype)
         packed = lu_factor(x).reshape(count, -1)
@@ -362,7 +364,7 @@ def _steps(x: Array) -> tuple[Array, int]:
     *lead, n = x.shape
     size = x.dtype.itemsize
     step = one_stride(tuple(lead), strides_of(x)[:-1])
-    if step is None or step % size or (n > 1 and x.strides[-1] != size):
+    if step is None or step % size or (n > 1 and strides_of(x)[-1] != size):
         return array_module(x).ascontiguousarray(x), n
     return x, step // size
 
