@@ -49,9 +49,8 @@ def _module() -> Any:
 
 
 def unique_id() -> tuple[int, ...]:
-    """What rank 0 makes and all ranks begin a communicator with."""
-    found: tuple[int, ...] = tuple(int(one) for one in _module().get_unique_id())
-    return found
+    """What rank 0 makes and all ranks begin a communicator with: bytes, from 0 to 255."""
+    return tuple(int(one) & 255 for one in _module().get_unique_id())
 
 
 class Nccl:
@@ -59,7 +58,11 @@ class Nccl:
 
     def __init__(self, size: int, rank: int, key: tuple[int, ...]) -> None:
         self.size, self.rank = size, rank
-        self._communicator = _module().NcclCommunicator(size, tuple(key), rank)
+        new = _module().NcclCommunicator
+        try:
+            self._communicator = new(size, bytes(key), rank)
+        except TypeError:  # CuPy before 14 takes C's chars
+            self._communicator = new(size, tuple(one - 256 * (one > 127) for one in key), rank)
 
     def all_reduce(self, array: Array, operation: str) -> Array:
         """The sum, max or min over the ranks, in new memory."""

@@ -31,6 +31,7 @@ from . import reference, small
 BATCHED = 256  # rows of the largest matrices that batched routines are better for
 STACK = 8  # matrices: of more, batched routines are better up to
 WIDEST = 1024  # rows
+PIVOTED = 640  # rows, of an LU: beyond, a batched one takes twice the time on an H200
 JACOBI = 32  # and those for eigenvalues
 
 TILE = 32  # rows and columns, as in matrices.cu
@@ -100,7 +101,7 @@ def lu_factor(x: Array) -> Array:
     pivots = xp.empty((count, least), np.int32)
     info = xp.empty(count, np.int32)
     letter = letter_of(x)
-    if rows == columns and _together(rows, count):
+    if rows == columns and rows <= PIVOTED and _together(rows, count):
         places = _addresses(flat, count, flat.shape[1])
         pointers = places.data.ptr, rows, pivots.data.ptr, info.data.ptr
         cublas(letter + "getrf_batched", rows, *pointers, count)
@@ -120,6 +121,8 @@ def lu_solve(packed: Array, b: Array, transposed: bool, name: str) -> Array:
     n, right = b.shape[-2:]
     lead = np.broadcast_shapes(packed.shape[:-1], b.shape[:-2])
     count = math.prod(lead)
+    if 0 in (*lead, n, right):
+        return xp.empty((*lead, n, right), b.dtype)
     one = packed.size == packed.shape[-1]
     flat = xp.ascontiguousarray(packed) if one else _spread(packed, lead)
     flat = flat.reshape(-1, packed.shape[-1])
@@ -129,8 +132,6 @@ def lu_solve(packed: Array, b: Array, transposed: bool, name: str) -> Array:
         return y
     x = xp.empty((*lead, right, n), b.dtype)  # columns, as cuBLAS has them
     x[...] = b.swapaxes(-2, -1)
-    if not x.size:
-        return x.swapaxes(-2, -1)
     pivots = flat[:, n * n :].real.astype(np.int32)
     letter, how = letter_of(b), AS_IT_IS if transposed else TRANSPOSED
     if not one and _together(n, count):
@@ -296,8 +297,6 @@ def _solve_transposed(a: Array, b: Array) -> Array:
 def inv(x: Array, name: str) -> Array:
     """The identity, solved for."""
     xp, n = array_module(x), x.shape[-1]
-    if not x.size:
-        return xp.empty(x.shape, x.dtype)
     if small.suits(x, n, 1, n):
         count, y = math.prod(x.shape[:-2]), xp.empty(x.shape, x.dtype)
         packed = lu_factor(x).reshape(count, -1)
