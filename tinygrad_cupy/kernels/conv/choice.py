@@ -16,7 +16,7 @@ from .implicit_gemm_plan import forward_cycles
 from .plan import PRECISIONS, Problem, few_channels
 from .wgrad_plan import weight_cycles
 
-MARGIN = 1.15  # by which wide.py has to be ahead
+MARGIN = 1.08  # by which wide.py has to be ahead
 MOST = 2**31  # pixels, which kernels count in ints
 BYTES = 14  # that a pass over memory moves in a cycle, of a multiprocessor
 LAUNCH = 6000  # cycles, of a small kernel in front

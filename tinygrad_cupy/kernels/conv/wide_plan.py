@@ -14,6 +14,7 @@ from ..common.windows import Shape, Windows
 
 SLICE = 8  # pieces of 16 bytes that wide.cu copies and multiplies at once
 MOST_PHASES = 16
+BESIDE = 0.78  # of a tile's cycles, where a multiprocessor has two blocks
 KINDS = {"float32": 0, "bfloat16": 1, "float16": 2}
 _PRECISIONS = {"tf32": 0, "bf16": 1}
 
@@ -203,7 +204,7 @@ def _slice_cycles(tiles: Tiles) -> float:
     products = 4 * tiles.wm * tiles.bn  # one of 64 rows, 32 bytes of K and BN columns: BN / 2
     filling = rows / 27 + columns / 48  # by 16 bytes; by one copy
     reading = (rows + columns + 8 * tiles.wm * (2048 + 32 * tiles.bn)) / 128
-    return max(products, filling, reading) * (0.9 if tiles.blocks == 2 else 1)
+    return max(products, filling, reading)
 
 
 def cycles(gather: Gather, tiles: Tiles, kind: int, gpu: GpuProperties) -> float:
@@ -219,6 +220,8 @@ def cycles(gather: Gather, tiles: Tiles, kind: int, gpu: GpuProperties) -> float
         slices = -(-phase.taps * pieces // SLICE)
         work += tiles_of * (slices * slice_cycles + (0.3 * bm * bn + 2000) / tiles.blocks)
         count += tiles_of
+    if tiles.blocks == 2:  # one computes while the other waits
+        work *= BESIDE
     each = -(-count // (gpu.processors * tiles.blocks)) * tiles.blocks
     return work / count * each
 
@@ -296,7 +299,8 @@ def weight_cycles(work: WeightPlan, gpu: GpuProperties) -> float:
     """Of a multiprocessor, roughly."""
     tiles = work.tiles
     storing = (0.3 * tiles.bm * tiles.bn + 2500) / tiles.blocks
-    item = work.each * (_slice_cycles(tiles) * 1.1 + 60) + storing
+    beside = 0.9 if tiles.blocks == 2 else 1
+    item = work.each * (_slice_cycles(tiles) * beside * 1.1 + 60) + storing
     items = work.rows * work.blocks * work.splits
     each = -(-items // (gpu.processors * tiles.blocks)) * tiles.blocks
     sums = work.splits * work.rows * tiles.bm * work.blocks * tiles.bn * 4
