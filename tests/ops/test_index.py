@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 import tinygrad_cupy as tg
 from records.indexing import draw_key
 from support.examples import examples
-from tinygrad_cupy import Tensor, backend
+from tinygrad_cupy import Tensor, backend, kernels
 
 SHAPES = hnp.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=4)
 
@@ -162,3 +162,41 @@ def test_the_gradient_of_repeats_is_reproducible(device: str) -> None:
     x = Tensor(backend.to_device(np.zeros(5, np.float32), device), requires_grad=True)
     runs = {tg.grad(x[key], x, weights).numpy().tobytes() for _ in range(5)}
     assert len(runs) == 1
+
+
+@examples(40)
+@given(data=st.data())
+@pytest.mark.parametrize("dtype", ["float64", "float16"])
+def test_parts_of_one_array(device: str, dtype: str, data: st.DataObject) -> None:
+    """The gradients of parts, which may overlap, and of the whole beside them, are added up."""
+    shape = data.draw(hnp.array_shapes(min_dims=1, max_dims=3, max_side=5))
+    keys = data.draw(st.lists(hnp.basic_indices(shape, allow_newaxis=True), max_size=5))
+    rng = np.random.default_rng(0)
+    x = Tensor(backend.to_device(values_of(shape).astype(dtype), device), requires_grad=True)
+    moved, total, expected = x * 2, x.sum() * 0, np.zeros(shape)
+    for key in keys:
+        weight: Any = np.asarray(rng.integers(-8, 9, np.zeros(shape)[key].shape), dtype)
+        total = total + (moved[key] * Tensor(backend.to_device(weight, device))).sum()
+        expected[key] += 2 * weight
+    if data.draw(st.booleans()):
+        total, expected = total + moved.sum(), expected + 2
+    found = tg.grad(total, x)
+    np.testing.assert_array_equal(found.numpy(), expected.astype(dtype))
+
+
+def test_parts_that_do_not_overlap_are_stored_in_one_array(
+    device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Any] = []
+    real = kernels.indexing.scattered
+    monkeypatch.setattr(
+        kernels.indexing, "scattered", lambda *given: made.append(given[1]) or real(*given)
+    )
+    x = Tensor(backend.to_device(values_of((4, 9)), device), requires_grad=True)
+    a, b, c = (x * 2).split(3, 1)
+    loss = (a * b).sum() + c.exp().sum() + (x * 3)[0, ::2].sum() + (x * 3)[0, 1::2].sum()
+    first = tg.grad(loss, x, create_graph=True)
+    count = len(made)
+    second = tg.grad(loss, x)
+    np.testing.assert_array_equal(first.numpy(), second.numpy())
+    assert len(made) - count == 3  # of the split's parts one; x * 3 is made twice

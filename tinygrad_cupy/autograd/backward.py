@@ -82,6 +82,9 @@ def _walk(
     pending: dict[int, tuple[Tensor, bool, Any]] = {}
     narrow: dict[int, Any] = {}  # dtypes of 16 bits, of gradients that are added up in float32
     arrived: dict[int, tuple[Edge, Tensor]] = {}
+    parted: dict[
+        int, tuple[Tensor, list[Any]]
+    ] = {}  # gradients of parts alone, and which these are
 
     def add(edge: Edge, grad: Tensor, only: Any) -> None:
         """To what arrived at ``edge`` before."""
@@ -144,6 +147,15 @@ def _walk(
                     and node.absorbs(below[0])
                 )
             rule.node, rule.grad = node, grad
+            part = None
+            if node._takes_part and not create_graph and only is None and type(grad) is node._kind:
+                part, key = node.part(), id(below[0])
+                if part is not None and key in parted and pending[key][0] is parted[key][0]:
+                    whole, others = parted[key]
+                    if node.store_part(grad, whole, part, others):  # in memory that is there
+                        if not retain_graph:
+                            node._release()
+                        continue
             if node._foreign and active.level is not None and isinstance(grad, Tracer):
                 by_input = grad._level.rule(node, grad, create_graph)
             elif node._foreign:
@@ -159,6 +171,8 @@ def _walk(
                     add(edge, by_x, only)
                 else:
                     pending[id(edge)] = by_x, absorbing and i == 0, only
+                    if part is not None and type(by_x) is node._kind:
+                        parted[id(edge)] = by_x, [part]
             if not retain_graph:
                 node._release()
     finally:

@@ -9,14 +9,26 @@ import numpy as np
 
 from .. import kernels
 from ..autograd import FusedOp, Op, TensorBase
+from ..autograd.array_rules import note_read
 from ..autograd.levels import innermost
 from ..autograd.mode import mode
-from ..backend import Array, constant, device_of, is_cuda, plain_array, to_device_of
+from ..backend import (
+    Array,
+    constant,
+    device_of,
+    is_cuda,
+    on_device_of,
+    plain_array,
+    to_device_of,
+)
 from ..backend.capture import active, refuse_size
 
 if TYPE_CHECKING:
     from ..autograd.batching import BatchLevel
     from ..autograd.typing import Tensor
+
+
+Part = tuple[range, ...]
 
 
 class Index(FusedOp):
@@ -25,6 +37,7 @@ class Index(FusedOp):
     saves = ()
     view = True
     linear = ("x",)
+    _takes_part = True
 
     def __init__(self, key: tuple[Any, ...]) -> None:
         self.key = key
@@ -36,6 +49,24 @@ class Index(FusedOp):
 
     def backward_arrays(self, grad: Array) -> tuple[Array]:
         return (kernels.indexing.scattered(grad, self.key, self.source),)
+
+    def part(self) -> Part | None:
+        """Which part of x it is, along each axis; None where arrays are in the key."""
+        return _part(self.key, self.source)
+
+    def store_part(self, grad: Tensor, whole: Tensor, part: Part, others: list[Part]) -> bool:
+        """Store the gradient in that by x, which so far has those of other parts, and zeros.
+
+        So the gradients of x.split(3) are one array that is written once. False where parts
+        overlap: they are added up then.
+        """
+        if grad.dtype != whole.dtype or not all(_apart(part, other) for other in others):
+            return False
+        note_read("backward_arrays")
+        others.append(part)
+        with on_device_of(whole.data):
+            whole.data[self.key] = grad.data
+        return True
 
     def backward(self, grad: Tensor) -> tuple[Tensor]:
         return (Scatter(self.key, self.source).watch_with(self)(grad),)
@@ -66,6 +97,33 @@ class Scatter(Op):
             return b.one_by_one(one, (values,))  # type: ignore[no-any-return]
         key = (slice(None), *self.key)
         return Scatter(key, (b.size, *self.shape)).watch_with(self)(b.whole(values))
+
+
+def _part(key: tuple[Any, ...], shape: tuple[int, ...]) -> Part | None:
+    """What a key of numbers and slices takes of each axis; None for another key."""
+    if any(not (k is None or k is Ellipsis or type(k) in (int, slice)) for k in key):
+        return None
+    axes = [k for k in key if k is not None]
+    if Ellipsis in axes:
+        i = axes.index(Ellipsis)
+        axes[i : i + 1] = [slice(None)] * (len(shape) - len(axes) + 1)
+    axes += [slice(None)] * (len(shape) - len(axes))
+    found = []
+    for k, n in zip(axes, shape, strict=True):
+        taken = range(n)[k]
+        found.append(range(taken, taken + 1) if isinstance(taken, int) else taken)
+    return tuple(one[::-1] if one.step < 0 else one for one in found)
+
+
+def _apart(a: Part, b: Part) -> bool:
+    """Whether two parts have no element in common; parts that mesh may count as touching."""
+    return any(map(_disjoint, a, b))
+
+
+def _disjoint(a: range, b: range) -> bool:
+    if not a or not b or a[-1] < b[0] or b[-1] < a[0]:
+        return True
+    return a.step == b.step and (a[0] - b[0]) % a.step != 0
 
 
 def array_key(x: TensorBase, keys: tuple[Any, ...], kept: bool = False) -> tuple[Any, ...]:
