@@ -46,6 +46,11 @@ static int __syncthreads_or(int value) {
 static void __threadfence() {}
 
 template <class Value>
+Value __ldcg(const Value* from) {
+    return *from;
+}
+
+template <class Value>
 Value exchanged(Value value, unsigned lane) {
     const unsigned warp = threadIdx.x / 32;
     uint64_t bits = 0;

@@ -46,8 +46,8 @@ def number(value: Any, dtype: Any) -> Any:
 
 
 def struct(values: tuple[int, ...], dtype: Any) -> Any:
-    """An argument of a launch: a C struct, of ``dtype``, that is nothing but these ints."""
-    return _argument()(np.array(values, np.int32).view(dtype))
+    """An argument of a launch: a C struct, of ``dtype``, that is one list of these integers."""
+    return _argument()(np.array(values, dtype[0].base).view(dtype))
 
 
 def _by_value(dtype: Any, values: tuple[float, ...]) -> tuple[Any, ...]:

@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from ...backend import Array, Elementwise, Reduction, array_module, kernel
-from ...backend.dtypes import is_float
+from ...backend import Array, Elementwise, is_cuda, kernel
+from ...backend.dtypes import is_float, is_inexact
 from . import sums_cuda, sums_native
 
 Axes = tuple[int, ...]
@@ -101,18 +101,8 @@ def _wide_total(x: np.ndarray, axes: Axes, keepdims: bool) -> Any:
 
 
 def _total_cuda(x: Array, axes: Axes, keepdims: bool = False) -> Array:
-    if x.dtype.kind == "c":
-        return x.sum(axes, np.complex128, None, keepdims).astype(x.dtype)
-    by_column = sums_cuda.outer_sum(x, axes)
-    if by_column is not None:
-        return by_column.reshape(_kept(x.shape, axes)) if keepdims else by_column
-    if not is_float(x.dtype):
-        return x.sum(axes, _of_integers(x.dtype), None, keepdims)
-    if x.dtype == np.float64:
-        return x.sum(axes, None, None, keepdims)
-    if x.dtype.kind == "V":  # bfloat16; CuPy's reductions know it only in part
-        return _add_up(x.astype(np.float32), axis=axes, keepdims=keepdims).astype(x.dtype)
-    return _add_up(x, axis=axes, keepdims=keepdims)
+    dtype = x.dtype if is_inexact(x.dtype) else np.dtype(np.int64)
+    return sums_cuda.sums(x, axes, keepdims, dtype)
 
 
 def _of_integers(dtype: Any) -> Any:
@@ -124,9 +114,6 @@ def _kept(shape: tuple[int, ...], axes: Axes) -> tuple[int, ...]:
     return tuple([1 if i in axes else size for i, size in enumerate(shape)])
 
 
-_add_up = Reduction("T x", "T y", "x", "a + b", "y = (float)a", "add_up", "double")
-
-
 @kernel(cpu=_total_cpu, cuda=_total_cuda)
 def total(x: Array, axes: Axes, keepdims: bool = False) -> Array:
     """The sum of x over ``axes`` (non-negative), in x's dtype; of booleans and integers int64."""
@@ -135,14 +122,9 @@ def total(x: Array, axes: Axes, keepdims: bool = False) -> Array:
 # --- means --------------------------------------------------------------------------------------
 
 
-def _wide_mean(x: Array, axes: Axes, keepdims: bool, exact: bool = True) -> Array:
+def _wide_mean(x: np.ndarray, axes: Axes, keepdims: bool, exact: bool = True) -> Any:
     """The mean as float64; not ``exact``, with the error of `total`."""
-    xp = array_module(x)
-    if xp is np:
-        total = (_wide_total if exact else _sum_in_runs)(x, axes, keepdims)
-    else:
-        x = x.astype(np.float32) if x.dtype.kind == "V" else x
-        total = x.sum(axes, np.float64, None, keepdims)
+    total = (_wide_total if exact else _sum_in_runs)(x, axes, keepdims)
     return total / count_of(x, axes)
 
 
@@ -151,7 +133,9 @@ def mean(x: Array, axes: Axes, keepdims: bool = False) -> Array:
     if x.dtype.kind == "c":
         return total(x, axes, keepdims) / count_of(x, axes)
     dtype = x.dtype if is_float(x.dtype) else np.dtype(np.float32)
-    return array_module(x).asarray(_wide_mean(x, axes, keepdims, exact=False), dtype)
+    if is_cuda(x):
+        return sums_cuda.sums(x, axes, keepdims, dtype, count_of(x, axes))
+    return np.asarray(_wide_mean(x, axes, keepdims, exact=False), dtype)
 
 
 def _centred_cpu(x: Array, axes: Axes) -> Array:
@@ -164,7 +148,8 @@ def _centred_cpu(x: Array, axes: Axes) -> Array:
 def _centred_cuda(x: Array, axes: Axes) -> Array:
     if x.dtype.kind == "c":
         return x - mean(x, axes, True)
-    return _take_off(x, _wide_mean(x, axes, True))
+    wide = np.dtype(np.float64)
+    return _take_off(x, sums_cuda.sums(x, axes, True, wide, count_of(x, axes)))
 
 
 _take_off = Elementwise("T x, float64 mean", "T y", "y = (T)((double)x - mean)", "take_off_mean")

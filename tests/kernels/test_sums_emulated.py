@@ -1,0 +1,120 @@
+"""The CUDA kernel of sums, run on the CPU, over arrays that lie in memory in every way.
+
+Every output is 77 before, so an element that the kernel leaves unwritten shows.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from support import cuda_emulator
+from support.cuda_emulator import OnDevice, on_device
+from tinygrad_cupy.kernels.common import sums_cuda, sums_plan
+
+pytestmark = [
+    pytest.mark.slow,
+    # A text: asked where one of them runs, not where it is collected.
+    pytest.mark.skipif("cuda_emulator.compiler() is None", reason="no compiler of C++20"),
+]
+
+BLOCKS = 6  # so that a tile has several parts, and several tiles one
+PLANS: dict[str, tuple[Callable[[Any], Any], tuple[int, ...]]] = {
+    "columns": (lambda x: x.reshape(-1, 24), (0,)),
+    "odd columns": (lambda x: x[:, :67, :1].reshape(-1, 67), (0,)),
+    "gaps": (lambda x: x.reshape(-1, 8, 24)[..., 4:20], (0, 1)),
+    "pairs": (lambda x: x.reshape(-1, 24)[:, 2:20], (0,)),
+    "unaligned": (lambda x: x.reshape(-1, 24)[:, 1:17], (0,)),
+    "rows": (lambda x: x.reshape(4, -1), (1,)),
+    "many rows": (lambda x: x.reshape(-1, 12), (1,)),
+    "all": (lambda x: x, (0, 1, 2)),
+    "none": (lambda x: x[:3], ()),
+    "a transposed array": (lambda x: x.transpose(2, 0, 1)[:, ::2], (0, 2)),
+    "every second": (lambda x: x[::-2, 1::2, ::3], (0, 2)),
+    "the middle": (lambda x: x, (1,)),
+    "outer and inner": (lambda x: x, (0, 2)),
+    "broadcast": (lambda x: np.broadcast_to(x[:, :1], x.shape, subok=True), (0, 1)),
+    "windows": (lambda x: np.lib.stride_tricks.sliding_window_view(x, 5, 1, subok=True), (0, 1)),
+    "three strides": (lambda x: x.reshape(-1, 4, 6, 8, 3)[:, :3, :, 1:7], (0, 1, 3)),
+}
+
+
+@pytest.fixture(autouse=True)
+def _emulated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    cuda_emulator.install(monkeypatch, tmp_path_factory.getbasetemp())
+
+    def unwritten(shape: Any, dtype: Any) -> Any:
+        return np.full(shape, 77, dtype).view(OnDevice)
+
+    cupy = SimpleNamespace(empty=unwritten, empty_like=lambda x: unwritten(x.shape, x.dtype))
+    monkeypatch.setattr(sums_cuda, "import_cupy", lambda: cupy)
+    monkeypatch.setattr(sums_cuda, "null", lambda: np.int64(0))
+    monkeypatch.setattr(sums_cuda, "float64s", lambda value: (np.float64(value),))
+    monkeypatch.setattr(sums_cuda, "ticket_of", lambda array: np.zeros(1024, np.uint32))
+    monkeypatch.setattr(
+        sums_cuda, "_layout", lambda given: np.array(given, np.int64).view(sums_cuda._LAYOUT)
+    )
+    monkeypatch.setattr(sums_plan, "THREADS", cuda_emulator.THREADS)
+    monkeypatch.setattr(sums_plan, "BLOCKS", BLOCKS)
+    sums_plan.plan_of.cache_clear()
+    yield
+    sums_plan.plan_of.cache_clear()
+
+
+def values(dtype: str, rng: np.random.Generator) -> Any:
+    """(16, 96, 24): exact in every type that is added up here."""
+    found = rng.integers(0 if dtype[0] in "ub" else -9, 10, (16, 96, 24)).astype(dtype)
+    return on_device(found * np.array(1 - 2j) if dtype[0] == "c" else found)
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [(name, "float32") for name in PLANS]
+    + [("columns", "int8"), ("rows", "bool"), ("every second", "complex64")],
+)
+def test_sums(name: str, dtype: str, rng: np.random.Generator) -> None:
+    view, axes = PLANS[name]
+    x = view(values(dtype, rng).astype(dtype))
+    made = np.dtype(dtype if dtype[0] in "fc" else "int64")
+    for keepdims in (False, True):
+        found = sums_cuda.sums(x, axes, keepdims, made)
+        expected = np.asarray(x).sum(axis=axes, dtype=made, keepdims=keepdims)
+        assert (found.dtype, found.shape) == (made, expected.shape)
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_plans_of_the_kernel_have_what_they_are_tried_for(rng: np.random.Generator) -> None:
+    plans = {}
+    for name, (view, axes) in PLANS.items():
+        plan = sums_cuda._plan(view(values("float32", rng)), axes, False)
+        assert plan is not None
+        plans[name] = plan
+    rows = {name for name, plan in plans.items() if "ROWS" in plan.macros}
+    assert {"rows", "all", "outer and inner"} <= rows
+    assert not {"columns", "gaps", "the middle"} & rows
+    assert any(plan.grid[0] > 1 < plan.grid[1] for plan in plans.values())
+    assert all(any(f"WIDTH={n}" in plan.macros for plan in plans.values()) for n in (1, 2, 4))
+    assert "WIDTH=4" in plans["gaps"].macros
+    assert "SUMMED=3" in plans["three strides"].macros
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (7, 24), (513, 8), (300, 67)])
+def test_the_gated_gradient(rows: int, columns: int, rng: np.random.Generator) -> None:
+    grad, y = (on_device(rng.integers(-9, 10, (rows, columns)).astype("f4")) for _ in range(2))
+    masked, total = sums_cuda.relu_backward_and_sum(grad, y)
+    expected = np.where(np.asarray(y) > 0, grad, 0)
+    np.testing.assert_array_equal(masked, expected)
+    np.testing.assert_array_equal(total, expected.sum(0))
+
+
+def test_means(rng: np.random.Generator) -> None:
+    x = values("int8", rng)
+    for axes in itertools.combinations(range(3), 2):
+        count = np.prod([x.shape[axis] for axis in axes])
+        found = sums_cuda.sums(x, axes, False, np.dtype("f4"), float(count))
+        np.testing.assert_array_equal(found, np.asarray(x).mean(axis=axes).astype("f4"))
