@@ -7,6 +7,7 @@ is computed (its precision, its stream, its workspace) is decided in one place.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,20 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
         return _matmul_cuda(a, b, out)
     narrow = a.dtype.itemsize == 2 or b.dtype.itemsize == 2
     return (_matmul_narrow if narrow else _matmul_cpu)(a, b, out)
+
+
+def each(a: Array, b: Array, out: Array) -> Callable[[int, int], Any]:
+    """What writes a[i] @ b into out[j] when it is called with i and j: a (T, M, K), b (K, N).
+
+    For loops of products that are alike: how they are done is decided once, and on a GPU a call is
+    little more than the launch. What the arrays hold may change between calls. All are of one float
+    dtype.
+    """
+    if is_cuda(a) and a.shape[-1] <= LONG:
+        found = cublaslt.each(a, b, out, _precision)
+        if found is not None:
+            return found
+    return lambda i, j: matmul(a[i], b, out[j])
 
 
 def _through_double(a: Array, b: Array) -> Array | None:

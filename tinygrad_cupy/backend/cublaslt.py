@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import threading
 import weakref
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -159,21 +160,44 @@ class Product:
         cupy = import_cupy()
         # The memory is free again when this returns: what gets it next comes later in the stream.
         scratch = cupy.empty(self.workspace, np.uint8) if self.workspace else None
-        left, right, result = self.layouts
-        arguments = (
-            *(self.handle, self.operation, self.alpha),
-            *(b.data.ptr, left, a.data.ptr, right, self.beta),
-            *(y.data.ptr, result, y.data.ptr, result, self.algorithm),
-            *(0 if scratch is None else scratch.data.ptr, self.workspace),
-            cupy.cuda.get_current_stream().ptr,
-        )
+        run = self.runner(b, scratch)
         if bias is None:
-            self.library.lt.matmul(*arguments)
+            run(a.data.ptr, y.data.ptr)
             return y
         with self.lock:
             self._point_at(bias)
-            self.library.lt.matmul(*arguments)
+            run(a.data.ptr, y.data.ptr)
         return y
+
+    def runner(self, b: Array, scratch: Array | None) -> Callable[[int, int], None]:
+        """What multiplies matrices at an address with b, to another, on the current stream."""
+        left, right, result = self.layouts
+        multiply, address = self.library.lt.matmul, b.data.ptr
+        start = self.handle, self.operation, self.alpha
+        end = (
+            *(self.algorithm, 0 if scratch is None else scratch.data.ptr, self.workspace),
+            import_cupy().cuda.get_current_stream().ptr,
+        )
+
+        def run(a: int, y: int) -> None:
+            multiply(*start, address, left, a, right, self.beta, y, result, y, result, *end)
+
+        return run
+
+
+class Each:
+    """What writes a[i] @ b into out[j] when it is called with i and j, on the current stream."""
+
+    def __init__(self, plan: Product, a: Array, b: Array, out: Array) -> None:
+        size = plan.workspace
+        scratch = import_cupy().empty(size, np.uint8) if size else None
+        self.arrays = a, b, out, scratch  # whose addresses are known below
+        self.run = plan.runner(b, scratch)
+        self.start, self.into = a.data.ptr, out.data.ptr
+        self.step, self.stride = strides_of(a)[0], strides_of(out)[0]
+
+    def __call__(self, i: int, j: int) -> None:
+        self.run(self.start + i * self.step, self.into + j * self.stride)
 
 
 class Zeros:
@@ -247,7 +271,30 @@ def product(
     if y is None:
         lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2]) if a.ndim + b.ndim > 4 else ()
         y = import_cupy().empty((*lead, a.shape[-2], b.shape[-1]), a.dtype)
-    bits = a.data.ptr | b.data.ptr | y.data.ptr | (0 if bias is None else bias.data.ptr)
+    return _known(a, b, y, precision, bias, relu)(a, b, y, bias)
+
+
+def each(a: Array, b: Array, out: Array, precision: str) -> Each | None:
+    """Products a[i] @ b, written into out[j]: a (T, M, K), b (K, N), as `product` takes them.
+
+    None where cuBLASLt is missing, or cannot do it without copies.
+    """
+    apart = strides_of(a)[0] | strides_of(out)[0]
+    plan = _known(a[0], b, out[0], precision, None, False, apart)
+    return Each(plan, a, b, out) if isinstance(plan, Product) else None
+
+
+def _known(
+    a: Array,
+    b: Array,
+    y: Array,
+    precision: str,
+    bias: Array | None,
+    relu: bool,
+    apart: int = 0,
+) -> Plan:
+    """The plan, made where there is none; ``apart`` are bytes between matrices that are alike."""
+    bits = apart | a.data.ptr | b.data.ptr | y.data.ptr | (0 if bias is None else bias.data.ptr)
     aligned = bits % ALIGNED == 0
     key = (
         *(a.dtype.num, a.shape, a.strides, b.shape, b.strides, y.shape, y.strides),
@@ -258,7 +305,7 @@ def product(
         if len(_plans) >= PLANS:
             _plans.clear()
         plan = _plans[key] = _plan(a, b, y, precision, bias, relu, aligned)
-    return plan(a, b, y, bias)
+    return plan
 
 
 def _plan(

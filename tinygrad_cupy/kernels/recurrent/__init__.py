@@ -9,25 +9,25 @@ gates again.
 from __future__ import annotations
 
 from ...backend import Array, kernel
-from . import cpu, reference
+from . import cpu, cuda
 from .reference import Found, Saved
 
 __all__ = ["gru", "gru_backward", "lstm", "lstm_backward", "rnn", "rnn_backward"]
 
 
-@kernel(cpu=cpu.rnn, cuda=reference.rnn)
+@kernel(cpu=cpu.rnn, cuda=cuda.rnn)
 def rnn(
     gates: Array, h: Array, weight: Array, seen: Array | None, relu: bool, reverse: bool
 ) -> Array:
     """The states (T, N, H): tanh, or max(·, 0), of gates (T, N, H) + h @ weight (H, H) ᵀ."""
 
 
-@kernel(cpu=cpu.rnn_backward, cuda=reference.rnn_backward)
+@kernel(cpu=cpu.rnn_backward, cuda=cuda.rnn_backward)
 def rnn_backward(grad: Array, saved: Saved, relu: bool, reverse: bool, needs_weight: bool) -> Found:
     """The gradients by gates, h and weight of that by the states y."""
 
 
-@kernel(cpu=cpu.lstm, cuda=reference.lstm)
+@kernel(cpu=cpu.lstm, cuda=cuda.lstm)
 def lstm(
     gates: Array, h: Array, c: Array, weight: Array, seen: Array | None, reverse: bool
 ) -> tuple[Array, Array | None]:
@@ -37,14 +37,14 @@ def lstm(
     """
 
 
-@kernel(cpu=cpu.lstm_backward, cuda=reference.lstm_backward)
+@kernel(cpu=cpu.lstm_backward, cuda=cuda.lstm_backward)
 def lstm_backward(
     grad: Array, saved: Saved, kept: Array | None, reverse: bool, needs_weight: bool
 ) -> Found:
     """The gradients by gates, h, c and weight of that, (2, T, N, H), by states and cells y."""
 
 
-@kernel(cpu=cpu.gru, cuda=reference.gru)
+@kernel(cpu=cpu.gru, cuda=cuda.gru)
 def gru(
     gates: Array,
     h: Array,
@@ -59,7 +59,7 @@ def gru(
     """
 
 
-@kernel(cpu=cpu.gru_backward, cuda=reference.gru_backward)
+@kernel(cpu=cpu.gru_backward, cuda=cuda.gru_backward)
 def gru_backward(
     grad: Array, saved: Saved, kept: Array | None, reverse: bool, needs_weight: bool
 ) -> Found:

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from ...backend import Array, blas
+from ...backend import Array
 from ...backend.c_source import CSource, plain
 from ...backend.cpu_threads import thread_count, workspace
 from ..common import sums
-from .reference import Found, Saved
+from .reference import Found, Saved, by_weight
 
 LEAST = 4  # rows for a thread: each reads the whole weight at every step
 
@@ -53,7 +53,7 @@ def rnn_backward(grad: Array, saved: Saved, relu: bool, reverse: bool, needs_wei
     packed = _packed("recurrent_pack_back", sizes, weight)
     dz, dh = np.empty(y.shape, np.float32), np.empty(h.shape, np.float32)
     _run("rnn_backward", sizes, plain(grad), packed, _bytes(seen), plain(y), dz, dh)
-    return dz, dh, _by_weight(dz, y, h, reverse) if needs_weight else None
+    return dz, dh, by_weight(dz, y, h, reverse) if needs_weight else None
 
 
 def lstm(
@@ -78,7 +78,7 @@ def lstm_backward(
     dz, states = np.empty(kept.shape, np.float32), np.empty((2, *h.shape), np.float32)
     given = plain(grad), plain(y), kept, plain(c), packed, _bytes(seen)
     _run("lstm_backward", sizes, *given, dz, states)
-    return dz, *states, _by_weight(dz, y[0], h, reverse) if needs_weight else None
+    return dz, *states, by_weight(dz, y[0], h, reverse) if needs_weight else None
 
 
 def gru(
@@ -109,8 +109,8 @@ def gru_backward(
     dh = np.empty(h.shape, np.float32)
     given = plain(grad), plain(y), kept, plain(h), packed, _bytes(seen)
     _run("gru_backward", sizes, *given, dz, d_own, dh)
-    by_weight = _by_weight(d_own, y, h, reverse) if needs_weight else None
-    return dz, dh, by_weight, None if bias is None else sums.total(d_own, (0, 1))
+    of_weight = by_weight(d_own, y, h, reverse) if needs_weight else None
+    return dz, dh, of_weight, None if bias is None else sums.total(d_own, (0, 1))
 
 
 def _sizes(gates: Array, h: Array, reverse: bool, relu: bool = False) -> _Recurrent:
@@ -137,13 +137,3 @@ def _run(name: str, sizes: _Recurrent, *arguments: Any) -> None:
 
 def _bytes(seen: Array | None) -> Array | None:
     return None if seen is None else plain(seen.astype(np.bool_, copy=False))
-
-
-def _by_weight(dz: Array, y: Array, h: Array, reverse: bool) -> Array:
-    """The weight's gradient (G, H): of all steps but the first in one product."""
-    first, later = (dz[-1], dz[:-1]) if reverse else (dz[0], dz[1:])
-    total = blas.matmul(first.T, h)
-    if len(later):
-        before = (y[1:] if reverse else y[:-1]).reshape(-1, h.shape[1])
-        total += blas.matmul(later.reshape(-1, dz.shape[2]).T, before)
-    return total

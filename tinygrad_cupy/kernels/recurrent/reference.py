@@ -48,7 +48,7 @@ def rnn_backward(grad: Array, saved: Saved, relu: bool, reverse: bool, needs_wei
         dh = dh + grad[t]
         xp.multiply(dh, slope[t], out=dz[t])
         dh = _kept(blas.matmul(dz[t], weight), dh, stays, t)
-    return dz, dh, _by_weight(dz, _before(y, h, reverse)) if needs_weight else None
+    return dz, dh, by_weight(dz, y, h, reverse) if needs_weight else None
 
 
 def lstm(
@@ -107,7 +107,7 @@ def lstm_backward(
         dh = _kept(blas.matmul(dz[t].reshape(rows, 4 * size), weight), dh, stays, t)
         dc = dc * through[t]
     dz = dz.reshape(steps, rows, 4 * size)
-    return dz, dh, dc, _by_weight(dz, h_before) if needs_weight else None
+    return dz, dh, dc, by_weight(dz, y[0], h, reverse) if needs_weight else None
 
 
 def gru(
@@ -169,7 +169,7 @@ def gru_backward(grad: Array, saved: Saved, kept: None, reverse: bool, needs_wei
     dz = d_own.copy()
     xp.multiply(dhs, n_slope, out=dz[..., 2 * size :])
     by_bias = None if bias is None else d_own.sum((0, 1))
-    return dz, dh, _by_weight(d_own, before) if needs_weight else None, by_bias
+    return dz, dh, by_weight(d_own, y, h, reverse) if needs_weight else None, by_bias
 
 
 def _times(steps: int, reverse: bool) -> Iterator[int]:
@@ -198,6 +198,11 @@ def _kept(dh: Array, stayed: Array, stays: Any, t: int) -> Array:
     return dh if stays is None else dh + stayed * stays[t]
 
 
-def _by_weight(dz: Array, before: Array) -> Array:
-    """The weight's gradient (G, H), of all steps in one product."""
-    return blas.matmul(dz.reshape(-1, dz.shape[2]).T, before.reshape(-1, before.shape[2]))
+def by_weight(dz: Array, y: Array, h: Array, reverse: bool) -> Array:
+    """The weight's gradient (G, H): of all steps but the first in one product."""
+    first, later = (dz[-1], dz[:-1]) if reverse else (dz[0], dz[1:])
+    total = blas.matmul(first.T, h)
+    if len(later):
+        before = (y[1:] if reverse else y[:-1]).reshape(-1, h.shape[1])
+        total += blas.matmul(later.reshape(-1, dz.shape[2]).T, before)
+    return total
