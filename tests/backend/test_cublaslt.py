@@ -37,7 +37,8 @@ class StandInProduct(Product):
     """Refuses what cuBLASLt would read or write wrongly, and multiplies."""
 
     def __init__(self, found: Any, dtype: Any, compute: str, *others: Any) -> None:
-        self.compute, self.relu = compute, others[-1]
+        self.compute, self.relu, self.alignment = compute, others[-1], others[2]
+        self.workspace = 0
         self.works = compute != "COMPUTE_32F_FAST_16BF"
 
     def __call__(self, a: Any, b: Any, y: Any, bias: Any) -> Any:
@@ -49,6 +50,9 @@ class StandInProduct(Product):
         if self.relu:
             np.maximum(y, 0, out=y)
         return y
+
+    def runner(self, b: Any, scratch: Any) -> Any:
+        return lambda a, y: (a, y, self.alignment)  # what it would be told, and may count on
 
 
 STAND_IN_CUPY = SimpleNamespace(
@@ -248,3 +252,15 @@ def test_a_capture_without_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
 def test_a_capture_says_where_it_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blas, "why_missing", lambda: "")
     assert "needs cuBLASLt (which refuses this one): " in in_a_capture(monkeypatch)
+
+
+@pytest.mark.parametrize(("columns", "alignment"), [(4, 16), (3, 4)])
+def test_products_in_a_loop_are_at_addresses(columns: int, alignment: int) -> None:
+    """Which are as aligned as every matrix is, not the first alone."""
+    a, b, out = on_gpu(3, 2, columns), on_gpu(columns, 4), on_gpu(1, 2, 4)
+    found = cublaslt.each(a, b, out, "fp32")
+    assert isinstance(found, cublaslt.Each)
+    bits = a.ctypes.data | b.ctypes.data | out.ctypes.data
+    least = alignment if bits % 16 == 0 else 4
+    assert found(2, 0) == (a[2].ctypes.data, out.ctypes.data, least)
+    assert cublaslt.each(a[..., ::2], b[::2], out, "fp32") is None  # it would copy

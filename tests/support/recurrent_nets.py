@@ -78,5 +78,5 @@ def check(
     for one, other, exact in zip(*runs, expected, strict=True):
         np.testing.assert_array_equal(one, other)
         assert one.dtype == dtype
-        error, size = (float(np.linalg.norm(x)) for x in (one - exact, exact))
-        assert error <= (1e-12 if dtype == np.float64 else 2e-5) * max(size, 1e-3)
+        error, norm = (float(np.linalg.norm(x)) for x in (one - exact, exact))
+        assert error <= (1e-12 if dtype == np.float64 else 2e-5) * max(norm, 1e-3)

@@ -169,7 +169,7 @@ class Product:
             run(a.data.ptr, y.data.ptr)
         return y
 
-    def runner(self, b: Array, scratch: Array | None) -> Callable[[int, int], None]:
+    def runner(self, b: Array, scratch: Array | None) -> Callable[[int, int], Any]:
         """What multiplies matrices at an address with b, to another, on the current stream."""
         left, right, result = self.layouts
         multiply, address = self.library.lt.matmul, b.data.ptr
@@ -196,8 +196,8 @@ class Each:
         self.start, self.into = a.data.ptr, out.data.ptr
         self.step, self.stride = strides_of(a)[0], strides_of(out)[0]
 
-    def __call__(self, i: int, j: int) -> None:
-        self.run(self.start + i * self.step, self.into + j * self.stride)
+    def __call__(self, i: int, j: int) -> Any:
+        return self.run(self.start + i * self.step, self.into + j * self.stride)
 
 
 class Zeros:
