@@ -45,6 +45,8 @@ static int __syncthreads_or(int value) {
 
 static void __threadfence() {}
 
+static double rsqrt(double x) { return 1 / sqrt(x); }
+
 template <class Value>
 Value __ldcg(const Value* from) {
     return *from;

@@ -1,17 +1,50 @@
-"""Rows normalized by their own statistics, on NumPy arrays: layer, group and RMS norm on a CPU.
+"""Rows normalized by their own statistics, on arrays: layer, group, instance and RMS norm.
 
-R rows, C columns. On a GPU they are put together from other operations.
+R rows, C columns.
 """
 
 from __future__ import annotations
 
-from ...backend import Array
-from . import native, reference
+from ...backend import Array, is_cuda, kernel
+from . import cuda, native, reference
 from .reference import Gradients
 
-__all__ = ["backward", "forward"]
+__all__ = ["backward", "forward", "suits"]
+
+LONG, SPREAD = 1 << 16, 128  # a GPU has a block for a row: longer ones, if there are not as many
 
 
+def suits(x: Array, columns: int) -> bool:
+    """Whether elements like those of x, in rows of ``columns``, are normalized by one kernel."""
+    if x.dtype.kind != "f" or not columns:
+        return False
+    if not is_cuda(x):
+        return True
+    return bool(x.size) and (columns <= LONG or x.size >= SPREAD * columns)
+
+
+def _forward_cpu(
+    x: Array, weight: Array | None, bias: Array | None, centred: bool, eps: float
+) -> tuple[Array, Array]:
+    if native.suits(x, weight, bias):
+        return native.forward(x, weight, bias, centred, eps)
+    return reference.forward(x, weight, bias, centred, eps)
+
+
+def _backward_cpu(
+    grad: Array,
+    x: Array,
+    weight: Array | None,
+    stats: Array,
+    centred: bool,
+    needs: tuple[bool, ...],
+) -> Gradients:
+    if native.suits(x, weight, grad):
+        return native.backward(grad, x, weight, stats, centred, needs)
+    return reference.backward(grad, x, weight, stats, centred, needs)
+
+
+@kernel(cpu=_forward_cpu, cuda=cuda.forward)
 def forward(
     x: Array, weight: Array | None, bias: Array | None, centred: bool, eps: float
 ) -> tuple[Array, Array]:
@@ -19,11 +52,9 @@ def forward(
 
     Both are of each row; the mean is 0 if not ``centred``. weight and bias are (C,) or None.
     """
-    if native.suits(x, weight, bias):
-        return native.forward(x, weight, bias, centred, eps)
-    return reference.forward(x, weight, bias, centred, eps)
 
 
+@kernel(cpu=_backward_cpu, cuda=cuda.backward)
 def backward(
     grad: Array,
     x: Array,
@@ -33,6 +64,3 @@ def backward(
     needs: tuple[bool, ...],
 ) -> Gradients:
     """The gradients by x, weight and bias, as far as ``needs`` asks; None for the others."""
-    if native.suits(x, weight, grad):
-        return native.backward(grad, x, weight, stats, centred, needs)
-    return reference.backward(grad, x, weight, stats, centred, needs)

@@ -1,0 +1,79 @@
+"""The CUDA kernels of layer norm, run on the CPU, against the plain reference.
+
+Every output is NaN before, so an element that a kernel leaves unwritten shows.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from support import cuda_emulator
+from support.cuda_emulator import on_device
+from tinygrad_cupy.kernels.layer_norm import cuda, reference
+
+pytestmark = [
+    pytest.mark.slow,
+    # A text: asked where one of them runs, not where it is collected.
+    pytest.mark.skipif("cuda_emulator.compiler() is None", reason="no compiler of C++20"),
+]
+
+# Rows and columns: a thread for a row, a part of a warp, two warps, rows that are not kept.
+SHAPES = [(70, 3), (5, 64), (3, 301), (2, 2052)]
+
+
+def unwritten(shape: Any, dtype: Any) -> Any:
+    return on_device(np.full(shape, np.nan, dtype))
+
+
+@pytest.fixture(autouse=True)
+def _emulated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    cuda_emulator.install(monkeypatch, tmp_path_factory.getbasetemp())
+    monkeypatch.setattr(cuda, "import_cupy", lambda: SimpleNamespace(empty=unwritten))
+    monkeypatch.setattr(cuda, "empties", lambda *given: [unwritten(*each) for each in given])
+    monkeypatch.setattr(cuda, "int32s", lambda *values: tuple(map(np.int32, values)))
+    monkeypatch.setattr(cuda, "int64s", lambda *values: tuple(map(np.int64, values)))
+    monkeypatch.setattr(cuda, "float64s", lambda *values: tuple(map(np.float64, values)))
+    monkeypatch.setattr(cuda, "null", lambda: np.int64(0))
+    monkeypatch.setattr(cuda, "BUSY", 128)
+    monkeypatch.setattr(cuda, "PARTIALS", 0)
+    for file in (*cuda._forward, *cuda._backward):
+        monkeypatch.setattr(file, "threads", cuda_emulator.THREADS)
+    for cached in (cuda._plan, cuda._means):
+        cached.cache_clear()
+    yield
+    for cached in (cuda._plan, cuda._means):
+        cached.cache_clear()
+
+
+@pytest.mark.parametrize(("rows", "columns"), SHAPES)
+def test_both_passes(rows: int, columns: int, rng: np.random.Generator) -> None:
+    dtype = np.float64 if rows == 5 else np.float32
+    x = on_device((rng.standard_normal((rows, columns)) + 30).astype(dtype))
+    grad = on_device(rng.standard_normal((rows, columns)).astype(dtype))
+    weight, bias = (on_device(v) for v in rng.standard_normal((2, columns)).astype(dtype))
+    bound = 1e-5 if dtype == np.float32 else 1e-12
+    cases: list[Any] = [
+        (True, weight, bias, (True, True, True)),
+        (False, None, None, (True, False, False)),
+        (True, weight, None, (False, True, False)),
+    ]
+    for centred, gain, shift, needs in cases:
+        a, g, w, b = (
+            None if each is None else np.array(each, np.float64) for each in (x, grad, gain, shift)
+        )
+        assert a is not None
+        assert g is not None
+        y, stats = cuda.forward(x, gain, shift, centred, 1e-3)
+        expected, of_wide = reference.forward(a, w, b, centred, 1e-3)
+        np.testing.assert_allclose(y, expected, rtol=bound, atol=bound)
+        np.testing.assert_allclose(stats, of_wide, rtol=1e-10, atol=1e-12)
+        found = cuda.backward(grad, x, gain, stats, centred, needs)
+        exact = reference.backward(g, a, w, of_wide, centred, needs)
+        for one, other in zip(found, exact, strict=True):
+            assert (one is None) == (other is None)
+            if one is not None and other is not None:
+                np.testing.assert_allclose(one, other, rtol=bound, atol=bound * rows)

@@ -1,0 +1,151 @@
+"""Rows normalized by their own statistics on a GPU: one kernel forward, one for all gradients.
+
+A row is read once, into registers, where they are enough for it (`KEPT`). The gradients by weight
+and bias are added up while that by x is made, and a second, small kernel adds up what blocks have.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...backend import Array, CudaSource, float64s, import_cupy, int32s, int64s, null
+from ...backend.cuda_source import dtype_macros
+from ..common.headers import VECTOR
+from ..common.layout import contiguous, empties
+from .reference import Gradients
+
+BUSY = 67584  # threads: 512 on each of 132 multiprocessors
+BYTES = 16  # that a thread moves at once
+EACH, KEPT = 16, 32  # elements of a row for a thread, and the most that it keeps
+EACH_SUMMED = 12  # elements for one that keeps two sums of each as well, and the most
+EACH_ROWS = 8  # that a block adds up at least, or its sums are as much as they
+PARTIALS = 1 << 18  # sums that are worth it all the same
+TILE = 16  # columns of a block that adds up
+COLUMN_BLOCKS = 528  # that keep a GPU busy
+MOST_BLOCKS = (1 << 31) - 1
+
+_SUMMED = f"TILE={TILE}"
+_HEADERS = (VECTOR, "row.cuh")
+_forward = [CudaSource(__file__, *_HEADERS, "layer_norm.cu", threads=n) for n in (256, 512)]
+_backward = [
+    CudaSource(__file__, *_HEADERS, "layer_norm_backward.cu", threads=n, defines=(_SUMMED,))
+    for n in (256, 512)
+]
+
+
+class _Plan(NamedTuple):
+    """How threads lie on the rows of one shape, and what the kernels are told of it."""
+
+    file: CudaSource
+    defines: tuple[str, ...]
+    blocks: int
+    summed: bool  # the kernel adds up columns along with it
+    numbers: tuple[Any, ...]  # R and C
+
+
+@functools.lru_cache(4096)
+def _plan(files: str, rows: int, columns: int, dtype: Any, width: int, sums: bool = False) -> _Plan:
+    """For the kernels in ``files``; with ``sums`` those of columns are wanted, too."""
+    short, long = _forward if files == "forward" else _backward
+    each, most = (EACH_SUMMED, EACH_SUMMED) if sums else (EACH, KEPT)
+    if dtype.itemsize == 8:
+        each, most = each // 2, most // 2
+    packs, lanes = -(-columns // width), 1
+    while lanes < long.threads and -(-packs // lanes) * width > each:
+        lanes *= 2
+    while lanes < min(short.threads, packs) and rows * lanes * 2 <= BUSY:
+        lanes *= 2
+    file = short if lanes <= short.threads else long
+    kept = -(-packs // lanes)
+    if kept * width > most:
+        if sums:
+            return _plan(files, rows, columns, dtype, width)
+        kept = 0
+    blocks = min(-(-rows // (file.threads // lanes)), MOST_BLOCKS)
+    if sums:
+        worth = max(rows // EACH_ROWS, PARTIALS // (2 * columns), 1)
+        blocks = min(blocks, BUSY // file.threads, worth)
+    macros = (f"WIDTH={width}", f"LANES={lanes}", f"PACKS={kept}")
+    macros += (f"SUMS={sums:d}",) if files == "backward" else ()
+    numbers = (*int64s(rows), *int32s(columns))
+    return _Plan(file, (*dtype_macros(dtype), *macros), blocks, sums, numbers)
+
+
+def _width(columns: int, *arrays: Array | None) -> int:
+    """Neighbours that a thread moves at once: of rows of all arrays."""
+    given = [array for array in arrays if array is not None]
+    width = math.gcd(columns, BYTES // given[0].itemsize)
+    while any(array.data.ptr % (width * array.itemsize) for array in given):
+        width //= 2
+    return width
+
+
+@functools.lru_cache(4096)
+def _means(centred: bool, columns: int, *eps: float) -> tuple[Any, ...]:
+    return (*int32s(int(centred)), *float64s(1 / columns, *eps))
+
+
+def _or_null(x: Array | None) -> Any:
+    return null() if x is None else x
+
+
+def forward(
+    x: Array, weight: Array | None, bias: Array | None, centred: bool, eps: float
+) -> tuple[Array, Array]:
+    """As `kernels.layer_norm.forward`."""
+    xp, (rows, columns), dtype = import_cupy(), x.shape, x.dtype
+    x, weight, bias = _plain(x), _plain(weight), _plain(bias)
+    y, stats = xp.empty((rows, columns), dtype), xp.empty((rows, 2), np.float64)
+    plan = _plan("forward", rows, columns, dtype, _width(columns, x, weight, bias, y))
+    arrays = (x, _or_null(weight), _or_null(bias), y, stats)
+    numbers = (*plan.numbers, *_means(centred, columns, eps))
+    plan.file.launch("layer_norm_forward", plan.blocks, (*arrays, *numbers), defines=plan.defines)
+    return y, stats
+
+
+def backward(
+    grad: Array,
+    x: Array,
+    weight: Array | None,
+    stats: Array,
+    centred: bool,
+    needs: tuple[bool, ...],
+) -> Gradients:
+    """As `kernels.layer_norm.backward`."""
+    xp, (rows, columns), dtype = import_cupy(), x.shape, x.dtype
+    grad, x, weight = _plain(grad), _plain(x), _plain(weight)
+    width, summing = _width(columns, grad, x, weight), needs[1] or needs[2]
+    plan = _plan("backward", rows, columns, dtype, width, summing and needs[0])
+    dx = partials = None
+    if needs[0]:
+        dx = xp.empty((rows, columns), dtype)
+        if plan.summed:
+            partials = xp.empty((plan.blocks, 2, columns), np.float64)
+        arrays = (grad, x, _or_null(weight), stats, dx, _or_null(partials))
+        numbers = (*plan.numbers, *_means(centred, columns))
+        launched = (*arrays, *numbers)
+        plan.file.launch("layer_norm_backward", plan.blocks, launched, defines=plan.defines)
+    if not summing:
+        return dx, None, None
+    if partials is None:
+        tiles = -(-columns // TILE)
+        down = plan.file.threads // TILE
+        parts = max(1, min(-(-rows // (EACH_ROWS * down)), COLUMN_BLOCKS // tiles))
+        partials = xp.empty((parts, 2, columns), np.float64)
+        launched = (grad, x, stats, partials, *plan.numbers)
+        plan.file.launch("layer_norm_columns", (tiles, parts), launched, defines=plan.defines)
+    vector = ((columns,), dtype)
+    by = empties(vector, vector)
+    given = [_or_null(each if need else None) for each, need in zip(by, needs[1:], strict=True)]
+    launched = (partials, *given, *int32s(len(partials), columns))
+    blocks = -(-2 * columns // TILE)
+    plan.file.launch("layer_norm_add_up", blocks, launched, defines=plan.defines)
+    return dx, by[0] if needs[1] else None, by[1] if needs[2] else None
+
+
+def _plain(x: Array | None) -> Any:
+    return None if x is None else contiguous(x, x.itemsize)

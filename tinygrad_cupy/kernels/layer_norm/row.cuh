@@ -1,0 +1,85 @@
+// What the kernels of rows (R, C) share: how threads lie on a row.
+//
+// LANES threads, a power of two, have a row, and a block SLOTS rows at a time. A thread takes every
+// LANES-th pack of WIDTH elements and keeps PACKS of them, all it has; with PACKS 0 a row is too
+// long to be kept and is read again. Sums are in double, and in an order that depends on the macros
+// alone. A is what elements are computed in.
+
+const int SLOTS = THREADS / LANES;
+const int WARPS = THREADS / 32;
+
+// The column at which pack i of a thread begins.
+__device__ __forceinline__ int column_of(int i) {
+    return ((int)threadIdx.x % LANES + i * LANES) * WIDTH;
+}
+
+// Calls use(i, column) for each pack of this thread.
+template <class Use>
+__device__ __forceinline__ void each_pack(int columns, Use use) {
+#if PACKS
+#pragma unroll
+    for (int i = 0; i < PACKS; ++i) {
+        if (column_of(i) < columns) use(i, column_of(i));
+    }
+#else
+#pragma unroll 4
+    for (int i = 0; column_of(i) < columns; ++i) use(i, column_of(i));
+#endif
+}
+
+// WIDTH neighbours as what they are computed in.
+__device__ __forceinline__ Pack<A> wide(const T* from) {
+    const Pack<T> read = load(from);
+    Pack<A> found;
+#pragma unroll
+    for (int k = 0; k < WIDTH; ++k) found.at[k] = (A)read.at[k];
+    return found;
+}
+
+// A thread's part of a row, in registers where they are enough: all loads are under way at once.
+struct Part {
+    const T* row;
+    Pack<A> kept[PACKS ? PACKS : 1];
+
+    __device__ __forceinline__ Part(const T* row, int columns) : row(row) {
+        if (PACKS) each_pack(columns, [&](int i, int column) { kept[i] = wide(row + column); });
+    }
+
+    __device__ __forceinline__ Pack<A> at(int i, int column) const {
+        return PACKS ? kept[i] : wide(row + column);
+    }
+};
+
+// The WIDTH sums of a thread as one.
+__device__ __forceinline__ double sum_of(const double (&sums)[WIDTH]) {
+    double sum = sums[0];
+#pragma unroll
+    for (int k = 1; k < WIDTH; ++k) sum += sums[k];
+    return sum;
+}
+
+// Adds up each of sums over the threads of a row, in all of them. All threads of the block come
+// here.
+template <int N>
+__device__ __forceinline__ void add_over_row(double (&sums)[N]) {
+#pragma unroll
+    for (int apart = LANES < 32 ? LANES / 2 : 16; apart; apart /= 2) {
+#pragma unroll
+        for (int n = 0; n < N; ++n) sums[n] += __shfl_xor_sync(~0u, sums[n], apart);
+    }
+#if LANES > 32
+    __shared__ double of_warps[N][WARPS];
+    __syncthreads();  // what was in them is read
+    if (threadIdx.x % 32 == 0) {
+        for (int n = 0; n < N; ++n) of_warps[n][threadIdx.x / 32] = sums[n];
+    }
+    __syncthreads();
+    const int first = threadIdx.x / LANES * (LANES / 32);
+#pragma unroll
+    for (int n = 0; n < N; ++n) {
+        sums[n] = of_warps[n][first];
+#pragma unroll
+        for (int warp = 1; warp < LANES / 32; ++warp) sums[n] += of_warps[n][first + warp];
+    }
+#endif
+}
