@@ -73,9 +73,10 @@ def normalized(
 ) -> Any:
     """x normalized over ``axes``, the last ones, · weight + bias, which broadcast."""
     shape = x.shape[axes[0] :]
-    ours = [t is None or (t.shape == shape and t.dtype == x.dtype) for t in (weight, bias)]
-    if kernels.layer_norm.suits(x._facts, math.prod(shape)) and all(ours):
-        return LayerNorm(len(axes), eps, centred)(x, weight, bias)
+    fit = all(t is None or t.shape == shape for t in (weight, bias))
+    if fit and kernels.layer_norm.suits(x._facts, math.prod(shape)):
+        affine = [t if t is None else t.astype(x.dtype) for t in (weight, bias)]
+        return LayerNorm(len(axes), eps, centred)(x, *affine)
     y = (standardized if centred else of_unit_square)(x, axes, eps)
     y = y if weight is None else y * weight
     return y if bias is None else y + bias

@@ -69,10 +69,10 @@ def _plan(files: str, rows: int, columns: int, dtype: Any, width: int, sums: boo
     if sums:
         worth = max(rows // EACH_ROWS, PARTIALS // (2 * columns), 1)
         blocks = min(blocks, BUSY // file.threads, worth)
-    macros = (f"WIDTH={width}", f"LANES={lanes}", f"PACKS={kept}")
-    macros += (f"SUMS={sums:d}",) if files == "backward" else ()
+    how: tuple[str, ...] = (f"WIDTH={width}", f"LANES={lanes}", f"PACKS={kept}")
+    how += (f"SUMS={sums:d}",) if files == "backward" else ()
     numbers = (*int64s(rows), *int32s(columns))
-    return _Plan(file, (*dtype_macros(dtype), *macros), blocks, sums, numbers)
+    return _Plan(file, (*dtype_macros(dtype), *how), blocks, sums, numbers)
 
 
 def _width(columns: int, *arrays: Array | None) -> int:

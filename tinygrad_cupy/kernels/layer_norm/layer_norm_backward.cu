@@ -1,10 +1,10 @@
-// The gradients of normalized rows: by x in one pass over memory, with SUMS those by weight and bias
-// along with it.
+// The gradients of normalized rows: by x in one pass over memory, with SUMS those by weight and
+// bias along with it.
 //
-// Each block walks over rows, and its threads keep the sums of their columns. What a block has added
-// up is a line of partials, and layer_norm_add_up adds up the lines, in order: no atomics, so that
-// every run gives the same. Longer rows than have such sums in registers are read once more, by
-// layer_norm_columns.
+// Each block walks over rows, and its threads keep the sums of their columns. What a block has
+// added up is a line of partials, and layer_norm_add_up adds up the lines, in order: no atomics, so
+// that every run gives the same. Longer rows than have such sums in registers are read once more,
+// by layer_norm_columns.
 
 constexpr int DOWN = THREADS / TILE;
 
