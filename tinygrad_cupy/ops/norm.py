@@ -33,7 +33,8 @@ class BatchNorm(FusedOp):
     """(x - mean) / √(var + eps) · weight + bias with the statistics of this batch, per channel.
 
     Then ReLU and a max-pool (2 × 2, stride 2) where asked for. The forward moves the running
-    statistics.
+    statistics. x of 16 bits is computed with in float32, as weight and bias then are, and what is
+    stored of its dtype, y and the gradient by x, is rounded once.
     """
 
     only_real = True
@@ -72,11 +73,11 @@ class BatchNorm(FusedOp):
     def reference(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         axes = (0, *range(2, len(x.shape)))
         column = (1, -1, *[1] * (len(x.shape) - 2))
-        centred = Centre(axes)(x)
+        centred = Centre(axes)(single(x))
         var = (centred * centred).mean(axes, keepdims=True)
         normal = centred / (var + self.eps).sqrt()
         y = normal * weight.reshape(*column) + bias.reshape(*column)
-        return epilogue_as_found(y, self.relu, self.relu_y, self.argmax)
+        return epilogue_as_found(y.astype(x.dtype), self.relu, self.relu_y, self.argmax)
 
     def backward_arrays(self, grad: Array, x: Array, weight: Array, bias: Array) -> Any:
         how = (self.relu, self.needs[0], self.absorbing)
@@ -131,8 +132,9 @@ class NormMixin(TensorBase):
         if pool:
             expect_images("batch_norm", self)
             POOL.output_size("max_pool2d", x.shape[2:])
-        dtypes = {as_float(x).dtype, *[t.dtype for t in (weight, bias) if t is not None]}
-        dtype = common_dtype(*dtypes) if len(dtypes) > 1 else dtypes.pop()
+        dtype = _common(x, weight, bias)
+        if active.cast is not None and dtype == np.float32:
+            dtype = as_float(x).dtype  # stored in 16 bits, though parameters are of 32
         if not training and running_mean is not None and running_var is not None:
             mean, var = running_mean, running_var
             column = (1, -1, *[1] * (len(x.shape) - 2))
@@ -157,12 +159,10 @@ class NormMixin(TensorBase):
         running = _moving(x, dtype, running_mean, running_var, num_batches_tracked, momentum)
         op = BatchNorm(eps, running, relu, pool)
 
-        def normalized(x: Tensor) -> Tensor:
-            gain = x._wrap(_filled(x, 1, x.dtype)) if weight is None else weight.astype(x.dtype)
-            shift = x._wrap(_filled(x, 0, x.dtype)) if bias is None else bias.astype(x.dtype)
-            return op.watching(op(x, gain, shift))
-
-        y = in_single(x.astype(dtype), normalized)
+        beside = np.dtype(np.float32) if is_narrow(dtype) else dtype
+        gain = x._wrap(_filled(x, 1, beside)) if weight is None else weight.astype(beside)
+        shift = x._wrap(_filled(x, 0, beside)) if bias is None else bias.astype(beside)
+        y = op.watching(op(x.astype(dtype), gain, shift))
         if momentum is not None:
             for tensor in (running_mean, running_var, num_batches_tracked):
                 if tensor is not None:

@@ -1,4 +1,8 @@
-"""Batch norm on arrays. Letters are explained in `common.windows`."""
+"""Batch norm on arrays. Letters are explained in `common.windows`.
+
+Where x is float16 or bfloat16, so are y and the gradients by y and by x, each rounded once; weight,
+bias, statistics and their gradients are float32 beside it, else of x's dtype.
+"""
 
 from __future__ import annotations
 

@@ -1,22 +1,51 @@
 // Batch norm on rows (P, C), the channel last in memory; ReLU and a 2 x 2 max-pool of stride 2.
 //
-// Macros: TYPE float or double; WIDTH 4 (C a multiple of 4, 16-byte aligned) or 1, the channels of
-// a thread; RELU and POOL 0 or 1, what follows the norm; MASKED the argmax of a window whose
-// gradient ReLU stops; THREADS of a block of the two apply kernels, REDUCE_THREADS of one that
-// reduces. A block's threads are lines of `lanes`, a power of two, across channels; sums are in
-// double, in an order that depends on the shape and on WIDTH. With POOL, rows are windows: grad and
-// argmax are (N, H/2, W/2, C).
+// Macros: TYPE of x, y, grad and dx, ACC of all else: float beside 16 bits, which are rounded once,
+// where they are stored; WIDTH, the channels of a thread, 4 or in 16 bits 8 (C a multiple of it,
+// 16-byte aligned) or 1; RELU and POOL 0 or 1, what follows the norm; MASKED the argmax of a window
+// whose gradient ReLU stops; THREADS of a block of the two apply kernels, REDUCE_THREADS of one
+// that reduces. A block's threads are lines of `lanes`, a power of two, across channels; sums are
+// in double, in an order that depends on the shape and on WIDTH. With POOL, rows are windows: grad
+// and argmax are (N, H/2, W/2, C).
 //
 // Small batches are bound by latency. So a thread issues the loads of UNROLL rows before it uses
 // the first, and before it stores, as the compiler moves no load across a store.
-
-const int WARPS = REDUCE_THREADS / 32;
 
 #if POOL
 typedef u8 Decision;
 #else
 typedef T Decision;
 #endif
+
+const int WARPS = REDUCE_THREADS / 32;
+const int TOGETHER = WIDTH < 4 ? WIDTH : 4;  // channels that are added up at once: shared memory
+
+// A thread's channels as they lie in memory, of which [k] is one. Smaller ones than a register stay
+// words until they are used: taken apart where they are loaded, each would fill one.
+template <class Value, bool IN_WORDS = sizeof(Value) < 4 && WIDTH * sizeof(Value) % 4 == 0>
+struct Row {
+    Pack<Value> values;
+
+    __device__ Value operator[](int k) const { return values.at[k]; }
+};
+
+template <class Value>
+struct alignas(WIDTH * sizeof(Value)) Row<Value, true> {
+    static const int EACH = 4 / sizeof(Value);
+    u32 words[WIDTH / EACH];
+
+    __device__ Value operator[](int k) const {
+        const u32 bits = words[k / EACH] >> (k % EACH * 8 * (int)sizeof(Value));
+        Value value;
+        memcpy(&value, &bits, sizeof(Value));  // the lower bytes
+        return value;
+    }
+};
+
+template <class Value>
+__device__ Row<Value> load_row(const Value* from) {
+    return *(const Row<Value>*)from;
+}
 
 // The place of a thread where its block is lines of `lanes`.
 struct Lines {
@@ -108,10 +137,17 @@ __device__ double2 block_reduce(double2 (&sums)[N], int lanes) {
 __device__ bool grid_reduce(double2 (&sums)[WIDTH], int channels, int lanes, double2* partials,
                             unsigned* ticket) {
     __shared__ bool last;
-    const double2 sum = block_reduce(sums, lanes);
-    const int channel = blockIdx.y * lanes * WIDTH + threadIdx.x;
-    if (threadIdx.x < lanes * WIDTH && channel < channels) {
-        partials[(i64)blockIdx.x * channels + channel] = sum;
+    const int lane = threadIdx.x / TOGETHER, k = threadIdx.x % TOGETHER;
+#pragma unroll
+    for (int from = 0; from < WIDTH; from += TOGETHER) {
+        double2 some[TOGETHER];
+#pragma unroll
+        for (int i = 0; i < TOGETHER; ++i) some[i] = sums[from + i];
+        const double2 sum = block_reduce(some, lanes);
+        const int channel = (blockIdx.y * lanes + lane) * WIDTH + from + k;
+        if (lane < lanes && channel < channels) {
+            partials[(i64)blockIdx.x * channels + channel] = sum;
+        }
     }
     is_last_block(last, ticket);
     if (last) __threadfence();
@@ -149,34 +185,37 @@ __device__ void finish_channels(const double2* partials, int channels, Finish fi
 }
 
 // stats (4, C) = mean, biased variance, 1 / sqrt(variance + eps) of x (rows, C), and what the mean
-// lost when it was rounded to T; the running statistics and the number of batches move along where
+// lost when it was rounded to A; the running statistics and the number of batches move along where
 // given. Sums are of x - x[0]: no one of n values, an outlier either, lies further from their mean
 // than sqrt(n) standard deviations, and digits of a double are enough for such a distance.
 extern "C" __global__ void __launch_bounds__(REDUCE_THREADS, 1)
     batch_norm_stats(const T* x, i64 rows, int channels, int lanes, double2* partials,
-                     unsigned* ticket, T* stats, double eps, double momentum, T* running_mean,
-                     T* running_var, i64* batches) {
-    const int UNROLL = 32 / sizeof(T);
+                     unsigned* ticket, A* stats, double eps, double momentum, A* running_mean,
+                     A* running_var, i64* batches) {
+    const int UNROLL = 32 / sizeof(A) * TOGETHER / WIDTH;
     const Place place(lanes);
     double2 sums[WIDTH] = {};
     if (place.channel < channels) {
-        Pack<T> values[UNROLL];
+        Row<T> next[UNROLL];
         const auto read = [&](i64 row) {
 #pragma unroll
             for (int i = 0; i < UNROLL; ++i) {
                 const i64 at = row + i * place.step;
-                values[i] = load(x + (at < rows ? at : 0) * channels + place.channel);
+                next[i] = load_row(x + (at < rows ? at : 0) * channels + place.channel);
             }
         };
         read(place.first);  // under way while base comes
-        const Pack<T> base = load(x + place.channel);
+        const Row<T> base = load_row(x + place.channel);
         for (i64 row = place.first; row < rows; row += UNROLL * place.step) {
-            if (row != place.first) read(row);
+            Row<T> values[UNROLL];
+#pragma unroll
+            for (int i = 0; i < UNROLL; ++i) values[i] = next[i];
+            if (row + UNROLL * place.step < rows) read(row + UNROLL * place.step);
 #pragma unroll
             for (int i = 0; i < UNROLL; ++i) {
 #pragma unroll
                 for (int k = 0; k < WIDTH; ++k) {
-                    const double value = (double)values[i].at[k] - (double)base.at[k];
+                    const double value = (double)(A)values[i][k] - (double)(A)base[k];
                     sums[k].x += value;
                     sums[k].y += value * value;
                 }
@@ -185,16 +224,16 @@ extern "C" __global__ void __launch_bounds__(REDUCE_THREADS, 1)
     }
     if (!grid_reduce(sums, channels, lanes, partials, ticket)) return;
     finish_channels(partials, channels, [=](int c, double2 sum) {
-        const double shifted = sum.x / rows, mean = shifted + (double)x[c];
+        const double shifted = sum.x / rows, mean = shifted + (double)(A)x[c];
         double var = sum.y / rows - shifted * shifted;
         if (var < 0) var = 0;  // NaN stays
-        stats[c] = (T)mean;
-        stats[channels + c] = (T)var;
-        stats[2 * channels + c] = (T)(1 / sqrt(var + eps));
-        stats[3 * channels + c] = (T)(mean - (double)(T)mean);
+        stats[c] = (A)mean;
+        stats[channels + c] = (A)var;
+        stats[2 * channels + c] = (A)(1 / sqrt(var + eps));
+        stats[3 * channels + c] = (A)(mean - (double)(A)mean);
         if (running_mean) {
-            running_mean[c] += (T)momentum * ((T)mean - running_mean[c]);
-            running_var[c] += (T)momentum * ((T)(var * rows / (rows - 1)) - running_var[c]);
+            running_mean[c] += (A)momentum * ((A)mean - running_mean[c]);
+            running_var[c] += (A)momentum * ((A)(var * rows / (rows - 1)) - running_var[c]);
         }
     });
     if (batches && threadIdx.x == 0) batches[0] += 1;
@@ -205,54 +244,55 @@ extern "C" __global__ void __launch_bounds__(REDUCE_THREADS, 1)
 // How a thread's channels are normalized: (x - mean) * gain + bias, where bias makes up for what
 // the mean lost.
 struct Affine {
-    Pack<T> mean, gain, bias;
+    Pack<A> mean, gain, bias;
 
-    __device__ Affine(const T* stats, const T* weight, const T* bias_, int channels, int channel) {
+    __device__ Affine(const A* stats, const A* weight, const A* bias_, int channels, int channel) {
         mean = load(stats + channel);
         bias = load(bias_ + channel);
         gain = load(weight + channel);
-        const Pack<T> scale = load(stats + 2 * channels + channel);
-        const Pack<T> lost = load(stats + 3 * channels + channel);
+        const Pack<A> scale = load(stats + 2 * channels + channel);
+        const Pack<A> lost = load(stats + 3 * channels + channel);
         for (int k = 0; k < WIDTH; ++k) {
             gain.at[k] *= scale.at[k];
             bias.at[k] -= lost.at[k] * gain.at[k];
         }
     }
 
-    __device__ T operator()(T x, int k) const {
+    __device__ A operator()(A x, int k) const {
         return (x - mean.at[k]) * gain.at[k] + bias.at[k];
     }
 };
 
-__device__ T activated(T y) { return RELU && y < 0 ? (T)0 : y; }
+__device__ A activated(A y) { return RELU && y < 0 ? (A)0 : y; }
 
 #if POOL
 
 // y and argmax (N, H/2, W/2, C): the window's maximum and where it was first, or MASKED.
 extern "C" __global__ void __launch_bounds__(THREADS)
-    batch_norm_apply(const T* x, i64 windows, int channels, int lanes, const T* stats,
-                     const T* weight, const T* bias, T* y, u8* argmax, int height, int width) {
+    batch_norm_apply(const T* x, i64 windows, int channels, int lanes, const A* stats,
+                     const A* weight, const A* bias, T* y, u8* argmax, int height, int width) {
     const Place place(lanes);
     if (place.channel >= channels) return;
     const Affine affine(stats, weight, bias, channels, place.channel);
     for (i64 i = place.first; i < windows; i += place.step) {
         const Window window(i, height / 2, width / 2, Image{height, width});
-        Pack<T> pixels[4], best;
+        Row<T> pixels[4];
+        Pack<T> best;
         Pack<u8> tap;
 #pragma unroll
-        for (int p = 0; p < 4; ++p) pixels[p] = load(x + window[p] * channels + place.channel);
+        for (int p = 0; p < 4; ++p) pixels[p] = load_row(x + window[p] * channels + place.channel);
 #pragma unroll
         for (int k = 0; k < WIDTH; ++k) {
-            best.at[k] = affine(pixels[0].at[k], k);
+            A most = affine((A)pixels[0][k], k);
             tap.at[k] = 0;
 #pragma unroll
             for (int p = 1; p < 4; ++p) {
-                const T value = affine(pixels[p].at[k], k);
-                if (value > best.at[k]) tap.at[k] = (u8)p;
-                if (value > best.at[k] || value != value) best.at[k] = value;  // NaN stays
+                const A value = affine((A)pixels[p][k], k);
+                if (value > most) tap.at[k] = (u8)p;
+                if (value > most || value != value) most = value;  // NaN stays
             }
-            if (RELU && best.at[k] <= 0) tap.at[k] = MASKED;
-            best.at[k] = activated(best.at[k]);
+            if (RELU && most <= 0) tap.at[k] = MASKED;
+            best.at[k] = (T)activated(most);
         }
         store(y + i * channels + place.channel, best);
         store(argmax + i * channels + place.channel, tap);
@@ -262,26 +302,29 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 #else
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-    batch_norm_apply(const T* x, i64 rows, int channels, int lanes, const T* stats,
-                     const T* weight, const T* bias, T* y) {
-    const int UNROLL = 16 / sizeof(T);
+    batch_norm_apply(const T* x, i64 rows, int channels, int lanes, const A* stats,
+                     const A* weight, const A* bias, T* y) {
+    const int UNROLL = 16 / sizeof(A);
     const Place place(lanes);
     if (place.channel >= channels) return;
     const Affine affine(stats, weight, bias, channels, place.channel);
     for (i64 row = place.first; row < rows; row += UNROLL * place.step) {
-        Pack<T> values[UNROLL];
+        Row<T> values[UNROLL];
 #pragma unroll
         for (int i = 0; i < UNROLL; ++i) {
             const i64 at = row + i * place.step;
-            if (at < rows) values[i] = load(x + at * channels + place.channel);
+            if (at < rows) values[i] = load_row(x + at * channels + place.channel);
         }
 #pragma unroll
         for (int i = 0; i < UNROLL; ++i) {
             const i64 at = row + i * place.step;
             if (at >= rows) break;
+            Pack<T> made;
 #pragma unroll
-            for (int k = 0; k < WIDTH; ++k) values[i].at[k] = activated(affine(values[i].at[k], k));
-            store(y + at * channels + place.channel, values[i]);
+            for (int k = 0; k < WIDTH; ++k) {
+                made.at[k] = (T)activated(affine((A)values[i][k], k));
+            }
+            store(y + at * channels + place.channel, made);
         }
     }
 }
@@ -296,56 +339,56 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 // argmax with POOL, else not read.
 extern "C" __global__ void __launch_bounds__(REDUCE_THREADS, 1)
     batch_norm_backward_reduce(const T* grad, const T* x, const Decision* decision, i64 rows,
-                               int channels, int lanes, const T* stats, const T* weight,
-                               double2* partials, unsigned* ticket, T* by_weight, T* by_bias,
-                               T* factors, i64 count, int height, int width) {
-    const int UNROLL = (POOL ? 8 : 16) / sizeof(T), PIXELS = POOL ? 4 : 1;
+                               int channels, int lanes, const A* stats, const A* weight,
+                               double2* partials, unsigned* ticket, A* by_weight, A* by_bias,
+                               A* factors, i64 count, int height, int width) {
+    const int UNROLL = (POOL ? 8 : 16) / sizeof(A), PIXELS = POOL ? 4 : 1;
     const Place place(lanes);
     double2 sums[WIDTH] = {};
     if (place.channel < channels) {
-        Pack<T> g[UNROLL], pixels[UNROLL][PIXELS];
+        Row<T> g[UNROLL], pixels[UNROLL][PIXELS];
 #if RELU || POOL
-        Pack<Decision> made[UNROLL];
+        Row<Decision> made[UNROLL];
 #endif
         const auto read = [&](i64 row) {
 #pragma unroll
             for (int i = 0; i < UNROLL; ++i) {
                 const i64 at = row + i * place.step, used = at < rows ? at : 0;
                 const i64 from = used * channels + place.channel;
-                g[i] = load(grad + from);
+                g[i] = load_row(grad + from);
 #if RELU || POOL
-                made[i] = load(decision + from);
+                made[i] = load_row(decision + from);
 #endif
 #if POOL
                 const Window window(used, height / 2, width / 2, Image{height, width});
 #pragma unroll
                 for (int p = 0; p < 4; ++p) {
-                    pixels[i][p] = load(x + window[p] * channels + place.channel);
+                    pixels[i][p] = load_row(x + window[p] * channels + place.channel);
                 }
 #else
-                pixels[i][0] = load(x + from);
+                pixels[i][0] = load_row(x + from);
 #endif
             }
         };
         read(place.first);  // under way while mean comes
-        const Pack<T> mean = load(stats + place.channel);
+        const Pack<A> mean = load(stats + place.channel);
         for (i64 row = place.first; row < rows; row += UNROLL * place.step) {
             if (row != place.first) read(row);
 #pragma unroll
             for (int i = 0; i < UNROLL; ++i) {
 #pragma unroll
                 for (int k = 0; k < WIDTH; ++k) {
-                    T passed = g[i].at[k], value = pixels[i][0].at[k];
+                    A passed = (A)g[i][k], value = (A)pixels[i][0][k];
                     bool counts = row + i * place.step < rows;
 #if POOL
-                    const int p = made[i].at[k];
+                    const int p = made[i][k];
 #pragma unroll
-                    for (int q = 1; q < 4; ++q) value = p == q ? pixels[i][q].at[k] : value;
+                    for (int q = 1; q < 4; ++q) value = p == q ? (A)pixels[i][q][k] : value;
                     counts = counts && p != MASKED;
 #elif RELU
-                    if (made[i].at[k] <= 0) passed = 0;
+                    if ((A)made[i][k] <= 0) passed = 0;
 #endif
-                    passed = counts ? passed : (T)0;
+                    passed = counts ? passed : (A)0;
                     value = counts ? value : mean.at[k];
                     sums[k].x += (double)passed * ((double)value - (double)mean.at[k]);
                     sums[k].y += (double)passed;
@@ -357,11 +400,11 @@ extern "C" __global__ void __launch_bounds__(REDUCE_THREADS, 1)
     finish_channels(partials, channels, [=](int c, double2 sum) {
         const double scale = stats[2 * channels + c], lost = stats[3 * channels + c];
         const double by_scaled = (sum.x - lost * sum.y) * scale, tilt = scale * by_scaled / count;
-        by_weight[c] = (T)by_scaled;
-        by_bias[c] = (T)sum.y;
-        factors[c] = (T)(scale * (double)weight[c]);
-        factors[channels + c] = (T)tilt;
-        factors[2 * channels + c] = (T)(sum.y / count - tilt * lost);
+        by_weight[c] = (A)by_scaled;
+        by_bias[c] = (A)sum.y;
+        factors[c] = (A)(scale * (double)weight[c]);
+        factors[channels + c] = (A)tilt;
+        factors[2 * channels + c] = (A)(sum.y / count - tilt * lost);
     });
 }
 
@@ -370,10 +413,10 @@ extern "C" __global__ void __launch_bounds__(REDUCE_THREADS, 1)
 // the mean lost. With `mask_input`, dx is zero unless x is positive: x came out of a ReLU, whose
 // gradient is wanted.
 struct InputGradient {
-    Pack<T> mean, gain, tilt, mean_g;
+    Pack<A> mean, gain, tilt, mean_g;
     int mask_input;
 
-    __device__ InputGradient(const T* stats, const T* factors, int channels, int channel,
+    __device__ InputGradient(const A* stats, const A* factors, int channels, int channel,
                              int mask_input)
         : mask_input(mask_input) {
         mean = load(stats + channel);
@@ -382,9 +425,9 @@ struct InputGradient {
         mean_g = load(factors + 2 * channels + channel);
     }
 
-    __device__ T operator()(T g, T x, int k) const {
-        const T dx = gain.at[k] * (g - mean_g.at[k] - (x - mean.at[k]) * tilt.at[k]);
-        return mask_input && x <= 0 ? (T)0 : dx;
+    __device__ T operator()(A g, A x, int k) const {
+        const A dx = gain.at[k] * (g - mean_g.at[k] - (x - mean.at[k]) * tilt.at[k]);
+        return (T)(mask_input && x <= 0 ? (A)0 : dx);
     }
 };
 
@@ -393,7 +436,7 @@ struct InputGradient {
 // Each window writes its four pixels of dx; where H or W is odd, so does half a window at the end.
 extern "C" __global__ void __launch_bounds__(THREADS)
     batch_norm_backward_apply(const T* grad, const T* x, const u8* argmax, i64 windows,
-                              int channels, int lanes, const T* stats, const T* factors, T* dx,
+                              int channels, int lanes, const A* stats, const A* factors, T* dx,
                               int mask_input, int height, int width) {
     const Place place(lanes);
     if (place.channel >= channels) return;
@@ -403,29 +446,29 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         const Window window(i, down, across, Image{height, width});
         const int row = window.row / 2, column = window.column / 2;
         const bool covered = row < height / 2 && column < width / 2;
-        Pack<T> g, pixels[4];
-        Pack<u8> tap;
+        Row<T> g, pixels[4];
+        Row<u8> tap;
         bool inside[4];
-        for (int k = 0; k < WIDTH; ++k) tap.at[k] = MASKED;
         if (covered) {
             const i64 line = (i64)window.image * (height / 2) + row;
             const i64 from = line * (width / 2) + column;
-            g = load(grad + from * channels + place.channel);
-            tap = load(argmax + from * channels + place.channel);
+            g = load_row(grad + from * channels + place.channel);
+            tap = load_row(argmax + from * channels + place.channel);
         }
 #pragma unroll
         for (int p = 0; p < 4; ++p) {
             inside[p] = window.row + p / 2 < height && window.column + p % 2 < width;
-            if (inside[p]) pixels[p] = load(x + window[p] * channels + place.channel);
+            if (inside[p]) pixels[p] = load_row(x + window[p] * channels + place.channel);
         }
 #pragma unroll
         for (int p = 0; p < 4; ++p) {
             if (!inside[p]) continue;
+            Pack<T> made;
 #pragma unroll
             for (int k = 0; k < WIDTH; ++k) {
-                pixels[p].at[k] = by_x(tap.at[k] == p ? g.at[k] : (T)0, pixels[p].at[k], k);
+                made.at[k] = by_x(covered && tap[k] == p ? (A)g[k] : (A)0, (A)pixels[p][k], k);
             }
-            store(dx + window[p] * channels + place.channel, pixels[p]);
+            store(dx + window[p] * channels + place.channel, made);
         }
     }
 }
@@ -434,31 +477,32 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 
 extern "C" __global__ void __launch_bounds__(THREADS)
     batch_norm_backward_apply(const T* grad, const T* x, const T* y, i64 rows, int channels,
-                              int lanes, const T* stats, const T* factors, T* dx, int mask_input) {
-    const int UNROLL = 16 / sizeof(T);
+                              int lanes, const A* stats, const A* factors, T* dx, int mask_input) {
+    const int UNROLL = 16 / sizeof(A);
     const Place place(lanes);
     if (place.channel >= channels) return;
     const InputGradient by_x(stats, factors, channels, place.channel, mask_input);
     for (i64 row = place.first; row < rows; row += UNROLL * place.step) {
-        Pack<T> g[UNROLL], values[UNROLL], relu_y[UNROLL];
+        Row<T> g[UNROLL], values[UNROLL], relu_y[UNROLL];
 #pragma unroll
         for (int i = 0; i < UNROLL; ++i) {
             const i64 at = row + i * place.step;
             if (at >= rows) break;
-            g[i] = load(grad + at * channels + place.channel);
-            values[i] = load(x + at * channels + place.channel);
-            if (RELU) relu_y[i] = load(y + at * channels + place.channel);
+            g[i] = load_row(grad + at * channels + place.channel);
+            values[i] = load_row(x + at * channels + place.channel);
+            if (RELU) relu_y[i] = load_row(y + at * channels + place.channel);
         }
 #pragma unroll
         for (int i = 0; i < UNROLL; ++i) {
             const i64 at = row + i * place.step;
             if (at >= rows) break;
+            Pack<T> made;
 #pragma unroll
             for (int k = 0; k < WIDTH; ++k) {
-                const T passed = RELU && relu_y[i].at[k] <= 0 ? (T)0 : g[i].at[k];
-                values[i].at[k] = by_x(passed, values[i].at[k], k);
+                const bool stopped = RELU && (A)relu_y[i][k] <= 0;
+                made.at[k] = by_x(stopped ? (A)0 : (A)g[i][k], (A)values[i][k], k);
             }
-            store(dx + at * channels + place.channel, values[i]);
+            store(dx + at * channels + place.channel, made);
         }
     }
 }

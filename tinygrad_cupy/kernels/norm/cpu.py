@@ -7,7 +7,7 @@ forward stats of the batch goes to the backward as an array (4, C): mean, biased
 for wherever the mean is used, in what is added to a channel as a whole: where the mean is large
 beside the deviation, its rounding is not small beside that.
 
-Everything is added up in float64.
+Everything is added up in float64. x of 16 bits goes through float32.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 
 from ...backend import Array
 from ...backend.cpu_threads import by_parts, workspace
+from ...backend.dtypes import is_narrow
 from ..common.cache_blocks import (
     at,
     chunks,
@@ -55,6 +56,10 @@ def forward(
     x: Array, weight: Array, bias: Array, eps: float, running: Running, relu: bool, pool: bool
 ) -> Result:
     """(x - mean) / √(var + eps) · weight + bias, then ReLU, then the pool; moves ``running``."""
+    if is_narrow(x.dtype):
+        found = forward(x.astype(np.float32), weight, bias, eps, running, relu, pool)
+        rounded = found.y.astype(x.dtype)
+        return found._replace(y=rounded, relu_y=None if found.relu_y is None else rounded)
     in_c = native.suits(x)
     mean, var = native.moments(x) if in_c else _moments(x)
     stats = np.empty((4, x.shape[1]), x.dtype)
@@ -151,6 +156,11 @@ def backward(
     dx = weight / √(var + eps) · (g - mean(g) - x̂ · mean(g · x̂)), zero with ``mask_input`` where x
     is not positive.
     """
+    if is_narrow(x.dtype):
+        wide = [None if a is None else a.astype(np.float32) for a in (grad, x, relu_y)]
+        how = (argmax, relu, needs_x, mask_input)
+        dx, *by = backward(wide[0], wide[1], weight, stats, wide[2], *how)
+        return None if dx is None else dx.astype(x.dtype), *by
     kind = native.Gradient if native.suits(x) else _Gradient
     gradient = kind(grad, x, stats[0], relu_y, argmax)
     by_bias, by_scale = gradient.sums()

@@ -1,4 +1,8 @@
-"""Batch norm on a GPU (kernels in batch_norm.cu): two launches forward, two backward."""
+"""Batch norm on a GPU (kernels in batch_norm.cu): two launches forward, two backward.
+
+Arrays of 16 bits are read and written as such; weights, statistics and their gradients beside them
+are float32.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +24,7 @@ REDUCE_THREADS = 512  # of a block of the kernels that sum
 MOST_PARTIALS = 128  # blocks that sum: nearly one on each multiprocessor of the largest GPUs
 FULL = 528  # blocks that keep such a GPU busy: beyond, a thread takes up to ROWS_EACH rows
 ROWS_EACH = 4
+WIDTHS = {2: (8, 4, 1), 4: (4, 1), 8: (4, 1)}  # channels of a thread, by size of an element
 CODE, COUNT, SUM = np.dtype(np.uint8), np.dtype(np.int64), np.dtype(np.float64)
 
 _kernels = CudaSource(
@@ -52,7 +57,7 @@ class _Plan(NamedTuple):
 @functools.lru_cache(1024)
 def _plan(shape: tuple[int, ...], dtype: Any, aligned: bool, relu: bool, pool: bool) -> _Plan:
     n, channels, *size = shape
-    width = 4 if aligned and channels % 4 == 0 else 1  # channels of a thread
+    width = next(w for w in WIDTHS[dtype.itemsize] if w == 1 or aligned and channels % w == 0)
     pieces = channels // width
     lanes = min(32, 1 << (pieces - 1).bit_length())
     tiles = -(-pieces // lanes)
@@ -89,9 +94,9 @@ def forward(
 ) -> Result:
     """(x - mean) / √(var + eps) · weight + bias, then ReLU, then the pool; moves ``running``."""
     xp = import_cupy()
-    channels, dtype = x.shape[1], x.dtype
+    channels, dtype = x.shape[1], weight.dtype
     rows, weight, bias = last(x, 1), xp.ascontiguousarray(weight), xp.ascontiguousarray(bias)
-    plan = _plan(x.shape, dtype, _aligned(rows, weight, bias), relu, pool)
+    plan = _plan(x.shape, x.dtype, _aligned(rows, weight, bias), relu, pool)
     stats = xp.empty((4, channels), dtype)
     partials = xp.empty((plan.stats[0], channels, 2), SUM)
     in_kernel = _moves_in_kernel(running, dtype)
@@ -102,7 +107,7 @@ def forward(
     _kernels.launch("batch_norm_stats", plan.stats, arguments, REDUCE_THREADS, defines=plan.defines)
     if not in_kernel:
         move(running, stats, x.size // channels)
-    y = empty_last(plan.pooled, dtype)
+    y = empty_last(plan.pooled, x.dtype)
     argmax = empty_last(plan.pooled, CODE) if pool else None
     arguments = (rows, *plan.results, *plan.across, stats, weight, bias, y)
     arguments += (argmax, *plan.image) if pool else ()
@@ -111,7 +116,7 @@ def forward(
 
 
 def _aligned(*arrays: Array) -> bool:
-    """Whether kernels may read four elements at once."""
+    """Whether kernels may read 16 bytes at once."""
     return all(array.data.ptr % 16 == 0 for array in arrays)
 
 
@@ -138,9 +143,9 @@ def backward(
     With ``mask_input`` that by x is zero where x is not positive.
     """
     xp = import_cupy()
-    channels, dtype = x.shape[1], x.dtype
+    channels, dtype = x.shape[1], weight.dtype
     g, rows, weight = last(grad, 1), last(x, 1), xp.ascontiguousarray(weight)
-    plan = _plan(x.shape, dtype, _aligned(g, rows, weight), relu, argmax is not None)
+    plan = _plan(x.shape, x.dtype, _aligned(g, rows, weight), relu, argmax is not None)
     made = relu_y if argmax is None else argmax
     decision = null() if made is None else last(made, 1)
 
@@ -154,7 +159,7 @@ def backward(
     if not needs_x:
         return None, *by
 
-    dx = empty_last(x.shape, dtype)
+    dx = empty_last(x.shape, x.dtype)
     masked = int32s(mask_input)
     arguments = (g, rows, decision, *plan.steps, *plan.across, stats, factors, dx, *masked)
     arguments += plan.image if argmax is not None else ()
