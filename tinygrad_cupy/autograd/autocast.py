@@ -56,16 +56,16 @@ class Casts:
 
     def inputs(self, kind: str, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         """What an operation of this ``kind`` is given instead. float64 stays what it is."""
-        floats = [isinstance(x, TensorBase) and is_float(x.data.dtype) for x in inputs]
+        floats = [isinstance(x, TensorBase) and is_float(x._facts.dtype) for x in inputs]
         pairs = list(zip(inputs, floats, strict=True))
-        if any(is_one and x.data.dtype == np.float64 for x, is_one in pairs):
+        if any(is_one and x._facts.dtype == np.float64 for x, is_one in pairs):
             return inputs
         cast = self.narrow if kind == "narrow" else single
         return tuple([cast(x) if is_one else x for x, is_one in pairs])
 
     def narrow(self, x: Any) -> Any:
         """``x`` in the dtype of products; a leaf, a weight say, is cast once."""
-        if x.data.dtype == self.dtype:
+        if x._facts.dtype == self.dtype:
             return x
         if active.level is not None or not x._requires_grad or x._node is not None:
             return x.astype(self.dtype)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import kernels
 from ..autograd import FusedOp, Op, TensorBase
+from ..autograd.autocast import as_of_products
 from ..autograd.batching import joined_axis, split_axis
 from ..autograd.mode import mode
 from ..backend import Array, expect_memory, is_cuda
@@ -310,9 +311,9 @@ def expect_stacks(op: str, windows: Windows, n: int, c: int, size: Shape, array:
 
 
 def same_dtype(op: str, x: Any, weight: Any, ndim: int) -> tuple[Tensor, Tensor]:
-    """Both promoted to one dtype, the axes of the weight counted."""
+    """Both in one dtype, that of products under `autocast`; the axes of the weight counted."""
     _expect_weight(op, weight, ndim)
-    x, weight = in_one_dtype(x, weight)
+    x, weight = in_one_dtype(*as_of_products(x, weight))
     return x, weight
 
 

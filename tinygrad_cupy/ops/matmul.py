@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import kernels
 from ..autograd import FusedOp, Op, TensorBase
+from ..autograd.autocast import as_of_products
 from ..backend import Array, blas
 from ..kernels.common import sums
 from .activation import ReluBackward
@@ -225,5 +226,5 @@ class MatmulMixin(TensorBase):
             raise ValueError(f"[linear] expected bias {weight.shape[:1]}, got {bias.shape}")
         rows = x if len(x.shape) == 2 else x.reshape(-1, x.shape[-1])
         inputs = (rows, weight) if bias is None else (rows, weight, bias)
-        y = (LinearRelu if relu else Linear)()(*in_one_dtype(*inputs))
+        y = (LinearRelu if relu else Linear)()(*in_one_dtype(*as_of_products(*inputs)))
         return y if len(x.shape) == 2 else y.reshape(*x.shape[:-1], weight.shape[0])

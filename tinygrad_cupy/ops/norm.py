@@ -150,7 +150,7 @@ class NormMixin(TensorBase):
                 return y.max_pool2d(2) if pool else y
 
             return _of_layer(x, in_single(x.astype(dtype), moved_and_scaled))
-        count = x.data.size // max(x.shape[1], 1)
+        count = x.size // max(x.shape[1], 1)
         if count < 2:
             raise ValueError(
                 f"[batch_norm] expected more than one value per channel in training, got shape "

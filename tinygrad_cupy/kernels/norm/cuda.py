@@ -57,7 +57,7 @@ class _Plan(NamedTuple):
 @functools.lru_cache(1024)
 def _plan(shape: tuple[int, ...], dtype: Any, aligned: bool, relu: bool, pool: bool) -> _Plan:
     n, channels, *size = shape
-    width = next(w for w in WIDTHS[dtype.itemsize] if w == 1 or aligned and channels % w == 0)
+    width = next(w for w in WIDTHS[dtype.itemsize] if w == 1 or (aligned and channels % w == 0))
     pieces = channels // width
     lanes = min(32, 1 << (pieces - 1).bit_length())
     tiles = -(-pieces // lanes)
