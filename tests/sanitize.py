@@ -28,6 +28,7 @@ FILES = (
     "datasets_loader",
     "linear",
     "sums_cuda",
+    "interpolate_cuda",
     "rows_cuda",
     "rank_cuda",
     "dots_cuda",

@@ -29,6 +29,17 @@ class Band(NamedTuple):
         return int(self.weights.shape[1])
 
 
+class Windows(NamedTuple):
+    """Rows of a band, a few (J) at a time: all weigh the K neighbours from start on.
+
+    start (out / J,) int32, from 0 to size - K, and weights (out / J, K, J) float64, 0 where a row
+    of the band has none; out / J is rounded up.
+    """
+
+    start: np.ndarray
+    weights: np.ndarray
+
+
 class Line(NamedTuple):
     """An axis of ``size`` elements resized to ``out``; ``transposed``: from ``out`` to ``size``.
 
@@ -58,6 +69,10 @@ class Line(NamedTuple):
     def band(self) -> Band:
         return _band(self)
 
+    def windows(self, each: int) -> Windows:
+        """The band by ``each`` rows at a time."""
+        return _windows(self, each)
+
 
 @functools.lru_cache(1024)
 def is_long(lines: tuple[Line | None, ...]) -> bool:
@@ -72,6 +87,21 @@ def _band(line: Line) -> Band:
     first, weights = _MODES[line.mode, line.antialias](line)
     place = first[:, None] + np.arange(weights.shape[1])
     return _of_places(line.size, np.clip(place, 0, line.size - 1), weights)
+
+
+@functools.lru_cache(256)
+def _windows(line: Line, each: int) -> Windows:
+    size, start, weights = line.band
+    out, taps = weights.shape
+    first = start[::each]
+    last = start[np.minimum(np.arange(each - 1, out + each - 1, each), out - 1)]
+    reach = int((last - first).max(initial=0)) + taps
+    first = np.minimum(first, size - reach)
+    made = np.zeros((len(first), reach, each))
+    window, row = np.divmod(np.arange(out), each)
+    place = (start - first[window])[:, None] + np.arange(taps)
+    made[window[:, None], place, row[:, None]] = weights
+    return Windows(first.astype(np.int32), made)
 
 
 # --- modes: the first neighbour (out,) and the weights (out, taps) ------------------------------
