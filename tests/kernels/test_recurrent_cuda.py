@@ -16,7 +16,7 @@ from support.gpu_memory import on_gpu, poison
 from support.recurrent_nets import NETS
 from tinygrad_cupy import Tensor, nn
 from tinygrad_cupy.backend import import_cupy
-from tinygrad_cupy.kernels.recurrent import cuda, reference
+from tinygrad_cupy.kernels.recurrent import cuda, fused
 from tinygrad_cupy.ops import recurrent
 
 pytestmark = pytest.mark.gpu
@@ -71,18 +71,49 @@ def test_arrays_that_lie_otherwise(net: Any) -> None:
             np.testing.assert_allclose(ours.get(), exact.get(), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("precision", ["tf32", "bf16"])
-def test_products_are_as_exact_as_is_set(precision: str) -> None:
-    tg.set_precision(precision)
-    net, sizes = NETS["lstm"], (6, 65, 64)
-    given = net.inputs(sizes, False, np.float32)
-    grad = np.random.default_rng().standard_normal((2, *sizes)).astype(np.float32)
-    moved = [x if x is None else on_gpu(x) for x in given]
-    found = net.passes(cuda, moved, on_gpu(grad), False)
-    expected = net.passes(reference, given, grad, False)
-    for ours, exact in zip(found, expected, strict=True):
-        error = np.linalg.norm(ours.get() - exact) / np.linalg.norm(exact)
-        assert error < (5e-3 if precision == "tf32" else 5e-2)
+@every_net
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        (1, 1, 4),
+        (5, 17, 36),
+        (3, 33, 64),
+        (4, 128, 256),
+        (2, 9, 516),  # of an LSTM the kernels make the product forward alone
+        (2, 600, 128),  # too many rows for them
+        (3, 5, 17),
+    ],
+)
+def test_products_in_tf32(net: Any, sizes: tuple[int, int, int]) -> None:
+    tg.set_precision("tf32")
+    for padded, reverse in ((False, False), (True, False), (True, True)):
+        how = net, sizes, padded, reverse, np.float32
+        recurrent_nets.check(cuda, *how, on_gpu, import_cupy().asnumpy, 5e-3)
+
+
+def test_products_in_bfloat16() -> None:
+    tg.set_precision("bf16")
+    how = NETS["lstm"], (6, 65, 64), True, False, np.float32
+    recurrent_nets.check(cuda, *how, on_gpu, import_cupy().asnumpy, 5e-2)
+
+
+@pytest.mark.parametrize(("kind", "launched"), [("tanh", "rnn"), ("lstm", "lstm"), ("gru", "gru")])
+def test_small_states_are_multiplied_by_the_kernels(
+    kind: str, launched: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tg.set_precision("tf32")
+    names: list[str] = []
+    plain = fused._kernels.launch
+
+    def launch(name: str, *others: Any) -> None:
+        names.append(name)
+        plain(name, *others)
+
+    monkeypatch.setattr(fused._kernels, "launch", launch)
+    how = NETS[kind], (2, 3, 32), False, False, np.float32
+    recurrent_nets.check(cuda, *how, on_gpu, import_cupy().asnumpy, 5e-3)
+    each = [f"{launched}_step"] * 2 + [f"{launched}_step_back"] * 2
+    assert names == 2 * each
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -103,8 +134,10 @@ def test_sixteen_bits_are_rounded_once(dtype: str) -> None:
         assert np.linalg.norm(ours - exact) <= 2e-2 * np.linalg.norm(exact)
 
 
-def test_a_capture_gives_the_same_bits() -> None:
-    layer = nn.LSTM(5, 33).to("cuda")
+@pytest.mark.parametrize("size", [33, 36])
+def test_a_capture_gives_the_same_bits(size: int) -> None:
+    tg.set_precision("tf32")
+    layer = nn.LSTM(5, size).to("cuda")
     captured = tg.jit(layer)
     for _ in range(3):
         values = np.random.default_rng().standard_normal((6, 7, 5)).astype(np.float32)

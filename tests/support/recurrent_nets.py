@@ -61,8 +61,9 @@ def check(
     dtype: Any,
     place: Callable[[Any], Any],
     back: Callable[[Any], Any],
+    most: float | None = None,
 ) -> None:
-    """Both passes twice, the same bits, and as the reference has it in float64."""
+    """Both passes twice, the same bits, and as the reference has it in float64, up to ``most``."""
     given = net.inputs(sizes, padded, dtype)
     steps, rows, size = sizes
     shape = (*((2,) if net.name == "lstm" else ()), steps, rows, size)
@@ -79,4 +80,5 @@ def check(
         np.testing.assert_array_equal(one, other)
         assert one.dtype == dtype
         error, norm = (float(np.linalg.norm(x)) for x in (one - exact, exact))
-        assert error <= (1e-12 if dtype == np.float64 else 2e-5) * max(norm, 1e-3)
+        rounding = 1e-12 if dtype == np.float64 else 2e-5
+        assert error <= (most or rounding) * max(norm, 1e-3 if most is None else 1)

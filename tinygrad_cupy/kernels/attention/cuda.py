@@ -10,7 +10,7 @@ import numpy as np
 
 from ...backend import Array, CudaSource, import_cupy, int64s, null, strides_of
 from ...backend.gpu import properties_of
-from ..common.headers import BITS
+from ..common.headers import BITS, TENSOR_CORES
 from . import reference
 from .plan import (
     ATTENTION,
@@ -30,7 +30,7 @@ from .plan import (
 PIECE = 16  # bytes, of which rows are copied
 
 _defines = (f"ATTENTION_BYTES={ATTENTION.itemsize}",)
-_files = (BITS, "tensor_cores.cuh", "attention.cuh")
+_files = (BITS, TENSOR_CORES, "attention.cuh")
 _forward = CudaSource(__file__, *_files, "forward.cu", defines=_defines)
 _backward = CudaSource(__file__, *_files, "backward.cu", defines=_defines)
 

@@ -8,6 +8,7 @@ _HERE = Path(__file__).parent
 
 BITS = str(_HERE / "bits.cuh")
 VECTOR = str(_HERE / "vector.cuh")  # of a macro WIDTH
+TENSOR_CORES = str(_HERE / "tensor_cores.cuh")  # of a macro KIND
 LAST_BLOCK = str(_HERE / "last_block.cuh")
 ORDER = str(_HERE / "order.cuh")
 ROWS = str(_HERE / "rows.cuh")  # of a macro INDEX, if need be

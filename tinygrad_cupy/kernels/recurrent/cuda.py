@@ -3,7 +3,7 @@
 `reference` says what is computed. A product is written where the kernel replaces it by what the
 backward reads: so the gates are kept, as large as those that are given, and the backward need
 neither multiply by the weight again nor wait for a pass over all steps. Nothing is copied, and no
-memory is asked for, from step to step.
+memory is asked for, from step to step. Where `fused` suits, the kernel makes the product as well.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from ...backend.cuda_source import dtype_macros
 from ..common import sums
 from ..common.headers import VECTOR
 from ..common.layout import contiguous
-from . import reference
+from . import fused, reference
 from .reference import Found, Saved, by_weight
 
 WIDEST = 16  # bytes that a thread reads at once
 FULL = 1 << 16  # threads that keep a GPU busy: with fewer, each takes less
 MOST = 1 << 31  # elements of a step's gates, which the kernels count in int
 
-_kernels = CudaSource(__file__, VECTOR, "recurrent.cu")
+_kernels = CudaSource(__file__, VECTOR, "steps.cuh", "recurrent.cu")
 
 
 def _suits(gates: Array, *others: Array) -> bool:
@@ -44,7 +44,7 @@ def rnn(
         return reference.rnn(gates, h, weight, seen, relu, reverse)
     y = import_cupy().empty(gates.shape, gates.dtype)
     given = contiguous(gates), contiguous(h), _bytes(seen), y, *int32s(relu)
-    _run("rnn_forward", given, h, weight, y, y, reverse)
+    _run("rnn", given, h, weight, y, y, reverse)
     return y
 
 
@@ -56,8 +56,8 @@ def rnn_backward(grad: Array, saved: Saved, relu: bool, reverse: bool, needs_wei
     cupy = import_cupy()
     dz, found = cupy.empty(y.shape, y.dtype), cupy.zeros((2, *h.shape), y.dtype)
     past = None if seen is None else found[1]
-    given = contiguous(grad), _bytes(seen), contiguous(y), found[0], _or_null(past), dz
-    dh = _run_back("rnn_backward", (*given, *int32s(relu)), dz, weight, found, past, reverse)
+    given = contiguous(grad), _bytes(seen), contiguous(y), _or_null(past), dz, *int32s(relu)
+    dh = _run_back("rnn", given, dz, weight, found, past, reverse)
     return dz, dh, by_weight(dz, y, h, reverse) if needs_weight else None
 
 
@@ -71,7 +71,7 @@ def lstm(
     y = cupy.empty((2, steps, *h.shape), gates.dtype)
     kept = cupy.empty(gates.shape, gates.dtype)
     given = *map(contiguous, (gates, h, c)), _bytes(seen), y, kept, *int32s(steps)
-    _run("lstm_forward", given, h, weight, y[0], kept, reverse)
+    _run("lstm", given, h, weight, y[0], kept, reverse)
     return y, kept
 
 
@@ -86,8 +86,8 @@ def lstm_backward(
     dz, found = cupy.empty(kept.shape, kept.dtype), cupy.zeros((3, *h.shape), kept.dtype)
     dc, past = found[1], None if seen is None else found[2]
     given = contiguous(grad), _bytes(seen), contiguous(y), kept, contiguous(c)
-    given += found[0], _or_null(past), dc, dz, *int32s(steps)
-    dh = _run_back("lstm_backward", given, dz, weight, found, past, reverse)
+    made = _or_null(past), dc, dz, *int32s(steps)
+    dh = _run_back("lstm", (*given, *made), dz, weight, found, past, reverse)
     return dz, dh, dc, by_weight(dz, y[0], h, reverse) if needs_weight else None
 
 
@@ -107,7 +107,7 @@ def gru(
     kept = cupy.empty((*y.shape[:2], 4 * size), gates.dtype)
     own = null() if bias is None else contiguous(bias)
     given = contiguous(gates), contiguous(h), own, _bytes(seen), y, kept
-    _run("gru_forward", given, h, weight, y, kept[..., : 3 * size], reverse)
+    _run("gru", given, h, weight, y, kept[..., : 3 * size], reverse)
     return y, kept
 
 
@@ -121,8 +121,8 @@ def gru_backward(
     cupy = import_cupy()
     dz, d_own = (cupy.empty(gates.shape, gates.dtype) for _ in range(2))
     found = cupy.zeros((2, *h.shape), gates.dtype)
-    given = contiguous(grad), _bytes(seen), contiguous(y), kept, contiguous(h), *found, dz, d_own
-    dh = _run_back("gru_backward", given, d_own, weight, found, found[1], reverse)
+    given = contiguous(grad), _bytes(seen), contiguous(y), kept, contiguous(h)
+    dh = _run_back("gru", (*given, found[1], dz, d_own), d_own, weight, found, found[1], reverse)
     of_weight = by_weight(d_own, y, h, reverse) if needs_weight else None
     return dz, dh, of_weight, None if bias is None else sums.total(d_own, (0, 1))
 
@@ -137,9 +137,15 @@ def _run(
     reverse: bool,
 ) -> None:
     """All steps forward: each makes its states of ``products``, which are written before."""
-    turned = contiguous(weight).T
+    weight, size = contiguous(weight), h.shape[1]
+    if fused.suits(h, size, len(weight) // size):
+        launch = fused.step(f"{name}_step", (*given, weight), h, size, len(weight) // size)
+        for t, before in _times(len(states), reverse):
+            launch(t, before)
+        return
+    turned = weight.T
     product = blas.each(states, turned, products)
-    step = _step(name, given, h)
+    step = _step(f"{name}_forward", given, h)
     for t, before in _times(len(states), reverse):
         if before < 0:
             blas.matmul(h, turned, products[t])
@@ -158,12 +164,21 @@ def _run_back(
     reverse: bool,
 ) -> Array:
     """All steps back, and what they leave as the gradient by the first state."""
-    dh = found[0]
-    product = blas.each(dz, contiguous(weight), found[:1])
-    step = _step(name, given, dh)
-    for t, before in _times(len(dz), reverse)[::-1]:
-        step(t, before)
-        product(t, 0)
+    dh, after = found[0], -1
+    order = _times(len(dz), reverse)[::-1]
+    if fused.suits(dh, dz.shape[2], 1):
+        turned = import_cupy().ascontiguousarray(weight.T)
+        launch = fused.step(f"{name}_step_back", (*given, turned), dh, dz.shape[2], 1)
+        for t, before in order:
+            launch(t, before, after)
+            after = t
+        blas.matmul(dz[after], weight, dh)
+    else:
+        product = blas.each(dz, contiguous(weight), found[:1])
+        step = _step(f"{name}_backward", (*given, dh), dh)
+        for t, before in order:
+            step(t, before)
+            product(t, 0)
     if past is not None:
         dh += past
     return dh
