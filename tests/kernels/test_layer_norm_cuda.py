@@ -95,6 +95,39 @@ def test_views_and_unaligned_addresses(rng: np.random.Generator) -> None:
             close(one, other, 1e-5)
 
 
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize(
+    ("shape", "groups"),
+    [
+        ((3, 32, 9, 7), 8),
+        ((2, 64, 30, 31), 32),
+        ((2, 10, 50, 33), 10),
+        ((1, 96, 64, 65), 3),
+        ((5, 6, 40), 2),
+        ((70, 12), 3),
+        ((2, 256, 7, 7), 256),
+        ((4, 5, 3, 3), 1),
+    ],
+)
+def test_groups(
+    shape: tuple[int, ...], groups: int, channels_last: bool, rng: np.random.Generator
+) -> None:
+    x, grad = (on_gpu(v, channels_last) for v in rng.standard_normal((2, *shape), np.float32))
+    y, stats = cuda.of_groups(x, groups, 1e-3)
+    rows = shape[0] * groups
+    a, g = (wide(each).reshape(rows, -1) for each in (x, grad))
+    expected, of_wide = reference.forward(a, None, None, True, 1e-3)
+    assert y.strides == x.strides
+    close(y, expected.reshape(shape), 2e-6)
+    np.testing.assert_allclose(stats.get(), of_wide, rtol=1e-11, atol=1e-11)
+    exact, *_ = reference.backward(g, a, None, of_wide, True, ONLY_X)
+    for incoming in (grad, on_gpu(grad.get())):
+        dx = cuda.of_groups_backward(incoming, x, groups, stats)
+        assert dx.strides == x.strides
+        assert exact is not None
+        close(dx, exact.reshape(shape), 1e-5)
+
+
 def test_far_from_zero_and_not_finite(rng: np.random.Generator) -> None:
     values = rng.standard_normal((5, 600)).astype(np.float32)
     values[1] += 1e6

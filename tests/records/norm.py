@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from support.sampling import Case, Draw, Error, Sample, normal, positive, shapes
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.ops import norm
+from tinygrad_cupy.ops.layer_norm import GroupNorm
 
 
 def _batch_norm(
@@ -166,7 +167,7 @@ SAMPLES = [
         lambda torch, x, *affine, num_groups, eps: torch.nn.functional.group_norm(
             x, num_groups, *affine, eps=eps
         ),
-        (),
+        (GroupNorm,),
         ("group_norm",),
         errors=(
             Error(
@@ -187,7 +188,7 @@ SAMPLES = [
         _instance_norm,
         _instances_case,
         _torch_instance_norm,
-        (),
+        (GroupNorm,),
         ("instance_norm",),
         errors=(
             Error(

@@ -1,4 +1,4 @@
-"""Layer and RMS normalization as one operation each way."""
+"""Layer, RMS and group normalization as one operation each way."""
 
 from __future__ import annotations
 
@@ -61,6 +61,41 @@ class LayerNorm(FusedOp):
 
     def _rows(self, x: Array) -> Array:
         return x.reshape(-1, math.prod(x.shape[x.ndim - self.count :]))
+
+
+class GroupNorm(FusedOp):
+    """(x - mean) / √(var + eps) of each of ``groups`` groups of channels of x (N, C, …)."""
+
+    only_real = True
+    saves = ("x",)
+
+    def __init__(self, groups: int, eps: float) -> None:
+        self.groups, self.eps = groups, eps
+
+    def forward(self, x: Array) -> Array:
+        y, self.stats = kernels.layer_norm.of_groups(x, self.groups, self.eps)
+        return y
+
+    def backward_arrays(self, grad: Array, x: Array) -> Array:
+        return kernels.layer_norm.of_groups_backward(grad, x, self.groups, self.stats)
+
+    def reference(self, x: Tensor) -> Tensor:
+        rows = x.reshape(x.shape[0], self.groups, -1)
+        found: Tensor = standardized(rows, (2,), self.eps).reshape(x.shape)
+        return found
+
+    def batch(self, b: BatchLevel, x: Tensor) -> Tensor:
+        whole = b.whole(x)
+        flat = whole.reshape(-1, *whole.shape[2:])
+        return GroupNorm(self.groups, self.eps)(flat).reshape(whole.shape)
+
+
+def in_groups(x: Any, groups: int, eps: float) -> Any:
+    """x (N, C, …) normalized in groups of channels."""
+    count = x.shape[0] * groups
+    if count and kernels.layer_norm.suits(x._facts, math.prod(x.shape) // count):
+        return GroupNorm(groups, eps)(x)
+    return standardized(x.reshape(x.shape[0], groups, -1), (2,), eps).reshape(x.shape)
 
 
 def normalized(

@@ -18,7 +18,7 @@ from ..kernels.common.pool2x2 import POOL
 from ..kernels.common.windows import expect_images
 from ..kernels.norm import Running
 from .complex_numbers import squared_size
-from .layer_norm import normalized
+from .layer_norm import in_groups, normalized
 from .pool import epilogue_as_found
 from .promotion import as_float, in_single, single
 from .reduce import Centre
@@ -211,13 +211,7 @@ class NormMixin(TensorBase):
             )
         _expect_channels("group_norm", x, weight, bias)
         x = x.astype(_common(x, weight, bias))
-        in_groups = (x.shape[0], num_groups, math.prod(x.shape[1:]) // num_groups)
-        return in_single(
-            x,
-            lambda x: _by_channel(
-                normalized(x.reshape(in_groups), (2,), eps).reshape(x.shape), weight, bias
-            ),
-        )
+        return in_single(x, lambda x: _by_channel(in_groups(x, num_groups, eps), weight, bias))
 
     def instance_norm(
         self,
@@ -271,7 +265,7 @@ class NormMixin(TensorBase):
                 with no_grad():
                     found = now.mean(0).astype(statistic.dtype)
                     statistic.assign_(statistic * (1 - momentum) + found * momentum)
-        return in_single(x, lambda x: _by_channel(normalized(x, axes, eps), weight, bias))
+        return in_single(x, lambda x: _by_channel(in_groups(x, x.shape[1], eps), weight, bias))
 
     def rms_norm(
         self,

@@ -9,7 +9,7 @@ from ...backend import Array, is_cuda, kernel
 from . import cuda, native, reference
 from .reference import Gradients
 
-__all__ = ["backward", "forward", "suits"]
+__all__ = ["backward", "forward", "of_groups", "of_groups_backward", "suits"]
 
 LONG, SPREAD = 1 << 16, 128  # a GPU has a block for a row: longer ones, if there are not as many
 
@@ -64,3 +64,28 @@ def backward(
     needs: tuple[bool, ...],
 ) -> Gradients:
     """The gradients by x, weight and bias, as far as ``needs`` asks; None for the others."""
+
+
+def _of_groups_cpu(x: Array, groups: int, eps: float) -> tuple[Array, Array]:
+    y, stats = forward(x.reshape(len(x) * groups, -1), None, None, True, eps)
+    return y.reshape(x.shape), stats
+
+
+def _of_groups_backward_cpu(grad: Array, x: Array, groups: int, stats: Array) -> Array:
+    g, rows = (each.reshape(len(x) * groups, -1) for each in (grad, x))
+    dx, _, _ = backward(g, rows, None, stats, True, (True, False, False))
+    assert dx is not None
+    return dx.reshape(x.shape)
+
+
+@kernel(cpu=_of_groups_cpu, cuda=cuda.of_groups)
+def of_groups(x: Array, groups: int, eps: float) -> tuple[Array, Array]:
+    """As `forward`, of groups of the channels of each image of x (N, C, …), and its statistics.
+
+    y lies in memory as x does, on a GPU: images with the channels last are not copied.
+    """
+
+
+@kernel(cpu=_of_groups_backward_cpu, cuda=cuda.of_groups_backward)
+def of_groups_backward(grad: Array, x: Array, groups: int, stats: Array) -> Array:
+    """The gradient by x."""

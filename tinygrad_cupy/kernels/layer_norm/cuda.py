@@ -15,7 +15,7 @@ import numpy as np
 from ...backend import Array, CudaSource, float64s, import_cupy, int32s, int64s, null
 from ...backend.cuda_source import dtype_macros
 from ..common.headers import VECTOR
-from ..common.layout import contiguous, empties
+from ..common.layout import arranged, contiguous, empties, empty, strides_last
 from .reference import Gradients
 
 BUSY = 67584  # threads: 512 on each of 132 multiprocessors
@@ -27,6 +27,7 @@ PARTIALS = 1 << 18  # sums that are worth it all the same
 TILE = 16  # columns of a block that adds up
 COLUMN_BLOCKS = 528  # that keep a GPU busy
 MOST_BLOCKS = (1 << 31) - 1
+SECTOR = 32  # bytes that memory gives at once
 
 _SUMMED = f"TILE={TILE}"
 _HEADERS = (VECTOR, "row.cuh")
@@ -37,6 +38,15 @@ _backward = [
 ]
 
 
+class _Rows(NamedTuple):
+    """R rows of C elements; with a segment they are groups of channels, see row.cuh."""
+
+    rows: int
+    columns: int
+    segment: int = 0
+    groups: int = 1
+
+
 class _Plan(NamedTuple):
     """How threads lie on the rows of one shape, and what the kernels are told of it."""
 
@@ -44,41 +54,45 @@ class _Plan(NamedTuple):
     defines: tuple[str, ...]
     blocks: int
     summed: bool  # the kernel adds up columns along with it
-    numbers: tuple[Any, ...]  # R and C
+    numbers: tuple[Any, ...]  # R, C and groups
 
 
 @functools.lru_cache(4096)
-def _plan(files: str, rows: int, columns: int, dtype: Any, width: int, sums: bool = False) -> _Plan:
+def _plan(files: str, shape: _Rows, dtype: Any, width: int, sums: bool = False) -> _Plan:
     """For the kernels in ``files``; with ``sums`` those of columns are wanted, too."""
     short, long = _forward if files == "forward" else _backward
+    rows, columns, segment, groups = shape
     each, most = (EACH_SUMMED, EACH_SUMMED) if sums else (EACH, KEPT)
     if dtype.itemsize == 8:
         each, most = each // 2, most // 2
-    packs, lanes = -(-columns // width), 1
-    while lanes < long.threads and -(-packs // lanes) * width > each:
+    packs, lanes, limit = -(-columns // width), 1, long.threads
+    if segment:  # a block reads whole sectors
+        beside = min(groups, -(-SECTOR // (segment * dtype.itemsize)))
+        limit = short.threads >> (beside - 1).bit_length() if beside > 1 else limit
+    while lanes < limit and -(-packs // lanes) * width > each:
         lanes *= 2
-    while lanes < min(short.threads, packs) and rows * lanes * 2 <= BUSY:
+    while lanes < min(short.threads, limit, packs) and rows * lanes * 2 <= BUSY:
         lanes *= 2
     file = short if lanes <= short.threads else long
     kept = -(-packs // lanes)
     if kept * width > most:
         if sums:
-            return _plan(files, rows, columns, dtype, width)
+            return _plan(files, shape, dtype, width)
         kept = 0
     blocks = min(-(-rows // (file.threads // lanes)), MOST_BLOCKS)
     if sums:
         worth = max(rows // EACH_ROWS, PARTIALS // (2 * columns), 1)
         blocks = min(blocks, BUSY // file.threads, worth)
-    how: tuple[str, ...] = (f"WIDTH={width}", f"LANES={lanes}", f"PACKS={kept}")
-    how += (f"SUMS={sums:d}",) if files == "backward" else ()
-    numbers = (*int64s(rows), *int32s(columns))
-    return _Plan(file, (*dtype_macros(dtype), *how), blocks, sums, numbers)
+    how = (f"WIDTH={width}", f"LANES={lanes}", f"PACKS={kept}", f"SEGMENT={segment}")
+    of_sums = (f"SUMS={sums:d}",) if files == "backward" else ()
+    numbers = (*int64s(rows), *int32s(columns, groups))
+    return _Plan(file, (*dtype_macros(dtype), *how, *of_sums), blocks, sums, numbers)
 
 
-def _width(columns: int, *arrays: Array | None) -> int:
-    """Neighbours that a thread moves at once: of rows of all arrays."""
+def _width(shape: _Rows, *arrays: Array | None) -> int:
+    """Neighbours that a thread moves at once: of rows of all arrays; new ones are aligned."""
     given = [array for array in arrays if array is not None]
-    width = math.gcd(columns, BYTES // given[0].itemsize)
+    width = math.gcd(shape.segment or shape.columns, BYTES // given[0].itemsize)
     while any(array.data.ptr % (width * array.itemsize) for array in given):
         width //= 2
     return width
@@ -97,14 +111,57 @@ def forward(
     x: Array, weight: Array | None, bias: Array | None, centred: bool, eps: float
 ) -> tuple[Array, Array]:
     """As `kernels.layer_norm.forward`."""
-    xp, (rows, columns), dtype = import_cupy(), x.shape, x.dtype
     x, weight, bias = _plain(x), _plain(weight), _plain(bias)
-    y, stats = xp.empty((rows, columns), dtype), xp.empty((rows, 2), np.float64)
-    plan = _plan("forward", rows, columns, dtype, _width(columns, x, weight, bias, y))
+    y = import_cupy().empty(x.shape, x.dtype)
+    return y, _normalize(_Rows(*x.shape), x, weight, bias, y, centred, eps)
+
+
+def _normalize(
+    shape: _Rows,
+    x: Array,
+    weight: Array | None,
+    bias: Array | None,
+    y: Array,
+    centred: bool,
+    eps: float,
+) -> Array:
+    """Writes y, and gives the statistics."""
+    stats: Array = import_cupy().empty((shape.rows, 2), np.float64)
+    plan = _plan("forward", shape, x.dtype, _width(shape, x, weight, bias))
     arrays = (x, _or_null(weight), _or_null(bias), y, stats)
-    numbers = (*plan.numbers, *_means(centred, columns, eps))
+    numbers = (*plan.numbers, *_means(centred, shape.columns, eps))
     plan.file.launch("layer_norm_forward", plan.blocks, (*arrays, *numbers), defines=plan.defines)
-    return y, stats
+    return stats
+
+
+def of_groups(x: Array, groups: int, eps: float) -> tuple[Array, Array]:
+    """As `kernels.layer_norm.of_groups`."""
+    x, shape, stored_last = _as_groups(x, groups)
+    y = empty(x.shape, x.dtype, stored_last)
+    return y, _normalize(shape, x, None, None, y, True, eps)
+
+
+def of_groups_backward(grad: Array, x: Array, groups: int, stats: Array) -> Array:
+    """As `kernels.layer_norm.of_groups_backward`."""
+    x, shape, stored_last = _as_groups(x, groups)
+    grad = arranged(grad, stored_last, grad.itemsize)
+    dx = empty(x.shape, x.dtype, stored_last)
+    plan = _plan("backward", shape, x.dtype, _width(shape, grad, x))
+    numbers = (*plan.numbers, *_means(True, shape.columns))
+    arguments = (grad, x, null(), stats, dx, null(), *numbers)
+    plan.file.launch("layer_norm_backward", plan.blocks, arguments, defines=plan.defines)
+    return dx
+
+
+def _as_groups(x: Array, groups: int) -> tuple[Array, _Rows, bool]:
+    """x (N, C, …), copied only if it has gaps, its rows, and whether channels are last in it."""
+    rows = len(x) * groups
+    if x.flags.c_contiguous:
+        return x, _Rows(rows, x.size // rows), False
+    stored_last = x.strides == strides_last(x.shape, x.itemsize)
+    segment = x.shape[1] // groups if stored_last and groups > 1 else 0
+    x = x if stored_last else contiguous(x, x.itemsize)
+    return x, _Rows(rows, x.size // rows, segment, groups), stored_last
 
 
 def backward(
@@ -118,8 +175,9 @@ def backward(
     """As `kernels.layer_norm.backward`."""
     xp, (rows, columns), dtype = import_cupy(), x.shape, x.dtype
     grad, x, weight = _plain(grad), _plain(x), _plain(weight)
-    width, summing = _width(columns, grad, x, weight), needs[1] or needs[2]
-    plan = _plan("backward", rows, columns, dtype, width, summing and needs[0])
+    shape, summing = _Rows(rows, columns), needs[1] or needs[2]
+    width = _width(shape, grad, x, weight)
+    plan = _plan("backward", shape, dtype, width, summing and needs[0])
     dx = partials = None
     if needs[0]:
         dx = xp.empty((rows, columns), dtype)
@@ -136,7 +194,7 @@ def backward(
         down = plan.file.threads // TILE
         parts = max(1, min(-(-rows // (EACH_ROWS * down)), COLUMN_BLOCKS // tiles))
         partials = xp.empty((parts, 2, columns), np.float64)
-        launched = (grad, x, stats, partials, *plan.numbers)
+        launched = (grad, x, stats, partials, *plan.numbers[:2])
         plan.file.launch("layer_norm_columns", (tiles, parts), launched, defines=plan.defines)
     vector = ((columns,), dtype)
     by = empties(vector, vector)

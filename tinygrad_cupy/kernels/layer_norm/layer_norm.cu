@@ -6,10 +6,12 @@
 extern "C" __global__ void __launch_bounds__(THREADS)
     layer_norm_forward(const T* __restrict__ x, const T* __restrict__ weight,
                        const T* __restrict__ bias, T* __restrict__ y, double* __restrict__ stats,
-                       i64 rows, int columns, int centred, double inverse, double eps) {
+                       i64 rows, int columns, int groups, int centred, double inverse,
+                       double eps) {
     const i64 own = (i64)blockIdx.x * SLOTS + threadIdx.x / LANES;
     const i64 row = own < rows ? own : rows - 1;  // threads beyond wait with the others
-    const Part part(x + row * columns, columns);
+    const i64 start = start_of(row, columns, groups);
+    const Part part(x, start, columns, groups);
     double mean = 0;
     if (centred) {
         double sums[WIDTH] = {};
@@ -52,6 +54,6 @@ extern "C" __global__ void __launch_bounds__(THREADS)
             if (bias) value += shift.at[k];
             out.at[k] = (T)value;
         }
-        store(y + row * columns + column, out);
+        store(y + start + place_of(column, groups), out);
     });
 }

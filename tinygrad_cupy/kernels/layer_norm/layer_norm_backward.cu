@@ -43,7 +43,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 512 / THREADS)
     layer_norm_backward(const T* __restrict__ grad, const T* __restrict__ x,
                         const T* __restrict__ weight, const double* __restrict__ stats,
                         T* __restrict__ dx, double* __restrict__ partials, i64 rows, int columns,
-                        int centred, double inverse) {
+                        int groups, int centred, double inverse) {
 #if SUMS
     double by_weight[PACKS][WIDTH] = {}, by_bias[PACKS][WIDTH] = {};
 #endif
@@ -51,7 +51,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 512 / THREADS)
         const i64 own = base + threadIdx.x / LANES;
         const bool there = own < rows;  // threads beyond wait with the others
         const i64 row = there ? own : rows - 1;
-        Part part(x + row * columns, columns), incoming(grad + row * columns, columns);
+        const i64 start = start_of(row, columns, groups);
+        Part part(x, start, columns, groups), incoming(grad, start, columns, groups);
         const double mean = stats[2 * row], scale = stats[2 * row + 1];
         // What is summed up, of x and grad: the normalized ones, and the gradients by those.
         const auto pair = [&](int i, int column, bool first, Pack<A>& normal, Pack<A>& inner) {
@@ -97,7 +98,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 512 / THREADS)
             for (int k = 0; k < WIDTH; ++k) {
                 out.at[k] = (T)((inner.at[k] - less - normal.at[k] * slope) * factor);
             }
-            store(dx + row * columns + column, out);
+            store(dx + start + place_of(column, groups), out);
         });
     }
 #if SUMS

@@ -4,6 +4,9 @@
 // LANES-th pack of WIDTH elements and keeps PACKS of them, all it has; with PACKS 0 a row is too
 // long to be kept and is read again. Sums are in double, and in an order that depends on the macros
 // alone. A is what elements are computed in.
+//
+// With SEGMENT a row is a group of that many channels of an image that has `groups` of them, the
+// channels last in memory: a segment of each pixel. Else a row has no gaps.
 
 const int SLOTS = THREADS / LANES;
 const int WARPS = THREADS / 32;
@@ -11,6 +14,17 @@ const int WARPS = THREADS / 32;
 // The column at which pack i of a thread begins.
 __device__ __forceinline__ int column_of(int i) {
     return ((int)threadIdx.x % LANES + i * LANES) * WIDTH;
+}
+
+// Where a row begins, and where in it a column lies.
+__device__ __forceinline__ i64 start_of(i64 row, int columns, int groups) {
+    if (!SEGMENT) return row * columns;
+    return row / groups * groups * columns + row % groups * SEGMENT;
+}
+__device__ __forceinline__ i64 place_of(int column, int groups) {
+    if (!SEGMENT) return column;
+    const int width = SEGMENT ? SEGMENT : 1, pixel = column / width;
+    return (i64)pixel * groups * width + (column - pixel * width);
 }
 
 // Calls use(i, column) for each pack of this thread.
@@ -39,14 +53,20 @@ __device__ __forceinline__ Pack<A> wide(const T* from) {
 // A thread's part of a row, in registers where they are enough: all loads are under way at once.
 struct Part {
     const T* row;
+    int groups;
     Pack<A> kept[PACKS ? PACKS : 1];
 
-    __device__ __forceinline__ Part(const T* row, int columns) : row(row) {
-        if (PACKS) each_pack(columns, [&](int i, int column) { kept[i] = wide(row + column); });
+    __device__ __forceinline__ Part(const T* x, i64 start, int columns, int groups)
+        : row(x + start), groups(groups) {
+        if (PACKS) each_pack(columns, [&](int i, int column) { kept[i] = read(column); });
+    }
+
+    __device__ __forceinline__ Pack<A> read(int column) const {
+        return wide(row + place_of(column, groups));
     }
 
     __device__ __forceinline__ Pack<A> at(int i, int column) const {
-        return PACKS ? kept[i] : wide(row + column);
+        return PACKS ? kept[i] : read(column);
     }
 };
 
