@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -41,7 +41,7 @@ class FusedOp(Op):
     Tensor(2.)
     """
 
-    also_on_gpu: ClassVar[bool] = True  # whether its backward on arrays is one for GPUs
+    also_on_gpu: bool = True  # whether its backward on arrays is one for GPUs
     _reads_attributes = False
     _has_reference = False
 

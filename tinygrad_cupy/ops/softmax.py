@@ -51,7 +51,6 @@ class LogSumExp(Op):
 class LogSoftmax(FusedOp):
     """(x - max) - log Σ exp(x - max): the largest goes first, so that large x lose no digits."""
 
-    also_on_gpu = False
     autocast = "wide"
     saves = ("y",)
 
@@ -59,6 +58,7 @@ class LogSoftmax(FusedOp):
         self.axes = axes
 
     def forward(self, x: Array) -> Array:
+        self.also_on_gpu = kernels.softmax.has_kernel(x, self.axes)
         return kernels.softmax.forward(x, self.axes, log=True)
 
     def backward(self, grad: Tensor, y: Tensor) -> Tensor:
@@ -74,7 +74,6 @@ class LogSoftmax(FusedOp):
 class Softmax(FusedOp):
     """exp(x - max) / Σ exp(x - max)."""
 
-    also_on_gpu = False
     autocast = "wide"
     saves = ("y",)
 
@@ -82,6 +81,7 @@ class Softmax(FusedOp):
         self.axes = axes
 
     def forward(self, x: Array) -> Array:
+        self.also_on_gpu = kernels.softmax.has_kernel(x, self.axes)
         return kernels.softmax.forward(x, self.axes, log=False)
 
     def backward(self, grad: Tensor, y: Tensor) -> Tensor:

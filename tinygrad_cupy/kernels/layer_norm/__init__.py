@@ -6,12 +6,11 @@ R rows, C columns.
 from __future__ import annotations
 
 from ...backend import Array, is_cuda, kernel
+from ..common import row_cuda
 from . import cuda, native, reference
 from .reference import Gradients
 
 __all__ = ["backward", "forward", "of_groups", "of_groups_backward", "suits"]
-
-LONG, SPREAD = 1 << 16, 128  # a GPU has a block for a row: longer ones, if there are not as many
 
 
 def suits(x: Array, columns: int) -> bool:
@@ -20,7 +19,7 @@ def suits(x: Array, columns: int) -> bool:
         return False
     if not is_cuda(x):
         return True
-    return bool(x.size) and (columns <= LONG or x.size >= SPREAD * columns)
+    return row_cuda.suits(x.size // columns, columns)
 
 
 def _forward_cpu(

@@ -1,36 +1,33 @@
 """Rows normalized by their own statistics on a GPU: one kernel forward, one for all gradients.
 
-A row is read once, into registers, where they are enough for it (`KEPT`). The gradients by weight
-and bias are added up while that by x is made, and a second, small kernel adds up what blocks have.
+A row is read once, into registers, where they are enough for it (`row_cuda`). The gradients by
+weight and bias are added up while that by x is made, and a second, small kernel adds up what blocks
+have.
 """
 
 from __future__ import annotations
 
 import functools
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...backend import Array, CudaSource, float64s, import_cupy, int32s, int64s, null
 from ...backend.cuda_source import dtype_macros
-from ..common.headers import VECTOR
+from ..common import row_cuda
+from ..common.headers import ROW, VECTOR
 from ..common.layout import arranged, contiguous, empties, empty, strides_last
 from .reference import Gradients
 
-BUSY = 67584  # threads: 512 on each of 132 multiprocessors
-BYTES = 16  # that a thread moves at once
-EACH, KEPT = 16, 32  # elements of a row for a thread, and the most that it keeps
-EACH_SUMMED = 12  # elements for one that keeps two sums of each as well, and the most
+EACH_SUMMED = 12  # elements for a thread that keeps two sums of each as well, and the most
 EACH_ROWS = 8  # that a block adds up at least, or its sums are as much as they
 PARTIALS = 1 << 18  # sums that are worth it all the same
 TILE = 16  # columns of a block that adds up
 COLUMN_BLOCKS = 528  # that keep a GPU busy
-MOST_BLOCKS = (1 << 31) - 1
 SECTOR = 32  # bytes that memory gives at once
 
 _SUMMED = f"TILE={TILE}"
-_HEADERS = (VECTOR, "row.cuh")
+_HEADERS = (VECTOR, ROW)
 _forward = [CudaSource(__file__, *_HEADERS, "layer_norm.cu", threads=n) for n in (256, 512)]
 _backward = [
     CudaSource(__file__, *_HEADERS, "layer_norm_backward.cu", threads=n, defines=(_SUMMED,))
@@ -62,40 +59,26 @@ def _plan(files: str, shape: _Rows, dtype: Any, width: int, sums: bool = False) 
     """For the kernels in ``files``; with ``sums`` those of columns are wanted, too."""
     short, long = _forward if files == "forward" else _backward
     rows, columns, segment, groups = shape
-    each, most = (EACH_SUMMED, EACH_SUMMED) if sums else (EACH, KEPT)
+    each, most = (EACH_SUMMED,) * 2 if sums else (row_cuda.EACH, row_cuda.KEPT)
     if dtype.itemsize == 8:
         each, most = each // 2, most // 2
-    packs, lanes, limit = -(-columns // width), 1, long.threads
+    limit = long.threads
     if segment:  # a block reads whole sectors
         beside = min(groups, -(-SECTOR // (segment * dtype.itemsize)))
         limit = short.threads >> (beside - 1).bit_length() if beside > 1 else limit
-    while lanes < limit and -(-packs // lanes) * width > each:
-        lanes *= 2
-    while lanes < min(short.threads, limit, packs) and rows * lanes * 2 <= BUSY:
-        lanes *= 2
+    threads = (short.threads, long.threads)
+    lanes, kept = row_cuda.lanes_of(rows, -(-columns // width), width, each, most, threads, limit)
+    if sums and not kept:
+        return _plan(files, shape, dtype, width)
     file = short if lanes <= short.threads else long
-    kept = -(-packs // lanes)
-    if kept * width > most:
-        if sums:
-            return _plan(files, shape, dtype, width)
-        kept = 0
-    blocks = min(-(-rows // (file.threads // lanes)), MOST_BLOCKS)
+    blocks = min(-(-rows // (file.threads // lanes)), row_cuda.MOST_BLOCKS)
     if sums:
         worth = max(rows // EACH_ROWS, PARTIALS // (2 * columns), 1)
-        blocks = min(blocks, BUSY // file.threads, worth)
+        blocks = min(blocks, row_cuda.BUSY // file.threads, worth)
     how = (f"WIDTH={width}", f"LANES={lanes}", f"PACKS={kept}", f"SEGMENT={segment}")
     of_sums = (f"SUMS={sums:d}",) if files == "backward" else ()
     numbers = (*int64s(rows), *int32s(columns, groups))
     return _Plan(file, (*dtype_macros(dtype), *how, *of_sums), blocks, sums, numbers)
-
-
-def _width(shape: _Rows, *arrays: Array | None) -> int:
-    """Neighbours that a thread moves at once: of rows of all arrays; new ones are aligned."""
-    given = [array for array in arrays if array is not None]
-    width = math.gcd(shape.segment or shape.columns, BYTES // given[0].itemsize)
-    while any(array.data.ptr % (width * array.itemsize) for array in given):
-        width //= 2
-    return width
 
 
 @functools.lru_cache(4096)
@@ -127,7 +110,8 @@ def _normalize(
 ) -> Array:
     """Writes y, and gives the statistics."""
     stats: Array = import_cupy().empty((shape.rows, 2), np.float64)
-    plan = _plan("forward", shape, x.dtype, _width(shape, x, weight, bias))
+    width = row_cuda.width_of(shape.segment or shape.columns, x, weight, bias)
+    plan = _plan("forward", shape, x.dtype, width)
     arrays = (x, _or_null(weight), _or_null(bias), y, stats)
     numbers = (*plan.numbers, *_means(centred, shape.columns, eps))
     plan.file.launch("layer_norm_forward", plan.blocks, (*arrays, *numbers), defines=plan.defines)
@@ -146,7 +130,8 @@ def of_groups_backward(grad: Array, x: Array, groups: int, stats: Array) -> Arra
     x, shape, stored_last = _as_groups(x, groups)
     grad = arranged(grad, stored_last, grad.itemsize)
     dx = empty(x.shape, x.dtype, stored_last)
-    plan = _plan("backward", shape, x.dtype, _width(shape, grad, x))
+    width = row_cuda.width_of(shape.segment or shape.columns, grad, x)
+    plan = _plan("backward", shape, x.dtype, width)
     numbers = (*plan.numbers, *_means(True, shape.columns))
     arguments = (grad, x, null(), stats, dx, null(), *numbers)
     plan.file.launch("layer_norm_backward", plan.blocks, arguments, defines=plan.defines)
@@ -176,7 +161,7 @@ def backward(
     xp, (rows, columns), dtype = import_cupy(), x.shape, x.dtype
     grad, x, weight = _plain(grad), _plain(x), _plain(weight)
     shape, summing = _Rows(rows, columns), needs[1] or needs[2]
-    width = _width(shape, grad, x, weight)
+    width = row_cuda.width_of(columns, grad, x, weight)
     plan = _plan("backward", shape, dtype, width, summing and needs[0])
     dx = partials = None
     if needs[0]:

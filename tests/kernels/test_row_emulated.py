@@ -1,4 +1,4 @@
-"""The CUDA kernels of layer norm, run on the CPU, against the plain reference.
+"""The CUDA kernels of layer norm and softmax, run on the CPU, against the plain reference.
 
 Every output is NaN before, so an element that a kernel leaves unwritten shows.
 """
@@ -13,6 +13,8 @@ import pytest
 
 from support import cuda_emulator
 from support.cuda_emulator import on_device
+from tinygrad_cupy.kernels import softmax
+from tinygrad_cupy.kernels.common import row_cuda
 from tinygrad_cupy.kernels.common.layout import seen_second
 from tinygrad_cupy.kernels.layer_norm import (
     _of_groups_backward_cpu,
@@ -44,21 +46,22 @@ def empty(shape: Any, dtype: Any, channels_last: bool) -> Any:
 @pytest.fixture(autouse=True)
 def _emulated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Any:
     cuda_emulator.install(monkeypatch, tmp_path_factory.getbasetemp())
-    monkeypatch.setattr(cuda, "empty", empty)
+    for module in (cuda, softmax.cuda):
+        monkeypatch.setattr(module, "empty", empty)
+        monkeypatch.setattr(module, "int32s", lambda *values: tuple(map(np.int32, values)))
+        monkeypatch.setattr(module, "int64s", lambda *values: tuple(map(np.int64, values)))
     monkeypatch.setattr(cuda, "import_cupy", lambda: SimpleNamespace(empty=unwritten))
     monkeypatch.setattr(cuda, "empties", lambda *given: [unwritten(*each) for each in given])
-    monkeypatch.setattr(cuda, "int32s", lambda *values: tuple(map(np.int32, values)))
-    monkeypatch.setattr(cuda, "int64s", lambda *values: tuple(map(np.int64, values)))
     monkeypatch.setattr(cuda, "float64s", lambda *values: tuple(map(np.float64, values)))
     monkeypatch.setattr(cuda, "null", lambda: np.int64(0))
-    monkeypatch.setattr(cuda, "BUSY", 128)
+    monkeypatch.setattr(row_cuda, "BUSY", 128)
     monkeypatch.setattr(cuda, "PARTIALS", 0)
-    for file in (*cuda._forward, *cuda._backward):
+    for file in (*cuda._forward, *cuda._backward, *softmax.cuda._files):
         monkeypatch.setattr(file, "threads", cuda_emulator.THREADS)
-    for cached in (cuda._plan, cuda._means):
+    for cached in (cuda._plan, cuda._means, softmax.cuda._plan):
         cached.cache_clear()
     yield
-    for cached in (cuda._plan, cuda._means):
+    for cached in (cuda._plan, cuda._means, softmax.cuda._plan):
         cached.cache_clear()
 
 
@@ -105,3 +108,20 @@ def test_groups_of_images(rng: np.random.Generator) -> None:
     dx = cuda.of_groups_backward(seen_second(on_device(grad)), *given)
     exact = _of_groups_backward_cpu(seen_second(grad), plain, groups, of_plain)
     np.testing.assert_allclose(dx, exact, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes", "log"), [((3, 70), (1,), True), ((2, 90, 3, 1), (1,), False)]
+)
+def test_softmax(
+    shape: tuple[int, ...], axes: tuple[int, ...], log: bool, rng: np.random.Generator
+) -> None:
+    x, grad = (on_device(v) for v in rng.standard_normal((2, *shape)) * 9)
+    if len(shape) > 2:  # channels last
+        x, grad = (seen_second(on_device(np.moveaxis(v, 1, -1).copy())) for v in (x, grad))
+    y = softmax.cuda.forward(x, axes, log)
+    assert y.strides == x.strides
+    np.testing.assert_allclose(y, softmax.reference.forward(np.array(x), axes, log), rtol=1e-12)
+    dx = softmax.cuda.backward(grad, y, axes, log)
+    exact = softmax.reference.backward(np.array(grad), np.array(y), axes, log)
+    np.testing.assert_allclose(dx, exact, rtol=1e-10, atol=1e-12)
