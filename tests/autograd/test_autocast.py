@@ -15,6 +15,7 @@ from support.looped import looped
 from tinygrad_cupy import Tensor, nn
 from tinygrad_cupy.autograd.autocast import cast_to
 from tinygrad_cupy.backend import to_device
+from tinygrad_cupy.ops import arithmetic
 
 HALVES = {"bf16": np.dtype(ml_dtypes.bfloat16), "fp16": np.dtype(np.float16)}
 each = pytest.mark.parametrize("precision", list(HALVES))
@@ -266,6 +267,96 @@ def test_each_loss_of_a_block_has_a_backward_pass_of_its_own(device: str) -> Non
     assert weight.grad is not None
     (expected,) = tg.grad((x @ weight).sum() * 4, [weight])
     np.testing.assert_allclose(weight.grad.numpy(), expected.numpy(), rtol=0.01)
+
+
+class Residual(nn.Module):
+    """Two convolutions with batch norm, the sum with what came in, and a pool behind a norm."""
+
+    def __init__(self) -> None:
+        self.conv1, self.conv2 = (nn.Conv2d(8, 8, 3, padding=1, bias=False) for _ in range(2))
+        self.conv3, self.norm3 = nn.Conv2d(8, 12, 1), nn.BatchNorm2d(12)
+        self.norm1, self.norm2 = nn.BatchNorm2d(8), nn.BatchNorm2d(8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm2(self.conv2(self.norm1(self.conv1(x), relu=True)))
+        return self.norm3(self.conv3((x + y).relu()), relu=True, pool=True)  # type: ignore[no-any-return]
+
+
+@each
+def test_no_activation_is_cast_between_convolutions_and_norms(
+    precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = filled(4, 8, 6, 6, dtype=HALVES[precision]).requires_grad_()
+    casts: list[tuple[int, ...]] = []
+    plain = arithmetic.Cast.forward
+
+    def counted(self: Any, x: Any) -> Any:
+        casts.append(x.shape)
+        return plain(self, x)
+
+    monkeypatch.setattr(arithmetic.Cast, "forward", counted)
+    model = Residual()
+    with tg.autocast(precision):
+        y = model(x)
+    assert y.dtype == HALVES[precision]
+    assert (4, 8, 6, 6) not in casts
+    assert (4, 12, 6, 6) not in casts
+    y.backward(Tensor(np.ones(y.shape, y.dtype)))
+    assert [s for s in casts if s[0] == 4] == [(4, 8, 6, 6)] * 2  # the sum of x's two gradients
+    assert x.grad is not None
+    assert x.grad.dtype == HALVES[precision]
+
+
+@each
+def test_a_norm_in_16_bits_is_one_in_float32_rounded_once(precision: str, device: str) -> None:
+    x = (filled(6, 8, 4, 4, device=device) * 9).astype(HALVES[precision]).requires_grad_()
+    wide = x.detach().astype(np.float32).requires_grad_()
+    seed = filled(6, 8, 4, 4, dtype=HALVES[precision], device=device) - 0.5
+    norms = [nn.BatchNorm2d(8).to(device) for _ in range(2)]
+    with tg.autocast(precision):
+        y = norms[0](x, relu=True)
+    exact = norms[1](wide, relu=True)
+    y.backward(seed)
+    exact.backward(seed.astype(np.float32))
+    assert x.grad is not None
+    assert wide.grad is not None
+    for found, expected in ((y, exact), (x.grad, wide.grad)):
+        assert found.dtype == HALVES[precision]
+        rounded = expected.detach().astype(found.dtype).numpy().astype(np.float32)
+        np.testing.assert_allclose(found.numpy().astype(np.float32), rounded, rtol=2**-7, atol=1e-6)
+    for one, other in zip(norms[0].parameters(), norms[1].parameters(), strict=True):
+        assert one.grad is not None
+        assert other.grad is not None
+        assert one.grad.dtype == np.float32
+        np.testing.assert_allclose(one.grad.numpy(), other.grad.numpy(), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        norms[0].running_var.numpy(), norms[1].running_var.numpy(), rtol=1e-6
+    )
+
+
+@pytest.mark.gpu
+@each
+def test_captured_steps_of_convolutions_and_norms_equal_eager_ones(precision: str) -> None:
+    def trained(jitted: bool) -> list[Any]:
+        tg.manual_seed(0)
+        model = Residual().to("cuda:0")
+        optimizer = nn.optim.SGD(model.parameters(), lr=0.01)
+        x = filled(4, 8, 6, 6, device="cuda:0")
+
+        def step(x: Tensor) -> Tensor:
+            with tg.autocast(precision):
+                loss: Tensor = (model(x) * 0.1).sum()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        run = tg.jit(step) if jitted else step
+        losses = [run(x).numpy() for _ in range(5)]
+        return [*losses, *[p.numpy() for p in model.parameters()], model.norm3.running_var.numpy()]
+
+    for found, expected in zip(trained(True), trained(False), strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_what_was_cast_before_a_capture_is_cast_again_in_it(place: str) -> None:

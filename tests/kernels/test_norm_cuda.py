@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from support.gpu_memory import error, on_gpu, poison
+from tinygrad_cupy.backend.dtypes import resolve_dtype
 from tinygrad_cupy.kernels.norm import cpu, cuda
 from tinygrad_cupy.kernels.norm.cpu import Running
 
@@ -33,6 +34,9 @@ SHAPES = [
     (350, 128, 7, 8),  # a thread goes round its loops more than once
 ]
 FLAGS = [(False, False), (True, False), (False, True), (True, True)]
+DTYPES = ["float32", "float64", "float16", "bfloat16"]
+# Of results: one of 16 bits may be rounded to its other neighbour.
+BOUNDS = {"float32": 1e-5, "float64": 1e-12, "float16": 3e-4, "bfloat16": 2e-3}
 CASES = [(s, *f) for s in SHAPES for f in FLAGS if not f[1] or len(s) == 4]
 
 
@@ -46,10 +50,10 @@ def both(
 ) -> tuple[Any, ...]:
     """Everything that a forward and a backward give and move, with fixed random inputs."""
     rng = np.random.default_rng(0)
-    channels = shape[1]
+    channels, beside = shape[1], np.dtype(np.float32) if dtype.itemsize == 2 else dtype
     x = place((rng.standard_normal(shape) * 2 + 3).astype(dtype))
     weight, bias, mean, var = (
-        place(rng.uniform(low, 2, channels).astype(dtype)) for low in (-2, -2, -1, 0.5)
+        place(rng.uniform(low, 2, channels).astype(beside)) for low in (-2, -2, -1, 0.5)
     )
     running = Running(mean, var, place(np.array(41)), 0.3)
     y, gate, code, found = kernels.forward(x, weight, bias, 1e-3, running, relu, pool)
@@ -59,33 +63,35 @@ def both(
     return (y, found, mean, var, *by, gated), code, running.batches
 
 
-@pytest.mark.one_in(5)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.one_in(10)
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("channels_last", [True, False])
 @pytest.mark.parametrize(("shape", "relu", "pool"), CASES)
 def test_forward_and_backward(
-    shape: tuple[int, ...], relu: bool, pool: bool, channels_last: bool, dtype: Any
+    shape: tuple[int, ...], relu: bool, pool: bool, channels_last: bool, dtype: str
 ) -> None:
-    expected, code, _ = both(cpu, np.copy, shape, dtype, relu, pool)
+    kind = resolve_dtype(dtype)
+    expected, code, _ = both(cpu, np.copy, shape, kind, relu, pool)
 
     def place(array: np.ndarray) -> Any:
         return on_gpu(array, channels_last)
 
-    found, found_code, batches = both(cuda, place, shape, dtype, relu, pool)
-    bound = 1e-5 if dtype == np.float32 else 1e-12
+    found, found_code, batches = both(cuda, place, shape, kind, relu, pool)
     if code is not None:
         same = found_code.get() == code
         assert same.mean() > 0.999  # rounding may turn a tie
         if not same.all():
             return
     for ours, theirs in zip(found, expected, strict=True):
-        assert error(ours, theirs) < bound
+        assert error(ours, theirs) < BOUNDS[theirs.dtype.name]
     assert int(batches) == 42
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(("relu", "pool"), FLAGS)
-def test_the_same_bits_every_time(relu: bool, pool: bool) -> None:
-    runs = [both(cuda, on_gpu, (129, 32, 11, 12), np.float32, relu, pool) for _ in range(3)]
+def test_the_same_bits_every_time(relu: bool, pool: bool, dtype: str) -> None:
+    how = ((129, 32, 11, 12), resolve_dtype(dtype), relu, pool)
+    runs = [both(cuda, on_gpu, *how) for _ in range(3)]
     first, code, _ = runs[0]
     for arrays, other_code, _ in runs[1:]:
         for one, other in zip(first, arrays, strict=True):
@@ -93,10 +99,11 @@ def test_the_same_bits_every_time(relu: bool, pool: bool) -> None:
         assert code is None or (code == other_code).all()
 
 
-def test_inputs_that_are_views() -> None:
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_inputs_that_are_views(dtype: str) -> None:
     """Every second channel, and addresses that four floats at once must not be read from."""
     rng = np.random.default_rng(0)
-    base, other = rng.standard_normal((2, 9, 8, 5, 6)).astype(np.float32)
+    base, other = rng.standard_normal((2, 9, 8, 5, 6)).astype(resolve_dtype(dtype))
     vectors = rng.uniform(1, 2, 21).astype(np.float32)
     results = []
     for kernels, place in ((cpu, np.copy), (cuda, on_gpu)):
@@ -108,7 +115,7 @@ def test_inputs_that_are_views() -> None:
         by = kernels.backward(place(other)[:, ::2], x, vector[1:5], found, gate, code, False, True)
         results.append((y, *by, vector))
     for theirs, ours in zip(*results, strict=True):
-        assert error(ours, theirs) < 1e-5
+        assert error(ours, theirs) < BOUNDS[theirs.dtype.name]
 
 
 def test_running_statistics_of_another_dtype() -> None:

@@ -86,6 +86,31 @@ static unsigned atomicInc(unsigned* counter, unsigned most) {
     return before;
 }
 
+struct double2 {
+    double x, y;
+};
+
+static double2 make_double2(double x, double y) { return {x, y}; }
+
+static int __ffs(int value) { return __builtin_ffs(value); }
+
+struct __nv_bfloat16 {
+    uint16_t bits;
+
+    __nv_bfloat16() = default;
+    explicit __nv_bfloat16(float value) {  // to the nearest, of two the even one
+        uint32_t wide;
+        memcpy(&wide, &value, 4);
+        bits = value != value ? 0x7fff : (wide + 0x7fff + (wide >> 16 & 1)) >> 16;
+    }
+    operator float() const {
+        const uint32_t wide = (uint32_t)bits << 16;
+        float value;
+        memcpy(&value, &wide, 4);
+        return value;
+    }
+};
+
 template <class... Given, size_t... I>
 void call(void (*kernel)(Given...), void** arguments, index_sequence<I...>) {
     kernel(*(remove_cv_t<Given>*)arguments[I]...);

@@ -28,7 +28,7 @@ SHARED = 1 << 16  # bytes of shared memory that a launch may ask for
 HEADER = Path(__file__).with_name("cuda_emulator.h")
 FLAGS = ("-std=c++20", "-O1", "-w", "-fpermissive", "-shared", "-fPIC", "-pthread")
 KERNELS = (
-    r"__global__ void(?: __launch_bounds__\(THREADS[^)]*\))?\s+(?!NAME|__)(\w+)\(",
+    r"__global__ void(?: __launch_bounds__\(\w*THREADS[^)]*\))?\s+(?!NAME|__)(\w+)\(",
     r"(?m)^STEP\((\w+),",
 )
 
@@ -71,7 +71,8 @@ def _code(source: CudaSource, defines: tuple[str, ...]) -> str:
     lines = [define.replace("=", " ", 1) for define in (f"THREADS={THREADS}", *macros, *defines)]
     body = "".join(path.read_text() for path in (cuda_source._HEADER, *source.paths))
     body = re.sub(r"extern __shared__ (\w+ \w+)\[\]", f"static \\1[{SHARED} / 8]", body)
-    names = [name for pattern in KERNELS for name in re.findall(pattern, body)]
+    body = re.sub(r"#include <cuda_\w+\.h>", "", body)  # the header has what is needed of them
+    names = dict.fromkeys(name for pattern in KERNELS for name in re.findall(pattern, body))
     runs = "".join(
         f'extern "C" void run_{name}(const unsigned* blocks, int threads, void** arguments) '
         f"{{ emulate({name}, blocks, threads, arguments); }}\n"

@@ -1,0 +1,97 @@
+"""Batch norm's CUDA kernels, run on the CPU, against the NumPy ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from support import cuda_emulator
+from support.cuda_emulator import OnDevice, on_device
+from tinygrad_cupy import backend
+from tinygrad_cupy.backend import CudaSource
+from tinygrad_cupy.backend.dtypes import resolve_dtype
+from tinygrad_cupy.kernels.common.headers import LAST_BLOCK, VECTOR
+from tinygrad_cupy.kernels.common.pool2x2 import MASKED
+from tinygrad_cupy.kernels.norm import cpu, cuda
+from tinygrad_cupy.kernels.norm.cpu import Running
+
+pytestmark = [
+    pytest.mark.slow,
+    # A text: asked where one of them runs, not where it is collected.
+    pytest.mark.skipif("cuda_emulator.compiler() is None", reason="no compiler of C++20"),
+]
+
+THREADS = cuda_emulator.THREADS
+REDUCE_THREADS = 128  # no fewer than the channels that a block adds up at once
+CASES = [  # a thread has 8, 4, 1 and 8 channels; ReLU, pool
+    ((5, 16, 5, 4), True, False),
+    ((5, 16, 5, 4), True, True),
+    ((4, 12, 4, 5), True, True),
+    ((5, 3, 4, 4), False, False),
+    ((2, 264, 2, 2), False, True),
+]
+BOUNDS = {"float32": 1e-5, "bfloat16": 2e-3}
+
+
+def _empty(shape: tuple[int, ...], dtype: Any) -> Any:
+    """A new (N, C, …) stored as (N, …, C), to be written."""
+    values = np.full(np.prod(shape) * dtype.itemsize, 0xFF, np.uint8).view(dtype)
+    return np.moveaxis(values.reshape(shape[0], *shape[2:], shape[1]), -1, 1).view(OnDevice)
+
+
+def _last(x: Any, alignment: int = 16) -> Any:
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1).view(OnDevice)
+
+
+@pytest.fixture(autouse=True)
+def _emulated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    cuda_emulator.install(monkeypatch, tmp_path_factory.getbasetemp())
+    defines = (f"REDUCE_THREADS={REDUCE_THREADS}", f"MASKED={MASKED}")
+    names = (VECTOR, LAST_BLOCK, "batch_norm.cu")
+    source = CudaSource(cuda.__file__, *names, threads=THREADS, defines=defines)
+    instead: dict[str, Any] = {
+        "_kernels": source,
+        "REDUCE_THREADS": REDUCE_THREADS,
+        "ROWS_EACH": 2,
+        "import_cupy": backend.import_cupy,
+        "int32s": lambda *values: tuple(map(np.int32, values)),
+        "int64s": lambda *values: tuple(map(np.int64, values)),
+        "float64s": lambda *values: tuple(map(np.float64, values)),
+        "null": lambda: np.int64(0),
+        "ticket_of": lambda partials: on_device(np.zeros(1, np.uint32)),
+        "empty_last": _empty,
+        "empties": lambda *wanted: [on_device(np.full(shape, 77, kind)) for shape, kind in wanted],
+        "last": _last,
+    }
+    for name, value in instead.items():
+        monkeypatch.setattr(cuda, name, value)
+    cuda._plan.cache_clear()
+
+
+def _everything(kernels: Any, place: Any, shape: Any, dtype: Any, relu: bool, pool: bool) -> Any:
+    rng = np.random.default_rng(0)
+    x = place((rng.standard_normal(shape) * 2 + 3).astype(dtype))
+    vectors = [place(rng.uniform(-2, 2, shape[1]).astype(np.float32)) for _ in range(3)]
+    weight, bias, mean = vectors
+    running = Running(mean, place(np.ones(shape[1], np.float32)), place(np.array([41])), 0.3)
+    y, gate, code, stats = kernels.forward(x, weight, bias, 1e-3, running, relu, pool)
+    grad = place(rng.standard_normal(y.shape).astype(dtype))
+    how = (weight, stats, gate, code, relu, True)
+    found = kernels.backward(grad, x, *how), kernels.backward(grad, x, *how, True)
+    return y, stats, mean, running.var, *found[0], found[1][0], code, running.batches
+
+
+@pytest.mark.parametrize(("shape", "relu", "pool"), CASES)
+def test_as_on_the_cpu(shape: tuple[int, ...], relu: bool, pool: bool) -> None:
+    kind = resolve_dtype("bfloat16")
+    *expected, code, _ = _everything(cpu, np.copy, shape, kind, relu, pool)
+    *found, other, batches = _everything(cuda, on_device, shape, kind, relu, pool)
+    assert code is None or (code == np.asarray(other)).all()
+    assert batches[0] == 42
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.dtype == theirs.dtype
+        apart = np.asarray(ours, np.float64) - np.asarray(theirs, np.float64)
+        size = np.linalg.norm(np.asarray(theirs, np.float64))
+        assert np.linalg.norm(apart) < BOUNDS[ours.dtype.name] * size
