@@ -15,6 +15,7 @@ import pytest
 
 from support import cuda_emulator
 from support.cuda_emulator import OnDevice, on_device
+from tinygrad_cupy.backend import strides_of
 from tinygrad_cupy.kernels.common import sums_cuda, sums_plan
 
 pytestmark = [
@@ -57,13 +58,13 @@ def _emulated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPath
     monkeypatch.setattr(sums_cuda, "float64s", lambda value: (np.float64(value),))
     monkeypatch.setattr(sums_cuda, "ticket_of", lambda array: np.zeros(1024, np.uint32))
     monkeypatch.setattr(
-        sums_cuda, "_layout", lambda given: np.array(given, np.int64).view(sums_cuda._LAYOUT)
+        sums_cuda, "struct", lambda values, dtype: np.array(values, np.int64).view(dtype)
     )
     monkeypatch.setattr(sums_plan, "THREADS", cuda_emulator.THREADS)
     monkeypatch.setattr(sums_plan, "BLOCKS", BLOCKS)
-    sums_plan.plan_of.cache_clear()
+    sums_cuda._ready.cache_clear()
     yield
-    sums_plan.plan_of.cache_clear()
+    sums_cuda._ready.cache_clear()
 
 
 def values(dtype: str, rng: np.random.Generator) -> Any:
@@ -91,7 +92,9 @@ def test_sums(name: str, dtype: str, rng: np.random.Generator) -> None:
 def test_plans_of_the_kernel_have_what_they_are_tried_for(rng: np.random.Generator) -> None:
     plans = {}
     for name, (view, axes) in PLANS.items():
-        plan = sums_cuda._plan(view(values("float32", rng)), axes, False)
+        x = view(values("float32", rng))
+        start = x.ctypes.data % 16
+        plan = sums_plan.plan_of(x.shape, strides_of(x), axes, False, x.itemsize, start)
         assert plan is not None
         plans[name] = plan
     rows = {name for name, plan in plans.items() if "ROWS" in plan.macros}

@@ -7,7 +7,7 @@ memory, as for the gradient of a convolution's bias: images lie N, H, W, C, and 
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from ...backend.block_counter import ticket_of
 from ...backend.cuda_source import float64s, number_macros, struct
 from ...backend.dtypes import is_float
 from .headers import LAST_BLOCK, VECTOR
-from .layout import contiguous
+from .layout import ALIGNED, contiguous
 from .sums_plan import AXES, Axes, Plan, plan_of
 
 _kernels = CudaSource(__file__, LAST_BLOCK, VECTOR, "sums.cu", defines=(f"AXES={AXES}",))
@@ -55,55 +55,66 @@ def sums(
     real and imaginary parts by themselves. ``gate``: y and masked, as in sums.cu, where x is in C
     order and aligned as they are.
     """
-    plan = _plan(x, axes, keepdims) if x.size else None
-    if plan is not None:
-        return _launch(plan, x, dtype, divisor, gate)
+    if x.size:
+        place = (x.shape, strides_of(x), x.data.ptr % ALIGNED)
+        ready = _ready(place, axes, keepdims, x.dtype, dtype, divisor, gate is not None)
+        if ready is not None:
+            return _launch(ready, x, dtype, gate or (null(), null()))
     single = x.astype(np.float32) if x.dtype.kind == "V" else x  # CuPy knows bfloat16 in part
     total = single.sum(axes, _WIDE.get(dtype.kind, np.float64), None, keepdims)
     return (total if dtype.kind in _WIDE else total / divisor).astype(dtype)
 
 
-def _plan(x: Array, axes: Axes, keepdims: bool) -> Plan | None:
-    shape, strides, itemsize = x.shape, strides_of(x), x.itemsize
-    if x.dtype.kind == "c":  # two numbers side by side
-        itemsize //= 2
-        shape, strides = (*shape, 2), (*strides, itemsize)
-    return plan_of(shape, strides, axes, keepdims, itemsize, x.data.ptr % 16)
+class _Ready(NamedTuple):
+    """What of a launch follows from where its array lies."""
+
+    plan: Plan
+    made: Any  # the dtype of the result, of complex numbers that of their parts
+    wide: Any  # and what is added up in
+    numbers: tuple[Any, ...]
+    defines: tuple[str, ...]
 
 
-def _launch(
-    plan: Plan, x: Array, dtype: Any, divisor: float, gate: tuple[Array, Array] | None
-) -> Array:
-    cupy, (_, parts), real = import_cupy(), plan.grid, _real(dtype)
-    total: Array = cupy.empty(plan.shape if plan.order is None else plan.stored, real)
+Place = tuple[tuple[int, ...], tuple[int, ...], int]  # shape, strides, alignment
+
+
+@functools.lru_cache(4096)
+def _ready(
+    place: Place,
+    axes: Axes,
+    keepdims: bool,
+    given: Any,
+    made: Any,
+    divisor: float,
+    gated: bool,
+) -> _Ready | None:
+    """Of sums from one dtype to another; None where there is no plan."""
+    shape, strides, alignment = place
+    if given.kind == "c":  # two numbers side by side
+        given, made = (np.dtype(f"f{dtype.itemsize // 2}") for dtype in (given, made))
+        shape, strides = (*shape, 2), (*strides, given.itemsize)
+    plan = plan_of(shape, strides, axes, keepdims, given.itemsize, alignment)
+    if plan is None:
+        return None
+    whole = made.kind == "i"
+    defines = [*number_macros(given), *plan.macros, f"OUT={_OUT[made.name]}"]
+    defines += ["SUM=i64" if whole else "SUM=double", *["GATED"][:gated]]
+    if not is_float(given):
+        defines.append("WHOLE")
+    numbers = (*float64s(divisor), struct(plan.numbers, _LAYOUT))
+    return _Ready(plan, made, np.int64 if whole else np.float64, numbers, tuple(defines))
+
+
+def _launch(ready: _Ready, x: Array, dtype: Any, gate: tuple[Any, Any]) -> Array:
+    cupy, plan = import_cupy(), ready.plan
+    total: Array = cupy.empty(plan.shape if plan.order is None else plan.stored, ready.made)
     partials = ticket = null()
-    if parts > 1:
-        partials = cupy.empty((parts, plan.outputs), np.int64 if dtype.kind == "i" else np.float64)
+    if plan.grid[1] > 1:
+        partials = cupy.empty((plan.grid[1], plan.outputs), ready.wide)
         ticket = ticket_of(partials)
-    y, masked = gate or (null(), null())
-    given = (x, y, masked, total, partials, ticket, *float64s(divisor), _layout(plan.numbers))
-    defines = _defines(plan.macros, _real(x.dtype), real, gate is not None)
-    _kernels.launch("axis_sums", plan.grid, given, defines=defines)
+    given = (x, *gate, total, partials, ticket, *ready.numbers)
+    _kernels.launch("axis_sums", plan.grid, given, defines=ready.defines)
     order, shape = plan.order, plan.shape
     if dtype.kind == "c":
         total, order, shape = total.view(dtype)[..., 0], order and order[:-1], shape[:-1]
     return total if order is None else total.transpose(order).reshape(shape)
-
-
-@functools.cache
-def _real(dtype: Any) -> Any:
-    """The dtype of the parts of complex numbers; others as they are."""
-    return np.dtype(f"f{dtype.itemsize // 2}") if dtype.kind == "c" else dtype
-
-
-@functools.lru_cache(4096)
-def _layout(numbers: tuple[int, ...]) -> Any:
-    return struct(numbers, _LAYOUT)
-
-
-@functools.cache
-def _defines(plan: tuple[str, ...], given: Any, made: Any, gated: bool) -> tuple[str, ...]:
-    """The macros of a kernel from one dtype to another."""
-    found = [*number_macros(given), *plan, f"OUT={_OUT[made.name]}"]
-    found.append("SUM=i64" if made.kind == "i" else "SUM=double")
-    return (*found, *["WHOLE"][: not is_float(given)], *["GATED"][:gated])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 from typing import NamedTuple
@@ -33,7 +32,6 @@ class Plan(NamedTuple):
     shape: tuple[int, ...]  # and that one
 
 
-@functools.lru_cache(4096)
 def plan_of(
     shape: tuple[int, ...],
     strides: tuple[int, ...],
