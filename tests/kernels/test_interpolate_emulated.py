@@ -30,11 +30,8 @@ CASES: dict[str, tuple[tuple[Line | None, ...], str, bool]] = {
     "twice, back": ((TWICE.T, TWICE.T), "float32", False),
     "twice, channels last": ((TWICE, TWICE), "float32", True),
     "odd": ((Line("linear", 5, 7), Line("linear", 9, 15)), "float32", False),
-    "cubic": ((Line("cubic", 5, 11), Line("cubic", 8, 18)), "float64", False),
     "long": ((Line("area", 3, 2), Line("area", 90, 4)), "float32", False),
-    "antialias": ((Line("linear", 40, 4, antialias=True),) * 2, "float32", False),
     "three axes": ((TWICE, None, Line("nearest", 5, 3)), "float32", False),
-    "the last stays": ((TWICE, None), "float32", False),
 }
 
 

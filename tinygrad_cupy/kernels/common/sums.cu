@@ -131,28 +131,27 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4)
     Place at(term, l);
     while (term < end) {
         Pack<T> found[DEEP];
+        const Index first = term;
 #pragma unroll
-        for (int i = 0; i < DEEP; ++i) {
-            const i64 offset = start + at.offset;
-            const bool within = term < end;
-#pragma unroll
-            for (int k = 0; k < WIDTH; ++k) found[i].at[k] = (T)0.0f;
-            if (within) found[i] = load(x + offset);
+        for (int i = 0; i < DEEP; ++i) {  // all of them on their way before one is waited for
+            if (term < end) {
+                const i64 offset = start + at.offset;
+                found[i] = load(x + offset);
 #ifdef GATED
-            if (within) {
                 const Pack<T> gate = load(y + offset);
 #pragma unroll
                 for (int k = 0; k < WIDTH; ++k) {
                     if (wide(gate.at[k]) <= 0) found[i].at[k] = (T)0.0f;
                 }
                 store(masked + offset, found[i]);
-            }
 #endif
+            }
             term += lanes;
             at.advance(l);
         }
 #pragma unroll
         for (int i = 0; i < DEEP; ++i) {
+            if (first + i * lanes >= end) break;
 #pragma unroll
             for (int k = 0; k < WIDTH; ++k) sums[k] += wide(found[i].at[k]);
         }
