@@ -28,8 +28,9 @@ __device__ void copy_rows(
         const bool there = first + line < count;
         const float* row = there ? from + (i64)(first + line) * terms : from;
         for (int term = threadIdx.x % 32 * 4; term < (terms + 7) / 8 * 8; term += 32 * 4) {
+            const u32 place = to + line * pitch + 4 * term;
             const bool inside = there && term < terms;
-            copy_piece(to + line * pitch + 4 * term, inside ? row + term : from, inside ? PIECE : 0);
+            copy_piece(place, inside ? row + term : from, inside ? PIECE : 0);
         }
     }
 }

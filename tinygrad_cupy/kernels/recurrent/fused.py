@@ -29,10 +29,11 @@ _kernels = CudaSource(
 def suits(state: Array, terms: int, parts: int) -> bool:
     """Whether products of ``terms`` terms, ``parts`` for each of a state's features, are for this.
 
-    For float32 that is to be multiplied in TF32, where all that a block multiplies fits into shared
-    memory, and all blocks are at work at once.
+    For float32 that may be rounded (to TF32, also where bfloat16 would do: what is multiplied is
+    not what takes the time), where all that a block multiplies fits into shared memory, and all
+    blocks are at work at once.
     """
-    if state.dtype != np.float32 or state.shape[1] % 4 or blas.get_precision() != "tf32":
+    if state.dtype != np.float32 or state.shape[1] % 4 or blas.get_precision() == "fp32":
         return False
     gpu = properties_of(state)
     fits = _shared(terms, parts) <= gpu.shared and _blocks(state) <= RESIDENT * gpu.processors

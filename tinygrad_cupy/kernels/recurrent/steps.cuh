@@ -1,13 +1,14 @@
 // A step of a recurrent layer, forward or back: all but its product with the state's weight.
 //
-// A thread takes WIDTH features of one of the N rows. It reads what it needs beside the product, and
-// writes when it has that. Backward `past` is what reaches the state beside the product: of rows
-// that had no step all of the gradient, of a GRU the part that goes by the gates. An element is read
-// and written by one thread, so it may be replaced.
+// A thread takes WIDTH features of one of the N rows. It reads what it needs beside the product,
+// and writes when it has that. Backward `past` is what reaches the state beside the product: of
+// rows that had no step all of the gradient, of a GRU the part that goes by the gates. An element
+// is read and written by one thread, so it may be replaced.
 //
 // Letters: T steps, N rows, H hidden features. `seen` (T, N), or null, says which steps a row has;
 // gates that it has not are not read. `before` is the step before t, negative where t is the first.
-// Macros: TYPE float or double; WIDTH, of which H is a multiple. Arrays lie at multiples of 16 bytes.
+// Macros: TYPE float or double; WIDTH, of which H is a multiple. Arrays begin at multiples of 16
+// bytes.
 
 #define EACH for (int k = 0; k < WIDTH; ++k)
 
