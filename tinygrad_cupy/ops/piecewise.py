@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .. import random
 from ..autograd import Elementwise
 from ..autograd.autocast import as_of_products
 from ..autograd.batching import as_batched
 from ..backend import Array, array_module, device_of, on_device_of
 from ..backend.capture import active
-from ..backend.dtypes import choose
+from ..backend.dtypes import choose, is_narrow, narrow_scalar
 from .activation import ActivationMixin
 from .axes import nonempty_axes
 from .comparison import Not, where
@@ -44,7 +46,7 @@ def _elu(x: Any, alpha: float, stretch: float = 1.0) -> Any:
 
 
 class Between(Elementwise):
-    """x limited to [low, high], without a slope at the ends."""
+    """x limited to [low, high], without a slope at the ends, which are rounded to x's dtype."""
 
     only_real = True
     saves = ("y",)
@@ -53,16 +55,27 @@ class Between(Elementwise):
         self.low, self.high = low, high
 
     def forward(self, x: Array) -> Array:
-        return choose(x >= self.high, self.high, choose(x <= self.low, self.low, x))
+        low, high = self._ends(x.dtype)
+        wide = x.astype(np.float32) if is_narrow(x.dtype) else x
+        y = choose(wide >= high, high, choose(wide <= low, low, wide))
+        return y.astype(x.dtype) if is_narrow(x.dtype) else y
 
     def backward(self, grad: Tensor, y: Tensor) -> Tensor:
-        inside = Not()((y >= self.high) | (y <= self.low))
+        low, high = self._ends(y.dtype)
+        wide = single(y)
+        inside = Not()((wide >= high) | (wide <= low))
         self.chosen = (inside,)
-        return grad.where(inside, 0)
+        return single(grad).where(inside, 0).astype(grad.dtype)
+
+    def _ends(self, dtype: Any) -> tuple[float, float]:
+        if not is_narrow(dtype):
+            return self.low, self.high
+        return float(narrow_scalar(self.low, dtype)), float(narrow_scalar(self.high, dtype))
 
 
-def _between(x: Any, low: float, high: float) -> Any:
-    return in_single(x, Between(low, high))
+def _between(x: Any, low: float, high: float) -> Tensor:
+    found: Tensor = Between(low, high)(x)
+    return found
 
 
 class PiecewiseMixin(ActivationMixin):
@@ -88,7 +101,6 @@ class PiecewiseMixin(ActivationMixin):
         "x · tanh(log(1 + eˣ)) (Misra 2019).",
         lambda x: x.maximum(-FAR) * x.softplus().tanh(),
     )
-    relu6 = _activation("relu6", "x limited to [0, 6].", lambda x: _between(x, 0, 6))
     selu = _activation(
         "selu",
         "1.0507 · (x where x > 0, else 1.6733 · (eˣ - 1)) (Klambauer et al. 2017).",
@@ -96,6 +108,10 @@ class PiecewiseMixin(ActivationMixin):
     )
     softsign = _activation("softsign", "x / (1 + |x|).", lambda x: x / (x.abs() + 1), False)
     tanhshrink = _activation("tanhshrink", "x - tanh(x).", lambda x: x - x.tanh(), False)
+
+    def relu6(self) -> Tensor:
+        """x limited to [0, 6]."""
+        return _between(as_ordered(self, "relu6"), 0, 6)
 
     def celu(self, alpha: float = 1.0) -> Tensor:
         """x where x > 0, else alpha · (exp(x / alpha) - 1) (Barron 2017)."""
