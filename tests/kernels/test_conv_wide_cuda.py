@@ -81,6 +81,16 @@ def test_all_three_passes(rng: np.random.Generator, size: tuple[Any, ...], how: 
     assert again.get().tobytes() == dw.get().tobytes()
 
 
+def test_fewer_gradients_than_windows(rng: np.random.Generator) -> None:
+    """As of a transposed convolution with output padding: windows behind the last have none."""
+    windows = Windows.parse("test", 3, 1, (0, 1), 2)
+    x, g = made(rng, (2, 24, 9, 8), "tf32"), made(rng, (2, 40, 4, 6), "tf32")
+    found = wide.wgrad(x, g, windows, (40, 24, 3, 3), "tf32")
+    wide_x, wide_g = x.astype(np.float64), g.astype(np.float64)
+    expected = reference.wgrad(wide_x, wide_g, Geometry(windows, 1), (40, 24, 3, 3))
+    assert error(found, expected) < BOUNDS["tf32"]
+
+
 @pytest.mark.parametrize("kind", [0, 1])
 def test_every_tile_configuration(rng: np.random.Generator, kind: int) -> None:
     how = ("tf32", "bf16")[kind]

@@ -145,7 +145,7 @@ class PiecewiseMixin(ActivationMixin):
         if min_val > max_val:
             raise ValueError(f"[hardtanh] expected min_val ≤ max_val, got {min_val} and {max_val}")
         x: Any = as_ordered(self, "hardtanh")
-        return _between(x, min_val, max_val)  # type: ignore[no-any-return]
+        return _between(x, min_val, max_val)
 
     def prelu(self, weight: Tensor) -> Tensor:
         """x where x > 0, else weight · x (He et al. 2015).
