@@ -17,22 +17,22 @@ from tinygrad_cupy.kernels.layer_norm import cuda, reference
 
 pytestmark = pytest.mark.gpu
 
-# Rows and columns.
-SHAPES = [
-    (1, 1),
-    (1000, 3),
-    (257, 10),
-    (4099, 33),
-    (5000, 64),
-    (3001, 192),
-    (7, 197),
-    (1024, 1024),
-    (131, 770),
-    (33, 4096),
-    (40, 5003),
-    (3, 16388),
-    (2, 100_001),
-    (300, 17_000),
+# Rows, columns and dtype.
+CASES = [
+    (1, 1, "float32"),
+    (1000, 3, "float32"),
+    (4099, 33, "float32"),
+    (3001, 192, "float32"),
+    (7, 197, "float32"),
+    (1024, 1024, "float32"),
+    (131, 770, "float32"),
+    (33, 4096, "float32"),
+    (40, 5003, "float32"),
+    (3, 16388, "float32"),
+    (2, 100_001, "float32"),
+    (257, 10, "float64"),
+    (300, 768, "float64"),
+    (3, 9002, "float64"),
 ]
 ALL, ONLY_X, ONLY_VECTORS = (True, True, True), (True, False, False), (False, True, True)
 
@@ -53,8 +53,7 @@ def close(found: Any, expected: Any, bound: float) -> None:
     assert error <= bound * max(np.abs(expected).max(), 1e-30)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(("rows", "columns"), SHAPES)
+@pytest.mark.parametrize(("rows", "columns", "dtype"), CASES)
 def test_both_passes(rows: int, columns: int, dtype: str, rng: np.random.Generator) -> None:
     bound = 2e-6 if dtype == "float32" else 1e-12
     x = on_gpu((rng.standard_normal((rows, columns)) * 3 + 30).astype(dtype))
@@ -104,7 +103,6 @@ def test_views_and_unaligned_addresses(rng: np.random.Generator) -> None:
         ((2, 10, 50, 33), 10),
         ((1, 96, 64, 65), 3),
         ((5, 6, 40), 2),
-        ((70, 12), 3),
         ((2, 256, 7, 7), 256),
         ((4, 5, 3, 3), 1),
     ],

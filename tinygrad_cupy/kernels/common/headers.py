@@ -13,4 +13,4 @@ LAST_BLOCK = str(_HERE / "last_block.cuh")
 ORDER = str(_HERE / "order.cuh")
 ROWS = str(_HERE / "rows.cuh")  # of a macro INDEX, if need be
 COLUMNS = str(_HERE / "columns.cuh")  # of a macro TILE, behind LAST_BLOCK
-ROW = str(_HERE / "row.cuh")  # of macros LANES, PACKS and SEGMENT, behind VECTOR
+ROW = str(_HERE / "row.cuh")  # of row_cuda.macros, behind VECTOR

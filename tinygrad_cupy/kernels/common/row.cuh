@@ -2,14 +2,16 @@
 //
 // LANES threads, a power of two, have a row, and a block SLOTS rows at a time. A thread takes every
 // LANES-th pack of WIDTH elements and keeps PACKS of them, all it has; with PACKS 0 a row is too
-// long to be kept and is read again. Sums are in double, and in an order that depends on the macros
-// alone. A is what elements are computed in.
+// long to be kept and is read again. With FULL all threads have as many. Sums are in double, and in
+// an order that depends on the macros alone. A is what elements are computed in.
 //
 // With SEGMENT a row is a group of that many channels of an image that has `groups` of them, the
 // channels last in memory: a segment of each pixel. Else a row has no gaps.
 
 const int SLOTS = THREADS / LANES;
+#if LANES > 32
 const int WARPS = THREADS / 32;
+#endif
 
 // The column at which pack i of a thread begins.
 __device__ __forceinline__ int column_of(int i) {
@@ -50,7 +52,9 @@ __device__ __forceinline__ Pack<A> wide(const T* from) {
     return found;
 }
 
-// A thread's part of a row, in registers where they are enough: all loads are under way at once.
+// A thread's part of a row, in registers where they are enough. With FULL no branch parts the
+// loads, so that all are under way at once. What is computed has one for each pack all the same: it
+// keeps the compiler from doing all packs at a time, for which there are no registers.
 struct Part {
     const T* row;
     int groups;
@@ -58,7 +62,10 @@ struct Part {
 
     __device__ __forceinline__ Part(const T* x, i64 start, int columns, int groups)
         : row(x + start), groups(groups) {
-        if (PACKS) each_pack(columns, [&](int i, int column) { kept[i] = read(column); });
+#pragma unroll
+        for (int i = 0; i < PACKS; ++i) {
+            if (FULL || column_of(i) < columns) kept[i] = read(column_of(i));
+        }
     }
 
     __device__ __forceinline__ Pack<A> read(int column) const {

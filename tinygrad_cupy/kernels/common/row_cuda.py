@@ -42,3 +42,10 @@ def lanes_of(
         lanes *= 2
     kept = -(-packs // lanes)
     return lanes, kept if kept * width <= most else 0
+
+
+def macros(columns: int, width: int, lanes: int, kept: int, segment: int = 0) -> tuple[str, ...]:
+    """What row.cuh is compiled with."""
+    full = kept * lanes * width == columns
+    sizes = (f"WIDTH={width}", f"LANES={lanes}", f"PACKS={kept}")
+    return (*sizes, f"FULL={full:d}", f"SEGMENT={segment}")

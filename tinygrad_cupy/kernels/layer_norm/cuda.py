@@ -75,7 +75,7 @@ def _plan(files: str, shape: _Rows, dtype: Any, width: int, sums: bool = False) 
     if sums:
         worth = max(rows // EACH_ROWS, PARTIALS // (2 * columns), 1)
         blocks = min(blocks, row_cuda.BUSY // file.threads, worth)
-    how = (f"WIDTH={width}", f"LANES={lanes}", f"PACKS={kept}", f"SEGMENT={segment}")
+    how = row_cuda.macros(columns, width, lanes, kept, segment)
     of_sums = (f"SUMS={sums:d}",) if files == "backward" else ()
     numbers = (*int64s(rows), *int32s(columns, groups))
     return _Plan(file, (*dtype_macros(dtype), *how, *of_sums), blocks, sums, numbers)

@@ -62,10 +62,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 512 / THREADS)
             for (int k = 0; k < WIDTH; ++k) {
                 normal.at[k] = (A)(((double)normal.at[k] - mean) * scale);
 #if SUMS
-                if (there) {
-                    by_weight[i][k] += (double)inner.at[k] * (double)normal.at[k];
-                    by_bias[i][k] += (double)inner.at[k];
-                }
+                const double g = there ? (double)inner.at[k] : 0;
+                by_weight[i][k] += g * (double)normal.at[k];
+                by_bias[i][k] += g;
 #endif
             }
             if (weight) {

@@ -74,5 +74,5 @@ def _plan(
     lanes, kept = row_cuda.lanes_of(rows, packs, width, each, most, threads, long.threads)
     file = short if lanes <= short.threads else long
     blocks = min(-(-rows // (file.threads // lanes)), row_cuda.MOST_BLOCKS)
-    how = (f"WIDTH={width}", f"LANES={lanes}", f"PACKS={kept}", "SEGMENT=0", f"LOG={log:d}")
+    how = (*row_cuda.macros(columns, width, lanes, kept), f"LOG={log:d}")
     return file, blocks, (*int64s(rows), *int32s(columns)), (*dtype_macros(dtype), *how)
