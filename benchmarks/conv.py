@@ -70,7 +70,7 @@ def layers_of(net: str) -> dict[Layer, bool]:
         made = Layer(x.shape[1], _pair(x.shape[2:]), o, _pair(kernel), *how, layer.groups)
         found.setdefault(made, bool(found))
 
-    model = described.ours()
+    model = described.ours().to("cpu")
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d):
             layer.register_forward_hook(note)

@@ -60,13 +60,13 @@ def test_grids_cover_every_pixel_and_channel(layer: tuple[int, ...], itemsize: i
 
 
 def test_tiles_of_usual_layers() -> None:
-    """Four channels at a time, and high tiles where there are many; small kernels are no case."""
+    """Vectors of channels, and high tiles where there are many; small kernels are no case."""
     windows = Windows.parse("test", 3, 1, 1, 1)
     large = layer_of((128, 96, 56, 56), (128, 96, 56, 56), windows, 4)
     small = layer_of((1, 96, 7, 7), (1, 96, 7, 7), windows, 4)
     assert product_tile(large, False, H200) == (4, 4, 4, False)
     assert product_tile(small, False, H200).rows == 1
-    assert weight_tile(large) == ((4, 4, 2, False), False)
+    assert weight_tile(large) == ((2, 4, 2, False), False)
     wide = Windows.parse("test", 31, 1, 15, 1)
     many = layer_of((1, 96, 56, 56), (1, 96, 56, 56), wide, 4)
     assert product_tile(many, False, H200).plain

