@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from support.sampling import Case, Draw, Error, Sample, normal, positive, shapes
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.ops import norm
-from tinygrad_cupy.ops.layer_norm import GroupNorm
 
 
 def _batch_norm(
@@ -58,42 +57,6 @@ def _plain_batch_norm(x: Tensor, **options: Any) -> Tensor:
 def _torch_plain_batch_norm(torch: Any, x: Any, training: bool, eps: float) -> Any:
     """Without running statistics PyTorch's function wants ``training``, its layer says it."""
     return torch.nn.functional.batch_norm(x, None, None, None, None, True, 0.1, eps)
-
-
-def _channels_case(draw: Draw, groups: int = 1) -> Case:
-    channels = groups * draw(st.integers(1, 2))
-    rest = (draw(st.integers(2, 4)), *draw(shapes(max_dims=1)))
-    affine = draw(st.booleans())
-    values = [normal(draw, (draw(st.integers(1, 3)), channels, *rest))]
-    if affine:
-        values += [positive(draw, (channels,)), normal(draw, (channels,))]
-    return Case(tuple(values), {"eps": 0.1})
-
-
-def _groups_case(draw: Draw) -> Case:
-    groups = draw(st.integers(1, 2))
-    case = _channels_case(draw, groups)
-    return Case(case.values, {"num_groups": groups, **case.options})
-
-
-def _instances_case(draw: Draw) -> Case:
-    case = _channels_case(draw)
-    channels = case.values[0].shape[1]
-    running = {"mean": np.linspace(-1, 1, channels), "var": np.linspace(0.5, 2, channels)}
-    with_them = {**running, "use_input_stats": False}  # what moves them: test_norm.py
-    return Case(case.values, {**case.options, **(with_them if draw(st.booleans()) else {})})
-
-
-def _instance_norm(x: Any, *affine: Any, mean: Any = None, var: Any = None, **options: Any) -> Any:
-    given = [None if s is None else Tensor(s.astype(x.dtype)) for s in (mean, var)]
-    return x.instance_norm(*given, *affine, **options)
-
-
-def _torch_instance_norm(
-    torch: Any, x: Any, *affine: Any, mean: Any = None, var: Any = None, **options: Any
-) -> Any:
-    given = [None if s is None else s.to(x.dtype, copy=True) for s in (mean, var)]
-    return torch.nn.functional.instance_norm(x, *given, *affine, **options)
 
 
 def _responses_case(draw: Draw) -> Case:
@@ -157,55 +120,6 @@ SAMPLES = [
                 lambda: Tensor.ones(3).batch_norm(),
                 ValueError,
                 "[batch_norm] expected input (N, C, …), got shape (3,)",
-            ),
-        ),
-    ),
-    Sample(
-        "group_norm",
-        lambda x, *affine, num_groups, eps: x.group_norm(num_groups, *affine, eps=eps),
-        _groups_case,
-        lambda torch, x, *affine, num_groups, eps: torch.nn.functional.group_norm(
-            x, num_groups, *affine, eps=eps
-        ),
-        (GroupNorm,),
-        ("group_norm",),
-        errors=(
-            Error(
-                lambda: Tensor.ones(2, 3).group_norm(2),
-                ValueError,
-                "[group_norm] expected (N, C, …) with C a multiple of 2, the number of groups, got "
-                "shape (2, 3)",
-            ),
-            Error(
-                lambda: Tensor.ones(2, 4).group_norm(2, Tensor.ones(3)),
-                ValueError,
-                "[group_norm] expected a vector of 4 channels (input shape (2, 4)), got shape (3,)",
-            ),
-        ),
-    ),
-    Sample(
-        "instance_norm",
-        _instance_norm,
-        _instances_case,
-        _torch_instance_norm,
-        (GroupNorm,),
-        ("instance_norm",),
-        errors=(
-            Error(
-                lambda: Tensor.ones(2, 3).instance_norm(),
-                ValueError,
-                "[instance_norm] expected (N, C, L, …), got shape (2, 3)",
-            ),
-            Error(
-                lambda: Tensor.ones(2, 3, 1).instance_norm(),
-                ValueError,
-                "[instance_norm] expected more than one element in each channel, got shape "
-                "(2, 3, 1)",
-            ),
-            Error(
-                lambda: Tensor.ones(2, 3, 2).instance_norm(use_input_stats=False),
-                ValueError,
-                "[instance_norm] expected running statistics where the input's are not used",
             ),
         ),
     ),

@@ -12,7 +12,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...backend import Array, CudaSource, float64s, import_cupy, int32s, int64s, null
+from ...backend import (
+    Array,
+    CudaSource,
+    float64s,
+    import_cupy,
+    int32s,
+    int64s,
+    null,
+    strides_of,
+)
 from ...backend.cuda_source import dtype_macros
 from ..common import row_cuda
 from ..common.headers import ROW, VECTOR
@@ -143,7 +152,7 @@ def _as_groups(x: Array, groups: int) -> tuple[Array, _Rows, bool]:
     rows = len(x) * groups
     if x.flags.c_contiguous:
         return x, _Rows(rows, x.size // rows), False
-    stored_last = x.strides == strides_last(x.shape, x.itemsize)
+    stored_last = strides_of(x) == strides_last(x.shape, x.itemsize)
     segment = x.shape[1] // groups if stored_last and groups > 1 else 0
     x = x if stored_last else contiguous(x, x.itemsize)
     return x, _Rows(rows, x.size // rows, segment, groups), stored_last

@@ -9,7 +9,7 @@ import functools
 import math
 from typing import Any
 
-from ...backend import Array, CudaSource, int32s, int64s
+from ...backend import Array, CudaSource, int32s, int64s, strides_of
 from ...backend.cuda_source import dtype_macros
 from ..common import row_cuda
 from ..common.headers import ROW, VECTOR
@@ -32,7 +32,7 @@ def _of_channels(x: Array, axes: tuple[int, ...]) -> bool:
     """Whether the rows of x (N, C, …) are its channels, which lie last in memory."""
     if axes != (1,) or x.ndim < 3:
         return False
-    return bool(x.strides == strides_last(x.shape, x.itemsize))
+    return bool(strides_of(x) == strides_last(x.shape, x.itemsize))
 
 
 def forward(x: Array, axes: tuple[int, ...], log: bool) -> Array:
