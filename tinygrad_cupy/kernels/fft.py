@@ -52,6 +52,14 @@ def _planned(kind: str, x: Array, axes: tuple[int, ...], size: int, inverse: boo
     return cufft.transform(kind, x, places, size, cufft.INVERSE if inverse else cufft.FORWARD)
 
 
+def _is_flat(axes: tuple[int, ...], size: int) -> bool:
+    """Whether the last axis, the one of which half is enough, has one element alone.
+
+    cuFFT leaves such an axis out, and takes half of the axis before it for enough.
+    """
+    return size == 1 and len(axes) > 1
+
+
 def _full_cpu(x: Array, axes: tuple[int, ...], inverse: bool) -> Array:
     return _cpu("ifftn" if inverse else "fftn", x, inverse, None, axes)
 
@@ -74,6 +82,8 @@ def _half_cpu(x: Array, axes: tuple[int, ...]) -> Array:
 
 
 def _half_cuda(x: Array, axes: tuple[int, ...]) -> Array:
+    if _is_flat(axes, x.shape[axes[-1]]):
+        return _full_cuda(x, axes[:-1], False)
     x = import_cupy().ascontiguousarray(x)
     found = _planned("R2C", x, axes, x.shape[axes[-1]], False)
     return _cuda("rfftn", x, False, None, axes) if found is None else found
@@ -94,6 +104,8 @@ def _from_half_cuda(x: Array, axes: tuple[int, ...], size: int) -> Array:
 
 def _overwritten(x: Array, axes: tuple[int, ...], size: int) -> Array:
     """`from_half` of x in C order, which may be written into."""
+    if _is_flat(axes, size):
+        return import_cupy().ascontiguousarray(_full_cuda(x, axes[:-1], True).real)
     found = _planned("C2R", x, axes, size, True)
     if found is None:
         found = _cuda("irfftn", x, True, [*(x.shape[i] for i in axes[:-1]), size], axes)

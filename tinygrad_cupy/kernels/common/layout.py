@@ -36,8 +36,8 @@ def lies_last(x: Array) -> bool:
 
 
 def is_stored_last(x: Array) -> bool:
-    """Whether x is images (N, C, H, W) that are stored as (N, H, W, C), without gaps."""
-    return bool(x.ndim == 4 and seen_last(x).flags.c_contiguous)
+    """Whether x (N, C, …), of three axes at least, is stored as (N, …, C), without gaps."""
+    return bool(x.ndim > 2 and seen_last(x).flags.c_contiguous)
 
 
 def empty_beside(x: Array, size: tuple[int, ...], dtype: np.dtype) -> Array:

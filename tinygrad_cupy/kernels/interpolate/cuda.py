@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...backend import Array, CudaSource, device_of, import_cupy, int64s, null, strides_of
+from ...backend import Array, CudaSource, device_of, import_cupy, int64s, null
 from ...backend.capture import keep
 from ...backend.cuda_source import dtype_macros, struct, uint32s
 from ..common.headers import VECTOR
-from ..common.layout import ALIGNED, contiguous, empty_last, strides_last
+from ..common.layout import ALIGNED, contiguous, empty_last, is_stored_last
 from . import reference
 from .plan import Line, is_long
 from .tables import device_table, device_windows
@@ -72,7 +72,7 @@ def _lies_last(x: Array) -> bool:
     """Whether x is images (N, C, H, W) that are resized as they lie: (N, H, W, C), aligned."""
     if x.ndim != 4 or x.flags.c_contiguous:
         return False
-    return bool(strides_of(x) == strides_last(x.shape, x.itemsize) and x.data.ptr % ALIGNED == 0)
+    return bool(is_stored_last(x) and x.data.ptr % ALIGNED == 0)
 
 
 class _Launch(NamedTuple):

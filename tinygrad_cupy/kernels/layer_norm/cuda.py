@@ -20,12 +20,11 @@ from ...backend import (
     int32s,
     int64s,
     null,
-    strides_of,
 )
 from ...backend.cuda_source import dtype_macros
 from ..common import row_cuda
 from ..common.headers import ROW, VECTOR
-from ..common.layout import arranged, contiguous, empties, empty, strides_last
+from ..common.layout import arranged, contiguous, empties, empty, is_stored_last
 from .reference import Gradients
 
 EACH_SUMMED = 12  # elements for a thread that keeps two sums of each as well, and the most
@@ -152,7 +151,7 @@ def _as_groups(x: Array, groups: int) -> tuple[Array, _Rows, bool]:
     rows = len(x) * groups
     if x.flags.c_contiguous:
         return x, _Rows(rows, x.size // rows), False
-    stored_last = strides_of(x) == strides_last(x.shape, x.itemsize)
+    stored_last = is_stored_last(x)
     segment = x.shape[1] // groups if stored_last and groups > 1 else 0
     x = x if stored_last else contiguous(x, x.itemsize)
     return x, _Rows(rows, x.size // rows, segment, groups), stored_last

@@ -9,11 +9,11 @@ import functools
 import math
 from typing import Any
 
-from ...backend import Array, CudaSource, int32s, int64s, strides_of
+from ...backend import Array, CudaSource, int32s, int64s
 from ...backend.cuda_source import dtype_macros
 from ..common import row_cuda
 from ..common.headers import ROW, VECTOR
-from ..common.layout import arranged, empty, strides_last
+from ..common.layout import arranged, empty, is_stored_last
 
 _files = [CudaSource(__file__, VECTOR, ROW, "softmax.cu", threads=n) for n in (256, 512)]
 
@@ -32,7 +32,7 @@ def _of_channels(x: Array, axes: tuple[int, ...]) -> bool:
     """Whether the rows of x (N, C, …) are its channels, which lie last in memory."""
     if axes != (1,) or x.ndim < 3:
         return False
-    return bool(strides_of(x) == strides_last(x.shape, x.itemsize))
+    return is_stored_last(x)
 
 
 def forward(x: Array, axes: tuple[int, ...], log: bool) -> Array:
