@@ -4,8 +4,8 @@
         [--precisions tf32,bf16] [--rounds 3] [--minutes 8] [--bound 0.75] [--out FILE]
 
 Layers that several nets have are measured once. Images are channels-last on both sides, bf16 is
-stored as bfloat16, PyTorch has `cudnn.benchmark`. Results are compared first (by norm: 1e-3 in
-TF32 against cuDNN's own TF32 3e-3, 2e-2 in bf16); then both run from CUDA graphs, in turns,
+stored as bfloat16, PyTorch has `cudnn.benchmark`. Results are compared first (by norm, 3e-3 in
+TF32 and 2e-2 in bf16); then both run from CUDA graphs, in turns,
 medians. ``x`` is cuDNN's time over ours. The process ends with code 1 where results differ. The
 file grows with every layer.
 """

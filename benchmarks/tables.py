@@ -48,8 +48,8 @@ def source(content: dict[str, Any], file: str, rows: Iterable[Row] = ()) -> str:
     for row in rows:
         run = row.get("from", content)
         key = (run["date"], run["commit"], run["command"])
-        runs.setdefault(key, (run, []))[1].append(row["precision"])
-    several = len({row["precision"] for row in rows}) > 1
+        runs.setdefault(key, (run, []))[1].append(row.get("precision", ""))
+    several = len({row.get("precision") for row in rows}) > 1
     lines = []
     for run, precisions in runs.values() or [(content, [])]:
         run = {"device": content["device"], "versions": content["versions"]} | run
@@ -301,7 +301,7 @@ def arrays(name: str, part: str = "arrays") -> str:
     sizes = list(dict.fromkeys(size for by_size in found.values() for size in by_size))
     lines = [[op, *[by_size.get(size, "") for size in sizes]] for op, by_size in found.items()]
     table = markdown(["operation", *sizes], lines)
-    return f"{table}\n\n{source(content, f'{name}_{part}.json')}"
+    return f"{table}\n\n{source(content, f'{name}_{part}.json', content['rows'])}"
 
 
 def linalg(name: str) -> str:

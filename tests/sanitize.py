@@ -20,6 +20,13 @@ from tinygrad_cupy.backend import import_cupy
 
 FILES = (
     "conv_cuda",
+    "conv_direct",
+    "conv_wide_cuda",
+    "depthwise_cuda",
+    "attention_cuda",
+    "recurrent_cuda",
+    "layer_norm_cuda",
+    "softmax_cuda",
     "norm_cuda",
     "pool_cuda",
     "relu_cuda",

@@ -23,7 +23,7 @@ class MultiheadAttention(Module):
     query (L, N, E), key (S, N, kdim) and value (S, N, vdim); with `batch_first` (N, L, E) and so
     on; or without N. Returns the output, laid out as the query is, and the weights, averaged over
     heads, (N, L, S); `average_attn_weights=False` gives those of each head, (N, h, L, S), and
-    `need_weights=False` None.
+    `need_weights=False` None, without which all scores are kept.
 
     Masks are PyTorch's: booleans say what is hidden, numbers are added. `key_padding_mask` (N, S)
     hides keys of each sequence, `attn_mask` (L, S) or (N * h, L, S) from each query; `is_causal`

@@ -1,6 +1,7 @@
 """Which kernels do a pass of a convolution: those of wide.py, of depthwise.py, or of cuda.py.
 
-Both families' plans count cycles of a multiprocessor; the fewer win. What implicit_gemm.cu and
+Depthwise layers are depthwise.py's. Of the others both families' plans count cycles of a
+multiprocessor; the fewer win. What implicit_gemm.cu and
 wgrad.cu keep in shared memory, a tile's input for all taps, pays while a pixel has few channels.
 """
 

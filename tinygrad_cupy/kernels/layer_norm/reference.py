@@ -1,4 +1,4 @@
-"""Rows normalized by their own statistics, on NumPy arrays: what `native` is held to.
+"""Rows normalized by their own statistics, on NumPy arrays: what `native` and `cuda` are held to.
 
 Statistics are float64, (R, 2): each row's mean, or 0 where it is not taken off, and 1 / √(mean
 square of the rest + eps).

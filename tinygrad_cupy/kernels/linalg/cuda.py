@@ -1,4 +1,4 @@
-"""Factors of matrices on a GPU, by cuBLAS and cuSOLVER; spectra by CuPy.
+"""Factors of matrices on a GPU: by `small`, or cuBLAS and cuSOLVER; spectra by CuPy.
 
 Nothing here waits for the GPU, but for `expm`, which must know how often to square. What cuBLAS
 takes many of at once goes there; else one matrix follows the other. A matrix that is singular shows
@@ -32,7 +32,7 @@ BATCHED = 256  # rows of the largest matrices that batched routines are better f
 STACK = 8  # matrices: of more, batched routines are better up to
 WIDEST = 1024  # rows
 PIVOTED = 640  # rows, of an LU: beyond, a batched one takes twice the time on an H200
-JACOBI = 32  # and those for eigenvalues
+JACOBI = 32  # rows of the largest matrices whose spectra a batched routine has
 
 TILE = 32  # rows and columns, as in matrices.cu
 
@@ -85,7 +85,7 @@ def _together(n: int, count: int) -> bool:
 
 
 def lu_factor(x: Array) -> Array:
-    """Small square matrices by cuBLAS, all at once; others by cuSOLVER."""
+    """By `small`, or of middling size by cuBLAS, all at once; others by cuSOLVER."""
     xp = array_module(x)
     *lead, rows, columns = x.shape
     count, least = math.prod(lead), min(rows, columns)
@@ -116,7 +116,7 @@ def lu_factor(x: Array) -> Array:
 
 
 def lu_solve(packed: Array, b: Array, transposed: bool, name: str) -> Array:
-    """Many small ones by cuBLAS, all at once; others by cuSOLVER."""
+    """As the factors were made."""
     xp = array_module(b)
     n, right = b.shape[-2:]
     lead = np.broadcast_shapes(packed.shape[:-1], b.shape[:-2])
@@ -230,7 +230,7 @@ def _trsm(
 
 
 def cholesky(x: Array) -> Array:
-    """By potrf, of small ones all at once; NaN where x is not positive definite.
+    """By `small`, or potrf, of middling ones all at once; NaN where x is not positive definite.
 
     Column by column: cuSOLVER is slower at the upper triangle, which rows would be. What is given
     back is a view of that.
