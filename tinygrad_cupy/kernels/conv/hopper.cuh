@@ -1,8 +1,7 @@
 // What Hopper (sm_90a) has, as functions: barriers in shared memory, copies that run by themselves,
 // products of four warps (wgmma).
 //
-// Macros: KIND of the operands (see wide.cuh), BN columns of a product, CACHED whether copied
-// pieces stay in the multiprocessor's own cache.
+// Macros: KIND of the operands (see wide.cuh), BN columns of a product.
 
 // --- barriers and copies ------------------------------------------------------------------------
 
@@ -28,28 +27,14 @@ __device__ __forceinline__ bool barrier_passed(u32 barrier, u32 parity) {
     return passed;
 }
 __device__ __forceinline__ void barrier_wait(u32 barrier, u32 parity) {
-#ifdef WATCHDOG
-    for (int i = 0; !barrier_passed(barrier, parity); ++i)
-        if (i > 2000000) {
-            printf("stuck: block %d thread %d barrier %u parity %u\n", blockIdx.x, threadIdx.x,
-                   barrier, parity);
-            __trap();
-        }
-#else
     while (!barrier_passed(barrier, parity)) {}
-#endif
 }
 
 // 16 bytes from global to shared memory, or zeros.
 __device__ __forceinline__ void copy_piece(u32 to, const void* from, bool there) {
     const int bytes = there ? 16 : 0;
-#if CACHED
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes)
-                 : "memory");
-#else
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes)
                  : "memory");
-#endif
 }
 __device__ __forceinline__ void copies_end_group() {
     asm volatile("cp.async.commit_group;" ::: "memory");
@@ -174,34 +159,6 @@ __device__ __forceinline__ float load_float(u32 from) {
     float value;
     asm volatile("ld.shared.f32 %0, [%1];" : "=f"(value) : "r"(from) : "memory");
     return value;
-}
-
-// Blocks of a cluster: which one this is, a barrier of all their threads, a place in shared memory
-// of another one, and an arrival there.
-__device__ __forceinline__ u32 rank_in_cluster() {
-    u32 rank;
-    asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
-    return rank;
-}
-__device__ __forceinline__ void cluster_sync() {
-    asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::
-                     : "memory");
-}
-__device__ __forceinline__ void barrier_arrive_at(u32 barrier, u32 rank) {
-    asm volatile(
-        "{ .reg .u32 there; mapa.shared::cluster.u32 there, %0, %1; "
-        "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there]; }" ::"r"(barrier),
-        "r"(rank)
-        : "memory");
-}
-// To the same place in all blocks of `ranks`, whose barriers all count the bytes.
-__device__ __forceinline__ void copy_bulk_to(u32 to, const void* from, int bytes, u32 barrier,
-                                             u16 ranks) {
-    asm volatile(
-        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster "
-        "[%0], [%1], %2, [%3], %4;" ::"r"(to),
-        "l"(from), "r"(bytes), "r"(barrier), "h"(ranks)
-        : "memory");
 }
 
 // Registers of a thread from here on, all four warps of a warpgroup together. A block has what it

@@ -1,9 +1,6 @@
 // A ring of STAGES slices in shared memory, filled by COPIERS threads and read by GROUPS
 // warpgroups. Copying threads hand a slice over when it is there, LAG slices after they asked for
 // it; each warp that has multiplied hands it back.
-//
-// CLUSTER blocks are at the same slice of K at a time, with the same columns: each fetches a part
-// of them for all, so that they come out of L2 once. A stage is empty when it is in all blocks.
 
 constexpr int GROUPS = 2;
 constexpr int COPIERS = 128;
@@ -30,17 +27,11 @@ struct Ring {
         if (threadIdx.x == 0) {
             for (int i = 0; i < STAGES; ++i) {
                 barrier_init(full + 8 * i, COPIERS / 32 + 1);
-                barrier_init(empty + 8 * i, GROUPS * 4 * CLUSTER);
+                barrier_init(empty + 8 * i, GROUPS * 4);
             }
             barriers_are_ready();
         }
-        sync();
-    }
-    __device__ void sync() const {
-        if (CLUSTER == 1)
-            __syncthreads();
-        else
-            cluster_sync();
+        __syncthreads();
     }
     __device__ void wait_full(const Stage& stage) const {
         barrier_wait(full + 8 * stage.number, stage.parity);
@@ -49,22 +40,14 @@ struct Ring {
         barrier_wait(empty + 8 * stage.number, stage.parity ^ 1);
     }
     __device__ void hand_back(int stage) const {
-        if (CLUSTER == 1) {
-            if (threadIdx.x % 32 == 0) barrier_arrive(empty + 8 * stage);
-        } else if (threadIdx.x % 32 < CLUSTER) {
-            barrier_arrive_at(empty + 8 * stage, threadIdx.x % 32);
-        }
+        if (threadIdx.x % 32 == 0) barrier_arrive(empty + 8 * stage);
     }
-    // One thread's part of a slice: BYTES by one copy, or a part of them for all blocks.
+    // One thread's part of a slice: BYTES by one copy.
     template <int BYTES>
-    __device__ void bulk(const Stage& stage, u32 to, const u8* from, u32 rank) const {
+    __device__ void bulk(const Stage& stage, u32 to, const u8* from) const {
         const u32 barrier = full + 8 * stage.number;
         barrier_arrive_expecting(barrier, BYTES);
-        constexpr int PART = BYTES / CLUSTER;
-        if (CLUSTER == 1)
-            copy_bulk(to, from, BYTES, barrier);
-        else
-            copy_bulk_to(to + rank * PART, from + rank * PART, PART, barrier, (1 << CLUSTER) - 1);
+        copy_bulk(to, from, BYTES, barrier);
     }
 };
 

@@ -8,9 +8,8 @@
 // order that they call 128-byte swizzle: of the eight pieces of row r, piece p lies at p ^ (r % 8).
 // Blocks are persistent: while the multiplying warps store a tile, the others copy the next.
 //
-// Macros: CLUSTER blocks side by side along the rows, WM times 64 rows a warpgroup, BN columns,
-// STAGES, BLOCKS of a multiprocessor, BIAS, RELU, OUT: 0 float, 1 bfloat16, 2 float16, of y and
-// bias.
+// Macros: WM times 64 rows a warpgroup, BN columns, STAGES, BLOCKS of a multiprocessor, BIAS,
+// RELU, OUT: 0 float, 1 bfloat16, 2 float16, of y and bias.
 
 constexpr int BM = GROUPS * WM * 64;
 constexpr int ROWS = BM / (COPIERS / SLICE);  // that a copying thread has
@@ -28,13 +27,13 @@ typedef u16 Result;
 struct Tile {
     const Phase* phase;
     int block, row, rows;  // of columns; the first row, and how many there are in the phase
-    __device__ Tile(int tile, u32 rank, const Layer& l) {
+    __device__ Tile(int tile, const Layer& l) {
         const int of_rows = tile / l.blocks;
         block = tile - of_rows * l.blocks;
         int p = 0;
         while (p + 1 < l.phases && l.phase[p + 1].first_tile <= of_rows) ++p;
         phase = &l.phase[p];
-        row = ((of_rows - phase->first_tile) * CLUSTER + rank) * BM;
+        row = (of_rows - phase->first_tile) * BM;
         rows = l.images * phase->rows * phase->columns;
     }
 };
@@ -128,7 +127,7 @@ struct Columns {
 };
 
 __device__ __forceinline__ void copy_tiles(const Operand* x, const u8* weights, const Layer& l,
-                                           const Ring& ring, u32 rank) {
+                                           const Ring& ring) {
     const int thread = threadIdx.x - GROUPS * 128;
     const int mine = thread % SLICE, first = thread / SLICE;
     const u32 place = first * ROW_BYTES + (mine ^ first % 8) * 16;
@@ -136,9 +135,9 @@ __device__ __forceinline__ void copy_tiles(const Operand* x, const u8* weights, 
     Stage stage;
     OnTheirWay on_their_way;
 
-    for (int number = blockIdx.x / CLUSTER; number < l.tiles * l.blocks;
-         number += gridDim.x / CLUSTER) {
-        const Tile tile(number, rank, l);
+    for (int number = blockIdx.x; number < l.tiles * l.blocks;
+         number += gridDim.x) {
+        const Tile tile(number, l);
         const Phase& p = *tile.phase;
         int pixels[ROWS], rows[ROWS], columns[ROWS];
 #pragma unroll
@@ -156,7 +155,7 @@ __device__ __forceinline__ void copy_tiles(const Operand* x, const u8* weights, 
         for (int slice = 0; slice < p.slices; ++slice) {
             ring.wait_empty(stage);
             const u32 a = ring.slices + stage.number * STAGE_BYTES;
-            if (thread == 0) ring.bulk<B_BYTES>(stage, a + A_BYTES, slice_of_weights, rank);
+            if (thread == 0) ring.bulk<B_BYTES>(stage, a + A_BYTES, slice_of_weights);
             slice_of_weights += B_BYTES;
             const int down = piece.row * l.tap_down, across = piece.column * l.tap_across;
             const int shift = down * l.width + across, channel = piece.channel(l);
@@ -178,12 +177,12 @@ __device__ __forceinline__ void copy_tiles(const Operand* x, const u8* weights, 
 }
 
 __device__ __forceinline__ void multiply_tiles(const Result* bias, Result* y, const Layer& l,
-                                               const Ring& ring, u32 rank) {
+                                               const Ring& ring) {
     const int group = threadIdx.x / 128, lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
     Stage stage;
-    for (int number = blockIdx.x / CLUSTER; number < l.tiles * l.blocks;
-         number += gridDim.x / CLUSTER) {
-        const Tile tile(number, rank, l);
+    for (int number = blockIdx.x; number < l.tiles * l.blocks;
+         number += gridDim.x) {
+        const Tile tile(number, l);
         const Phase& p = *tile.phase;
         float sums[WM][BN / 2];
 #pragma unroll
@@ -231,17 +230,14 @@ __device__ __forceinline__ void multiply_tiles(const Result* bias, Result* y, co
     }
 }
 
-extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1)
-    __launch_bounds__(GROUPS * 128 + COPIERS, BLOCKS)
-        conv_wide(const Operand* __restrict__ x, const u8* __restrict__ weights,
+extern "C" __global__ void __launch_bounds__(GROUPS * 128 + COPIERS, BLOCKS)
+    conv_wide(const Operand* __restrict__ x, const u8* __restrict__ weights,
               const Result* __restrict__ bias, Result* __restrict__ y,
               const __grid_constant__ Layer l) {
     extern __shared__ u8 memory[];
     const Ring ring(memory, STAGE_BYTES);
-    const u32 rank = CLUSTER == 1 ? 0 : rank_in_cluster();
     if (threadIdx.x >= GROUPS * 128)
-        copy_tiles(x, weights, l, ring, rank);
+        copy_tiles(x, weights, l, ring);
     else
-        multiply_tiles(bias, y, l, ring, rank);
-    if (CLUSTER > 1) ring.sync();  // others may still copy to this block
+        multiply_tiles(bias, y, l, ring);
 }

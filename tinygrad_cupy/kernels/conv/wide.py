@@ -169,7 +169,7 @@ def _weight(gather: Gather, kind: int, given: int, gpu: GpuProperties) -> _Weigh
 def weight_launches(gather: Gather, plan: WeightPlan, kind: int, given: int) -> _Weight:
     """The launches of a plan."""
     tiles, channels, outputs = plan.tiles, gather.x_shape[1], gather.y_shape[1]
-    columns, rows = plan.blocks * tiles.bn, plan.rows * tiles.bm * tiles.cluster
+    columns, rows = plan.blocks * tiles.bn, plan.rows * tiles.bm
     kinds = (f"KIND={kind}", f"FROM={given}", f"BN={tiles.bn}", "FLIP=0")
     pixels = gather.rows(gather.phases[0])
     turn = Launch(

@@ -134,8 +134,6 @@ class Tiles(NamedTuple):
     bn: int
     stages: int
     blocks: int
-    cluster: int = 1
-    cached: bool = False
 
     @property
     def bm(self) -> int:
@@ -146,8 +144,8 @@ class Tiles(NamedTuple):
         return (self.bm + self.bn) * 128
 
     def grid(self, items: int, gpu: GpuProperties) -> int:
-        """Blocks for so many tiles of a cluster each."""
-        return self.cluster * min(items, gpu.processors * self.blocks // self.cluster)
+        """Blocks for so many tiles."""
+        return min(items, gpu.processors * self.blocks)
 
     @property
     def shared(self) -> int:
@@ -156,8 +154,7 @@ class Tiles(NamedTuple):
     @property
     def defines(self) -> tuple[str, ...]:
         tile = (f"WM={self.wm}", f"BN={self.bn}", f"STAGES={self.stages}")
-        more = (f"CLUSTER={self.cluster}", f"CACHED={self.cached:d}")
-        return (*tile, f"BLOCKS={self.blocks}", *more)
+        return (*tile, f"BLOCKS={self.blocks}")
 
 
 NUMBERS = 21 + MOST_PHASES * 13  # of wide.cuh's Layer
@@ -240,7 +237,7 @@ def planned(gather: Gather, tiles: Tiles, unit: int, gpu: GpuProperties) -> Wide
         slices = -(-phase.taps * pieces // SLICE)
         numbers += [*phase, slices, first_slice, first_tile]
         first_slice += slices
-        first_tile += -(-gather.rows(phase) // (tiles.bm * tiles.cluster))
+        first_tile += -(-gather.rows(phase) // tiles.bm)
     numbers += [0] * (13 * (MOST_PHASES - len(gather.phases)))
     head = [n, height, width, pieces * unit, outputs, out_height, out_width, *gather.step]
     head += [*gather.tap_step, *gather.out_step, *gather.kernel_step, *gather.kernel, group]
@@ -269,7 +266,7 @@ def weight_in(
     """The weight gradient of fprop's ``gather`` in such tiles and splits."""
     plan = planned(gather, tiles, unit, gpu)
     pieces = pieces_of(gather.x_shape[1], unit)
-    rows = -(-math.prod(gather.kernel) * pieces * unit // (tiles.bm * tiles.cluster))
+    rows = -(-math.prod(gather.kernel) * pieces * unit // tiles.bm)
     slices = -(-gather.rows(gather.phases[0]) // (SLICE * unit))
     each = -(-slices // splits)
     splits = -(-slices // each)

@@ -21,15 +21,15 @@ constexpr int A_BYTES = PIXELS * PIXEL_BYTES, B_BYTES = BN * ROW_BYTES;
 constexpr int STAGE_BYTES = A_BYTES + B_BYTES;
 
 struct Work {
-    int tiles, splits, slices, each;  // of a cluster's rows; of all pixels, and of a split
+    int tiles, splits, slices, each;  // of rows; of all pixels, and of a split
 };
 
 // A tile of rows, a block of columns, and the slices of a split.
 struct Item {
     int tile, block, split, first, slices;
-    __device__ Item(int number, u32 rank, const Layer& l, const Work& work) {
+    __device__ Item(int number, const Layer& l, const Work& work) {
         const int rest = number / work.tiles;
-        tile = (number - rest * work.tiles) * CLUSTER + rank;
+        tile = number - rest * work.tiles;
         split = rest / l.blocks;
         block = rest - split * l.blocks;
         first = split * work.each;
@@ -43,7 +43,7 @@ __device__ __forceinline__ u32 place_of(int pixel, int piece) {
 }
 
 __device__ __forceinline__ void copy_tiles(const Operand* x, const u8* turned, const Layer& l,
-                                           const Work& work, const Ring& ring, u32 rank) {
+                                           const Work& work, const Ring& ring) {
     const Phase& p = l.phase[0];
     const int thread = threadIdx.x - GROUPS * 128, lane = thread % 32;
     const int mine = thread % PIECES, first = thread / PIECES;
@@ -52,9 +52,9 @@ __device__ __forceinline__ void copy_tiles(const Operand* x, const u8* turned, c
     Stage stage;
     OnTheirWay on_their_way;
 
-    for (int number = blockIdx.x / CLUSTER; number < work.tiles * l.blocks * work.splits;
-         number += gridDim.x / CLUSTER) {
-        const Item item(number, rank, l, work);
+    for (int number = blockIdx.x; number < work.tiles * l.blocks * work.splits;
+         number += gridDim.x) {
+        const Item item(number, l, work);
         const int q = item.tile * PIECES + mine, tap_and_group = q / l.group;
         const int group = tap_and_group / taps, tap = tap_and_group - group * taps;
         const int down = tap / p.taps_across * l.tap_down + p.first_row;
@@ -77,7 +77,7 @@ __device__ __forceinline__ void copy_tiles(const Operand* x, const u8* turned, c
             }
             ring.wait_empty(stage);
             const u32 a = ring.slices + stage.number * STAGE_BYTES;
-            if (thread == 0) ring.bulk<B_BYTES>(stage, a + A_BYTES, slice_of_g, rank);
+            if (thread == 0) ring.bulk<B_BYTES>(stage, a + A_BYTES, slice_of_g);
             slice_of_g += (i64)l.blocks * B_BYTES;
 #pragma unroll
             for (int i = 0; i < ROWS; ++i) {
@@ -117,12 +117,12 @@ __device__ __forceinline__ void load_rows(u32* to, u32 a, int row, int step) {
 }
 
 __device__ __forceinline__ void multiply_tiles(float* partial, const Layer& l, const Work& work,
-                                               const Ring& ring, u32 rank) {
+                                               const Ring& ring) {
     const int group = threadIdx.x / 128, lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
     Stage stage;
-    for (int number = blockIdx.x / CLUSTER; number < work.tiles * l.blocks * work.splits;
-         number += gridDim.x / CLUSTER) {
-        const Item item(number, rank, l, work);
+    for (int number = blockIdx.x; number < work.tiles * l.blocks * work.splits;
+         number += gridDim.x) {
+        const Item item(number, l, work);
         float sums[WM][BN / 2];
 #pragma unroll
         for (int i = 0; i < WM; ++i)
@@ -151,7 +151,7 @@ __device__ __forceinline__ void multiply_tiles(float* partial, const Layer& l, c
             stage.next();
         }
         const int wide = l.blocks * BN;
-        const i64 all = (i64)work.tiles * CLUSTER * BM;
+        const i64 all = (i64)work.tiles * BM;
 #pragma unroll
         for (int i = 0; i < 2 * WM; ++i) {
             const int row =
@@ -165,21 +165,18 @@ __device__ __forceinline__ void multiply_tiles(float* partial, const Layer& l, c
     }
 }
 
-extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1)
-    __launch_bounds__(GROUPS * 128 + COPIERS, BLOCKS)
-        conv_wide_wgrad(const Operand* __restrict__ x, const u8* __restrict__ turned,
+extern "C" __global__ void __launch_bounds__(GROUPS * 128 + COPIERS, BLOCKS)
+    conv_wide_wgrad(const Operand* __restrict__ x, const u8* __restrict__ turned,
                     float* __restrict__ partial, const __grid_constant__ Layer l, int tiles,
                     int splits, int slices, int each) {
     extern __shared__ u8 memory[];
     const Ring ring(memory, STAGE_BYTES);
     const Work work = {tiles, splits, slices, each};
-    const u32 rank = CLUSTER == 1 ? 0 : rank_in_cluster();
     if (threadIdx.x >= GROUPS * 128) {
         if (BLOCKS == 1) give_registers<88>();
-        copy_tiles(x, turned, l, work, ring, rank);
+        copy_tiles(x, turned, l, work, ring);
     } else {
         if (BLOCKS == 1) take_registers<208>();
-        multiply_tiles(partial, l, work, ring, rank);
+        multiply_tiles(partial, l, work, ring);
     }
-    if (CLUSTER > 1) ring.sync();  // others may still copy to this block
 }
