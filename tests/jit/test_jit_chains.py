@@ -219,3 +219,16 @@ def test_a_rule_that_takes_values_finds_them_computed(rng: np.random.Generator) 
     eager, found = both(both_gradients, base, exponent)
     for x, y in zip(eager, found, strict=True):
         np.testing.assert_array_equal(x, y)
+
+
+def test_a_kernel_that_reads_its_own_result_finds_it_computed(rng: np.random.Generator) -> None:
+    """|z| waits in a chain, and its gradient is a kernel's, which reads it."""
+    a, b, weight = drawn(rng, (70, 33), 3, False)
+
+    def gradients(a: Tensor, b: Tensor, weight: Tensor) -> Any:
+        z = a + 1j * b
+        return tg.grad(z.abs() * 2, [a, b], weight)
+
+    eager, found = both(gradients, a, b, weight)
+    for one, other in zip(eager, found, strict=True):
+        np.testing.assert_array_equal(one, other)

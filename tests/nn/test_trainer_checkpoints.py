@@ -244,7 +244,7 @@ def test_training_goes_on_while_one_is_written(
         assert checkpoints.numbers() == []
         slow.on.set()
         checkpoints.begin(lambda: ({"epoch": 2}, ARRAYS))
-        assert checkpoints.numbers() == [1]
+        assert checkpoints.numbers()[0] == 1  # the second waited for it, and may be there too
     assert checkpoints.numbers() == [1, 2]  # who held the folder waited for it
     assert checkpoints.wait() is None
     assert checkpoints.own()

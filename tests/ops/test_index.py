@@ -203,3 +203,25 @@ def test_parts_that_do_not_overlap_are_stored_in_one_array(
     second = tg.grad(loss, x)
     np.testing.assert_array_equal(first.numpy(), second.numpy())
     assert len(made) - count == 3  # of the split's parts one; x * 3 is made twice
+
+
+def test_many_parts_take_a_time_that_grows_as_they_do(device: str) -> None:
+    """Beyond `MOST_PARTS` they are added up, with the same result."""
+    x = Tensor(backend.to_device(values_of((200, 3)), device), requires_grad=True)
+    rows = x * 2
+    total = sum((rows[i] * i for i in range(1, 200)), rows[0])
+    found = tg.grad(total.sum(), x)
+    expected = 2.0 * np.maximum(np.arange(200.0), [1.0] + [0.0] * 199)
+    np.testing.assert_array_equal(found.numpy(), np.repeat(expected[:, None], 3, 1))
+
+
+def test_a_part_of_a_graph_that_is_gone_is_noticed_in_any_order(device: str) -> None:
+    x = Tensor(backend.to_device(values_of((4,)), device), requires_grad=True)
+    for first in (True, False):
+        h = x * 2
+        a, b = h[:2], h[2:]
+        a.sum().backward()
+        terms = [a.reshape(2, 1).sum(), b.sum()]
+        total = terms[0] + terms[1] if first else terms[1] + terms[0]
+        with pytest.raises(RuntimeError, match=r"second time|retain_graph"):
+            tg.grad(total, h)

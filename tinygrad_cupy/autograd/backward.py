@@ -114,6 +114,7 @@ def _walk(
             if key not in pending or (wanted is not None and key not in wanted):
                 continue
             grad, absorbed, only = pending.pop(key)
+            parted.pop(key, None)
             if narrow and key in narrow:
                 grad = grad.astype(narrow[key])
             is_leaf = isinstance(node, TensorBase)
@@ -148,14 +149,18 @@ def _walk(
                 )
             rule.node, rule.grad = node, grad
             part = None
-            if node._takes_part and not create_graph and only is None and type(grad) is node._kind:
-                part, key = node.part(), id(below[0])
-                if part is not None and key in parted and pending[key][0] is parted[key][0]:
-                    whole, others = parted[key]
-                    if node.store_part(grad, whole, part, others):  # in memory that is there
-                        if not retain_graph:
-                            node._release()
-                        continue
+            if node._takes_part and not create_graph and only is None:
+                part = None if isinstance(grad, Tracer) else node.part()
+                whole, others = parted.get(id(below[0]), (None, ()))
+                if (
+                    part is not None
+                    and whole is not None
+                    and pending[id(below[0])][0] is whole
+                    and node.store_part(grad, whole, part, others)
+                ):  # in memory that is there
+                    if not retain_graph:
+                        node._release()
+                    continue
             if node._foreign and active.level is not None and isinstance(grad, Tracer):
                 by_input = grad._level.rule(node, grad, create_graph)
             elif node._foreign:
@@ -171,7 +176,7 @@ def _walk(
                     add(edge, by_x, only)
                 else:
                     pending[id(edge)] = by_x, absorbing and i == 0, only
-                    if part is not None and type(by_x) is node._kind:
+                    if part is not None and not isinstance(by_x, Tracer):
                         parted[id(edge)] = by_x, [part]
             if not retain_graph:
                 node._release()

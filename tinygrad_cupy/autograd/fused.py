@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..backend import Array, on_device_of
+from ..backend.capture import launch_all
 from .array_rules import note_read
 from .backward import transposed
 from .levels import Tracer, without_graph
@@ -78,6 +79,8 @@ class FusedOp(Op):
             return super()._run_backward(grad, create_graph)
         note_read("backward_arrays")
         self._check_saved()
+        if self.elementwise:  # what a capture may have in a chain that is not launched yet
+            launch_all()
         array, saved = grad.data, [value for value, *_ in self._saved or ()]
         if type(array) is np.ndarray:
             found = self.backward_arrays(array, *saved)

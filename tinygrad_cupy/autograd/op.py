@@ -132,7 +132,7 @@ class Op:
     absorbed: bool = False
     hooks: Any = None  # of the result, see `hooks`
     _asks: ClassVar[bool] = False  # whether it has an `absorbs`
-    _takes_part: ClassVar[bool] = False  # whether it has `part_of` and `store_part`
+    _takes_part: ClassVar[bool] = False  # whether it has `part` and `store_part`
     constants: ClassVar[tuple[str, ...]] = ()
     _reads_attributes: ClassVar[bool] = True  # whether backward may, beside what is saved
     _foreign: ClassVar[bool] = False  # whether it is an operation of a user's

@@ -1,7 +1,8 @@
 """Transforms by cuFFT, whose plans are kept.
 
 CuPy looks a plan up by what an array and a call are like, which takes longer than a launch. Here it
-is asked once for each kind of array, by each thread, for a plan has memory that it works in.
+is asked once for each kind of array, by each thread, for a plan has memory that it works in: a
+thread's transforms on several streams at a time have to wait for one another.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 
 Part = tuple[range, ...]
+MOST_PARTS = 32  # each is compared with all that came before
 
 
 class Index(FusedOp):
@@ -58,9 +59,10 @@ class Index(FusedOp):
         """Store the gradient in that by x, which so far has those of other parts, and zeros.
 
         So the gradients of x.split(3) are one array that is written once. False where parts
-        overlap: they are added up then.
+        overlap, or are many: they are added up then.
         """
-        if grad.dtype != whole.dtype or not all(_apart(part, other) for other in others):
+        self._check_saved()
+        if len(others) == MOST_PARTS or not all(_apart(part, other) for other in others):
             return False
         note_read("backward_arrays")
         others.append(part)

@@ -18,7 +18,7 @@ from .plan import PRECISIONS, Problem, few_channels
 from .wgrad_plan import weight_cycles
 
 MARGIN = 1.08  # by which wide.py has to be ahead
-MOST = 2**31  # pixels, which kernels count in ints
+MOST = 2**31 - 2**16  # pixels, which kernels count in ints, up to the end of a tile
 BYTES = 14  # that a pass over memory moves in a cycle, of a multiprocessor
 LAUNCH = 6000  # cycles, of a small kernel in front
 # What other kernels take on an H200 for 64 to 512 channels, over the cycles that their plans say.
