@@ -202,7 +202,7 @@ def test_the_examples_of_functions_of_layers(capsys: pytest.CaptureFixture[str])
 def test_the_examples_of_attention_and_recurrence(capsys: pytest.CaptureFixture[str]) -> None:
     run("attention-and-recurrence.md")
     out = capsys.readouterr().out.splitlines()
-    assert out == ["True", "(3, 7, 16)", "(3, 7, 7) 0.0"]
+    assert out == ["True", "(3, 7, 16)", "(3, 7, 7) 0.0", "(2, 4, 30, 16) (2, 4, 30, 16)"]
 
 
 @pytest.mark.slow
