@@ -80,7 +80,7 @@ class GroupNorm(FusedOp):
         return kernels.layer_norm.of_groups_backward(grad, x, self.groups, self.stats)
 
     def reference(self, x: Tensor) -> Tensor:
-        rows = x.reshape(x.shape[0], self.groups, -1)
+        rows = x.reshape(x.shape[0], self.groups, math.prod(x.shape[1:]) // self.groups)
         found: Tensor = standardized(rows, (2,), self.eps).reshape(x.shape)
         return found
 
@@ -95,7 +95,8 @@ def in_groups(x: Any, groups: int, eps: float) -> Any:
     count = x.shape[0] * groups
     if count and kernels.layer_norm.suits(x._facts, math.prod(x.shape) // count):
         return GroupNorm(groups, eps)(x)
-    return standardized(x.reshape(x.shape[0], groups, -1), (2,), eps).reshape(x.shape)
+    rows = x.reshape(x.shape[0], groups, math.prod(x.shape[1:]) // groups)  # of none, too
+    return standardized(rows, (2,), eps).reshape(x.shape)
 
 
 def normalized(
