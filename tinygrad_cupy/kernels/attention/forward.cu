@@ -1,6 +1,7 @@
 // Attention, forward: a block has BM queries, and walks over tiles of COLUMNS keys and values, one
-// of which is multiplied while the next arrives in shared memory. Of each row the greatest score m and the sum of 2^(score - m) are
-// kept, and what was summed up is scaled down where m grows (Milakov and Gimelshein 2018).
+// of which is multiplied while the next arrives in shared memory. Of each row the greatest score m
+// and the sum of 2^(score - m) are kept, and what was summed up is scaled down where m grows
+// (Milakov and Gimelshein 2018).
 //
 // Here HALVES is 1: the greatest score of a tile must be known before its first weight.
 
