@@ -56,11 +56,12 @@ def compiler() -> str | None:
 
 
 @functools.cache
-def _library(code: str, folder: Path) -> ctypes.CDLL:
+def library(code: str, folder: Path, flags: tuple[str, ...]) -> ctypes.CDLL:
+    """Compiled in ``folder``, once."""
     path = folder / f"{hashlib.sha256(code.encode()).hexdigest()[:16]}.so"
     source = path.with_suffix(".cpp")
     source.write_text(code)
-    command = [str(compiler()), *FLAGS, "-o", str(path), str(source)]
+    command = [str(compiler()), *flags, "-o", str(path), str(source)]
     run = subprocess.run(command, capture_output=True, check=False, text=True)
     assert run.returncode == 0, run.stderr
     return ctypes.CDLL(str(path))
@@ -102,7 +103,7 @@ def install(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
                 content = np.asarray(argument).tobytes()
                 passed.append((ctypes.c_char * len(content)).from_buffer_copy(content))  # type: ignore[arg-type]
         addresses = (ctypes.c_void_p * len(passed))(*map(ctypes.addressof, passed))
-        function = getattr(_library(_code(source, defines), folder), f"run_{name}")
+        function = getattr(library(_code(source, defines), folder, FLAGS), f"run_{name}")
         grid = (*(blocks if isinstance(blocks, tuple) else (blocks,)), 1, 1)[:3]
         function((ctypes.c_uint * 3)(*grid), block or THREADS, addresses)
 

@@ -8,11 +8,8 @@ must stay what it is.
 from __future__ import annotations
 
 import ctypes
-import functools
-import hashlib
 import math
 import re
-import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,10 +17,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from support.cuda_emulator import OnDevice, compiler
+from support import cuda_emulator
+from support.cuda_emulator import OnDevice, library
 from tinygrad_cupy.backend import CudaSource, cuda_source, strides_of
 from tinygrad_cupy.backend.gpu import GpuProperties
 
+compiler = cuda_emulator.compiler
 HEADER = Path(__file__).with_name("warp_emulator.h")
 FLAGS = ("-std=c++20", "-O2", "-w", "-fpermissive", "-shared", "-fPIC", "-U_FORTIFY_SOURCE")
 KERNEL = re.compile(r"__global__\s+void\s+__launch_bounds__\([^)]*\)\s+(\w+)\(")
@@ -68,17 +67,6 @@ def on_device(values: Any) -> Any:
     return copy
 
 
-@functools.cache
-def _library(code: str, folder: Path) -> ctypes.CDLL:
-    path = folder / f"{hashlib.sha256(code.encode()).hexdigest()[:16]}.so"
-    source = path.with_suffix(".cpp")
-    source.write_text(code)
-    command = [str(compiler()), *FLAGS, "-o", str(path), str(source)]
-    run = subprocess.run(command, capture_output=True, check=False, text=True)
-    assert run.returncode == 0, run.stderr
-    return ctypes.CDLL(str(path))
-
-
 def _code(source: CudaSource, defines: tuple[str, ...]) -> str:
     paths = [path for path in source.paths if path.name not in INSTEAD]
     body = "".join(path.read_text() for path in (cuda_source._HEADER, *paths))
@@ -116,7 +104,7 @@ def install(monkeypatch: pytest.MonkeyPatch, module: Any, folder: Path) -> list[
                 content = np.asarray(argument).tobytes()
                 passed.append((ctypes.c_char * len(content)).from_buffer_copy(content))
         addresses = (ctypes.c_void_p * len(passed))(*map(ctypes.addressof, passed))
-        function = getattr(_library(_code(source, defines), folder), f"run_{name}")
+        function = getattr(library(_code(source, defines), folder, FLAGS), f"run_{name}")
         function.restype = ctypes.c_long
         launches.append((name, function(blocks, block, shared, addresses)))
 

@@ -82,9 +82,8 @@ def _walk(
     pending: dict[int, tuple[Tensor, bool, Any]] = {}
     narrow: dict[int, Any] = {}  # dtypes of 16 bits, of gradients that are added up in float32
     arrived: dict[int, tuple[Edge, Tensor]] = {}
-    parted: dict[
-        int, tuple[Tensor, list[Any]]
-    ] = {}  # gradients of parts alone, and which these are
+    # Gradients that are, so far, of parts of their tensors alone, and which parts.
+    parted: dict[int, tuple[Tensor, list[Any]]] = {}
 
     def add(edge: Edge, grad: Tensor, only: Any) -> None:
         """To what arrived at ``edge`` before."""

@@ -125,8 +125,8 @@ def from_half(x: Array, axes: tuple[int, ...], size: int) -> Array:
 
 def _weighted_conj_cpu(x: Array, axis: int, size: int, divided: bool) -> Array:
     found = np.conjugate(x)
-    parts = [slice(1, (size + 1) // 2)]  # what the whole spectrum has twice
-    inside = found[(*(slice(None),) * (axis % x.ndim), *parts)]
+    twice = slice(1, (size + 1) // 2)  # what the whole spectrum has two of
+    inside = found[(*(slice(None),) * (axis % x.ndim), twice)]
     inside *= inside.real.dtype.type(0.5 if divided else 2)
     return found
 
