@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,10 +26,11 @@ sizes = pytest.mark.parametrize(("count", "n", "right"), SIZES)
 def _emulated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     cuda_emulator.install(monkeypatch, tmp_path_factory.getbasetemp())
     for module in (cuda, small):
+        monkeypatch.setattr(module, "float64s", lambda *values: tuple(map(np.float64, values)))
         monkeypatch.setattr(module, "int32s", lambda *values: tuple(map(np.int32, values)))
         monkeypatch.setattr(module, "int64s", lambda *values: tuple(map(np.int64, values)))
-    monkeypatch.setattr(cuda, "float64s", lambda *values: tuple(map(np.float64, values)))
     monkeypatch.setattr(small, "null", lambda: np.int64(0))
+    monkeypatch.setattr(small, "properties_of", lambda x: SimpleNamespace(shared=1 << 17))
     monkeypatch.setattr(cuda._kernels, "threads", cuda_emulator.THREADS)
 
 
@@ -106,6 +108,31 @@ def test_gradients_by_spectra(count: int, n: int, alone: bool) -> None:
     assert wrong is not None
     expected = np.where(wrong, np.nan, expected)
     np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize(("count", "n"), [(1, 1), (3, 5), (2, 18), (1, 35)])
+def test_gradients_by_small_spectra(count: int, n: int, alone: bool) -> None:
+    values, rows = np.linalg.eigh(normal(count, n, n))
+    y = on_device(np.concatenate([rows.swapaxes(1, 2).reshape(count, -1), values], 1))
+    if n > 1:
+        y[0, -1] = y[0, -2]  # equal: no gradient is known, unless by the values alone
+    grad = normal(count, n * n + n)
+    if alone:
+        grad[:, : n * n] = 0
+        grad[0, -1] = grad[0, -2 if n > 1 else -1]
+    found = np.asarray(cuda.eigh_backward(grad, y, False, alone, "turns", "equal"))
+    for i in range(count):
+        plain = np.asarray(grad[i]), np.asarray(y[i])
+        if n > 1 and i == 0 and not alone:
+            assert np.isnan(found[0]).all()
+            with pytest.raises(np.linalg.LinAlgError, match="equal"):
+                reference.eigh_backward(*plain, False, alone, "turns", "equal", reference.spread)
+        else:
+            expected = reference.eigh_backward(
+                *plain, False, alone, "turns", "equal", reference.spread
+            )
+            np.testing.assert_allclose(found[i], expected, rtol=1e-9, atol=1e-10)
 
 
 @pytest.mark.parametrize(("count", "n"), [(1, 1), (2, 40), (3, 70)])

@@ -32,10 +32,19 @@ def solver(name: str, *arguments: int) -> Any:
     return _call("cusolverDn", name, arguments)
 
 
+def spectra(name: str, *arguments: int) -> Any:
+    """As `solver`, of routines that wait for the GPU: by CuPy, which says so in a capture."""
+    return _by_cupy("cusolverDn", name, arguments)
+
+
 def _call(library: str, name: str, arguments: tuple[int, ...]) -> Any:
     module = _bindings(library)
-    if module is not None:
-        return getattr(module, name)(_handle(library, module), *arguments)
+    if module is None:
+        return _by_cupy(library, name, arguments)
+    return getattr(module, name)(_handle(library, module), *arguments)
+
+
+def _by_cupy(library: str, name: str, arguments: tuple[int, ...]) -> Any:
     device = importlib.import_module("cupy.cuda.device")
     handles = {"cublas": device.get_cublas_handle, "cusolverDn": device.get_cusolver_handle}
     name = name.replace("_batched", "Batched").replace("_buffer_size", "_bufferSize")

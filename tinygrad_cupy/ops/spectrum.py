@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +10,7 @@ from .. import kernels
 from ..autograd import FusedOp, Op
 from ..autograd.levels import Tracer
 from ..autograd.mode import mode
-from ..backend import Array, array_module, blas
+from ..backend import Array
 from ..kernels.linalg.reference import NOISE, closeness
 from .matrices import (
     Stated,
@@ -119,28 +118,6 @@ def is_nothing(x: Tensor) -> bool:
     return type(x.data) is np.ndarray and not x.data.any()
 
 
-def stated(found: Array, wrong: Array | None, text: str) -> Array:
-    """`Stated` of arrays."""
-    if wrong is None:
-        return found
-    if type(found) is np.ndarray:
-        if wrong.any():
-            raise np.linalg.LinAlgError(text)
-        return found
-    return array_module(found).where(wrong, found.dtype.type(math.nan), found)
-
-
-def _phases(turned: Array) -> Array:
-    """Where of Vᴴ G of complex vectors a result changes with their phases, beyond rounding."""
-    xp = array_module(turned)
-    noise = float(np.finfo(turned.dtype).eps) ** 0.5
-    if not turned.size:
-        return xp.zeros((), bool)
-    largest = abs(turned).max((-2, -1))[..., None, None]
-    wrong = xp.eye(turned.shape[-1], dtype=bool) & (abs(turned.imag) > largest * noise)
-    return wrong.any((-2, -1), keepdims=True)
-
-
 class Eigh(FusedOp):
     """Eigenvectors, as rows, and eigenvalues of Hermitian a (…, N, N), packed.
 
@@ -160,21 +137,9 @@ class Eigh(FusedOp):
         return packed
 
     def backward_arrays(self, grad: Array, y: Array) -> tuple[Array]:
-        n, lead, alone = self.sides[0], y.shape[:-1], self.name == "eigvalsh"
-        rows, values = y[..., : n * n].reshape(*lead, n, n), y[..., n * n :].real
-        grad = grad.conj() if grad.dtype.kind == "c" else grad  # the steepest ascent
-        by_rows, by_values = grad[..., : n * n].reshape(*lead, n, n), grad[..., n * n :].real
-        columns, adjoint = rows.swapaxes(-2, -1), rows.conj() if y.dtype.kind == "c" else rows
-        if self.xp is np and (alone or self.distinct) and not by_rows.any():
-            found = blas.matmul(columns * by_values[..., None, :], adjoint)
-        else:
-            turned = blas.matmul(adjoint, by_rows.swapaxes(-2, -1))
-            if y.dtype.kind == "c":
-                turned = stated(turned, _phases(turned), TURNS.format(self.name))
-            inner, wrong = kernels.linalg.spread(turned, by_values, values, self.distinct, alone)
-            inner = stated(inner, wrong, EQUAL.format(self.name))
-            found = blas.matmul(columns, blas.matmul(inner, adjoint))
-        return (found.conj() if y.dtype.kind == "c" else found,)
+        known = self.distinct, self.name == "eigvalsh"
+        texts = TURNS.format(self.name), EQUAL.format(self.name)
+        return (kernels.linalg.eigh_backward(grad, y, *known, *texts),)
 
     def backward(self, grad: Tensor, y: Tensor) -> Tensor:
         n = self.sides[0]

@@ -12,7 +12,7 @@ What several arrays are is packed into one, along its last axis, for an operatio
 from __future__ import annotations
 
 from ...backend import Array, array_module, kernel
-from . import cpu, cuda, reference
+from . import cpu, cuda
 from .reference import are_distinct, det, is_regular, log_abs_det, pinv, sign_of_det
 
 __all__ = [
@@ -142,14 +142,15 @@ def solve_backward(
     """
 
 
-@kernel(cpu=reference.spread, cuda=cuda.spread)
-def spread(
-    turned: Array, by_values: Array, values: Array, distinct: bool, alone: bool
-) -> tuple[Array, Array | None]:
-    """The gradient by a Hermitian matrix in the frame of its eigenvectors V: see `ops.spectrum`.
+@kernel(cpu=cpu.eigh_backward, cuda=cuda.eigh_backward)
+def eigh_backward(
+    grad: Array, y: Array, distinct: bool, alone: bool, turns: str, equal: str
+) -> Array:
+    """The gradient by a Hermitian matrix of that by its packed eigenvectors and values y.
 
-    ``turned`` (…, N, N) is Vᴴ G of the gradient G by V, beside the real one by the values (…, N).
-    Also where there is none (booleans); None where that was nowhere, or NaN stands there.
+    The formulas are those of `ops.spectrum`. ``alone``: of eigenvalues only; ``distinct``: no two
+    are equal. Where there is none it is NaN on a GPU, and on a CPU an error: ``turns`` where it
+    depends on the phases of complex vectors, ``equal`` where eigenvalues are equal.
     """
 
 

@@ -191,6 +191,13 @@ def eigh(x: Array, lower: bool) -> Array:
     return _packed(x, vectors.swapaxes(-2, -1), values)
 
 
+def eigh_backward(
+    grad: Array, y: Array, distinct: bool, alone: bool, turns: str, equal: str
+) -> Array:
+    """Three products."""
+    return reference.eigh_backward(grad, y, distinct, alone, turns, equal, reference.spread)
+
+
 def eigvalsh(x: Array, lower: bool) -> Array:
     """By NumPy."""
     found: Array = _raising("eigvalsh", FAILED, np.linalg.eigvalsh, x, "L" if lower else "U")

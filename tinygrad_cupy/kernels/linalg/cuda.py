@@ -24,7 +24,7 @@ from ...backend import (
 )
 from ...backend.arrays import one_stride
 from ...backend.cuda_lapack import blas as cublas
-from ...backend.cuda_lapack import letter_of, solver
+from ...backend.cuda_lapack import letter_of, solver, spectra
 from ...backend.cuda_source import dtype_macros
 from . import reference, small
 
@@ -36,7 +36,7 @@ JACOBI = 32  # rows of the largest matrices whose spectra a batched routine has
 
 TILE = 32  # rows and columns, as in matrices.cu
 
-_kernels = CudaSource(__file__, "matrices.cu", defines=(f"TILE={TILE}",))
+_kernels = CudaSource(__file__, "spread.cuh", "matrices.cu", defines=(f"TILE={TILE}",))
 
 
 def _launch(name: str, x: Array, given: tuple[object, ...]) -> None:
@@ -323,18 +323,41 @@ def _packed(x: Array, *parts: Array) -> Array:
 
 
 def eigh(x: Array, lower: bool) -> Array:
-    """Many small ones by Jacobi's method, all at once; others by syevd."""
+    """Many small ones by Jacobi's method, all at once; others by syevd, where they are stored."""
     xp = array_module(x)
-    side = "L" if lower else "U"
     n, lead = x.shape[-1], x.shape[:-2]
-    if x.ndim == 2 or n <= JACOBI or not x.size:
-        values, vectors = xp.linalg.eigh(x, side)
+    count = math.prod(lead)
+    if not x.size or (count > 1 and n <= JACOBI):
+        values, vectors = xp.linalg.eigh(x, "L" if lower else "U")
         return _packed(x, vectors.swapaxes(-2, -1), values)
-    packed = xp.empty((math.prod(lead), n * n + n), x.dtype)
-    for one, out in zip(x.reshape(-1, n, n), packed, strict=True):
-        values, vectors = xp.linalg.eigh(one, side)
-        out[: n * n], out[n * n :] = vectors.T.ravel(), values
-    return packed.reshape(*lead, -1)
+    packed = xp.empty((*lead, n * n + n), x.dtype)
+    flat = packed.reshape(count, -1)
+    # Column by column, as LAPACK stores them: the eigenvectors come as rows.
+    flat[:, : n * n].reshape(count, n, n)[...] = x.reshape(count, n, n).swapaxes(1, 2)
+    real = x.dtype.kind == "f"
+    values = flat[:, n * n :] if real else xp.empty((count, n), x.real.dtype)
+    how = int(True), LOWER if lower else UPPER, n
+    name, info = letter_of(x) + ("syevd" if real else "heevd"), xp.empty(1, np.int32)
+    first = flat.data.ptr, n, values.data.ptr
+    room = spectra(name + "_buffer_size", *how, *first)
+    work = xp.empty(room, x.dtype)
+    for one, own in zip(flat, values, strict=True):
+        pointers = one.data.ptr, n, own.data.ptr, work.data.ptr
+        spectra(name, *how, *pointers, room, info.data.ptr)
+    if not real:
+        flat[:, n * n :] = values
+    return packed
+
+
+def eigh_backward(
+    grad: Array, y: Array, distinct: bool, alone: bool, turns: str, equal: str
+) -> Array:
+    """By `small`, or three products and a kernel, both of which leave NaN for what is unknown."""
+    n = reference.side_of(y)
+    if not small.suits(y, n, 3):
+        return reference.eigh_backward(grad, y, distinct, alone, turns, equal, spread)
+    closeness, eps = reference.closeness(y.dtype), float(np.finfo(y.dtype).eps)
+    return small.eigh_backward(grad, y, closeness, reference.NOISE * eps, alone)
 
 
 def spread(

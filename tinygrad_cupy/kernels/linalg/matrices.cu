@@ -46,70 +46,19 @@ extern "C" __global__ void linalg_symmetrize(T *x, int n, int tiles)
     }
 }
 
-// The largest of `count` values in the block, for all of its threads; NaN where there is one.
-static __device__ T largest(const T *values, i64 count)
-{
-    __shared__ T of_warp[32];
-    T found = 0;
-    for (i64 i = threadIdx.x; i < count; i += blockDim.x) {
-        T size = fabs(values[i]);
-        found = size > found || size != size ? size : found;
-    }
-    for (int step = 16; step; step >>= 1) {
-        T other = __shfl_xor_sync(~0u, found, step);
-        found = other > found || other != other ? other : found;
-    }
-    __syncthreads();  // what it held before was read
-    if ((threadIdx.x & 31) == 0) of_warp[threadIdx.x >> 5] = found;
-    __syncthreads();
-    found = of_warp[0];
-    for (int i = 1; i < blockDim.x >> 5; i++)
-        found = of_warp[i] > found || of_warp[i] != of_warp[i] ? of_warp[i] : found;
-    return found;
-}
-
-// As `spread` in reference.py, by `each` blocks for a matrix: values and by_values of one lie
-// `step` elements behind those of the last. alone: 1 where it is a function of the values only.
+// By `each` blocks for a matrix: values and by_values of one lie steps of elements behind those of
+// the last.
 extern "C" __global__ void linalg_spread(
     const T *turned, const T *values, i64 value_step, const T *by_values, i64 by_value_step, T *out,
     int n, double equal, double noisy, int alone, int each)
 {
     i64 matrix = blockIdx.x / each;
     turned += matrix * n * n;
-    out += matrix * n * n;
     values += matrix * value_step;
     by_values += matrix * by_value_step;
-    T limit = largest(values, n) * (T)equal, eps = (T)noisy;
-    int close = 0;  // the values are in order: where two are close, neighbours are
-    for (int i = threadIdx.x; i + 1 < n; i += blockDim.x)
-        close |= !(fabs(values[i + 1] - values[i]) > limit);
-    close = __syncthreads_or(close);
-    T noise = close ? largest(turned, (i64)n * n) * eps : (T)0;
-    T steep = close ? largest(by_values, n) : (T)0;
+    Limits limits(turned, n, values, by_values, n, equal, noisy);
     i64 place = (blockIdx.x - matrix * each) * blockDim.x + threadIdx.x;
     if (place >= (i64)n * n) return;
     int i = (int)(place / n), j = (int)(place - (i64)i * n);
-    if (i == j) {
-        out[place] = by_values[i];
-        return;
-    }
-    T here = turned[place], there = turned[(i64)j * n + i];
-    T gap = values[j] - values[i], turning = (here - there) / 2;
-    if (!close || !(fabs(gap) <= limit)) {
-        out[place] = turning / gap;
-        return;
-    }
-    T by_row = by_values[j], by_column = by_values[i];
-    T row = turned[(i64)j * n + j], column = turned[(i64)i * n + i];
-    T size = column * column + row * row;
-    bool flat = fabs(by_row) <= steep * eps && fabs(by_column) <= steep * eps;
-    bool some = fabs(column) > noise || fabs(row) > noise;
-    bool ratio = some && fabs(by_column * row - by_row * column) <= noise * steep;
-    bool symmetric = fabs(here) <= noise;
-    if (!alone) symmetric = symmetric && fabs(by_row - by_column) <= steep * eps;
-    if (fabs(here - there) > noise || !(flat || ratio || symmetric)) out[place] = (T)nan("");
-    else
-        out[place] = size > 0
-            ? (by_column * column + by_row * row) / size * ((here + there) / 2)
-            : (T)0;
+    out[matrix * n * n + place] = spread_at(turned, n, values, by_values, i, j, limits, alone);
 }

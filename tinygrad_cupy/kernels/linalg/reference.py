@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -124,6 +125,49 @@ def spread(
     found = xp.where(equal, within, found)
     diagonals(found)[...] = by_values
     return found, wrong
+
+
+def eigh_backward(
+    grad: Array, y: Array, distinct: bool, alone: bool, turns: str, equal: str, spread: Any
+) -> Array:
+    """As declared, with the device's ``spread``."""
+    n, lead = side_of(y), y.shape[:-1]
+    rows, values = y[..., : n * n].reshape(*lead, n, n), y[..., n * n :].real
+    grad = grad.conj() if grad.dtype.kind == "c" else grad  # the steepest ascent
+    by_rows, by_values = grad[..., : n * n].reshape(*lead, n, n), grad[..., n * n :].real
+    columns, adjoint = rows.swapaxes(-2, -1), rows.conj() if y.dtype.kind == "c" else rows
+    if type(y) is np.ndarray and (alone or distinct) and not by_rows.any():
+        found = blas.matmul(columns * by_values[..., None, :], adjoint)
+    else:
+        turned = blas.matmul(adjoint, by_rows.swapaxes(-2, -1))
+        if y.dtype.kind == "c":
+            turned = _stated(turned, _phases(turned), turns)
+        inner, wrong = spread(turned, by_values, values, distinct, alone)
+        inner = _stated(inner, wrong, equal)
+        found = blas.matmul(columns, blas.matmul(inner, adjoint))
+    return found.conj() if y.dtype.kind == "c" else found
+
+
+def _stated(found: Array, wrong: Array | None, text: str) -> Array:
+    """``found``; where ``wrong`` says that nothing is known, an error on the CPU, else NaN."""
+    if wrong is None:
+        return found
+    if type(found) is np.ndarray:
+        if wrong.any():
+            raise np.linalg.LinAlgError(text)
+        return found
+    return array_module(found).where(wrong, found.dtype.type(math.nan), found)
+
+
+def _phases(turned: Array) -> Array:
+    """Where of Vᴴ G of complex vectors a result changes with their phases, beyond rounding."""
+    xp = array_module(turned)
+    noise = float(np.finfo(turned.dtype).eps) ** 0.5
+    if not turned.size:
+        return xp.zeros((), bool)
+    largest = abs(turned).max((-2, -1))[..., None, None]
+    wrong = xp.eye(turned.shape[-1], dtype=bool) & (abs(turned.imag) > largest * noise)
+    return wrong.any((-2, -1), keepdims=True)
 
 
 def _largest(x: Array, axes: Any) -> Array:

@@ -233,3 +233,44 @@ extern "C" __global__ void linalg_cholesky_backward(const T *grad, const T *y, T
             x[start + i * n + j] = both / 2 / a[i * pitch + i] / a[j * pitch + j];
         }
 }
+
+// out (n, n) = a b of matrices in shared memory: element (i, k) of a is a[i · row + k · column],
+// element (k, j) of b likewise.
+static __device__ void multiply(
+    const T *a, int a_row, int a_column, const T *b, int b_row, int b_column, T *out, int out_row,
+    int n)
+{
+    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, warps = blockDim.x >> 5;
+    for (int i = warp; i < n; i += warps)
+        for (int j = lane; j < n; j += 32) {
+            T sum = 0;
+            for (int k = 0; k < n; k++)
+                sum += a[i * a_row + k * a_column] * b[k * b_row + j * b_column];
+            out[i * out_row + j] = sum;
+        }
+    __syncthreads();
+}
+
+// The gradient by a symmetric matrix of that by its eigenvectors, as rows, and eigenvalues: packed
+// and grad are (n · n and n).
+extern "C" __global__ void linalg_eigh_backward(
+    const T *packed, const T *grad, T *by_matrix, int n, double equal, double noisy, int alone)
+{
+    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, warps = blockDim.x >> 5, pitch = PITCH(n);
+    T *rows = (T *)memory, *given = rows + n * pitch, *turned = given + n * pitch;
+    packed += (i64)blockIdx.x * (n * n + n);
+    grad += (i64)blockIdx.x * (n * n + n);
+    load(rows, packed, n);
+    load(given, grad, n);
+    __syncthreads();
+    const T *values = packed + n * n, *by_values = grad + n * n;
+    multiply(rows, pitch, 1, given, 1, pitch, turned, pitch, n);
+    Limits limits(turned, pitch, values, by_values, n, equal, noisy);
+    for (int i = warp; i < n; i += warps)
+        for (int j = lane; j < n; j += 32)
+            given[i * pitch + j] =
+                spread_at(turned, pitch, values, by_values, i, j, limits, alone);
+    __syncthreads();
+    multiply(given, pitch, 1, rows, pitch, 1, turned, pitch, n);
+    multiply(rows, 1, pitch, turned, pitch, 1, by_matrix + (i64)blockIdx.x * n * n, n, n);
+}

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import math
 
-from ...backend import Array, CudaSource, array_module, int32s, int64s, null
+from ...backend import Array, CudaSource, array_module, float64s, int32s, int64s, null
 from ...backend.cuda_source import dtype_macros
 from ...backend.gpu import properties_of
+from .reference import side_of
 
 LARGEST = 128  # rows: beyond, one block takes longer than the libraries do
 MANY = 512  # matrices, of which each is then a warp's, where it is small
 
-_kernels = CudaSource(__file__, "small.cu", threads=512)
+_kernels = CudaSource(__file__, "spread.cuh", "small.cu", threads=512)
 
 
 def _shared(n: int, matrices: int, right: int, x: Array) -> int:
@@ -90,4 +91,16 @@ def cholesky_backward(grad: Array, y: Array) -> Array:
     x = xp.empty(y.shape, y.dtype)
     count, shared = math.prod(y.shape[:-2]), _shared(n, 3, 0, y)
     _launch("linalg_cholesky_backward", count, n, n * n, shared, y, grad, y, x, *int32s(n))
+    return x
+
+
+def eigh_backward(grad: Array, y: Array, closeness: float, noise: float, alone: bool) -> Array:
+    """The gradient by symmetric matrices, of that by their eigenvectors and values, packed in y."""
+    xp = array_module(y)
+    lead, n = y.shape[:-1], side_of(y)
+    grad, y = xp.ascontiguousarray(grad), xp.ascontiguousarray(y)
+    x = xp.empty((*lead, n, n), y.dtype)
+    given = y, grad, x, *int32s(n), *float64s(closeness, noise), *int32s(alone)
+    count, shared = math.prod(lead), _shared(n, 3, 0, y)
+    _launch("linalg_eigh_backward", count, n, n * n, shared, y, *given)
     return x
