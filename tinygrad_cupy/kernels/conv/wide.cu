@@ -165,7 +165,8 @@ __device__ __forceinline__ void copy_tiles(const Operand* x, const u8* weights, 
                 const bool there = in_k && (u32)(rows[i] + down) < (u32)l.height &&
                                    (u32)(columns[i] + across) < (u32)l.width;
                 const Operand* from = x + ((i64)(pixels[i] + shift) * l.channels + channel);
-                copy_piece(a + place + i * (COPIERS / SLICE * ROW_BYTES), there ? from : x, there);
+                copy_piece(a + place + i * (COPIERS / SLICE * ROW_BYTES), there ? from : x,
+                           there ? 16 : 0);
             }
             piece.piece += SLICE;
             piece.settle(l, p);
@@ -235,7 +236,7 @@ extern "C" __global__ void __launch_bounds__(GROUPS * 128 + COPIERS, BLOCKS)
               const Result* __restrict__ bias, Result* __restrict__ y,
               const __grid_constant__ Layer l) {
     extern __shared__ u8 memory[];
-    const Ring ring(memory, STAGE_BYTES);
+    const Ring ring(shared_address(memory), STAGE_BYTES);
     if (threadIdx.x >= GROUPS * 128)
         copy_tiles(x, weights, l, ring);
     else

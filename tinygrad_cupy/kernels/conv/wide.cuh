@@ -20,6 +20,7 @@ typedef u16 Operand;  // bits
 constexpr int UNIT = 16 / sizeof(Operand);
 constexpr int SLICE = 8;      // pieces
 constexpr int ROW_BYTES = 128;  // of a slice
+constexpr int GROUPS = 2, COPIERS = 128, BULK = 1;  // see ring.cuh
 
 struct Phase {
     int first_row, first_column;      // of x: where tap (0, 0) of output pixel (0, 0) lies

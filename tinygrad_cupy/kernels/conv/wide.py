@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from ...backend import Array, CudaSource, import_cupy, int32s, int64s, null
 from ...backend.gpu import GpuProperties, properties_of
-from ..common.headers import BITS
+from ..common.headers import BITS, HOPPER, RING, TENSOR_CORES
 from ..common.layout import contiguous, empty_last, last
 from ..common.windows import Shape, Windows
 from .launch import Launch
@@ -33,7 +33,7 @@ from .wide_plan import (
 
 _LAYER = (f"LAYER_BYTES={LAYER.itemsize}",)
 _files = (BITS, "wide.cuh")
-_hopper = (*_files, "hopper.cuh", "ring.cuh")
+_hopper = (*_files, TENSOR_CORES, HOPPER, RING)
 _wide = CudaSource(__file__, *_hopper, "wide.cu", arch="sm_90a", defines=_LAYER, threads=384)
 _wgrad = CudaSource(__file__, *_hopper, "wide_wgrad.cu", arch="sm_90a", defines=_LAYER, threads=384)
 _pack = CudaSource(__file__, *_files, "wide_pack.cu", defines=_LAYER)

@@ -89,7 +89,7 @@ __device__ __forceinline__ void copy_tiles(const Operand* x, const u8* turned, c
                                     (u32)column < (u32)l.width;
                 const i64 at = base + down * l.width + across;
                 copy_piece(a + place_of(pixel, mine),
-                           inside ? x + (at * l.channels + channel) : x, inside);
+                           inside ? x + (at * l.channels + channel) : x, inside ? 16 : 0);
             }
             stage.next();
             on_their_way.one_more(ring);
@@ -100,19 +100,19 @@ __device__ __forceinline__ void copy_tiles(const Operand* x, const u8* turned, c
 
 // 64 rows of 32 bytes of K as registers: those of step `step` of a slice from row `row` on, which
 // is the warp's first of 16.
-__device__ __forceinline__ void load_rows(u32* to, u32 a, int row, int step) {
+__device__ __forceinline__ void load_rows(u32 (&to)[4], u32 a, int row, int step) {
     const int lane = threadIdx.x % 32;
 #if KIND == 0
     const int g = lane / 4, t = lane % 4;
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
         const int m = row + g + k % 2 * 8, pixel = step * 8 + k / 2 * 4 + t;
-        const float value = load_float(a + place_of(pixel, m / 4) + m % 4 * 4);
+        const float value = shared_float(a + place_of(pixel, m / 4) + m % 4 * 4);
         to[k] = __float_as_uint(value * 1.00035f);  // tensor cores cut bits off: see tiles.cu
     }
 #else
     const int pixel = step * 16 + lane / 16 * 8 + lane % 8;
-    load_four_transposed(to, a + place_of(pixel, row / 8 + lane / 8 % 2));
+    load_transposed(to, a + place_of(pixel, row / 8 + lane / 8 % 2));
 #endif
 }
 
@@ -170,7 +170,7 @@ extern "C" __global__ void __launch_bounds__(GROUPS * 128 + COPIERS, BLOCKS)
                     float* __restrict__ partial, const __grid_constant__ Layer l, int tiles,
                     int splits, int slices, int each) {
     extern __shared__ u8 memory[];
-    const Ring ring(memory, STAGE_BYTES);
+    const Ring ring(shared_address(memory), STAGE_BYTES);
     const Work work = {tiles, splits, slices, each};
     if (threadIdx.x >= GROUPS * 128) {
         if (BLOCKS == 1) give_registers<88>();

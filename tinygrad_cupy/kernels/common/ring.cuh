@@ -1,9 +1,9 @@
 // A ring of STAGES slices in shared memory, filled by COPIERS threads and read by GROUPS
 // warpgroups. Copying threads hand a slice over when it is there, LAG slices after they asked for
-// it; each warp that has multiplied hands it back.
+// it; each warp that has multiplied hands it back. It stands behind hopper.cuh.
+//
+// Constants: GROUPS, COPIERS, and BULK, the copies in bulk that a slice has beside theirs.
 
-constexpr int GROUPS = 2;
-constexpr int COPIERS = 128;
 constexpr int LAG = STAGES - 2;
 static_assert(STAGES >= 3, "ring");
 
@@ -21,12 +21,13 @@ struct Stage {
 struct Ring {
     u32 slices, full, empty;
 
-    __device__ Ring(void* memory, int stage_bytes) {
-        slices = ((u32)__cvta_generic_to_shared(memory) + 1023) / 1024 * 1024;
+    // In `memory`, for all threads of a block to begin with.
+    __device__ Ring(u32 memory, int stage_bytes) {
+        slices = (memory + 1023) / 1024 * 1024;
         full = slices + STAGES * stage_bytes, empty = full + 8 * STAGES;
         if (threadIdx.x == 0) {
             for (int i = 0; i < STAGES; ++i) {
-                barrier_init(full + 8 * i, COPIERS / 32 + 1);
+                barrier_init(full + 8 * i, COPIERS / 32 + BULK);
                 barrier_init(empty + 8 * i, GROUPS * 4);
             }
             barriers_are_ready();
@@ -38,6 +39,9 @@ struct Ring {
     }
     __device__ void wait_empty(const Stage& stage) const {
         barrier_wait(empty + 8 * stage.number, stage.parity ^ 1);
+    }
+    __device__ bool is_empty(const Stage& stage) const {
+        return barrier_passed(empty + 8 * stage.number, stage.parity ^ 1);
     }
     __device__ void hand_back(int stage) const {
         if (threadIdx.x % 32 == 0) barrier_arrive(empty + 8 * stage);
@@ -71,14 +75,14 @@ struct OnTheirWay {
             ++count;
         }
     }
+    // Waits for an empty stage. Where that takes time, what is there is handed over meanwhile.
+    __device__ void make_way(const Ring& ring, const Stage& stage) {
+        if (__all_sync(0xffffffff, ring.is_empty(stage))) return;
+        all(ring);
+        ring.wait_empty(stage);
+    }
     __device__ void all(const Ring& ring) {
         copies_wait<0>();
         for (; count > 0; --count) hand_over(ring);
     }
 };
-
-// The descriptor of rows of 128 bytes in the 128-byte swizzle: where they begin, in units of 16
-// bytes, how far it is from eight rows to the next (64 units), and the kind of swizzle.
-__device__ __forceinline__ u64 descriptor(u32 address) {
-    return 1ull << 62 | 64ull << 32 | 1ull << 16 | (address & 0x3ffff) / 16;
-}
