@@ -84,8 +84,10 @@ def _wide_cycles(
     gather = wide_plan.forward(x_shape, w_shape[0], geometry.windows, y_shape[2:])
     y_size, moved = math.prod(y_shape), 0
     if which == "wgrad":
-        found = wide_plan.weight_cycles(wide_plan.weight_plan(gather, kind, gpu), gpu) + LAUNCH
-        moved += 8 * y_size  # g is laid out
+        found = (
+            wide_plan.weight_cycles(wide_plan.weight_plan(gather, kind, gpu), kind, gpu) + LAUNCH
+        )
+        moved += 8 * y_size if kind == 0 else 0  # g is laid out
     else:
         if which == "dgrad":
             gather = wide_plan.backward(y_shape, x_shape, geometry.windows)

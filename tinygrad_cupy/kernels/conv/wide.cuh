@@ -10,7 +10,8 @@
 // The gradient by x of a layer with stride s is s * s layers of stride 1, one for each residue of
 // row and column: its phase. Each phase has the taps that hit it, maybe none.
 //
-// Macros: KIND, how operands are multiplied: 0 as TF32, 1 as bfloat16, 2 as float16.
+// Macros: KIND, how operands are multiplied: 0 as TF32, 1 as bfloat16, 2 as float16; BULK, 0 or 1
+// copies in bulk of a slice, where there is a ring of them.
 
 #if KIND == 0
 typedef float Operand;
@@ -20,7 +21,7 @@ typedef u16 Operand;  // bits
 constexpr int UNIT = 16 / sizeof(Operand);
 constexpr int SLICE = 8;      // pieces
 constexpr int ROW_BYTES = 128;  // of a slice
-constexpr int GROUPS = 2, COPIERS = 128, BULK = 1;  // see ring.cuh
+constexpr int GROUPS = 2, COPIERS = 128;  // see ring.cuh
 
 struct Phase {
     int first_row, first_column;      // of x: where tap (0, 0) of output pixel (0, 0) lies

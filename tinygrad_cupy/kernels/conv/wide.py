@@ -2,8 +2,8 @@
 
 Arrays are float32, bfloat16 or float16, stored N, H, W, C. float32 is multiplied as TF32 or, at the
 precision "bf16", rounded to bfloat16 by a pass of its own; in such a pass channels that are no
-multiple of 16 bytes get zeros behind them. Weights (and the gradient g for `wgrad`) are laid out
-first as the kernels read them. All of that is small beside a wide layer's products.
+multiple of 16 bytes get zeros behind them. Weights (and in TF32 the gradient g for `wgrad`) are
+laid out first as the kernels read them. All of that is small beside a wide layer's products.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ _wide = CudaSource(__file__, *_hopper, "wide.cu", arch="sm_90a", defines=_LAYER,
 _wgrad = CudaSource(__file__, *_hopper, "wide_wgrad.cu", arch="sm_90a", defines=_LAYER, threads=384)
 _pack = CudaSource(__file__, *_files, "wide_pack.cu", defines=_LAYER)
 
+WARPS = _pack.threads // 32
+
 
 class _Product(NamedTuple):
     """The launches of fprop or dgrad, and bytes of the weights as they are read."""
@@ -48,7 +50,7 @@ class _Product(NamedTuple):
 
 
 class _Weight(NamedTuple):
-    """The launches of wgrad, and bytes of g as it is read and of partial sums."""
+    """The launches of wgrad, and bytes of g as it is read in TF32 and of partial sums."""
 
     turn: Launch
     product: Launch
@@ -83,10 +85,13 @@ def wgrad(x: Array, g: Array, windows: Windows, w_shape: Shape, precision: str) 
     launches = _weight(
         forward(x.shape, w_shape[0], windows, g.shape[2:]), kind, given, properties_of(x)
     )
-    turned = cupy.cuda.alloc(launches.bytes)
-    launches.turn(last(g), turned)
+    if kind == 0:
+        columns = cupy.cuda.alloc(launches.bytes)
+        launches.turn(last(g), columns)
+    else:
+        columns = _staged(g, kind)
     partial = cupy.cuda.alloc(launches.partial_bytes)
-    launches.product(_staged(x, kind), turned, partial)
+    launches.product(_staged(x, kind), columns, partial)
     dw = cupy.empty(w_shape, x.dtype)
     launches.sums(partial, dw)
     return dw
@@ -154,7 +159,7 @@ def product_launches(
         (plan.layer, *int32s(gather.x_shape[1])),
         (f"KIND={kind}", f"FROM={given}", f"BN={tiles.bn}", f"FLIP={flip:d}"),
     )
-    macros = (f"KIND={kind}", f"OUT={given}", f"BIAS={bias:d}", f"RELU={relu:d}")
+    macros = (f"KIND={kind}", "BULK=1", f"OUT={given}", f"BIAS={bias:d}", f"RELU={relu:d}")
     product = Launch(
         _wide, "conv_wide", plan.grid, (plan.layer,), (*tiles.defines, *macros), tiles.shared
     )
@@ -180,16 +185,17 @@ def weight_launches(gather: Gather, plan: WeightPlan, kind: int, given: int) -> 
         kinds,
     )
     numbers = int32s(plan.rows, plan.splits, plan.slices, plan.each)
-    macros = (*tiles.defines, f"KIND={kind}")
+    macros = (*tiles.defines, f"KIND={kind}", f"BULK={kind == 0:d}")
     product = Launch(
         _wgrad, "conv_wide_wgrad", plan.grid, (plan.layer, *numbers), macros, tiles.shared
     )
     elements = channels * gather.kernel[0] * gather.kernel[1]
+    slices = WARPS if plan.splits > WARPS else 1
     sums = Launch(
         _pack,
         "conv_wide_sum",
-        (-(-elements // 32), -(-outputs // 32)),
-        (plan.layer, *int32s(channels, plan.splits, rows)),
+        (-(-elements * slices // WARPS), -(-outputs // 32)),
+        (plan.layer, *int32s(channels, plan.splits, rows, slices)),
         kinds,
     )
     return _Weight(

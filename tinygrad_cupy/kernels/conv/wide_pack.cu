@@ -126,30 +126,42 @@ extern "C" __global__ void conv_wide_turn(const Given* __restrict__ g, uint4* __
     turned[row * SLICE + (piece ^ r % 8)] = Operands(mine, true).all;
 }
 
-// dw (O, C, taps) from partial (splits, rows, columns): the splits are added in order. A block has
-// 32 output channels and 32 neighbours of (C, taps).
+// dw (O, C, taps) from partial (splits, rows, columns). A block has 32 output channels of some
+// neighbours of (C, taps), an element. `slices`, a divisor of WARPS, warps of it have every
+// slices-th split of an element; their sums are added in order.
+constexpr int WARPS = THREADS / 32;
+
 extern "C" __global__ void conv_wide_sum(const float* __restrict__ partial, Given* __restrict__ dw,
                                          const __grid_constant__ Layer l, int channels,
-                                         int splits, int rows) {
-    __shared__ float sums[32][33];
-    const int taps = l.kernel_height * l.kernel_width, wide = l.blocks * BN;
-    const int first = blockIdx.x * 32, output = blockIdx.y * 32;
-    for (int i = threadIdx.x / 32; i < 32; i += THREADS / 32) {
-        const int e = first + i, o = output + threadIdx.x % 32;
-        if (e >= channels * taps || o >= l.outputs) continue;
+                                         int splits, int rows, int slices) {
+    __shared__ float sums[32][WARPS + 1];
+    const int taps = l.kernel_height * l.kernel_width, all = channels * taps;
+    const int neighbours = WARPS / slices, first = blockIdx.x * neighbours;
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const int e = first + warp / slices, o = blockIdx.y * 32 + lane;
+    float sum = 0;
+    if (e < all && o < l.outputs) {
         const int c = e / taps, tap = e - c * taps, piece = c / UNIT;
         const int group = piece / l.group, inside = piece - group * l.group;
         const int row = ((group * taps + tap) * l.group + inside) * UNIT + c % UNIT;
+        const int wide = l.blocks * BN;
         const float* from = partial + ((i64)row * wide + o);
-        float sum = 0;
-#pragma unroll 8
-        for (int split = 0; split < splits; ++split) sum += from[(i64)split * rows * wide];
-        sums[threadIdx.x % 32][i] = sum;
+        for (int split = warp % slices; split < splits; split += 8 * slices) {
+            float some[8];  // loads go out together
+#pragma unroll
+            for (int k = 0; k < 8; ++k) {
+                const int one = split + k * slices;
+                some[k] = one < splits ? from[(i64)one * rows * wide] : 0;
+            }
+#pragma unroll
+            for (int k = 0; k < 8; ++k) sum += some[k];
+        }
     }
+    sums[lane][warp] = sum;
     __syncthreads();
-    for (int i = threadIdx.x / 32; i < 32; i += THREADS / 32) {
-        const int e = first + threadIdx.x % 32, o = output + i;
-        if (e < channels * taps && o < l.outputs)
-            dw[(i64)o * channels * taps + e] = given_of(sums[i][threadIdx.x % 32]);
-    }
+    const int neighbour = threadIdx.x % neighbours, output = threadIdx.x / neighbours;
+    if (output >= 32 || first + neighbour >= all || blockIdx.y * 32 + output >= l.outputs) return;
+    float whole = 0;
+    for (int slice = 0; slice < slices; ++slice) whole += sums[output][neighbour * slices + slice];
+    dw[(i64)(blockIdx.y * 32 + output) * all + first + neighbour] = given_of(whole);
 }

@@ -195,11 +195,14 @@ def configurations(gpu: GpuProperties) -> list[Tiles]:
     return found
 
 
-def _slice_cycles(tiles: Tiles) -> float:
-    """Of a slice of a tile: products, or what fills shared memory, or what is read from it."""
+def _slice_cycles(tiles: Tiles, bulk: bool = True) -> float:
+    """Of a slice of a tile: products, or what fills shared memory, or what is read from it.
+
+    Columns may come by copies in ``bulk``.
+    """
     rows, columns = tiles.bm * 128, tiles.bn * 128  # bytes
     products = 4 * tiles.wm * tiles.bn  # one of 64 rows, 32 bytes of K and BN columns: BN / 2
-    filling = rows / 27 + columns / 48  # by 16 bytes; by one copy
+    filling = rows / 27 + columns / (48 if bulk else 27)  # by one copy, by 16 bytes
     reading = (rows + columns + 8 * tiles.wm * (2048 + 32 * tiles.bn)) / 128
     return max(products, filling, reading)
 
@@ -280,25 +283,27 @@ def weight_plan(gather: Gather, kind: int, gpu: GpuProperties) -> WeightPlan:
     unit = unit_of(kind)
     best: tuple[float, WeightPlan] | None = None
     for tiles in configurations(gpu):
+        if kind != 0 and tiles.bn % 64:  # of 64 channels each: see wide_wgrad.cu
+            continue
         least = weight_in(gather, tiles, 1, unit, gpu)
         count, processors = least.rows * least.blocks, gpu.processors * tiles.blocks
         for rounds in (1, 2, 3, 4, 6, 8):
             splits = max(1, min(processors * rounds // count, least.slices // 4))
             work = weight_in(gather, tiles, splits, unit, gpu)
-            cost = weight_cycles(work, gpu)
+            cost = weight_cycles(work, kind, gpu)
             if best is None or cost < best[0]:
                 best = cost, work
     assert best is not None
     return best[1]
 
 
-def weight_cycles(work: WeightPlan, gpu: GpuProperties) -> float:
+def weight_cycles(work: WeightPlan, kind: int, gpu: GpuProperties) -> float:
     """Of a multiprocessor, roughly."""
     tiles = work.tiles
     storing = (0.3 * tiles.bm * tiles.bn + 2500) / tiles.blocks
     beside = 0.9 if tiles.blocks == 2 else 1
-    item = work.each * (_slice_cycles(tiles) * beside * 1.1 + 60) + storing
+    item = work.each * (_slice_cycles(tiles, kind == 0) * beside * 1.1 + 60) + storing
     items = work.rows * work.blocks * work.splits
     each = -(-items // (gpu.processors * tiles.blocks)) * tiles.blocks
     sums = work.splits * work.rows * tiles.bm * work.blocks * tiles.bn * 4
-    return each * item + sums / gpu.processors / 20
+    return each * item + sums / gpu.processors / 20 + 25 * work.splits

@@ -1,10 +1,12 @@
 // The weight gradient of a wide layer on Hopper (sm_90a): sums over pixels of x, as each tap sees
 // it, times g. Rows are taps times channels, columns are output channels, and K is pixels of y.
 //
-// As in wide.cu, warpgroups multiply what others copy. Rows of x lie in shared memory as in x, a
-// pixel's BM channels (of one tap or of several) behind one another, and come through registers to
-// the tensor cores, which turns them; g comes turned, by wide_pack.cu, as the weights in wide.cu
-// lie. Pieces of 16 bytes of a pixel are swapped so that a warp reads them from different banks.
+// As in wide.cu, warpgroups multiply what others copy. K runs along the pixels, across what lies
+// together in memory. In 16 bits the tensor cores take both operands so: rows of shared memory are
+// pixels, 64 channels of x or g (of one tap or of several) each, in the 128-byte swizzle. In TF32
+// they do not: a pixel's BM channels lie behind one another and come through registers, which turns
+// them, pieces of 16 bytes swapped so that a warp reads them from different banks; g comes turned,
+// by wide_pack.cu, as the weights in wide.cu lie.
 //
 // A block works through tiles of BM rows and BN columns, each over a part of the pixels: a split.
 // Its sums go to `partial`, which a second kernel adds up in order.
@@ -16,9 +18,14 @@ constexpr int PIXELS = ROW_BYTES / sizeof(Operand);  // of a slice: 32 or 64
 constexpr int PIECES = BM / UNIT;                    // of a pixel
 constexpr int APART = COPIERS / PIECES;              // pixels that are copied together
 constexpr int ROWS = PIXELS / APART;                 // that a copying thread has
-constexpr int PIXEL_BYTES = BM * sizeof(Operand);
-constexpr int A_BYTES = PIXELS * PIXEL_BYTES, B_BYTES = BN * ROW_BYTES;
+constexpr int A_BYTES = PIXELS * BM * sizeof(Operand), B_BYTES = BN * ROW_BYTES;
 constexpr int STAGE_BYTES = A_BYTES + B_BYTES;
+#if KIND == 0
+typedef u8 Gradient;  // turned
+#else
+typedef Operand Gradient;
+constexpr int WIDE_BYTES = PIXELS * ROW_BYTES;  // of 64 channels of a slice
+#endif
 
 struct Work {
     int tiles, splits, slices, each;  // of rows; of all pixels, and of a split
@@ -39,10 +46,39 @@ struct Item {
 
 // Where piece p of a pixel lies.
 __device__ __forceinline__ u32 place_of(int pixel, int piece) {
-    return pixel * PIXEL_BYTES + (piece ^ (KIND == 0 ? pixel % 4 * 2 : pixel % 8)) * 16;
+#if KIND == 0
+    return pixel * BM * sizeof(Operand) + (piece ^ pixel % 4 * 2) * 16;
+#else
+    return piece / SLICE * WIDE_BYTES + pixel * ROW_BYTES + (piece % SLICE ^ pixel % 8) * 16;
+#endif
 }
 
-__device__ __forceinline__ void copy_tiles(const Operand* x, const u8* turned, const Layer& l,
+#if KIND == 0
+__device__ __forceinline__ void copy_gradient(u32 to, const u8* turned, const Layer& l,
+                                              const Item& item, int slice, int, const Ring& ring,
+                                              const Stage& stage) {
+    if (threadIdx.x != GROUPS * 128) return;
+    const u8* from = turned + ((i64)(item.first + slice) * l.blocks + item.block) * B_BYTES;
+    ring.bulk<B_BYTES>(stage, to, from);
+}
+#else
+__device__ __forceinline__ void copy_gradient(u32 to, const Operand* g, const Layer& l,
+                                              const Item& item, int slice, int pixels,
+                                              const Ring&, const Stage&) {
+    const int thread = threadIdx.x - GROUPS * 128, wide = (l.outputs + UNIT - 1) / UNIT * UNIT;
+#pragma unroll 4  // of all of them places would fill registers
+    for (int i = 0; i < PIXELS * (BN / UNIT) / COPIERS; ++i) {
+        const int number = thread + i * COPIERS, pixel = number / (BN / UNIT);
+        const int piece = number - pixel * (BN / UNIT), o = item.block * BN + piece * UNIT;
+        const int at = (item.first + slice) * PIXELS + pixel;
+        const bool there = at < pixels && o < wide;
+        copy_piece(to + place_of(pixel, piece), there ? g + ((i64)at * wide + o) : g,
+                   there ? 16 : 0);
+    }
+}
+#endif
+
+__device__ __forceinline__ void copy_tiles(const Operand* x, const Gradient* g, const Layer& l,
                                            const Work& work, const Ring& ring) {
     const Phase& p = l.phase[0];
     const int thread = threadIdx.x - GROUPS * 128, lane = thread % 32;
@@ -61,7 +97,6 @@ __device__ __forceinline__ void copy_tiles(const Operand* x, const u8* turned, c
         const int across = tap % p.taps_across * l.tap_across + p.first_column;
         const int channel = (group * l.group + q - tap_and_group * l.group) * UNIT;
         const bool there = group < groups;
-        const u8* slice_of_g = turned + ((i64)item.first * l.blocks + item.block) * B_BYTES;
 
         for (int slice = 0; slice < item.slices; ++slice) {
             // Each lane looks up PIXELS / 32 pixels of the slice, for all.
@@ -77,8 +112,7 @@ __device__ __forceinline__ void copy_tiles(const Operand* x, const u8* turned, c
             }
             ring.wait_empty(stage);
             const u32 a = ring.slices + stage.number * STAGE_BYTES;
-            if (thread == 0) ring.bulk<B_BYTES>(stage, a + A_BYTES, slice_of_g);
-            slice_of_g += (i64)l.blocks * B_BYTES;
+            copy_gradient(a + A_BYTES, g, l, item, slice, pixels, ring, stage);
 #pragma unroll
             for (int i = 0; i < ROWS; ++i) {
                 const int pixel = first + i * APART, k = i * APART / 32;
@@ -98,21 +132,46 @@ __device__ __forceinline__ void copy_tiles(const Operand* x, const u8* turned, c
     on_their_way.all(ring);
 }
 
-// 64 rows of 32 bytes of K as registers: those of step `step` of a slice from row `row` on, which
-// is the warp's first of 16.
-__device__ __forceinline__ void load_rows(u32 (&to)[4], u32 a, int row, int step) {
-    const int lane = threadIdx.x % 32;
+// The products of a slice, which is read LATE, when this has returned, or is done with by then.
+constexpr bool LATE = KIND != 0;
+__device__ __forceinline__ void multiply_slice(float (&sums)[WM][BN / 2], u32 a) {
+    const int group = threadIdx.x / 128;
 #if KIND == 0
-    const int g = lane / 4, t = lane % 4;
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4, g = lane / 4, t = lane % 4;
+    u32 rows[WM][4][4];  // 64 rows and 32 bytes of K each, as registers
 #pragma unroll
-    for (int k = 0; k < 4; ++k) {
-        const int m = row + g + k % 2 * 8, pixel = step * 8 + k / 2 * 4 + t;
-        const float value = shared_float(a + place_of(pixel, m / 4) + m % 4 * 4);
-        to[k] = __float_as_uint(value * 1.00035f);  // tensor cores cut bits off: see tiles.cu
-    }
+    for (int step = 0; step < 4; ++step)
+#pragma unroll
+        for (int i = 0; i < WM; ++i)
+#pragma unroll
+            for (int k = 0; k < 4; ++k) {
+                const int m = (group * WM + i) * 64 + warp * 16 + g + k % 2 * 8;
+                const int pixel = step * 8 + k / 2 * 4 + t;
+                const float value = shared_float(a + place_of(pixel, m / 4) + m % 4 * 4);
+                // Tensor cores cut bits off: see tiles.cu.
+                rows[i][step][k] = __float_as_uint(value * 1.00035f);
+            }
+    const u64 columns = descriptor(a + A_BYTES);
+    products_may_begin();
+#pragma unroll
+    for (int k = 0; k < 4; ++k)
+#pragma unroll
+        for (int i = 0; i < WM; ++i) multiply(sums[i], rows[i][k], columns + 2 * k);
+    products_end_group();
+    products_wait<0>();
+#pragma unroll
+    for (int i = 0; i < WM; ++i) sums_are_there(sums[i]);
 #else
-    const int pixel = step * 16 + lane / 16 * 8 + lane % 8;
-    load_transposed(to, a + place_of(pixel, row / 8 + lane / 8 % 2));
+    const u64 columns = descriptor_transposed(a + A_BYTES, WIDE_BYTES);
+    products_may_begin();
+#pragma unroll
+    for (int k = 0; k < 4; ++k)
+#pragma unroll
+        for (int i = 0; i < WM; ++i) {
+            const u64 rows = descriptor_transposed(a + (group * WM + i) * WIDE_BYTES, WIDE_BYTES);
+            multiply<1, 1>(sums[i], rows + 128 * k, columns + 128 * k);
+        }
+    products_end_group();
 #endif
 }
 
@@ -128,27 +187,24 @@ __device__ __forceinline__ void multiply_tiles(float* partial, const Layer& l, c
         for (int i = 0; i < WM; ++i)
 #pragma unroll
             for (int j = 0; j < BN / 2; ++j) sums[i][j] = 0;
+        int before = -1;  // a slice whose products may be under way
         for (int slice = 0; slice < item.slices; ++slice) {
             ring.wait_full(stage);
-            const u32 a = ring.slices + stage.number * STAGE_BYTES;
-            u32 rows[WM][4][4];
-#pragma unroll
-            for (int k = 0; k < 4; ++k)
-#pragma unroll
-                for (int i = 0; i < WM; ++i)
-                    load_rows(rows[i][k], a, (group * WM + i) * 64 + warp * 16, k);
-            const u64 columns = descriptor(a + A_BYTES);
-            products_may_begin();
-#pragma unroll
-            for (int k = 0; k < 4; ++k)
-#pragma unroll
-                for (int i = 0; i < WM; ++i) multiply(sums[i], rows[i][k], columns + 2 * k);
-            products_end_group();
+            multiply_slice(sums, ring.slices + stage.number * STAGE_BYTES);
+            if (LATE) {
+                products_wait<1>();
+                if (before >= 0) ring.hand_back(before);
+                before = stage.number;
+            } else {
+                ring.hand_back(stage.number);
+            }
+            stage.next();
+        }
+        if (LATE) {
             products_wait<0>();
 #pragma unroll
             for (int i = 0; i < WM; ++i) sums_are_there(sums[i]);
-            ring.hand_back(stage.number);
-            stage.next();
+            if (before >= 0) ring.hand_back(before);
         }
         const int wide = l.blocks * BN;
         const i64 all = (i64)work.tiles * BM;
@@ -166,7 +222,7 @@ __device__ __forceinline__ void multiply_tiles(float* partial, const Layer& l, c
 }
 
 extern "C" __global__ void __launch_bounds__(GROUPS * 128 + COPIERS, BLOCKS)
-    conv_wide_wgrad(const Operand* __restrict__ x, const u8* __restrict__ turned,
+    conv_wide_wgrad(const Operand* __restrict__ x, const Gradient* __restrict__ g,
                     float* __restrict__ partial, const __grid_constant__ Layer l, int tiles,
                     int splits, int slices, int each) {
     extern __shared__ u8 memory[];
@@ -174,7 +230,7 @@ extern "C" __global__ void __launch_bounds__(GROUPS * 128 + COPIERS, BLOCKS)
     const Work work = {tiles, splits, slices, each};
     if (threadIdx.x >= GROUPS * 128) {
         if (BLOCKS == 1) give_registers<88>();
-        copy_tiles(x, turned, l, work, ring);
+        copy_tiles(x, g, l, work, ring);
     } else {
         if (BLOCKS == 1) take_registers<208>();
         multiply_tiles(partial, l, work, ring);
