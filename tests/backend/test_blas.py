@@ -6,6 +6,7 @@ import subprocess
 import sys
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from support.sampling import draw_layout, lay_out
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.backend import blas, cublaslt, to_device, to_numpy
 from tinygrad_cupy.backend.cublaslt_library import library, why_missing
+from tinygrad_cupy.backend.dtypes import resolve_dtype
 
 # Relative errors by norm.
 LIMITS = {"fp32": 1e-5, "tf32": 1e-3, "bf16": 1e-2}
@@ -150,6 +152,23 @@ def test_parts_of_long_sums_on_the_cpu(shape: tuple[int, int], rng: np.random.Ge
     for found in (blas.matmul(a, b), blas.matmul(a[None], b)[0]):
         assert found.dtype == np.float32
         assert error(found, expected) < 1e-6
+
+
+@pytest.mark.parametrize(
+    "device", ["cpu", pytest.param("cuda:0", marks=pytest.mark.gpu)], indirect=True
+)
+@pytest.mark.parametrize("name", blas.LONGER)
+def test_parts_of_long_sums_in_16_bits(name: str, device: str, rng: np.random.Generator) -> None:
+    dtype, count = resolve_dtype(name), blas.LONGER[name] + 17
+    a = rng.uniform(0.5, 1, (count, 3)).astype(np.float32).astype(dtype).T * dtype.type(2.0**-10)
+    b = rng.uniform(0.5, 1, (count, 2)).astype(np.float32).astype(dtype)
+    expected = a.astype(np.float64) @ b.astype(np.float64)
+    left, right = to_device(a.T, device).T, to_device(b, device)
+    bound = 0.6 * float(ml_dtypes.finfo(dtype).eps)  # rounded once
+    out = to_device(np.zeros((3, 2), dtype), device)
+    for found in (blas.matmul(left, right), blas.matmul(left, right, out)):
+        assert found.dtype == dtype
+        assert error(found, expected) < bound
 
 
 # --- on a GPU -----------------------------------------------------------------------------------

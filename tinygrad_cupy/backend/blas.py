@@ -15,15 +15,18 @@ import numpy as np
 from . import cublaslt
 from .arrays import Array, array_module, is_cuda
 from .cpu_threads import PARTS, by_parts, is_working, parallel_map, part_along, spans
-from .cublaslt_library import why_missing
+from .cublaslt_library import library, why_missing
 from .dtypes import common_dtype, is_narrow, through_single
 from .install import how_to_install
 
 PRECISIONS = ("fp32", "tf32", "bf16")
 LARGE = 1 << 18  # multiplications; BLAS computes smaller products in one thread by itself
 LONG = 1 << 16  # terms that one float32 adds up at most
+# The same where the result is rounded to 16 bits, which hides more of a sum's error.
+LONGER = {"float16": 2 * LONG, "bfloat16": 8 * LONG}
 PART = 1 << 24  # multiplications for which it pays to wake a thread
 FEW = 1 << 12  # elements of a product of long sums whose parts are kept
+KEPT = 1 << 24  # elements of all such parts on a GPU
 EACH = 1 << 10  # multiplications in the time that a matrix of a stack takes by itself
 MOVED = 8  # multiplications in the time in which an element comes from memory
 
@@ -48,9 +51,10 @@ def set_precision(precision: str) -> None:
     order 1) and convolutions over few channels.
 
     Sums are float32 in all three (those of more than 65,536 terms are put together from shorter
-    ones in float64), and tensors stay float32: parameters, gradients and optimizer state keep all
-    their digits. Other dtypes are not touched by it, and neither are the CPU and GPUs older than
-    Ampere (compute capability 8.0), where float32 products are always exact ones.
+    ones in float64; of float16 it is those of more than 131,072, of bfloat16 of more than
+    524,288), and tensors stay float32: parameters, gradients and optimizer state keep all their
+    digits. Other dtypes are not touched by it, and neither are the CPU and GPUs older than Ampere
+    (compute capability 8.0), where float32 products are always exact ones.
 
     Raises ``ValueError`` for another name.
 
@@ -79,7 +83,7 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
 
     Terms are added up in a type that is wide enough: those of float16 and bfloat16 in float32, the
     result being rounded once; those of integers and booleans in int64, which the result is then of.
-    Sums of more than `LONG` terms are put together from shorter ones in float64.
+    Longer sums than `LONG` says are put together from shorter ones in float64.
     """
     kind = a.dtype if a.dtype == b.dtype else common_dtype(a.dtype, b.dtype)
     if kind.kind in "biu":
@@ -87,7 +91,7 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
         a, b = a.astype(wide, copy=False), b.astype(wide, copy=False)
         if out is None and (found := _through_double(a, b)) is not None:
             return found
-    elif a.shape[-1] > LONG and kind.itemsize < 8:
+    elif a.shape[-1] > LONG and kind.itemsize < 8 and a.shape[-1] > longest(kind):
         return _long(a, b, kind, out)
     if type(a) is not np.ndarray and is_cuda(a):
         return _matmul_cuda(a, b, out)
@@ -122,24 +126,49 @@ def _through_double(a: Array, b: Array) -> Array | None:
     return _matmul_cpu(a.astype(np.float64), b.astype(np.float64), None).astype(np.int64)
 
 
+def may_be_captured() -> bool:
+    """Whether a product on a GPU may be part of a CUDA graph: whether cuBLASLt is there."""
+    return library() is not None
+
+
+def longest(dtype: Any) -> int:
+    """Terms that a product of such numbers adds up at once."""
+    return LONGER.get(dtype.name, LONG)
+
+
 def _long(a: Array, b: Array, dtype: Any, out: Array | None) -> Array:
     """a @ b of so many terms that a float32 would not hold their sum exactly enough."""
+    on_cpu, terms = array_module(a) is np, a.shape[-1]
+    parts = -(-terms // LONG)
+    each = LONG if terms % parts else terms // parts
     total: Any = 0
     whole = 0
-    if a.ndim == b.ndim == 2 and len(a) * b.shape[1] <= FEW:  # all at once: they are a stack
-        runs = a.shape[1] // LONG
-        whole = runs * LONG
-        left = a[:, :whole].astype(np.float32, copy=False).reshape(len(a), runs, LONG)
-        right = b[:whole].astype(np.float32, copy=False).reshape(runs, LONG, b.shape[1])
-        total = matmul(left.swapaxes(0, 1), right).sum(0, np.float64)
-    for part in spans(a.shape[-1] - whole, LONG):
+    if a.ndim == b.ndim == 2:
+        elements, runs = len(a) * b.shape[1], terms // each
+        if elements <= FEW or (not on_cpu and runs * elements <= KEPT):  # all at once: a stack
+            whole = runs * each
+            left = a[:, :whole].reshape(len(a), runs, each).swapaxes(0, 1)
+            right = b[:whole].reshape(runs, each, b.shape[1])
+            total = _in_single(left, right).sum(0, np.float64)
+    for part in spans(terms - whole, LONG):
         here = slice(whole + part.start, whole + part.stop)
-        some = a[..., here], b[..., here, :]
-        total = total + matmul(*[x.astype(np.float32, copy=False) for x in some]).astype(np.float64)
+        total = total + _in_single(a[..., here], b[..., here, :]).astype(np.float64)
     if out is None:
         return total.astype(dtype)
     out[...] = total
     return out
+
+
+def _in_single(a: Array, b: Array) -> Array:
+    """a @ b in float32, of 16-bit numbers too."""
+    xp = array_module(a)
+    if xp is not np and a.dtype == b.dtype and is_narrow(a.dtype):
+        lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        made = xp.empty((*lead, a.shape[-2], b.shape[-1]), np.float32)
+        found = cublaslt.product(a, b, made, _precision)
+        if found is not None:
+            return found
+    return matmul(a.astype(np.float32, copy=False), b.astype(np.float32, copy=False))
 
 
 def linear(x: Array, weight: Array, bias: Array | None = None, relu: bool = False) -> Array:
@@ -150,7 +179,7 @@ def linear(x: Array, weight: Array, bias: Array | None = None, relu: bool = Fals
     xp = array_module(x)
     if xp is np and is_narrow(x.dtype):
         return _linear_narrow(x, weight, bias, relu)
-    if xp is not np and x.shape[1] <= LONG:
+    if xp is not np and x.shape[1] <= longest(x.dtype):
         vector = bias if bias is None else xp.ascontiguousarray(bias)
         found = cublaslt.product(x, weight.T, None, _precision, vector, relu)
         if found is not None:

@@ -73,12 +73,16 @@ class Plan(Protocol):
 
 
 class Product:
-    """cuBLASLt multiplies: the operands' layouts, and the algorithm that it proposes for them."""
+    """cuBLASLt multiplies: the operands' layouts, and the algorithm that it proposes for them.
+
+    Operands are of ``dtype``, the result is of ``made``.
+    """
 
     def __init__(
         self,
         found: Library,
         dtype: Any,
+        made: Any,
         compute: str,
         matrices: tuple[_Matrix, _Matrix, _Matrix],
         batch: int,
@@ -88,7 +92,6 @@ class Product:
     ) -> None:
         self.library, lt = found, found.lt
         self.handle = found.handle(import_cupy().cuda.runtime.getDevice())
-        self.data = int(found.data[DATA[dtype.name]])
         real = "float64" if compute == "COMPUTE_64F" else "float32"
         kind = dtype.name if dtype.kind == "c" else real
         scales, scaled_in = found.scales[kind], found.data[DATA[kind]]
@@ -105,7 +108,8 @@ class Product:
         self.bias = 0
         if bias is not None:
             self._point_at(bias)
-        self.layouts = [self._layout(matrix, batch) for matrix in (b, a, y)]
+        of, to = (int(found.data[DATA[one.name]]) for one in (dtype, made))
+        self.layouts = [self._layout(*one, batch) for one in ((b, of), (a, of), (y, to))]
         self.choice = self._choose(alignment)
         self.works = self.choice is not None
         self.algorithm = self.choice.ptr if self.works else 0
@@ -126,10 +130,10 @@ class Product:
             self.bias = bias.data.ptr
             self._set("BIAS_POINTER", self.bias)
 
-    def _layout(self, matrix: _Matrix, batch: int) -> int:
+    def _layout(self, matrix: _Matrix, data: int, batch: int) -> int:
         sides = matrix.rows, matrix.columns
         stored = sides if matrix.by_columns else sides[::-1]
-        made = self._owned("matrix_layout", self.data, *stored, matrix.leading)
+        made = self._owned("matrix_layout", data, *stored, matrix.leading)
         if batch > 1:
             self.library.set("matrix_layout", made, "BATCH_COUNT", batch)
             self.library.set("matrix_layout", made, "STRIDED_BATCH_OFFSET", matrix.step)
@@ -237,8 +241,8 @@ class CopiedResult(NamedTuple):
     relu: bool
 
     def __call__(self, a: Array, b: Array, y: Array, bias: Array | None) -> Array | None:
-        made = product(a, b, None, self.precision, bias, self.relu)
-        if made is None:
+        made = import_cupy().empty(y.shape, y.dtype)
+        if product(a, b, made, self.precision, bias, self.relu) is None:
             return None
         y[...] = made
         return y
@@ -264,8 +268,8 @@ def product(
 ) -> Array | None:
     """a @ b, plus ``bias`` (N,), then ReLU; into ``out``, which nothing else overlaps, or new.
 
-    a (…, M, K) and b (…, K, N), bias and out have one dtype and are on the current device. None
-    where cuBLASLt is missing or cannot do it.
+    a (…, M, K) and b (…, K, N), bias and out have one dtype and are on the current device; of
+    16-bit numbers out may be float32. None where cuBLASLt is missing or cannot do it.
     """
     y = out
     if y is None:
@@ -298,7 +302,7 @@ def _known(
     aligned = bits % ALIGNED == 0
     key = (
         *(a.dtype.num, a.shape, a.strides, b.shape, b.strides, y.shape, y.strides),
-        *(precision, bias is None, relu, aligned, a.data.device_id),
+        *(y.dtype.num, precision, bias is None, relu, aligned, a.data.device_id),
     )
     plan = _plans.get(key)
     if plan is None:
@@ -336,7 +340,7 @@ def _plan(
     alignment = ALIGNED if aligned else a.dtype.itemsize
     for compute in _compute_types(a, precision):
         matrices = (left, right, result)
-        plan = Product(found, a.dtype, compute, matrices, batch, alignment, bias, relu)
+        plan = Product(found, a.dtype, y.dtype, compute, matrices, batch, alignment, bias, relu)
         if plan.works:
             return plan
     return Refused()

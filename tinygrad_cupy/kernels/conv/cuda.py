@@ -24,7 +24,7 @@ from ..common.layout import contiguous, empty_last, last
 from ..common.pool2x2 import MASKED, POOL, spread
 from ..common.select import keep_where
 from ..common.windows import Geometry, Shape, Windows
-from . import depthwise, fused_reference, reference, wide
+from . import depthwise, fused_reference, pointwise, reference, wide
 from .choice import by_depthwise, by_wide
 from .epilogue import Epilogue
 from .implicit_gemm_plan import forward_plan
@@ -57,6 +57,8 @@ def dgrad(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Array:
     """Gradient by the input, (N, C, H, W), from g (N, O, OH, OW): a transposed convolution."""
     if _by_depthwise(g, w, geometry, x_shape, w.shape, g.shape):
         return depthwise.dgrad(g, w, geometry.windows, x_shape)
+    if _is_product(g, w, geometry, w.shape):
+        return pointwise.dgrad(g, w)
     if _by_wide("dgrad", g, w, geometry, x_shape, g.shape):
         return wide.dgrad(g, w, geometry.windows, tuple(x_shape), blas.get_precision())
     mirrored = reference.gathering(geometry, g.shape[2:], x_shape[2:])
@@ -69,6 +71,8 @@ def dgrad(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Array:
 
 def wgrad(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
     """Gradient by the weight, (O, C/G, KH, KW), from x (N, C, H, W) and g (N, O, OH, OW)."""
+    if _is_product(x, g, geometry, w_shape):
+        return pointwise.wgrad(x, g)
     if _by_wide("wgrad", x, g, geometry, x.shape, g.shape, w_shape):
         return wide.wgrad(x, g, geometry.windows, w_shape, blas.get_precision())
     both = _sums_of_whole(x, g, geometry, w_shape)
@@ -77,11 +81,10 @@ def wgrad(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
 
 def wgrad_and_bias(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> tuple[Array, Array]:
     """`wgrad` and the gradient by the bias, (O,), from one pass over g where a kernel is for it."""
-    if not _by_wide("wgrad", x, g, geometry, x.shape, g.shape, w_shape):
+    both = None
+    if not _is_wgrad_alone(x, g, geometry, w_shape):
         both = _sums_of_whole(x, g, geometry, w_shape)
-        if both is not None:
-            return both
-    return wgrad(x, g, geometry, w_shape), sums.total(g, (0, 2, 3))
+    return both or (wgrad(x, g, geometry, w_shape), sums.total(g, (0, 2, 3)))
 
 
 def backward(
@@ -124,6 +127,8 @@ def fused_forward(
     if _by_depthwise(x, w, geometry, x.shape, w.shape, out):
         y = depthwise.fprop(x, w, bias, geometry.windows, relu)
         return fused_reference.pooled(y, relu) if pool else (y, None)
+    if _is_product(x, w, geometry, w.shape) and not pool:
+        return pointwise.fprop(x, w, bias, relu), None
     if _by_wide("pool" if pool else "fprop", x, w, geometry, x.shape, out):
         y = wide.fprop(x, w, bias, geometry.windows, blas.get_precision(), relu)
         return fused_reference.pooled(y, relu) if pool else (y, None)
@@ -166,8 +171,7 @@ def fused_backward(
     g = _opened(grad, y, argmax, size) if relu or pool else grad
     dx = dgrad(g, w, geometry, tuple(x.shape)) if needs[0] else None
     both = None
-    of_wide = _by_wide("wgrad", x, g, geometry, x.shape, g.shape, w_shape)
-    if not of_wide and (needs[1] or wanted_bias):
+    if (needs[1] or wanted_bias) and not _is_wgrad_alone(x, g, geometry, w_shape):
         both = _sums_of_whole(x, g, geometry, w_shape)
     if both is not None:
         return dx, *both
@@ -182,6 +186,22 @@ def _by_depthwise(
     if geometry.groups == 1 or x.dtype != other.dtype:
         return False
     return by_depthwise(tuple(x_shape), tuple(w_shape), tuple(y_shape), geometry, x.dtype.name)
+
+
+def _is_product(x: Array, other: Array, geometry: Geometry, w_shape: Shape) -> bool:
+    """Whether pointwise.py does all passes. Both arrays are of one dtype, and neither is empty."""
+    if geometry.windows.kernel != (1, 1) or x.dtype != other.dtype or not x.size * other.size:
+        return False
+    if not pointwise.suits(x.dtype.name, x.itemsize, w_shape, geometry):
+        return False
+    return x.dtype != FLOAT or not few_channels(w_shape, geometry.windows)
+
+
+def _is_wgrad_alone(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> bool:
+    """Whether `wgrad` is by kernels that do not add up g for the bias as well."""
+    return _is_product(x, g, geometry, w_shape) or _by_wide(
+        "wgrad", x, g, geometry, x.shape, g.shape, w_shape
+    )
 
 
 def _by_wide(
@@ -273,6 +293,9 @@ def _prepare_backward(
     """
     windows = geometry.windows
     relu, pool = epilogue
+    itemsize = 4 if dtype == FLOAT.name else 2
+    if pointwise.suits(dtype, itemsize, w_shape, geometry) and not few_channels(w_shape, windows):
+        return
     oh, ow = size = windows.output_size("conv2d", x_shape[2:])
     g_shape = (x_shape[0], w_shape[0], *size)
     if by_depthwise(x_shape, w_shape, g_shape, geometry, dtype):
