@@ -6,7 +6,6 @@ import subprocess
 import sys
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given
@@ -164,7 +163,7 @@ def test_parts_of_long_sums_in_16_bits(name: str, device: str, rng: np.random.Ge
     b = rng.uniform(0.5, 1, (count, 2)).astype(np.float32).astype(dtype)
     expected = a.astype(np.float64) @ b.astype(np.float64)
     left, right = to_device(a.T, device).T, to_device(b, device)
-    bound = 0.6 * float(ml_dtypes.finfo(dtype).eps)  # rounded once
+    bound = {"float16": 0.6e-3, "bfloat16": 5e-3}[name]  # rounded once
     out = to_device(np.zeros((3, 2), dtype), device)
     for found in (blas.matmul(left, right), blas.matmul(left, right, out)):
         assert found.dtype == dtype

@@ -79,7 +79,7 @@ def test_all_three_passes(
     x, weight, bias, g = made(n, c, h, w), made(o, c, 1, 1), made(o), made(n, o, h, w)
     wide = [one.astype(np.float64) for one in (x, weight, bias, g)]
     assert pointwise.suits(name, x.itemsize, weight.shape, geometry)
-    expected = reference.fprop(*wide[:3], geometry)
+    expected = reference.fprop(wide[0], wide[1], wide[2], geometry)
     close(cuda.fprop(x, weight, bias, geometry), expected)
     shut, _ = cuda.fused_forward(x, weight, bias, geometry, Epilogue(relu=True))
     close(shut, cupy.maximum(expected, 0))

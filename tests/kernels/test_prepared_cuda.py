@@ -12,7 +12,7 @@ import tinygrad_cupy as tg
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.backend import CudaSource, blas
 from tinygrad_cupy.kernels.conv import cuda as conv_cuda
-from tinygrad_cupy.kernels.conv import wgrad_sums
+from tinygrad_cupy.kernels.conv import pooling, wgrad_sums
 from tinygrad_cupy.nn import models, optim
 from tinygrad_cupy.nn.optim import cuda as optim_cuda
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.gpu
 Compiled = set[tuple[CudaSource, tuple[str, ...]]]
 FILES = {
     *(conv_cuda._mma, conv_cuda._wgmma, conv_cuda._wgrad),
-    *(conv_cuda._few, wgrad_sums._sum, conv_cuda._relu_pool, optim_cuda._kernels),
+    *(conv_cuda._few, wgrad_sums._sum, pooling._kernels, optim_cuda._kernels),
 }
 
 

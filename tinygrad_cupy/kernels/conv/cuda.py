@@ -13,18 +13,17 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any
 
 import numpy as np
 
-from ...backend import Array, CudaSource, blas, import_cupy, int32s, int64s, null
+from ...backend import Array, CudaSource, blas, import_cupy, int32s, null
+from ...backend.dtypes import resolve_dtype
 from ...backend.gpu import GpuProperties, properties_of
 from ..common import sums
 from ..common.layout import contiguous, empty_last, last
-from ..common.pool2x2 import MASKED, POOL, spread
-from ..common.select import keep_where
+from ..common.pool2x2 import MASKED, POOL
 from ..common.windows import Geometry, Shape, Windows
-from . import depthwise, fused_reference, pointwise, reference, wide
+from . import depthwise, fused_reference, pointwise, pooling, reference, wide
 from .choice import by_depthwise, by_wide
 from .epilogue import Epilogue
 from .implicit_gemm_plan import forward_plan
@@ -40,7 +39,6 @@ _mma = CudaSource(*_gemm, "mma.cu", defines=_MASKED)
 _wgmma = CudaSource(*_gemm, "wgmma.cu", arch="sm_90a", defines=_MASKED)
 _wgrad = CudaSource(__file__, "tiles.cu", "wgrad.cu")
 _few = CudaSource(__file__, "few_channels.cu", defines=_MASKED)
-_relu_pool = CudaSource(__file__, "relu_pool_backward.cu")
 
 EACH_BYTES = 1 << 28  # of the columns that `wgrad_each` lays out at a time
 FLOAT, BYTE = np.dtype(np.float32), np.dtype(np.uint8)
@@ -126,12 +124,12 @@ def fused_forward(
     out = (x.shape[0], w.shape[0], *geometry.windows.output_size("conv2d", x.shape[2:]))
     if _by_depthwise(x, w, geometry, x.shape, w.shape, out):
         y = depthwise.fprop(x, w, bias, geometry.windows, relu)
-        return fused_reference.pooled(y, relu) if pool else (y, None)
+        return pooling.pooled(y, relu) if pool else (y, None)
     if _is_product(x, w, geometry, w.shape) and not pool:
         return pointwise.fprop(x, w, bias, relu), None
     if _by_wide("pool" if pool else "fprop", x, w, geometry, x.shape, out):
         y = wide.fprop(x, w, bias, geometry.windows, blas.get_precision(), relu)
-        return fused_reference.pooled(y, relu) if pool else (y, None)
+        return pooling.pooled(y, relu) if pool else (y, None)
     if _suits(x, w, geometry):
         product = _product(x, w, bias, geometry.windows, w.shape[0], relu=relu, pool=pool)
         if product is not None:
@@ -168,7 +166,7 @@ def fused_backward(
             x, grad, y if relu and not pool else None, argmax, windows, w_shape
         )
     size = windows.output_size("conv2d", x.shape[2:])
-    g = _opened(grad, y, argmax, size) if relu or pool else grad
+    g = pooling.opened(grad, y, argmax, size) if relu or pool else grad
     dx = dgrad(g, w, geometry, tuple(x.shape)) if needs[0] else None
     both = None
     if (needs[1] or wanted_bias) and not _is_wgrad_alone(x, g, geometry, w_shape):
@@ -301,6 +299,7 @@ def _prepare_backward(
     if by_depthwise(x_shape, w_shape, g_shape, geometry, dtype):
         depthwise.prepare(x_shape, g_shape, windows, dtype, gpu)
         return
+    pooling.prepare(relu, pool, w_shape[0], resolve_dtype(dtype))
     left = []
     for which in ("dgrad", "wgrad"):
         if by_wide(which, x_shape, w_shape, g_shape, geometry, dtype, precision, gpu):
@@ -320,8 +319,6 @@ def _prepare_backward(
         launch = _few_weight_launch(x_shape, w_shape, windows, grads, kind, gpu)
         launch.prepare()
         return
-    if relu or pool:
-        _relu_pool.prepare()
     launches = []
     if "wgrad" in left:
         launches += [_weight_launch(x_shape, w_shape, windows, precision, gpu)]
@@ -434,23 +431,3 @@ def _sizes(x_shape: Shape, windows: Windows) -> tuple[int, ...]:
     """N, H, W, OH, OW."""
     n, _, height, width = x_shape
     return (n, height, width, *windows.output_size("conv2d", (height, width)))
-
-
-def _opened(grad: Array, y: Array, argmax: Array | None, size: Shape) -> Array:
-    """The gradient of the convolution's own output (N, O, OH, OW) from that of ReLU or the pool."""
-    if grad.dtype != FLOAT:
-        return keep_where(grad, ~(y <= 0)) if argmax is None else spread(grad, argmax, size)
-    n, channels = grad.shape[:2]
-    out = empty_last((n, channels, *size), FLOAT)
-    if out.size == 0:
-        return out
-    if argmax is None:
-        blocks = _relu_pool.blocks(-(-out.size // 4))
-        arguments: tuple[Any, ...] = (last(grad), last(y), out, *int64s(out.size))
-        _relu_pool.launch("conv_relu_backward", blocks, arguments)
-        return out
-    wide = 4 if channels % 4 == 0 else 1
-    threads = n * -(-size[0] // 2) * -(-size[1] // 2) * channels // wide
-    arguments = (last(grad), last(argmax), out, *int32s(n, *size, channels))
-    _relu_pool.launch(f"conv_pool_backward{wide}", _relu_pool.blocks(threads), arguments)
-    return out
