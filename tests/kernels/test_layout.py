@@ -10,6 +10,7 @@ import pytest
 from support.disguises import junk_behind_one_element
 from support.gpu_memory import on_gpu
 from tinygrad_cupy.backend import import_cupy
+from tinygrad_cupy.kernels import shape as joining
 from tinygrad_cupy.kernels.common import layout
 
 SHAPES = [(2, 3), (2, 3, 4), (2, 3, 4, 5), (2, 3, 4, 5, 6)]
@@ -140,3 +141,42 @@ def test_small_arrays_in_one_piece_of_memory() -> None:
     one, two = layout.empties(((3, 2), np.dtype(np.float32)), ((5,), np.dtype(np.float64)))
     assert (one.shape, two.shape) == ((3, 2), (5,))
     assert two.data.ptr - one.data.ptr == layout.APART
+
+
+# --- on a GPU -----------------------------------------------------------------------------------
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["float16", "float32", "float64", "uint8", "complex128"])
+@pytest.mark.parametrize("shape", [(3, 16), (2, 5, 48), (1, 7), (), (0, 16), (3, 1)], ids=str)
+def test_rows_are_copied_whole(shape: tuple[int, ...], name: str, rng: np.random.Generator) -> None:
+    cupy, outer = import_cupy(), shape[:-1]
+    values = rng.integers(0, 99, shape).astype(name)
+    wide = (*[2 * n for n in outer], *[n + 16 for n in shape[-1:]])
+    for start in (0, 1, 16):  # of a row in what it is a part of
+        rows = slice(start, start + shape[-1]) if shape else ...
+        part = (*[slice(None, None, 2)] * len(outer), rows)
+        source, target = (cupy.full(wide, 7, name) for _ in "ab")
+        source[part] = cupy.asarray(values)
+        layout.copy_rows(source[part], target[part])
+        expected = np.full(wide, 7, name)
+        expected[part] = values
+        np.testing.assert_array_equal(target.get(), expected)
+        np.testing.assert_array_equal(layout.contiguous(source[part]).get(), values)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("axis", range(4))
+@pytest.mark.parametrize("channels", [8, 3])
+def test_joined_images_keep_their_channels_last(
+    channels: int, axis: int, rng: np.random.Generator
+) -> None:
+    cupy = import_cupy()
+    values = [rng.standard_normal((2, 4, 5, channels)).astype(np.float32) for _ in range(3)]
+    last = [cupy.asarray(x).transpose(0, 3, 1, 2) for x in values]
+    joined = joining.concat(last[0], last[1:], axis)
+    assert layout.is_stored_last(joined)
+    plain = np.concatenate([x.transpose(0, 3, 1, 2) for x in values], axis)
+    np.testing.assert_array_equal(joined.get(), plain)
+    mixed = joining.concat(last[0], [cupy.ascontiguousarray(x) for x in last[1:]], axis)
+    np.testing.assert_array_equal(mixed.get(), plain)
