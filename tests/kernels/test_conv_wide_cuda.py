@@ -13,7 +13,7 @@ from tinygrad_cupy import backend
 from tinygrad_cupy.backend.dtypes import resolve_dtype
 from tinygrad_cupy.backend.gpu import properties_of
 from tinygrad_cupy.kernels.common.windows import Geometry, Windows
-from tinygrad_cupy.kernels.conv import reference, wide, wide_plan
+from tinygrad_cupy.kernels.conv import reference, taps_plan, wide, wide_plan
 
 pytestmark = pytest.mark.gpu
 
@@ -29,6 +29,8 @@ SIZES = [
     (3, 33, 8, 8, 33, 1, 2, 0, 1),
     (1, 513, 7, 6, 200, 3, 2, 1, 1),
     (7, 96, 14, 9, 96, 3, 1, 1, 1),
+    (129, 64, 7, 8, 64, 3, 1, 1, 1),
+    (2, 40, 9, 7, 24, 3, 1, 2, 2),
     (2, 256, 8, 8, 256, 3, 1, 1, 1),
     (3, 200, 5, 6, 3, (1, 5), (1, 3), (0, 4), 1),
     (3, 8, 1, 1, 4, 1, 2, 1, 1),  # the window never reaches the pixel: its gradient is zero
@@ -110,3 +112,33 @@ def test_every_tile_configuration(rng: np.random.Generator, kind: int) -> None:
             launches = wide.product_launches(gather, plan, kind, 0, (False, False, flip))
             found = wide._run(launches, source, weight, None, gather, kind)
             assert error(found, expected) < BOUNDS[how], tiles
+
+
+@pytest.mark.parametrize("how", BOUNDS)
+@pytest.mark.parametrize("size", [size for size in SIZES if size[6] == 1 and size[5] != 1], ids=str)
+def test_every_configuration_of_taps(
+    rng: np.random.Generator, size: tuple[Any, ...], how: str
+) -> None:
+    n, c, h, w, o, kernel, _, padding, dilation = size
+    windows = Windows.parse("test", kernel, 1, padding, dilation)
+    geometry, kind = Geometry(windows, 1), {"tf32": 0, "float16": 2}.get(how, 1)
+    x, bias = made(rng, (n, c, h, w), how), made(rng, (o,), how)
+    weight = made(rng, (o, c, *windows.kernel), how, 1 / np.sqrt(c * windows.taps))
+    gpu, unit = properties_of(x), wide_plan.unit_of(kind)
+    given = wide_plan.KINDS[x.dtype.name]
+    wide_x, wide_w, wide_b = (one.astype(np.float64) for one in (x, weight, bias))
+    y = reference.fprop(wide_x, wide_w, wide_b, geometry)
+    g = y.astype(x.dtype)
+    dx = reference.dgrad(g.astype(np.float64), wide_w, geometry, x.shape)
+    for flip, source, expected in ((False, x, y), (True, g, dx)):
+        shapes = (g.shape, x.shape, windows) if flip else (x.shape, o, windows)
+        gather = (wide_plan.backward if flip else wide_plan.forward)(*shapes)
+        pixels = taps_plan.pixels_of(gather)
+        assert pixels is not None
+        for plan in taps_plan._plans(gather, pixels, unit, gpu):
+            flags = (not flip, False, flip)
+            launches = wide.product_launches(gather, plan, kind, given, flags)
+            found = wide._run(launches, source, weight, None if flip else bias, gather, kind)
+            assert error(found, expected) < BOUNDS[how], plan.tiles
+            again = wide._run(launches, source, weight, None if flip else bias, gather, kind)
+            np.testing.assert_array_equal(found.get(), again.get())

@@ -97,7 +97,6 @@ MNIST = [  # C, size, O, kernel: of the nets of the benchmark, batches of 128 to
     (1, 28, 32, 5, 0),
     (32, 24, 32, 5, 0),
     (32, 10, 64, 3, 0),
-    (64, 8, 64, 3, 0),
 ]
 
 

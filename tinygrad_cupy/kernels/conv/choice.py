@@ -15,9 +15,11 @@ from ..common.windows import Geometry, Shape
 from . import depthwise_plan, reference, wide_plan
 from .implicit_gemm_plan import forward_cycles
 from .plan import PRECISIONS, Problem, few_channels
+from .taps_plan import taps_plan
 from .wgrad_plan import weight_cycles
 
 MARGIN = 1.08  # by which wide.py has to be ahead
+TAPS_FROM = 64  # channels: with fewer, wide_taps.cu is no reason to leave other kernels
 MOST = 2**31 - 2**16  # pixels, which kernels count in ints, up to the end of a tile
 BYTES = 14  # that a pass over memory moves in a cycle, of a multiprocessor
 LAUNCH = 6000  # cycles, of a small kernel in front
@@ -91,7 +93,12 @@ def _wide_cycles(
     else:
         if which == "dgrad":
             gather = wide_plan.backward(y_shape, x_shape, geometry.windows)
-        found = wide_plan.cycles(gather, wide_plan.wide_plan(gather, kind, gpu).tiles, kind, gpu)
+        taps = taps_plan(gather, kind, gpu)
+        tiles = wide_plan.wide_plan(gather, kind, gpu).tiles
+        if taps and gather.x_shape[1] >= TAPS_FROM:
+            found = taps.cycles
+        else:
+            found = wide_plan.cycles(gather, tiles, kind, gpu)
         moved += 5 * y_size if which == "pool" else 0
     if kind != 0 or gather.x_shape[1] % wide_plan.unit_of(kind):  # what is read is rounded first
         moved += 6 * math.prod(gather.x_shape)

@@ -17,9 +17,11 @@ from ..common.headers import BITS, HOPPER, RING, TENSOR_CORES
 from ..common.layout import contiguous, empty_last, last
 from ..common.windows import Shape, Windows
 from .launch import Launch
+from .taps_plan import SPACE, TapsPlan, taps_plan
 from .wide_plan import (
     KINDS,
     LAYER,
+    SLICE,
     Gather,
     WeightPlan,
     WidePlan,
@@ -34,7 +36,18 @@ from .wide_plan import (
 _LAYER = (f"LAYER_BYTES={LAYER.itemsize}",)
 _files = (BITS, "wide.cuh")
 _hopper = (*_files, TENSOR_CORES, HOPPER, RING)
-_wide = CudaSource(__file__, *_hopper, "wide.cu", arch="sm_90a", defines=_LAYER, threads=384)
+_wide = CudaSource(
+    *(__file__, *_hopper, "wide_store.cuh", "wide.cu"),
+    arch="sm_90a",
+    defines=_LAYER,
+    threads=384,
+)
+_taps = CudaSource(
+    *(__file__, *_files, TENSOR_CORES, HOPPER, "wide_store.cuh", "wide_taps.cu"),
+    arch="sm_90a",
+    defines=(*_LAYER, f"SPACE_BYTES={SPACE.itemsize}"),
+    threads=384,
+)
 _wgrad = CudaSource(__file__, *_hopper, "wide_wgrad.cu", arch="sm_90a", defines=_LAYER, threads=384)
 _pack = CudaSource(__file__, *_files, "wide_pack.cu", defines=_LAYER)
 
@@ -142,28 +155,33 @@ def _product(
     gather: Gather, kind: int, given: int, flags: tuple[bool, ...], gpu: GpuProperties
 ) -> _Product:
     """For ``flags`` (bias, relu, flip)."""
-    return product_launches(gather, wide_plan(gather, kind, gpu), kind, given, flags)
+    plan = taps_plan(gather, kind, gpu) or wide_plan(gather, kind, gpu)
+    return product_launches(gather, plan, kind, given, flags)
 
 
 def product_launches(
-    gather: Gather, plan: WidePlan, kind: int, given: int, flags: tuple[bool, ...]
+    gather: Gather, plan: WidePlan | TapsPlan, kind: int, given: int, flags: tuple[bool, ...]
 ) -> _Product:
     """The launches of a plan."""
     bias, relu, flip = flags
     tiles = plan.tiles
-    columns = plan.blocks * tiles.bn
+    how = (f"KIND={kind}", f"OUT={given}", f"BIAS={bias:d}", f"RELU={relu:d}")
+    macros: tuple[str, ...] = (*tiles.defines, *how)
+    if isinstance(plan, TapsPlan):
+        packing, given_to = plan.packing, (plan.space,)
+        product = Launch(_taps, "conv_wide_taps", plan.grid, given_to, macros, plan.shared)
+    else:
+        packing, given_to, macros = plan, (plan.layer,), (*macros, "BULK=1")
+        product = Launch(_wide, "conv_wide", plan.grid, given_to, macros, tiles.shared)
+    columns = packing.blocks * tiles.bn
     pack = Launch(
         _pack,
         "conv_wide_pack",
-        _pack.blocks(plan.slices * 8 * columns),
-        (plan.layer, *int32s(gather.x_shape[1])),
+        _pack.blocks(packing.slices * SLICE * columns),
+        (packing.layer, *int32s(gather.x_shape[1])),
         (f"KIND={kind}", f"FROM={given}", f"BN={tiles.bn}", f"FLIP={flip:d}"),
     )
-    macros = (f"KIND={kind}", "BULK=1", f"OUT={given}", f"BIAS={bias:d}", f"RELU={relu:d}")
-    product = Launch(
-        _wide, "conv_wide", plan.grid, (plan.layer,), (*tiles.defines, *macros), tiles.shared
-    )
-    return _Product(pack, product, plan.slices * columns * 128)
+    return _Product(pack, product, packing.slices * columns * 128)
 
 
 @functools.lru_cache(1024)

@@ -1,0 +1,245 @@
+// The product of a wide layer on Hopper (sm_90a) whose taps lie one pixel apart: y = windows of x
+// times packed weights, plus bias and ReLU. Each pixel is copied once for all taps.
+//
+// Pixels of x and y are counted in one row: pixel (n, row, column) is (n * lines + row) * pitch +
+// column, where lines and pitch are so much larger than the images that what a tap reads beside
+// them is no pixel: a zero. So what tap k reads for pixel i of y is pixel i + shift[k] of x, and in
+// shared memory the rows of a tile of y, BM pixels, are for each tap the same rows of x, some
+// further on. The tensor cores may begin at any row: where the pieces of a row are swapped depends
+// on the address alone.
+//
+// A block has two warpgroups that multiply and one that copies. Pixels of a tile, and those that its
+// taps reach, lie in one of two regions, 128 bytes of their channels at a time; while it is
+// multiplied, the next is copied. Weights come tap by tap, as in wide.cu, through a ring of STAGES.
+// K is in the order (slice of channels, tap). Blocks are persistent.
+//
+// Macros: WM times 64 rows a warpgroup, BN columns, STAGES, BLOCKS of a multiprocessor, and those of
+// wide_store.cuh.
+
+constexpr int BM = GROUPS * WM * 64;
+constexpr int B_BYTES = BN * ROW_BYTES;
+constexpr int LINES = COPIERS / SLICE;  // rows that are copied together
+constexpr int MOST_TAPS = 25;
+
+struct Space {
+    int images, lines, pitch;         // of both
+    int height, width, channels;      // x (N, H, W, C), C a multiple of UNIT
+    int outputs, out_height, out_width;  // y (N, OH, OW, O)
+    int slices, taps;                 // of channels
+    int low, rows;                    // the least shift; rows of a region, a multiple of LINES
+    int tiles, blocks;                // of pixels, of columns
+    int shift[MOST_TAPS];             // from the least one
+};
+static_assert(sizeof(Space) == SPACE_BYTES, "as taps_plan.py packs it");
+
+// Which pixel a number is, by coordinates that may be beyond an image.
+struct Pixel {
+    int image, row, column;
+
+    __device__ Pixel(int number, const Space& s) {
+        const u32 image_pixels = (u32)s.lines * (u32)s.pitch;
+        const u32 moved = (u32)(number + (int)image_pixels);  // it may be as much below zero
+        image = (int)(moved / image_pixels) - 1;
+        const u32 inside = moved - (u32)(image + 1) * image_pixels;
+        row = (int)(inside / (u32)s.pitch);
+        column = (int)(inside - (u32)row * (u32)s.pitch);
+    }
+    __device__ void advance(int count, const Space& s) {
+        column += count;
+        while (column >= s.pitch) {
+            column -= s.pitch;
+            if (++row == s.lines) row = 0, ++image;
+        }
+    }
+    __device__ bool inside(int images, int height, int width) const {
+        return (u32)image < (u32)images && row < height && column < width;
+    }
+};
+
+// Addresses in shared memory: of the regions, of the weights' stages, and of barriers that say that
+// one is full or empty.
+struct Memory {
+    u32 regions, region_bytes, weights, full, empty;
+
+    __device__ Memory(u32 memory, int rows) {
+        regions = (memory + 1023) / 1024 * 1024;
+        region_bytes = rows * ROW_BYTES;
+        weights = regions + 2 * region_bytes;
+        full = weights + STAGES * B_BYTES, empty = full + 8 * (STAGES + 2);
+        if (threadIdx.x == 0) {
+            for (int i = 0; i < STAGES + 2; ++i) {  // the last two are the regions'
+                barrier_init(full + 8 * i, i < STAGES ? 1 : COPIERS / 32);
+                barrier_init(empty + 8 * i, GROUPS * 4);
+            }
+            barriers_are_ready();
+        }
+        __syncthreads();
+    }
+    // For a warp that has read it.
+    __device__ void hand_back(u32 number) const {
+        if (threadIdx.x % 32 == 0) barrier_arrive(empty + 8 * number);
+    }
+};
+
+// Where a thread is in a ring of COUNT.
+template <int COUNT>
+struct Turn {
+    int number = 0;
+    u32 parity = 0;
+    __device__ void next() {
+        if (++number == COUNT) number = 0, parity ^= 1;
+    }
+};
+
+// The tiles and slices of channels of a block, one after the other.
+struct Item {
+    int number, slice = 0;  // of a tile in a block of columns
+
+    __device__ bool there(const Space& s) const { return number < s.tiles * s.blocks; }
+    __device__ int tile(const Space& s) const { return number / s.blocks; }
+    __device__ void next(const Space& s) {
+        if (++slice == s.slices) slice = 0, number += gridDim.x;
+    }
+};
+
+// A thread's part of a region: one piece of every LINES-th row.
+struct Rows {
+    Pixel pixel;
+    const Operand* from;
+    u32 to;
+    bool there;  // whether there are such channels
+    int left;
+
+    __device__ Rows(const Item& item, u32 region, const Operand* x, const Space& s)
+        : pixel(item.tile(s) * BM + s.low + (threadIdx.x - GROUPS * 128) / SLICE, s) {
+        const int thread = threadIdx.x - GROUPS * 128, piece = thread % SLICE;
+        const int row = thread / SLICE, channel = (item.slice * SLICE + piece) * UNIT;
+        from = x + channel;
+        to = region + row * ROW_BYTES + (piece ^ row % 8) * 16;
+        there = channel < s.channels;
+        left = s.rows / LINES;
+    }
+    __device__ void copy(int count, const Space& s) {
+        for (; count > 0 && left > 0; --count, --left) {
+            const bool inside = there && pixel.inside(s.images, s.height, s.width);
+            const i64 at = ((i64)pixel.image * s.height + pixel.row) * s.width + pixel.column;
+            copy_piece(to, inside ? from + at * s.channels : from, inside ? 16 : 0);
+            to += LINES * ROW_BYTES;
+            pixel.advance(LINES, s);
+        }
+    }
+};
+
+__device__ __forceinline__ void copy_tiles(const Operand* x, const u8* weights, const Space& s,
+                                           const Memory& memory) {
+    const int part = (s.rows / LINES + s.taps - 1) / s.taps;  // of a region, beside a tap's weights
+    Item item = {(int)blockIdx.x}, coming = item;
+    Turn<STAGES> stage;
+    Turn<2> region;
+    // One round more: in the first there is only a region to copy.
+    for (bool first = true; first || item.there(s); first = false) {
+        const u32 number = STAGES + region.number;
+        const bool more = coming.there(s);
+        Rows rows(coming, memory.regions + region.number * memory.region_bytes, x, s);
+        const u8* tap_of_weights =
+            weights + ((i64)(item.number % s.blocks) * s.slices + item.slice) * s.taps * B_BYTES;
+        for (int tap = 0; tap < (first ? 1 : s.taps); ++tap) {
+            if (!first && threadIdx.x == GROUPS * 128) {
+                const u32 full = memory.full + 8 * stage.number;
+                barrier_wait(memory.empty + 8 * stage.number, stage.parity ^ 1);
+                barrier_arrive_expecting(full, B_BYTES);
+                copy_bulk(memory.weights + stage.number * B_BYTES, tap_of_weights, B_BYTES, full);
+                tap_of_weights += B_BYTES;
+            }
+            __syncwarp();
+            if (more) {
+                if (tap == 0) barrier_wait(memory.empty + 8 * number, region.parity ^ 1);
+                rows.copy(first ? s.rows : part, s);
+            }
+            if (!first) stage.next();
+        }
+        if (more) {
+            copies_end_group();
+            copies_wait<0>();
+            async_proxy_fence();
+            __syncwarp();
+            if (threadIdx.x % 32 == 0) barrier_arrive(memory.full + 8 * number);
+            region.next();
+            coming.next(s);
+        }
+        if (!first) item.next(s);
+    }
+}
+
+__device__ __forceinline__ void multiply_tiles(const Result* bias, Result* y, const Space& s,
+                                               const Memory& memory) {
+    const int group = threadIdx.x / 128, lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
+    Turn<STAGES> stage;
+    Turn<2> region;
+    for (Item item = {(int)blockIdx.x}; item.there(s); item.number += gridDim.x) {
+        float sums[WM][BN / 2];
+#pragma unroll
+        for (int i = 0; i < WM; ++i)
+#pragma unroll
+            for (int j = 0; j < BN / 2; ++j) sums[i][j] = 0;
+        int tap = 0;
+        u32 before = 0, region_before = 0;  // barriers of what is still read
+        for (int step = 0; step < s.slices * s.taps; ++step) {
+            if (tap == 0) barrier_wait(memory.full + 8 * (STAGES + region.number), region.parity);
+            barrier_wait(memory.full + 8 * stage.number, stage.parity);
+            const u64 rows = descriptor(memory.regions + region.number * memory.region_bytes +
+                                        (group * WM * 64 + s.shift[tap]) * ROW_BYTES);
+            const u64 columns = descriptor(memory.weights + stage.number * B_BYTES);
+            products_may_begin();
+#pragma unroll
+            for (int k = 0; k < 4; ++k)
+#pragma unroll
+                for (int i = 0; i < WM; ++i)
+                    multiply(sums[i], rows + i * (64 * ROW_BYTES / 16) + 2 * k, columns + 2 * k);
+            products_end_group();
+            products_wait<1>();  // those of the tap before are done
+            if (step > 0) memory.hand_back(before);
+            if (step > 0 && tap == 0) memory.hand_back(region_before);
+            before = stage.number;
+            stage.next();
+            if (++tap == s.taps) {
+                tap = 0;
+                region_before = STAGES + region.number;
+                region.next();
+            }
+        }
+        products_wait<0>();
+#pragma unroll
+        for (int i = 0; i < WM; ++i) sums_are_there(sums[i]);
+        memory.hand_back(before);
+        memory.hand_back(region_before);
+
+        const int block = item.number % s.blocks, first = item.tile(s) * BM;
+#pragma unroll
+        for (int i = 0; i < 2 * WM; ++i) {
+            const Pixel pixel(
+                first + (group * WM + i / 2) * 64 + warp * 16 + i % 2 * 8 + lane / 4, s);
+            const bool there = pixel.inside(s.images, s.out_height, s.out_width);
+            const i64 line = (i64)pixel.image * s.out_height + pixel.row;
+            Result* to = y + (line * s.out_width + pixel.column) * s.outputs;
+#pragma unroll
+            for (int j = 0; j < BN / 8; j += WIDE / 2) {
+                const Columns columns(&sums[i / 2][j * 4 + i % 2 * 2]);
+                const int o = block * BN + j * 8 + columns.first();
+                columns.store(to + o, bias, o, there ? s.outputs - o : 0, s.outputs);
+            }
+        }
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(GROUPS * 128 + COPIERS, BLOCKS)
+    conv_wide_taps(const Operand* __restrict__ x, const u8* __restrict__ weights,
+                   const Result* __restrict__ bias, Result* __restrict__ y,
+                   const __grid_constant__ Space s) {
+    extern __shared__ u8 shared[];
+    const Memory memory(shared_address(shared), s.rows);
+    if (threadIdx.x >= GROUPS * 128)
+        copy_tiles(x, weights, s, memory);
+    else
+        multiply_tiles(bias, y, s, memory);
+}
