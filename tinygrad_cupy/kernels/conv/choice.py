@@ -21,7 +21,6 @@ from .wgrad_plan import weight_cycles
 MARGIN = 1.08  # by which wide.py has to be ahead
 TAPS_FROM = 64  # channels: with fewer, wide_taps.cu is no reason to leave other kernels
 MOST = 2**31 - 2**16  # pixels, which kernels count in ints, up to the end of a tile
-BYTES = 14  # that a pass over memory moves in a cycle, of a multiprocessor
 LAUNCH = 6000  # cycles, of a small kernel in front
 # What other kernels take on an H200 for 64 to 512 channels, over the cycles that their plans say.
 SLOWER = {("wgrad", "tf32"): 1.8, ("wgrad", "bf16"): 1.35, ("fprop", "bf16"): 1.3}
@@ -86,10 +85,8 @@ def _wide_cycles(
     gather = wide_plan.forward(x_shape, w_shape[0], geometry.windows, y_shape[2:])
     y_size, moved = math.prod(y_shape), 0
     if which == "wgrad":
-        found = (
-            wide_plan.weight_cycles(wide_plan.weight_plan(gather, kind, gpu), kind, gpu) + LAUNCH
-        )
-        moved += 8 * y_size if kind == 0 else 0  # g is laid out
+        work = wide_plan.weight_plan(gather, kind, gpu)
+        found = wide_plan.weight_cycles(work, gather, kind, gpu) + LAUNCH - wide_plan.TURN
     else:
         if which == "dgrad":
             gather = wide_plan.backward(y_shape, x_shape, geometry.windows)
@@ -102,7 +99,7 @@ def _wide_cycles(
         moved += 5 * y_size if which == "pool" else 0
     if kind != 0 or gather.x_shape[1] % wide_plan.unit_of(kind):  # what is read is rounded first
         moved += 6 * math.prod(gather.x_shape)
-    return found + LAUNCH + moved / BYTES / gpu.processors
+    return found + LAUNCH + moved / wide_plan.MOVED / gpu.processors
 
 
 def _other_cycles(

@@ -23,7 +23,7 @@ from .wide_plan import (
 )
 
 MOST_TAPS = 25
-LINES = 16  # rows that wide_taps.cu copies together
+LINES = 8  # rows that wide_taps.cu copies together
 SPACE = np.dtype([("numbers", np.int32, 15 + MOST_TAPS)])
 CONFIGURATIONS = ((1, 64, 2), (2, 64, 1), (1, 128, 1), (2, 128, 1), (1, 192, 1), (1, 256, 1))
 

@@ -63,9 +63,9 @@ class _Product(NamedTuple):
 
 
 class _Weight(NamedTuple):
-    """The launches of wgrad, and bytes of g as it is read in TF32 and of partial sums."""
+    """The launches of wgrad, and bytes of g where it is turned and of partial sums."""
 
-    turn: Launch
+    turn: Launch | None
     product: Launch
     sums: Launch
     bytes: int
@@ -98,11 +98,11 @@ def wgrad(x: Array, g: Array, windows: Windows, w_shape: Shape, precision: str) 
     launches = _weight(
         forward(x.shape, w_shape[0], windows, g.shape[2:]), kind, given, properties_of(x)
     )
-    if kind == 0:
+    if launches.turn is None:
+        columns = _staged(g, kind)
+    else:
         columns = cupy.cuda.alloc(launches.bytes)
         launches.turn(last(g), columns)
-    else:
-        columns = _staged(g, kind)
     partial = cupy.cuda.alloc(launches.partial_bytes)
     launches.product(_staged(x, kind), columns, partial)
     dw = cupy.empty(w_shape, x.dtype)
@@ -203,7 +203,7 @@ def weight_launches(gather: Gather, plan: WeightPlan, kind: int, given: int) -> 
         kinds,
     )
     numbers = int32s(plan.rows, plan.splits, plan.slices, plan.each)
-    macros = (*tiles.defines, f"KIND={kind}", f"BULK={kind == 0:d}")
+    macros = (*tiles.defines, f"KIND={kind}", f"BULK={plan.turned:d}", f"TURNED={plan.turned:d}")
     product = Launch(
         _wgrad, "conv_wide_wgrad", plan.grid, (plan.layer, *numbers), macros, tiles.shared
     )
@@ -217,7 +217,11 @@ def weight_launches(gather: Gather, plan: WeightPlan, kind: int, given: int) -> 
         kinds,
     )
     return _Weight(
-        turn, product, sums, plan.slices * columns * 128, plan.splits * rows * columns * 4
+        turn if plan.turned else None,
+        product,
+        sums,
+        plan.slices * columns * 128,
+        plan.splits * rows * columns * 4,
     )
 
 

@@ -15,6 +15,8 @@ from ..common.windows import Shape, Windows
 SLICE = 8  # pieces of 16 bytes that wide.cu copies and multiplies at once
 MOST_PHASES = 16
 BESIDE = 0.78  # of a tile's cycles, where a multiprocessor has two blocks
+MOVED = 14  # bytes that a pass over memory moves in a cycle, of a multiprocessor
+TURN = 3000  # cycles, of a pass that begins where another kernel ends
 KINDS = {"float32": 0, "bfloat16": 1, "float16": 2}
 _PRECISIONS = {"tf32": 0, "bf16": 1}
 
@@ -261,10 +263,11 @@ class WeightPlan(NamedTuple):
     splits: int
     slices: int  # of all pixels
     each: int  # of a split
+    turned: bool  # whether g is laid out first
 
 
 def weight_in(
-    gather: Gather, tiles: Tiles, splits: int, unit: int, gpu: GpuProperties
+    gather: Gather, tiles: Tiles, splits: int, unit: int, turned: bool, gpu: GpuProperties
 ) -> WeightPlan:
     """The weight gradient of fprop's ``gather`` in such tiles and splits."""
     plan = planned(gather, tiles, unit, gpu)
@@ -274,36 +277,42 @@ def weight_in(
     each = -(-slices // splits)
     splits = -(-slices // each)
     grid = tiles.grid(rows * plan.blocks * splits, gpu)
-    return WeightPlan(tiles, plan.layer, grid, plan.blocks, rows, splits, slices, each)
+    sizes = plan.blocks, rows, splits, slices, each
+    return WeightPlan(tiles, plan.layer, grid, *sizes, turned)
 
 
 @functools.lru_cache(1024)
 def weight_plan(gather: Gather, kind: int, gpu: GpuProperties) -> WeightPlan:
-    """The tiles and splits of the fewest cycles."""
+    """The tiles and splits of the fewest cycles, and in 16 bits whether g is turned."""
     unit = unit_of(kind)
     best: tuple[float, WeightPlan] | None = None
-    for tiles in configurations(gpu):
-        if kind != 0 and tiles.bn % 64:  # of 64 channels each: see wide_wgrad.cu
+    for tiles, turned in itertools.product(configurations(gpu), (True, False)):
+        if not turned and (kind == 0 or tiles.bn % 64):  # of 64 channels each: see wide_wgrad.cu
             continue
-        least = weight_in(gather, tiles, 1, unit, gpu)
+        least = weight_in(gather, tiles, 1, unit, turned, gpu)
         count, processors = least.rows * least.blocks, gpu.processors * tiles.blocks
         for rounds in (1, 2, 3, 4, 6, 8):
             splits = max(1, min(processors * rounds // count, least.slices // 4))
-            work = weight_in(gather, tiles, splits, unit, gpu)
-            cost = weight_cycles(work, kind, gpu)
+            work = weight_in(gather, tiles, splits, unit, turned, gpu)
+            cost = weight_cycles(work, gather, kind, gpu)
             if best is None or cost < best[0]:
                 best = cost, work
     assert best is not None
     return best[1]
 
 
-def weight_cycles(work: WeightPlan, kind: int, gpu: GpuProperties) -> float:
-    """Of a multiprocessor, roughly."""
+def weight_cycles(work: WeightPlan, gather: Gather, kind: int, gpu: GpuProperties) -> float:
+    """Of a multiprocessor, roughly, what lays out g included."""
     tiles = work.tiles
     storing = (0.3 * tiles.bm * tiles.bn + 2500) / tiles.blocks
     beside = 0.9 if tiles.blocks == 2 else 1
-    item = work.each * (_slice_cycles(tiles, kind == 0) * beside * 1.1 + 60) + storing
+    item = work.each * (_slice_cycles(tiles, work.turned) * beside * 1.1 + 60) + storing
     items = work.rows * work.blocks * work.splits
     each = -(-items // (gpu.processors * tiles.blocks)) * tiles.blocks
     sums = work.splits * work.rows * tiles.bm * work.blocks * tiles.bn * 4
-    return each * item + sums / gpu.processors / 20 + 25 * work.splits
+    found = each * item + sums / gpu.processors / 20 + 25 * work.splits
+    if work.turned:
+        laid_out = work.slices * work.blocks * tiles.bn * 128
+        moved = math.prod(gather.y_shape) * (16 // unit_of(kind)) + laid_out
+        found += TURN + moved / MOVED / gpu.processors
+    return found

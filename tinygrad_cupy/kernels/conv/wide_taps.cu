@@ -8,17 +8,19 @@
 // further on. The tensor cores may begin at any row: where the pieces of a row are swapped depends
 // on the address alone.
 //
-// A block has two warpgroups that multiply and one that copies. Pixels of a tile, and those that its
-// taps reach, lie in one of two regions, 128 bytes of their channels at a time; while it is
-// multiplied, the next is copied. Weights come tap by tap, as in wide.cu, through a ring of STAGES.
-// K is in the order (slice of channels, tap). Blocks are persistent.
+// A block has two warpgroups that multiply; of a third two warps copy pixels and one thread weights.
+// Pixels of a tile, and those that its taps reach, lie in one of two regions, 128 bytes of their
+// channels at a time; while it is multiplied, the next is copied. Weights come tap by tap, as in
+// wide.cu, through a ring of STAGES. K is in the order (slice of channels, tap). Blocks are
+// persistent.
 //
 // Macros: WM times 64 rows a warpgroup, BN columns, STAGES, BLOCKS of a multiprocessor, and those of
 // wide_store.cuh.
 
 constexpr int BM = GROUPS * WM * 64;
 constexpr int B_BYTES = BN * ROW_BYTES;
-constexpr int LINES = COPIERS / SLICE;  // rows that are copied together
+constexpr int LINES = 8;                   // rows that are copied together
+constexpr int ROW_COPIERS = LINES * SLICE;  // threads
 constexpr int MOST_TAPS = 25;
 
 struct Space {
@@ -68,7 +70,7 @@ struct Memory {
         full = weights + STAGES * B_BYTES, empty = full + 8 * (STAGES + 2);
         if (threadIdx.x == 0) {
             for (int i = 0; i < STAGES + 2; ++i) {  // the last two are the regions'
-                barrier_init(full + 8 * i, i < STAGES ? 1 : COPIERS / 32);
+                barrier_init(full + 8 * i, i < STAGES ? 1 : ROW_COPIERS / 32);
                 barrier_init(empty + 8 * i, GROUPS * 4);
             }
             barriers_are_ready();
@@ -102,72 +104,48 @@ struct Item {
     }
 };
 
-// A thread's part of a region: one piece of every LINES-th row.
-struct Rows {
-    Pixel pixel;
-    const Operand* from;
-    u32 to;
-    bool there;  // whether there are such channels
-    int left;
-
-    __device__ Rows(const Item& item, u32 region, const Operand* x, const Space& s)
-        : pixel(item.tile(s) * BM + s.low + (threadIdx.x - GROUPS * 128) / SLICE, s) {
-        const int thread = threadIdx.x - GROUPS * 128, piece = thread % SLICE;
-        const int row = thread / SLICE, channel = (item.slice * SLICE + piece) * UNIT;
-        from = x + channel;
-        to = region + row * ROW_BYTES + (piece ^ row % 8) * 16;
-        there = channel < s.channels;
-        left = s.rows / LINES;
-    }
-    __device__ void copy(int count, const Space& s) {
-        for (; count > 0 && left > 0; --count, --left) {
+// By ROW_COPIERS threads, each of which has one piece of every LINES-th row.
+__device__ __forceinline__ void copy_pixels(const Operand* x, const Space& s,
+                                            const Memory& memory) {
+    const int thread = threadIdx.x - GROUPS * 128, piece = thread % SLICE, row = thread / SLICE;
+    const u32 place = memory.regions + row * ROW_BYTES + (piece ^ row) * 16;
+    Turn<2> region;
+    for (Item item = {(int)blockIdx.x}; item.there(s); item.next(s)) {
+        const int number = STAGES + region.number, channel = (item.slice * SLICE + piece) * UNIT;
+        const bool there = channel < s.channels;
+        Pixel pixel(item.tile(s) * BM + s.low + row, s);
+        u32 to = place + region.number * memory.region_bytes;
+        barrier_wait(memory.empty + 8 * number, region.parity ^ 1);
+        for (int left = s.rows / LINES; left > 0; --left) {
             const bool inside = there && pixel.inside(s.images, s.height, s.width);
             const i64 at = ((i64)pixel.image * s.height + pixel.row) * s.width + pixel.column;
-            copy_piece(to, inside ? from + at * s.channels : from, inside ? 16 : 0);
+            copy_piece(to, inside ? x + (at * s.channels + channel) : x, inside ? 16 : 0);
             to += LINES * ROW_BYTES;
             pixel.advance(LINES, s);
         }
+        copies_end_group();
+        copies_wait<0>();
+        async_proxy_fence();
+        __syncwarp();
+        if (threadIdx.x % 32 == 0) barrier_arrive(memory.full + 8 * number);
+        region.next();
     }
-};
+}
 
-__device__ __forceinline__ void copy_tiles(const Operand* x, const u8* weights, const Space& s,
-                                           const Memory& memory) {
-    const int part = (s.rows / LINES + s.taps - 1) / s.taps;  // of a region, beside a tap's weights
-    Item item = {(int)blockIdx.x}, coming = item;
+// By one thread.
+__device__ __forceinline__ void copy_weights(const u8* weights, const Space& s,
+                                             const Memory& memory) {
     Turn<STAGES> stage;
-    Turn<2> region;
-    // One round more: in the first there is only a region to copy.
-    for (bool first = true; first || item.there(s); first = false) {
-        const u32 number = STAGES + region.number;
-        const bool more = coming.there(s);
-        Rows rows(coming, memory.regions + region.number * memory.region_bytes, x, s);
-        const u8* tap_of_weights =
-            weights + ((i64)(item.number % s.blocks) * s.slices + item.slice) * s.taps * B_BYTES;
-        for (int tap = 0; tap < (first ? 1 : s.taps); ++tap) {
-            if (!first && threadIdx.x == GROUPS * 128) {
-                const u32 full = memory.full + 8 * stage.number;
-                barrier_wait(memory.empty + 8 * stage.number, stage.parity ^ 1);
-                barrier_arrive_expecting(full, B_BYTES);
-                copy_bulk(memory.weights + stage.number * B_BYTES, tap_of_weights, B_BYTES, full);
-                tap_of_weights += B_BYTES;
-            }
-            __syncwarp();
-            if (more) {
-                if (tap == 0) barrier_wait(memory.empty + 8 * number, region.parity ^ 1);
-                rows.copy(first ? s.rows : part, s);
-            }
-            if (!first) stage.next();
+    for (Item item = {(int)blockIdx.x}; item.there(s); item.next(s)) {
+        const int first = (item.number % s.blocks * s.slices + item.slice) * s.taps;
+        for (int tap = 0; tap < s.taps; ++tap) {
+            const u32 full = memory.full + 8 * stage.number;
+            barrier_wait(memory.empty + 8 * stage.number, stage.parity ^ 1);
+            barrier_arrive_expecting(full, B_BYTES);
+            copy_bulk(memory.weights + stage.number * B_BYTES,
+                      weights + (i64)(first + tap) * B_BYTES, B_BYTES, full);
+            stage.next();
         }
-        if (more) {
-            copies_end_group();
-            copies_wait<0>();
-            async_proxy_fence();
-            __syncwarp();
-            if (threadIdx.x % 32 == 0) barrier_arrive(memory.full + 8 * number);
-            region.next();
-            coming.next(s);
-        }
-        if (!first) item.next(s);
     }
 }
 
@@ -238,8 +216,11 @@ extern "C" __global__ void __launch_bounds__(GROUPS * 128 + COPIERS, BLOCKS)
                    const __grid_constant__ Space s) {
     extern __shared__ u8 shared[];
     const Memory memory(shared_address(shared), s.rows);
-    if (threadIdx.x >= GROUPS * 128)
-        copy_tiles(x, weights, s, memory);
-    else
+    const int copier = (int)threadIdx.x - GROUPS * 128;
+    if (copier < 0)
         multiply_tiles(bias, y, s, memory);
+    else if (copier < ROW_COPIERS)
+        copy_pixels(x, s, memory);
+    else if (copier == ROW_COPIERS)
+        copy_weights(weights, s, memory);
 }

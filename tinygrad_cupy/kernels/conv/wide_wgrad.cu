@@ -2,16 +2,17 @@
 // it, times g. Rows are taps times channels, columns are output channels, and K is pixels of y.
 //
 // As in wide.cu, warpgroups multiply what others copy. K runs along the pixels, across what lies
-// together in memory. In 16 bits the tensor cores take both operands so: rows of shared memory are
+// together in memory. In 16 bits the tensor cores take operands so: rows of shared memory are
 // pixels, 64 channels of x or g (of one tap or of several) each, in the 128-byte swizzle. In TF32
 // they do not: a pixel's BM channels lie behind one another and come through registers, which turns
-// them, pieces of 16 bytes swapped so that a warp reads them from different banks; g comes turned,
-// by wide_pack.cu, as the weights in wide.cu lie.
+// them, pieces of 16 bytes swapped so that a warp reads them from different banks. There g comes
+// TURNED, by wide_pack.cu, as the weights in wide.cu lie; in 16 bits where that makes up for its
+// time, as it is then copied in bulk.
 //
 // A block works through tiles of BM rows and BN columns, each over a part of the pixels: a split.
 // Its sums go to `partial`, which a second kernel adds up in order.
 //
-// Macros as of wide.cu.
+// Macros as of wide.cu, and TURNED: 0 or 1.
 
 constexpr int BM = GROUPS * WM * 64;
 constexpr int PIXELS = ROW_BYTES / sizeof(Operand);  // of a slice: 32 or 64
@@ -20,12 +21,12 @@ constexpr int APART = COPIERS / PIECES;              // pixels that are copied t
 constexpr int ROWS = PIXELS / APART;                 // that a copying thread has
 constexpr int A_BYTES = PIXELS * BM * sizeof(Operand), B_BYTES = BN * ROW_BYTES;
 constexpr int STAGE_BYTES = A_BYTES + B_BYTES;
-#if KIND == 0
-typedef u8 Gradient;  // turned
+#if TURNED
+typedef u8 Gradient;
 #else
 typedef Operand Gradient;
-constexpr int WIDE_BYTES = PIXELS * ROW_BYTES;  // of 64 channels of a slice
 #endif
+constexpr int WIDE_BYTES = PIXELS * ROW_BYTES;  // in 16 bits, of 64 channels of a slice
 
 struct Work {
     int tiles, splits, slices, each;  // of rows; of all pixels, and of a split
@@ -53,7 +54,7 @@ __device__ __forceinline__ u32 place_of(int pixel, int piece) {
 #endif
 }
 
-#if KIND == 0
+#if TURNED
 __device__ __forceinline__ void copy_gradient(u32 to, const u8* turned, const Layer& l,
                                               const Item& item, int slice, int, const Ring& ring,
                                               const Stage& stage) {
@@ -162,14 +163,15 @@ __device__ __forceinline__ void multiply_slice(float (&sums)[WM][BN / 2], u32 a)
 #pragma unroll
     for (int i = 0; i < WM; ++i) sums_are_there(sums[i]);
 #else
-    const u64 columns = descriptor_transposed(a + A_BYTES, WIDE_BYTES);
+    const u64 columns = TURNED ? descriptor(a + A_BYTES)
+                               : descriptor_transposed(a + A_BYTES, WIDE_BYTES);
     products_may_begin();
 #pragma unroll
     for (int k = 0; k < 4; ++k)
 #pragma unroll
         for (int i = 0; i < WM; ++i) {
             const u64 rows = descriptor_transposed(a + (group * WM + i) * WIDE_BYTES, WIDE_BYTES);
-            multiply<1, 1>(sums[i], rows + 128 * k, columns + 128 * k);
+            multiply<1, !TURNED>(sums[i], rows + 128 * k, columns + (TURNED ? 2 : 128) * k);
         }
     products_end_group();
 #endif
