@@ -1,4 +1,8 @@
-"""Muon: momentum whose singular values are brought to about 1."""
+"""Muon: momentum whose singular values are brought to about 1.
+
+A parameter (O, ...) of more than two axes, such as a convolution's weight (O, C, KH, KW), is the
+matrix (O, C*KH*KW): a row for each filter.
+"""
 
 from __future__ import annotations
 
@@ -62,6 +66,11 @@ def orthogonal(x: Array, settings: Settings, eps: Any) -> Array:
     return xp.ascontiguousarray((y.transpose(0, 2, 1) if flipped else y).astype(x.dtype))
 
 
+def matrix(shape: tuple[int, ...]) -> tuple[int, int]:
+    """(rows, columns) of a parameter: a row for each element of its first axis."""
+    return shape[0], math.prod(shape[1:])
+
+
 class Settings:
     """What the iteration is told."""
 
@@ -90,7 +99,7 @@ class MuonLaunch(Launch):
         alike: dict[tuple[Any, ...], list[Row]] = {}
         for row in rows:
             array = row.arrays[0]
-            alike.setdefault((array.dtype, array.shape, row.group), []).append(row)
+            alike.setdefault((array.dtype, matrix(array.shape), row.group), []).append(row)
         stacks = [
             (group, xp.empty((len(listed), *shape), dtype), listed)
             for (dtype, shape, group), listed in alike.items()
@@ -115,7 +124,7 @@ def _launch(ns_steps: int, ns_coefficients: tuple[float, ...], adjust: str | Non
 
 
 class Muon(Optimizer):
-    """Momentum made orthogonal, for the matrices of hidden layers (Jordan et al., "Muon", 2024).
+    """Momentum made orthogonal, for the weights of hidden layers (Jordan et al., "Muon", 2024).
 
     b = momentum * b + (1 - momentum) * grad; d = momentum * b + (1 - momentum) * grad with
     `nesterov`, else b; o = about U V^T of d = U S V^T, by `ns_steps` of Newton and Schulz's
@@ -123,10 +132,11 @@ class Muon(Optimizer):
     p -= lr * weight_decay * p + lr * s * o with s = sqrt(max(1, rows / columns)), or with
     adjust_lr_fn="match_rms_adamw" 0.2 * sqrt(max(rows, columns)), for AdamW's learning rates.
 
-    Parameters are of two axes, or a ValueError says which is not: give embeddings, the last layer,
-    biases and convolutions to another optimizer. The iteration is computed in the parameter's dtype
-    (float32 for 16-bit ones, with products as `set_precision` says); PyTorch's is in bfloat16,
-    about 1e-2 away.
+    A parameter (O, ...) of more axes than two, as convolutions have them, is stepped as the matrix
+    (O, C*KH*KW). One of fewer is a ValueError that names it: give biases, embeddings and the last
+    layer to another optimizer. The iteration is computed in the parameter's dtype (float32 for
+    16-bit ones, with products as `set_precision` says); PyTorch's is in bfloat16, about 1e-2 away,
+    and takes matrices alone.
 
     >>> p = nn.Parameter([[2.0, 0.0], [0.0, 1.0]])
     >>> optimizer = nn.optim.Muon([p], lr=0.1, weight_decay=0.0)
@@ -172,10 +182,10 @@ class Muon(Optimizer):
     def _check_params(self, first: int) -> None:
         super()._check_params(first)
         for position, param in enumerate(self.params[first:], start=first):
-            if param.ndim != 2 or param.dtype.kind == "c" or not param.size:
+            if param.ndim < 2 or param.dtype.kind == "c" or not param.size:
                 raise ValueError(
-                    f"[Muon] parameter {position}: expected a matrix of real numbers, got shape "
-                    f"{param.shape} of {param.dtype}: give others to another optimizer"
+                    f"[Muon] parameter {position}: expected real numbers of two axes or more, got "
+                    f"shape {param.shape} of {param.dtype}: give others to another optimizer"
                 )
 
     def check(self, name: str, value: Any) -> Any:
@@ -200,7 +210,8 @@ class Muon(Optimizer):
             direction = array_module(param).empty(param.shape, param.dtype)
             numbers = GATHER.coefficients(values, 1)
             GATHER.update(numbers, grad, param, state["momentum_buffer"], direction)
-            (direction,) = orthogonal(direction[None], settings, values["eps"])
+            stack = direction.reshape(1, *matrix(param.shape))
+            direction = orthogonal(stack, settings, values["eps"]).reshape(param.shape)
             MOVE.update(MOVE.coefficients(values, 1), direction, param)
 
     def torch_options(self) -> dict[str, Any]:

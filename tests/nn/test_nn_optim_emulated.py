@@ -25,7 +25,7 @@ pytestmark = [
 
 FEW: list[Any] = [(3, 4), (5,), (), (700,), (0,), (33, 17)]
 MANY: list[Any] = [(3,)] * 40 + [(300,)] * 3 + [(2, 2)] * 60  # more than one launch takes
-MATRICES: list[Any] = [(3, 4), (4, 3), (3, 4), (9, 9)]
+MATRICES: list[Any] = [(3, 4), (4, 3), (3, 2, 1, 2), (9, 3, 3)]  # of filters too
 MUON: dict[str, Any] = {"Muon": (optim.Muon, {})}
 
 

@@ -95,6 +95,25 @@ def test_muon_makes_steps_orthogonal(shape: tuple[int, int], device: str) -> Non
     assert np.vdot(u @ vt, start - found) > 0.85 * scale * min(shape)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_muon_steps_filters_as_the_matrix_of_their_rows(dtype: str, device: str) -> None:
+    shapes = [(6, 2, 3, 3), (4, 3, 1), (6, 18), (30, 2, 2)]
+    draw = np.random.default_rng(0).standard_normal
+    values = [draw(shape).astype(dtype) for shape in shapes]
+    grads = [[draw(shape).astype(dtype) for shape in shapes] for _ in range(3)]
+    filters = [nn.Parameter(value.copy(), device=device) for value in values]
+    matrices = [nn.Parameter(x.reshape(len(x), -1).copy(), device=device) for x in values]
+    ours, plain = optim.Muon(filters, lr=0.1), optim.Muon(matrices, lr=0.1)
+    for step in grads:
+        for one, other, grad in zip(filters, matrices, step, strict=True):
+            one.grad = Tensor(grad, device=device)
+            other.grad = Tensor(grad.reshape(len(grad), -1), device=device)
+        ours.step()
+        plain.step()
+    for one, other in zip(filters, matrices, strict=True):
+        np.testing.assert_array_equal(one.numpy().reshape(other.shape), other.numpy())
+
+
 def test_nadam_s_product_is_a_product() -> None:
     for decay in (0.0, 4e-3, 0.5):
         log_decay = decay * np.log(0.96)
@@ -161,7 +180,7 @@ ANY: Any = optim
         (lambda p: ANY.LAMB(p, eps=-1), "[LAMB] eps must be a number of at least 0, got -1"),
         (
             lambda p: ANY.Muon([nn.Parameter(np.ones(3))]),
-            "[Muon] parameter 0: expected a matrix of real numbers, got shape (3,) of float64",
+            "[Muon] parameter 0: expected real numbers of two axes or more, got shape (3,) of float64",
         ),
         (lambda p: ANY.Muon(p, momentum=1.0), "[Muon] momentum must be a number of at least 0"),
         (lambda p: ANY.Muon(p, adjust_lr_fn="x"), "[Muon] adjust_lr_fn must be one of original"),
