@@ -107,6 +107,26 @@ def kaiming_normal(shape: tuple[int, ...], device: str | None = None) -> Any:
     return normal(shape, math.sqrt(2 / (shape[0] * math.prod(shape[2:]))), device)
 
 
+def dirac(shape: tuple[int, ...], device: str | None = None) -> Any:
+    """Filters that hand their input on: weight[c, c, middle] = 1, and 0 everywhere else.
+
+    A convolution (O, C/g, KH, KW) of odd windows and padding="same" then starts as the identity on
+    its first channels; filters beyond C/g are 0. Zagoruyko and Komodakis, "DiracNets" (2017).
+
+    >>> conv = nn.Conv2d(2, 3, 3, padding="same", bias=False)
+    >>> conv.weight = nn.Parameter(nn.init.dirac(conv.weight.shape))
+    >>> x = Tensor.rand(1, 2, 5, 5)
+    >>> (conv(x)[:, :2] == x).all().item(), conv(x)[:, 2].max().item()
+    (True, 0.0)
+    """
+    if len(shape) < 3:
+        raise ValueError(f"[init.dirac] expected a convolution's shape (O, C/g, ...), got {shape}")
+    values = np.zeros(shape, np.float32)
+    channels = np.arange(min(shape[:2]))
+    values[(channels, channels, *[size // 2 for size in shape[2:]])] = 1
+    return backend.to_device(values, device or backend.default_device())
+
+
 def uniform_parameter(owner: object, shape: tuple[int, ...], bound: float) -> Parameter:
     """A Parameter of U(-b, b); MemoryError that names the layer where there is no room for it.
 

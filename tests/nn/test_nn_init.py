@@ -37,6 +37,23 @@ def test_kaiming_uniform_of_a_plain_relu_is_hes() -> None:
     assert values.std() == pytest.approx(math.sqrt(2 / 450), rel=0.02)
 
 
+@pytest.mark.parametrize("shape", [(4, 3, 3, 3), (2, 5, 1, 3), (3, 3, 5), (4, 4, 3, 3, 3)])
+def test_dirac_filters_hand_their_input_on(shape: tuple[int, ...], device: str) -> None:
+    weight = nn.init.dirac(shape, device)
+    x = np.random.default_rng(0).random((2, shape[1], *[7] * (len(shape) - 2)), np.float32)
+    kind = {3: nn.Conv1d, 4: nn.Conv2d, 5: nn.Conv3d}[len(shape)]
+    conv = kind(shape[1], shape[0], shape[2:], padding="same", bias=False).to(device)
+    conv.weight = nn.Parameter(weight)
+    y, same = conv(tg.Tensor(x, device=device)).numpy(), min(shape[:2])
+    np.testing.assert_allclose(y[:, :same], x[:, :same], rtol=1e-3)  # products may be in TF32
+    np.testing.assert_array_equal(y[:, same:], 0)
+
+
+def test_dirac_is_for_convolutions() -> None:
+    with pytest.raises(ValueError, match=r"\[init.dirac\] expected a convolution's shape .* got \(4,"):
+        nn.init.dirac((4, 4))
+
+
 def test_the_seed_decides_the_weights(device: str) -> None:
     def state() -> dict[str, np.ndarray]:
         return nn.models.build("small").to(device).state_dict()
