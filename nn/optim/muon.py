@@ -48,7 +48,9 @@ MOVE = Rule(
 def orthogonal(x: Array, settings: Settings, eps: Any) -> Array:
     """About U V^T of each matrix U S V^T of x (K, M, N), times the step's share of its shape.
 
-    Newton and Schulz's iteration x = a x + (b x x^T + c (x x^T)^2) x, from x / |x|.
+    Newton and Schulz's iteration x = (a + b x x^T + c (x x^T)^2) x, from x / |x|. The polynomial is
+    put together in the smaller matrices, as a + g (b + c g), g = x x^T: x takes part in products
+    alone.
     """
     rows, columns = x.shape[1:]
     xp = array_module(x)
@@ -62,8 +64,16 @@ def orthogonal(x: Array, settings: Settings, eps: Any) -> Array:
         scale = settings.scale(rows, columns) if last else 1.0
         a, b, c = (scale * number for number in settings.ns_coefficients)
         gram = blas.matmul(y, y.transpose(0, 2, 1))  # (K, M, M)
-        y = a * y + blas.matmul(b * gram + c * blas.matmul(gram, gram), y)
-    return xp.ascontiguousarray((y.transpose(0, 2, 1) if flipped else y).astype(x.dtype))
+        factor = blas.matmul(gram, _plus_identity(c * gram, b))
+        y = blas.matmul(_plus_identity(factor, a), y)
+    found = y.transpose(0, 2, 1) if flipped else y
+    return xp.ascontiguousarray(found.astype(x.dtype, copy=False))
+
+
+def _plus_identity(x: Array, number: float) -> Array:
+    """x (K, M, M) with a number added along the diagonals, in place."""
+    x.reshape(len(x), -1)[:, :: x.shape[1] + 1] += x.dtype.type(number)
+    return x
 
 
 def matrix(shape: tuple[int, ...]) -> tuple[int, int]:

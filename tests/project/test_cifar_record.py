@@ -13,16 +13,20 @@ import numpy as np
 import pytest
 
 import tinygrad_cupy as tg
+from support.graph_stand_in import StandInPool
 from tinygrad_cupy import Tensor
 
 ROOT = Path(__file__).parents[2]
 COUNT, BATCH = 40, 16
+WIDTHS = (24, 32, 40)  # narrow blocks, for the time that they take
 
 
 @pytest.fixture
 def cifar(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(ROOT)
-    return importlib.import_module("benchmarks.cifar")
+    module = importlib.import_module("benchmarks.cifar")
+    monkeypatch.setattr(module, "WIDTHS", WIDTHS)
+    return module
 
 
 @pytest.fixture
@@ -123,12 +127,13 @@ class Twin:
                 x = layers.functional.gelu(self.norm1(pooled))
                 return layers.functional.gelu(self.norm2(self.conv2(x)))
 
-        blocks = layers.Sequential(Block(24, 64), Block(64, 256), Block(256, 256))
+        widths = zip((24, *WIDTHS), WIDTHS, strict=False)
+        blocks = layers.Sequential(*[Block(*pair) for pair in widths])
         self.net = layers.ModuleDict(
             {
                 "whiten": layers.Conv2d(3, 24, 2),
                 "blocks": blocks,
-                "head": layers.Linear(256, 10, bias=False),
+                "head": layers.Linear(WIDTHS[-1], 10, bias=False),
             }
         )
         given = {name: torch.tensor(value) for name, value in weights.items()}
@@ -157,7 +162,7 @@ class Twin:
         torch, net, functional = self.torch, self.net, self.torch.nn.functional
         bias = net["whiten"].bias if number < bias_steps else net["whiten"].bias.detach()
         y = net["blocks"](functional.gelu(functional.conv2d(x, net["whiten"].weight, bias)))
-        logits = net["head"](functional.max_pool2d(y, 3).flatten(1)) / 256
+        logits = net["head"](functional.max_pool2d(y, 3).flatten(1)) / WIDTHS[-1]
         loss = functional.cross_entropy(logits, labels, label_smoothing=0.2, reduction="sum")
         net.zero_grad(set_to_none=True)
         loss.backward()
@@ -195,6 +200,26 @@ def test_the_seed_decides_a_run_whatever_was_before(cifar: Any, training: Any) -
     assert not np.array_equal(runs[0][1]["head.weight"], runs[1][1]["head.weight"])
 
 
+@pytest.mark.parametrize("precision", ["fp16", "tf32"])
+def test_a_captured_run_is_an_eager_one(cifar: Any, precision: str, place: str) -> None:
+    """Twice over: what was captured in the first run serves the second."""
+    found = []
+    for captured in (True, False):
+        words = ["--cold", "--device", place, "--batch", "8", "--precision", precision]
+        training = cifar.prepared(cifar.made_up(24), cifar.parse(words))
+        test = cifar.Pictures(cifar.made_up(24))
+        StandInPool.owners[:] = [training.net, training.sgd, training.muon]
+        if not captured:
+            training.step, training.right = training._step, training._right
+        rows = [training.run_steps(seed, 6, 3, test) for seed in (0, 1)]
+        for row in rows:
+            del row["seconds"]
+        found.append((rows, training.net.state_dict()))
+    assert found[0][0] == found[1][0]
+    for name, value in found[0][1].items():
+        np.testing.assert_array_equal(value, found[1][1][name], name)
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["fp16", "bf16", "tf32"])
 def test_captured_steps_have_the_losses_of_a_cpu(cifar: Any, precision: str) -> None:
@@ -214,6 +239,17 @@ def test_captured_steps_have_the_losses_of_a_cpu(cifar: Any, precision: str) -> 
             loss = training.step(Tensor(rows_of(BATCH)), Tensor(np.arange(COUNT) % 2 == 0))
             losses[device].append(loss.item())
     np.testing.assert_allclose(losses["cuda"], losses["cpu"], rtol=3e-2)
+
+
+def test_the_net_is_the_published_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT)
+    net = importlib.import_module("benchmarks.cifar").Net()
+    counts = {name: p.size for name, p in net.named_parameters() if p.requires_grad}
+    assert sum(counts.values()) == 24 + 9 * 64 * 88 + 9 * 256 * 832 + 2 * 576 + 2560
+    dirac = net.blocks[1].conv1.weight.numpy()[:64]
+    np.testing.assert_array_equal(dirac[:, :, 1, 1], np.eye(64))
+    assert np.abs(dirac).sum() == 64
+    assert net.head.weight.numpy().std(ddof=1) == pytest.approx(1, rel=1e-5)
 
 
 @pytest.mark.slow
