@@ -144,21 +144,32 @@ class RandomCrop(Augmentation):
     """A window of `size` at a random place of the picture, which is padded on each side first.
 
     x (N, C, H, W) -> (N, C, *size). `size` is one integer or (height, width); `padding` likewise,
-    default 0; what is padded is `fill`, default 0. Every place is equally likely. In evaluation x
-    passes as it is, whatever its size. ValueError for a padded picture that is smaller than `size`.
+    default 0; what is padded is `fill`, default 0, or by `padding_mode` "edge", "reflect" or
+    "symmetric" pixels of the picture, as of `numpy.pad`. Every place is equally likely. In
+    evaluation x passes as it is, whatever its size. ValueError for a padded picture that is smaller
+    than `size`.
 
     >>> nn.augment.RandomCrop(32, padding=4)(Tensor.rand(4, 3, 32, 32)).shape
     (4, 3, 32, 32)
+    >>> moved = nn.augment.RandomCrop(32, padding=2, padding_mode="reflect")
+    >>> moved(Tensor.ones(4, 3, 32, 32)).min().item()
+    1.0
     """
 
-    reads = ("size", "padding", "fill")
+    reads = ("size", "padding", "fill", "padding_mode")
 
     def __init__(
-        self, size: int | Sequence[int], padding: int | Sequence[int] = 0, fill: float = 0.0
+        self,
+        size: int | Sequence[int],
+        padding: int | Sequence[int] = 0,
+        fill: float = 0.0,
+        padding_mode: str = "constant",
     ) -> None:
         self.size = checks.sizes(self, "size", size, 2)
         self.padding = checks.sizes(self, "padding", padding, 2, least=0)
         self.fill = float(fill)
+        modes = ("constant", "edge", "reflect", "symmetric")
+        self.padding_mode = checks.choice(self, "padding_mode", padding_mode, modes)
 
     def change(self, x: Tensor) -> Tensor:
         n, channels, *sizes = x.shape
@@ -175,14 +186,25 @@ class RandomCrop(Augmentation):
             along = numbers_to(self.size[axis], x.device)
             place = first.reshape(-1, 1) + along  # (N, size)
             inside.append((place >= 0) & (place < sizes[axis]))
-            places.append(place.clip(0, sizes[axis] - 1))
+            places.append(_within(place, sizes[axis], self.padding_mode))
         rows, columns = places[0][:, None, :, None], places[1][:, None, None, :]
         images = numbers_to(n, x.device).reshape(-1, 1, 1, 1)
         layers = numbers_to(channels, x.device).reshape(-1, 1, 1)
         found = x[images, layers, rows, columns]  # (N, C, *size)
-        if not any(self.padding):
+        if self.padding_mode != "constant" or not any(self.padding):
             return found
         return where(inside[0][:, None, :, None] & inside[1][:, None, None, :], found, self.fill)
+
+
+def _within(place: Tensor, size: int, mode: str) -> Tensor:
+    """Which pixels of `size` in a row stand at places that may lie outside of them."""
+    if mode == "reflect":  # its last pixel stands once: 0 1 2 1 0 1 …
+        last = size - 1
+        return last - abs(last - place % max(2 * last, 1))
+    if mode == "symmetric":  # twice: 0 1 2 2 1 0 0 …
+        place = place % (2 * size)
+        return place.minimum(2 * size - 1 - place)
+    return place.clip(0, size - 1)
 
 
 class RandomAffine(Augmentation):

@@ -19,6 +19,7 @@ LAYERS = [
     augment.RandomVerticalFlip(),
     augment.RandomCrop(6, 2),
     augment.RandomCrop((5, 9), (0, 1), fill=0.5),
+    augment.RandomCrop(8, 3, padding_mode="reflect"),
     augment.RandomAffine(30, 0.2, (0.7, 1.3), 10),
     augment.RandomAffine((-180, 180), mode="nearest", padding_mode="border"),
     augment.ColorJitter(0.4, 0.4, 0.4, 0.2),
@@ -105,21 +106,40 @@ def test_flips() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "padding", "fill"), [(8, 4, 0.0), ((5, 9), (0, 1), 0.25), ((3, 2), 0, 0.0)]
+    ("size", "padding", "options"),
+    [
+        (8, 4, {}),
+        ((5, 9), (0, 1), {"fill": 0.25}),
+        ((3, 2), 0, {}),
+        (8, (2, 5), {"padding_mode": "edge"}),
+        ((8, 9), 4, {"padding_mode": "reflect"}),
+        (30, 21, {"padding_mode": "reflect"}),  # mirrored more than once
+        ((8, 9), 4, {"padding_mode": "symmetric"}),
+        (30, 21, {"padding_mode": "symmetric"}),
+    ],
 )
-def test_crops(size: Any, padding: Any, fill: float) -> None:
+def test_crops(size: Any, padding: Any, options: Any) -> None:
     x = pictures()
     height, width = size if isinstance(size, tuple) else (size, size)
     down, across = padding if isinstance(padding, tuple) else (padding, padding)
-    padded = np.pad(x.numpy(), ((0, 0), (0, 0), (down,) * 2, (across,) * 2), constant_values=fill)
+    around: Any = {"mode": options.get("padding_mode", "constant")}
+    if "fill" in options:
+        around["constant_values"] = options["fill"]
+    padded = np.pad(x.numpy(), ((0, 0), (0, 0), (down,) * 2, (across,) * 2), **around)
     u = floats(32).reshape(2, 16)
     tops = (u[0] * (padded.shape[2] - height + 1)).astype(int)
     lefts = (u[1] * (padded.shape[3] - width + 1)).astype(int)
     expected = np.stack(
         [p[:, t : t + height, s : s + width] for p, t, s in zip(padded, tops, lefts, strict=True)]
     )
-    found = changed(augment.RandomCrop(size, padding, fill), x)
+    found = changed(augment.RandomCrop(size, padding, **options), x)
     np.testing.assert_array_equal(found, expected)
+
+
+def test_a_row_of_one_pixel_is_reflected_in_itself() -> None:
+    x = Tensor(np.full((3, 1, 1, 4), 0.5, np.float32))
+    found = changed(augment.RandomCrop((5, 4), (4, 0), padding_mode="reflect"), x)
+    np.testing.assert_array_equal(found, 0.5)
 
 
 def test_matrices_against_their_product() -> None:
@@ -251,6 +271,10 @@ def test_layers_and_pairs_in_one_sequential(place: str) -> None:
         (lambda: augment.RandomHorizontalFlip(1.5), "p must be a number from 0 to 1, got 1.5"),
         (lambda: augment.RandomCrop(0), "size must be an integer of at least 1"),
         (lambda: augment.RandomCrop(4, -1), "padding must be an integer of at least 0"),
+        (
+            lambda: augment.RandomCrop(4, 1, padding_mode="wrap"),
+            "padding_mode must be one of constant, edge, reflect, symmetric, got 'wrap'",
+        ),
         (lambda: augment.RandomAffine(-3), "degrees must be a number of at least 0 or (low, high)"),
         (lambda: augment.RandomAffine(scale=(0, 1)), "scale must be above 0, got (0, 1)"),
         (lambda: augment.RandomAffine(mode="cubic"), "mode must be one of bilinear, nearest"),
