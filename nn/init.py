@@ -123,7 +123,8 @@ def dirac(shape: tuple[int, ...], device: str | None = None) -> Any:
         raise ValueError(f"[init.dirac] expected a convolution's shape (O, C/g, ...), got {shape}")
     values = np.zeros(shape, np.float32)
     channels = np.arange(min(shape[:2]))
-    values[(channels, channels, *[size // 2 for size in shape[2:]])] = 1
+    middle: Any = [size // 2 for size in shape[2:]]
+    values[(channels, channels, *middle)] = 1
     return backend.to_device(values, device or backend.default_device())
 
 

@@ -50,7 +50,9 @@ def test_dirac_filters_hand_their_input_on(shape: tuple[int, ...], device: str) 
 
 
 def test_dirac_is_for_convolutions() -> None:
-    with pytest.raises(ValueError, match=r"\[init.dirac\] expected a convolution's shape .* got \(4,"):
+    with pytest.raises(
+        ValueError, match=r"\[init.dirac\] expected a convolution's shape .* got \(4,"
+    ):
         nn.init.dirac((4, 4))
 
 

@@ -180,7 +180,7 @@ ANY: Any = optim
         (lambda p: ANY.LAMB(p, eps=-1), "[LAMB] eps must be a number of at least 0, got -1"),
         (
             lambda p: ANY.Muon([nn.Parameter(np.ones(3))]),
-            "[Muon] parameter 0: expected real numbers of two axes or more, got shape (3,) of float64",
+            "parameter 0: expected real numbers of two axes or more, got shape (3,) of float64",
         ),
         (lambda p: ANY.Muon(p, momentum=1.0), "[Muon] momentum must be a number of at least 0"),
         (lambda p: ANY.Muon(p, adjust_lr_fn="x"), "[Muon] adjust_lr_fn must be one of original"),

@@ -224,7 +224,7 @@ def test_a_captured_run_is_an_eager_one(cifar: Any, precision: str, place: str) 
 @pytest.mark.parametrize("precision", ["fp16", "bf16", "tf32"])
 def test_captured_steps_have_the_losses_of_a_cpu(cifar: Any, precision: str) -> None:
     """Six steps, the whitening layer's bias in the first three, from the same seed."""
-    losses = {}
+    losses: dict[str, list[float]] = {}
     for device in ("cpu", "cuda"):
         words = ["--cold", "--device", device, "--batch", str(BATCH)]
         precise = "fp32" if device == "cpu" else precision
