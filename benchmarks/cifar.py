@@ -285,7 +285,7 @@ class Training:
         with tg.no_grad(), self.cast():
             for mirrored, moved, weight in views:
                 by = rows * 0 + moved
-                x = test.batch(rows, (rows < 0) ^ mirrored, by, by)
+                x = test.batch(rows, rows >= 0 if mirrored else rows < 0, by, by)
                 scores = scores + self.net(x).astype("float32") * weight
         return (scores.argmax(1) == test.labels[rows]).sum()
 

@@ -203,15 +203,25 @@ def test_the_seed_decides_a_run_whatever_was_before(cifar: Any, training: Any) -
 @pytest.mark.parametrize("precision", ["fp16", "tf32"])
 def test_a_captured_run_is_an_eager_one(cifar: Any, precision: str, place: str) -> None:
     """Twice over: what was captured in the first run serves the second."""
-    found = []
+    found, calls = [], []
     for captured in (True, False):
         words = ["--cold", "--device", place, "--batch", "8", "--precision", precision]
         training = cifar.prepared(cifar.made_up(24), cifar.parse(words))
         test = cifar.Pictures(cifar.made_up(24))
         StandInPool.owners[:] = [training.net, training.sgd, training.muon]
-        if not captured:
+        if captured:
+
+            def step(*given: Any, plain: Any = training._step) -> Any:
+                calls.append(len(given))
+                return plain(*given)
+
+            training.step = tg.jit(step)
+        else:
             training.step, training.right = training._step, training._right
         rows = [training.run_steps(seed, 6, 3, test) for seed in (0, 1)]
+        if captured:  # with the whitening layer's bias and without
+            assert place != "cpu" or training.step.memory_bytes == 2
+            assert place == "cpu" or len(calls) == 4
         for row in rows:
             del row["seconds"]
         found.append((rows, training.net.state_dict()))
