@@ -218,19 +218,32 @@ def test_the_kernels_of_spots_do_what_numpy_does(
     np.testing.assert_allclose(slopes, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_net_learns_from_folders_of_pictures(
-    device: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def write_colours(folder: Path, side: int) -> None:
+    """Reddish and greenish noise, 16 pictures each to train on and to test with."""
     rng = np.random.default_rng(0)
     for part in ("train", "test"):
         for name, colour in (("red", 0), ("green", 1)):
-            (tmp_path / part / name).mkdir(parents=True)
+            (folder / part / name).mkdir(parents=True)
             for i in range(16):
-                picture = rng.integers(0, 120, (16, 16, 3), np.uint8)
+                picture = rng.integers(0, 120, (side, side, 3), np.uint8)
                 picture[..., colour] += 100
-                Image.fromarray(picture).save(tmp_path / part / name / f"{i}.png")
+                Image.fromarray(picture).save(folder / part / name / f"{i}.png")
+
+
+def test_a_net_learns_from_folders_of_pictures(
+    device: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write_colours(tmp_path, 16)
     words = ["cifar10", str(tmp_path), "--device", device, "--batch", "8", "--epochs", "6"]
     monkeypatch.setattr(sys, "argv", [*words, "--width", "4"])
     found = runpy.run_path(str(EXAMPLES / "cifar10.py"), run_name="__main__")
     assert found["accuracy"] > 0.9
     assert found["train"].images.shape == (32, 3, 16, 16)
+
+
+def test_the_fastest_recipe_learns_from_folders_of_pictures(run: Any, tmp_path: Path) -> None:
+    write_colours(tmp_path, 32)
+    words = (str(tmp_path), "--batch", "8", "--width", "4")
+    found = run("fast_cifar10", *words)
+    assert found["accuracy"] > 0.9
+    assert found["net"][0].weight.shape == (24, 3, 2, 2)
