@@ -258,6 +258,7 @@ class Training:
         started = time.perf_counter()
         self.whiten()
         turned = Tensor.rand(self.train.count) < 0.5
+        in_epochs = turned, ~turned  # in every other epoch the others are mirrored
         device = self.train.labels.device
         self.net.train()
         per_epoch = self.train.count // self.batch
@@ -265,7 +266,7 @@ class Training:
             epoch, place = divmod(number, per_epoch)
             if place == 0:
                 order = Tensor(random.permutation(self.train.count, device))
-                mirrored = ~turned if epoch % 2 else turned
+                mirrored = in_epochs[epoch % 2]
             self.set_rates(number, steps, bias_steps)
             self.step(order[place * self.batch : (place + 1) * self.batch], mirrored)
         accuracy = self.accuracy(test, SIX_VIEWS)

@@ -15,6 +15,7 @@ import numpy as np
 
 from tinygrad_cupy import backend
 from tinygrad_cupy.backend import Array, array_module, blas, on_device_of
+from tinygrad_cupy.kernels.common import sums
 from tinygrad_cupy.nn import checks
 
 from .cuda import DeviceMemory, Launch, Row
@@ -57,7 +58,7 @@ def orthogonal(x: Array, settings: Settings, eps: Any) -> Array:
     wide = x.astype(np.float32) if x.dtype.itemsize == 2 else x
     flipped = rows > columns
     y = xp.ascontiguousarray(wide.transpose(0, 2, 1)) if flipped else wide  # (K, M, N), M <= N
-    norm = xp.sqrt(xp.square(y).sum(axis=(1, 2), keepdims=True))
+    norm = xp.sqrt(sums.total(xp.square(y), (1, 2), keepdims=True))
     y = y / xp.maximum(norm, xp.asarray(eps).astype(y.dtype))
     for iteration in range(settings.ns_steps):
         last = iteration == settings.ns_steps - 1
