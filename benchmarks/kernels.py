@@ -14,6 +14,7 @@ import argparse
 import gc
 import re
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
 from .cells import Cell, read_data, runner_of
@@ -52,34 +53,41 @@ def main() -> None:
 
 
 def record(cell: Cell, dataset: Any, options: argparse.Namespace) -> None:
-    """Print a cell's kernels: the longest, and by kind."""
-    from torch.profiler import ProfilerActivity, profile
-
+    """Print a cell's kernels."""
     runner = runner_of(cell)(cell, dataset, options.device)
     warm = min(8, options.steps) * runner.steps_per_call
     runner.losses(warm)
     runner.run(warm)
     count = options.steps * runner.steps_per_call
-    activity = ProfilerActivity.CPU if options.device == "cpu" else ProfilerActivity.CUDA
+    record_steps(str(cell), runner.run, count, options.device, options.rows)
+
+
+def record_steps(
+    name: str, run: Callable[[int], Any], count: int, device: str, rows: int = 40
+) -> None:
+    """Print the kernels of so many steps, which `run` does and waits for: longest, and by kind."""
+    from torch.profiler import ProfilerActivity, profile
+
+    activity = ProfilerActivity.CPU if device == "cpu" else ProfilerActivity.CUDA
     with profile(activities=[activity]) as recorded:
-        runner.run(count)
+        run(count)
     times: dict[str, list[float]] = defaultdict(list)
     for event in recorded.events():
-        took = event.device_time if options.device != "cpu" else event.cpu_time
+        took = event.device_time if device != "cpu" else event.cpu_time
         times[event.name].append(took)
     total = sum(sum(took) for took in times.values())
-    print(f"{cell}: {total / count:.1f} us in kernels per step")
+    print(f"{name}: {total / count:.1f} us in kernels per step")
     by_kind = dict.fromkeys([*KINDS, "others"], 0.0)
-    for name, all_of_it in times.items():
-        by_kind[kind_of(name)] += sum(all_of_it)
+    for kernel, all_of_it in times.items():
+        by_kind[kind_of(kernel)] += sum(all_of_it)
     print("; ".join(f"{kind} {took / count:.1f}" for kind, took in by_kind.items()))
     print(f"{'us/step':>9}{'calls':>7}{'us/call':>9}  kernel")
     ranked = sorted(times.items(), key=lambda item: -sum(item[1]))
-    for name, took in ranked[: options.rows]:
+    for kernel, took in ranked[:rows]:
         mean = sum(took) / len(took)
         print(
             f"{sum(took) / count:9.2f}{len(took) / count:7.1f}{mean:9.2f}  "
-            f"{kind_of(name)}: {name[:100]}"
+            f"{kind_of(kernel)}: {kernel[:100]}"
         )
 
 

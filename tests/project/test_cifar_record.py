@@ -1,4 +1,4 @@
-"""`benchmarks.cifar`: its pictures, its whitening layer, and its steps beside PyTorch's."""
+"""`benchmarks.cifar`: pictures, whitening layer and steps of its recipe, beside PyTorch's."""
 
 from __future__ import annotations
 
@@ -24,58 +24,65 @@ WIDTHS = (24, 32, 40)  # narrow blocks, for the time that they take
 @pytest.fixture
 def cifar(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(ROOT)
-    module = importlib.import_module("benchmarks.cifar")
+    return importlib.import_module("benchmarks.cifar")
+
+
+@pytest.fixture
+def airbench(cifar: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    module = importlib.import_module("benchmarks.airbench")
     monkeypatch.setattr(module, "WIDTHS", WIDTHS)
     return module
 
 
 @pytest.fixture
-def training(cifar: Any) -> Any:
+def training(cifar: Any, airbench: Any) -> Any:
     tg.manual_seed(0)
-    return cifar.Training(cifar.Pictures(cifar.made_up(COUNT)), BATCH, "fp32")
+    return airbench.Training(airbench.Pictures(cifar.made_up(COUNT)), BATCH, "fp32")
 
 
 def rows_of(count: int) -> np.ndarray:
     return np.random.default_rng(1).permutation(COUNT)[:count]
 
 
-def normalized(cifar: Any, rows: np.ndarray) -> np.ndarray:
+def normalized(cifar: Any, airbench: Any, rows: np.ndarray) -> np.ndarray:
     images = cifar.made_up(COUNT).inputs[rows] / 255
-    mean, std = (np.array(x)[:, None, None] for x in (cifar.MEAN, cifar.STD))
+    mean, std = (np.array(x)[:, None, None] for x in (airbench.MEAN, airbench.STD))
     return np.asarray((images - mean) / std)
 
 
-def test_pictures_are_mirrored_and_moved(cifar: Any) -> None:
+def test_pictures_are_mirrored_and_moved(cifar: Any, airbench: Any) -> None:
     rng, rows = np.random.default_rng(2), rows_of(30)
     mirrored = rng.random(30) < 0.5
     down, right = rng.integers(-2, 3, (2, 30))
-    found = cifar.Pictures(cifar.made_up(COUNT)).batch(*map(Tensor, (rows, mirrored, down, right)))
-    for i, image in enumerate(normalized(cifar, rows)):
+    found = airbench.Pictures(cifar.made_up(COUNT)).batch(
+        *map(Tensor, (rows, mirrored, down, right))
+    )
+    for i, image in enumerate(normalized(cifar, airbench, rows)):
         padded = np.pad(image, ((0, 0), (2, 2), (2, 2)), mode="reflect")
         part = padded[:, 2 + down[i] :, 2 + right[i] :][:, :32, :32]
         expected = part[..., ::-1] if mirrored[i] else part
         np.testing.assert_allclose(found[i].numpy(), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_the_six_views_weigh_one(cifar: Any) -> None:
-    assert len(set(cifar.SIX_VIEWS)) == 6
-    assert sum(weight for *_, weight in cifar.SIX_VIEWS) == 1
-    for weights in zip(*[iter(cifar.SIX_VIEWS)] * 2, strict=True):  # as seen and mirrored
+def test_the_six_views_weigh_one(airbench: Any) -> None:
+    assert len(set(airbench.SIX_VIEWS)) == 6
+    assert sum(weight for *_, weight in airbench.SIX_VIEWS) == 1
+    for weights in zip(*[iter(airbench.SIX_VIEWS)] * 2, strict=True):  # as seen and mirrored
         assert weights[0][1:] == weights[1][1:]
 
 
-def test_the_whitening_layer_whitens(cifar: Any) -> None:
+def test_the_whitening_layer_whitens(airbench: Any) -> None:
     rng = np.random.default_rng(0)
     x = np.repeat(rng.standard_normal((50, 3, 9, 18), np.float32), 2, axis=3)[..., :9]
     x += 0.5 * rng.standard_normal((50, 1, 9, 9), np.float32)
-    filters = cifar.whitening(Tensor(x))
+    filters = airbench.whitening(Tensor(x))
     y = Tensor(x).conv2d(Tensor(filters)).numpy().swapaxes(0, 1).reshape(24, -1)
     np.testing.assert_allclose(y[:12] @ y[:12].T / y.shape[1], np.eye(12), atol=2e-2)
     np.testing.assert_allclose(y[12:], -y[:12], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.peers
-def test_steps_are_those_of_the_recipe_in_pytorch(cifar: Any, training: Any) -> None:
+def test_steps_are_those_of_the_recipe_in_pytorch(training: Any) -> None:
     """Weights after steps with the whitening layer's bias and without, losses and statistics.
 
     In float64: Muon enlarges what rounding leaves in directions of which a gradient has little.
@@ -187,8 +194,10 @@ def _orthogonal(x: Any, count: int) -> Any:
     return x
 
 
-def test_the_seed_decides_a_run_whatever_was_before(cifar: Any, training: Any) -> None:
-    test = cifar.Pictures(cifar.made_up(20))
+def test_the_seed_decides_a_run_whatever_was_before(
+    cifar: Any, airbench: Any, training: Any
+) -> None:
+    test = airbench.Pictures(cifar.made_up(20))
     runs = []
     for seed in (1, 2, 1):
         row = training.run_steps(seed, 3, 2, test)
@@ -201,13 +210,15 @@ def test_the_seed_decides_a_run_whatever_was_before(cifar: Any, training: Any) -
 
 
 @pytest.mark.parametrize("precision", ["fp16", "tf32"])
-def test_a_captured_run_is_an_eager_one(cifar: Any, precision: str, place: str) -> None:
+def test_a_captured_run_is_an_eager_one(
+    cifar: Any, airbench: Any, precision: str, place: str
+) -> None:
     """Twice over: what was captured in the first run serves the second."""
     found, calls = [], []
     for captured in (True, False):
         words = ["--cold", "--device", place, "--batch", "8", "--precision", precision]
         training = cifar.prepared(cifar.made_up(24), cifar.parse(words))
-        test = cifar.Pictures(cifar.made_up(24))
+        test = airbench.Pictures(cifar.made_up(24))
         StandInPool.owners[:] = [training.net, training.sgd, training.muon]
         if captured:
 
@@ -232,6 +243,7 @@ def test_a_captured_run_is_an_eager_one(cifar: Any, precision: str, place: str) 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["fp16", "bf16", "tf32"])
+@pytest.mark.usefixtures("airbench")
 def test_captured_steps_have_the_losses_of_a_cpu(cifar: Any, precision: str) -> None:
     """Six steps, the whitening layer's bias in the first three, from the same seed."""
     losses: dict[str, list[float]] = {}
@@ -253,7 +265,7 @@ def test_captured_steps_have_the_losses_of_a_cpu(cifar: Any, precision: str) -> 
 
 def test_the_net_is_the_published_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT)
-    net = importlib.import_module("benchmarks.cifar").Net()
+    net = importlib.import_module("benchmarks.airbench").Net()
     counts = {name: p.size for name, p in net.named_parameters() if p.requires_grad}
     assert sum(counts.values()) == 24 + 9 * 64 * 88 + 9 * 256 * 832 + 2 * 576 + 2560
     dirac = net.blocks[1].conv1.weight.numpy()[:64]
@@ -289,4 +301,4 @@ def test_the_benchmark_runs(tmp_path: Path) -> None:
 def test_what_is_missing_is_said(cifar: Any, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cifar.parse([])
-    assert "expected --data-dir, or --cold" in capsys.readouterr().err
+    assert "expected --data-dir, --cold or --kernels" in capsys.readouterr().err
