@@ -36,6 +36,7 @@ from .backend.dtypes import is_float, is_inexact, resolve_dtype
 from .ops.adaptive_pool import AdaptivePoolMixin
 from .ops.as_arrays import AsArrayMixin
 from .ops.attention import AttentionMixin
+from .ops.batch_norm import BatchNormMixin
 from .ops.bitwise import BitwiseMixin
 from .ops.choose import ChooseMixin
 from .ops.class_losses import ClassLossMixin
@@ -118,6 +119,7 @@ class Tensor(
     PixelMixin,
     InterpolateMixin,
     GridMixin,
+    BatchNormMixin,
     NormMixin,
     LossMixin,
     LossesMixin,

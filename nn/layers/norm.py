@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cupy.backend.capture import observe
+from tinygrad_cupy.backend.ranks import ranks
 from tinygrad_cupy.nn import checks
 from tinygrad_cupy.nn.module import Buffer, Module, Parameter
 from tinygrad_cupy.tensor import Tensor
@@ -67,6 +68,8 @@ class BatchNorm(_Channels):
     in training, for one value per channel. Use BatchNorm1d, BatchNorm2d or BatchNorm3d.
     """
 
+    _synchronized = False  # whether the batch is that of all ranks
+
     def __init__(
         self,
         num_features: int,
@@ -81,7 +84,7 @@ class BatchNorm(_Channels):
         checks.input_axes(self, x, *self.layouts)
         checks.input_size(self, x, 1, self.num_features, "input channels")
         training = self.training
-        if (training or not self.track_running_stats) and x.size == self.num_features:
+        if (training or not self.track_running_stats) and self._values(x) == 1:
             when = "in training" if training else "without running statistics"
             raise ValueError(
                 f"[{type(self).__name__}] expected more than one value per channel {when}, "
@@ -99,7 +102,14 @@ class BatchNorm(_Channels):
             relu=relu,
             pool=pool,
             num_batches_tracked=self.num_batches_tracked,
+            synchronized=self._synchronized,
         )
+
+    def _values(self, x: Tensor) -> int:
+        """How many values of a channel the statistics are taken over."""
+        share = ranks.split if self._synchronized else None
+        here = x.size // self.num_features
+        return here if share is None else share.of_all(here)
 
     def extra_repr(self) -> str:
         text = f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"

@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from tinygrad_cupy.autograd.mode import no_grad
-from tinygrad_cupy.backend.capture import observe
-from tinygrad_cupy.backend.ranks import ranks
-from tinygrad_cupy.nn import checks
 from tinygrad_cupy.nn.module import Module
-from tinygrad_cupy.tensor import Tensor
 
 from .norm import BatchNorm
 
@@ -21,14 +14,15 @@ class SyncBatchNorm(BatchNorm):
 
     As BatchNorm1d, 2d or 3d, whose parameters and buffers it has, of inputs (N, C, ...). Where the
     ranks of `tinygrad_cupy.distributed` have parts of a batch it gives what one process gives for
-    all of it, for two exchanges of C numbers in the forward pass and two in the backward pass; in a
-    process by itself, and in evaluation, it is BatchNorm.
+    all of it, for one exchange of 2 C numbers in the forward pass and one in the backward pass; in
+    a process by itself, and in evaluation, it is BatchNorm.
 
     >>> model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
     >>> nn.SyncBatchNorm.convert(model)[1]
     SyncBatchNorm(4, eps=1e-05, momentum=0.1)
     """
 
+    _synchronized = True
     fuses = ("relu", "pool")
     layouts = ("N, C", "N, C, L", "N, C, H, W", "N, C, D, H, W")
 
@@ -51,54 +45,6 @@ class SyncBatchNorm(BatchNorm):
         return model
 
     convert_sync_batchnorm = convert
-
-    def forward(self, x: Tensor, relu: bool = False, pool: bool = False) -> Tensor:
-        share = ranks.split
-        training = self.training or not self.track_running_stats
-        if share is None or not training:
-            return super().forward(x, relu, pool)
-        checks.input_axes(self, x, *self.layouts)
-        checks.input_size(self, x, 1, self.num_features, "input channels")
-        observe(self, "momentum", "eps")
-        y = self._normalized(x, float(share.present))
-        y = y.relu() if relu else y
-        return y.max_pool2d(2) if pool else y
-
-    def _normalized(self, x: Tensor, here: float) -> Tensor:
-        """`here`: 1, or 0 for a rank that has no sample and computes another's."""
-        from tinygrad_cupy.distributed import all_reduce
-
-        wide: Any = x.astype(np.float32) if x.dtype.itemsize == 2 else x
-        axes, column = (0, *range(2, x.ndim)), (1, -1, *[1] * (x.ndim - 2))
-        share = ranks.split
-        assert share is not None
-        count = x.size // x.shape[1] // share.samples * share.total  # values of a channel, of all
-        if count < 2:
-            raise ValueError(
-                "[SyncBatchNorm] expected more than one value per channel in training, got one "
-                f"(input shape {x.shape}): a batch of one has no variance"
-            )
-        mean = all_reduce(wide.sum(axes) * here) / count
-        centred = wide - mean.reshape(*column)
-        var = all_reduce((centred * centred).sum(axes) * here) / count
-        y = centred / (var + self.eps).sqrt().reshape(*column)
-        if self.weight is not None:
-            y = y * self.weight.astype(y.dtype).reshape(*column)
-            y = y + self.bias.astype(y.dtype).reshape(*column)
-        if self.training and self.track_running_stats:
-            self._move(mean.detach(), var.detach() * (count / (count - 1)))
-        return y.astype(x.dtype)  # type: ignore[no-any-return]
-
-    def _move(self, mean: Tensor, var: Tensor) -> None:
-        with no_grad():
-            batches = self.num_batches_tracked
-            batches.assign_(batches + 1)
-            for kept, now in ((self.running_mean, mean), (self.running_var, var)):
-                far: Any = now.astype(kept.dtype) - kept
-                if self.momentum is None:
-                    kept.assign_(kept + far / batches.astype(kept.dtype))
-                else:
-                    kept.assign_(kept + far * self.momentum)
 
 
 def _converted(cls: type[SyncBatchNorm], value: Any) -> Any:

@@ -17,9 +17,12 @@ pytestmark = needs_mpi
 
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_what_ranks_do_together(ranks: int) -> None:
-    names = "reductions gathering draws losses gradients searching mixing loaders synchronized"
+    names = (
+        *("reductions", "gathering", "draws", "losses", "gradients", "searching", "mixing"),
+        *("loaders", "synchronized", "synchronized_twice", "collectives_of_a_norm"),
+    )
     printed = run_well(ranks, "checks.py")
-    assert printed.split(" as expected\n") == [*names.split(), ""]
+    assert printed.split(" as expected\n") == [*names, ""]
 
 
 def _results(tmp_path: Path, ranks: int, *words: object) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from support.batch_norm_parts import of_parts
 from support.gpu_memory import error, on_gpu, poison
 from tinygrad_cupy.backend.dtypes import resolve_dtype
 from tinygrad_cupy.kernels.norm import cpu, cuda
@@ -97,6 +98,35 @@ def test_the_same_bits_every_time(relu: bool, pool: bool, dtype: str) -> None:
         for one, other in zip(first, arrays, strict=True):
             assert one.tobytes() == other.tobytes()
         assert code is None or (code == other_code).all()
+
+
+@pytest.mark.one_in(10)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("counts", [(4, 3), (1, 6, 0), (3, 2, 1, 1)])
+@pytest.mark.parametrize(("relu", "pool"), FLAGS)
+@pytest.mark.parametrize("shape", [(7, 64, 12, 13), (7, 3, 9, 5), (7, 1028, 3, 5)])
+def test_ranks_with_a_share_each(
+    monkeypatch: pytest.MonkeyPatch,
+    shape: tuple[int, ...],
+    relu: bool,
+    pool: bool,
+    counts: tuple[int, ...],
+    dtype: str,
+) -> None:
+    """Threads of one process on one GPU, against the CPU's batch norm of the whole batch."""
+    how = (shape, resolve_dtype(dtype), relu, pool)
+    expected, _ = of_parts(monkeypatch, cpu, np.copy, *how, (7,))
+    found, exchanges = of_parts(monkeypatch, cuda, on_gpu, *how, counts)
+    assert exchanges == 2
+    if pool:
+        same = found[2] == expected[2]
+        assert same.mean() > 0.999  # rounding may turn a tie
+        if not same.all():
+            return
+    for ours, theirs in zip(found, expected, strict=True):
+        exact = theirs.astype(np.float64)
+        apart = float(np.linalg.norm(ours.astype(np.float64) - exact))
+        assert apart < BOUNDS[dtype] * max(float(np.linalg.norm(exact)), 1.0)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

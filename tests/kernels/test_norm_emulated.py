@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from support import cuda_emulator
+from support.batch_norm_parts import of_parts
 from support.cuda_emulator import OnDevice, on_device
 from tinygrad_cupy import backend
 from tinygrad_cupy.backend import CudaSource
@@ -49,10 +50,12 @@ def _last(x: Any, alignment: int = 16) -> Any:
 def _emulated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     cuda_emulator.install(monkeypatch, tmp_path_factory.getbasetemp())
     defines = (f"REDUCE_THREADS={REDUCE_THREADS}", f"MASKED={MASKED}")
-    names = (VECTOR, LAST_BLOCK, "batch_norm.cu")
+    names = (VECTOR, LAST_BLOCK, "statistics.cuh", "batch_norm.cu")
     source = CudaSource(cuda.__file__, *names, threads=THREADS, defines=defines)
+    few = CudaSource(cuda.__file__, "statistics.cuh", "ranks.cu", threads=THREADS)
     instead: dict[str, Any] = {
         "_kernels": source,
+        "_of_ranks": few,
         "REDUCE_THREADS": REDUCE_THREADS,
         "ROWS_EACH": 2,
         "import_cupy": backend.import_cupy,
@@ -95,3 +98,20 @@ def test_as_on_the_cpu(shape: tuple[int, ...], relu: bool, pool: bool) -> None:
         apart = np.asarray(ours, np.float64) - np.asarray(theirs, np.float64)
         size = np.linalg.norm(np.asarray(theirs, np.float64))
         assert np.linalg.norm(apart) < BOUNDS[ours.dtype.name] * size
+
+
+@pytest.mark.parametrize("counts", [(3, 2), (1, 4, 0)])
+@pytest.mark.parametrize(("shape", "relu", "pool"), [CASES[0], CASES[1], CASES[3]])
+def test_ranks_with_a_share_each(
+    monkeypatch: pytest.MonkeyPatch,
+    shape: tuple[int, ...],
+    relu: bool,
+    pool: bool,
+    counts: tuple[int, ...],
+) -> None:
+    how = (shape, resolve_dtype("float32"), relu, pool)
+    expected, _ = of_parts(monkeypatch, cpu, np.copy, *how, (sum(counts),))
+    found, exchanges = of_parts(monkeypatch, cuda, on_device, *how, counts)
+    assert exchanges == 2
+    for ours, theirs in zip(found, expected, strict=True):
+        assert np.abs(np.asarray(ours) - theirs).max() < 1e-5 * max(1, np.abs(theirs).max())

@@ -12,6 +12,7 @@ import hashlib
 import re
 import shutil
 import subprocess
+import threading
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,6 +28,7 @@ THREADS = 64  # of a block: each is one of the CPU's
 SHARED = 1 << 16  # bytes of shared memory that a launch may ask for
 HEADER = Path(__file__).with_name("cuda_emulator.h")
 FLAGS = ("-std=c++20", "-O1", "-w", "-fpermissive", "-shared", "-fPIC", "-pthread")
+_launching = threading.Lock()  # a launch's blocks and threads are numbered by global variables
 KERNELS = (
     r"__global__ void(?: __launch_bounds__\(\w*THREADS[^)]*\))?\s+(?!NAME|__)(\w+)\(",
     r"(?m)^STEP\((\w+),",
@@ -103,9 +105,10 @@ def install(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
                 content = np.asarray(argument).tobytes()
                 passed.append((ctypes.c_char * len(content)).from_buffer_copy(content))  # type: ignore[arg-type]
         addresses = (ctypes.c_void_p * len(passed))(*map(ctypes.addressof, passed))
-        function = getattr(library(_code(source, defines), folder, FLAGS), f"run_{name}")
         grid = (*(blocks if isinstance(blocks, tuple) else (blocks,)), 1, 1)[:3]
-        function((ctypes.c_uint * 3)(*grid), block or THREADS, addresses)
+        with _launching:
+            function = getattr(library(_code(source, defines), folder, FLAGS), f"run_{name}")
+            function((ctypes.c_uint * 3)(*grid), block or THREADS, addresses)
 
     stream = SimpleNamespace(is_capturing=lambda: False)
     cupy = SimpleNamespace(

@@ -65,6 +65,10 @@ class Share(NamedTuple):
         """What the mean over this rank's samples counts in the mean over all."""
         return self.counts[self.rank] / self.total
 
+    def of_all(self, count: int) -> int:
+        """How many values all samples have, of as many in this rank's; they are of one size."""
+        return count // self.samples * self.total
+
     @classmethod
     def even(cls, total: int, size: int, rank: int) -> Share:
         """As even as can be: the first ranks have one sample more where it does not come out."""

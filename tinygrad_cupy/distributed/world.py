@@ -196,6 +196,12 @@ class World:
         """The sum over the ranks of an array, for what has no gradient."""
         return self.begin_collective("sum of divisors", array).all_reduce(array, "sum")
 
+    def summed(self, x: Any) -> Any:
+        """The sum over the ranks of a tensor, with its gradient."""
+        from .collectives import AllReduce
+
+        return AllReduce()(x)
+
     def of_each_rank(self, x: Any) -> Any:
         """What each rank has, (size, …); -inf of one that has no sample of the batch."""
         array = x.data

@@ -153,3 +153,8 @@ def numbers_like(x: TensorBase, values: Array) -> Tensor:
             one = array_module(x._facts).full(values.shape, values.item(), values.dtype)
         return x._wrap(one)
     return x._wrap(constant(values, device_of(x._facts)))
+
+
+def common_float(x: Any, *others: Tensor | None) -> Any:
+    """The dtype that x, as floats, and the tensors that are given meet in."""
+    return common_dtype(as_float(x).data.dtype, *[t.data.dtype for t in others if t is not None])

@@ -350,40 +350,96 @@ def loaders() -> None:
             np.testing.assert_array_equal(batch[share.rows], part)
 
 
+NORM_CASES: tuple[dict[str, Any], ...] = (
+    {"dtype": "float64"},
+    {"dtype": "float64", "relu": True},
+    {"dtype": "float64", "relu": True, "pool": True, "momentum": None},
+    {"dtype": "float32", "relu": True, "far": 1000.0},
+    {"dtype": "float32", "pool": True, "last": True},
+    {"dtype": "bfloat16", "relu": True, "pool": True},
+)
+NORM_BOUNDS = {"float64": 1e-12, "float32": 1e-5, "bfloat16": 2e-3}
+
+
 def synchronized() -> None:
     """SyncBatchNorm of parts is BatchNorm of the whole: values, gradients, running statistics."""
-    x, g = of(4, 7, 3, 4, 4), of(5, 7, 3, 4, 4)
-    for total in (7, 2):
-        plain, synced = nn.BatchNorm2d(3), nn.SyncBatchNorm(3)
-        for layer in (plain, synced):
-            for t in [*layer.parameters(), layer.running_mean, layer.running_var]:
-                t.replace_data(t.data.astype(np.float64))
-        whole = Tensor(x[:total], requires_grad=True)
-        y = plain(whole)
-        (y * Tensor(g[:total])).sum().backward()
-        share = ranks.share = Share.even(total, SIZE, RANK)
-        part = Tensor(x[:total][share.rows], requires_grad=True)
-        z = synced(part)
-        np.testing.assert_allclose(z.numpy(), y.numpy()[share.rows], rtol=1e-9, atol=1e-12)
-        weights = g[:total][share.rows] * share.present
-        (z * Tensor(weights)).sum().backward()
+    for case in NORM_CASES:
+        for total in (7, 2):  # two: there may be a rank without samples
+            synchronized_case(total, **case)
+
+
+def synchronized_case(
+    total: int, dtype: str, momentum: float | None = 0.3, far: float = 1.0, last: bool = False,
+    **fused: bool,
+) -> None:  # fmt: skip
+    beside = np.float64 if dtype == "float64" else np.float32
+    x = Tensor((of(4, 7, 3, 5, 4) + far)[:total].astype(beside)).astype(dtype)
+    if last:
+        x = Tensor(np.moveaxis(np.moveaxis(x.data, 1, -1).copy(), -1, 1))
+    share = Share.even(total, SIZE, RANK)
+    found = []
+    for kind, rows in ((nn.BatchNorm2d, slice(None)), (nn.SyncBatchNorm, share.rows)):
+        tg.manual_seed(1)
+        layer: Any = kind(3, momentum=momentum)
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            tensor = getattr(layer, name)
+            tensor.replace_data(of(6, 3).astype(beside))
+        ranks.share = None if kind is nn.BatchNorm2d else share
+        part = x[rows].detach().requires_grad_()
+        y = layer(part, **fused)
+        g = of(5, 7, *y.shape[1:]).astype(beside)[:total][rows]
+        g = g * g.dtype.type(kind is nn.BatchNorm2d or share.present)
+        (y * Tensor(g).astype(dtype)).sum().backward()
         ranks.share = None
-        assert whole.grad is not None
         assert part.grad is not None
-        if share.present:
-            np.testing.assert_allclose(
-                part.grad.numpy(), whole.grad.numpy()[share.rows], rtol=1e-8, atol=1e-11
-            )
-        for name in ("weight", "bias"):
-            mine = getattr(synced, name).grad
-            found = distributed.all_reduce(mine)
-            np.testing.assert_allclose(
-                found.numpy(), getattr(plain, name).grad.numpy(), rtol=1e-8, atol=1e-11
-            )
-        for name in ("running_mean", "running_var"):
-            np.testing.assert_allclose(
-                getattr(synced, name).numpy(), getattr(plain, name).numpy(), rtol=1e-12
-            )
+        rowwise = [y.data, part.grad.data]
+        by = [layer.weight.grad, layer.bias.grad]
+        if kind is nn.SyncBatchNorm:
+            by = [distributed.all_reduce(one) for one in by]
+        else:
+            rowwise = [one[share.rows] for one in rowwise]
+            rowwise[1] = rowwise[1] * rowwise[1].dtype.type(share.present)
+        moved = [layer.running_mean, layer.running_var, layer.num_batches_tracked]
+        found.append([*rowwise, *[tensor.data for tensor in (*by, *moved)]])
+    for mine, expected in zip(found[1], found[0], strict=True):
+        assert mine.dtype == expected.dtype
+        apart = np.abs(mine.astype(np.float64) - expected.astype(np.float64)).max()
+        assert apart <= NORM_BOUNDS[dtype] * max(np.abs(expected.astype(np.float64)).max(), 1)
+
+
+def synchronized_twice() -> None:
+    """Gradients of gradients through the statistics of all ranks."""
+    for total in (7, 2):
+        share, found = Share.even(total, SIZE, RANK), []
+        for kind, rows in ((nn.BatchNorm2d, slice(None)), (nn.SyncBatchNorm, share.rows)):
+            layer: Any = kind(3, affine=False, track_running_stats=False)
+            ranks.share = None if kind is nn.BatchNorm2d else share
+            part = Tensor(of(4, 7, 3, 5, 4)[:total][rows], requires_grad=True)
+            counts = 1.0 if kind is nn.BatchNorm2d else float(share.present)
+            y = (layer(part, relu=True, pool=True) ** 3).sum() * counts
+            (slope,) = tg.grad(y, [part], create_graph=True)
+            (slope * slope).sum().backward()
+            ranks.share = None
+            assert part.grad is not None
+            grads = slope.detach().numpy(), part.grad.numpy()
+            found.append([one if kind is nn.SyncBatchNorm else one[share.rows] for one in grads])
+        for mine, expected in zip(found[1], found[0], strict=True):
+            if share.present:
+                np.testing.assert_allclose(mine, expected, rtol=1e-8, atol=1e-10)
+            else:
+                assert not mine.any()
+
+
+def collectives_of_a_norm() -> None:
+    """One exchange forward, one backward, and none where nobody wants the gradient by x."""
+    ranks.share = Share.even(4, SIZE, RANK)
+    layer = nn.SyncBatchNorm(3)
+    x = Tensor(of(RANK, ranks.share.samples, 3, 2, 2).astype(np.float32))
+    for wanted, expected in ((False, 1), (True, 2)):
+        before = ranks.world.client.begun
+        layer(x.detach().requires_grad_(wanted), relu=True).sum().backward()
+        assert ranks.world.client.begun - before == expected
+    ranks.share = None
 
 
 for check in (
@@ -396,6 +452,8 @@ for check in (
     mixing,
     loaders,
     synchronized,
+    synchronized_twice,
+    collectives_of_a_norm,
 ):
     check()
     if RANK == 0:

@@ -184,14 +184,15 @@ __device__ void finish_channels(const double2* partials, int channels, Finish fi
     }
 }
 
-// stats (4, C) = mean, biased variance, 1 / sqrt(variance + eps) of x (rows, C), and what the mean
-// lost when it was rounded to A; the running statistics and the number of batches move along where
-// given. Sums are of x - x[0]: no one of n values, an outlier either, lies further from their mean
-// than sqrt(n) standard deviations, and digits of a double are enough for such a distance.
+// The statistics of x (rows, C), as statistics.cuh says. Sums are of x - x[0]: no one of n values,
+// an outlier either, lies further from their mean than sqrt(n) standard deviations, and digits of a
+// double are enough for such a distance. Where ranks share the batch, `moments` (C + 1) is given:
+// it gets mean and variance of each channel and, behind them, `weight`, what they count; nothing
+// else is written.
 extern "C" __global__ void __launch_bounds__(REDUCE_THREADS, 1)
     batch_norm_stats(const T* x, i64 rows, int channels, int lanes, double2* partials,
                      unsigned* ticket, A* stats, double eps, double momentum, A* running_mean,
-                     A* running_var, i64* batches) {
+                     A* running_var, i64* batches, double2* moments, double weight) {
     const int UNROLL = 32 / sizeof(A) * TOGETHER / WIDTH;
     const Place place(lanes);
     double2 sums[WIDTH] = {};
@@ -223,20 +224,23 @@ extern "C" __global__ void __launch_bounds__(REDUCE_THREADS, 1)
         }
     }
     if (!grid_reduce(sums, channels, lanes, partials, ticket)) return;
+    const Statistics statistics{stats, eps, momentum, running_mean, running_var, batches};
     finish_channels(partials, channels, [=](int c, double2 sum) {
         const double shifted = sum.x / rows, mean = shifted + (double)(A)x[c];
         double var = sum.y / rows - shifted * shifted;
         if (var < 0) var = 0;  // NaN stays
-        stats[c] = (A)mean;
-        stats[channels + c] = (A)var;
-        stats[2 * channels + c] = (A)(1 / sqrt(var + eps));
-        stats[3 * channels + c] = (A)(mean - (double)(A)mean);
-        if (running_mean) {
-            running_mean[c] += (A)momentum * ((A)mean - running_mean[c]);
-            running_var[c] += (A)momentum * ((A)(var * rows / (rows - 1)) - running_var[c]);
+        if (moments) {
+            moments[c] = make_double2(mean, var);
+        } else {
+            statistics.write(c, channels, mean, var, rows);
         }
     });
-    if (batches && threadIdx.x == 0) batches[0] += 1;
+    if (threadIdx.x != 0) return;
+    if (moments) {
+        moments[channels] = make_double2(weight, 0);
+    } else {
+        statistics.count();
+    }
 }
 
 // --- forward -------------------------------------------------------------------------------------
@@ -336,12 +340,13 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 // by_weight (C) = sum of g * normal and by_bias (C) = sum of g, the gradients of weight and bias,
 // and factors (3, C), which are for batch_norm_backward_apply. g is grad where ReLU and pool let it
 // through, normal = (x - mean) * scale; x has `count` rows. `decision` is y with RELU alone, the
-// argmax with POOL, else not read.
+// argmax with POOL, else not read. Where ranks share the batch, `totals` (C) is given: it gets both
+// sums, and factors nothing.
 extern "C" __global__ void __launch_bounds__(REDUCE_THREADS, 1)
     batch_norm_backward_reduce(const T* grad, const T* x, const Decision* decision, i64 rows,
                                int channels, int lanes, const A* stats, const A* weight,
                                double2* partials, unsigned* ticket, A* by_weight, A* by_bias,
-                               A* factors, i64 count, int height, int width) {
+                               A* factors, i64 count, double2* totals, int height, int width) {
     const int UNROLL = (POOL ? 8 : 16) / sizeof(A), PIXELS = POOL ? 4 : 1;
     const Place place(lanes);
     double2 sums[WIDTH] = {};
@@ -399,12 +404,15 @@ extern "C" __global__ void __launch_bounds__(REDUCE_THREADS, 1)
     if (!grid_reduce(sums, channels, lanes, partials, ticket)) return;
     finish_channels(partials, channels, [=](int c, double2 sum) {
         const double scale = stats[2 * channels + c], lost = stats[3 * channels + c];
-        const double by_scaled = (sum.x - lost * sum.y) * scale, tilt = scale * by_scaled / count;
+        const double by_scaled = (sum.x - lost * sum.y) * scale;
         by_weight[c] = (A)by_scaled;
         by_bias[c] = (A)sum.y;
-        factors[c] = (A)(scale * (double)weight[c]);
-        factors[channels + c] = (A)tilt;
-        factors[2 * channels + c] = (A)(sum.y / count - tilt * lost);
+        const double2 found = make_double2(by_scaled, sum.y);
+        if (totals) {
+            totals[c] = found;
+        } else {
+            write_factors(factors, c, channels, stats, weight, found, count);
+        }
     });
 }
 

@@ -8,6 +8,9 @@ for wherever the mean is used, in what is added to a channel as a whole: where t
 beside the deviation, its rounding is not small beside that.
 
 Everything is added up in float64. x of 16 bits goes through float32.
+
+Where ranks have a share of the batch each, statistics and sums are those of all of it: what each
+has found is exchanged once each way, in float64.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import numpy as np
 from ...backend import Array
 from ...backend.cpu_threads import by_parts, workspace
 from ...backend.dtypes import is_narrow
+from ...backend.ranks import Share, ranks
 from ..common.cache_blocks import (
     at,
     chunks,
@@ -33,6 +37,9 @@ from ..common.pool2x2 import POOL
 from ..common.select import keep_where
 from . import native
 
+STATISTICS = "statistics of a batch norm"  # what ranks that wait for each other are said to do
+GRADIENT_SUMS = "sums of a batch norm's gradient"
+
 
 class Running(NamedTuple):
     """What moves with every batch, in place: mean and variance (C,), and a count of batches ()."""
@@ -41,6 +48,12 @@ class Running(NamedTuple):
     var: Array
     batches: Array | None
     momentum: float
+
+
+def values_of_channel(x: Array, share: Share | None) -> int:
+    """How many values a channel of x (N, C, …) has, over all ranks where they share the batch."""
+    here = x.size // max(x.shape[1], 1)
+    return here if share is None else share.of_all(here)
 
 
 class Result(NamedTuple):
@@ -53,22 +66,31 @@ class Result(NamedTuple):
 
 
 def forward(
-    x: Array, weight: Array, bias: Array, eps: float, running: Running, relu: bool, pool: bool
+    x: Array,
+    weight: Array,
+    bias: Array,
+    eps: float,
+    running: Running,
+    relu: bool,
+    pool: bool,
+    share: Share | None = None,
 ) -> Result:
     """(x - mean) / √(var + eps) · weight + bias, then ReLU, then the pool; moves ``running``."""
     if is_narrow(x.dtype):
-        found = forward(x.astype(np.float32), weight, bias, eps, running, relu, pool)
+        found = forward(x.astype(np.float32), weight, bias, eps, running, relu, pool, share)
         rounded = found.y.astype(x.dtype)
         return found._replace(y=rounded, relu_y=None if found.relu_y is None else rounded)
     in_c = native.suits(x)
     mean, var = native.moments(x) if in_c else _moments(x)
+    if share is not None:
+        mean, var = _moments_of_all(mean, var, share)
     stats = np.empty((4, x.shape[1]), x.dtype)
     stats[:3] = mean, var, 1 / np.sqrt(var + eps)
     stats[3] = mean - stats[0]
     gain = stats[2] * weight
     apply = native.apply if in_c else _apply
     y, argmax = apply(x, stats[0], gain, bias - stats[3] * gain, relu, pool)
-    move(running, stats, x.size // x.shape[1])
+    move(running, stats, values_of_channel(x, share))
     result = np.moveaxis(y, -1, 1)
     codes = None if argmax is None else np.moveaxis(argmax, -1, 1)
     return Result(result, result if relu and not pool else None, codes, stats)
@@ -97,11 +119,24 @@ def _moments(x: Array) -> tuple[Array, Array]:
 
     channels, width = x.shape[1], _width(x)
     parts = [chunk for part in by_parts(np, task, len(x)) for chunk in part]
-    counts = np.array([count for count, _, _ in parts], np.float64)[:, None]
+    counts = np.array([count for count, _, _ in parts], np.float64)
     means, squares = (np.stack([part[i] for part in parts]) for i in (1, 2))
-    total = counts.sum()
-    mean = means[0] + (counts * (means - means[0])).sum(axis=0) / total
-    return mean, (squares + counts * (means - mean) ** 2).sum(axis=0) / total
+    return _together(counts, means, squares)
+
+
+def _moments_of_all(mean: Array, var: Array, share: Share) -> tuple[Array, Array]:
+    """Those of the whole batch, of what each rank has found."""
+    mine = np.stack([mean, var])
+    found = ranks.world.begin_collective(STATISTICS, mine).all_gather(mine)
+    counts = np.array(share.counts, np.float64)
+    return _together(counts, found[:, 0], counts[:, None] * found[:, 1])
+
+
+def _together(counts: Array, means: Array, squares: Array) -> tuple[Array, Array]:
+    """Mean and biased variance (C,) of parts: their sizes (P,), means, and squares about these."""
+    weights, total = counts[:, None], counts.sum()
+    mean = means[0] + (weights * (means - means[0])).sum(axis=0) / total
+    return mean, (squares + weights * (means - mean) ** 2).sum(axis=0) / total
 
 
 def _apply(
@@ -150,6 +185,7 @@ def backward(
     relu: bool,
     needs_x: bool,
     mask_input: bool = False,
+    share: Share | None = None,
 ) -> tuple[Array | None, Array, Array]:
     """Gradients by x (None where not needed), weight and bias. With x̂ the normalized input:
 
@@ -158,7 +194,7 @@ def backward(
     """
     if is_narrow(x.dtype):
         wide = [None if a is None else a.astype(np.float32) for a in (grad, x, relu_y)]
-        how = (argmax, relu, needs_x, mask_input)
+        how = (argmax, relu, needs_x, mask_input, share)
         dx, *by = backward(wide[0], wide[1], weight, stats, wide[2], *how)
         return None if dx is None else dx.astype(x.dtype), *by
     kind = native.Gradient if native.suits(x) else _Gradient
@@ -169,11 +205,20 @@ def backward(
     gradients = by_weight.astype(x.dtype), by_bias.astype(x.dtype)
     if not needs_x:
         return None, *gradients
-    count = x.size // x.shape[1]
+    if share is not None:
+        by_weight, by_bias = _sums_of_all(by_weight, by_bias, share)
+    count = values_of_channel(x, share)
     slope = -scale * by_weight / count
     factors = (scale * weight, slope, by_bias / count + slope * rest)
     dx = np.moveaxis(gradient.applied(*[v.astype(x.dtype) for v in factors]), -1, 1)
     return keep_where(dx, ~(x <= 0)) if mask_input else dx, *gradients
+
+
+def _sums_of_all(by_weight: Array, by_bias: Array, share: Share) -> Array:
+    """Those over all ranks; 0 on one without a sample, whose x is no part of the statistics."""
+    mine = np.stack([by_weight, by_bias])
+    found = ranks.world.begin_collective(GRADIENT_SUMS, mine).all_reduce(mine, "sum")
+    return found if share.present else np.zeros_like(mine)
 
 
 class _Gradient:

@@ -2,6 +2,9 @@
 
 Arrays of 16 bits are read and written as such; weights, statistics and their gradients beside them
 are float32.
+
+Where ranks have a share of the batch each, what a rank has found is exchanged in between, and a
+launch of few threads (ranks.cu) goes on with it: three launches and an exchange, each way.
 """
 
 from __future__ import annotations
@@ -15,10 +18,11 @@ import numpy as np
 from ...backend import Array, CudaSource, float64s, import_cupy, int32s, int64s, null
 from ...backend.block_counter import ticket_of
 from ...backend.cuda_source import dtype_macros
+from ...backend.ranks import Share, ranks
 from ..common.headers import LAST_BLOCK, VECTOR
 from ..common.layout import empties, empty_last, last
 from ..common.pool2x2 import MASKED
-from .cpu import Result, Running, move
+from .cpu import GRADIENT_SUMS, STATISTICS, Result, Running, move, values_of_channel
 
 REDUCE_THREADS = 512  # of a block of the kernels that sum
 MOST_PARTIALS = 128  # blocks that sum: nearly one on each multiprocessor of the largest GPUs
@@ -28,9 +32,10 @@ WIDTHS = {2: (8, 4, 1), 4: (4, 1), 8: (4, 1)}  # channels of a thread, by size o
 CODE, COUNT, SUM = np.dtype(np.uint8), np.dtype(np.int64), np.dtype(np.float64)
 
 _kernels = CudaSource(
-    *(__file__, VECTOR, LAST_BLOCK, "batch_norm.cu"),
+    *(__file__, VECTOR, LAST_BLOCK, "statistics.cuh", "batch_norm.cu"),
     defines=(f"REDUCE_THREADS={REDUCE_THREADS}", f"MASKED={MASKED}"),
 )
+_of_ranks = CudaSource(__file__, "statistics.cuh", "ranks.cu")
 
 Grid = tuple[int, int]
 
@@ -90,29 +95,64 @@ def _plan(shape: tuple[int, ...], dtype: Any, aligned: bool, relu: bool, pool: b
 
 
 def forward(
-    x: Array, weight: Array, bias: Array, eps: float, running: Running, relu: bool, pool: bool
+    x: Array,
+    weight: Array,
+    bias: Array,
+    eps: float,
+    running: Running,
+    relu: bool,
+    pool: bool,
+    share: Share | None = None,
 ) -> Result:
     """(x - mean) / √(var + eps) · weight + bias, then ReLU, then the pool; moves ``running``."""
     xp = import_cupy()
-    channels, dtype = x.shape[1], weight.dtype
     rows, weight, bias = last(x, 1), xp.ascontiguousarray(weight), xp.ascontiguousarray(bias)
     plan = _plan(x.shape, x.dtype, _aligned(rows, weight, bias), relu, pool)
-    stats = xp.empty((4, channels), dtype)
-    partials = xp.empty((plan.stats[0], channels, 2), SUM)
-    in_kernel = _moves_in_kernel(running, dtype)
-    moved = (running.mean, running.var) if in_kernel else (null(), null())
-    counted = running.batches if in_kernel and running.batches is not None else null()
-    sums = (partials, ticket_of(partials), stats, *float64s(eps, running.momentum))
-    arguments: tuple[Any, ...] = (rows, *plan.rows, *plan.across, *sums, *moved, counted)
-    _kernels.launch("batch_norm_stats", plan.stats, arguments, REDUCE_THREADS, defines=plan.defines)
+
+    stats = xp.empty((4, x.shape[1]), weight.dtype)
+    in_kernel = _moves_in_kernel(running, weight.dtype)
+    count = values_of_channel(x, share)
+    _write_stats(rows, plan, (stats, *_moving(eps, running, in_kernel)), share, count)
     if not in_kernel:
-        move(running, stats, x.size // channels)
+        move(running, stats, count)
     y = empty_last(plan.pooled, x.dtype)
     argmax = empty_last(plan.pooled, CODE) if pool else None
-    arguments = (rows, *plan.results, *plan.across, stats, weight, bias, y)
+    arguments: tuple[Any, ...] = (rows, *plan.results, *plan.across, stats, weight, bias, y)
     arguments += (argmax, *plan.image) if pool else ()
     _kernels.launch("batch_norm_apply", plan.apply, arguments, defines=plan.defines)
     return Result(y, y if relu and not pool else None, argmax, stats)
+
+
+def _moving(eps: float, running: Running, in_kernel: bool) -> tuple[Any, ...]:
+    """What kernels are told of eps and of the running statistics."""
+    moved = (running.mean, running.var) if in_kernel else (null(), null())
+    counted = running.batches if in_kernel and running.batches is not None else null()
+    return (*float64s(eps, running.momentum), *moved, counted)
+
+
+def _write_stats(
+    rows: Array, plan: _Plan, written: tuple[Any, ...], share: Share | None, count: int
+) -> None:
+    """Stats (4, C) of the batch, and what moves with them; a channel has ``count`` values."""
+    xp, stats = import_cupy(), written[0]
+    channels = stats.shape[1]
+    partials = xp.empty((plan.stats[0], channels, 2), SUM)
+    moments, weight = null(), 0.0
+    if share is not None:
+        moments, weight = xp.empty((channels + 1, 2), SUM), float(share.counts[share.rank])
+    arguments: tuple[Any, ...] = (rows, *plan.rows, *plan.across, partials, ticket_of(partials))
+    arguments += (*written, moments, *float64s(weight))
+    _kernels.launch("batch_norm_stats", plan.stats, arguments, REDUCE_THREADS, defines=plan.defines)
+    if share is None:
+        return
+    found = ranks.world.begin_collective(STATISTICS, moments).all_gather(moments)
+    sizes = (*int32s(len(share.counts), channels), *float64s(float(count)))
+    _launch_of_ranks("batch_norm_stats_of_ranks", stats, (found, *sizes, *written))
+
+
+def _launch_of_ranks(name: str, stats: Array, arguments: tuple[Any, ...]) -> None:
+    defines, blocks = dtype_macros(stats.dtype), _of_ranks.blocks(stats.shape[1])
+    _of_ranks.launch(name, blocks, arguments, defines=defines)
 
 
 def _aligned(*arrays: Array) -> bool:
@@ -137,6 +177,7 @@ def backward(
     relu: bool,
     needs_x: bool,
     mask_input: bool = False,
+    share: Share | None = None,
 ) -> tuple[Array | None, Array, Array]:
     """Gradients by x (None where not needed), weight and bias.
 
@@ -152,12 +193,19 @@ def backward(
     vector = ((channels,), dtype)
     *by, factors = empties(vector, vector, ((3, channels), dtype))  # by weight and bias
     partials = xp.empty((plan.backward_reduce[0], channels, 2), SUM)
-    sums = (stats, weight, partials, ticket_of(partials), *by, factors, *plan.rows, *plan.image)
-    arguments: tuple[Any, ...] = (g, rows, decision, *plan.results, *plan.across, *sums)
+    totals = null() if share is None else xp.empty((channels, 2), SUM)
+    written = (partials, ticket_of(partials), *by, factors, *plan.rows, totals, *plan.image)
+    arguments: tuple[Any, ...] = (g, rows, decision, *plan.results, *plan.across)
+    arguments += (stats, weight, *written)
     name, grid = "batch_norm_backward_reduce", plan.backward_reduce
     _kernels.launch(name, grid, arguments, REDUCE_THREADS, defines=plan.defines)
     if not needs_x:
         return None, *by
+    if share is not None:
+        ranks.world.begin_collective(GRADIENT_SUMS, totals).all_reduce_into(totals, totals)
+        sizes = (*float64s(float(values_of_channel(x, share))), *int32s(share.present))
+        arguments = (totals, *int32s(channels), *sizes, stats, weight, factors)
+        _launch_of_ranks("batch_norm_factors_of_ranks", stats, arguments)
 
     dx = empty_last(x.shape, x.dtype)
     masked = int32s(mask_input)

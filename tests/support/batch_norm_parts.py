@@ -1,0 +1,59 @@
+"""A batch norm by ranks that have a share of the batch each, as one batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from support.thread_ranks import as_ranks
+from tinygrad_cupy.backend import to_numpy
+from tinygrad_cupy.backend.ranks import Share
+from tinygrad_cupy.kernels.norm.cpu import Running
+
+
+def of_parts(
+    monkeypatch: pytest.MonkeyPatch,
+    kernels: Any,
+    place: Any,
+    shape: tuple[int, ...],
+    dtype: Any,
+    relu: bool,
+    pool: bool,
+    counts: tuple[int, ...],
+) -> tuple[list[np.ndarray], int]:
+    """Of the batch: y, dx, argmax, statistics, running ones, gradients; and exchanges of a rank.
+
+    One count is a process by itself. The gradients by weight and bias are summed over ranks.
+    """
+    rng = np.random.default_rng(0)
+    beside = np.dtype(np.float32) if dtype.itemsize == 2 else dtype
+    x = (rng.standard_normal(shape) * 2 + 100).astype(dtype)
+    vectors = [rng.uniform(low, 2, shape[1]).astype(beside) for low in (-2, -2, -1, 0.5)]
+    size = [side // 2 for side in shape[2:]] if pool else shape[2:]
+    grad = rng.standard_normal((shape[0], shape[1], *size)).astype(dtype)
+
+    def part(share: Share) -> list[Any]:
+        weight, bias, mean, var = map(place, vectors)
+        running = Running(mean, var, place(np.array([41])), 0.3)
+        mine = place(x[share.rows])
+        given = None if len(counts) == 1 else share
+        y, gate, code, stats = kernels.forward(mine, weight, bias, 1e-3, running, relu, pool, given)
+        g = place(grad[share.rows] * np.asarray(share.present, dtype))
+        how = (weight, stats, gate, code, relu, True, False, given)
+        dx, *by = kernels.backward(g, mine, *how)
+        rowwise = [y, dx] if code is None else [y, dx, code]
+        values = [stats, mean, var, running.batches, *by]
+        return [[to_numpy(one) for one in group] for group in (rowwise, values)]
+
+    found, exchanges = as_ranks(monkeypatch, part, counts)
+    for rank, (rowwise, values) in enumerate(found):
+        if not counts[rank]:
+            assert not rowwise[1].any()  # dx: the statistics do not depend on its samples
+        for one, first in zip(values[:-2], found[0][1], strict=False):
+            np.testing.assert_array_equal(one, first)  # all ranks have the same bits
+    present = [rowwise for (rowwise, _), n in zip(found, counts, strict=True) if n]
+    whole = [np.concatenate(parts) for parts in zip(*present, strict=True)]
+    sums = [sum(values[i] for _, values in found) for i in (-2, -1)]
+    return [*whole, *found[0][1][:-2], *sums], exchanges

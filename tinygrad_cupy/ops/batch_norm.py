@@ -1,0 +1,228 @@
+"""Batch normalization: by the statistics of each channel over the batch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import kernels
+from ..autograd import FusedOp, TensorBase
+from ..autograd.mode import no_grad
+from ..backend import Array, device_of, full, is_cuda
+from ..backend.capture import active
+from ..backend.dtypes import is_narrow
+from ..backend.ranks import Share, ranks
+from ..kernels.common.pool2x2 import POOL
+from ..kernels.common.windows import expect_images
+from ..kernels.norm import Running
+from .pool import epilogue_as_found
+from .promotion import as_float, common_float, in_single, single
+from .reduce import Centre
+
+if TYPE_CHECKING:
+    from ..autograd.batching import BatchLevel
+    from ..autograd.typing import Tensor
+
+
+class BatchNorm(FusedOp):
+    """(x - mean) / √(var + eps) · weight + bias with the statistics of this batch, per channel.
+
+    Then ReLU and a max-pool (2 × 2, stride 2) where asked for. The forward moves the running
+    statistics. x of 16 bits is computed with in float32, as weight and bias then are, and what is
+    stored of its dtype, y and the gradient by x, is rounded once. With a ``share`` of a batch, the
+    statistics are those of all that ranks have of it.
+    """
+
+    only_real = True
+    relu_y: Array | None = None
+    argmax: Array | None = None
+
+    def __init__(
+        self, eps: float, running: Running, relu: bool, pool: bool, share: Share | None
+    ) -> None:
+        self.eps, self.running, self.relu, self.pool = eps, running, relu, pool
+        self.share = share
+
+    def forward(self, x: Array, weight: Array, bias: Array) -> Array:
+        self.on_gpu = is_cuda(x)
+        y, self.relu_y, self.argmax, self.stats = kernels.norm.batch_norm(
+            x, weight, bias, self.eps, self.running, self.relu, self.pool, self.share
+        )
+        return y
+
+    def absorbs(self, producer: Any) -> bool:
+        # A kernel on a GPU masks the gradient where x, ReLU's output, is 0, for nothing.
+        return self.on_gpu and getattr(producer, "relu_applied", False)
+
+    def batch(self, b: BatchLevel, *inputs: Tensor) -> Tensor:
+        # Each element has statistics of its own, and moves the running ones in its turn.
+        def one(*inputs: Tensor) -> Tensor:
+            op = BatchNorm(self.eps, self.running, self.relu, self.pool, self.share)
+            y = op(*inputs)
+            return op.watching(y)
+
+        return b.one_by_one(one, inputs)  # type: ignore[no-any-return]
+
+    def watching(self, y: Tensor) -> Tensor:
+        """y, the output, which backward reads where there is ReLU alone."""
+        if self.relu_y is not None:
+            self.watch(y)
+        return y
+
+    def reference(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        axes = (0, *range(2, len(x.shape)))
+        column = (1, -1, *[1] * (len(x.shape) - 2))
+        centred = _centred(single(x), axes, self.share)
+        var = _mean(centred * centred, axes, self.share)
+        normal = centred / (var + self.eps).sqrt()
+        y = normal * weight.reshape(*column) + bias.reshape(*column)
+        return epilogue_as_found(y.astype(x.dtype), self.relu, self.relu_y, self.argmax)
+
+    def backward_arrays(self, grad: Array, x: Array, weight: Array, bias: Array) -> Any:
+        how = (self.relu, self.needs[0], self.absorbing, self.share)
+        return kernels.norm.batch_norm_backward(
+            grad, x, weight, self.stats, self.relu_y, self.argmax, *how
+        )
+
+
+class BatchNormMixin(TensorBase):
+    """Batch normalization as a method."""
+
+    __slots__ = ()
+
+    def batch_norm(
+        self,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        running_mean: Tensor | None = None,
+        running_var: Tensor | None = None,
+        training: bool = True,
+        momentum: float | None = 0.1,
+        eps: float = 1e-5,
+        relu: bool = False,
+        pool: bool = False,
+        num_batches_tracked: Tensor | None = None,
+        synchronized: bool = False,
+    ) -> Tensor:
+        """Batch normalization (Ioffe & Szegedy 2015) of self (N, C, …) per channel.
+
+        Training: normalized by the mean and the variance (÷ P) of this batch, and the running
+        statistics move in place, running += momentum · (batch - running), the variance unbiased
+        (÷ (P - 1)), as in PyTorch; num_batches_tracked, where given, is counted up in place.
+        Otherwise: normalized by the running statistics, or this batch's where there are none.
+        ``momentum=None`` is 1 / num_batches_tracked: the mean over all batches.
+
+        Statistics are as good as two passes in float64 give, and the mean is not rounded before it
+        is taken off: a mean that is large beside the deviation costs nothing, nor an outlier.
+
+        ``relu`` and ``pool`` are ``.relu()`` and ``.max_pool2d(2)`` behind it, as one operation.
+
+        ``synchronized``: where the ranks of `tinygrad_cupy.distributed` have a part of the batch
+        each, its statistics are those of all of it. All ranks call it, and their samples are of one
+        size; each pass exchanges two numbers for each channel, once.
+
+        Raises ``ValueError`` when weight, bias and running statistics are not of shape (C,), or a
+        channel has but one value in training.
+        """
+        x: Any = self
+        given = [t for t in (weight, bias, running_mean, running_var) if t is not None]
+        if len(x.shape) < 2 or any(t.shape != x.shape[1:2] for t in given):
+            channels = f" with C = {given[0].shape[0]}" if given and given[0].ndim == 1 else ""
+            raise ValueError(
+                f"[batch_norm] expected input (N, C, …){channels}, got shape {x.shape}"
+            )
+        if (running_mean is None) != (running_var is None):
+            raise ValueError("[batch_norm] expected both running statistics or none, got one")
+        if pool:
+            expect_images("batch_norm", self)
+            POOL.output_size("max_pool2d", x.shape[2:])
+        dtype = common_float(x, weight, bias)
+        if active.cast is not None and dtype == np.float32:
+            dtype = as_float(x).dtype  # stored in 16 bits, though parameters are of 32
+        if not training and running_mean is not None and running_var is not None:
+            mean, var = running_mean, running_var
+            column = (1, -1, *[1] * (len(x.shape) - 2))
+
+            def moved_and_scaled(x: Tensor) -> Tensor:
+                deviation = (var.astype(x.dtype) + eps).sqrt()
+                scale = (1 if weight is None else weight) / deviation
+                # first, or far from zero digits are lost
+                centred = x - mean.astype(x.dtype).reshape(*column)
+                y = centred * scale.reshape(*column)
+                y = y if bias is None else y + bias.reshape(*column)
+                y = y.relu() if relu else y
+                return y.max_pool2d(2) if pool else y
+
+            return _of_layer(x, in_single(x.astype(dtype), moved_and_scaled))
+        share = ranks.split if synchronized else None
+        if kernels.norm.values_of_channel(x, share) < 2:
+            raise ValueError(
+                f"[batch_norm] expected more than one value per channel in training, got shape "
+                f"{x.shape}"
+            )
+        kept = (running_mean, running_var, num_batches_tracked)
+        op = BatchNorm(eps, _moving(x, dtype, *kept, momentum, share), relu, pool, share)
+
+        beside = np.dtype(np.float32) if is_narrow(dtype) else dtype
+        gain = x._wrap(_filled(x, 1, beside)) if weight is None else weight.astype(beside)
+        shift = x._wrap(_filled(x, 0, beside)) if bias is None else bias.astype(beside)
+        y = op.watching(op(x.astype(dtype), gain, shift))
+        if momentum is not None:
+            for tensor in kept:
+                if tensor is not None:
+                    tensor.bump_version()
+        return _of_layer(x, y)
+
+
+def _filled(x: Any, value: float, dtype: Any) -> Array:
+    """(C,) of one value, beside x (N, C, …)."""
+    return full(x.shape[1:2], value, dtype, device_of(x.data))
+
+
+def _mean(x: Any, axes: tuple[int, ...], share: Share | None) -> Any:
+    """Of each channel of x (N, C, …), over all that ranks have of the batch: (1, C, 1, …)."""
+    mean = x.mean(axes, keepdims=True)
+    return mean if share is None else ranks.world.summed(mean * share.weight)
+
+
+def _centred(x: Any, axes: tuple[int, ...], share: Share | None) -> Any:
+    """x less its `_mean`."""
+    return Centre(axes)(x) if share is None else x - _mean(x, axes, share)
+
+
+def _moving(
+    x: Any,
+    dtype: Any,
+    mean: Any,
+    var: Any,
+    batches: Any,
+    momentum: float | None,
+    share: Share | None,
+) -> Running:
+    """What the kernel of a batch norm moves; where it is not to move anything, memory to write to.
+
+    Without a momentum the means over all batches are taken here: their factor is on the device.
+    """
+    if mean is not None and momentum is not None:
+        return Running(mean.data, var.data, None if batches is None else batches.data, momentum)
+    if mean is not None:
+        if batches is None:
+            raise ValueError("[batch_norm] expected num_batches_tracked where momentum is None")
+        given, axes = single(as_float(x.detach())), (0, *range(2, len(x.shape)))
+        count = kernels.norm.values_of_channel(x, share)
+        with no_grad():
+            batches.assign_(batches + 1)
+            biased = _mean(_centred(given, axes, share) ** 2, axes, share)
+            unbiased = biased * (count / (count - 1))
+            for kept, now in ((mean, _mean(given, axes, share)), (var, unbiased)):
+                now = now.reshape(-1).astype(kept.dtype)
+                kept.assign_(kept + (now - kept) / batches.astype(kept.dtype))
+    aside = np.dtype(np.float32) if is_narrow(dtype) else dtype
+    return Running(_filled(x, 0, aside), _filled(x, 0, aside), None, 0.0)
+
+
+def _of_layer(x: Any, y: Any) -> Tensor:
+    """A result; under `autocast` its parameters of float32 do not widen x."""
+    found: Tensor = y if active.cast is None else y.astype(as_float(x).dtype)
+    return found
