@@ -77,7 +77,7 @@ def first_weights(net: str) -> dict[str, Any]:
     """
     tg.set_default_device("cpu")
     tg.manual_seed(0)
-    model: Any = wide.NETS[net].ours() if net in wide.NETS else models.build(net)
+    model: Any = wide.net_of(net).ours() if wide.is_here(net) else models.build(net)
     return dict(model.state_dict())
 
 
@@ -85,4 +85,4 @@ def runner_of(cell: Cell) -> Any:
     """The class that does a cell's steps: of `steps_ours`, `steps_torch` or `steps_jax`."""
     kind = cell.impl.partition("-")[0]
     steps = importlib.import_module(f".steps_{kind}", __package__)
-    return getattr(steps, kind.capitalize() + ("Wide" if cell.net in wide.NETS else ""))
+    return getattr(steps, kind.capitalize() + ("Wide" if wide.is_here(cell.net) else ""))

@@ -3,7 +3,8 @@
     python -m benchmarks.pictures [--set h200] [--results DIR] [--out DIR]
 
 throughput.png: images per second over the best peer, from SET.json; scaling.png: microseconds per
-image over the batch size, from SET_scaling.json. `benchmarks.tables` says which set is the default.
+image over the batch size, from SET_scaling.json; ranks.png: how steps of several GPUs scale, from
+SET_x4.json or SET_x2.json. `benchmarks.tables` says which set is the default.
 """
 
 from __future__ import annotations
@@ -105,6 +106,40 @@ def scaling(content: dict[str, Any], place: Path) -> None:
     plt.close(figure)
 
 
+def ranks(content: dict[str, Any], place: Path) -> None:
+    """Bars: our step alone over that of several ranks, ours and PyTorch's, a group per net."""
+    rows = [row for row in content["rows"] if "us" in row]
+    sides = {
+        "tinygrad_cupy": ("ours",),
+        "PyTorch DDP, CUDA graph": ("ddp-graph", "ddp-graph-cl"),
+        "PyTorch DDP, eager": ("ddp",),
+    }
+    figure, axes = plt.subplots(figsize=(10, 3.8), layout="constrained")
+    width = 0.8 / len(sides)
+    for j, ((name, impls), color) in enumerate(zip(sides.items(), BLUES[::-1], strict=True)):
+        found = [[row["us"][impl] for impl in impls if impl in row["us"]] for row in rows]
+        heights = [
+            row["us"]["alone"] / min(us) if us else 0.0 for row, us in zip(rows, found, strict=True)
+        ]
+        spots = [i + (j - (len(sides) - 1) / 2) * width for i in range(len(rows))]
+        bars = axes.bar(spots, heights, width * 0.92, color=color, label=name)
+        axes.bar_label(bars, [f"{h:.2f}" for h in heights], padding=2, fontsize=8, color=INK)
+    for i, row in enumerate(rows):
+        ends = [i - width * (len(sides) / 2), i - width * (len(sides) / 2 - 1)]
+        axes.plot(ends, [row["predicted_share"]] * 2, color=INK, lw=1.5)
+    axes.axhline(1, color=INK, linewidth=1, linestyle=(0, (4, 3)))
+    names = [f"{row['net']}\n@ {row['batch']}{' of all' * row['strong']}" for row in rows]
+    axes.set_xticks(range(len(rows)), names, fontsize=9)
+    axes.tick_params(length=0)
+    axes.set_ylabel("our step alone over this step")
+    what = f"{rows[0]['ranks']} ranks, {rows[0]['precision']} (black: predicted)"
+    axes.set_title(_title(what, content), loc="left", fontsize=11)
+    axes.legend(frameon=False, ncols=len(sides), loc="upper left", fontsize=10)
+    axes.set_ylim(0, 1.35)
+    figure.savefig(place, dpi=160)
+    plt.close(figure)
+
+
 def _title(what: str, content: dict[str, Any]) -> str:
     versions: dict[str, str] = {}
     for run in [*(row.get("from", content) for row in content["rows"]), content]:
@@ -128,6 +163,11 @@ def main() -> None:
             throughput(report.read(steps), "tf32", options.out / "throughput.png")
         if over_batches.exists():
             scaling(report.read(over_batches), options.out / "scaling.png")
+        for count in (4, 2):
+            file = options.results / f"{name}_x{count}.json"
+            if file.exists() and "us" in report.read(file)["rows"][0]:
+                ranks(report.read(file), options.out / "ranks.png")
+                break
 
 
 if __name__ == "__main__":

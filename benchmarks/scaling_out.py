@@ -1,188 +1,177 @@
-"""Many GPUs: what a step costs with the gradients' reduction, and what it would on N GPUs.
+"""Several GPUs: what a step costs as one of several ranks, beside PyTorch's, and on N GPUs.
 
     python -m benchmarks.scaling_out --predict
-    mpirun -n 4 python -m benchmarks.scaling_out [--nets small,medium,deep] [--batches 128,1024]
-        [--device cuda|cpu] [--dtype tf32] [--seconds 1] [--strong] [--out FILE]
+    mpirun -n 2 python -m benchmarks.scaling_out [--cells small:128,small:1024,medium:128,...]
+        [--impls ours,ddp,ddp-graph,ddp-graph-cl] [--device cuda|cpu] [--precision tf32]
+        [--seconds 1] [--strong] [--out FILE]
 
-Measured: a step as users write it (gather, forward, cross-entropy, backward, Adam), captured
-on a GPU, first by each rank for itself, then with `data_parallel`: weak scaling, the batch is each
-rank's. `--strong` splits the batch: it is that of all ranks. Started alone it is one rank of one,
-through NCCL all the same. Figures are medians over repetitions, in microseconds per step.
-
-Predicted: step of one GPU + all-reduce, hidden or not. The all-reduce of S bytes over N GPUs takes
-a + b S, of one machine from the figures below; over machines of eight GPUs, reduced inside of each
-first, of M machines 2 (M - 1) / M · S / W + 2 log2(M) · L more, W the bytes per second of a
-machine's network and L its latency.
+Measured are steps of `benchmarks.ranks`, ours captured: forward, cross-entropy, backward and the
+optimizer of `benchmarks.train_step`, of small, medium, deep (Adam, with the gather of the batch),
+and of nets of `benchmarks.wide`, in turns; alone is ours as a process by itself. Weak scaling: the
+batch is each rank's. `--strong` splits it, and the share is that of a step alone with the part of
+one rank, which bounds it. Started alone it is one rank of one, through NCCL all the same. Figures
+are medians over repetitions, in microseconds per step; `predicted_us` is the step alone with what
+`benchmarks.ranks_cost` says of exchanges between H200s.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import math
+import gc
+import importlib
 import sys
 import time
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
+import tinygrad_cupy as tg
+from tinygrad_cupy import backend, nn
+from tinygrad_cupy.nn import models
 
-# All-reduce of float32 on H200s of one machine, NCCL 2.28 through CuPy, captured: bytes and µs.
-FOUR_GPUS = ((4e3, 15), (80e3, 16), (1e6, 21), (5e6, 44), (47e6, 243), (512e6, 2317))
-TWO_GPUS = ((4e3, 15), (5e6, 37), (47e6, 190), (512e6, 1705))
-GPUS_OF_A_MACHINE = 8
-NETWORK = 8 * 50e9  # bytes per second of a machine: eight adapters of 400 Gb/s
-LATENCY = 10e-6  # seconds, of a message between machines with NCCL's kernels around it
-# µs of a captured step on one H200, TF32 (benchmarks/README.md), and parameters.
-STEPS = {
-    "small": ({128: 34.8, 1024: 69.1}, 15_770),
-    "medium": ({128: 193, 1024: 791}, 1_199_882),
-    "deep": ({128: 260, 1024: 939}, 87_850),
-}
-MANY = (1, 2, 4, 8, 16, 64, 256, 1024, 4096, 10_000)
+from . import cells, ranks_cost, report, steps_ours, wide
+
+ROUNDS = 5
+CELLS = "small:128,small:1024,medium:128,medium:1024,deep:128,deep:1024"
+CELLS += ",resnet18:512,vgg11_bn:64,vgg11_bn_224:64"
+COLUMNS = ("alone", "ours", "ddp", "ddp-graph", "ddp-graph-cl")
+
+Row = dict[str, Any]
 
 
-def all_reduce(size: float, gpus: int) -> float:
-    """Seconds that the all-reduce of so many bytes takes."""
-    if gpus == 1:
-        return 0.0
-    known = np.array(TWO_GPUS if gpus == 2 else FOUR_GPUS, float)
-    inside = float(np.interp(size, known[:, 0], known[:, 1])) * 1e-6
-    if gpus > 4:  # a ring of n moves 2 (n - 1) / n of the bytes through each
-        n = min(gpus, GPUS_OF_A_MACHINE)
-        inside *= ((n - 1) / n) / (3 / 4)
-    machines = math.ceil(gpus / GPUS_OF_A_MACHINE)
-    if machines == 1:
-        return inside
-    between = 2 * (machines - 1) / machines * size / NETWORK
-    return inside + between + 2 * math.log2(machines) * LATENCY
+def work_of(net: str) -> ranks_cost.Work:
+    """What the ranks of a net exchange."""
+    model: Any = wide.net_of(net).ours() if wide.is_here(net) else models.build(net)
+    kinds = (nn.BatchNorm1d, nn.BatchNorm2d)
+    norms = tuple(layer.num_features for layer in model.modules() if isinstance(layer, kinds))
+    return ranks_cost.Work(4.0 * sum(p.size for p in model.parameters()), norms)
 
 
-def predicted() -> None:
-    """Print the table."""
-    head = f"{'net @ batch of each':22}" + "".join(f"{n:>9,}" for n in MANY)
-    print("Efficiency, %, of weak scaling with one all-reduce behind the backward pass, and the")
-    print("step in µs; a batch is each GPU's.\n")
-    print(head)
-    for net, (steps, parameters) in STEPS.items():
-        for batch, alone in steps.items():
-            times = [alone + all_reduce(4.0 * parameters, n) * 1e6 for n in MANY]
-            name = f"{net} @ {batch}"
-            print(f"{name:22}" + "".join(f"{100 * alone / t:9.1f}" for t in times))
-            print(f"{'  µs':22}" + "".join(f"{t:9.0f}" for t in times))
-            print(f"{'  global batch':22}" + "".join(f"{batch * n:9,}" for n in MANY))
-    print("\nThe all-reduce, µs:")
-    for net, (_, parameters) in STEPS.items():
-        row = [all_reduce(4.0 * parameters, n) * 1e6 for n in MANY]
-        name = f"{net}, {4 * parameters / 1e6:.2f} MB"
-        print(f"{name:22}" + "".join(f"{t:9.0f}" for t in row))
+def measured(net: str, batch: int, options: argparse.Namespace, dataset: Any) -> Row:
+    """A row: a net at a batch, all implementations in turns."""
+    ranks: Any = importlib.import_module(".ranks", __package__)
+    distributed, device = tg.distributed, options.on
+    size = distributed.size()
+    mine = max(batch // size, 1) if options.strong else batch
+    wanted = {"alone": mine} | dict.fromkeys(options.impls, mine)
+    runners, first = {}, {}
+    for impl, each in wanted.items():
+        distributed.no_batch()
+        cell = cells.Cell(impl, net, each, options.precision)
+        runners[impl] = ranks.runner(cell, dataset, device)
+        runners[impl].ready()
+        first[impl] = _mean_of_ranks(runners[impl].losses(1)[0])
+    times: dict[str, list[float]] = {impl: [] for impl in runners}
+    steps = {impl: _steps(one, options.seconds / ROUNDS) for impl, one in runners.items()}
+    for _ in range(ROUNDS):
+        for impl, one in runners.items():
+            one.ready()
+            times[impl].append(_seconds(one, steps[impl]))
+    us = {impl: round(median(found) * 1e6, 2) for impl, found in times.items()}
+    distributed.no_batch()
+    work = work_of(net)
+    cost = ranks_cost.exchanges(work, size) * 1e6
+    row: Row = {
+        "net": net, "batch": batch, "ranks": size, "strong": options.strong,
+        "precision": options.precision, "us": us, "first_losses": first,
+        "gradient_bytes": work.bytes, "norms": len(work.norms),
+        "predicted_us": round(us["alone"] + cost, 2),
+        "predicted_share": round(us["alone"] / (us["alone"] + cost), 4),
+    }  # fmt: skip
+    if "ours" in us:
+        row["share"] = round(us["alone"] / us["ours"], 4)
+        peers = [us[impl] for impl in us if impl.startswith("ddp")]
+        if peers:
+            row["over_ddp"] = round(min(peers) / us["ours"], 4)
+    return row
 
 
-class Step:
-    """A net's step on random pictures, captured where it can be."""
-
-    def __init__(self, net: str, batch: int, device: str, parallel: bool) -> None:
-        import tinygrad_cupy as tg
-        from tinygrad_cupy import datasets, nn
-
-        tg.manual_seed(0)
-        rng = np.random.default_rng(0)
-        images = rng.integers(0, 256, (8192, 1, 28, 28), dtype=np.uint8)
-        data = datasets.ArrayDataset(images, rng.integers(0, 10, 8192))
-        model = nn.models.build(net)
-        if parallel:
-            model = nn.SyncBatchNorm.convert(model)
-        adam = nn.optim.Adam(model.parameters())
-        if parallel:
-            tg.distributed.data_parallel(model, adam)
-        self.loader = datasets.DataLoader(
-            data, batch, shuffle=True, drop_last=True, device=device, split=parallel
-        )
-
-        def step(rows: Any) -> Any:
-            x, y = self.loader.batch(rows)
-            adam.zero_grad()
-            loss = model(x).cross_entropy(y)
-            loss.backward()
-            adam.step()
-            return loss
-
-        self.step, self.batches = tg.jit(step), self._forever()
-
-    def _forever(self) -> Any:
-        while True:
-            yield from self.loader.rows()
-
-    def seconds(self, steps: int) -> float:
-        """Of each of so many steps."""
-        from tinygrad_cupy import backend
-
-        backend.synchronize()
-        began = time.perf_counter()
-        for _ in range(steps):
-            self.step(next(self.batches))
-        backend.synchronize()
-        return (time.perf_counter() - began) / steps
+def _mean_of_ranks(loss: float) -> float:
+    every = tg.distributed.exchange(float(loss))
+    return float(sum(every) / len(every))
 
 
-def measured(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Each cell alone and together, in turns."""
-    import tinygrad_cupy as tg
+def _steps(runner: Any, seconds: float) -> int:
+    """How many steps take so long; the same on all ranks."""
+    runner.ready()
+    runner.run(5)
+    each = _seconds(runner, 5)
+    return int(tg.distributed.exchange(max(3, int(seconds / each)))[0])
 
-    distributed = tg.distributed
-    distributed.init("cpu" if options.device == "cpu" else None, even_alone=True)
-    tg.set_precision(options.precision)
-    device, count = tg.default_device(), distributed.size()
-    rows = []
-    for net in options.nets.split(","):
-        for batch in map(int, options.batches.split(",")):
-            together = batch if options.strong else batch * count
-            cells = [
-                Step(net, batch, device, False),
-                Step(net, together, device, True),
-            ]
-            for one in cells:
-                one.seconds(5)
-            steps = distributed.exchange(max(3, int(options.seconds / 5 / cells[1].seconds(5))))[0]
-            times: list[list[float]] = [[], []]
-            for _ in range(5):
-                for one, found in zip(cells, times, strict=True):
-                    distributed.barrier()
-                    found.append(one.seconds(steps))
-            alone, with_others = (median(x) * 1e6 for x in times)
-            row = {
-                "net": net, "batch": batch, "ranks": count, "strong": options.strong,
-                "alone_us": alone, "together_us": with_others, "ratio": with_others / alone,
-            }  # fmt: skip
-            rows.append(row)
-            if distributed.rank() == 0:
-                print(
-                    f"{net:8} @ {batch:5}: {alone:10.1f} µs alone, {with_others:10.1f} µs as one "
-                    f"of {count}, ratio {with_others / alone:.3f}",
-                    flush=True,
-                )
-            if options.out and distributed.rank() == 0:
-                Path(options.out).write_text(json.dumps(rows, indent=1), encoding="utf-8")
-    return rows
+
+def _seconds(runner: Any, steps: int) -> float:
+    """Of each of so many steps, begun together."""
+    backend.synchronize()
+    tg.distributed.barrier()
+    began = time.perf_counter()
+    runner.run(steps)
+    return (time.perf_counter() - began) / steps
+
+
+def told(row: Row) -> str:
+    """A row as a line."""
+    times = ", ".join(f"{impl} {us:,.1f}" for impl, us in row["us"].items())
+    text = f"{row['net']:12} @ {row['batch']:5} of {'all' if row['strong'] else 'each'}: {times} µs"
+    for name, word in (("share", "share"), ("predicted_share", "predicted"), ("over_ddp", "x")):
+        text += f", {word} {row[name]:.3f}" if name in row else ""
+    return text
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    options = parse(sys.argv[1:])
+    if options.predict:
+        ranks_cost.print_table()
+        return 0
+    tg.distributed.init("cpu" if options.device == "cpu" else None, even_alone=True)
+    options.on = tg.default_device()  # this rank's
+    is_first = tg.distributed.rank() == 0
+    versions = steps_ours.versions(options.on)
+    if any(impl.startswith("ddp") for impl in options.impls):
+        versions |= importlib.import_module(".steps_torch", __package__).versions(options.on)
+    name = steps_ours.device_name(options.on) or report.cpu_name()
+    size = tg.distributed.size()
+    words = f"mpirun -n {size} {report.command('scaling_out')}"
+    head = report.facts(words, f"{size} x {name}" if size > 1 else name, versions)
+    dataset, rows = cells.read_data(None), []
+    for net, batch in options.cells:
+        rows.append(measured(net, batch, options, dataset))
+        if is_first:
+            print(told(rows[-1]), flush=True)
+            if options.out:
+                report.write(options.out, head | {"rows": rows})
+        gc.collect()
+        steps_ours.release(options.on)
+    if "torch" in sys.modules:
+        importlib.import_module(".ranks", __package__).end_torch()
+    return 0
+
+
+def parse(words: list[str]) -> argparse.Namespace:
+    """The command line; cells as (net, batch)."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--predict", action="store_true")
-    parser.add_argument("--nets", default="small,medium,deep")
-    parser.add_argument("--batches", default="128,1024")
-    parser.add_argument("--device", default="cuda")
-    parser.add_argument("--precision", default="tf32")
+    parser.add_argument("--cells", default=CELLS)
+    parser.add_argument("--impls", default=",".join(COLUMNS[1:]))
+    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
+    parser.add_argument("--precision", choices=["tf32", "fp32", "bf16"], default="tf32")
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--strong", action="store_true")
-    parser.add_argument("--out")
-    options = parser.parse_args()
-    if options.predict:
-        predicted()
-    else:
-        measured(options)
-    return 0
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args(words)
+    options.impls = options.impls.split(",")
+    unknown = set(options.impls) - set(COLUMNS[1:])
+    if unknown:
+        parser.error(f"[--impls] expected some of {', '.join(COLUMNS[1:])}, got {unknown}")
+    if options.device == "cpu":
+        options.precision = "fp32"
+    options.cells = []
+    for cell in parser.parse_args(words).cells.split(","):
+        net, _, batch = cell.partition(":")
+        known = net in models.MNIST or wide.is_here(net)
+        if not known or not batch.isdecimal():
+            parser.error(f"[--cells] expected NET:BATCH, as medium:128, got {cell!r}")
+        options.cells.append((net, int(batch)))
+    return options
 
 
 if __name__ == "__main__":

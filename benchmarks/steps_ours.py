@@ -34,6 +34,7 @@ class Ours:
         model = models.build(cell.net)
         model.load_state_dict(weights)
         adam = optim.Adam(list(model.parameters()), lr=LEARNING_RATE)
+        model = self._joined(model, adam)
         loader = DataLoader(dataset, cell.batch, device=device)
 
         def train(rows: Tensor) -> Tensor:
@@ -53,6 +54,10 @@ class Ours:
         self.step = self._decorated(train, cell.impl)
         self.data_bytes = dataset.images.nbytes + dataset.labels.nbytes
         self.calls = 0
+
+    def _joined(self, model: Any, optimizer: Any) -> Any:
+        """The model as it is trained: by this process alone."""
+        return model
 
     def _decorated(
         self, train: Callable[[Tensor], Tensor], impl: str
@@ -88,15 +93,16 @@ class OursWide(Ours):
 
     def __init__(self, cell: Cell, _: ArrayDataset, device: str) -> None:
         weights = first_weights(cell.net)
-        x, y = wide.batch_of(cell.net, cell.batch)
+        x, y = self._batch(cell)
         tg.set_default_device(device)
         self.memory = Memory() if device != "cpu" else None
         self.peak_bytes: int | None = None
         tg.set_precision("tf32" if cell.precision == "bf16" else cell.precision)
         tg.manual_seed(0)
-        model = wide.without_dropout(wide.NETS[cell.net].ours())
+        model = wide.without_dropout(wide.net_of(cell.net).ours())
         model.load_state_dict(weights)
         sgd = optim.SGD(list(model.parameters()), wide.LEARNING_RATE, momentum=wide.MOMENTUM)
+        model = self._joined(model, sgd)
         bf16 = cell.precision == "bf16"
 
         def train(x: Tensor, y: Tensor) -> Tensor:
@@ -112,6 +118,9 @@ class OursWide(Ours):
         self.step: Callable[..., Tensor] = lambda _: step(*batch)
         self.steps_per_call, self.arguments, self.calls = 1, [batch[1]], 0
         self.data_bytes = x.nbytes + y.nbytes
+
+    def _batch(self, cell: Cell) -> tuple[np.ndarray, np.ndarray]:
+        return wide.batch_of(cell.net, cell.batch)
 
 
 class Memory:

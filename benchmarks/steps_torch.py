@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -31,6 +32,7 @@ class Torch:
     """Gather a batch, forward, cross-entropy, backward, fused Adam."""
 
     steps_per_call = 1
+    warm_ups = 4  # steps before a capture
 
     def __init__(self, cell: Cell, dataset: ArrayDataset, device: str) -> None:
         import torch
@@ -46,11 +48,12 @@ class Torch:
         self._load(first_weights(cell.net))
         if cell.impl.endswith("-cl"):
             self.model = self.model.to(memory_format=torch.channels_last)
-        graph = cell.impl.startswith("torch-graph")
+        graph = "-graph" in cell.impl
         self.optimizer = torch.optim.Adam(
             self.model.parameters(), lr=LEARNING_RATE, fused=True, capturable=graph and self.cuda
         )
         self.keep_gradients = graph
+        self.model = self._joined()
         forward = self._forward(cell.precision == "bf16")
         if cell.impl == "torch-compile":
             forward = torch.compile(forward, mode="reduce-overhead")
@@ -61,6 +64,10 @@ class Torch:
         self.step = self._captured() if graph else self._step
         if cell.impl == "torch-compile":
             without_trace(lambda: self._step(self.batches[0]), self.model, self.optimizer)
+
+    def _joined(self) -> Any:
+        """The model as it is trained: by this process alone."""
+        return self.model
 
     def _load(self, weights: dict[str, Any]) -> None:
         import torch
@@ -94,7 +101,8 @@ class Torch:
         if not self.cuda:
             return self._step
         rows = self.batches[0].clone()
-        done = captured(lambda: self._step(rows), self.model, self.optimizer)
+        step = functools.partial(self._step, rows)
+        done = captured(step, self.model, self.optimizer, self.warm_ups)
         self.peak_bytes = done.peak_bytes
 
         def replay(new_rows: Any) -> Any:
@@ -133,11 +141,9 @@ class TorchWide(Torch):
         if self.cuda:
             torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
             torch.backends.cudnn.benchmark = True
-        self.images, self.labels = (
-            torch.tensor(x, device=device) for x in wide.batch_of(cell.net, cell.batch)
-        )
+        self.images, self.labels = (torch.tensor(x, device=device) for x in self._batch(cell))
         self.data_bytes = self.images.nbytes + self.labels.nbytes
-        self.model = wide.without_dropout(wide.NETS[cell.net].theirs()).to(device)
+        self.model = wide.without_dropout(wide.net_of(cell.net).theirs()).to(device)
         self._load(first_weights(cell.net))
         if cell.impl.endswith("-cl"):
             self.model = self.model.to(memory_format=torch.channels_last)
@@ -145,8 +151,9 @@ class TorchWide(Torch):
         self.optimizer = torch.optim.SGD(
             self.model.parameters(), wide.LEARNING_RATE, wide.MOMENTUM, fused=True
         )
-        graph = cell.impl.startswith("torch-graph")
+        graph = "-graph" in cell.impl
         self.keep_gradients = graph
+        self.model = self._joined()
         self.forward = self._forward(cell.precision == "bf16")
         self.batches = [torch.zeros(1, dtype=torch.int64, device=device)]  # there is one
         self.calls = 0
@@ -156,14 +163,17 @@ class TorchWide(Torch):
             without_trace(lambda: self._step(None), self.model, self.optimizer)
         self.step = self._captured() if graph else self._step
 
+    def _batch(self, cell: Cell) -> tuple[np.ndarray, np.ndarray]:
+        return wide.batch_of(cell.net, cell.batch)
+
     def _step(self, rows: Any) -> Any:
         return self._update(self.images, self.labels)
 
 
-def without_trace(step: Callable[[], Any], model: Any, optimizer: Any) -> None:
+def without_trace(step: Callable[[], Any], model: Any, optimizer: Any, steps: int = 4) -> None:
     """A few steps, to warm up, after which weights and optimizer are as they were."""
     kept = {name: value.clone() for name, value in model.state_dict().items()}
-    for _ in range(4):
+    for _ in range(steps):
         step()
     model.load_state_dict(kept)
     for state in optimizer.state.values():
@@ -179,21 +189,22 @@ class Captured(NamedTuple):
     peak_bytes: int
 
 
-def captured(step: Callable[[], Any], model: Any, optimizer: Any) -> Captured:
+def captured(step: Callable[[], Any], model: Any, optimizer: Any, warm_ups: int = 4) -> Captured:
     """``step`` as a CUDA graph; capturing leaves no trace in weights and optimizer."""
     import torch
 
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
-        without_trace(step, model, optimizer)
+        without_trace(step, model, optimizer, warm_ups)
     torch.cuda.current_stream().wait_stream(side)
     torch.cuda.synchronize()
     gc.collect()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()  # what cuDNN tried out to choose from does not count
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    # Other threads, such as one that watches NCCL, may ask the GPU something meanwhile.
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         result = step()
     torch.cuda.synchronize()
     return Captured(graph, result, torch.cuda.max_memory_allocated())

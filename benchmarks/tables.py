@@ -334,11 +334,39 @@ def scaling(name: str) -> str:
     return f"{table}\n\n{source(content, f'{name}_scaling.json', rows)}"
 
 
+def x2(name: str) -> str:
+    """Steps of two ranks, ours and PyTorch's."""
+    return _ranks(name, 2)
+
+
+def x4(name: str) -> str:
+    """Steps of four."""
+    return _ranks(name, 4)
+
+
+def _ranks(name: str, count: int) -> str:
+    """µs of a step alone and as one of several ranks; the share of perfect scaling; over DDP."""
+    content = read(f"{name}_x{count}.json")
+    rows = [row for row in content["rows"] if "us" in row]  # files of before have other rows
+    impls = list(dict.fromkeys(impl for row in rows for impl in row["us"]))
+    lines = []
+    for row in rows:
+        what = f"{row['net']} @ {row['batch']}{' of all' if row['strong'] else ''}"
+        times = [number(row["us"][impl]) if impl in row["us"] else "" for impl in impls]
+        shares = [f"{100 * row[kind]:.0f} %" for kind in ("share", "predicted_share")]
+        ratio = f"{row['over_ddp']:.2f}×" if "over_ddp" in row else ""
+        lines.append([what, *times, *shares, ratio])
+    head = ["net, batch of each", *impls, "share", "predicted", "DDP's best / ours"]
+    table = markdown(head, lines)
+    return f"{table}\n\n{source(content, f'{name}_x{count}.json', rows)}"
+
+
 TABLES: dict[str, Callable[[str], str]] = {
     function.__name__: function
     for function in (
         tf32, bf16, fp32, cpu, wide_tf32, wide_bf16, wide_fp32, summary, cpu_summary, pictures,
         accuracy_time, accuracy_parity, coldstart, ops, arrays, linalg, science, scaling,
+        x2, x4,
     )
 }  # fmt: skip
 

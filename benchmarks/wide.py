@@ -125,6 +125,18 @@ NETS = {
     "lstm": Net((128, 64), _our_lstm, _their_lstm),
     "resnet50": _model("resnet50", 224, batches=((64,), (8,))),
 }
+# Not of the suite: with 515 MB of gradients, for what several GPUs do.
+OTHERS = {"vgg11_bn_224": _model("vgg11_bn", 224)}
+
+
+def is_here(name: str) -> bool:
+    """Whether a net is one of these."""
+    return name in NETS or name in OTHERS
+
+
+def net_of(name: str) -> Net:
+    """The net of that name."""
+    return NETS[name] if name in NETS else OTHERS[name]
 
 
 def without_dropout(model: Any) -> Any:
@@ -140,7 +152,7 @@ def batch_of(net: str, batch: int) -> tuple[np.ndarray, np.ndarray]:
 
     What a step costs does not depend on them.
     """
-    described, rng = NETS[net], np.random.default_rng(0)
+    described, rng = net_of(net), np.random.default_rng(0)
     x = rng.standard_normal((batch, *described.shape), np.float32)
     pixels = described.shape[1:] if described.pixels else ()
     return x, rng.integers(0, CLASSES, (batch, *pixels))

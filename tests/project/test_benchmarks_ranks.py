@@ -1,0 +1,87 @@
+"""The benchmark of several GPUs, by ranks on the CPU, its table and its picture."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.ranks import ROOT, command, environment, needs_mpi
+
+IMPLS = ("ours", "ddp", "ddp-graph")
+
+
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A module of the benchmarks by its name."""
+    monkeypatch.syspath_prepend(ROOT)
+    return lambda name: importlib.import_module(f"benchmarks.{name}")
+
+
+@needs_mpi
+@pytest.mark.peers
+@pytest.mark.slow
+@pytest.mark.parametrize("strong", [False, True])
+def test_ranks_are_measured_beside_pytorchs(module: Any, tmp_path: Path, strong: bool) -> None:
+    pytest.importorskip("torch")
+    out = tmp_path / "h200_x2.json"
+    words = [
+        "-m", "benchmarks.scaling_out", "--device", "cpu", "--cells", "lenet:8,small:8", "--impls",
+        ",".join(IMPLS), "--seconds", "0.1", "--out", out, *["--strong"] * strong,
+    ]  # fmt: skip
+    subprocess.run(command(2, *words), cwd=ROOT, env=environment(), check=True, timeout=300)
+    content = json.loads(out.read_text())
+    assert [row["net"] for row in content["rows"]] == ["lenet", "small"]
+    for row in content["rows"]:
+        assert set(row["us"]) == {"alone", *IMPLS}
+        assert (row["ranks"], row["strong"]) == (2, strong)
+        assert row["share"] == pytest.approx(row["us"]["alone"] / row["us"]["ours"], rel=1e-2)
+        assert row["over_ddp"] > 0
+        assert row["predicted_share"] < 1
+    first = content["rows"][0]["first_losses"]  # without dropout, of the same weights and parts
+    assert first["ours"] == pytest.approx(first["ddp"], rel=1e-5)
+    monkey = pytest.MonkeyPatch()
+    monkey.setattr(module("tables"), "RESULTS", tmp_path)
+    table = module("tables").fill("<!-- table h200_x2 -->\n<!-- end -->", "h200")
+    monkey.undo()
+    assert f"| lenet @ 8{' of all' * strong} |" in table
+    module("pictures").ranks(content, tmp_path / "ranks.png")
+    assert (tmp_path / "ranks.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--impls", "ours,jax"], "[--impls] expected some of ours, ddp, ddp-graph, ddp-graph-cl"),
+        (["--cells", "large:3"], "[--cells] expected NET:BATCH, as medium:128, got 'large:3'"),
+        (["--cells", "medium"], "[--cells] expected NET:BATCH, as medium:128, got 'medium'"),
+    ],
+)
+def test_what_ranks_cannot_measure_is_named(
+    module: Any, words: list[str], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        module("scaling_out").parse(words)
+    assert text in capsys.readouterr().err
+
+
+def test_exchanges_of_batch_norms_are_counted(module: Any) -> None:
+    cost, work = module("ranks_cost"), module("scaling_out").work_of("deep")
+    assert work == cost.STEPS["deep"][1]
+    assert work.norms == (32, 64)
+    assert cost.exchanges(work, 1) == 0
+    without = cost.exchanges(work._replace(norms=()), 2)
+    assert cost.exchanges(work, 2) - without == pytest.approx(4 * (15e-6 + cost.LAUNCH))
+
+
+def test_nothing_of_pytorchs_is_imported_for_a_prediction() -> None:
+    code = (
+        "import sys; sys.argv = ['x', '--predict']; from benchmarks import scaling_out; "
+        "scaling_out.main(); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
