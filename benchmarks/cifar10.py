@@ -2,12 +2,14 @@
 
     python -m benchmarks.cifar10 --data-dir DIR [--impls ours,torch] [--seeds 0,1,2] [--epochs 15]
                                  [--device cuda] [--precision tf32] [--out FILE]
+    mpirun -n 2 python -m benchmarks.cifar10 --data-dir DIR --impls ours [...]
 
 DIR has train/CLASS/*.jpg and test/CLASS/*.jpg. Both nets have torchvision's layers and first
 weights, but 3 x 3 pixels and no pool at the stem; both flip at random and crop 32 x 32 of 40 x 40
 pixels, on the device, and take Nesterov's steps along the mean cross-entropy: batch 256, momentum
 0.9, weight decay 5e-4, learning rate 0.2 by one cycle, whose first quarter rises. Judged by the
-weights after the last epoch. Seconds are those of the epochs. Rows join those in FILE.
+weights after the last epoch. Seconds are those of the epochs. Rows join those in FILE. Ranks split
+each batch, with the statistics of all of it in batch norms: the accuracy is that of one GPU.
 """
 
 from __future__ import annotations
@@ -16,13 +18,14 @@ import argparse
 import json
 import time
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, median, stdev
 from typing import Any
 
 import numpy as np
 
 import tinygrad_cupy as tg
 from tinygrad_cupy import backend, nn
+from tinygrad_cupy.command.several import after_the_first
 from tinygrad_cupy.datasets import ArrayDataset, DataLoader, image_folder
 from tinygrad_cupy.nn import augment, models, optim, schedules
 
@@ -36,11 +39,11 @@ Row = dict[str, Any]
 
 def ours(train: ArrayDataset, test: ArrayDataset, seed: int, options: argparse.Namespace) -> Row:
     """Accuracy on ``test``, and the seconds of each epoch."""
-    tg.set_default_device(options.device)
-    tg.set_precision(options.precision if options.device != "cpu" else "fp32")
+    device = tg.default_device()
+    tg.set_precision(options.precision if device != "cpu" else "fp32")
     tg.manual_seed(seed)
-    model = models.build("resnet18", len(train.classes), 3, 32)
-    loader = DataLoader(train, BATCH, shuffle=True, drop_last=True, device=options.device)
+    model = nn.SyncBatchNorm.convert(models.build("resnet18", len(train.classes), 3, 32))
+    loader = DataLoader(train, BATCH, shuffle=True, drop_last=True, device=device)
     steps = options.epochs * len(loader)
     sgd = optim.SGD(model.parameters(), RATE, 0.9, weight_decay=DECAY, nesterov=True)
     changes = nn.Sequential(
@@ -49,7 +52,7 @@ def ours(train: ArrayDataset, test: ArrayDataset, seed: int, options: argparse.N
     schedule = schedules.OneCycle(RATE, steps, rise=RISE)
     trainer = nn.Trainer(model, sgd, None, schedule, augment=changes)
     history = trainer.fit(loader, epochs=options.epochs)
-    found = trainer.evaluate(DataLoader(test, min(TESTED, len(test)), device=options.device))
+    found = trainer.evaluate(DataLoader(test, min(TESTED, len(test)), device=device))
     return _row(found.accuracy, [record.seconds for record in history.records])
 
 
@@ -140,33 +143,56 @@ def main() -> None:
     parser.add_argument("--images", type=int, help="that many of each alone, for a trial")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    train, test = image_folder(options.data_dir)
-    if options.images:
-        few = np.random.default_rng(0).permutation(len(test))[: options.images]
-        train, test = train[few], test[few]
+    if not tg.distributed.init("cpu" if options.device == "cpu" else None):
+        tg.set_default_device(options.device)
+    size, is_first = tg.distributed.size(), tg.distributed.rank() == 0
+    if size > 1 and options.impls != "ours":
+        parser.error(f"[--impls] expected ours where there are ranks, got {options.impls}")
+    train, test = _read(options)
     kept: list[Row] = []
     if options.out and options.out.exists():
         kept = json.loads(options.out.read_text())["rows"]
-    versions = steps_ours.versions(options.device) | steps_torch.versions(options.device)
-    name = steps_ours.device_name(options.device)
-    head = report.facts(report.command("cifar10"), name, versions)
+    device = tg.default_device()
+    versions = steps_ours.versions(device)
+    if "torch" in options.impls:
+        versions |= steps_torch.versions(device)
+    head = report.facts(report.command("cifar10"), steps_ours.device_name(device), versions)
     for seed in map(int, options.seeds.split(",")):
         for impl in options.impls.split(","):
             found = IMPLEMENTATIONS[impl](train, test, seed, options)
-            facts = {"epochs": options.epochs, "precision": options.precision}
-            row = {"impl": impl, "seed": seed, **facts, **found}
-            kept.append(row)
-            print(row, flush=True)
+            facts = {"epochs": options.epochs, "precision": options.precision, "ranks": size}
+            kept.append({"impl": impl, "seed": seed, **facts, **found})
             backend.synchronize()
-            if options.out:
+            if is_first:
+                print(kept[-1], flush=True)
+            if is_first and options.out:
                 report.write(options.out, head | {"rows": kept})
-    for impl in IMPLEMENTATIONS:
-        values = [row["accuracy"] for row in kept if row["impl"] == impl]
+    if is_first:
+        print(*_summary(kept), sep="\n")
+
+
+def _read(options: argparse.Namespace) -> tuple[ArrayDataset, ArrayDataset]:
+    """The photographs; the first rank decodes them, the others find them decoded."""
+    train, test = after_the_first(lambda: image_folder(options.data_dir))
+    if options.images:
+        few = np.random.default_rng(0).permutation(len(test))[: options.images]
+        train, test = train[few], test[few]
+    return train, test
+
+
+def _summary(rows: list[Row]) -> list[str]:
+    """Lines: the mean over seeds of each implementation and number of ranks."""
+    lines, groups = [], {(row["impl"], row.get("ranks", 1)) for row in rows}
+    for impl, ranks in sorted(groups):
+        mine = [row for row in rows if (row["impl"], row.get("ranks", 1)) == (impl, ranks)]
+        values = [row["accuracy"] for row in mine]
+        seconds = [one for row in mine for one in row["epoch_seconds"][1:]]
         if len(values) > 1:
             error = stdev(values) / len(values) ** 0.5
-            print(
-                f"{impl}: {mean(values):.4f} +- {error:.4f} (standard error, {len(values)} seeds)"
-            )
+            line = f"{impl}, ranks {ranks}: {mean(values):.4f} +- {error:.4f} (standard error, "
+            line += f"{len(values)} seeds)"
+            lines.append(line + (f", {median(seconds):.2f} s an epoch" if seconds else ""))
+    return lines
 
 
 if __name__ == "__main__":
