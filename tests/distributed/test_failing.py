@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import random
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -15,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from support.ranks import PROGRAMS, command, environment, needs_mpi, run
+from support.killed_ranks import SECONDS, kill_and_resume, needs_proc
+from support.ranks import PROGRAMS, environment, needs_mpi, run
 
-SECONDS = 10.0  # in which all have to be gone
 FAILURES = {
     "kill": "rank {} .*died without a word",
     "raise": "rank {} .*failed: ValueError: no such number",
@@ -99,79 +97,16 @@ def test_the_first_of_slurms_nodes() -> None:
         assert first_host(nodes) == first
 
 
-def _train(ranks: int, folder: Path, *words: str) -> list[str]:
-    options = ["--dataset", "digits", "--model", "small", "--device", "cpu", "--epochs", "10"]
-    options += ["--batch-size", "16", "--checkpoint-minutes", "0"]
-    place = ["--resume", str(folder)] if words else ["--out", str(folder), *options]
-    return command(ranks, "-m", "tinygrad_cupy", "train", "--quiet", *place)
-
-
-def _kill_and_resume(tmp_path: Path, seconds: float, resumed_by: int) -> None:
-    """Kill a random rank of two in the middle of training; the run goes on with so many."""
-    folder = tmp_path / "run"
-    process = subprocess.Popen(
-        _train(2, folder), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, start_new_session=True,
-    )  # fmt: skip
-    victims = _ranks_of(process.pid)
-    while (
-        not any(tmp_path.rglob("0000001.json")) and process.poll() is None
-    ):  # until training is under way
-        time.sleep(0.02)
-        victims = _ranks_of(process.pid) or victims
-    time.sleep(seconds)
-    victim = random.choice(sorted(victims))
-    try:
-        os.kill(victims[victim], signal.SIGKILL)
-    except ProcessLookupError:
-        pytest.skip("training was over")
-    began = time.monotonic()
-    _, told = process.communicate(timeout=60)
-    assert time.monotonic() - began < SECONDS
-    assert process.returncode != 0
-    assert re.search(rf"\[distributed\] rank {victim} .*died without a word", told), told
-    again = run(resumed_by, *_train(1, folder, "resume")[-6:], timeout=300)
-    assert again.returncode == 0, again.stderr
-    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    assert metrics["epochs"] == 10
-
-
-def _ranks_of(pid: int) -> dict[int, int]:
-    """The processes of ranks, by rank, below a launcher."""
-    found: dict[int, int] = {}
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            given = (entry / "environ").read_bytes().split(b"\0")
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if os.path.basename(words[0]).startswith(b"python") and _is_below(int(entry.name), pid):
-            ranks = [x for x in given if x.startswith(b"OMPI_COMM_WORLD_RANK=")]
-            found |= {int(x.partition(b"=")[2]): int(entry.name) for x in ranks}
-    return found
-
-
-def _is_below(pid: int, above: int) -> bool:
-    while pid > 1:
-        if pid == above:
-            return True
-        try:
-            stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-        except OSError:
-            return False
-        pid = int(stat.rpartition(")")[2].split()[1])
-    return False
-
-
 @needs_mpi
-@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
+@needs_proc
 def test_a_killed_rank_and_on_with_fewer(tmp_path: Path) -> None:
-    _kill_and_resume(tmp_path, 0.2, 1)
+    assert kill_and_resume(tmp_path, "cpu", 0.2, 1) < SECONDS
 
 
 @needs_mpi
+@needs_proc
 @pytest.mark.slow
 @pytest.mark.skipif("TINYGRAD_CUPY_HARDSHIPS" not in os.environ, reason="takes minutes")
 @pytest.mark.parametrize("moment", range(20))
 def test_ranks_killed_at_random_moments(tmp_path: Path, moment: int) -> None:
-    _kill_and_resume(tmp_path, random.uniform(0, 2.0), 1 + moment % 2)
+    assert kill_and_resume(tmp_path, "cpu", random.uniform(0, 2.0), 1 + moment % 2) < SECONDS

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
+from pathlib import Path
 
 import pytest
 
+from support.killed_ranks import SECONDS, kill_and_resume, needs_proc
 from support.ranks import PROGRAMS, command, environment, needs_mpi
 from tinygrad_cupy import backend
 
@@ -35,3 +38,30 @@ def test_a_rank_on_each_gpu(ranks: int) -> None:
     if backend.cuda_count() < ranks:
         pytest.skip(f"{ranks} GPUs are asked for, {backend.cuda_count()} are here")
     assert _run(command(ranks, PROGRAMS / "on_gpu.py")) == EXPECTED
+
+
+@needs_mpi
+@pytest.mark.gpu
+@pytest.mark.multi
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_models_train_as_in_one_process(ranks: int) -> None:
+    """Rows and masks bit for bit, losses within 1e-5, the same weights twice; medium and deep."""
+    if backend.cuda_count() < ranks:
+        pytest.skip(f"{ranks} GPUs are asked for, {backend.cuda_count()} are here")
+    printed = _run(command(ranks, PROGRAMS / "models.py"))
+    runs = [(net, how) for net in ("medium", "deep") for how in ("eager", "captured")]
+    assert [tuple(line.split()[:2]) for line in printed.splitlines()] == runs
+
+
+@needs_mpi
+@needs_proc
+@pytest.mark.gpu
+@pytest.mark.multi
+@pytest.mark.parametrize("moment", range(10))
+def test_a_rank_killed_in_a_captured_run(tmp_path: Path, moment: int) -> None:
+    """Of two; goes on with one or with two. `-n 5` has five such runs at a time on the GPUs."""
+    if backend.cuda_count() < 2:
+        pytest.skip(f"2 GPUs are asked for, {backend.cuda_count()} are here")
+    taken = kill_and_resume(tmp_path, "cuda", random.uniform(0, 1.0), 1 + moment % 2)
+    print(f"gone after {taken:.1f} s")
+    assert taken < SECONDS

@@ -68,3 +68,13 @@ def test_what_is_shown_is_shown_once(tmp_path: Path) -> None:
 
 def test_captured_steps_of_ranks_give_the_bits_of_plain_ones() -> None:
     run_well(2, "captured.py")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_models_train_as_in_one_process(ranks: int) -> None:
+    printed = run_well(ranks, "models.py")
+    assert [line.split()[:2] for line in printed.splitlines()] == [
+        ["medium", "eager"],
+        ["deep", "eager"],
+    ]
