@@ -165,7 +165,7 @@ def main() -> None:
             scaling(report.read(over_batches), options.out / "scaling.png")
         for count in (4, 2):
             file = options.results / f"{name}_x{count}.json"
-            if file.exists() and "us" in report.read(file)["rows"][0]:
+            if file.exists() and any("us" in row for row in report.read(file)["rows"]):
                 ranks(report.read(file), options.out / "ranks.png")
                 break
 

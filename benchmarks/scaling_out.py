@@ -11,7 +11,7 @@ and of nets of `benchmarks.wide`, in turns; alone is ours as a process by itself
 batch is each rank's. `--strong` splits it, and the share is that of a step alone with the part of
 one rank, which bounds it. Started alone it is one rank of one, through NCCL all the same. Figures
 are medians over repetitions, in microseconds per step; `predicted_us` is the step alone with what
-`benchmarks.ranks_cost` says of exchanges between H200s.
+`benchmarks.ranks_cost` says of exchanges between H200s. Rows join those in FILE.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def main() -> int:
     size = tg.distributed.size()
     words = f"mpirun -n {size} {report.command('scaling_out')}"
     head = report.facts(words, f"{size} x {name}" if size > 1 else name, versions)
-    dataset, rows = cells.read_data(None), []
+    dataset, rows = cells.read_data(None), _kept(options.out)
     for net, batch in options.cells:
         rows.append(measured(net, batch, options, dataset))
         if is_first:
@@ -144,6 +144,13 @@ def main() -> int:
     if "torch" in sys.modules:
         importlib.import_module(".ranks", __package__).end_torch()
     return 0
+
+
+def _kept(path: Path | None) -> list[Row]:
+    """The rows of a file from before, of this form."""
+    if path is None or not path.exists():
+        return []
+    return [row for row in report.kept_rows(path) if "us" in row]
 
 
 def parse(words: list[str]) -> argparse.Namespace:

@@ -37,6 +37,9 @@ def test_ranks_are_measured_beside_pytorchs(module: Any, tmp_path: Path, strong:
     subprocess.run(command(2, *words), cwd=ROOT, env=environment(), check=True, timeout=300)
     content = json.loads(out.read_text())
     assert [row["net"] for row in content["rows"]] == ["lenet", "small"]
+    assert [row["us"] for row in module("scaling_out")._kept(out)] == [
+        row["us"] for row in content["rows"]
+    ]
     for row in content["rows"]:
         assert set(row["us"]) == {"alone", *IMPLS}
         assert (row["ranks"], row["strong"]) == (2, strong)
