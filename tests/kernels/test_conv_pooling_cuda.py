@@ -15,7 +15,7 @@ from tinygrad_cupy.kernels.conv import fused_reference, pooling
 pytestmark = pytest.mark.gpu
 
 NAMES = ("float32", "bfloat16", "float16", "float64")
-SIZES = [(3, 16, 6, 8), (2, 24, 7, 5), (5, 3, 4, 9), (1, 1, 2, 2), (129, 8, 3, 2), (2, 8, 1, 5)]
+SIZES = [(3, 16, 6, 8), (2, 24, 7, 5), (5, 3, 4, 9), (1, 1, 2, 2), (129, 8, 3, 2), (2, 8, 2, 5)]
 
 
 def same(found: Any, expected: Any) -> None:

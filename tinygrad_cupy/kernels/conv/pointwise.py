@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 from ...backend import Array, blas, import_cupy
-from ..common.layout import ALIGNED, contiguous, last, seen_last, strides_last
+from ..common.layout import ALIGNED, contiguous, last, strides_last
 from ..common.windows import Geometry, Shape, Windows
 
 PLAIN = Windows.parse("conv2d", 1, 1, 0, 1)
@@ -47,7 +47,8 @@ def _matrix(w: Array) -> Array:
 
 def _pixels(x: Array) -> Array:
     """x (N, C, H, W) as a matrix of a row for each pixel: a view where it is stored so."""
-    return seen_last(last(x)).reshape(-1, x.shape[1])
+    channels, stored = x.shape[1], last(x)
+    return import_cupy().ndarray((x.size // channels, channels), x.dtype, stored.data)
 
 
 def _images(pixels: Array, shape: Shape) -> Array:

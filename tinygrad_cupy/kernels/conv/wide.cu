@@ -8,8 +8,8 @@
 // order that they call 128-byte swizzle: of the eight pieces of row r, piece p lies at p ^ (r % 8).
 // Blocks are persistent: while the multiplying warps store a tile, the others copy the next.
 //
-// Macros: WM times 64 rows a warpgroup, BN columns, STAGES, BLOCKS of a multiprocessor, and those of
-// wide_store.cuh.
+// Macros: WM times 64 rows a warpgroup, BN columns, STAGES, BLOCKS of a multiprocessor, and what
+// wide_store.cuh is told.
 
 constexpr int BM = GROUPS * WM * 64;
 constexpr int ROWS = BM / (COPIERS / SLICE);  // that a copying thread has

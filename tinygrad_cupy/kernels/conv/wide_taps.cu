@@ -8,14 +8,14 @@
 // further on. The tensor cores may begin at any row: where the pieces of a row are swapped depends
 // on the address alone.
 //
-// A block has two warpgroups that multiply; of a third two warps copy pixels and one thread weights.
+// A block has two warpgroups that multiply; of a third two warps copy pixels, one thread weights.
 // Pixels of a tile, and those that its taps reach, lie in one of two regions, 128 bytes of their
 // channels at a time; while it is multiplied, the next is copied. Weights come tap by tap, as in
 // wide.cu, through a ring of STAGES. K is in the order (slice of channels, tap). Blocks are
 // persistent.
 //
-// Macros: WM times 64 rows a warpgroup, BN columns, STAGES, BLOCKS of a multiprocessor, and those of
-// wide_store.cuh.
+// Macros: WM times 64 rows a warpgroup, BN columns, STAGES, BLOCKS of a multiprocessor, and what
+// wide_store.cuh is told.
 
 constexpr int BM = GROUPS * WM * 64;
 constexpr int B_BYTES = BN * ROW_BYTES;
