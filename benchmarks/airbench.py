@@ -44,16 +44,21 @@ Row = dict[str, Any]
 # --- pictures -----------------------------------------------------------------------------------
 
 
+def here(values: Any) -> Tensor:
+    """A NumPy array as a tensor on the default device."""
+    return Tensor(values, device=tg.default_device())
+
+
 class Pictures:
     """Pictures uint8 (N, 3, S, S) and their classes (N,) on the default device."""
 
     def __init__(self, dataset: Any) -> None:
         images = np.asarray(dataset.inputs)
         self.side, self.count = images.shape[-1], len(images)
-        self.pixels = Tensor(np.ascontiguousarray(images.transpose(0, 2, 3, 1)).reshape(-1, 3))
-        self.labels = Tensor(np.asarray(dataset.targets).astype(np.int64))
-        self.along = Tensor(np.arange(self.side))
-        self.mean, self.std = (Tensor(np.float32(255) * np.float32(x)) for x in (MEAN, STD))
+        self.pixels = here(np.ascontiguousarray(images.transpose(0, 2, 3, 1)).reshape(-1, 3))
+        self.labels = here(np.asarray(dataset.targets).astype(np.int64))
+        self.along = here(np.arange(self.side))
+        self.mean, self.std = (here(np.float32(255) * np.float32(x)) for x in (MEAN, STD))
 
     def batch(self, rows: Tensor, mirrored: Tensor, down: Tensor, right: Tensor) -> Tensor:
         """Pictures float32 (B, 3, S, S) of these rows (B,), normalized.
@@ -100,7 +105,7 @@ class Net(nn.Module):
         self.blocks = nn.Sequential(*[Block(*pair) for pair in widths])
         self.head = nn.Linear(WIDTHS[-1], 10, bias=False)
         weight = self.head.weight.numpy()
-        self.head.weight = nn.Parameter(weight / weight.std(ddof=1))
+        self.head.weight = nn.Parameter(here(weight / weight.std(ddof=1)).data)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.blocks(self.whiten(x).gelu())
@@ -113,7 +118,7 @@ def _conv(inputs: int, outputs: int) -> nn.Conv2d:
     conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
     weight = conv.weight.numpy().copy()
     weight[:inputs] = backend.to_numpy(nn.init.dirac(weight[:inputs].shape))
-    conv.weight = nn.Parameter(weight)
+    conv.weight = nn.Parameter(here(weight).data)
     return conv
 
 
@@ -170,7 +175,7 @@ class Training:
     def whiten(self) -> None:
         """Make the whitening layer of the first pictures."""
         count = min(WHITENED, self.train.count)
-        rows = Tensor(np.arange(count))
+        rows = here(np.arange(count))
         before = tg.get_precision()
         tg.set_precision("fp32")
         filters = whitening(self.train.batch(rows, rows < 0, rows * 0, rows * 0))
@@ -236,7 +241,7 @@ class Training:
 
     def accuracy(self, test: Pictures, views: Any) -> float:
         self.net.eval()
-        every = Tensor(np.arange(test.count))
+        every = here(np.arange(test.count))
         parts = [every[i : i + self.batch] for i in range(0, test.count, self.batch)]
         return sum(int(self.right(test, rows, views).item()) for rows in parts) / test.count
 

@@ -32,10 +32,10 @@ from typing import Any
 import numpy as np
 
 import tinygrad_cupy as tg
-from tinygrad_cupy import Tensor, backend, datasets
+from tinygrad_cupy import backend, datasets
 
 from . import report, steps_ours
-from .airbench import WARM_UP, WHITENED, Pictures, Row, Training
+from .airbench import WARM_UP, WHITENED, Pictures, Row, Training, here
 from .processes import clean_environment
 
 
@@ -74,8 +74,8 @@ def first_step(options: argparse.Namespace) -> float:
     training.restart(0)
     training.whiten()
     training.set_rates(0, 200, 75)
-    rows = Tensor(np.arange(options.batch))
-    training.step(rows, Tensor(np.zeros(training.train.count, bool)))
+    rows = here(np.arange(options.batch))
+    training.step(rows, here(np.zeros(training.train.count, bool)))
     backend.synchronize()
     return time.monotonic()
 
@@ -100,8 +100,8 @@ def list_kernels(options: argparse.Namespace) -> None:
     from .kernels import record_steps
 
     training = prepared(made_up(max(options.batch, options.images or WHITENED)), options)
-    rows = Tensor(np.arange(options.batch))
-    mirrored = Tensor(np.arange(training.train.count) % 2 == 0)
+    rows = here(np.arange(options.batch))
+    mirrored = here(np.arange(training.train.count) % 2 == 0)
 
     def run(steps: int) -> None:
         for _ in range(steps):

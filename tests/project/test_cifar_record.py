@@ -243,8 +243,7 @@ def test_a_captured_run_is_an_eager_one(
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["fp16", "bf16", "tf32"])
-@pytest.mark.usefixtures("airbench")
-def test_captured_steps_have_the_losses_of_a_cpu(cifar: Any, precision: str) -> None:
+def test_captured_steps_have_the_losses_of_a_cpu(cifar: Any, airbench: Any, precision: str) -> None:
     """Six steps, the whitening layer's bias in the first three, from the same seed."""
     losses: dict[str, list[float]] = {}
     for device in ("cpu", "cuda"):
@@ -258,7 +257,8 @@ def test_captured_steps_have_the_losses_of_a_cpu(cifar: Any, precision: str) -> 
         losses[device] = []
         for number in range(6):
             training.set_rates(number, 6, 3)
-            loss = training.step(Tensor(rows_of(BATCH)), Tensor(np.arange(COUNT) % 2 == 0))
+            given = map(airbench.here, (rows_of(BATCH), np.arange(COUNT) % 2 == 0))
+            loss = training.step(*given)
             losses[device].append(loss.item())
     np.testing.assert_allclose(losses["cuda"], losses["cpu"], rtol=3e-2)
 

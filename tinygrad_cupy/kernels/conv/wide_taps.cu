@@ -46,13 +46,6 @@ struct Pixel {
         row = (int)(inside / (u32)s.pitch);
         column = (int)(inside - (u32)row * (u32)s.pitch);
     }
-    __device__ void advance(int count, const Space& s) {
-        column += count;
-        while (column >= s.pitch) {
-            column -= s.pitch;
-            if (++row == s.lines) row = 0, ++image;
-        }
-    }
     __device__ bool inside(int images, int height, int width) const {
         return (u32)image < (u32)images && row < height && column < width;
     }
@@ -104,6 +97,30 @@ struct Item {
     }
 };
 
+// A pixel that a copying thread is at, and where x has it. It goes on by LINES: few instructions,
+// one after the other, are all that a warp does between two copies.
+struct Cursor {
+    Pixel pixel;
+    int at;
+
+    __device__ Cursor(int number, const Space& s) : pixel(number, s) {
+        at = (pixel.image * s.height + pixel.row) * s.width + pixel.column;
+    }
+    __device__ void next(const Space& s) {
+        pixel.column += LINES;
+        at += LINES;
+        while (pixel.column >= s.pitch) {
+            pixel.column -= s.pitch;
+            at += s.width - s.pitch;
+            if (++pixel.row == s.lines) {
+                pixel.row = 0;
+                ++pixel.image;
+                at += (s.height - s.lines) * s.width;
+            }
+        }
+    }
+};
+
 // By ROW_COPIERS threads, each of which has one piece of every LINES-th row.
 __device__ __forceinline__ void copy_pixels(const Operand* x, const Space& s,
                                             const Memory& memory) {
@@ -113,15 +130,16 @@ __device__ __forceinline__ void copy_pixels(const Operand* x, const Space& s,
     for (Item item = {(int)blockIdx.x}; item.there(s); item.next(s)) {
         const int number = STAGES + region.number, channel = (item.slice * SLICE + piece) * UNIT;
         const bool there = channel < s.channels;
-        Pixel pixel(item.tile(s) * BM + s.low + row, s);
+        const Operand* from = x + channel;
+        Cursor cursor(item.tile(s) * BM + s.low + row, s);
         u32 to = place + region.number * memory.region_bytes;
         barrier_wait(memory.empty + 8 * number, region.parity ^ 1);
+#pragma unroll 4
         for (int left = s.rows / LINES; left > 0; --left) {
-            const bool inside = there && pixel.inside(s.images, s.height, s.width);
-            const i64 at = ((i64)pixel.image * s.height + pixel.row) * s.width + pixel.column;
-            copy_piece(to, inside ? x + (at * s.channels + channel) : x, inside ? 16 : 0);
+            const bool inside = there && cursor.pixel.inside(s.images, s.height, s.width);
+            copy_piece(to, inside ? from + (i64)cursor.at * s.channels : from, inside ? 16 : 0);
             to += LINES * ROW_BYTES;
-            pixel.advance(LINES, s);
+            cursor.next(s);
         }
         copies_end_group();
         copies_wait<0>();
