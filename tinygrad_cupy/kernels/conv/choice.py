@@ -16,6 +16,7 @@ from . import depthwise_plan, reference, wide_plan
 from .implicit_gemm_plan import forward_cycles
 from .plan import PRECISIONS, Problem, few_channels
 from .taps_plan import taps_plan
+from .taps_wgrad_plan import cheapest_weight_plan
 from .wgrad_plan import weight_cycles
 
 MARGIN = 1.08  # by which wide.py has to be ahead
@@ -85,8 +86,7 @@ def _wide_cycles(
     gather = wide_plan.forward(x_shape, w_shape[0], geometry.windows, y_shape[2:])
     y_size, moved = math.prod(y_shape), 0
     if which == "wgrad":
-        work = wide_plan.weight_plan(gather, kind, gpu)
-        found = wide_plan.weight_cycles(work, gather, kind, gpu) + LAUNCH - wide_plan.TURN
+        found = cheapest_weight_plan(gather, kind, gpu)[0] + LAUNCH - wide_plan.TURN
     else:
         if which == "dgrad":
             gather = wide_plan.backward(y_shape, x_shape, geometry.windows)

@@ -18,6 +18,7 @@ from ..common.layout import contiguous, empty_last, last
 from ..common.windows import Shape, Windows
 from .launch import Launch
 from .taps_plan import SPACE, TapsPlan, taps_plan
+from .taps_wgrad_plan import COPIERS, WEIGHT_SPACE, TapsWeightPlan, cheapest_weight_plan
 from .wide_plan import (
     KINDS,
     LAYER,
@@ -29,7 +30,6 @@ from .wide_plan import (
     forward,
     kind_of,
     unit_of,
-    weight_plan,
     wide_plan,
 )
 
@@ -49,6 +49,11 @@ _taps = CudaSource(
     threads=384,
 )
 _wgrad = CudaSource(__file__, *_hopper, "wide_wgrad.cu", arch="sm_90a", defines=_LAYER, threads=384)
+_taps_wgrad = CudaSource(
+    *(__file__, TENSOR_CORES, HOPPER, RING, "wide_taps_wgrad.cu"),
+    arch="sm_90a",
+    defines=(f"SPACE_BYTES={WEIGHT_SPACE.itemsize}", f"COPIERS={COPIERS}", "BULK=0"),
+)
 _pack = CudaSource(__file__, *_files, "wide_pack.cu", defines=_LAYER)
 
 WARPS = _pack.threads // 32
@@ -186,12 +191,15 @@ def product_launches(
 
 @functools.lru_cache(1024)
 def _weight(gather: Gather, kind: int, given: int, gpu: GpuProperties) -> _Weight:
-    return weight_launches(gather, weight_plan(gather, kind, gpu), kind, given)
+    _, plan = cheapest_weight_plan(gather, kind, gpu)
+    if isinstance(plan, TapsWeightPlan):
+        return taps_weight_launches(gather, plan, kind, given)
+    return weight_launches(gather, plan, kind, given)
 
 
 def weight_launches(gather: Gather, plan: WeightPlan, kind: int, given: int) -> _Weight:
     """The launches of a plan."""
-    tiles, channels, outputs = plan.tiles, gather.x_shape[1], gather.y_shape[1]
+    tiles, outputs = plan.tiles, gather.y_shape[1]
     columns, rows = plan.blocks * tiles.bn, plan.rows * tiles.bm
     kinds = (f"KIND={kind}", f"FROM={given}", f"BN={tiles.bn}", "FLIP=0")
     pixels = gather.rows(gather.phases[0])
@@ -207,22 +215,33 @@ def weight_launches(gather: Gather, plan: WeightPlan, kind: int, given: int) -> 
     product = Launch(
         _wgrad, "conv_wide_wgrad", plan.grid, (plan.layer, *numbers), macros, tiles.shared
     )
-    elements = channels * gather.kernel[0] * gather.kernel[1]
-    slices = WARPS if plan.splits > WARPS else 1
-    sums = Launch(
-        _pack,
-        "conv_wide_sum",
-        (-(-elements * slices // WARPS), -(-outputs // 32)),
-        (plan.layer, *int32s(channels, plan.splits, rows, slices)),
-        kinds,
-    )
     return _Weight(
         turn if plan.turned else None,
         product,
-        sums,
+        _sums(gather, plan.layer, plan.splits, rows, kinds),
         plan.slices * columns * 128,
         plan.splits * rows * columns * 4,
     )
+
+
+def taps_weight_launches(gather: Gather, plan: TapsWeightPlan, kind: int, given: int) -> _Weight:
+    """The launches of a plan of wide_taps_wgrad.cu."""
+    macros = (*plan.defines, f"KIND={kind}")
+    name, sizes = "conv_wide_taps_wgrad", (plan.shared, plan.threads)
+    product = Launch(_taps_wgrad, name, plan.grid, (plan.space,), macros, *sizes)
+    kinds = (f"KIND={kind}", f"FROM={given}", f"BN={plan.bn}", "FLIP=0")
+    sums = _sums(gather, plan.summed, plan.splits, plan.rows, kinds)
+    return _Weight(None, product, sums, 0, plan.splits * plan.rows * plan.blocks * plan.bn * 4)
+
+
+def _sums(gather: Gather, layer: Any, splits: int, rows: int, macros: tuple[str, ...]) -> Launch:
+    """What adds up the partial sums of splits, of so many rows each."""
+    channels, outputs = gather.x_shape[1], gather.y_shape[1]
+    elements = channels * gather.kernel[0] * gather.kernel[1]
+    slices = WARPS if splits > WARPS else 1
+    grid = (-(-elements * slices // WARPS), -(-outputs // 32))
+    numbers = (layer, *int32s(channels, splits, rows, slices))
+    return Launch(_pack, "conv_wide_sum", grid, numbers, macros)
 
 
 def _staged(x: Array, kind: int) -> Any:

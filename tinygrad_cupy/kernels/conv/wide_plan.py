@@ -290,15 +290,20 @@ def weight_plan(gather: Gather, kind: int, gpu: GpuProperties) -> WeightPlan:
         if not turned and (kind == 0 or tiles.bn % 64):  # of 64 channels each: see wide_wgrad.cu
             continue
         least = weight_in(gather, tiles, 1, unit, turned, gpu)
-        count, processors = least.rows * least.blocks, gpu.processors * tiles.blocks
-        for rounds in (1, 2, 3, 4, 6, 8):
-            splits = max(1, min(processors * rounds // count, least.slices // 4))
+        processors = gpu.processors * tiles.blocks
+        for splits in splits_of(least.rows * least.blocks, processors, least.slices // 4):
             work = weight_in(gather, tiles, splits, unit, turned, gpu)
             cost = weight_cycles(work, gather, kind, gpu)
             if best is None or cost < best[0]:
                 best = cost, work
     assert best is not None
     return best[1]
+
+
+def splits_of(count: int, processors: int, most: int) -> list[int]:
+    """Numbers of splits that let so many tiles fill the multiprocessors, for some rounds."""
+    found = [min(processors * rounds // count, most) for rounds in (1, 2, 3, 4, 6, 8)]
+    return list(dict.fromkeys(max(1, splits) for splits in found))
 
 
 def weight_cycles(work: WeightPlan, gather: Gather, kind: int, gpu: GpuProperties) -> float:
