@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -13,7 +13,7 @@ import tinygrad_cupy as tg
 from support import warp_emulator
 from support.attention import BOUNDS, distance, exact, mask_of, terms_of
 from support.warp_emulator import expect_guards, on_device
-from tinygrad_cupy.kernels.attention import cuda
+from tinygrad_cupy.kernels.attention import cuda, operands, wgmma
 from tinygrad_cupy.kernels.attention.plan import Rule
 
 pytestmark = [
@@ -41,16 +41,19 @@ CASES: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize(("dtype", "sizes", "causal", "kind"), CASES)
-def test_every_kernel(
-    dtype: str,
-    sizes: tuple[int, ...],
-    causal: bool,
-    kind: str,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    launches = warp_emulator.install(monkeypatch, cuda, tmp_path_factory.getbasetemp())
+class Given(NamedTuple):
+    """Arrays of a case, and the mask as NumPy has it and as a kernel does."""
+
+    q: Any
+    k: Any
+    v: Any
+    g: Any
+    mask: Any
+    there: Any
+    rule: Rule
+
+
+def given(dtype: str, sizes: tuple[int, ...], causal: bool, kind: str = "") -> Given:
     batches, heads, shared, queries, keys, width = sizes
     inside = queries % 2 == 1  # heads lie inside of rows, as a layer's do
     rng = np.random.default_rng(0)
@@ -64,23 +67,80 @@ def test_every_kernel(
     q, k, v, g = made(heads, queries), made(shared, keys), made(shared, keys), made(heads, queries)
     mask = mask_of(kind, rng, sizes)
     there = None if mask is None else on_device(mask)
-    rule = Rule(causal, width**-0.5)
-    y, logs = cuda.forward(q, k, v, there, rule, False)
-    needs = (True, True, True)
-    found = (y, *cuda.backward(g, q, k, v, there, y, logs, rule, needs))
-    for ours, theirs in zip(found, exact(g, q, k, v, mask, rule), strict=True):
-        assert distance(ours, theirs, terms_of(sizes)) < BOUNDS[dtype]
+    return Given(q, k, v, g, mask, there, Rule(causal, width**-0.5))
+
+
+def expect(found: Any, logs: Any, case: Given, sizes: tuple[int, ...]) -> None:
+    """What was found is exact but for rounding, and nothing was written beside it."""
+    bound = BOUNDS[case.q.dtype.name]
+    expected = exact(case.g, case.q, case.k, case.v, case.mask, case.rule)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert distance(ours, theirs, terms_of(sizes)) < bound
     for array in (*found, logs):
         expect_guards(array)
+
+
+@pytest.mark.parametrize(("dtype", "sizes", "causal", "kind"), CASES)
+def test_every_kernel(
+    dtype: str,
+    sizes: tuple[int, ...],
+    causal: bool,
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    launches = warp_emulator.install(monkeypatch, (cuda, operands), tmp_path_factory.getbasetemp())
+    case = given(dtype, sizes, causal, kind)
+    q, k, v, g, _, there, rule = case
+    y, logs = cuda.forward(q, k, v, there, rule, False)
+    found = (y, *cuda.backward(g, q, k, v, there, y, logs, rule, (True, True, True)))
+    expect(found, logs, case, sizes)
     names = ["forward", "backward_dots", "backward_queries", "backward_keys"]
     assert launches == [(f"attention_{name}", 0) for name in names]  # no bank met twice
+
+
+# dtype; B, H, K, L, S, E; causal; whether products read late
+BY_WGMMA: list[Any] = [
+    ("bfloat16", (1, 1, 1, 1, 1, 16), False, False),
+    ("bfloat16", (1, 2, 2, 17, 129, 64), False, True),
+    ("bfloat16", (2, 4, 2, 193, 300, 64), True, False),
+    ("bfloat16", (1, 2, 1, 385, 250, 64), False, True),
+    ("bfloat16", (1, 6, 3, 200, 321, 128), True, True),
+    ("bfloat16", (1, 2, 2, 129, 400, 96), False, False),
+    ("float16", (1, 1, 1, 300, 200, 128), True, False),
+    ("float16", (1, 2, 2, 70, 130, 20), True, False),
+]
+
+
+@pytest.mark.parametrize(("dtype", "sizes", "causal", "late"), BY_WGMMA)
+def test_every_kernel_of_wgmma(
+    dtype: str,
+    sizes: tuple[int, ...],
+    causal: bool,
+    late: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    launches = warp_emulator.install(
+        monkeypatch,
+        (wgmma, operands),
+        tmp_path_factory.getbasetemp(),
+        ("LATE",) if late else (),
+    )
+    case = given(dtype, sizes, causal)
+    q, k, v, g, _, _, rule = case
+    y, logs = wgmma.forward(q, k, v, rule, False)
+    found = (y, *wgmma.backward(g, q, k, v, y, logs, rule, (True, True, True)))
+    expect(found, logs, case, sizes)
+    names = ["forward", "backward_rows", "backward", "backward_queries"]
+    assert launches == [(f"attention_wgmma_{name}", 0) for name in names]  # no bank met twice
 
 
 def test_an_array_beside_the_grid_is_copied(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Rows that do not begin at multiples of 16 bytes, and a gradient that is one number."""
-    warp_emulator.install(monkeypatch, cuda, tmp_path)
+    warp_emulator.install(monkeypatch, (cuda, operands), tmp_path)
     rng = np.random.default_rng(1)
     q, k, v = (
         on_device(rng.standard_normal((1, 2, 9, 35)).astype(np.float32))[..., 1:34]

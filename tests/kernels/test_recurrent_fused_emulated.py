@@ -34,8 +34,7 @@ def test_both_passes(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     tg.set_precision("tf32")
-    nothing = SimpleNamespace(import_cupy=0, properties_of=0, int64s=0, null=0)
-    launches = warp_emulator.install(monkeypatch, nothing, tmp_path_factory.getbasetemp())
+    launches = warp_emulator.install(monkeypatch, (), tmp_path_factory.getbasetemp())
     made = []
 
     def empty(shape: Any, dtype: Any) -> Any:

@@ -3,7 +3,9 @@
    what a warp does together. Global memory is the program's; shared memory is an array, its addresses
    places in it, which are checked.
 
-   Copies to shared memory arrive when they are waited for, and leave garbage until then. */
+   Copies to shared memory arrive when they are waited for, and leave garbage until then. So do sums of
+   products by warpgroups; what such a product reads from shared memory it reads when it is begun or,
+   with LATE, when it is waited for: what may happen between must not matter. */
 
 #include <setjmp.h>
 #include <ucontext.h>
@@ -15,6 +17,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <map>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -44,7 +47,12 @@ struct float2 {
 struct float4 {
     float x, y, z, w;
 };
+struct uint4 {
+    uint32_t x, y, z, w;
+};
 static float2 make_float2(float x, float y) { return {x, y}; }
+static float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+static uint4 make_uint4(uint32_t x, uint32_t y, uint32_t z, uint32_t w) { return {x, y, z, w}; }
 
 static uint32_t __float_as_uint(float x) {
     uint32_t bits;
@@ -63,6 +71,10 @@ struct Copy {
     unsigned to, bytes;
     unsigned char content[16];
 };
+struct Sums {  // of products that are on their way
+    vector<float> values;
+    int products = 0;
+};
 struct Fiber {
     ucontext_t start;
     jmp_buf at;
@@ -71,6 +83,9 @@ struct Fiber {
     vector<Copy> open;            // copies of no group yet
     vector<vector<Copy>> groups;  // on their way
     uint64_t sent[8];             // to its warp
+    map<float*, Sums> sums;
+    vector<function<void()>> open_products;  // of no group yet
+    vector<vector<function<void()>>> product_groups;
 };
 static vector<Fiber> fibers;
 static unsigned running;
@@ -100,10 +115,11 @@ struct Gate {
         }
     }
 };
-static Gate of_block;
+static Gate of_block, of_some[16];
 static vector<Gate> of_warps;
 
 static void __syncthreads() { of_block.wait(blockDim.x); }
+static void meet(int barrier, int threads) { of_some[barrier].wait(threads); }
 static void __syncwarp() { of_warps[threadIdx.x / 32].wait(32); }
 
 // Every lane gives words, and task reads those of all lanes.
@@ -130,6 +146,8 @@ static bool __any_sync(unsigned, bool value) {
     });
     return found;
 }
+
+static bool __all_sync(unsigned mask, bool value) { return !__any_sync(mask, !value); }
 
 // --- memory -------------------------------------------------------------------------------------
 
@@ -180,6 +198,56 @@ static void share(uint32_t to, uint32_t x, uint32_t y, uint32_t z, uint32_t w) {
     const uint32_t words[4] = {x, y, z, w};
     memcpy(shared(to, 16), words, 16);
 }
+
+static uint32_t atomicAdd(uint32_t* to, uint32_t value) {
+    const uint32_t before = *to;
+    *to += value;
+    return before;
+}
+static void add_four(float* to, float x, float y, float z, float w) {
+    if ((uintptr_t)to % 16) fprintf(stderr, "four numbers at %p\n", (void*)to), abort();
+    to[0] += x, to[1] += y, to[2] += z, to[3] += w;
+}
+static void count_up(uint32_t* count) { ++*count; }
+static void wait_for_count(const uint32_t* count, uint32_t least) {
+    while (*(const volatile uint32_t*)count < least) leave();
+}
+
+// --- barriers in shared memory ------------------------------------------------------------------
+
+struct Barrier {
+    int expected, pending;
+    unsigned phase = 0;
+};
+static map<uint32_t, Barrier> barriers;
+
+static Barrier& barrier_at(uint32_t place) {
+    shared(place, 8);
+    const auto found = barriers.find(place);
+    if (found == barriers.end()) fprintf(stderr, "no barrier at %u\n", place), abort();
+    return found->second;
+}
+static void barrier_init(uint32_t place, int arrivals) {
+    shared(place, 8);
+    barriers[place] = {arrivals, arrivals};
+}
+static void barrier_arrive(uint32_t place) {
+    Barrier& barrier = barrier_at(place);
+    if (--barrier.pending == 0) barrier.pending = barrier.expected, ++barrier.phase;
+}
+static bool barrier_passed(uint32_t place, uint32_t parity) {
+    return barrier_at(place).phase % 2 != parity;
+}
+static void barrier_wait(uint32_t place, uint32_t parity) {
+    while (!barrier_passed(place, parity)) leave();
+}
+static void barrier_arrive_expecting(uint32_t place, int) { barrier_arrive(place); }
+static void copy_bulk(uint32_t to, const void* from, int bytes, uint32_t) {
+    shared(to, 16), shared(to + bytes - 16, 16);
+    memcpy(memory + to, from, bytes);
+}
+static void async_proxy_fence() {}
+static void barriers_are_ready() {}
 
 // --- numbers ------------------------------------------------------------------------------------
 
@@ -262,6 +330,135 @@ static void multiply(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_
     });
 }
 
+static void store_matrices(uint32_t to, const uint32_t (&m)[4]) {
+    const uint64_t word = to;
+    const int lane = threadIdx.x % 32;
+    together(&word, 1, [&](auto of) {
+        for (int i = 0; i < 4; ++i) {
+            bool taken[8] = {};
+            for (int row = 0; row < 8; ++row) {
+                bool& bank = taken[of(8 * i + row, 0) / 16 % 8];
+                bank_conflicts += lane == 0 && bank;
+                bank = true;
+            }
+            memcpy(shared(of(8 * i + lane / 4, 0), 16) + lane % 4 * 4, &m[i], 4);
+        }
+    });
+}
+
+// --- tensor cores, four warps -------------------------------------------------------------------
+
+// An operand in shared memory, as its descriptor says; its rows are those of a, or columns of b.
+struct Operand4 {
+    uint32_t start, leading, stride;
+    bool turned;
+    Operand4(uint64_t bits, bool turned)
+        : start((bits & 0x3fff) * 16),
+          leading((bits >> 16 & 0x3fff) * 16),
+          stride((bits >> 32 & 0x3fff) * 16),
+          turned(turned) {
+        if (bits >> 62 != 1) fprintf(stderr, "not the 128-byte swizzle\n"), abort();
+    }
+    float at(int row, int k) const {
+        uint32_t place = start;
+        if (turned)
+            place += row / 64 * leading + row % 64 * 2 + k / 8 * stride + k % 8 * 128;
+        else
+            place += row / 8 * stride + row % 8 * 128 + k * 2;
+        place ^= place / 128 % 8 * 16;
+        uint16_t bits;
+        memcpy(&bits, shared(place, 2), 2);
+        return from_bits(bits, KIND);
+    }
+};
+
+static uint64_t descriptor(uint32_t address) {
+    return 1ull << 62 | 64ull << 32 | 1ull << 16 | (address & 0x3ffff) / 16;
+}
+static uint64_t descriptor_transposed(uint32_t address, uint32_t apart) {
+    return 1ull << 62 | 64ull << 32 | (uint64_t)(apart / 16) << 16 | (address & 0x3ffff) / 16;
+}
+
+// What reads an element of this thread's two rows of a; sums are garbage until it has been waited
+// for.
+template <int SIZE, class Left>
+void begin_product(float (&c)[SIZE], Left left, Operand4 right, bool add) {
+    Fiber& own = fibers[threadIdx.x];
+    Sums& sums = own.sums[c];
+    if (sums.products++ == 0) sums.values.assign(c, c + SIZE);
+    fill(c, c + SIZE, __uint_as_float(0x7fffffff));
+    const int t = threadIdx.x % 4;
+    float* const to = c;
+    const auto multiply = [=, &own] {
+        float* values = own.sums[to].values.data();
+        float a[2][16];
+        for (int i = 0; i < 32; ++i) a[i / 16][i % 16] = left(i / 16, i % 16);
+        for (int j = 0; j < SIZE / 2; ++j) {
+            const int column = j / 2 * 8 + 2 * t + j % 2;
+            float* sum = values + j / 2 * 4 + j % 2;
+            float above = add ? sum[0] : 0, below = add ? sum[2] : 0;
+            for (int k = 0; k < 16; ++k) {
+                const float b = right.at(column, k);
+                above += a[0][k] * b, below += a[1][k] * b;
+            }
+            sum[0] = above, sum[2] = below;
+        }
+    };
+    const auto arrive = [=, &own] {
+        Sums& sums = own.sums[to];
+        if (--sums.products == 0) copy(sums.values.begin(), sums.values.end(), to);
+    };
+#ifdef LATE
+    own.open_products.push_back([=] { multiply(), arrive(); });
+#else
+    multiply();
+    own.open_products.push_back(arrive);
+#endif
+}
+template <int TURNED_A = 0, int TURNED_B = 0, int SIZE>
+void multiply(float (&c)[SIZE], uint64_t a, uint64_t b, bool add = true) {
+    const Operand4 rows(a, TURNED_A);
+    const int first = threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4;
+    begin_product(c, [=](int half, int k) { return rows.at(first + 8 * half, k); },
+                  Operand4(b, TURNED_B), add);
+}
+template <int TURNED_B = 0, int SIZE>
+void multiply(float (&c)[SIZE], const uint32_t (&a)[4], uint64_t b, bool add = true) {
+    const uint64_t words[4] = {a[0], a[1], a[2], a[3]};
+    const int quad = threadIdx.x % 32 / 4 * 4;
+    vector<float> values(32);
+    together(words, 4, [&](auto of) {
+        for (int i = 0; i < 32; ++i) {
+            const int half = i / 16, k = i % 16;
+            values[i] = from_bits(of(quad + k % 8 / 2, k / 8 * 2 + half) >> k % 2 * 16, KIND);
+        }
+    });
+    begin_product(c, [=](int half, int k) { return values[16 * half + k]; },
+                  Operand4(b, TURNED_B), add);
+}
+static void products_may_begin() {}
+static void products_end_group() {
+    Fiber& own = fibers[threadIdx.x];
+    own.product_groups.push_back(move(own.open_products));
+    own.open_products.clear();
+}
+template <int LEFT>
+void products_wait() {
+    auto& groups = fibers[threadIdx.x].product_groups;
+    while (groups.size() > LEFT) {
+        for (const auto& product : groups.front()) product();
+        groups.erase(groups.begin());
+    }
+}
+template <int SIZE>
+void sums_are_there(float (&)[SIZE]) {}
+template <int SIZE>
+void values_are_there(uint32_t (&)[SIZE]) {}
+template <int>
+void give_registers() {}
+template <int>
+void take_registers() {}
+
 // --- launches -----------------------------------------------------------------------------------
 
 template <class... Given, size_t... I>
@@ -278,9 +475,11 @@ long emulate(void (*kernel)(Given...), int blocks, int threads, int size, void**
         blockIdx.x = block;
         memset(memory, 0xff, sizeof(memory));
         of_block = Gate(), of_warps.assign((threads + 31) / 32, Gate());
+        fill(begin(of_some), end(of_some), Gate()), barriers.clear();
         for (Fiber& one : fibers) {
             one.begun = one.done = false;
-            one.open.clear(), one.groups.clear();
+            one.open.clear(), one.groups.clear(), one.sums.clear();
+            one.open_products.clear(), one.product_groups.clear();
             getcontext(&one.start);
             one.start.uc_stack.ss_sp = one.stack.data();
             one.start.uc_stack.ss_size = one.stack.size();

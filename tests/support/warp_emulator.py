@@ -26,7 +26,7 @@ compiler = cuda_emulator.compiler
 HEADER = Path(__file__).with_name("warp_emulator.h")
 FLAGS = ("-std=c++20", "-O2", "-w", "-fpermissive", "-shared", "-fPIC", "-U_FORTIFY_SOURCE")
 KERNEL = re.compile(r"__global__\s+void\s+__launch_bounds__\([^)]*\)\s+(\w+)\(")
-INSTEAD = ("bits.cuh", "tensor_cores.cuh")  # what the header has instead
+INSTEAD = ("bits.cuh", "tensor_cores.cuh", "hopper.cuh")  # what the header has instead
 GPU = GpuProperties(8, 99 << 10, True, False)
 GUARD = 512  # bytes before and behind an array; its first element lies at a multiple of 16
 
@@ -80,10 +80,16 @@ def _code(source: CudaSource, defines: tuple[str, ...]) -> str:
     return f'{macros}#include "{HEADER}"\n{body}\n{runs}'
 
 
-def install(monkeypatch: pytest.MonkeyPatch, module: Any, folder: Path) -> list[tuple[str, int]]:
-    """Have `CudaSource.launch` run on the CPU, and give ``module`` what its launches need.
+def install(
+    monkeypatch: pytest.MonkeyPatch,
+    modules: tuple[Any, ...],
+    folder: Path,
+    defines_of_all: tuple[str, ...] = (),
+) -> list[tuple[str, int]]:
+    """Have `CudaSource.launch` run on the CPU, and give ``modules`` what their launches need.
 
     The list is of launches: the kernel's name, and how often banks of shared memory met.
+    ``defines_of_all`` are macros of all kernels: ``"LATE"``, see the header.
     """
     launches = []
 
@@ -104,15 +110,22 @@ def install(monkeypatch: pytest.MonkeyPatch, module: Any, folder: Path) -> list[
                 content = np.asarray(argument).tobytes()
                 passed.append((ctypes.c_char * len(content)).from_buffer_copy(content))
         addresses = (ctypes.c_void_p * len(passed))(*map(ctypes.addressof, passed))
-        function = getattr(library(_code(source, defines), folder, FLAGS), f"run_{name}")
+        function = getattr(
+            library(_code(source, (*defines, *defines_of_all)), folder, FLAGS), f"run_{name}"
+        )
         function.restype = ctypes.c_long
         launches.append((name, function(blocks, block, shared, addresses)))
 
-    cupy = SimpleNamespace(empty=guarded)
+    instead = {
+        "import_cupy": lambda: SimpleNamespace(empty=guarded),
+        "properties_of": lambda array: GPU,
+        "int32s": lambda *values: tuple(map(np.int32, values)),
+        "int64s": lambda *values: tuple(map(np.int64, values)),
+        "null": lambda: np.int64(0),
+    }
     monkeypatch.setattr(CudaSource, "launch", launch)
     monkeypatch.setattr(CudaSource, "prepare", lambda *given: None)
-    monkeypatch.setattr(module, "import_cupy", lambda: cupy)
-    monkeypatch.setattr(module, "properties_of", lambda array: GPU)
-    monkeypatch.setattr(module, "int64s", lambda *values: tuple(map(np.int64, values)))
-    monkeypatch.setattr(module, "null", lambda: np.int64(0))
+    for module in modules:
+        for name in instead.keys() & vars(module).keys():
+            monkeypatch.setattr(module, name, instead[name])
     return launches

@@ -42,7 +42,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS)
                                const __grid_constant__ Attention a) {
     extern __shared__ __align__(128) u8 memory[];
     const u32 own = shared_address(memory), stages = own + 2 * ROWS_BYTES;
-    const Task task(a.queries, a.heads, CAUSAL);
+    const Task task(a.queries, BM, a.heads, CAUSAL);
     const Lane lane;
     const int block = task.block * BM, first = block + lane.warp * TALLNESS;
     const int seen = CAUSAL ? min(a.keys, block + BM) : a.keys;
@@ -137,7 +137,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS)
                             Operand* __restrict__ dv, const __grid_constant__ Attention a) {
     extern __shared__ __align__(128) u8 memory[];
     const u32 own = shared_address(memory), stages = own + 2 * ROWS_BYTES;
-    const Task task(a.keys, a.heads / a.shared, false);  // its heads are those of keys
+    const Task task(a.keys, BM, a.heads / a.shared, false);  // its heads are those of keys
     const Lane lane;
     const int block = task.block * BM, first = block + lane.warp * TALLNESS;
     const int all = (a.queries + COLUMNS - 1) / COLUMNS;

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,8 @@ import numpy as np
 from ...backend import Array, CudaSource, import_cupy, int64s, null, strides_of
 from ...backend.gpu import properties_of
 from ..common.headers import BITS, TENSOR_CORES
-from . import reference
+from . import reference, wgmma, wgmma_plan
+from .operands import empty_as, numbers_of, rows_of
 from .plan import (
     ATTENTION,
     KINDS,
@@ -21,16 +21,13 @@ from .plan import (
     Tiles,
     forward_plan,
     keys_plan,
-    packed,
     padded,
     queries_plan,
     suits,
 )
 
-PIECE = 16  # bytes, of which rows are copied
-
 _defines = (f"ATTENTION_BYTES={ATTENTION.itemsize}",)
-_files = (BITS, TENSOR_CORES, "attention.cuh")
+_files = (BITS, TENSOR_CORES, "attention.cuh", "mma.cuh")
 _forward = CudaSource(__file__, *_files, "forward.cu", defines=_defines)
 _backward = CudaSource(__file__, *_files, "backward.cu", defines=_defines)
 
@@ -41,14 +38,16 @@ def forward(
     """`attention.forward` in one launch, where the kernels suit."""
     if not _suits(q, k, v):
         return reference.forward(q, k, v, mask, rule, recording)
+    if _by_wgmma(q, k, mask):
+        return wgmma.forward(q, k, v, rule, recording)
     mask = _as_numbers(mask)
     head, macros = _head(q, mask, rule)
     if recording:
         for plan in (queries_plan(head, q.shape[2]), keys_plan(head, k.shape[2])):
             _backward.prepare((*plan.tiles.defines, *macros))
-    q, k, v = (_rows(x) for x in (q, k, v))
-    y, logs = _empty_as(q), import_cupy().empty(q.shape[:3], np.float32)
-    numbers = _numbers(q, k, (q, k, v, y), mask, rule)
+    q, k, v = (rows_of(x) for x in (q, k, v))
+    y, logs = empty_as(q), import_cupy().empty(q.shape[:3], np.float32)
+    numbers = numbers_of(q, k, (q, k, v, y), mask, rule)
     tiles, shared = forward_plan(head, q.shape[2])
     arguments = (q, k, v, null() if mask is None else mask, y, logs, numbers)
     grid, defines = _grid(q.shape, tiles), (*tiles.defines, *macros)
@@ -70,12 +69,14 @@ def backward(
     """`attention.backward`: rowsum(g · y), then a launch for dq, and one for dk and dv."""
     if not _suits(q, k, v):
         return reference.backward(g, q, k, v, mask, y, logs, rule, needs)
+    if _by_wgmma(q, k, mask):
+        return wgmma.backward(g, q, k, v, y, logs, rule, needs)
     mask = _as_numbers(mask)
     head, macros = _head(q, mask, rule)
-    g, q, k, v = (_rows(x) for x in (g, q, k, v))
-    dq, dk, dv = (_empty_as(x) for x in (q, k, v))
+    g, q, k, v = (rows_of(x) for x in (g, q, k, v))
+    dq, dk, dv = (empty_as(x) for x in (q, k, v))
     dots = import_cupy().empty(logs.shape, np.float32)
-    numbers = _numbers(q, k, (q, k, v, y, g, dq, dk, dv), mask, rule)
+    numbers = numbers_of(q, k, (q, k, v, y, g, dq, dk, dv), mask, rule)
     tiles, shared = queries_plan(head, q.shape[2])
     defines = (*tiles.defines, *macros)
     given: tuple[Any, ...] = (g, y, dots, numbers, *int64s(logs.size))
@@ -99,6 +100,11 @@ def backward(
 
 def _suits(q: Array, k: Array, v: Array) -> bool:
     return suits(q.dtype, q.shape, k.shape, v.shape) and properties_of(q).tensor_cores
+
+
+def _by_wgmma(q: Array, k: Array, mask: Array | None) -> bool:
+    sizes = (q.shape[2], k.shape[2])
+    return wgmma_plan.suits(q.dtype.name, *sizes, mask is not None, properties_of(q))
 
 
 def _head(q: Array, mask: Array | None, rule: Rule) -> tuple[Head, tuple[str, ...]]:
@@ -128,52 +134,3 @@ def _grid(shape: tuple[int, ...], tiles: Tiles) -> int:
     """Blocks for the rows of (B, H, rows, E)."""
     batches, heads, rows, _ = shape
     return batches * heads * -(-rows // tiles.rows)
-
-
-def _rows(x: Array) -> Array:
-    """x (B, H, rows, E) for kernels that copy 16 bytes of a row: itself, or a copy."""
-    *steps, step = strides_of(x)
-    if step == x.itemsize and x.data.ptr % PIECE == 0 and not any(s % PIECE for s in steps):
-        return x
-    cupy, width = import_cupy(), x.shape[-1]
-    wide = -(-width * x.itemsize // PIECE) * PIECE // x.itemsize
-    copy = cupy.empty((*x.shape[:-1], wide), x.dtype)[..., :width]
-    copy[...] = x
-    return copy
-
-
-def _empty_as(x: Array) -> Array:
-    """A new array with the heads inside of the rows where those of x (B, H, rows, E) are.
-
-    So the heads of a layer, an array (B, rows, H · E), lie side by side again.
-    """
-    cupy, (batches, heads, rows, width) = import_cupy(), x.shape
-    _, by_head, by_row, _ = strides_of(x)
-    if 0 < by_head < by_row:
-        return cupy.empty((batches, rows, heads, width), x.dtype).transpose(0, 2, 1, 3)
-    return cupy.empty(x.shape, x.dtype)
-
-
-def _numbers(q: Array, k: Array, arrays: Sequence[Array], mask: Array | None, rule: Rule) -> Any:
-    """`Attention` of attention.cuh. Arrays are q, k, v, y and, backward, g, dq, dk and dv."""
-    laid = tuple([_steps(x) for x in arrays])
-    shape = (q.shape[1], q.shape[1] // k.shape[1], q.shape[2], k.shape[2], q.shape[3])
-    steps = (0, 0, 0, 0) if mask is None else _mask_steps(mask)
-    return _packed(laid, steps, shape, rule.scale)
-
-
-@functools.lru_cache(4096)
-def _packed(laid: Any, mask: Any, sizes: Any, scale: float) -> Any:
-    missing = ((0, 0, 0),) * (8 - len(laid))
-    return packed([*laid, *missing], mask, sizes, scale)
-
-
-def _steps(x: Array) -> tuple[int, ...]:
-    """From batch to batch, head to head and row to row, in elements."""
-    return tuple([step // x.itemsize for step in strides_of(x)[:3]])
-
-
-def _mask_steps(mask: Array) -> tuple[int, ...]:
-    """Of a mask that broadcasts to (B, H, L, S), in elements; 0 along what is missing."""
-    steps = [step // mask.itemsize for step in strides_of(mask)]
-    return (*(0,) * (4 - mask.ndim), *steps)

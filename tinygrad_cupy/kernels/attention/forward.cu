@@ -15,7 +15,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS)
                       const __grid_constant__ Attention a) {
     extern __shared__ __align__(128) u8 memory[];
     const u32 queries = shared_address(memory), stages = queries + BM * ROW;
-    const Task task(a.queries, a.heads, CAUSAL);
+    const Task task(a.queries, BM, a.heads, CAUSAL);
     const Lane lane;
     const int block = task.block * BM, first = block + lane.warp * TALLNESS;
     const int seen = CAUSAL ? min(a.keys, block + BM) : a.keys;

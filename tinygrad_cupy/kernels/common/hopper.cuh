@@ -163,12 +163,39 @@ __device__ __forceinline__ void sums_are_there(float (&c)[SIZE]) {
     for (int i = 0; i < SIZE; ++i) asm volatile("" : "+f"(c[i])::"memory");
 }
 
+// A left operand in registers is made in front of this, not later between products.
+template <int SIZE>
+__device__ __forceinline__ void values_are_there(u32 (&a)[SIZE]) {
+#pragma unroll
+    for (int i = 0; i < SIZE; ++i) asm volatile("" : "+r"(a[i])::"memory");
+}
+
 // Four matrices of eight rows of 16 bytes to shared memory: the inverse of load_matrices.
 __device__ __forceinline__ void store_matrices(u32 to, const u32 (&m)[4]) {
     asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};"
                  ::"r"(to), "r"(m[0]), "r"(m[1]), "r"(m[2]), "r"(m[3])
                  : "memory");
 }
+
+// --- global memory, in turns --------------------------------------------------------------------
+
+__device__ __forceinline__ void add_four(float* to, float x, float y, float z, float w) {
+    asm volatile("red.relaxed.gpu.global.add.v4.f32 [%0], {%1, %2, %3, %4};"
+                 ::"l"(to), "f"(x), "f"(y), "f"(z), "f"(w)
+                 : "memory");
+}
+// One more has done what it had to do before others: they see it once they see the count.
+__device__ __forceinline__ void count_up(u32* count) {
+    asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(count) : "memory");
+}
+__device__ __forceinline__ void wait_for_count(const u32* count, u32 least) {
+    u32 found;
+    do {
+        asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(found) : "l"(count) : "memory");
+    } while (found < least);
+}
+
+// --- registers ----------------------------------------------------------------------------------
 
 // Registers of a thread from here on, all four warps of a warpgroup together. A block has what it
 // was started with, 168 for each of 384 threads: so 88 for those that copy leave 208 for the
