@@ -16,6 +16,8 @@ from support.gpu_memory import poison
 from tinygrad_cupy import Tensor, backend
 from tinygrad_cupy.backend.dtypes import resolve_dtype
 from tinygrad_cupy.backend.gpu import properties_of
+from tinygrad_cupy.kernels import attention
+from tinygrad_cupy.kernels.attention import wgmma
 from tinygrad_cupy.kernels.attention.plan import Rule
 from tinygrad_cupy.ops.attention import Attention
 
@@ -90,6 +92,90 @@ def test_values_and_gradients(sizes: Any, dtype: str, causal: bool, kind: str) -
         np.testing.assert_array_equal(host(ours), host(same))
 
 
+# B, H, K, L, S, E
+BY_WGMMA: list[Any] = [
+    (1, 1, 1, 1, 1, 16),
+    (1, 2, 2, 17, 1000, 128),
+    (2, 3, 3, 1000, 17, 64),
+    (2, 4, 2, 129, 129, 32),
+    (1, 6, 3, 129, 1000, 96),
+    (1, 4, 1, 1000, 129, 128),
+    (2, 2, 2, 1000, 1000, 64),
+    (2, 2, 2, 1000, 1000, 128),
+    (1, 2, 2, 385, 700, 72),
+    (2, 2, 1, 200, 300, 20),  # rows of which are no multiple of 16 bytes
+    (140, 3, 3, 65, 70, 64),  # more blocks than multiprocessors
+    (1, 2, 2, 4100, 4100, 64),
+]
+
+
+@pytest.fixture
+def _hopper() -> None:
+    if not properties_of(backend.import_cupy().empty(1)).wgmma:
+        pytest.skip("wgmma needs compute capability 9.0")
+
+
+@pytest.mark.usefixtures("_hopper")
+@pytest.mark.parametrize("sizes", BY_WGMMA)
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("causal", [False, True])
+def test_wgmma(sizes: Any, dtype: str, causal: bool) -> None:
+    """Kernels of any length, also those that `wgmma_plan.suits` leaves to others."""
+    q, k, v, g = (x.data for x in inputs(sizes, dtype, inside=sizes[3] % 2 == 1))
+    rule = Rule(causal, sizes[-1] ** -0.5)
+
+    def both() -> list[np.ndarray]:
+        y, logs = wgmma.forward(q, k, v, rule, True)
+        found = (y, *wgmma.backward(g, q, k, v, y, logs, rule, (True, True, True)))
+        return [x.astype(np.float32).get() for x in (*found, logs)]
+
+    found = both()
+    there = [x.astype(np.float32).get() for x in (g, q, k, v)]
+    expected = exact(there[0], there[1], there[2], there[3], None, rule)
+    for name, ours, theirs in zip(("y", "dq", "dk", "dv"), found, expected, strict=False):
+        assert distance(ours, theirs, terms_of(sizes)) < BOUNDS[dtype], name
+    for ours, same in zip(found, both(), strict=True):
+        np.testing.assert_array_equal(ours, same)
+
+
+@pytest.mark.usefixtures("_hopper")
+@pytest.mark.parametrize("width", [64, 128])
+@pytest.mark.parametrize("causal", [False, True])
+def test_wgmma_gives_the_same_bits_in_every_run(width: int, causal: bool) -> None:
+    """Where all multiprocessors are busy, and blocks wait for their turns."""
+    q, k, v, g = (x.data for x in inputs((2, 12, 4, 2048, 2048, width), "bfloat16", inside=True))
+    rule = Rule(causal, width**-0.5)
+    first = None
+    for _ in range(20):
+        y, logs = wgmma.forward(q, k, v, rule, False)
+        found = (y, *wgmma.backward(g, q, k, v, y, logs, rule, (True, True, True)))
+        bits = [x.view(np.uint16).get() for x in found]
+        first = first or bits
+        for ours, same in zip(bits, first, strict=True):
+            np.testing.assert_array_equal(ours, same)
+
+
+@pytest.mark.usefixtures("_hopper")
+def test_wgmma_is_chosen() -> None:
+    """Long 16-bit operands without a mask take it, and agree with mma.sync's kernels."""
+    q, k, v, g = (x.data for x in inputs((1, 2, 2, 300, 300, 64), "bfloat16", inside=False))
+    rule, seen = Rule(True, 0.125), backend.import_cupy().ones((300, 300), np.bool_)
+    y, logs = attention.forward(q, k, v, None, rule, True)
+    plain, plain_logs = attention.forward(q, k, v, seen, rule, True)  # a mask that hides nothing
+    ours = wgmma.forward(q, k, v, rule, True)
+    np.testing.assert_array_equal(y.view(np.uint16).get(), ours[0].view(np.uint16).get())
+    np.testing.assert_allclose(logs.get(), plain_logs.get(), rtol=0, atol=1e-4)
+    needs = (True, True, True)
+    pairs = zip(
+        (y, *attention.backward(g, q, k, v, None, y, logs, rule, needs)),
+        (plain, *attention.backward(g, q, k, v, seen, plain, plain_logs, rule, needs)),
+        strict=True,
+    )
+    for one, other in pairs:
+        expected = other.astype(np.float64).get()
+        assert distance(one.astype(np.float32).get(), expected) < BOUNDS["bfloat16"]
+
+
 def test_whatever_leading_axes() -> None:
     """Those that broadcast are one array behind strides of zero, whose gradient is a sum."""
     rng = np.random.default_rng(2)
@@ -115,9 +201,9 @@ def test_rows_beside_the_grid_of_16_bytes() -> None:
         assert distance(host(ours), theirs) < BOUNDS["float32"]
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
-def test_captured(dtype: str) -> None:
-    given = inputs((2, 3, 3, 65, 65, 64), dtype, inside=True)
+@pytest.mark.parametrize(("dtype", "length"), [("bfloat16", 64), ("bfloat16", 65), ("float32", 65)])
+def test_captured(dtype: str, length: int) -> None:
+    given = inputs((2, 3, 3, length, length, 64), dtype, inside=True)
     step = tg.jit(lambda *given: tuple(run(list(given), None, True)))
     for _ in range(4):  # the last ones are replays
         found = step(*given)

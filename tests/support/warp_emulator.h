@@ -71,7 +71,7 @@ struct Copy {
     unsigned to, bytes;
     unsigned char content[16];
 };
-struct Sums {  // of products that are on their way
+struct PendingSums {  // of products that are on their way
     vector<float> values;
     int products = 0;
 };
@@ -83,7 +83,7 @@ struct Fiber {
     vector<Copy> open;            // copies of no group yet
     vector<vector<Copy>> groups;  // on their way
     uint64_t sent[8];             // to its warp
-    map<float*, Sums> sums;
+    map<float*, PendingSums> sums;
     vector<function<void()>> open_products;  // of no group yet
     vector<vector<function<void()>>> product_groups;
 };
@@ -98,7 +98,11 @@ static void leave() {
 }
 static void enter() {
     work();
-    fibers[running].done = true;
+    Fiber& own = fibers[running];
+    if (!own.open.empty() || !own.groups.empty() || !own.open_products.empty() ||
+        !own.product_groups.empty())
+        fprintf(stderr, "thread %u ends before its copies or products\n", running), abort();
+    own.done = true;
     _longjmp(scheduler, 1);
 }
 
@@ -237,6 +241,9 @@ static void barrier_arrive(uint32_t place) {
 }
 static bool barrier_passed(uint32_t place, uint32_t parity) {
     return barrier_at(place).phase % 2 != parity;
+}
+static bool barrier_has_passed(uint32_t place, uint32_t parity) {
+    return barrier_passed(place, parity);
 }
 static void barrier_wait(uint32_t place, uint32_t parity) {
     while (!barrier_passed(place, parity)) leave();
@@ -384,7 +391,7 @@ static uint64_t descriptor_transposed(uint32_t address, uint32_t apart) {
 template <int SIZE, class Left>
 void begin_product(float (&c)[SIZE], Left left, Operand4 right, bool add) {
     Fiber& own = fibers[threadIdx.x];
-    Sums& sums = own.sums[c];
+    PendingSums& sums = own.sums[c];
     if (sums.products++ == 0) sums.values.assign(c, c + SIZE);
     fill(c, c + SIZE, __uint_as_float(0x7fffffff));
     const int t = threadIdx.x % 4;
@@ -405,7 +412,7 @@ void begin_product(float (&c)[SIZE], Left left, Operand4 right, bool add) {
         }
     };
     const auto arrive = [=, &own] {
-        Sums& sums = own.sums[to];
+        PendingSums& sums = own.sums[to];
         if (--sums.products == 0) copy(sums.values.begin(), sums.values.end(), to);
     };
 #ifdef LATE

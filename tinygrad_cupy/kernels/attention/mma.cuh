@@ -1,5 +1,5 @@
-// Attention by mma.sync (sm_80): what its kernels share. Scores are made in registers, tile by tile,
-// and made again for the gradient (Dao 2023, FlashAttention-2).
+// Attention by mma.sync (sm_80): what its kernels share. Scores are made in registers, tile by
+// tile, and made again for the gradient (Dao 2023, FlashAttention-2).
 //
 // Tiles in shared memory have rows of WIDTH elements, PIECES pieces of 16 bytes; piece p of row r
 // lies at p ^ swizzled(r), so that the eight rows that a matrix load takes lie in different banks.

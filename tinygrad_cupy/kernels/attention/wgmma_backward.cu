@@ -72,13 +72,15 @@ __device__ __forceinline__ void copy_tiles(const Operand* q, const Operand* k, c
                                            const Work& work, const Places& places,
                                            const Ring& ring) {
     const int thread = threadIdx.x - GROUPS * 128, left_keys = a.keys - work.key;
+    const int steps = work.steps(a);
     Stage stage;
     OnTheirWay on_their_way;
+    if (steps == 0) return;
     copy_tile<OWN>(places.keys, k + place(a.k, work.batch, work.head) + work.key * a.k.row,
                    a.k.row, left_keys, a.width, thread);
     copy_tile<OWN>(places.values, v + place(a.v, work.batch, work.head) + work.key * a.v.row,
                    a.v.row, left_keys, a.width, thread);
-    for (int i = 0; i < work.steps(a); ++i) {
+    for (int i = 0; i < steps; ++i) {
         const Step step(i, work, a);
         const int left = a.queries - step.query;
         on_their_way.make_way(ring, stage);

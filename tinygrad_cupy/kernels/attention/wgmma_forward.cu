@@ -18,9 +18,9 @@ __device__ __forceinline__ void copy_tiles(const Operand* q, const Operand* k, c
 #pragma unroll 1
         for (int second = 0; second < 2; ++second) {
             on_their_way.make_way(ring, stage);
+            const u32 to = ring.slices + stage.number * TILE_BYTES;
             const i64 stride = second ? a.v.row : a.k.row;
-            copy_tile<KEYS>(ring.slices + stage.number * TILE_BYTES, (second ? v : k) + key * stride,
-                            stride, left, a.width, thread);
+            copy_tile<KEYS>(to, (second ? v : k) + key * stride, stride, left, a.width, thread);
             stage.next();
             on_their_way.one_more(ring);
         }

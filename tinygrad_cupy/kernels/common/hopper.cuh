@@ -1,5 +1,5 @@
-// What Hopper (sm_90a) has, as functions: barriers in shared memory, copies in bulk, products of four
-// warps (wgmma). They stand behind tensor_cores.cuh, of whose macro KIND the operands are.
+// What Hopper (sm_90a) has, as functions: barriers in shared memory, copies in bulk, products of
+// four warps (wgmma). They stand behind tensor_cores.cuh, of whose macro KIND the operands are.
 
 // --- barriers and copies ------------------------------------------------------------------------
 
@@ -18,6 +18,17 @@ __device__ __forceinline__ bool barrier_passed(u32 barrier, u32 parity) {
     u32 passed;
     asm volatile(
         "{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; "
+        "selp.u32 %0, 1, 0, p; }"
+        : "=r"(passed)
+        : "r"(barrier), "r"(parity)
+        : "memory");
+    return passed;
+}
+// The same at once: `barrier_passed` may wait a while.
+__device__ __forceinline__ bool barrier_has_passed(u32 barrier, u32 parity) {
+    u32 passed;
+    asm volatile(
+        "{ .reg .pred p; mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2; "
         "selp.u32 %0, 1, 0, p; }"
         : "=r"(passed)
         : "r"(barrier), "r"(parity)
@@ -51,9 +62,9 @@ __device__ __forceinline__ void meet(int barrier, int threads) {
 
 // --- products -----------------------------------------------------------------------------------
 
-// Descriptors of operands in the 128-byte swizzle: of the eight pieces of 16 bytes of row r, piece p
-// lies at p ^ (r % 8). They say where rows of 128 bytes begin, in units of 16 bytes, how far it is
-// from eight rows to the next (64 units), and the kind of swizzle.
+// Descriptors of operands in the 128-byte swizzle: of the eight pieces of 16 bytes of row r, piece
+// p lies at p ^ (r % 8). They say where rows of 128 bytes begin, in units of 16 bytes, how far it
+// is from eight rows to the next (64 units), and the kind of swizzle.
 //
 // A row is 64 numbers (of 16 bits) of K: a product takes 16 of them, 2 units.
 __device__ __forceinline__ u64 descriptor(u32 address) {

@@ -41,7 +41,7 @@ struct Ring {
         barrier_wait(empty + 8 * stage.number, stage.parity ^ 1);
     }
     __device__ bool is_empty(const Stage& stage) const {
-        return barrier_passed(empty + 8 * stage.number, stage.parity ^ 1);
+        return barrier_has_passed(empty + 8 * stage.number, stage.parity ^ 1);
     }
     __device__ void hand_back(int stage) const {
         if (threadIdx.x % 32 == 0) barrier_arrive(empty + 8 * stage);
