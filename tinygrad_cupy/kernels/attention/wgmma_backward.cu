@@ -8,8 +8,9 @@
 // and dk; for dq, all of the block's ds goes through shared memory.
 //
 // All blocks of a head add to `sums` of dq, in the order of their keys: the one of the first keys
-// stores, and each warp that has added counts the tile's turn up, for which the next block waits.
-// Blocks take their work in that order from a counter, so what one waits for has begun before it.
+// stores, and one that has added counts the tile's turn up, for which the next one waits. A thread
+// that neither copies nor multiplies sees to that. Blocks take their work in that order from a
+// counter, so what one waits for has begun before it.
 //
 // Macros: QUERIES of a tile.
 
@@ -32,7 +33,10 @@ struct Places {
         keys = (memory + 1023) / 1024 * 1024;
         values = keys + OWN * ROW, slopes = values + OWN * ROW, ring = slopes + 2 * SLOPES_BYTES;
     }
-    __device__ u32 turn(int stage) const { return ring + STAGES * (STAGE_BYTES + 16) + 8 * stage; }
+    // Barriers: it is the block's turn; its warps have added. Then the block's number.
+    __device__ u32 turn() const { return ring + STAGES * (STAGE_BYTES + 16); }
+    __device__ u32 added() const { return turn() + 8; }
+    __device__ u32 number() const { return turn() + 16; }
 };
 
 // The work of a block: its keys, in tasks of `together` heads of keys at a time.
@@ -99,20 +103,20 @@ __device__ __forceinline__ void copy_tiles(const Operand* q, const Operand* k, c
     on_their_way.all(ring);
 }
 
-// One thread tells the others when it is the block's turn to add to a tile of dq.
-__device__ __forceinline__ void wait_for_turns(const u32* turns, const Attention& a,
-                                               const Work& work, const Places& places,
-                                               const Ring& ring) {
-    Stage stage;
+// One thread tells the block's others when it is their turn to add to a tile of dq, and other
+// blocks when they have.
+__device__ __forceinline__ void take_turns(u32* turns, const Attention& a, const Work& work,
+                                           const Places& places) {
     for (int i = 0; i < work.steps(a); ++i) {
-        ring.wait_full(stage);  // so the turn before last was taken
-        wait_for_count(turns + Step(i, work, a).number, work.order * WARPS);
-        barrier_arrive(places.turn(stage.number));
-        stage.next();
+        u32* turn = turns + Step(i, work, a).number;
+        wait_for_count(turn, work.order);
+        barrier_arrive(places.turn());
+        barrier_wait(places.added(), i % 2);
+        count_up(turn);
     }
 }
 
-__device__ __forceinline__ void multiply_tiles(float* sums, u32* turns, Operand* dk, Operand* dv,
+__device__ __forceinline__ void multiply_tiles(float* sums, Operand* dk, Operand* dv,
                                                const Attention& a, const Work& work,
                                                const Places& places, const Ring& ring) {
     const int group = threadIdx.x / 128, lane = threadIdx.x % 32;
@@ -129,13 +133,13 @@ __device__ __forceinline__ void multiply_tiles(float* sums, u32* turns, Operand*
     clear(by_values);
     u32 weights[QUERIES / 16][4], slopes_left[QUERIES / 16][4];
     Stage stage;
-    u32* turn_before = nullptr;
+    if (steps > 0) ring.wait_full(stage);
     for (int i = 0; i < steps; ++i) {
         const Step step(i, work, a);
         const u32 queries = ring.slices + stage.number * STAGE_BYTES;
+        const int number = stage.number;
         const u32 grads = queries + TILE_BYTES, rows = queries + 2 * TILE_BYTES;
         float scores[QUERIES / 2], slopes[QUERIES / 2], by_queries[32];
-        ring.wait_full(stage);
         products_may_begin();
         multiply_rows<OWN, QUERIES>(scores, own_keys, queries);
         products_end_group();
@@ -143,7 +147,6 @@ __device__ __forceinline__ void multiply_tiles(float* sums, u32* turns, Operand*
         products_end_group();
         products_wait<1>();
         sums_are_there(scores);
-        if (i > 0 && lane == 0) count_up(turn_before);
 
         if (work.key + own + 16 > a.keys || (CAUSAL && work.key + own + 15 > step.query)) {
 #pragma unroll
@@ -161,6 +164,10 @@ __device__ __forceinline__ void multiply_tiles(float* sums, u32* turns, Operand*
             for (int e = 4 * j; e < 4 * j + 4; ++e)
                 scores[e] = power_of_two(fmaf(scores[e], factor, e % 2 ? -two.z : -two.x));
         }
+        // As in wgmma_forward.cu, weights are made while products are at work.
+        sums_are_there(scores);
+        stage.next();
+        if (i + 1 < steps) ring.wait_full(stage);
         products_wait<0>();
         sums_are_there(slopes);
 #pragma unroll
@@ -197,24 +204,26 @@ __device__ __forceinline__ void multiply_tiles(float* sums, u32* turns, Operand*
         // As threads have them: of each eight columns four numbers of each thread of the group.
         float* to = sums + step.number * (QUERIES * WIDTH) + threadIdx.x / 128 * 4096
                     + threadIdx.x % 128 * 4;
-        barrier_wait(places.turn(stage.number), stage.parity);
+        barrier_wait(places.turn(), i % 2);
+        if (work.order > 0) {
 #pragma unroll
-        for (int j = 0; j < 8; ++j, to += 512) {
-            const float* four = &by_queries[4 * j];
-            if (work.order > 0)
-                add_four(to, four[0], four[1], four[2], four[3]);
-            else
-                *(float4*)to = make_float4(four[0], four[1], four[2], four[3]);
+            for (int j = 0; j < 32; j += 4)
+                add_four(to + j * 128, by_queries[j], by_queries[j + 1], by_queries[j + 2],
+                         by_queries[j + 3]);
+        } else {
+#pragma unroll
+            for (int j = 0; j < 32; j += 4)
+                *(float4*)(to + j * 128) = make_float4(by_queries[j], by_queries[j + 1],
+                                                       by_queries[j + 2], by_queries[j + 3]);
         }
-        turn_before = turns + step.number;
+        __syncwarp();
+        if (lane == 0) barrier_arrive(places.added());
         products_wait<0>();
         sums_are_there(by_keys);
         sums_are_there(by_values);
         __syncwarp();
-        ring.hand_back(stage.number);
-        stage.next();
+        ring.hand_back(number);
     }
-    if (steps > 0 && lane == 0) count_up(turn_before);
     meet(1, GROUPS * 128);  // all have read the keys
     const int first = work.key + own, left = a.keys - first;
     dk += place(a.dk, work.batch, work.head) + first * a.dk.row;
@@ -233,9 +242,10 @@ extern "C" __global__ void __launch_bounds__(GROUPS * 128 + 128, 1)
                              const __grid_constant__ Attention a, int together) {
     extern __shared__ __align__(128) u8 memory[];
     const Places places(shared_address(memory));
-    u32* number = (u32*)(memory + (places.turn(STAGES) - shared_address(memory)));
+    u32* number = (u32*)(memory + (places.number() - shared_address(memory)));
     if (threadIdx.x == 0) {
-        for (int i = 0; i < STAGES; ++i) barrier_init(places.turn(i), 1);
+        barrier_init(places.turn(), 1);
+        barrier_init(places.added(), WARPS);
         *number = atomicAdd(turns, 1);
     }
     const Ring ring(places.ring, STAGE_BYTES);
@@ -246,10 +256,10 @@ extern "C" __global__ void __launch_bounds__(GROUPS * 128 + 128, 1)
         if (threadIdx.x < GROUPS * 128 + COPIERS)
             copy_tiles(q, k, v, g, rows, a, work, places, ring);
         else if (threadIdx.x == GROUPS * 128 + COPIERS)
-            wait_for_turns(turns, a, work, places, ring);
+            take_turns(turns, a, work, places);
     } else {
         take_registers<OF_OTHERS>();
-        multiply_tiles(sums, turns, dk, dv, a, work, places, ring);
+        multiply_tiles(sums, dk, dv, a, work, places, ring);
     }
 }
 

@@ -117,8 +117,8 @@ __device__ __forceinline__ void multiply_tiles(Operand* y, float* logs, const At
     go_on(of_keys);
     weigh(0);
     as_left<KEYS>(weights, scores);
+    if (tiles > 1) ring.wait_full(of_keys);
     for (int tile = 1; tile < tiles; ++tile) {
-        ring.wait_full(of_keys);
         products_may_begin();
         multiply_rows<OWN, KEYS>(scores, left, slice(of_keys));
         products_end_group();
@@ -130,6 +130,10 @@ __device__ __forceinline__ void multiply_tiles(Operand* y, float* logs, const At
         sums_are_there(scores);
         go_on(of_keys);
         weigh(tile);
+        // The next keys are waited for here, as without a branch the compiler puts all that was made
+        // of the scores behind the wait for the products, where nothing is at work.
+        sums_are_there(scores);
+        if (tile + 1 < tiles) ring.wait_full(of_keys);
         products_wait<0>();
         sums_are_there(found);
         go_on(of_values);
