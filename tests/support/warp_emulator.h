@@ -289,17 +289,22 @@ static float power_of_two(float x) { return exp2f(x); }
 // Counts of the cycles that eight lanes' rows took more than they must: banks that met twice.
 static long bank_conflicts;
 
+template <class Of>
+void count_conflicts(Of of, int matrix) {
+    bool taken[8] = {};
+    for (int row = 0; row < 8; ++row) {
+        bool& bank = taken[of(8 * matrix + row, 0) / 16 % 8];
+        bank_conflicts += bank;
+        bank = true;
+    }
+}
+
 static void load(uint32_t (&m)[4], uint32_t from, bool transposed) {
     const uint64_t word = from;
     const int lane = threadIdx.x % 32;
     together(&word, 1, [&](auto of) {
         for (int i = 0; i < 4; ++i) {
-            bool taken[8] = {};
-            for (int row = 0; row < 8; ++row) {
-                bool& bank = taken[of(8 * i + row, 0) / 16 % 8];
-                bank_conflicts += lane == 0 && bank;
-                bank = true;
-            }
+            if (lane == 0) count_conflicts(of, i);
             if (!transposed) {
                 memcpy(&m[i], shared(of(8 * i + lane / 4, 0), 16) + lane % 4 * 4, 4);
                 continue;
@@ -342,12 +347,7 @@ static void store_matrices(uint32_t to, const uint32_t (&m)[4]) {
     const int lane = threadIdx.x % 32;
     together(&word, 1, [&](auto of) {
         for (int i = 0; i < 4; ++i) {
-            bool taken[8] = {};
-            for (int row = 0; row < 8; ++row) {
-                bool& bank = taken[of(8 * i + row, 0) / 16 % 8];
-                bank_conflicts += lane == 0 && bank;
-                bank = true;
-            }
+            if (lane == 0) count_conflicts(of, i);
             memcpy(shared(of(8 * i + lane / 4, 0), 16) + lane % 4 * 4, &m[i], 4);
         }
     });

@@ -11,7 +11,7 @@ from ...backend import Array, CudaSource, import_cupy, int32s, int64s
 from ..common.headers import BITS, HOPPER, RING, TENSOR_CORES
 from .operands import empty_as, numbers_of, rows_of
 from .plan import ATTENTION, KINDS, Rule
-from .wgmma_plan import TOGETHER, Backward, backward_plan, forward_plan
+from .wgmma_plan import TOGETHER, Plan, backward_plan, forward_plan
 
 BESIDE = 256  # threads of a block of the small kernels
 
@@ -26,12 +26,12 @@ def forward(q: Array, k: Array, v: Array, rule: Rule, recording: bool) -> tuple[
     batches, heads, queries, width = q.shape
     macros = _macros(q.dtype.name, rule.causal)
     if recording:
-        _backward.prepare((*backward_plan(width).defines, *macros))
+        _backward.prepare((*backward_plan(width).tiles.defines, *macros))
     plan = forward_plan(width, queries)
     q, k, v = (rows_of(x) for x in (q, k, v))
     y, logs = empty_as(q), import_cupy().empty(q.shape[:3], np.float32)
     arguments = (q, k, v, y, logs, numbers_of(q, k, (q, k, v, y), None, rule))
-    grid, defines = batches * heads * -(-queries // plan.tiles.own), (*plan.defines, *macros)
+    grid, defines = batches * heads * -(-queries // plan.tiles.own), (*plan.tiles.defines, *macros)
     threads = plan.tiles.threads
     _forward.launch("attention_wgmma_forward", grid, arguments, threads, plan.shared, defines)
     return y, logs
@@ -52,7 +52,7 @@ def backward(
     The sums of dq, float32 in tiles, take as much memory again as q does in float32.
     """
     plan = backward_plan(q.shape[3])
-    defines = (*plan.defines, *_macros(q.dtype.name, rule.causal))
+    defines = (*plan.tiles.defines, *_macros(q.dtype.name, rule.causal))
     g, q, k, v, y = (rows_of(x) for x in (g, q, k, v, y))
     dq, dk, dv = (empty_as(x) for x in (q, k, v))
     numbers = numbers_of(q, k, (q, k, v, y, g, dq, dk, dv), None, rule)
@@ -78,7 +78,7 @@ def backward(
     return tuple(x if need else None for x, need in pairs)
 
 
-def _scratch(q: Array, plan: Backward) -> tuple[int, Array, Array, Array]:
+def _scratch(q: Array, plan: Plan) -> tuple[int, Array, Array, Array]:
     """Rows in whole tiles of queries; sums of dq, turns of tiles, and numbers of rows."""
     cupy, (batches, heads, queries, _) = import_cupy(), q.shape
     tiles = batches * heads * -(-queries // plan.tiles.across)

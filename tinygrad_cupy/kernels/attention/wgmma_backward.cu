@@ -11,9 +11,8 @@
 // stores, and one that has added counts the tile's turn up, for which the next one waits. A thread
 // that neither copies nor multiplies sees to that. Blocks take their work in that order from a
 // counter, so what one waits for has begun before it.
-//
-// Macros: QUERIES of a tile.
 
+constexpr int QUERIES = ACROSS;  // of a tile
 constexpr int TILE_BYTES = QUERIES * ROW, SLOPES_BYTES = OWN * QUERIES * 2;
 constexpr int STAGE_BYTES = 2 * TILE_BYTES + 1024;  // q, g, and of each row what Row is
 constexpr int WARPS = GROUPS * 4;

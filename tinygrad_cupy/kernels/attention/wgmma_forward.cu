@@ -1,9 +1,8 @@
 // Attention, forward, by wgmma: a block has OWN queries and walks over tiles of KEYS keys and
 // values, which lie in the ring in turns. While the tensor cores are at the scores of a tile and at
 // the products of the weights before, the next weights are made of scores that are there.
-//
-// Macros: KEYS of a tile.
 
+constexpr int KEYS = ACROSS;  // of a tile
 constexpr int TILE_BYTES = KEYS * ROW;
 
 __device__ __forceinline__ void copy_tiles(const Operand* q, const Operand* k, const Operand* v,

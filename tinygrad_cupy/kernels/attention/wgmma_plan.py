@@ -15,7 +15,8 @@ TOGETHER = 4  # heads whose gradients are added up at a time: what they read sta
 class Tiles(NamedTuple):
     """A configuration of a kernel: see wgmma.cuh.
 
-    ``groups`` of 64 rows multiply what ``copiers`` copy: tiles of ``across`` rows.
+    ``groups`` of 64 rows multiply what ``copiers`` copy: tiles of ``across`` rows, keys forward and
+    queries backward.
     """
 
     width: int
@@ -40,33 +41,17 @@ class Tiles(NamedTuple):
         return (
             f"WIDTH={self.width}",
             f"GROUPS={self.groups}",
+            f"ACROSS={self.across}",
             f"STAGES={self.stages}",
             f"COPIERS={self.copiers}",
         )
 
 
-class Forward(NamedTuple):
-    """Tiles of keys, and bytes of shared memory."""
+class Plan(NamedTuple):
+    """Tiles, and the bytes of shared memory that they take."""
 
     tiles: Tiles
     shared: int
-
-    @property
-    def defines(self) -> tuple[str, ...]:
-        """As macros."""
-        return (*self.tiles.defines, f"KEYS={self.tiles.across}")
-
-
-class Backward(NamedTuple):
-    """Tiles of queries, and bytes of shared memory."""
-
-    tiles: Tiles
-    shared: int
-
-    @property
-    def defines(self) -> tuple[str, ...]:
-        """As macros."""
-        return (*self.tiles.defines, f"QUERIES={self.tiles.across}")
 
 
 def suits(dtype: str, queries: int, keys: int, masked: bool, gpu: GpuProperties) -> bool:
@@ -74,22 +59,22 @@ def suits(dtype: str, queries: int, keys: int, masked: bool, gpu: GpuProperties)
     return gpu.wgmma and KINDS[dtype] > 0 and not masked and min(queries, keys) > SHORT
 
 
-def forward_plan(width: int, queries: int) -> Forward:
+def forward_plan(width: int, queries: int) -> Plan:
     """Small heads leave registers for blocks of 192 queries, where those are not too empty."""
     wide = _padded(width)
     many = wide == 64 and -(-queries // 192) * 192 <= 1.25 * queries
     tiles = Tiles(wide, 3 if many else 2, 128, 4, 128)
     row = 2 * wide
-    return Forward(tiles, _bytes(tiles, tiles.own * row, tiles.across * row))
+    return Plan(tiles, _bytes(tiles, tiles.own * row, tiles.across * row))
 
 
-def backward_plan(width: int) -> Backward:
+def backward_plan(width: int) -> Plan:
     """A block's part of the gradient by queries is 128 times 64 numbers."""
     wide = _padded(width)
     tiles = Tiles(wide, 2, 64 if wide == 128 else 128, 3, 64)
     row = 2 * wide
     own = 2 * tiles.own * row + 2 * tiles.own * tiles.across * 2
-    return Backward(tiles, _bytes(tiles, own, 2 * tiles.across * row + ALIGNED))
+    return Plan(tiles, _bytes(tiles, own, 2 * tiles.across * row + ALIGNED))
 
 
 def _padded(width: int) -> int:
