@@ -129,8 +129,8 @@ __device__ __forceinline__ void multiply_tiles(Operand* y, float* logs, const At
         sums_are_there(scores);
         go_on(of_keys);
         weigh(tile);
-        // The next keys are waited for here, as without a branch the compiler puts all that was made
-        // of the scores behind the wait for the products, where nothing is at work.
+        // The next keys are waited for here: without a branch the compiler puts all that is made of
+        // the scores behind the wait for the products, where nothing is at work.
         sums_are_there(scores);
         if (tile + 1 < tiles) ring.wait_full(of_keys);
         products_wait<0>();
