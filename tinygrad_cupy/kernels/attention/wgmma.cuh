@@ -4,8 +4,8 @@
 // Tiles in shared memory have rows of WIDTH numbers. They are SLABS slabs of 64 columns, rows of
 // 128 bytes in the 128-byte swizzle (hopper.cuh), slab behind slab.
 //
-// Macros: WIDTH, the head's size, rounded up to 64 or 128; ACROSS, rows of the tiles that are walked
-// over; GROUPS, COPIERS and STAGES (ring.cuh).
+// Macros: WIDTH, the head's size, rounded up to 64 or 128; ACROSS, rows of the tiles that are
+// walked over; GROUPS, COPIERS and STAGES (ring.cuh).
 
 constexpr int BULK = 0;                // see ring.cuh
 constexpr int OWN = GROUPS * 64;       // rows of a block

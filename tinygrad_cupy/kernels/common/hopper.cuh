@@ -66,12 +66,13 @@ __device__ __forceinline__ void meet(int barrier, int threads) {
 // p lies at p ^ (r % 8). They say where rows of 128 bytes begin, in units of 16 bytes, how far it
 // is from eight rows to the next (64 units), and the kind of swizzle.
 //
-// A row is 64 numbers (of 16 bits) of K: a product takes 16 of them, 2 units.
+// A row is 128 bytes of K, of which a product takes 32, 2 units.
 __device__ __forceinline__ u64 descriptor(u32 address) {
     return 1ull << 62 | 64ull << 32 | 1ull << 16 | (address & 0x3ffff) / 16;
 }
-// Transposed: K counts rows, and 64 numbers of a row are 64 rows (of a) or columns (of b) of the
-// product; the next 64 lie `apart` bytes further. A product takes 16 rows, 128 units.
+// Transposed, of 16-bit numbers alone: K counts rows, and the 64 numbers of a row are 64 rows (of
+// a) or columns (of b) of the product; the next 64 lie `apart` bytes further. A product takes 16
+// rows, 128 units.
 __device__ __forceinline__ u64 descriptor_transposed(u32 address, u32 apart) {
     return 1ull << 62 | 64ull << 32 | (u64)(apart / 16) << 16 | (address & 0x3ffff) / 16;
 }
