@@ -63,9 +63,10 @@ class BatchNorm(_Channels):
     0, running_mean at 0, running_var at 1. num_batches_tracked counts training batches, as in
     PyTorch's state_dict. `momentum=None` makes the running ones the means over all batches;
     `affine=False` leaves weight and bias out; `track_running_stats=False` leaves the running ones
-    out: the batch's own are used in evaluation, too. Called with `relu` or `pool`, ReLU and
-    MaxPool2d(2) are applied as well, in the same kernel. ValueError for other axes or channels and,
-    in training, for one value per channel. Use BatchNorm1d, BatchNorm2d or BatchNorm3d.
+    out: the batch's own are used in evaluation, too. Called with `relu`, `relu6` or `pool`, ReLU,
+    ReLU6 and MaxPool2d(2) are applied as well, in the same kernel. ValueError for other axes or
+    channels and, in training, for one value per channel. Use BatchNorm1d, BatchNorm2d or
+    BatchNorm3d.
     """
 
     _synchronized = False  # whether the batch is that of all ranks
@@ -80,7 +81,9 @@ class BatchNorm(_Channels):
     ) -> None:
         self._set_up(num_features, eps, momentum, affine, track_running_stats)
 
-    def forward(self, x: Tensor, relu: bool = False, pool: bool = False) -> Tensor:
+    def forward(
+        self, x: Tensor, relu: bool = False, pool: bool = False, relu6: bool = False
+    ) -> Tensor:
         checks.input_axes(self, x, *self.layouts)
         checks.input_size(self, x, 1, self.num_features, "input channels")
         training = self.training
@@ -101,6 +104,7 @@ class BatchNorm(_Channels):
             eps=self.eps,
             relu=relu,
             pool=pool,
+            relu6=relu6,
             num_batches_tracked=self.num_batches_tracked,
             synchronized=self._synchronized,
         )
@@ -148,7 +152,7 @@ class BatchNorm2d(BatchNorm):
     """
 
     layouts = ("N, C, H, W",)
-    fuses = ("relu", "pool")
+    fuses = ("relu", "relu6", "pool")
     __doc__ = with_text_of(BatchNorm, __doc__)
 
 

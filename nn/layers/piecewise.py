@@ -54,6 +54,8 @@ class ReLU6(Module):
     Tensor([0., 3., 6.])
     """
 
+    acts_as = "relu6"
+
     def forward(self, x: Tensor) -> Tensor:
         return x.relu6()
 

@@ -23,7 +23,7 @@ class SyncBatchNorm(BatchNorm):
     """
 
     _synchronized = True
-    fuses = ("relu", "pool")
+    fuses = ("relu", "relu6", "pool")
     layouts = ("N, C", "N, C, L", "N, C, H, W", "N, C, D, H, W")
 
     @classmethod

@@ -6,6 +6,7 @@ from tinygrad_cupy.kernels.common.windows import Shape
 from tinygrad_cupy.nn.layers.dropout import Dropout
 from tinygrad_cupy.nn.layers.linear import Linear
 from tinygrad_cupy.nn.layers.norm import BatchNorm2d
+from tinygrad_cupy.nn.layers.piecewise import ReLU6
 from tinygrad_cupy.nn.layers.sequential import Sequential
 from tinygrad_cupy.nn.module import Module
 from tinygrad_cupy.tensor import Tensor
@@ -25,16 +26,9 @@ STAGES = (
 )
 
 
-class _ReLU6(Module):
-    """min(max(x, 0), 6)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.relu6()
-
-
 def _conv_norm(inputs: int, outputs: int, size: int, stride: int = 1, groups: int = 1) -> Module:
     layer = conv(inputs, outputs, size, stride, groups)
-    return Sequential(layer, BatchNorm2d(outputs), _ReLU6())
+    return Sequential(layer, BatchNorm2d(outputs), ReLU6())
 
 
 class InvertedResidual(Module):

@@ -97,14 +97,24 @@ def test_it_takes_float32_in_one_group(rng: np.random.Generator) -> None:
 
 @needs_compiler
 @pytest.mark.parametrize("shape", [(7, 3, 9, 11), (1, 17, 4, 4), (40, 64, 6, 5), (9, 1, 3, 3)])
-@pytest.mark.parametrize("tail", [(False, False), (True, False), (False, True), (True, True)])
+@pytest.mark.parametrize(
+    ("relu", "pool", "cap"),
+    [
+        (False, False, None),
+        (True, False, None),
+        (True, False, 1.5),
+        (False, True, None),
+        (True, True, None),
+    ],
+)
 def test_batch_norm_is_that_of_the_plain_kernels(
     shape: tuple[int, ...],
-    tail: tuple[bool, bool],
+    relu: bool,
+    pool: bool,
+    cap: float | None,
     rng: np.random.Generator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    relu, pool = tail
     last = bool(rng.integers(2))
     x = images(rng, shape, last) * np.float32(3) + np.float32(50)
     weight, bias = rng.standard_normal((2, shape[1]), np.float32)
@@ -115,7 +125,8 @@ def test_batch_norm_is_that_of_the_plain_kernels(
         running = norm_cpu.Running(
             np.zeros(shape[1], np.float32), np.zeros(shape[1], np.float32), None, 0.1
         )
-        results.append((norm_cpu.forward(x, weight, bias, 1e-5, running, relu, pool), running))
+        found = norm_cpu.forward(x, weight, bias, 1e-5, running, relu, pool, cap=cap)
+        results.append((found, running))
     (found, moved), (expected, moved_plainly) = results
     # At 50 ± 3 a float32 input itself is exact to 1e-6 of a standard deviation.
     np.testing.assert_allclose(found.y, expected.y, rtol=0, atol=2e-5)
@@ -126,7 +137,7 @@ def test_batch_norm_is_that_of_the_plain_kernels(
     gradients: list[tuple[np.ndarray, ...]] = []
     factors = rng.standard_normal((3, shape[1]), np.float32)
     for kind in (norm_native.Gradient, norm_cpu._Gradient):
-        gradient = kind(grad, x, found.stats[0], found.relu_y, found.argmax)
+        gradient = kind(grad, x, found.stats[0], found.relu_y, found.argmax, cap)
         gradients.append((*gradient.sums(), gradient.applied(*factors)))
     for a, b in zip(*gradients, strict=True):
         assert near(a, b, 10 * float(np.linalg.norm(grad)))

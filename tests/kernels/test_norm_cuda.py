@@ -34,7 +34,13 @@ SHAPES = [
     (3, 1028, 3, 5),
     (350, 128, 7, 8),  # a thread goes round its loops more than once
 ]
-FLAGS = [(False, False), (True, False), (False, True), (True, True)]
+FLAGS = [  # ReLU, pool, what ReLU gives at most
+    (False, False, None),
+    (True, False, None),
+    (True, False, 1.5),
+    (False, True, None),
+    (True, True, None),
+]
 DTYPES = ["float32", "float64", "float16", "bfloat16"]
 # Of results: one of 16 bits may be rounded to its other neighbour.
 BOUNDS = {"float32": 1e-5, "float64": 1e-12, "float16": 3e-4, "bfloat16": 2e-3}
@@ -47,7 +53,13 @@ def _poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def both(
-    kernels: Any, place: Any, shape: tuple[int, ...], dtype: Any, relu: bool, pool: bool
+    kernels: Any,
+    place: Any,
+    shape: tuple[int, ...],
+    dtype: Any,
+    relu: bool,
+    pool: bool,
+    cap: float | None,
 ) -> tuple[Any, ...]:
     """Everything that a forward and a backward give and move, with fixed random inputs."""
     rng = np.random.default_rng(0)
@@ -57,27 +69,33 @@ def both(
         place(rng.uniform(low, 2, channels).astype(beside)) for low in (-2, -2, -1, 0.5)
     )
     running = Running(mean, var, place(np.array(41)), 0.3)
-    y, gate, code, found = kernels.forward(x, weight, bias, 1e-3, running, relu, pool)
+    y, gate, code, found = kernels.forward(x, weight, bias, 1e-3, running, relu, pool, cap=cap)
     grad = place(rng.standard_normal(y.shape).astype(dtype))
-    by = kernels.backward(grad, x, weight, found, gate, code, relu, True)
-    gated, *_ = kernels.backward(grad, x, weight, found, gate, code, relu, True, True)
+    how = (weight, bias, found, gate, code, relu, True)
+    by = kernels.backward(grad, x, *how, cap=cap)
+    gated, *_ = kernels.backward(grad, x, *how, True, cap=cap)
     return (y, found, mean, var, *by, gated), code, running.batches
 
 
 @pytest.mark.one_in(10)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("channels_last", [True, False])
-@pytest.mark.parametrize(("shape", "relu", "pool"), CASES)
+@pytest.mark.parametrize(("shape", "relu", "pool", "cap"), CASES)
 def test_forward_and_backward(
-    shape: tuple[int, ...], relu: bool, pool: bool, channels_last: bool, dtype: str
+    shape: tuple[int, ...],
+    relu: bool,
+    pool: bool,
+    cap: float | None,
+    channels_last: bool,
+    dtype: str,
 ) -> None:
     kind = resolve_dtype(dtype)
-    expected, code, _ = both(cpu, np.copy, shape, kind, relu, pool)
+    expected, code, _ = both(cpu, np.copy, shape, kind, relu, pool, cap)
 
     def place(array: np.ndarray) -> Any:
         return on_gpu(array, channels_last)
 
-    found, found_code, batches = both(cuda, place, shape, kind, relu, pool)
+    found, found_code, batches = both(cuda, place, shape, kind, relu, pool, cap)
     if code is not None:
         same = found_code.get() == code
         assert same.mean() > 0.999  # rounding may turn a tie
@@ -89,9 +107,9 @@ def test_forward_and_backward(
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize(("relu", "pool"), FLAGS)
-def test_the_same_bits_every_time(relu: bool, pool: bool, dtype: str) -> None:
-    how = ((129, 32, 11, 12), resolve_dtype(dtype), relu, pool)
+@pytest.mark.parametrize(("relu", "pool", "cap"), FLAGS)
+def test_the_same_bits_every_time(relu: bool, pool: bool, cap: float | None, dtype: str) -> None:
+    how = ((129, 32, 11, 12), resolve_dtype(dtype), relu, pool, cap)
     runs = [both(cuda, on_gpu, *how) for _ in range(3)]
     first, code, _ = runs[0]
     for arrays, other_code, _ in runs[1:]:
@@ -103,18 +121,19 @@ def test_the_same_bits_every_time(relu: bool, pool: bool, dtype: str) -> None:
 @pytest.mark.one_in(10)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("counts", [(4, 3), (1, 6, 0), (3, 2, 1, 1)])
-@pytest.mark.parametrize(("relu", "pool"), FLAGS)
+@pytest.mark.parametrize(("relu", "pool", "cap"), FLAGS)
 @pytest.mark.parametrize("shape", [(7, 64, 12, 13), (7, 3, 9, 5), (7, 1028, 3, 5)])
 def test_ranks_with_a_share_each(
     monkeypatch: pytest.MonkeyPatch,
     shape: tuple[int, ...],
     relu: bool,
     pool: bool,
+    cap: float | None,
     counts: tuple[int, ...],
     dtype: str,
 ) -> None:
     """Threads of one process on one GPU, against the CPU's batch norm of the whole batch."""
-    how = (shape, resolve_dtype(dtype), relu, pool)
+    how = (shape, resolve_dtype(dtype), relu, pool, cap)
     expected, _ = of_parts(monkeypatch, cpu, np.copy, *how, (7,))
     found, exchanges = of_parts(monkeypatch, cuda, on_gpu, *how, counts)
     assert exchanges == 2
@@ -142,7 +161,8 @@ def test_inputs_that_are_views(dtype: str) -> None:
         y, gate, code, found = kernels.forward(
             x, vector[1:5], vector[5:9], 1e-5, running, False, False
         )
-        by = kernels.backward(place(other)[:, ::2], x, vector[1:5], found, gate, code, False, True)
+        how = (vector[1:5], vector[5:9], found, gate, code, False, True)
+        by = kernels.backward(place(other)[:, ::2], x, *how)
         results.append((y, *by, vector))
     for theirs, ours in zip(*results, strict=True):
         assert error(ours, theirs) < BOUNDS[theirs.dtype.name]

@@ -26,12 +26,14 @@ pytestmark = [
 
 THREADS = cuda_emulator.THREADS
 REDUCE_THREADS = 128  # no fewer than the channels that a block adds up at once
-CASES = [  # a thread has 8, 4, 1 and 8 channels; ReLU, pool
-    ((5, 16, 5, 4), True, False),
-    ((5, 16, 5, 4), True, True),
-    ((4, 12, 4, 5), True, True),
-    ((5, 3, 4, 4), False, False),
-    ((2, 264, 2, 2), False, True),
+CASES = [  # a thread has 8, 4, 1 and 8 channels; ReLU, pool, what ReLU gives at most
+    ((5, 16, 5, 4), True, False, None),
+    ((5, 16, 5, 4), True, False, 1.5),
+    ((5, 3, 4, 4), True, False, 1.5),
+    ((5, 16, 5, 4), True, True, None),
+    ((4, 12, 4, 5), True, True, None),
+    ((5, 3, 4, 4), False, False, None),
+    ((2, 264, 2, 2), False, True, None),
 ]
 BOUNDS = {"float32": 1e-5, "bfloat16": 2e-3}
 
@@ -73,24 +75,25 @@ def _emulated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPath
     cuda._plan.cache_clear()
 
 
-def _everything(kernels: Any, place: Any, shape: Any, dtype: Any, relu: bool, pool: bool) -> Any:
+def _everything(kernels: Any, place: Any, shape: Any, dtype: Any, *behind: Any) -> Any:
     rng = np.random.default_rng(0)
     x = place((rng.standard_normal(shape) * 2 + 3).astype(dtype))
     vectors = [place(rng.uniform(-2, 2, shape[1]).astype(np.float32)) for _ in range(3)]
     weight, bias, mean = vectors
     running = Running(mean, place(np.ones(shape[1], np.float32)), place(np.array([41])), 0.3)
-    y, gate, code, stats = kernels.forward(x, weight, bias, 1e-3, running, relu, pool)
+    relu, pool, cap = behind
+    y, gate, code, stats = kernels.forward(x, weight, bias, 1e-3, running, relu, pool, cap=cap)
     grad = place(rng.standard_normal(y.shape).astype(dtype))
-    how = (weight, stats, gate, code, relu, True)
-    found = kernels.backward(grad, x, *how), kernels.backward(grad, x, *how, True)
+    how = (weight, bias, stats, gate, code, relu, True)
+    found = [kernels.backward(grad, x, *how, mask, cap=cap) for mask in (False, True)]
     return y, stats, mean, running.var, *found[0], found[1][0], code, running.batches
 
 
-@pytest.mark.parametrize(("shape", "relu", "pool"), CASES)
-def test_as_on_the_cpu(shape: tuple[int, ...], relu: bool, pool: bool) -> None:
+@pytest.mark.parametrize(("shape", "relu", "pool", "cap"), CASES)
+def test_as_on_the_cpu(shape: tuple[int, ...], relu: bool, pool: bool, cap: float | None) -> None:
     kind = resolve_dtype("bfloat16")
-    *expected, code, _ = _everything(cpu, np.copy, shape, kind, relu, pool)
-    *found, other, batches = _everything(cuda, on_device, shape, kind, relu, pool)
+    *expected, code, _ = _everything(cpu, np.copy, shape, kind, relu, pool, cap)
+    *found, other, batches = _everything(cuda, on_device, shape, kind, relu, pool, cap)
     assert code is None or (code == np.asarray(other)).all()
     assert batches[0] == 42
     for ours, theirs in zip(found, expected, strict=True):
@@ -101,15 +104,16 @@ def test_as_on_the_cpu(shape: tuple[int, ...], relu: bool, pool: bool) -> None:
 
 
 @pytest.mark.parametrize("counts", [(3, 2), (1, 4, 0)])
-@pytest.mark.parametrize(("shape", "relu", "pool"), [CASES[0], CASES[1], CASES[3]])
+@pytest.mark.parametrize(("shape", "relu", "pool", "cap"), [CASES[i] for i in (0, 1, 3, 5)])
 def test_ranks_with_a_share_each(
     monkeypatch: pytest.MonkeyPatch,
     shape: tuple[int, ...],
     relu: bool,
     pool: bool,
+    cap: float | None,
     counts: tuple[int, ...],
 ) -> None:
-    how = (shape, resolve_dtype("float32"), relu, pool)
+    how = (shape, resolve_dtype("float32"), relu, pool, cap)
     expected, _ = of_parts(monkeypatch, cpu, np.copy, *how, (sum(counts),))
     found, exchanges = of_parts(monkeypatch, cuda, on_device, *how, counts)
     assert exchanges == 2

@@ -55,6 +55,9 @@ def run_ops(model: Any, x: Tensor, monkeypatch: pytest.MonkeyPatch) -> list[str]
         ([conv(), MyReLU(), nn.MaxPool2d(2)], ["Conv", "Relu", "MaxPool"]),
         ([nn.BatchNorm2d(2), nn.ReLU(), nn.MaxPool2d(2)], ["BatchNorm"]),
         ([conv(), nn.ReLU(), nn.BatchNorm2d(4), nn.MaxPool2d(2)], ["ConvBlock", "BatchNorm"]),
+        ([conv(), nn.BatchNorm2d(4), nn.ReLU6()], ["Conv", "BatchNorm"]),
+        ([nn.BatchNorm2d(2), nn.ReLU6(), nn.MaxPool2d(2)], ["BatchNorm", "MaxPool"]),
+        ([conv(), nn.ReLU6()], ["Conv", "Between"]),
         ([nn.Sequential(conv()), nn.ReLU()], ["Conv", "Relu"]),
     ],
 )

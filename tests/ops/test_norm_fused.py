@@ -70,6 +70,75 @@ def test_second_derivatives(relu: bool, pool: bool, device: str) -> None:
     assert gradcheck(fused, given, order=2)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", ["relu", "relu6"])
+def test_activations_have_the_bits_of_operations_of_their_own(
+    name: str, shape: tuple[int, ...], dtype: str, device: str
+) -> None:
+    found = []
+    for fused in (True, False):
+        (x, weight, bias), running = inputs(shape, device, "float32")
+        x = (x * 4).astype(dtype).detach().requires_grad_()  # some beyond 6
+        if dtype == "float64":
+            weight, bias = (t.astype(dtype).detach().requires_grad_() for t in (weight, bias))
+        with tg.autocast("bf16", enabled=dtype == "bfloat16"):
+            behind: Any = {name: True} if fused else {}
+            y: Any = x.batch_norm(weight * 5, bias * 2, *running, **behind)
+            y = y if fused else getattr(y, name)()
+        assert y.dtype == x.dtype
+        limits = [0.0, 6.0] if name == "relu6" else [0.0]
+        assert all((y.numpy() == limit).any() for limit in limits) or x.size < 100
+        grad = Tensor(np.random.default_rng(1).standard_normal(shape), dtype=dtype, device=device)
+        found.append([y, *tg.grad(y, (x, weight, bias), grad)])
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("pool", [True, False])
+def test_relu6_is_the_chain(pool: bool, training: bool, device: str) -> None:
+    results = []
+    for fused in (True, False):
+        (x, weight, bias), running = inputs((7, 3, 5, 8), device)
+        scaled = weight * 6
+        if fused:
+            how: Any = {"training": training, "pool": pool, "relu6": True}
+            y = x.batch_norm(scaled, bias, *running, **how)
+        else:
+            y = x.batch_norm(scaled, bias, *running, training=training).relu6()
+            y = y.max_pool2d(2) if pool else y
+        grad = Tensor(np.random.default_rng(1).standard_normal(y.shape), device=device)
+        results.append([y, *tg.grad(y, (x, weight, bias), grad), *running])
+    assert (results[0][0].numpy() == 6).any()
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-9, atol=1e-11)
+
+
+def test_relu6_lets_nan_pass_and_stops_an_infinite_gradient(device: str) -> None:
+    values = np.array([[-1.0], [0.0], [1.0], [np.nan]], np.float32)
+    for place in (slice(3), slice(4)):
+        x = Tensor(values[place], device=device, requires_grad=True)
+        one = Tensor([1.0], device=device)
+        y = x.batch_norm(one * 20, one * 0, relu6=True)
+        if place.stop == 4:
+            assert np.isnan(y.numpy()).all()
+        else:
+            np.testing.assert_array_equal(y.numpy()[:, 0], [0, 0, 6])
+            seed = Tensor([[np.inf], [np.inf], [np.inf]], device=device)
+            np.testing.assert_array_equal(tg.grad(y, x, seed).numpy(), np.zeros((3, 1)))
+
+
+def test_second_derivatives_of_relu6(device: str) -> None:
+    given, running = inputs((3, 2, 5, 4), device)
+
+    def fused(x: Any, weight: Tensor, bias: Tensor) -> Any:
+        mean, var = (t.clone() for t in running)
+        return x.batch_norm(weight * 4, bias, mean, var, eps=0.1, relu6=True)
+
+    assert gradcheck(fused, given, order=2)
+
+
 @pytest.mark.gpu
 def test_half_precision_comes_back() -> None:
     given, running = inputs((4, 8, 6, 6), "cuda:0", "float16")

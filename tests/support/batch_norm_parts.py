@@ -21,6 +21,7 @@ def of_parts(
     dtype: Any,
     relu: bool,
     pool: bool,
+    cap: float | None,
     counts: tuple[int, ...],
 ) -> tuple[list[np.ndarray], int]:
     """Of the batch: y, dx, argmax, statistics, running ones, gradients; and exchanges of a rank.
@@ -39,9 +40,11 @@ def of_parts(
         running = Running(mean, var, place(np.array([41])), 0.3)
         mine = place(x[share.rows])
         given = None if len(counts) == 1 else share
-        y, gate, code, stats = kernels.forward(mine, weight, bias, 1e-3, running, relu, pool, given)
+        y, gate, code, stats = kernels.forward(
+            mine, weight, bias, 1e-3, running, relu, pool, given, cap
+        )
         g = place(grad[share.rows] * np.asarray(share.present, dtype))
-        how = (weight, stats, gate, code, relu, True, False, given)
+        how = (weight, bias, stats, gate, code, relu, True, False, given, cap)
         dx, *by = kernels.backward(g, mine, *how)
         rowwise = [y, dx] if code is None else [y, dx, code]
         values = [stats, mean, var, running.batches, *by]

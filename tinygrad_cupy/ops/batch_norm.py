@@ -28,10 +28,11 @@ if TYPE_CHECKING:
 class BatchNorm(FusedOp):
     """(x - mean) / √(var + eps) · weight + bias with the statistics of this batch, per channel.
 
-    Then ReLU and a max-pool (2 × 2, stride 2) where asked for. The forward moves the running
-    statistics. x of 16 bits is computed with in float32, as weight and bias then are, and what is
-    stored of its dtype, y and the gradient by x, is rounded once. With a ``share`` of a batch, the
-    statistics are those of all that ranks have of it.
+    Then ReLU, of at most ``cap`` where that is given, or a max-pool (2 × 2, stride 2), or ReLU and
+    a pool, where asked for. The forward moves the running statistics. x of 16 bits is computed with
+    in float32, as weight and bias then are, and what is stored of its dtype, y and the gradient by
+    x, is rounded once. With a ``share`` of a batch, the statistics are those of all that ranks have
+    of it.
     """
 
     only_real = True
@@ -39,15 +40,21 @@ class BatchNorm(FusedOp):
     argmax: Array | None = None
 
     def __init__(
-        self, eps: float, running: Running, relu: bool, pool: bool, share: Share | None
+        self,
+        eps: float,
+        running: Running,
+        relu: bool,
+        pool: bool,
+        share: Share | None,
+        cap: float | None,
     ) -> None:
         self.eps, self.running, self.relu, self.pool = eps, running, relu, pool
-        self.share = share
+        self.share, self.cap = share, cap
 
     def forward(self, x: Array, weight: Array, bias: Array) -> Array:
         self.on_gpu = is_cuda(x)
         y, self.relu_y, self.argmax, self.stats = kernels.norm.batch_norm(
-            x, weight, bias, self.eps, self.running, self.relu, self.pool, self.share
+            x, weight, bias, self.eps, self.running, self.relu, self.pool, self.share, self.cap
         )
         return y
 
@@ -58,7 +65,7 @@ class BatchNorm(FusedOp):
     def batch(self, b: BatchLevel, *inputs: Tensor) -> Tensor:
         # Each element has statistics of its own, and moves the running ones in its turn.
         def one(*inputs: Tensor) -> Tensor:
-            op = BatchNorm(self.eps, self.running, self.relu, self.pool, self.share)
+            op = BatchNorm(self.eps, self.running, self.relu, self.pool, self.share, self.cap)
             y = op(*inputs)
             return op.watching(y)
 
@@ -77,12 +84,13 @@ class BatchNorm(FusedOp):
         var = _mean(centred * centred, axes, self.share)
         normal = centred / (var + self.eps).sqrt()
         y = normal * weight.reshape(*column) + bias.reshape(*column)
-        return epilogue_as_found(y.astype(x.dtype), self.relu, self.relu_y, self.argmax)
+        found = self.relu_y, self.argmax
+        return epilogue_as_found(y.astype(x.dtype), self.relu, *found, self.cap)
 
     def backward_arrays(self, grad: Array, x: Array, weight: Array, bias: Array) -> Any:
-        how = (self.relu, self.needs[0], self.absorbing, self.share)
+        how = (self.relu, self.needs[0], self.absorbing, self.share, self.cap)
         return kernels.norm.batch_norm_backward(
-            grad, x, weight, self.stats, self.relu_y, self.argmax, *how
+            grad, x, weight, bias, self.stats, self.relu_y, self.argmax, *how
         )
 
 
@@ -104,6 +112,7 @@ class BatchNormMixin(TensorBase):
         pool: bool = False,
         num_batches_tracked: Tensor | None = None,
         synchronized: bool = False,
+        relu6: bool = False,
     ) -> Tensor:
         """Batch normalization (Ioffe & Szegedy 2015) of self (N, C, …) per channel.
 
@@ -116,7 +125,8 @@ class BatchNormMixin(TensorBase):
         Statistics are as good as two passes in float64 give, and the mean is not rounded before it
         is taken off: a mean that is large beside the deviation costs nothing, nor an outlier.
 
-        ``relu`` and ``pool`` are ``.relu()`` and ``.max_pool2d(2)`` behind it, as one operation.
+        ``relu``, ``relu6`` and ``pool`` are ``.relu()``, ``.relu6()`` and ``.max_pool2d(2)`` behind
+        it, as one operation (a pool behind ``relu6`` is another).
 
         ``synchronized``: where the ranks of `tinygrad_cupy.distributed` have a part of the batch
         each, its statistics are those of all of it. All ranks call it, and their samples are of one
@@ -151,7 +161,7 @@ class BatchNormMixin(TensorBase):
                 centred = x - mean.astype(x.dtype).reshape(*column)
                 y = centred * scale.reshape(*column)
                 y = y if bias is None else y + bias.reshape(*column)
-                y = y.relu() if relu else y
+                y = y.relu6() if relu6 else y.relu() if relu else y
                 return y.max_pool2d(2) if pool else y
 
             return _of_layer(x, in_single(x.astype(dtype), moved_and_scaled))
@@ -162,7 +172,9 @@ class BatchNormMixin(TensorBase):
                 f"{x.shape}"
             )
         kept = (running_mean, running_var, num_batches_tracked)
-        op = BatchNorm(eps, _moving(x, dtype, *kept, momentum, share), relu, pool, share)
+        running = _moving(x, dtype, *kept, momentum, share)
+        cap = 6.0 if relu6 else None
+        op = BatchNorm(eps, running, relu or relu6, pool and not relu6, share, cap)
 
         beside = np.dtype(np.float32) if is_narrow(dtype) else dtype
         gain = x._wrap(_filled(x, 1, beside)) if weight is None else weight.astype(beside)
@@ -172,7 +184,8 @@ class BatchNormMixin(TensorBase):
             for tensor in kept:
                 if tensor is not None:
                     tensor.bump_version()
-        return _of_layer(x, y)
+        found = _of_layer(x, y)
+        return found.max_pool2d(2) if pool and relu6 else found
 
 
 def _filled(x: Any, value: float, dtype: Any) -> Array:

@@ -17,6 +17,7 @@ from ..kernels.common.layout import lies_last
 from ..kernels.common.pool2x2 import MASKED, POOL
 from ..kernels.common.windows import Shape, Windows
 from .activation import ReluBackward
+from .comparison import where
 
 if TYPE_CHECKING:
     from ..autograd.batching import BatchLevel
@@ -193,13 +194,23 @@ def over(x: Tensor, windows: Windows, pool: Callable[[Windows], Any]) -> Any:
     return y.reshape(n, c, y.shape[2], oh, ow)
 
 
-def epilogue_as_found(y: Tensor, relu: bool, relu_y: Array | None, argmax: Array | None) -> Tensor:
+def epilogue_as_found(
+    y: Tensor,
+    relu: bool,
+    relu_y: Array | None,
+    argmax: Array | None,
+    cap: float | None = None,
+) -> Tensor:
     """ReLU and the 2 × 2 max-pool behind y (N, C, H, W), deciding as a fused kernel did.
 
-    relu_y: the result, where there was ReLU alone; argmax: what the pool found, where there was one
+    relu_y: the result, where there was ReLU alone, of at most ``cap``; argmax: what the pool found,
+    where there was one
     """
     if argmax is None:
-        return y if relu_y is None else ReluBackward()(y, y._wrap(relu_y))
+        if relu_y is None:
+            return y
+        y = ReluBackward()(y, y._wrap(relu_y))
+        return y if cap is None else where(y._wrap(relu_y >= cap), cap, y)
     place = argmax % MASKED  # any place where ReLU lets nothing through anyway
     y = MaxGather(POOL, place, tuple(y.shape[2:]))(y)
     return ReluBackward()(y, y._wrap((argmax < MASKED).astype(y.dtype))) if relu else y

@@ -354,9 +354,11 @@ NORM_CASES: tuple[dict[str, Any], ...] = (
     {"dtype": "float64"},
     {"dtype": "float64", "relu": True},
     {"dtype": "float64", "relu": True, "pool": True, "momentum": None},
+    {"dtype": "float64", "relu6": True, "steep": 9.0},
     {"dtype": "float32", "relu": True, "far": 1000.0},
     {"dtype": "float32", "pool": True, "last": True},
     {"dtype": "bfloat16", "relu": True, "pool": True},
+    {"dtype": "bfloat16", "relu6": True, "pool": True, "steep": 9.0},
 )
 NORM_BOUNDS = {"float64": 1e-12, "float32": 1e-5, "bfloat16": 2e-3}
 
@@ -370,7 +372,7 @@ def synchronized() -> None:
 
 def synchronized_case(
     total: int, dtype: str, momentum: float | None = 0.3, far: float = 1.0, last: bool = False,
-    **fused: bool,
+    steep: float = 1.0, **fused: bool,
 ) -> None:  # fmt: skip
     beside = np.float64 if dtype == "float64" else np.float32
     x = Tensor((of(4, 7, 3, 5, 4) + far)[:total].astype(beside)).astype(dtype)
@@ -384,9 +386,12 @@ def synchronized_case(
         for name in ("weight", "bias", "running_mean", "running_var"):
             tensor = getattr(layer, name)
             tensor.replace_data(of(6, 3).astype(beside))
+        layer.weight.replace_data(layer.weight.data * beside(steep))
         ranks.share = None if kind is nn.BatchNorm2d else share
         part = x[rows].detach().requires_grad_()
         y = layer(part, **fused)
+        if kind is nn.BatchNorm2d and "relu6" in fused:
+            assert (y.numpy() == 6).any()
         g = of(5, 7, *y.shape[1:]).astype(beside)[:total][rows]
         g = g * g.dtype.type(kind is nn.BatchNorm2d or share.present)
         (y * Tensor(g).astype(dtype)).sum().backward()
@@ -410,24 +415,31 @@ def synchronized_case(
 def synchronized_twice() -> None:
     """Gradients of gradients through the statistics of all ranks."""
     for total in (7, 2):
-        share, found = Share.even(total, SIZE, RANK), []
-        for kind, rows in ((nn.BatchNorm2d, slice(None)), (nn.SyncBatchNorm, share.rows)):
-            layer: Any = kind(3, affine=False, track_running_stats=False)
-            ranks.share = None if kind is nn.BatchNorm2d else share
-            part = Tensor(of(4, 7, 3, 5, 4)[:total][rows], requires_grad=True)
-            counts = 1.0 if kind is nn.BatchNorm2d else float(share.present)
-            y = (layer(part, relu=True, pool=True) ** 3).sum() * counts
-            (slope,) = tg.grad(y, [part], create_graph=True)
-            (slope * slope).sum().backward()
-            ranks.share = None
-            assert part.grad is not None
-            grads = slope.detach().numpy(), part.grad.numpy()
-            found.append([one if kind is nn.SyncBatchNorm else one[share.rows] for one in grads])
-        for mine, expected in zip(found[1], found[0], strict=True):
-            if share.present:
-                np.testing.assert_allclose(mine, expected, rtol=1e-8, atol=1e-10)
-            else:
-                assert not mine.any()
+        for fused in ({"relu": True, "pool": True}, {"relu6": True}):
+            twice_case(total, **fused)
+
+
+def twice_case(total: int, **fused: bool) -> None:
+    share, found = Share.even(total, SIZE, RANK), []
+    for kind, rows in ((nn.BatchNorm2d, slice(None)), (nn.SyncBatchNorm, share.rows)):
+        layer: Any = kind(3, track_running_stats=False)
+        layer.weight.replace_data(np.array([1.0, -2.0, 5.0]))
+        layer.bias.replace_data(np.array([0.0, 1.0, 2.0]))
+        ranks.share = None if kind is nn.BatchNorm2d else share
+        part = Tensor(of(4, 7, 3, 5, 4)[:total][rows], requires_grad=True)
+        counts = 1.0 if kind is nn.BatchNorm2d else float(share.present)
+        y = layer(part, **fused)
+        (slope,) = tg.grad((y**3).sum() * counts, [part], create_graph=True)
+        (slope * slope).sum().backward()
+        ranks.share = None
+        assert part.grad is not None
+        grads = slope.detach().numpy(), part.grad.numpy()
+        found.append([one if kind is nn.SyncBatchNorm else one[share.rows] for one in grads])
+    for mine, expected in zip(found[1], found[0], strict=True):
+        if share.present:
+            np.testing.assert_allclose(mine, expected, rtol=1e-8, atol=1e-10 * abs(expected).max())
+        else:
+            assert not mine.any()
 
 
 def collectives_of_a_norm() -> None:

@@ -71,8 +71,17 @@ def relu_chunk(y: Array, argmax: Array | None) -> None:
         np.maximum(argmax, masked, out=argmax)
 
 
-def open_chunk(grad: Array, relu_y: Array | None, argmax: Array | None, out: Array) -> None:
-    """out (n, …, C) = the gradient in front of ReLU or pool, from that behind it, (n, C, …)."""
+def open_chunk(
+    grad: Array,
+    relu_y: Array | None,
+    argmax: Array | None,
+    out: Array,
+    cap: float | None = None,
+) -> None:
+    """out (n, …, C) = the gradient in front of ReLU or pool, from that behind it, (n, C, …).
+
+    ``cap`` is the most that ReLU alone gave, where there was a most.
+    """
     given = scratch_last(grad, "grad")
     if argmax is not None:
         height, width = argmax.shape[2:]
@@ -82,6 +91,8 @@ def open_chunk(grad: Array, relu_y: Array | None, argmax: Array | None, out: Arr
         out[:, 2 * height :] = 0
         out[:, :, 2 * width :] = 0
     elif relu_y is not None:
-        keep_where(given, ~(seen_last(relu_y) <= 0), out)
+        y = seen_last(relu_y)
+        stopped = y <= 0 if cap is None else (y <= 0) | (y >= cap)
+        keep_where(given, ~stopped, out)
     else:
         out[...] = given

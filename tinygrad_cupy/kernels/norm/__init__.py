@@ -27,10 +27,11 @@ def batch_norm(
     relu: bool,
     pool: bool,
     share: Share | None,
+    cap: float | None = None,
 ) -> Result:
     """y (N, C, …) of x (N, C, …), per channel; then ReLU and a max-pool (2 × 2) where asked for.
 
-    Moves ``running``.
+    ReLU gives ``cap`` at most where there is one (ReLU6), and then no pool. Moves ``running``.
     """
 
 
@@ -39,6 +40,7 @@ def batch_norm_backward(
     grad: Array,
     x: Array,
     weight: Array,
+    bias: Array,
     stats: Array,
     relu_y: Array | None,
     argmax: Array | None,
@@ -46,6 +48,7 @@ def batch_norm_backward(
     needs_x: bool,
     mask_input: bool,
     share: Share | None,
+    cap: float | None = None,
 ) -> tuple[Array | None, Array, Array]:
     """Gradients by x (None where not needed), weight (C,) and bias (C,).
 

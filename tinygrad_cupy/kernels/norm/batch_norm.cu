@@ -2,20 +2,17 @@
 //
 // Macros: TYPE of x, y, grad and dx, ACC of all else: float beside 16 bits, which are rounded once,
 // where they are stored; WIDTH, the channels of a thread, 4 or in 16 bits 8 (C a multiple of it,
-// 16-byte aligned) or 1; RELU and POOL 0 or 1, what follows the norm; MASKED the argmax of a window
-// whose gradient ReLU stops; THREADS of a block of the two apply kernels, REDUCE_THREADS of one
-// that reduces. A block's threads are lines of `lanes`, a power of two, across channels; sums are
-// in double, in an order that depends on the shape and on WIDTH. With POOL, rows are windows: grad
+// 16-byte aligned) or 1; RELU and POOL 0 or 1, what follows the norm; CAP, the most that ReLU gives
+// where there is a most, as in ReLU6, and then no POOL; MASKED the argmax of a window whose
+// gradient ReLU stops; THREADS of a block of the two apply kernels, REDUCE_THREADS of one that
+// reduces. A block's threads are lines of `lanes`, a power of two, across channels; sums are in
+// double, in an order that depends on the shape and on WIDTH. With POOL, rows are windows: grad
 // and argmax are (N, H/2, W/2, C).
+//
+// What ReLU made is not read on the way back: x is, and gives the same y again.
 //
 // Small batches are bound by latency. So a thread issues the loads of UNROLL rows before it uses
 // the first, and before it stores, as the compiler moves no load across a store.
-
-#if POOL
-typedef u8 Decision;
-#else
-typedef T Decision;
-#endif
 
 const int WARPS = REDUCE_THREADS / 32;
 const int TOGETHER = WIDTH < 4 ? WIDTH : 4;  // channels that are added up at once: shared memory
@@ -246,7 +243,7 @@ extern "C" __global__ void __launch_bounds__(REDUCE_THREADS, 1)
 // --- forward -------------------------------------------------------------------------------------
 
 // How a thread's channels are normalized: (x - mean) * gain + bias, where bias makes up for what
-// the mean lost.
+// the mean lost. With each rounding said, so that every kernel has the same y.
 struct Affine {
     Pack<A> mean, gain, bias;
 
@@ -258,16 +255,25 @@ struct Affine {
         const Pack<A> lost = load(stats + 3 * channels + channel);
         for (int k = 0; k < WIDTH; ++k) {
             gain.at[k] *= scale.at[k];
-            bias.at[k] -= lost.at[k] * gain.at[k];
+            bias.at[k] = fma(-lost.at[k], gain.at[k], bias.at[k]);
         }
     }
 
     __device__ A operator()(A x, int k) const {
-        return (x - mean.at[k]) * gain.at[k] + bias.at[k];
+        return fma(x - mean.at[k], gain.at[k], bias.at[k]);
     }
 };
 
+#ifdef CAP
+__device__ A activated(A y) { return y >= (A)CAP ? (A)CAP : y <= 0 ? (A)0 : y; }
+
+__device__ bool passes(A y) { return !(y >= (A)CAP || y <= 0); }
+#else
 __device__ A activated(A y) { return RELU && y < 0 ? (A)0 : y; }
+
+// Whether the gradient by what was activated is that by y; NaN passes.
+__device__ bool passes(A y) { return !(RELU && y <= 0); }
+#endif
 
 #if POOL
 
@@ -339,12 +345,11 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 
 // by_weight (C) = sum of g * normal and by_bias (C) = sum of g, the gradients of weight and bias,
 // and factors (3, C), which are for batch_norm_backward_apply. g is grad where ReLU and pool let it
-// through, normal = (x - mean) * scale; x has `count` rows. `decision` is y with RELU alone, the
-// argmax with POOL, else not read. Where ranks share the batch, `totals` (C) is given: it gets both
-// sums, and factors nothing.
+// through, normal = (x - mean) * scale; x has `count` rows. The argmax is read with POOL alone.
+// Where ranks share the batch, `totals` (C) is given: it gets both sums, and factors nothing.
 extern "C" __global__ void __launch_bounds__(REDUCE_THREADS, 1)
-    batch_norm_backward_reduce(const T* grad, const T* x, const Decision* decision, i64 rows,
-                               int channels, int lanes, const A* stats, const A* weight,
+    batch_norm_backward_reduce(const T* grad, const T* x, const u8* argmax, i64 rows, int channels,
+                               int lanes, const A* stats, const A* weight, const A* bias,
                                double2* partials, unsigned* ticket, A* by_weight, A* by_bias,
                                A* factors, i64 count, double2* totals, int height, int width) {
     const int UNROLL = (POOL ? 8 : 16) / sizeof(A), PIXELS = POOL ? 4 : 1;
@@ -352,8 +357,8 @@ extern "C" __global__ void __launch_bounds__(REDUCE_THREADS, 1)
     double2 sums[WIDTH] = {};
     if (place.channel < channels) {
         Row<T> g[UNROLL], pixels[UNROLL][PIXELS];
-#if RELU || POOL
-        Row<Decision> made[UNROLL];
+#if POOL
+        Row<u8> taps[UNROLL];
 #endif
         const auto read = [&](i64 row) {
 #pragma unroll
@@ -361,10 +366,8 @@ extern "C" __global__ void __launch_bounds__(REDUCE_THREADS, 1)
                 const i64 at = row + i * place.step, used = at < rows ? at : 0;
                 const i64 from = used * channels + place.channel;
                 g[i] = load_row(grad + from);
-#if RELU || POOL
-                made[i] = load_row(decision + from);
-#endif
 #if POOL
+                taps[i] = load_row(argmax + from);
                 const Window window(used, height / 2, width / 2, Image{height, width});
 #pragma unroll
                 for (int p = 0; p < 4; ++p) {
@@ -376,7 +379,7 @@ extern "C" __global__ void __launch_bounds__(REDUCE_THREADS, 1)
             }
         };
         read(place.first);  // under way while mean comes
-        const Pack<A> mean = load(stats + place.channel);
+        const Affine affine(stats, weight, bias, channels, place.channel);
         for (i64 row = place.first; row < rows; row += UNROLL * place.step) {
             if (row != place.first) read(row);
 #pragma unroll
@@ -386,16 +389,16 @@ extern "C" __global__ void __launch_bounds__(REDUCE_THREADS, 1)
                     A passed = (A)g[i][k], value = (A)pixels[i][0][k];
                     bool counts = row + i * place.step < rows;
 #if POOL
-                    const int p = made[i][k];
+                    const int p = taps[i][k];
 #pragma unroll
                     for (int q = 1; q < 4; ++q) value = p == q ? (A)pixels[i][q][k] : value;
                     counts = counts && p != MASKED;
 #elif RELU
-                    if ((A)made[i][k] <= 0) passed = 0;
+                    if (!passes((A)(T)affine(value, k))) passed = 0;
 #endif
                     passed = counts ? passed : (A)0;
-                    value = counts ? value : mean.at[k];
-                    sums[k].x += (double)passed * ((double)value - (double)mean.at[k]);
+                    value = counts ? value : affine.mean.at[k];
+                    sums[k].x += (double)passed * ((double)value - (double)affine.mean.at[k]);
                     sums[k].y += (double)passed;
                 }
             }
@@ -443,9 +446,9 @@ struct InputGradient {
 
 // Each window writes its four pixels of dx; where H or W is odd, so does half a window at the end.
 extern "C" __global__ void __launch_bounds__(THREADS)
-    batch_norm_backward_apply(const T* grad, const T* x, const u8* argmax, i64 windows,
-                              int channels, int lanes, const A* stats, const A* factors, T* dx,
-                              int mask_input, int height, int width) {
+    batch_norm_backward_apply(const T* grad, const T* x, i64 windows, int channels, int lanes,
+                              const A* stats, const A* factors, T* dx, int mask_input,
+                              const u8* argmax, int height, int width) {
     const Place place(lanes);
     if (place.channel >= channels) return;
     const InputGradient by_x(stats, factors, channels, place.channel, mask_input);
@@ -484,21 +487,24 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 #else
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-    batch_norm_backward_apply(const T* grad, const T* x, const T* y, i64 rows, int channels,
-                              int lanes, const A* stats, const A* factors, T* dx, int mask_input) {
+    batch_norm_backward_apply(const T* grad, const T* x, i64 rows, int channels, int lanes,
+                              const A* stats, const A* factors, T* dx, int mask_input,
+                              const A* weight, const A* bias) {
     const int UNROLL = 16 / sizeof(A);
     const Place place(lanes);
     if (place.channel >= channels) return;
     const InputGradient by_x(stats, factors, channels, place.channel, mask_input);
+#if RELU
+    const Affine affine(stats, weight, bias, channels, place.channel);
+#endif
     for (i64 row = place.first; row < rows; row += UNROLL * place.step) {
-        Row<T> g[UNROLL], values[UNROLL], relu_y[UNROLL];
+        Row<T> g[UNROLL], values[UNROLL];
 #pragma unroll
         for (int i = 0; i < UNROLL; ++i) {
             const i64 at = row + i * place.step;
             if (at >= rows) break;
             g[i] = load_row(grad + at * channels + place.channel);
             values[i] = load_row(x + at * channels + place.channel);
-            if (RELU) relu_y[i] = load_row(y + at * channels + place.channel);
         }
 #pragma unroll
         for (int i = 0; i < UNROLL; ++i) {
@@ -507,8 +513,12 @@ extern "C" __global__ void __launch_bounds__(THREADS)
             Pack<T> made;
 #pragma unroll
             for (int k = 0; k < WIDTH; ++k) {
-                const bool stopped = RELU && (A)relu_y[i][k] <= 0;
-                made.at[k] = by_x(stopped ? (A)0 : (A)g[i][k], (A)values[i][k], k);
+                const A value = (A)values[i][k];
+                A passed = (A)g[i][k];
+#if RELU
+                if (!passes((A)(T)affine(value, k))) passed = 0;
+#endif
+                made.at[k] = by_x(passed, value, k);
             }
             store(dx + at * channels + place.channel, made);
         }

@@ -74,10 +74,12 @@ def forward(
     relu: bool,
     pool: bool,
     share: Share | None = None,
+    cap: float | None = None,
 ) -> Result:
     """(x - mean) / √(var + eps) · weight + bias, then ReLU, then the pool; moves ``running``."""
     if is_narrow(x.dtype):
-        found = forward(x.astype(np.float32), weight, bias, eps, running, relu, pool, share)
+        how = (eps, running, relu, pool, share, cap)
+        found = forward(x.astype(np.float32), weight, bias, *how)
         rounded = found.y.astype(x.dtype)
         return found._replace(y=rounded, relu_y=None if found.relu_y is None else rounded)
     in_c = native.suits(x)
@@ -89,7 +91,7 @@ def forward(
     stats[3] = mean - stats[0]
     gain = stats[2] * weight
     apply = native.apply if in_c else _apply
-    y, argmax = apply(x, stats[0], gain, bias - stats[3] * gain, relu, pool)
+    y, argmax = apply(x, stats[0], gain, bias - stats[3] * gain, relu, pool, cap)
     move(running, stats, values_of_channel(x, share))
     result = np.moveaxis(y, -1, 1)
     codes = None if argmax is None else np.moveaxis(argmax, -1, 1)
@@ -140,7 +142,7 @@ def _together(counts: Array, means: Array, squares: Array) -> tuple[Array, Array
 
 
 def _apply(
-    x: Array, mean: Array, scale: Array, shift: Array, relu: bool, pool: bool
+    x: Array, mean: Array, scale: Array, shift: Array, relu: bool, pool: bool, cap: float | None
 ) -> tuple[Array, Array | None]:
     """As `native.apply`, through NumPy."""
     mean, scale, shift = (_along(v, _width(x)) for v in (mean, scale, shift))
@@ -161,6 +163,8 @@ def _apply(
                 pool_chunk(place, y[chunk], argmax[chunk])
             if relu:
                 relu_chunk(y[chunk], at(argmax, chunk))
+            if cap is not None:
+                np.minimum(y[chunk], y.dtype.type(cap), out=y[chunk])
 
     by_parts(np, task, n)
     return y, argmax
@@ -179,6 +183,7 @@ def backward(
     grad: Array,
     x: Array,
     weight: Array,
+    bias: Array,
     stats: Array,
     relu_y: Array | None,
     argmax: Array | None,
@@ -186,6 +191,7 @@ def backward(
     needs_x: bool,
     mask_input: bool = False,
     share: Share | None = None,
+    cap: float | None = None,
 ) -> tuple[Array | None, Array, Array]:
     """Gradients by x (None where not needed), weight and bias. With x̂ the normalized input:
 
@@ -194,11 +200,11 @@ def backward(
     """
     if is_narrow(x.dtype):
         wide = [None if a is None else a.astype(np.float32) for a in (grad, x, relu_y)]
-        how = (argmax, relu, needs_x, mask_input, share)
-        dx, *by = backward(wide[0], wide[1], weight, stats, wide[2], *how)
+        how = (argmax, relu, needs_x, mask_input, share, cap)
+        dx, *by = backward(wide[0], wide[1], weight, bias, stats, wide[2], *how)
         return None if dx is None else dx.astype(x.dtype), *by
     kind = native.Gradient if native.suits(x) else _Gradient
-    gradient = kind(grad, x, stats[0], relu_y, argmax)
+    gradient = kind(grad, x, stats[0], relu_y, argmax, cap)
     by_bias, by_scale = gradient.sums()
     _, _, scale, rest = stats.astype(np.float64)
     by_weight = (by_scale - rest * by_bias) * scale
@@ -225,10 +231,16 @@ class _Gradient:
     """As `native.Gradient`, through NumPy."""
 
     def __init__(
-        self, grad: Array, x: Array, mean: Array, relu_y: Array | None, argmax: Array | None
+        self,
+        grad: Array,
+        x: Array,
+        mean: Array,
+        relu_y: Array | None,
+        argmax: Array | None,
+        cap: float | None,
     ) -> None:
         n, channels, *size = x.shape
-        self.grad, self.x, self.relu_y, self.argmax = grad, x, relu_y, argmax
+        self.grad, self.x, self.relu_y, self.argmax, self.cap = grad, x, relu_y, argmax, cap
         self.width = _width(x)
         self.mean = _along(mean, self.width)
         self.dx = np.empty((n, *size, channels), x.dtype)  # at first: the gradient opened
@@ -243,7 +255,7 @@ class _Gradient:
             for chunk in chunks(part, images_at_once(x)):
                 if self.opened:
                     relu_y, argmax = at(self.relu_y, chunk), at(self.argmax, chunk)
-                    open_chunk(self.grad[chunk], relu_y, argmax, self.dx[chunk])
+                    open_chunk(self.grad[chunk], relu_y, argmax, self.dx[chunk], self.cap)
                 g = self._gradient(chunk)
                 product = self._centred(chunk)
                 product *= g

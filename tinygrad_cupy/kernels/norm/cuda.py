@@ -60,7 +60,9 @@ class _Plan(NamedTuple):
 
 
 @functools.lru_cache(1024)
-def _plan(shape: tuple[int, ...], dtype: Any, aligned: bool, relu: bool, pool: bool) -> _Plan:
+def _plan(
+    shape: tuple[int, ...], dtype: Any, aligned: bool, relu: bool, pool: bool, cap: float | None
+) -> _Plan:
     n, channels, *size = shape
     width = next(w for w in WIDTHS[dtype.itemsize] if w == 1 or (aligned and channels % w == 0))
     pieces = channels // width
@@ -79,8 +81,9 @@ def _plan(shape: tuple[int, ...], dtype: Any, aligned: bool, relu: bool, pool: b
     out = [side // 2 for side in size] if pool else size
     results = n * math.prod(out)
     steps = n * math.prod(-(-side // 2) for side in size) if pool else rows
+    behind = (f"RELU={relu:d}", f"POOL={pool:d}", *(() if cap is None else (f"CAP={cap!r}",)))
     return _Plan(
-        (*dtype_macros(dtype), f"WIDTH={width}", f"RELU={relu:d}", f"POOL={pool:d}"),
+        (*dtype_macros(dtype), f"WIDTH={width}", *behind),
         (n, channels, *out),
         summing(rows, 8),  # as many rows as a thread loads at once
         summing(results, 2 if pool else 4),
@@ -103,11 +106,12 @@ def forward(
     relu: bool,
     pool: bool,
     share: Share | None = None,
+    cap: float | None = None,
 ) -> Result:
     """(x - mean) / √(var + eps) · weight + bias, then ReLU, then the pool; moves ``running``."""
     xp = import_cupy()
     rows, weight, bias = last(x, 1), xp.ascontiguousarray(weight), xp.ascontiguousarray(bias)
-    plan = _plan(x.shape, x.dtype, _aligned(rows, weight, bias), relu, pool)
+    plan = _plan(x.shape, x.dtype, _aligned(rows, weight, bias), relu, pool, cap)
 
     stats = xp.empty((4, x.shape[1]), weight.dtype)
     in_kernel = _moves_in_kernel(running, weight.dtype)
@@ -171,6 +175,7 @@ def backward(
     grad: Array,
     x: Array,
     weight: Array,
+    bias: Array,
     stats: Array,
     relu_y: Array | None,
     argmax: Array | None,
@@ -178,25 +183,28 @@ def backward(
     needs_x: bool,
     mask_input: bool = False,
     share: Share | None = None,
+    cap: float | None = None,
 ) -> tuple[Array | None, Array, Array]:
     """Gradients by x (None where not needed), weight and bias.
 
-    With ``mask_input`` that by x is zero where x is not positive.
+    With ``mask_input`` that by x is zero where x is not positive. What ReLU stopped is found again
+    from x, which is read anyway, not from ``relu_y``.
     """
     xp = import_cupy()
     channels, dtype = x.shape[1], weight.dtype
-    g, rows, weight = last(grad, 1), last(x, 1), xp.ascontiguousarray(weight)
-    plan = _plan(x.shape, x.dtype, _aligned(g, rows, weight), relu, argmax is not None)
-    made = relu_y if argmax is None else argmax
-    decision = null() if made is None else last(made, 1)
+    g, rows = last(grad, 1), last(x, 1)
+    weight, bias = xp.ascontiguousarray(weight), xp.ascontiguousarray(bias)
+    aligned = _aligned(g, rows, weight, bias)
+    plan = _plan(x.shape, x.dtype, aligned, relu, argmax is not None, cap)
+    taps = null() if argmax is None else last(argmax, 1)
 
     vector = ((channels,), dtype)
     *by, factors = empties(vector, vector, ((3, channels), dtype))  # by weight and bias
     partials = xp.empty((plan.backward_reduce[0], channels, 2), SUM)
     totals = null() if share is None else xp.empty((channels, 2), SUM)
     written = (partials, ticket_of(partials), *by, factors, *plan.rows, totals, *plan.image)
-    arguments: tuple[Any, ...] = (g, rows, decision, *plan.results, *plan.across)
-    arguments += (stats, weight, *written)
+    arguments: tuple[Any, ...] = (g, rows, taps, *plan.results, *plan.across)
+    arguments += (stats, weight, bias, *written)
     name, grid = "batch_norm_backward_reduce", plan.backward_reduce
     _kernels.launch(name, grid, arguments, REDUCE_THREADS, defines=plan.defines)
     if not needs_x:
@@ -209,8 +217,8 @@ def backward(
 
     dx = empty_last(x.shape, x.dtype)
     masked = int32s(mask_input)
-    arguments = (g, rows, decision, *plan.steps, *plan.across, stats, factors, dx, *masked)
-    arguments += plan.image if argmax is not None else ()
+    arguments = (g, rows, *plan.steps, *plan.across, stats, factors, dx, *masked)
+    arguments += (weight, bias) if argmax is None else (taps, *plan.image)
     name, grid = "batch_norm_backward_apply", plan.backward_apply
     _kernels.launch(name, grid, arguments, defines=plan.defines)
     return dx, *by

@@ -24,7 +24,10 @@ LEAST = 1 << 15  # elements for a thread: below this, handing work over costs mo
 class _Norm(ctypes.Structure):
     """As ``Norm`` in norm.c."""
 
-    _fields_ = [(name, ctypes.c_int64) for name in ("c", "h", "w", "relu", "pool")]
+    _fields_ = [
+        *[(name, ctypes.c_int64) for name in ("c", "h", "w", "relu", "pool")],
+        ("cap", ctypes.c_float),
+    ]
 
 
 def suits(x: Array) -> bool:
@@ -45,10 +48,10 @@ def moments(x: Array) -> tuple[Array, Array]:
 
 
 def apply(
-    x: Array, mean: Array, scale: Array, shift: Array, relu: bool, pool: bool
+    x: Array, mean: Array, scale: Array, shift: Array, relu: bool, pool: bool, cap: float | None
 ) -> tuple[Array, Array | None]:
     """y (N, …, C) = (x - mean) · scale + shift, then ReLU and pool, and the pool's argmax."""
-    sizes = _sizes(x, relu, pool)
+    sizes = _sizes(x, relu, pool, cap)
     images, held = images_of(x)
     out = [size // 2 for size in x.shape[2:]] if pool else x.shape[2:]
     y = np.empty((len(x), *out, sizes.c), np.float32)
@@ -63,9 +66,15 @@ class Gradient:
     """That in front of ReLU and pool, from ``grad`` behind them; the others as there."""
 
     def __init__(
-        self, grad: Array, x: Array, mean: Array, relu_y: Array | None, argmax: Array | None
+        self,
+        grad: Array,
+        x: Array,
+        mean: Array,
+        relu_y: Array | None,
+        argmax: Array | None,
+        cap: float | None,
     ) -> None:
-        self.x, self.sizes = x, _sizes(x, relu=False, pool=argmax is not None)
+        self.x, self.sizes = x, _sizes(x, relu=False, pool=argmax is not None, cap=cap)
         (grads, held_grad), (images, held_x) = images_of(grad), images_of(x)
         self.held = held_grad, held_x
         opened = contiguous_last(relu_y), contiguous_last(argmax)
@@ -88,9 +97,9 @@ class Gradient:
         _run(name, self.x, self.sizes, *self.arguments, *arguments)
 
 
-def _sizes(x: Array, relu: bool, pool: bool) -> _Norm:
-    size = (1, 1, *x.shape[2:])
-    return _Norm(x.shape[1], math.prod(size[:-1]), size[-1], relu, pool)
+def _sizes(x: Array, relu: bool, pool: bool, cap: float | None = None) -> _Norm:
+    size, most = (1, 1, *x.shape[2:]), math.nan if cap is None else cap
+    return _Norm(x.shape[1], math.prod(size[:-1]), size[-1], relu, pool, most)
 
 
 def _sums(x: Array) -> Array:

@@ -1,9 +1,11 @@
 /* Batch norm on the CPU: sums over the batch, and then each image with them, ReLU and a 2 x 2
    max-pool while it is in the cache. Images are float32; everything is added up in float64. */
 
-/* What Python passes; all are Int. */
+/* What Python passes. ReLU gives ``cap`` at most; without a bound that is NaN, which no number is
+   above. */
 typedef struct {
   Int c, h, w, relu, pool;
+  float cap;
 } Norm;
 
 /* Floats of scratch that each function below needs. */
@@ -70,13 +72,26 @@ TASK(norm_moments, 3)
 /* One row of the output: bias added, then ReLU; values lie ``pitch`` apart from pixel to pixel. */
 static void finish_row(
     const float *restrict row, Int pitch, Int width, Int channels, const float *restrict bias,
-    Int relu, float *restrict y)
+    Int relu, float cap, float *restrict y)
 {
   for (Int p = 0; p < width; p++, row += pitch, y += channels) {
     if (relu)
-      for (Int o = 0; o < channels; o++) y[o] = relu_of(row[o] + bias[o]);
+      for (Int o = 0; o < channels; o++) {
+        float value = relu_of(row[o] + bias[o]);
+        y[o] = value > cap ? cap : value;
+      }
     else
       for (Int o = 0; o < channels; o++) y[o] = row[o] + bias[o];
+  }
+}
+
+/* The gradient in front of ReLU, whose result is y, from that behind it. */
+static void relu_opened(
+    const float *restrict grad, const float *restrict y, float cap, Int size, float *restrict out)
+{
+  for (Int i = 0; i < size; i++) {
+    float g = y[i] <= 0 ? 0 : grad[i];
+    out[i] = y[i] >= cap ? 0 : g;
   }
 }
 
@@ -99,7 +114,7 @@ void norm_apply(
         finish_pooled_row(rows, rows + s->w * s->c, s->c, width, s->c, shift, s->relu, y + at,
                           argmax + at, s->c, places);
       else
-        finish_row(rows, s->c, width, s->c, shift, s->relu, y + at);
+        finish_row(rows, s->c, width, s->c, shift, s->relu, s->cap, y + at);
     }
   }
 }
@@ -116,7 +131,7 @@ static const float *opened(
   if (s->pool)
     pool_backward(here, argmax + at, height, width, s->c, place, s->c, s->w * s->c, s->h, s->w);
   else if (relu_y)
-    relu_backward(here, relu_y + at, s->h, s->w, s->c, place, s->c, s->w * s->c);
+    relu_opened(here, relu_y + at, s->cap, s->h * s->w * s->c, place);
   else
     return here;
   return place;
