@@ -1,20 +1,22 @@
 """What ResNet-18 reaches on CIFAR-10, beside PyTorch's with the same recipe.
 
     python -m benchmarks.cifar10 --data-dir DIR [--impls ours,torch] [--seeds 0,1,2] [--epochs 15]
-                                 [--device cuda] [--precision tf32] [--out FILE]
+                                 [--device cuda] [--precisions tf32] [--out FILE]
     mpirun -n 2 python -m benchmarks.cifar10 --data-dir DIR --impls ours [...]
 
 DIR has train/CLASS/*.jpg and test/CLASS/*.jpg. Both nets have torchvision's layers and first
 weights, but 3 x 3 pixels and no pool at the stem; both flip at random and crop 32 x 32 of 40 x 40
 pixels, on the device, and take Nesterov's steps along the mean cross-entropy: batch 256, momentum
 0.9, weight decay 5e-4, learning rate 0.2 by one cycle, whose first quarter rises. Judged by the
-weights after the last epoch. Seconds are those of the epochs. Rows join those in FILE. Ranks split
-each batch, with the statistics of all of it in batch norms: the accuracy is that of one GPU.
+weights after the last epoch. Seconds are those of the epochs. Rows join those in FILE. --precisions
+are of fp32, tf32, bf16 and fp16; those of 16 bits are autocast, fp16 with a scaler of losses. Ranks
+split each batch, with the statistics of all of it in batch norms: the accuracy is that of one GPU.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import time
 from pathlib import Path
@@ -33,14 +35,17 @@ from . import report, steps_ours, steps_torch
 
 BATCH, RATE, RISE, DECAY, PADDING = 256, 0.2, 0.25, 5e-4, 4
 TESTED = 1000  # images at once
+AUTOCAST = ("bf16", "fp16")
 
 Row = dict[str, Any]
 
 
-def ours(train: ArrayDataset, test: ArrayDataset, seed: int, options: argparse.Namespace) -> Row:
+def ours(
+    train: ArrayDataset, test: ArrayDataset, seed: int, precision: str, options: argparse.Namespace
+) -> Row:
     """Accuracy on ``test``, and the seconds of each epoch."""
-    device = tg.default_device()
-    tg.set_precision(options.precision if device != "cpu" else "fp32")
+    device, narrow = tg.default_device(), precision in AUTOCAST
+    tg.set_precision("fp32" if device == "cpu" else "tf32" if narrow else precision)
     tg.manual_seed(seed)
     model = nn.SyncBatchNorm.convert(models.build("resnet18", len(train.classes), 3, 32))
     loader = DataLoader(train, BATCH, shuffle=True, drop_last=True, device=device)
@@ -50,18 +55,21 @@ def ours(train: ArrayDataset, test: ArrayDataset, seed: int, options: argparse.N
         augment.RandomHorizontalFlip(), augment.RandomCrop((32, 32), padding=PADDING)
     )
     schedule = schedules.OneCycle(RATE, steps, rise=RISE)
-    trainer = nn.Trainer(model, sgd, None, schedule, augment=changes)
+    cast = precision if narrow else None
+    trainer = nn.Trainer(model, sgd, None, schedule, augment=changes, autocast=cast)
     history = trainer.fit(loader, epochs=options.epochs)
     found = trainer.evaluate(DataLoader(test, min(TESTED, len(test)), device=device))
     return _row(found.accuracy, [record.seconds for record in history.records])
 
 
-def torch(train: ArrayDataset, test: ArrayDataset, seed: int, options: argparse.Namespace) -> Row:
+def torch(
+    train: ArrayDataset, test: ArrayDataset, seed: int, precision: str, options: argparse.Namespace
+) -> Row:
     """The same by PyTorch and torchvision."""
     import torch
 
     torch.manual_seed(seed)
-    backends, fast = torch.backends, options.precision == "tf32"
+    backends, fast, scaled = torch.backends, precision != "fp32", precision == "fp16"
     backends.cudnn.benchmark = True
     backends.cudnn.allow_tf32 = backends.cuda.matmul.allow_tf32 = fast
     device = torch.device(options.device)
@@ -70,6 +78,8 @@ def torch(train: ArrayDataset, test: ArrayDataset, seed: int, options: argparse.
     sgd = torch.optim.SGD(model.parameters(), RATE, 0.9, weight_decay=DECAY, nesterov=True)
     count = len(train) // BATCH
     rate = schedules.OneCycle(RATE, options.epochs * count, rise=RISE)
+    kind = torch.float16 if scaled else torch.bfloat16
+    scaler = torch.amp.GradScaler(device.type, enabled=scaled)
     seconds, step = [], 0
     for _ in range(options.epochs):
         started = time.perf_counter()
@@ -78,8 +88,11 @@ def torch(train: ArrayDataset, test: ArrayDataset, seed: int, options: argparse.
             sgd.param_groups[0]["lr"] = float(rate(step))
             images = _changed(x[index]).contiguous(memory_format=torch.channels_last)
             sgd.zero_grad()
-            torch.nn.functional.cross_entropy(model(images), y[index]).backward()
-            sgd.step()
+            with torch.autocast(device.type, kind, enabled=precision in AUTOCAST):
+                loss = torch.nn.functional.cross_entropy(model(images), y[index])
+            scaler.scale(loss).backward()
+            scaler.step(sgd)
+            scaler.update()
             step += 1
         if device.type == "cuda":
             torch.cuda.synchronize()
@@ -139,10 +152,11 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2,3,4,5,6,7,8,9")
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--precision", choices=["fp32", "tf32"], default="tf32")
+    parser.add_argument("--precisions", default="tf32")
+    parser.add_argument("--minutes", type=float, default=60.0, help="begin no run after these")
     parser.add_argument("--images", type=int, help="that many of each alone, for a trial")
     parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
+    options, begun = parser.parse_args(), time.monotonic()
     if not tg.distributed.init("cpu" if options.device == "cpu" else None):
         tg.set_default_device(options.device)
     size, is_first = tg.distributed.size(), tg.distributed.rank() == 0
@@ -157,16 +171,22 @@ def main() -> None:
     if "torch" in options.impls:
         versions |= steps_torch.versions(device)
     head = report.facts(report.command("cifar10"), steps_ours.device_name(device), versions)
-    for seed in map(int, options.seeds.split(",")):
-        for impl in options.impls.split(","):
-            found = IMPLEMENTATIONS[impl](train, test, seed, options)
-            facts = {"epochs": options.epochs, "precision": options.precision, "ranks": size}
-            kept.append({"impl": impl, "seed": seed, **facts, **found})
-            backend.synchronize()
+    seeds, impls = map(int, options.seeds.split(",")), options.impls.split(",")
+    for run in itertools.product(seeds, options.precisions.split(","), impls):
+        passed, *_ = tg.distributed.exchange(time.monotonic() - begun)  # all ranks go by one clock
+        if passed > 60 * options.minutes:
             if is_first:
-                print(kept[-1], flush=True)
-            if is_first and options.out:
-                report.write(options.out, head | {"rows": kept})
+                print(f"out of time before {run}", flush=True)
+            break
+        seed, precision, impl = run
+        found = IMPLEMENTATIONS[impl](train, test, seed, precision, options)
+        facts = {"epochs": options.epochs, "precision": precision, "ranks": size}
+        kept.append({"impl": impl, "seed": seed, **facts, **found})
+        backend.synchronize()
+        if is_first:
+            print(kept[-1], flush=True)
+        if is_first and options.out:
+            report.write(options.out, head | {"rows": kept})
     if is_first:
         print(*_summary(kept), sep="\n")
 
@@ -181,16 +201,19 @@ def _read(options: argparse.Namespace) -> tuple[ArrayDataset, ArrayDataset]:
 
 
 def _summary(rows: list[Row]) -> list[str]:
-    """Lines: the mean over seeds of each implementation and number of ranks."""
-    lines, groups = [], {(row["impl"], row.get("ranks", 1)) for row in rows}
-    for impl, ranks in sorted(groups):
-        mine = [row for row in rows if (row["impl"], row.get("ranks", 1)) == (impl, ranks)]
+    """Lines: the mean over seeds of each way to train."""
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        ran = row["impl"], row["precision"], row["epochs"], row.get("ranks", 1)
+        groups.setdefault(ran, []).append(row)
+    lines = []
+    for (impl, precision, epochs, ranks), mine in groups.items():
         values = [row["accuracy"] for row in mine]
         seconds = [one for row in mine for one in row["epoch_seconds"][1:]]
         if len(values) > 1:
             error = stdev(values) / len(values) ** 0.5
-            line = f"{impl}, ranks {ranks}: {mean(values):.4f} +- {error:.4f} (standard error, "
-            line += f"{len(values)} seeds)"
+            line = f"{impl} {precision}, {epochs} epochs, ranks {ranks}: {mean(values):.4f} +- "
+            line += f"{error:.4f} (standard error, {len(values)} seeds)"
             lines.append(line + (f", {median(seconds):.2f} s an epoch" if seconds else ""))
     return lines
 

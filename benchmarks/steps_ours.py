@@ -35,6 +35,7 @@ class Ours:
         model.load_state_dict(weights)
         adam = optim.Adam(list(model.parameters()), lr=LEARNING_RATE)
         model = self._joined(model, adam)
+        self.model, self.optimizer = model, adam
         loader = DataLoader(dataset, cell.batch, device=device)
 
         def train(rows: Tensor) -> Tensor:
@@ -103,6 +104,7 @@ class OursWide(Ours):
         model.load_state_dict(weights)
         sgd = optim.SGD(list(model.parameters()), wide.LEARNING_RATE, momentum=wide.MOMENTUM)
         model = self._joined(model, sgd)
+        self.model, self.optimizer = model, sgd
         bf16 = cell.precision == "bf16"
 
         def train(x: Tensor, y: Tensor) -> Tensor:

@@ -414,6 +414,56 @@ def test_two_commits_are_compared_in_turns(module: Any) -> None:
         against.parse(["nowhere"])
 
 
+def test_the_first_step_whose_bits_differ_is_told(module: Any) -> None:
+    same_bits, nan = module("same_bits"), float("nan")
+    assert same_bits.first_difference([2.0, 1.0], [2.0, 1.0]) is None
+    assert same_bits.first_difference([2.0, 1.0, 0.5], [2.0, 1.5, 0.5]) == 2
+    assert same_bits.first_difference([2.0, nan], [2.0, nan]) == 2
+    row = {
+        "net": "mlp", "batch": 8, "precision": "bf16", "steps": 2, "first_difference": 2,
+        "differ": ["model.0.weight"], "arrays": 9, "first_loss": 2.0, "last_loss": 1.0,
+        "seconds": 3.0,
+    }  # fmt: skip
+    assert "DIFFERS from step 2 on, 1 of 9 arrays, model.0.weight first" in same_bits.line(row)
+    assert same_bits.line(row | {"first_difference": None, "differ": []}).count("same bits") == 1
+
+
+@pytest.mark.slow
+def test_captured_steps_are_compared_with_eager_ones(tmp_path: Path) -> None:
+    out = tmp_path / "bits.json"
+    command = [
+        sys.executable, "-m", "benchmarks.same_bits", "--device", "cpu", "--nets", "lenet",
+        "--precisions", "fp32,bf16", "--batch", "4", "--steps", "3", "--out", str(out),
+    ]  # fmt: skip
+    subprocess.run(command, cwd=ROOT, check=True, timeout=120)
+    rows = json.loads(out.read_text())["rows"]
+    assert [(row["net"], row["precision"]) for row in rows] == [
+        ("lenet", "fp32"),
+        ("lenet", "bf16"),
+    ]
+    assert all(row["first_difference"] is None and row["differ"] == [] for row in rows)
+
+
+def test_precisions_are_compared_with_fp32_seed_by_seed(module: Any) -> None:
+    reached = {"fp32": (0.99, 0.98), "bf16": (0.991, 0.982)}
+    rows = [
+        {
+            "what": "parity", "impl": "ours", "net": "small", "precision": precision,
+            "seed": seed, "accuracy": accuracy,
+        }
+        for precision, each in reached.items()
+        for seed, accuracy in enumerate(each)
+    ]  # fmt: skip
+    found = list(module("accuracy").differences(rows))
+    assert found == ["small bf16 - fp32: +0.150 points +- 0.100"]
+
+
+def test_a_wide_net_starts_cold_at_its_smallest_batch(module: Any) -> None:
+    cell_of = module("coldstart").cell_of
+    assert cell_of("ours", "resnet50", "bf16")[1:] == ("resnet50", 64, "bf16")
+    assert cell_of("ours", "small", "tf32")[1:] == ("small", 128, "tf32")
+
+
 def test_starts_of_two_commits_are_compared_in_turns(module: Any) -> None:
     turns: list[tuple[str, int]] = []
 
