@@ -50,36 +50,50 @@ def _words(arrays: int) -> int:
     return arrays + 2
 
 
-_kernels = step_source(
-    "update.cu", defines=(f"SGD_NAMES={','.join(_SGD)}", f"ADAM_NAMES={','.join(_ADAM)}")
-)
+_NAMES = (f"SGD_NAMES={','.join(_SGD)}", f"ADAM_NAMES={','.join(_ADAM)}")
+_kernels = step_source("update.cu", defines=_NAMES)
+_narrowing_kernels = step_source("update.cu", arrays=ARRAYS + 1, defines=_NAMES)
 
 
 class Row(NamedTuple):
-    """Arrays of one parameter, all of one size and dtype and in C order, its position and group."""
+    """Arrays of one parameter, all of one size and dtype and in C order, its position and group.
+
+    ``narrow``: where the parameter is written in 16 bits as well.
+    """
 
     arrays: tuple[Array, ...]
     position: int = 0
     group: int = 0
+    narrow: Array | None = None
 
 
 class Launch:
     """A kernel that steps and counts all rows of a table in one launch.
 
     `names` are the hyperparameters that it reads, in the order in which they lie in device memory.
-    A subclass may take several launches.
+    A subclass may take several launches. `narrowing` is the launch that steps rows of float32 and
+    writes some of them in 16 bits as well, where there is one.
     """
 
     def __init__(
-        self, source: CudaSource, name: str, names: tuple[str, ...], arrays: int = ARRAYS
+        self,
+        source: CudaSource,
+        name: str,
+        names: tuple[str, ...],
+        arrays: int = ARRAYS,
+        narrowing: Launch | None = None,
     ) -> None:
         self.source, self.name, self.names, self.arrays = source, name, names, arrays
+        self.narrowing = narrowing
 
     def step(self, memory: DeviceMemory, rows: Sequence[Row]) -> None:
         """Step and count rows, whose arrays are parameter, gradient and slots, on their GPU."""
         for dtype, group in _by_dtype(rows).items():
-            for capacity, table, count, blocks in _tables(group, self.arrays):
-                self.run(memory, _defines(dtype, capacity), table, count, blocks)
+            for narrow, part in _by_copy(group).items():
+                launch = self if narrow is None or self.narrowing is None else self.narrowing
+                for capacity, table, count, blocks in _tables(part, launch.arrays):
+                    defines = (*_defines(dtype, capacity), *_narrow_defines(narrow))
+                    launch.run(memory, defines, table, count, blocks)
 
     def run(
         self, memory: DeviceMemory, defines: tuple[str, ...], table: Array, count: int, blocks: int
@@ -89,7 +103,13 @@ class Launch:
         self.source.launch(self.name, max(blocks, 1), arguments, defines=defines)
 
 
-_LAUNCHES = {name: Launch(_kernels, name, names) for name, names in READ_BY.items()}
+_LAUNCHES = {
+    name: Launch(
+        *(_kernels, name, names),
+        narrowing=Launch(_narrowing_kernels, name, names, ARRAYS + 1),
+    )
+    for name, names in READ_BY.items()
+}
 
 
 def launch_of(kernel: str | Launch) -> Launch:
@@ -105,6 +125,25 @@ def _by_dtype(rows: Sequence[Row]) -> dict[Any, list[Row]]:
             row = row._replace(arrays=tuple([as_real_numbers(array) for array in row.arrays]))
         groups.setdefault(row.arrays[0].dtype, []).append(row)
     return groups
+
+
+def _by_copy(rows: Sequence[Row]) -> dict[Any, list[Row]]:
+    """Rows by the dtype of what they write in 16 bits; those that write none go with others."""
+    kinds = [row.narrow.dtype for row in rows if row.narrow is not None]
+    first = kinds[0] if kinds else None
+    groups: dict[Any, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(first if row.narrow is None else row.narrow.dtype, []).append(row)
+    return groups
+
+
+@functools.cache
+def _narrow_defines(dtype: Any) -> tuple[str, ...]:
+    """What a kernel is compiled with that writes a second time, in a dtype of 16 bits."""
+    if dtype is None:
+        return ()
+    kind, _, header = dtype_macros(dtype)
+    return (kind.replace("TYPE=", "NARROW="), header)
 
 
 @functools.cache
@@ -150,10 +189,13 @@ def _tables(rows: Sequence[Row], arrays: int = ARRAYS) -> Iterator[tuple[int, Ar
         capacity = _capacity(part, arrays)
         words: list[int] = []
         blocks = 0
-        for given, position, group in part:
+        for given, position, group, narrow in part:
             pointers = [array.data.ptr for array in given]
             size = given[0].size
-            words += (*pointers, *(0,) * (arrays - len(pointers)))
+            pointers += (0,) * (arrays - len(pointers))
+            if narrow is not None:
+                pointers[-1] = narrow.data.ptr
+            words += pointers
             words += (size | group << 48, position | blocks << 32)
             blocks += -(-size // (WIDTH * _kernels.threads))
         words += (0,) * (capacity * _words(arrays) - len(words))
@@ -209,6 +251,7 @@ class DeviceMemory:
         if active.run is not None:
             kept = (self.numbers, self.flag_and_counts, self.ticket)
             keep(*kept, *(x for row in rows for x in row.arrays))
+            keep(*(row.narrow for row in rows if row.narrow is not None))
         with self.device:
             if skip is not None:
                 self.flag_and_counts[0] = skip

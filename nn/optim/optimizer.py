@@ -10,7 +10,7 @@ import numpy as np
 
 from tinygrad_cupy import backend
 from tinygrad_cupy.autograd.mode import enable_grad
-from tinygrad_cupy.backend.capture import active, observe
+from tinygrad_cupy.backend.capture import active, observe, rewrites
 from tinygrad_cupy.backend.ranks import ranks
 from tinygrad_cupy.nn import checks
 from tinygrad_cupy.tensor import Tensor
@@ -174,13 +174,17 @@ class Optimizer(Grouped):
         for position, group, param, grad, placed, launch, begins in self._checked():
             if placed is None or launch is None:
                 self._step_one(position, group, param, grad, begins)
-            else:
-                row = Row((placed.array, laid_out(grad), *placed.state), position, group)
-                rows.setdefault((placed.device, launch, begins), []).append(row)
-                if placed.array is not param.data:
-                    placed.array[...] = param.data
-                    copies.append(placed)
+                param.bump_version()
+                continue
             param.bump_version()
+            narrow = None
+            if placed.array is not param.data:
+                placed.array[...] = param.data
+                copies.append(placed)
+            elif launch.narrowing is not None:
+                narrow = rewrites(param)
+            row = Row((placed.array, laid_out(grad), *placed.state), position, group, narrow)
+            rows.setdefault((placed.device, launch, begins), []).append(row)
         for (device, launch, begins), listed in rows.items():
             memory = self._memory[device]
             groups = sorted({row.group for row in listed}) if begins else ()

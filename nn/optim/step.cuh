@@ -1,7 +1,8 @@
 // How one launch steps all parameters of one dtype.
 //
 // TYPE is that dtype, ACC what it is computed in, TENSORS how many rows the table has, ARRAYS how
-// many arrays a row, WIDTH the elements of a thread, moved at once where all arrays allow it. The
+// many arrays a row, WIDTH the elements of a thread, moved at once where all arrays allow it. With
+// NARROW, a dtype of 16 bits, a row's last array, where it has one, is the parameter in that. The
 // table travels in the launch itself, so a captured launch keeps the pointers it was captured with.
 // What changes from step to step is in device memory: the hyperparameters of each group (`numbers`)
 // and how often each parameter was stepped (`counts`; one number before them says, where it is not
@@ -47,8 +48,9 @@ __device__ void load(Pack<T>& to, const void* from, u64 first, u64 size, bool wh
     }
 }
 
-__device__ void store(void* to, const Pack<T>& from, u64 first, u64 size, bool whole) {
-    T* array = (T*)to;
+template <class Value>
+__device__ void store(void* to, const Pack<Value>& from, u64 first, u64 size, bool whole) {
+    Value* array = (Value*)to;
     if (whole) {
         store(array + first, from);
     } else {
@@ -134,6 +136,14 @@ __device__ void step_all(const Table& table, int tensors, const double* numbers,
         if (Rule::SLOTS > 2) three.at[k] = (T)w;
     }
     store((void*)row.arrays[0], param, first, row.size, whole);
+#ifdef NARROW
+    static_assert(Rule::SLOTS < 3, "the last array is the narrow one");
+    if (row.arrays[ARRAYS - 1]) {
+        Pack<NARROW> narrow;
+        for (int k = 0; k < WIDTH; ++k) narrow.at[k] = (NARROW)(A)param.at[k];
+        store((void*)row.arrays[ARRAYS - 1], narrow, first, row.size, whole);
+    }
+#endif
     if (Rule::SLOTS > 0) store((void*)row.arrays[2], one, first, row.size, whole);
     if (Rule::SLOTS > 1) store((void*)row.arrays[3], two, first, row.size, whole);
     if (Rule::SLOTS > 2) store((void*)row.arrays[ARRAYS - 1], three, first, row.size, whole);

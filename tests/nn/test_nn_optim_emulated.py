@@ -14,6 +14,7 @@ from support import cuda_emulator
 from support.cuda_emulator import OnDevice, on_device
 from support.optimizers import SETTINGS
 from tinygrad_cupy import Tensor, backend, nn
+from tinygrad_cupy.backend.dtypes import resolve_dtype
 from tinygrad_cupy.nn import optim
 from tinygrad_cupy.nn.optim import averaging, cuda, lamb, muon
 
@@ -102,6 +103,38 @@ def test_kernels_of_float32(name: str) -> None:
 @pytest.mark.parametrize("name", ["AdamW", "amsgrad", "LAMB"])
 def test_many_parameters_take_several_launches(name: str) -> None:
     assert steps(*SETTINGS[name], "float64", MANY, 3) < 1e-11
+
+
+@pytest.mark.parametrize("name", ["SGD", "momentum", "AdamW"])
+def test_a_step_writes_weights_in_16_bits_as_well(name: str) -> None:
+    kind, options = SETTINGS[name]
+    rng = np.random.default_rng(0)
+    shapes = [*FEW, *[(37,)] * 70]  # more than one launch takes
+    start = [np.asarray(rng.standard_normal(shape), np.float32) for shape in shapes]
+    optimizer = kind([nn.Parameter(values) for values in start], lr=0.1, **options)
+    launch = optimizer._launch()
+    memory = cuda.DeviceMemory("cuda:0", len(start), 1, launch)
+    optimizer._write_group(memory, 0)
+    found = []
+    for narrows in (True, False):
+        arrays = [on_device(values.copy()) for values in start]
+        copies = [on_device(np.full(x.shape, 77, resolve_dtype("bfloat16"))) for x in arrays]
+        states = [[on_device(np.zeros_like(x)) for _ in optimizer.slots] for x in arrays]
+        memory.counts[...] = 0
+        for _ in range(2):
+            grads = [on_device(np.cos(x)) for x in start]
+            memory.step(launch, [
+                cuda.Row((x, g, *s), i, 0, c if narrows and i % 3 else None)
+                for i, (x, g, s, c) in enumerate(zip(arrays, grads, states, copies, strict=True))
+            ])  # fmt: skip
+        found.append(arrays)
+        for i, (x, copy) in enumerate(zip(arrays, copies, strict=True)):
+            written = narrows and i % 3
+            expected = np.asarray(x).astype(copy.dtype) if written else np.full_like(copy, 77)
+            assert expected.tobytes() == copy.tobytes()
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert memory.counts.tolist() == [2] * len(start)
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.9])

@@ -75,8 +75,8 @@ class StandInPool:
     def __init__(self, number: int) -> None:
         self.device = nullcontext()
 
-    def like(self, array: Any) -> Any:
-        return np.empty_like(array)
+    def like(self, array: Any, dtype: Any = None) -> Any:
+        return np.empty_like(array, dtype)
 
     def capture(self, body: Callable[[], None]) -> StandInGraph:
         cells = zip(body.__code__.co_freevars, body.__closure__ or (), strict=True)
@@ -99,9 +99,9 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = recording.Recording
 
     def recording_without_device(
-        name: str, arguments: Any, on_gpu: bool, like: Any = None, before: Any = ()
+        name: str, arguments: Any, on_gpu: bool, *of_capture: Any
     ) -> recording.Recording:
-        return plain(name, arguments, False, like, before)
+        return plain(name, arguments, False, *of_capture)
 
     monkeypatch.setattr(function, "Pool", StandInPool)
     monkeypatch.setattr(function, "ReplayOrder", StandInOrder)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import numpy as np
 
 from ..backend import Array
-from ..backend.capture import active
+from ..backend.capture import active, narrowed
 from ..backend.dtypes import is_float, is_narrow, resolve_dtype
 from .op import Op
 from .tensor_base import TensorBase
@@ -69,6 +69,11 @@ class Casts:
             return x
         if active.level is not None or not x._requires_grad or x._node is not None:
             return x.astype(self.dtype)
+        kept = narrowed(x, self.dtype)
+        if kept is not None:
+            y = Cast(kept.array)(x)
+            kept.versions.append(y._version)
+            return y
         count, inside = x._version.count, active.inside
         known = self.arrays.get(id(x))
         # What was cast outside of a captured run is not what its replays would cast.

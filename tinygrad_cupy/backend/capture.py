@@ -39,6 +39,12 @@ class Run(Protocol):
     def keeps(self, array: Any) -> None:
         """The run uses this array's memory."""
 
+    def narrowed(self, leaf: Any, dtype: Any) -> Any:
+        """The copy of a leaf in 16 bits that is kept from replay to replay, or None."""
+
+    def rewrites(self, leaf: Any) -> Any:
+        """A kernel writes this leaf, and where told to in 16 bits as well: where, or None."""
+
     def uploads(self, array: Any) -> None:
         """This array of the host is about to be copied to a GPU."""
 
@@ -137,6 +143,19 @@ def keep(*arrays: Any) -> None:
         for array in arrays:
             active.run.keeps(array)
         launch_all()
+
+
+def narrowed(leaf: Any, dtype: Any) -> Any:
+    """The copy of a leaf in 16 bits that a captured run keeps, see `jit.copies`, or None.
+
+    Its ``array`` is what it says; whoever makes a tensor of that adds its version to ``versions``.
+    """
+    return None if active.run is None else active.run.narrowed(leaf, dtype)
+
+
+def rewrites(leaf: Any) -> Any:
+    """Where a kernel that has written a leaf, as is counted, writes it in 16 bits, or None."""
+    return None if active.run is None else active.run.rewrites(leaf)
 
 
 def launch_all() -> None:

@@ -108,12 +108,15 @@ class Pool:
         with contextlib.suppress(Exception):  # it has ended already, or was invalidated
             self.stream.end_capture()
 
-    def like(self, array: Array) -> Array:
-        """Memory to be filled before a launch, for an array of this shape, dtype and layout."""
+    def like(self, array: Array, dtype: Any = None) -> Array:
+        """Memory to be filled before a launch, for an array of this shape, dtype and layout.
+
+        Or of another ``dtype``.
+        """
         cupy = import_cupy()
         allocate = functools.partial(self._allocate, self.filled)
         with self.device, self.stream, cupy.cuda.using_allocator(allocate):
-            return cupy.empty_like(array)
+            return cupy.empty_like(array, dtype)
 
 
 def _is_refusal(error: BaseException) -> bool:

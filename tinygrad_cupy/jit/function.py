@@ -154,8 +154,8 @@ class Jitted(Generic[P, R]):
         for x in results:
             _check_result(x, self.name)
         detached = [x if x.is_leaf else x.detach() for x in results]
-        uploads = recording.hosts
-        self._remember(signature, _Variant(recording.finish(), self.calls, uploads))
+        uploads, copies = recording.hosts, recording.copies.found()
+        self._remember(signature, _Variant(recording.finish(), self.calls, uploads, copies))
         return rebuild(structure, detached)
 
     def _capture(self, variant: _Variant, structure: TreeDef, leaves: list[Any]) -> Captured:
@@ -163,7 +163,8 @@ class Jitted(Generic[P, R]):
         prepare(device)
         pool = Pool(device)
         arrays = [pool.like(array_of(x)) for x in leaves]
-        recording = Recording(self.name, (), True, pool.like, variant.uploads)
+        known = variant.uploads, variant.copies
+        recording = Recording(self.name, (), True, pool.like, *known)
         recording.copied = {id(x._version) for x in leaves if isinstance(x, TensorBase)}
         inputs: list[Any] = []
         returned: list[Any] = []
@@ -205,7 +206,7 @@ class Jitted(Generic[P, R]):
         for collection in (inputs, results):  # and the graphs that lead to them
             collection.clear()
         variant.guards = recording.finish(left)
-        variant.captured, variant.uploads = captured, []
+        variant.captured, variant.uploads, variant.copies = captured, [], {}
         if ranks.world is not None:
             ranks.captured.add(self)
         return captured
@@ -218,6 +219,7 @@ class _Variant:
     guards: Guards
     last_call: int  # that it stood for
     uploads: list[Upload]  # what the eager call brought from the host
+    copies: dict[int, tuple[Any, int]]  # and what it found of weights, see `copies`
     captured: Captured | None = None
 
 

@@ -20,6 +20,7 @@ from ..autograd.memory import NOT_THE_USERS
 from ..backend import Array
 from ..backend.capture import active, launch_all
 from ..tensor import Tensor
+from .copies import Copies, Copy
 from .guards import Guards, kind_of, reference_to
 from .uploads import Upload, match
 
@@ -48,7 +49,7 @@ class Recording:
 
     A capture, unlike the eager first call, says with ``like`` where memory comes from that is
     filled before each launch: for an array like the one it is given. ``before`` are the arrays of
-    the host that the eager call brought.
+    the host that the eager call brought, ``copies`` what it found of weights, see `copies`.
     """
 
     def __init__(
@@ -56,8 +57,9 @@ class Recording:
         name: str,
         arguments: Sequence[Any],
         on_gpu: bool,
-        like: Callable[[Array], Array] | None = None,
+        like: Callable[..., Array] | None = None,
         before: Sequence[Upload] = (),
+        copies: Any = None,
     ) -> None:
         self.name, self.on_gpu, self.like = name, on_gpu, like
         self.capturing = like is not None
@@ -69,6 +71,7 @@ class Recording:
         self.arrays: list[Array] = []
         self.hosts: list[Upload] = []
         self._before, self._matched = before, 0
+        self.copies = Copies(like, copies)
         self.sightings: dict[int, FirstUse] = {}  # by version
         self.copied: set[int] = set()  # versions of the arguments that captured inputs stand for
         self.inputs: set[int] = set()  # ids of the captured inputs that are tensors
@@ -156,6 +159,14 @@ class Recording:
     def keeps(self, array: Any) -> None:
         self.arrays.append(array)
 
+    def narrowed(self, leaf: Any, dtype: Any) -> Copy | None:
+        if not self.capturing or not self.is_outside(leaf):
+            return None
+        return self.copies.of(leaf, dtype, self.has_written(leaf))
+
+    def rewrites(self, leaf: Any) -> Array | None:
+        return self.copies.rewrites(leaf)
+
     def uploads(self, array: Any) -> None:
         remedy = "make the tensor outside and pass it as an argument"
         try:
@@ -220,7 +231,7 @@ class Recording:
         for collection in (self.tensors, self.attributes, self.grads, self.own, self.written):
             collection.clear()
         # The capture has them; this lives on in `made_in` of what it made.
-        hosts, self.hosts, self.arrays = self.hosts, [], []
+        hosts, self.hosts, self.arrays, self.copies = self.hosts, [], [], Copies(None)
         self._refuse_lost_state(left)
         return Guards(
             [one for one in seen if one[0]() is not None],

@@ -59,6 +59,9 @@ class Captured:
             if entry is None or grad is not entry or recording.has_written(entry):
                 grads.append((whose, None if grad is None else _plain(grad)))
         recording.forget_grads()
+        self.copies = list(recording.copies.made.values())
+        for each in self.copies:
+            each.settle()
 
         # Whatever a replay writes, and others may hold, gets a new version.
         written = {
@@ -89,6 +92,8 @@ class Captured:
                     copy(before, target)
             for position, target in self.input_entries:
                 copy(leaves[position]._grad.data, target)
+            for each in self.copies:
+                each.refresh()
             self.graph.launch()
             for position in self.written_inputs:
                 copy(self.inputs[position], array_of(leaves[position]))
@@ -97,6 +102,8 @@ class Captured:
         for version, count in self.bumps:  # as `Version.wrote`, in less time
             version.count += count
             version._all = version.count, line
+        for each in self.copies:
+            each.replayed()
         for reference, grad in self.grads:
             leaf = reference()
             if leaf is not None:
