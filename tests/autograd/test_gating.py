@@ -14,7 +14,7 @@ import pytest
 
 import tinygrad_cupy as tg
 from tinygrad_cupy import Tensor
-from tinygrad_cupy.ops import conv_fused, norm
+from tinygrad_cupy.ops import batch_norm, conv_fused
 
 Net = Callable[..., Any]
 
@@ -31,7 +31,7 @@ def gating(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], list[bool]]:
             came.append(op.absorbed)
             return backward(op, *arrays)
 
-        monkeypatch.setattr(norm, "is_cuda", lambda x: on)
+        monkeypatch.setattr(batch_norm, "is_cuda", lambda x: on)
         monkeypatch.setattr(conv_fused.ConvBlock, "backward_arrays", spy)
         return came
 
@@ -64,6 +64,7 @@ def by_norm(y: Any, given: list[Tensor], **how: bool) -> Any:
 # What reads the ReLU, and whether a gradient comes gated to each convolution, the last one first.
 NETS: dict[str, tuple[Net, list[bool]]] = {
     "norm": (by_norm, [True]),
+    "norm and relu6": (lambda y, given: by_norm(y, given, relu6=True), [True]),
     "norm and pool": (lambda y, given: by_norm(y, given, relu=True, pool=True), [True]),
     "conv": (by_conv, [False, False]),
     "conv and norm": (lambda y, given: by_norm(by_conv(y, given), given), [True, False]),
