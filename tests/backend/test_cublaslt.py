@@ -36,8 +36,9 @@ class GpuArray(np.ndarray):
 class StandInProduct(Product):
     """Refuses what cuBLASLt would read or write wrongly, and multiplies."""
 
-    def __init__(self, found: Any, dtype: Any, compute: str, *others: Any) -> None:
+    def __init__(self, found: Any, dtype: Any, made: Any, compute: str, *others: Any) -> None:
         self.compute, self.relu, self.alignment = compute, others[-1], others[2]
+        self.made = made
         self.workspace = 0
         self.works = compute != "COMPUTE_32F_FAST_16BF"
 
@@ -46,6 +47,7 @@ class StandInProduct(Product):
         matrices = [cublaslt._matrix(x, lead) for x in (a, b, y)]
         assert None not in matrices
         assert not matrices[2].by_columns  # type: ignore[union-attr]
+        assert y.dtype == self.made
         y[...] = a @ b if bias is None else a @ b + bias
         if self.relu:
             np.maximum(y, 0, out=y)
