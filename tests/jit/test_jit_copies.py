@@ -141,6 +141,10 @@ OPTIMIZERS: dict[str, Callable[[Any], Any]] = {
 }
 
 
+def here(values: np.ndarray) -> Tensor:
+    return Tensor(values, device=tg.default_device())
+
+
 def net() -> nn.Sequential:
     tg.manual_seed(3)
     return nn.Sequential(
@@ -169,8 +173,8 @@ def trained(make: Any, precision: str, jit: bool) -> list[Any]:
         call: Any = tg.jit(step) if jit else step
         rng, losses = np.random.default_rng(0), []
         for i in range(24):
-            x = Tensor(rng.standard_normal((8 if i % 7 else 4, 3, 9, 9)).astype(np.float32))
-            losses.append(call(x, Tensor(rng.integers(0, 5, len(x)))).numpy())
+            x = here(rng.standard_normal((8 if i % 7 else 4, 3, 9, 9)).astype(np.float32))
+            losses.append(call(x, here(rng.integers(0, 5, len(x)))).numpy())
             if i == 9:
                 model[0].weight.assign_(model[0].weight.detach() * 0.5)
             if i == 12:
@@ -226,7 +230,7 @@ def test_a_captured_step_casts_no_weight_that_its_kernel_writes(
             optimizer.step()
             return loss
 
-        x, y = Tensor(np.ones((8, 3, 9, 9), np.float32)), Tensor(np.zeros(8, np.int64))
+        x, y = here(np.ones((8, 3, 9, 9), np.float32)), here(np.zeros(8, np.int64))
         step(x, y)
         casts.clear()
         step(x, y)
@@ -260,8 +264,8 @@ def test_several_steps_of_a_launch_and_a_net_that_is_only_read() -> None:
                     return model(x)
 
             rng = np.random.default_rng(0)
-            xs = Tensor(rng.standard_normal((6, 8, 3, 9, 9)).astype(np.float32))
-            ys = Tensor(rng.integers(0, 5, (6, 8)))
+            xs = here(rng.standard_normal((6, 8, 3, 9, 9)).astype(np.float32))
+            ys = here(rng.integers(0, 5, (6, 8)))
             several: Any = tg.jit(steps=3)(step) if jit else None
             read: Any = tg.jit(predict) if jit else predict
             for _ in range(4):

@@ -10,7 +10,6 @@ import numpy as np
 
 from ...backend.gpu import GpuProperties
 from .wide_plan import (
-    BESIDE,
     SLICE,
     Gather,
     Tiles,
@@ -123,13 +122,13 @@ def _plans(gather: Gather, pixels: Pixels, unit: int, gpu: GpuProperties) -> Ite
 def _cycles(
     tiles: Tiles, rows: int, taps: int, slices: int, items: int, gpu: GpuProperties
 ) -> float:
-    """Of a multiprocessor, roughly, as `wide_plan.cycles` counts them."""
+    """Of a multiprocessor, roughly, as measured on an H200; see `wide_plan.cycles`.
+
+    Two blocks take turns at the tensor cores, which are busy all the time.
+    """
     bm, bn = tiles.bm, tiles.bn
-    product = 8 * tiles.wm * max(bn / 2, (2048 + 32 * bn) / 128)  # or what it reads
-    filling = rows * 128 / 27 + taps * bn * 128 / 48
-    slice_cycles = max(taps * product * 1.1, filling) + 300
-    item = slices * slice_cycles + (0.3 * bm * bn + 2000) / tiles.blocks
-    if tiles.blocks == 2:  # one computes while the other waits
-        item *= BESIDE
+    product = 8 * tiles.wm * max(0.555 * bn, 45 + bn / 4)  # the latter is bound by what it reads
+    filling = rows * 128 / 20 + taps * bn * 128 / 48
+    item = slices * (max(taps * product, filling) + 100) + 0.1 * bm * bn + 500
     each = -(-items // (gpu.processors * tiles.blocks)) * tiles.blocks
     return item * each
