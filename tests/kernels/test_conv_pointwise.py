@@ -91,3 +91,22 @@ def test_all_three_passes(
     close(dw, reference.wgrad(wide[0], wide[3], geometry, weight.shape))
     close(db, wide[3].sum((0, 2, 3)))
     np.testing.assert_array_equal(cuda.wgrad(x, g, geometry, weight.shape).get(), dw.get())
+
+
+@pytest.mark.gpu
+def test_fewer_gradients_than_pixels(rng: np.random.Generator) -> None:
+    """As of a transposed convolution with output padding, which a dilation allows."""
+    cupy, geometry = backend.import_cupy(), Geometry(Windows.parse("test", 1, 1, 0, 2), 1)
+    x, g, w = (
+        cupy.asarray(rng.standard_normal(shape).astype(np.float32))
+        for shape in ((2, 8, 6, 5), (2, 12, 5, 5), (12, 8, 1, 1))
+    )
+    assert pointwise.suits("float32", 4, w.shape, geometry)
+    wide = [one.astype(np.float64) for one in (x, g, w)]
+    dw, db = cuda.wgrad_and_bias(x, g, geometry, w.shape)
+    expected = reference.wgrad(wide[0], wide[1], geometry, w.shape)
+    np.testing.assert_allclose(dw.get(), expected.get(), rtol=5e-3, atol=5e-2)
+    np.testing.assert_allclose(db.get(), wide[1].sum((0, 2, 3)).get(), rtol=1e-3, atol=1e-3)
+    dx = cuda.dgrad(g, w, geometry, x.shape)
+    expected = reference.dgrad(wide[1], wide[2], geometry, x.shape)
+    np.testing.assert_allclose(dx.get(), expected.get(), rtol=5e-3, atol=2e-2)

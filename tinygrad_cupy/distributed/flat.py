@@ -7,17 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import Array, CudaSource, array_module, is_cuda, on_device_of
+from ..backend import Array, CudaSource, array_module, int32s, is_cuda, on_device_of
 from ..backend.capture import active, keep
 from ..backend.cuda_source import dtype_macros
 from ..backend.dtypes import as_real_numbers, is_narrow
 
 ALIGNED = 256  # bytes at which each gradient begins, for kernels that load 16 at once
 ROWS = 80  # of a table: a launch takes 4 kB of arguments
-MOST_BLOCKS = 512  # for one gradient
+EACH = 4096  # elements of a block
+WORDS = 6  # of a row of a table
 
-_kernels = CudaSource(__file__, "pack.cu", defines=(f"ROWS={ROWS}",))
-_TABLE = np.dtype([("words", np.uint64, 5 * ROWS)])
+_kernels = CudaSource(__file__, "pack.cu", defines=(f"ROWS={ROWS}", f"EACH={EACH}"))
+_TABLE = np.dtype([("words", np.uint64, WORDS * ROWS)])
 
 
 class Flat:
@@ -108,14 +109,13 @@ def _pack_on_gpu(buffer: Array, rows: list[Packed]) -> None:
     defines = dtype_macros(buffer.dtype)
     for begin in range(0, len(rows), ROWS):
         part = rows[begin : begin + ROWS]
-        words = np.zeros(5 * ROWS, np.uint64)
+        words, blocks = np.zeros((ROWS, WORDS), np.uint64), 0
         for i, (array, start, size, factor, flag) in enumerate(part):
             pointer = 0 if array is None else array.data.ptr
             bits = int(np.array(factor).view(np.uint64))
-            words[5 * i : 5 * i + 5] = pointer, start, size, bits, flag + 1
-        most = max(size for _, _, size, _, _ in part)
-        blocks = min(_kernels.blocks(math.ceil(most / 4)), MOST_BLOCKS)
-        arguments = (words.view(_TABLE), buffer)
-        _kernels.launch("pack", (blocks, len(part)), arguments, defines=defines)
+            words[i] = pointer, start, size, bits, flag + 1, blocks
+            blocks += max(1, math.ceil(size / EACH))
+        arguments = (words.reshape(-1).view(_TABLE), buffer, *int32s(len(part)))
+        _kernels.launch("pack", blocks, arguments, defines=defines)
     if active.run is not None:
         keep(buffer, *(array for array, *_ in rows if array is not None))

@@ -55,7 +55,7 @@ def dgrad(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Array:
     """Gradient by the input, (N, C, H, W), from g (N, O, OH, OW): a transposed convolution."""
     if _by_depthwise(g, w, geometry, x_shape, w.shape, g.shape):
         return depthwise.dgrad(g, w, geometry.windows, x_shape)
-    if _is_product(g, w, geometry, w.shape):
+    if _is_product(g, w, geometry, w.shape) and g.shape[2:] == tuple(x_shape[2:]):
         return pointwise.dgrad(g, w)
     if _by_wide("dgrad", g, w, geometry, x_shape, g.shape):
         return wide.dgrad(g, w, geometry.windows, tuple(x_shape), blas.get_precision())
@@ -69,7 +69,7 @@ def dgrad(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Array:
 
 def wgrad(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
     """Gradient by the weight, (O, C/G, KH, KW), from x (N, C, H, W) and g (N, O, OH, OW)."""
-    if _is_product(x, g, geometry, w_shape):
+    if _is_product(x, g, geometry, w_shape) and x.shape[2:] == g.shape[2:]:
         return pointwise.wgrad(x, g)
     if _by_wide("wgrad", x, g, geometry, x.shape, g.shape, w_shape):
         return wide.wgrad(x, g, geometry.windows, w_shape, blas.get_precision())
@@ -197,9 +197,8 @@ def _is_product(x: Array, other: Array, geometry: Geometry, w_shape: Shape) -> b
 
 def _is_wgrad_alone(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> bool:
     """Whether `wgrad` is by kernels that do not add up g for the bias as well."""
-    return _is_product(x, g, geometry, w_shape) or _by_wide(
-        "wgrad", x, g, geometry, x.shape, g.shape, w_shape
-    )
+    product = _is_product(x, g, geometry, w_shape) and x.shape[2:] == g.shape[2:]
+    return product or _by_wide("wgrad", x, g, geometry, x.shape, g.shape, w_shape)
 
 
 def _by_wide(
