@@ -29,7 +29,7 @@ def layer(kernel: Any = 1, stride: Any = 1, padding: Any = 0, groups: int = 1) -
 
 
 def test_what_is_a_product(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blas, "may_be_captured", lambda: True)
+    monkeypatch.setattr(blas, "has_cublaslt", lambda: True)
     size = {"float32": 4, "float64": 8, "bfloat16": 2, "int64": 8}
 
     def suits(dtype: str, shape: tuple[int, int], geometry: Geometry) -> bool:
@@ -45,7 +45,7 @@ def test_what_is_a_product(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not suits("float32", (8, 8), layer(kernel=(1, 2)))
     assert not suits("float32", (8, 4), layer(groups=2))
     assert not suits("float32", (8, 0), layer())
-    monkeypatch.setattr(blas, "may_be_captured", lambda: False)
+    monkeypatch.setattr(blas, "has_cublaslt", lambda: False)
     assert not suits("float32", (8, 12), layer())
 
 

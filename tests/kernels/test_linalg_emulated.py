@@ -135,6 +135,19 @@ def test_gradients_by_small_spectra(count: int, n: int, alone: bool) -> None:
             np.testing.assert_allclose(found[i], expected, rtol=1e-9, atol=1e-10)
 
 
+def test_a_gradient_that_is_nan_stays_so() -> None:
+    """Where eigenvalues are equal, of which nothing else is known."""
+    y = on_device(np.concatenate([np.eye(3).reshape(-1), np.ones(3)])[None])
+    grad = on_device(np.zeros((1, 12)))
+    grad[0, 4] = np.nan
+    assert np.isnan(cuda.eigh_backward(grad, y, False, False, "turns", "equal")).all()
+    turned = on_device(np.full((1, 2, 2), np.nan))
+    found, _ = cuda.spread(
+        turned, on_device(np.zeros((1, 2))), on_device(np.ones((1, 2))), False, False
+    )
+    assert np.isnan(found[0, 0, 1])
+
+
 @pytest.mark.parametrize(("count", "n"), [(1, 1), (2, 40), (3, 70)])
 def test_symmetrizing(count: int, n: int) -> None:
     x = normal(count, n, n)

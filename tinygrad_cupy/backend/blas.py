@@ -126,8 +126,8 @@ def _through_double(a: Array, b: Array) -> Array | None:
     return _matmul_cpu(a.astype(np.float64), b.astype(np.float64), None).astype(np.int64)
 
 
-def may_be_captured() -> bool:
-    """Whether a product on a GPU may be part of a CUDA graph: whether cuBLASLt is there."""
+def has_cublaslt() -> bool:
+    """Whether products on a GPU are cuBLASLt's, which alone may be part of a CUDA graph."""
     return library() is not None
 
 

@@ -24,6 +24,7 @@ from .cublaslt_library import Library, library
 WORKSPACE = 32 << 20  # bytes that an algorithm may ask for
 ALIGNED = 16  # bytes, the widest load of a kernel; memory that is less aligned has plans of its own
 PLANS = 4096  # kept at most: then all are dropped
+IN_COMPUTE_TYPE = 2  # where a sum is split, its parts are added up so, not rounded to the result's
 
 DATA = {
     "float16": "CUDA_R_16F",
@@ -147,6 +148,7 @@ class Product:
         b, a, y = self.layouts
         try:
             self.library.set(kind, preference, "MAX_WORKSPACE_BYTES", WORKSPACE)
+            self.library.set(kind, preference, "REDUCTION_SCHEME_MASK", IN_COMPUTE_TYPE)
             for operand in "ABCD":
                 name = f"MIN_ALIGNMENT_{operand}_BYTES"
                 self.library.set(kind, preference, name, alignment)

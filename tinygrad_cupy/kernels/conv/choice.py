@@ -1,8 +1,9 @@
 """Which kernels do a pass of a convolution: those of wide.py, of depthwise.py, or of cuda.py.
 
-Depthwise layers are depthwise.py's. Of the others both families' plans count cycles of a
-multiprocessor; the fewer win. What implicit_gemm.cu and
-wgrad.cu keep in shared memory, a tile's input for all taps, pays while a pixel has few channels.
+Depthwise layers are depthwise.py's, and 1 × 1 layers, which cuda.py looks for, pointwise.py's. Of
+the others both families' plans count cycles of a multiprocessor; the fewer win. What
+implicit_gemm.cu and wgrad.cu keep in shared memory, a tile's input for all taps, pays while a pixel
+has few channels.
 """
 
 from __future__ import annotations
@@ -86,7 +87,10 @@ def _wide_cycles(
     gather = wide_plan.forward(x_shape, w_shape[0], geometry.windows, y_shape[2:])
     y_size, moved = math.prod(y_shape), 0
     if which == "wgrad":
-        found = cheapest_weight_plan(gather, kind, gpu)[0] + LAUNCH - wide_plan.TURN
+        found, plan = cheapest_weight_plan(gather, kind, gpu)
+        if getattr(plan, "turned", False):  # the LAUNCH below is that kernel's
+            found -= wide_plan.TURN
+        moved += 6 * y_size if kind != 0 else 0  # g is rounded
     else:
         if which == "dgrad":
             gather = wide_plan.backward(y_shape, x_shape, geometry.windows)

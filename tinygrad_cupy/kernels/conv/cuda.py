@@ -4,9 +4,10 @@ Families, all without a column matrix, for arrays laid out N, H, W, C: images wi
 (`few_channels.cu`); products that keep a tile's input in shared memory (`implicit_gemm.cu`,
 `wgrad.cu`), for up to some 64 channels; on Hopper wide layers and those with strides, in 16 bits as
 well (`wide.py`); channels that are each by itself (`depthwise.py`). `choice.py` says which of them
-it is. What is left (groups of several channels, float64, and elsewhere strided dgrad and 16 bits)
-goes through `reference`'s im2col, which is also the plain reference. Letters are explained in
-`common.windows`.
+it is. 1 × 1 layers are products (`pointwise.py`), and what stands behind a convolution without
+being done by its kernel is `pooling.py`'s. What is left (groups of several channels, float64, and
+elsewhere strided dgrad and 16 bits) goes through `reference`'s im2col, which is also the plain
+reference. Letters are explained in `common.windows`.
 """
 
 from __future__ import annotations
@@ -290,15 +291,15 @@ def _prepare_backward(
     """
     windows = geometry.windows
     relu, pool = epilogue
-    itemsize = 4 if dtype == FLOAT.name else 2
-    if pointwise.suits(dtype, itemsize, w_shape, geometry) and not few_channels(w_shape, windows):
-        return
     oh, ow = size = windows.output_size("conv2d", x_shape[2:])
     g_shape = (x_shape[0], w_shape[0], *size)
     if by_depthwise(x_shape, w_shape, g_shape, geometry, dtype):
         depthwise.prepare(x_shape, g_shape, windows, dtype, gpu)
         return
     pooling.prepare(relu, pool, w_shape[0], resolve_dtype(dtype))
+    itemsize = resolve_dtype(dtype).itemsize
+    if pointwise.suits(dtype, itemsize, w_shape, geometry) and not few_channels(w_shape, windows):
+        return
     left = []
     for which in ("dgrad", "wgrad"):
         if by_wide(which, x_shape, w_shape, g_shape, geometry, dtype, precision, gpu):

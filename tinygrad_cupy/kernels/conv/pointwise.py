@@ -21,7 +21,7 @@ def suits(dtype: str, itemsize: int, w_shape: Shape, geometry: Geometry) -> bool
     outputs, channels = w_shape[:2]
     if not channels or outputs * itemsize % ALIGNED or channels * itemsize % ALIGNED:
         return False
-    return dtype in ("float32", "bfloat16", "float16") and blas.may_be_captured()
+    return dtype in ("float32", "bfloat16", "float16") and blas.has_cublaslt()
 
 
 def fprop(x: Array, w: Array, bias: Array | None, relu: bool) -> Array:
@@ -54,5 +54,6 @@ def _pixels(x: Array) -> Array:
 def _images(pixels: Array, shape: Shape) -> Array:
     """The inverse of `_pixels`."""
     assert pixels.size == math.prod(shape)
+    assert pixels.flags.c_contiguous
     strides = strides_last(shape, pixels.itemsize)
     return import_cupy().ndarray(shape, pixels.dtype, pixels.data, strides)

@@ -97,6 +97,8 @@ class TapsWeightPlan(NamedTuple):
 def all_runs(kernel: Shape) -> Iterator[Runs]:
     """The ways to cut a kernel into runs."""
     for (count, length), turned in ((kernel, False), (kernel[::-1], True)):
+        if turned and length == 1:  # the runs of one tap once more
+            continue
         for taps in range(1, min(length, 4) + 1):
             parts = -(-length // taps)
             if count * parts <= MOST_RUNS and count * parts * taps <= MOST_TAPS:

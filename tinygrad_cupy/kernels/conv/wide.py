@@ -2,8 +2,9 @@
 
 Arrays are float32, bfloat16 or float16, stored N, H, W, C. float32 is multiplied as TF32 or, at the
 precision "bf16", rounded to bfloat16 by a pass of its own; in such a pass channels that are no
-multiple of 16 bytes get zeros behind them. Weights (and in TF32 the gradient g for `wgrad`) are
-laid out first as the kernels read them. All of that is small beside a wide layer's products.
+multiple of 16 bytes get zeros behind them. Weights (and in TF32 the gradient g for `wgrad`, in 16
+bits where that pays) are laid out first as the kernels read them. All of that is small beside a
+wide layer's products.
 """
 
 from __future__ import annotations

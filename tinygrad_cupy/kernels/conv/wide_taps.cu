@@ -40,7 +40,7 @@ struct Pixel {
 
     __device__ Pixel(int number, const Space& s) {
         const u32 image_pixels = (u32)s.lines * (u32)s.pitch;
-        const u32 moved = (u32)(number + (int)image_pixels);  // it may be as much below zero
+        const u32 moved = (u32)number + image_pixels;  // it may be as much below zero
         image = (int)(moved / image_pixels) - 1;
         const u32 inside = moved - (u32)(image + 1) * image_pixels;
         row = (int)(inside / (u32)s.pitch);
@@ -234,15 +234,15 @@ extern "C" __global__ void __launch_bounds__(GROUPS * 128 + COPIERS, BLOCKS)
     conv_wide_taps(const Operand* __restrict__ x, const u8* __restrict__ weights,
                    const Result* __restrict__ bias, Result* __restrict__ y,
                    const __grid_constant__ Space s) {
-    extern __shared__ u8 shared[];
-    const Memory memory(shared_address(shared), s.rows);
+    extern __shared__ u8 memory[];
+    const Memory places(shared_address(memory), s.rows);
     const int copier = (int)threadIdx.x - GROUPS * 128;
     if (copier < 0) {
         if (BLOCKS == 1) take_registers<208>();
-        multiply_tiles(bias, y, s, memory);
+        multiply_tiles(bias, y, s, places);
     } else {
         if (BLOCKS == 1) give_registers<88>();
-        if (copier < ROW_COPIERS) copy_pixels(x, s, memory);
-        if (copier == ROW_COPIERS) copy_weights(weights, s, memory);
+        if (copier < ROW_COPIERS) copy_pixels(x, s, places);
+        if (copier == ROW_COPIERS) copy_weights(weights, s, places);
     }
 }

@@ -141,7 +141,7 @@ __device__ __forceinline__ void multiply_items(float* partial, const Space& s, c
             const u32 slice = ring.slices + stage.number * stage_bytes;
             const u64 of_g = descriptor_transposed(slice, G_BYTES);
             const u64 of_x = descriptor_transposed(slice + G_BYTES + shift * ROW_BYTES,
-                                                   s.across * ROW_BYTES);
+                                                   TAPS > 1 ? s.across * ROW_BYTES : 0);
             products_may_begin();
 #pragma unroll
             for (int k = 0; k < CHUNK / 16; ++k)

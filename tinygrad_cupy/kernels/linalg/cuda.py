@@ -65,6 +65,7 @@ _exchanges = Elementwise(
 AS_IT_IS, TRANSPOSED = 0, 1
 LOWER, UPPER = 0, 1
 LEFT, RIGHT = 0, 1
+VECTORS = 1  # are wanted as well
 
 
 def _addresses(x: Array, count: int, step: int) -> Array:
@@ -336,16 +337,17 @@ def eigh(x: Array, lower: bool) -> Array:
     flat[:, : n * n].reshape(count, n, n)[...] = x.reshape(count, n, n).swapaxes(1, 2)
     real = x.dtype.kind == "f"
     values = flat[:, n * n :] if real else xp.empty((count, n), x.real.dtype)
-    how = int(True), LOWER if lower else UPPER, n
-    name, info = letter_of(x) + ("syevd" if real else "heevd"), xp.empty(1, np.int32)
+    how = VECTORS, LOWER if lower else UPPER, n
+    name, info = letter_of(x) + ("syevd" if real else "heevd"), xp.empty(count, np.int32)
     first = flat.data.ptr, n, values.data.ptr
     room = spectra(name + "_buffer_size", *how, *first)
     work = xp.empty(room, x.dtype)
-    for one, own in zip(flat, values, strict=True):
+    for one, own, status in zip(flat, values, info, strict=True):
         pointers = one.data.ptr, n, own.data.ptr, work.data.ptr
-        spectra(name, *how, *pointers, room, info.data.ptr)
+        spectra(name, *how, *pointers, room, status.data.ptr)
     if not real:
         flat[:, n * n :] = values
+    xp.copyto(flat, x.dtype.type(math.nan), where=(info != 0)[:, None])  # it did not converge
     return packed
 
 

@@ -65,5 +65,6 @@ static __device__ T spread_at(
     bool symmetric = fabs(here) <= noise;
     if (!alone) symmetric = symmetric && fabs(by_row - by_column) <= flattest;
     if (fabs(here - there) > noise || !(flat || ratio || symmetric)) return (T)nan("");
-    return size > 0 ? (by_column * column + by_row * row) / size * ((here + there) / 2) : (T)0;
+    T share = size == 0 ? (T)0 : (by_column * column + by_row * row) / size;  // NaN stays
+    return share * ((here + there) / 2);
 }
