@@ -106,14 +106,14 @@ class BatchNorm(_Channels):
             pool=pool,
             relu6=relu6,
             num_batches_tracked=self.num_batches_tracked,
-            synchronized=self._synchronized,
+            synchronized=self._synchronized and training,
         )
 
     def _values(self, x: Tensor) -> int:
-        """How many values of a channel the statistics are taken over."""
-        share = ranks.split if self._synchronized else None
+        """How many values of a channel the statistics are taken over, or fewer above one."""
+        share = ranks.split if self._synchronized and self.training else None
         here = x.size // self.num_features
-        return here if share is None else share.of_all(here)
+        return here if share is None else share.at_least(here)
 
     def extra_repr(self) -> str:
         text = f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"

@@ -14,8 +14,9 @@ class SyncBatchNorm(BatchNorm):
 
     As BatchNorm1d, 2d or 3d, whose parameters and buffers it has, of inputs (N, C, ...). Where the
     ranks of `tinygrad_cupy.distributed` have parts of a batch it gives what one process gives for
-    all of it, for one exchange of 2 C numbers in the forward pass and one in the backward pass; in
-    a process by itself, and in evaluation, it is BatchNorm.
+    all of it, whatever the sizes of the images on each, for one exchange of 2 C numbers in the
+    forward pass and one in the backward pass; in a process by itself, and in evaluation, it is
+    BatchNorm.
 
     >>> model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
     >>> nn.SyncBatchNorm.convert(model)[1]

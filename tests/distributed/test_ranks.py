@@ -19,7 +19,8 @@ pytestmark = needs_mpi
 def test_what_ranks_do_together(ranks: int) -> None:
     names = (
         *("reductions", "gathering", "draws", "losses", "gradients", "searching", "mixing"),
-        *("loaders", "synchronized", "synchronized_twice", "collectives_of_a_norm"),
+        *("loaders", "synchronized", "synchronized_sizes", "synchronized_twice"),
+        "collectives_of_a_norm",
     )
     printed = run_well(ranks, "checks.py")
     assert printed.split(" as expected\n") == [*names, ""]

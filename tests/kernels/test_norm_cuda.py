@@ -120,6 +120,7 @@ def test_the_same_bits_every_time(relu: bool, pool: bool, cap: float | None, dty
 
 @pytest.mark.one_in(10)
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("tall", "momentum"), [(False, 0.3), (True, 0.3), (True, None)])
 @pytest.mark.parametrize("counts", [(4, 3), (1, 6, 0), (3, 2, 1, 1)])
 @pytest.mark.parametrize(("relu", "pool", "cap"), FLAGS)
 @pytest.mark.parametrize("shape", [(7, 64, 12, 13), (7, 3, 9, 5), (7, 1028, 3, 5)])
@@ -130,12 +131,16 @@ def test_ranks_with_a_share_each(
     pool: bool,
     cap: float | None,
     counts: tuple[int, ...],
+    tall: bool,
+    momentum: float | None,
     dtype: str,
 ) -> None:
     """Threads of one process on one GPU, against the CPU's batch norm of the whole batch."""
+    if tall:  # windows of the pool are those of each sample
+        shape = (*shape[:2], shape[2] // 2 * 2, shape[3])
     how = (shape, resolve_dtype(dtype), relu, pool, cap)
-    expected, _ = of_parts(monkeypatch, cpu, np.copy, *how, (7,))
-    found, exchanges = of_parts(monkeypatch, cuda, on_gpu, *how, counts)
+    expected, _ = of_parts(monkeypatch, cpu, np.copy, *how, (7,), False, momentum)
+    found, exchanges = of_parts(monkeypatch, cuda, on_gpu, *how, counts, tall, momentum)
     assert exchanges == 2
     if pool:
         same = found[2] == expected[2]

@@ -103,6 +103,7 @@ def test_as_on_the_cpu(shape: tuple[int, ...], relu: bool, pool: bool, cap: floa
         assert np.linalg.norm(apart) < BOUNDS[ours.dtype.name] * size
 
 
+@pytest.mark.parametrize(("tall", "momentum"), [(False, 0.3), (True, 0.3), (True, None)])
 @pytest.mark.parametrize("counts", [(3, 2), (1, 4, 0)])
 @pytest.mark.parametrize(("shape", "relu", "pool", "cap"), [CASES[i] for i in (0, 1, 3, 5)])
 def test_ranks_with_a_share_each(
@@ -112,10 +113,14 @@ def test_ranks_with_a_share_each(
     pool: bool,
     cap: float | None,
     counts: tuple[int, ...],
+    tall: bool,
+    momentum: float | None,
 ) -> None:
+    if tall:  # windows of the pool are those of each sample
+        shape = (*shape[:2], shape[2] // 2 * 2, shape[3])
     how = (shape, resolve_dtype("float32"), relu, pool, cap)
-    expected, _ = of_parts(monkeypatch, cpu, np.copy, *how, (sum(counts),))
-    found, exchanges = of_parts(monkeypatch, cuda, on_device, *how, counts)
+    expected, _ = of_parts(monkeypatch, cpu, np.copy, *how, (sum(counts),), False, momentum)
+    found, exchanges = of_parts(monkeypatch, cuda, on_device, *how, counts, tall, momentum)
     assert exchanges == 2
     for ours, theirs in zip(found, expected, strict=True):
         assert np.abs(np.asarray(ours) - theirs).max() < 1e-5 * max(1, np.abs(theirs).max())

@@ -23,10 +23,14 @@ def of_parts(
     pool: bool,
     cap: float | None,
     counts: tuple[int, ...],
+    tall: bool = False,
+    momentum: float | None = 0.3,
 ) -> tuple[list[np.ndarray], int]:
     """Of the batch: y, dx, argmax, statistics, running ones, gradients; and exchanges of a rank.
 
     One count is a process by itself. The gradients by weight and bias are summed over ranks.
+    ``tall``: the samples of a rank are joined to one, with all their rows, so that those of the
+    ranks are of different sizes.
     """
     rng = np.random.default_rng(0)
     beside = np.dtype(np.float32) if dtype.itemsize == 2 else dtype
@@ -35,20 +39,26 @@ def of_parts(
     size = [side // 2 for side in shape[2:]] if pool else shape[2:]
     grad = rng.standard_normal((shape[0], shape[1], *size)).astype(dtype)
 
+    def joined(part: np.ndarray) -> np.ndarray:
+        """(N, C, H, W) as (1, C, N * H, W) where asked for."""
+        return np.concatenate(list(part), 1)[None] if tall else part
+
     def part(share: Share) -> list[Any]:
         weight, bias, mean, var = map(place, vectors)
-        running = Running(mean, var, place(np.array([41])), 0.3)
-        mine = place(x[share.rows])
-        given = None if len(counts) == 1 else share
+        running = Running(mean, var, place(np.array([41])), momentum)
+        mine = place(joined(x[share.rows]))
+        given = None if len(counts) == 1 else _as_said(share, tall)
         y, gate, code, stats = kernels.forward(
             mine, weight, bias, 1e-3, running, relu, pool, given, cap
         )
-        g = place(grad[share.rows] * np.asarray(share.present, dtype))
+        g = place(joined(grad[share.rows] * np.asarray(share.present, dtype)))
         how = (weight, bias, stats, gate, code, relu, True, False, given, cap)
         dx, *by = kernels.backward(g, mine, *how)
-        rowwise = [y, dx] if code is None else [y, dx, code]
+        rowwise = [to_numpy(one) for one in ([y, dx] if code is None else [y, dx, code])]
+        if tall:
+            rowwise = [np.stack(np.split(one[0], share.samples, 1)) for one in rowwise]
         values = [stats, mean, var, running.batches, *by]
-        return [[to_numpy(one) for one in group] for group in (rowwise, values)]
+        return [rowwise, [to_numpy(one) for one in values]]
 
     found, exchanges = as_ranks(monkeypatch, part, counts)
     for rank, (rowwise, values) in enumerate(found):
@@ -60,3 +70,8 @@ def of_parts(
     whole = [np.concatenate(parts) for parts in zip(*present, strict=True)]
     sums = [sum(values[i] for _, values in found) for i in (-2, -1)]
     return [*whole, *found[0][1][:-2], *sums], exchanges
+
+
+def _as_said(share: Share, tall: bool) -> Share:
+    """The share in samples as the kernels see them."""
+    return Share(tuple(min(n, 1) for n in share.counts), share.rank) if tall else share

@@ -65,9 +65,9 @@ class Share(NamedTuple):
         """What the mean over this rank's samples counts in the mean over all."""
         return self.counts[self.rank] / self.total
 
-    def of_all(self, count: int) -> int:
-        """How many values all samples have, of as many in this rank's; they are of one size."""
-        return count // self.samples * self.total
+    def at_least(self, count: int) -> int:
+        """How many values all samples have at least, where those of this rank have as many."""
+        return max(count, self.total) if count else 0
 
     @classmethod
     def even(cls, total: int, size: int, rank: int) -> Share:

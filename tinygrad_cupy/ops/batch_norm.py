@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import kernels
 from ..autograd import FusedOp, TensorBase
-from ..autograd.mode import no_grad
 from ..backend import Array, device_of, full, is_cuda
 from ..backend.capture import active
 from ..backend.dtypes import is_narrow
@@ -80,8 +80,9 @@ class BatchNorm(FusedOp):
     def reference(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         axes = (0, *range(2, len(x.shape)))
         column = (1, -1, *[1] * (len(x.shape) - 2))
-        centred = _centred(single(x), axes, self.share)
-        var = _mean(centred * centred, axes, self.share)
+        mean = _mean_of(x, axes, self.share)
+        centred = Centre(axes)(single(x)) if self.share is None else single(x) - mean(single(x))
+        var = mean(centred * centred)
         normal = centred / (var + self.eps).sqrt()
         y = normal * weight.reshape(*column) + bias.reshape(*column)
         found = self.relu_y, self.argmax
@@ -129,8 +130,8 @@ class BatchNormMixin(TensorBase):
         it, as one operation (a pool behind ``relu6`` is another).
 
         ``synchronized``: where the ranks of `tinygrad_cupy.distributed` have a part of the batch
-        each, its statistics are those of all of it. All ranks call it, and their samples are of one
-        size; each pass exchanges two numbers for each channel, once.
+        each, its statistics are those of all of it: each value counts once, whatever the sizes of
+        the samples. All ranks call it; each pass exchanges two numbers for each channel, once.
 
         Raises ``ValueError`` when weight, bias and running statistics are not of shape (C,), or a
         channel has but one value in training.
@@ -166,13 +167,14 @@ class BatchNormMixin(TensorBase):
 
             return _of_layer(x, in_single(x.astype(dtype), moved_and_scaled))
         share = ranks.split if synchronized else None
-        if kernels.norm.values_of_channel(x, share) < 2:
+        here = kernels.norm.values_of_channel(x)
+        if (here if share is None else share.at_least(here)) < 2:
             raise ValueError(
                 f"[batch_norm] expected more than one value per channel in training, got shape "
                 f"{x.shape}"
             )
         kept = (running_mean, running_var, num_batches_tracked)
-        running = _moving(x, dtype, *kept, momentum, share)
+        running = _moving(x, dtype, *kept, momentum)
         cap = 6.0 if relu6 else None
         op = BatchNorm(eps, running, relu or relu6, pool and not relu6, share, cap)
 
@@ -180,10 +182,9 @@ class BatchNormMixin(TensorBase):
         gain = x._wrap(_filled(x, 1, beside)) if weight is None else weight.astype(beside)
         shift = x._wrap(_filled(x, 0, beside)) if bias is None else bias.astype(beside)
         y = op.watching(op(x.astype(dtype), gain, shift))
-        if momentum is not None:
-            for tensor in kept:
-                if tensor is not None:
-                    tensor.bump_version()
+        for tensor in kept if running_mean is not None else ():
+            if tensor is not None:
+                tensor.bump_version()
         found = _of_layer(x, y)
         return found.max_pool2d(2) if pool and relu6 else found
 
@@ -193,15 +194,14 @@ def _filled(x: Any, value: float, dtype: Any) -> Array:
     return full(x.shape[1:2], value, dtype, device_of(x.data))
 
 
-def _mean(x: Any, axes: tuple[int, ...], share: Share | None) -> Any:
-    """Of each channel of x (N, C, …), over all that ranks have of the batch: (1, C, 1, …)."""
-    mean = x.mean(axes, keepdims=True)
-    return mean if share is None else ranks.world.summed(mean * share.weight)
-
-
-def _centred(x: Any, axes: tuple[int, ...], share: Share | None) -> Any:
-    """x less its `_mean`."""
-    return Centre(axes)(x) if share is None else x - _mean(x, axes, share)
+def _mean_of(x: Any, axes: tuple[int, ...], share: Share | None) -> Callable[[Any], Any]:
+    """The mean of each channel of such as x (N, C, …) over all that ranks have: (1, C, 1, …)."""
+    if share is None:
+        return lambda x: x.mean(axes, keepdims=True)
+    here = kernels.norm.values_of_channel(x, share)
+    rows = ranks.world.total(full((), here, np.dtype(np.float64), device_of(x.data)))
+    weight = x._wrap((here / rows).astype(single(x).dtype))
+    return lambda x: ranks.world.summed(x.mean(axes, keepdims=True) * weight)
 
 
 def _moving(
@@ -211,26 +211,12 @@ def _moving(
     var: Any,
     batches: Any,
     momentum: float | None,
-    share: Share | None,
 ) -> Running:
-    """What the kernel of a batch norm moves; where it is not to move anything, memory to write to.
-
-    Without a momentum the means over all batches are taken here: their factor is on the device.
-    """
-    if mean is not None and momentum is not None:
-        return Running(mean.data, var.data, None if batches is None else batches.data, momentum)
+    """What the kernel of a batch norm moves; where it is not to move anything, memory to write to."""
     if mean is not None:
-        if batches is None:
+        if batches is None and momentum is None:
             raise ValueError("[batch_norm] expected num_batches_tracked where momentum is None")
-        given, axes = single(as_float(x.detach())), (0, *range(2, len(x.shape)))
-        count = kernels.norm.values_of_channel(x, share)
-        with no_grad():
-            batches.assign_(batches + 1)
-            biased = _mean(_centred(given, axes, share) ** 2, axes, share)
-            unbiased = biased * (count / (count - 1))
-            for kept, now in ((mean, _mean(given, axes, share)), (var, unbiased)):
-                now = now.reshape(-1).astype(kept.dtype)
-                kept.assign_(kept + (now - kept) / batches.astype(kept.dtype))
+        return Running(mean.data, var.data, None if batches is None else batches.data, momentum)
     aside = np.dtype(np.float32) if is_narrow(dtype) else dtype
     return Running(_filled(x, 0, aside), _filled(x, 0, aside), None, 0.0)
 

@@ -412,6 +412,46 @@ def synchronized_case(
         assert apart <= NORM_BOUNDS[dtype] * max(np.abs(expected.astype(np.float64)).max(), 1)
 
 
+def synchronized_sizes() -> None:
+    """Images of another size on each rank, and more of them than `batch` said: values count."""
+    lengths, channels = [5 + 2 * r for r in EVERY], 3
+    widths = [4 + 4 * (r % 2) for r in EVERY]
+    parts = [of(20 + r, n, channels, w) + r for r, (n, w) in enumerate(zip(lengths, widths,
+        strict=True))]  # fmt: skip
+    grads = [of(40 + r, *part.shape) for r, part in enumerate(parts)]
+    for momentum in (0.3, None):
+        found = []
+        for kind in (nn.BatchNorm1d, nn.SyncBatchNorm):
+            whole = kind is nn.BatchNorm1d
+            layer: Any = kind(channels, momentum=momentum)
+            for name in ("weight", "bias", "running_mean", "running_var"):
+                tensor = getattr(layer, name)
+                tensor.replace_data(of(6, channels))
+            if not whole:
+                distributed.batch(2 + RANK)
+            x, g = (
+                np.concatenate([np.moveaxis(one, 1, 2).reshape(-1, channels) for one in listed])
+                if whole
+                else listed[RANK]
+                for listed in (parts, grads)
+            )
+            given = Tensor(x, requires_grad=True)
+            (slope,) = tg.grad((layer(given) * Tensor(g)).sum(), [given], create_graph=True)
+            (slope**3).sum().backward()
+            distributed.no_batch()
+            assert given.grad is not None
+            rowwise = [slope.detach().numpy(), given.grad.numpy()]
+            if whole:
+                ends = np.cumsum([n * w for n, w in zip(lengths, widths, strict=True)])
+                mine = slice(ends[RANK] - lengths[RANK] * widths[RANK], ends[RANK])
+                there = (lengths[RANK], widths[RANK], channels)
+                rowwise = [np.moveaxis(one[mine].reshape(there), 2, 1) for one in rowwise]
+            moved = (layer.running_mean, layer.running_var, layer.num_batches_tracked)
+            found.append([*rowwise, *[tensor.numpy() for tensor in moved]])
+        for mine_, expected in zip(found[1], found[0], strict=True):
+            np.testing.assert_allclose(mine_, expected, rtol=1e-9, atol=1e-11 * abs(expected).max())
+
+
 def synchronized_twice() -> None:
     """Gradients of gradients through the statistics of all ranks."""
     for total in (7, 2):
@@ -443,14 +483,19 @@ def twice_case(total: int, **fused: bool) -> None:
 
 
 def collectives_of_a_norm() -> None:
-    """One exchange forward, one backward, and none where nobody wants the gradient by x."""
+    """One exchange forward, one backward, and none where nobody wants the gradient by x.
+
+    In evaluation there is none, with running statistics or without.
+    """
     ranks.share = Share.even(4, SIZE, RANK)
-    layer = nn.SyncBatchNorm(3)
     x = Tensor(of(RANK, ranks.share.samples, 3, 2, 2).astype(np.float32))
-    for wanted, expected in ((False, 1), (True, 2)):
-        before = ranks.world.client.begun
-        layer(x.detach().requires_grad_(wanted), relu=True).sum().backward()
-        assert ranks.world.client.begun - before == expected
+    for momentum, tracked in ((0.1, True), (None, True), (0.1, False)):
+        layer = nn.SyncBatchNorm(3, momentum=momentum, track_running_stats=tracked)
+        for wanted, training, expected in ((False, True, 1), (True, True, 2), (True, False, 0)):
+            layer.train(training)
+            before = ranks.world.client.begun
+            layer(x.detach().requires_grad_(wanted), relu=True).sum().backward()
+            assert ranks.world.client.begun - before == expected
     ranks.share = None
 
 
@@ -464,6 +509,7 @@ for check in (
     mixing,
     loaders,
     synchronized,
+    synchronized_sizes,
     synchronized_twice,
     collectives_of_a_norm,
 ):

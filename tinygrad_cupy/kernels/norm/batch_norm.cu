@@ -346,7 +346,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 // by_weight (C) = sum of g * normal and by_bias (C) = sum of g, the gradients of weight and bias,
 // and factors (3, C), which are for batch_norm_backward_apply. g is grad where ReLU and pool let it
 // through, normal = (x - mean) * scale; x has `count` rows. The argmax is read with POOL alone.
-// Where ranks share the batch, `totals` (C) is given: it gets both sums, and factors nothing.
+// Where ranks share the batch, `totals` (C + 1) is given: it gets both sums of each channel, then
+// `count`, which is 0 where x is no part of the batch; and factors get nothing.
 extern "C" __global__ void __launch_bounds__(REDUCE_THREADS, 1)
     batch_norm_backward_reduce(const T* grad, const T* x, const u8* argmax, i64 rows, int channels,
                                int lanes, const A* stats, const A* weight, const A* bias,
@@ -417,6 +418,7 @@ extern "C" __global__ void __launch_bounds__(REDUCE_THREADS, 1)
             write_factors(factors, c, channels, stats, weight, found, count);
         }
     });
+    if (totals && threadIdx.x == 0) totals[channels] = make_double2(count, 0);
 }
 
 // dx = weight * scale * (g - mean(g) - normal * mean(g * normal)), the means over the rows of x.

@@ -10,12 +10,13 @@ beside the deviation, its rounding is not small beside that.
 Everything is added up in float64. x of 16 bits goes through float32.
 
 Where ranks have a share of the batch each, statistics and sums are those of all of it: what each
-has found is exchanged once each way, in float64.
+has found, and of how many values, is exchanged once each way, in float64. A rank without a sample
+says 0 values.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -42,18 +43,20 @@ GRADIENT_SUMS = "sums of a batch norm's gradient"
 
 
 class Running(NamedTuple):
-    """What moves with every batch, in place: mean and variance (C,), and a count of batches ()."""
+    """What moves with every batch, in place: mean and variance (C,), and a count of batches ().
+
+    Without a momentum, mean and variance are the means over all batches.
+    """
 
     mean: Array
     var: Array
     batches: Array | None
-    momentum: float
+    momentum: float | None
 
 
-def values_of_channel(x: Array, share: Share | None) -> int:
-    """How many values a channel of x (N, C, …) has, over all ranks where they share the batch."""
-    here = x.size // max(x.shape[1], 1)
-    return here if share is None else share.of_all(here)
+def values_of_channel(x: Array, share: Share | None = None) -> int:
+    """How many values a channel of x (N, C, …) has; 0 where x is no part of the batch."""
+    return x.size // max(x.shape[1], 1) if share is None or share.present else 0
 
 
 class Result(NamedTuple):
@@ -84,15 +87,16 @@ def forward(
         return found._replace(y=rounded, relu_y=None if found.relu_y is None else rounded)
     in_c = native.suits(x)
     mean, var = native.moments(x) if in_c else _moments(x)
+    rows: float = values_of_channel(x, share)
     if share is not None:
-        mean, var = _moments_of_all(mean, var, share)
+        mean, var, rows = _moments_of_all(mean, var, rows)
     stats = np.empty((4, x.shape[1]), x.dtype)
     stats[:3] = mean, var, 1 / np.sqrt(var + eps)
     stats[3] = mean - stats[0]
     gain = stats[2] * weight
     apply = native.apply if in_c else _apply
     y, argmax = apply(x, stats[0], gain, bias - stats[3] * gain, relu, pool, cap)
-    move(running, stats, values_of_channel(x, share))
+    move(running, stats, rows)
     result = np.moveaxis(y, -1, 1)
     codes = None if argmax is None else np.moveaxis(argmax, -1, 1)
     return Result(result, result if relu and not pool else None, codes, stats)
@@ -126,12 +130,17 @@ def _moments(x: Array) -> tuple[Array, Array]:
     return _together(counts, means, squares)
 
 
-def _moments_of_all(mean: Array, var: Array, share: Share) -> tuple[Array, Array]:
-    """Those of the whole batch, of what each rank has found."""
-    mine = np.stack([mean, var])
+def _moments_of_all(mean: Array, var: Array, rows: float) -> tuple[Array, Array, float]:
+    """Those of the whole batch, of what each rank has found in its rows, and all their number."""
+    mine = _message(mean, var, rows)
     found = ranks.world.begin_collective(STATISTICS, mine).all_gather(mine)
-    counts = np.array(share.counts, np.float64)
-    return _together(counts, found[:, 0], counts[:, None] * found[:, 1])
+    counts, means, variances = found[:, -1, 0], found[:, :-1, 0], found[:, :-1, 1]
+    return *_together(counts, means, counts[:, None] * variances), float(counts.sum())
+
+
+def _message(one: Array, other: Array, rows: float) -> Array:
+    """What a rank tells the others, (C + 1, 2): two numbers of each channel, and of how many rows."""
+    return np.append(np.stack([one, other], axis=1), [[rows, 0]], axis=0)
 
 
 def _together(counts: Array, means: Array, squares: Array) -> tuple[Array, Array]:
@@ -170,13 +179,21 @@ def _apply(
     return y, argmax
 
 
-def move(running: Running, stats: Array, rows: int) -> None:
-    """running += momentum · (batch - running), in place; the batch's variance unbiased."""
-    unbiased = stats[1] * stats.dtype.type(rows / (rows - 1))
-    for kept, batch in ((running.mean, stats[0]), (running.var, unbiased)):
-        kept += ((batch - kept) * kept.dtype.type(running.momentum)).astype(kept.dtype, copy=False)
+def move(running: Running, stats: Array, rows: Any) -> None:
+    """running += momentum · (batch - running), in place; the batch's variance unbiased.
+
+    rows: how many values a channel has, a number or an array () beside the statistics
+    """
     if running.batches is not None:
         running.batches[...] += running.batches.dtype.type(1)
+    unbiased = (stats[1] * (rows / (rows - 1))).astype(stats.dtype, copy=False)
+    for kept, batch in ((running.mean, stats[0]), (running.var, unbiased)):
+        apart = batch - kept
+        if running.momentum is None:
+            step = apart / running.batches
+        else:
+            step = apart * kept.dtype.type(running.momentum)
+        kept += step.astype(kept.dtype, copy=False)
 
 
 def backward(
@@ -211,20 +228,21 @@ def backward(
     gradients = by_weight.astype(x.dtype), by_bias.astype(x.dtype)
     if not needs_x:
         return None, *gradients
+    count: float = values_of_channel(x, share)
     if share is not None:
-        by_weight, by_bias = _sums_of_all(by_weight, by_bias, share)
-    count = values_of_channel(x, share)
+        by_weight, by_bias, count = _sums_of_all(by_weight, by_bias, count)
     slope = -scale * by_weight / count
     factors = (scale * weight, slope, by_bias / count + slope * rest)
     dx = np.moveaxis(gradient.applied(*[v.astype(x.dtype) for v in factors]), -1, 1)
     return keep_where(dx, ~(x <= 0)) if mask_input else dx, *gradients
 
 
-def _sums_of_all(by_weight: Array, by_bias: Array, share: Share) -> Array:
-    """Those over all ranks; 0 on one without a sample, whose x is no part of the statistics."""
-    mine = np.stack([by_weight, by_bias])
+def _sums_of_all(by_weight: Array, by_bias: Array, rows: float) -> tuple[Array, Array, float]:
+    """Those over all ranks, and all their rows; 0 on one without, whose x the statistics lack."""
+    mine = _message(by_weight, by_bias, rows)
     found = ranks.world.begin_collective(GRADIENT_SUMS, mine).all_reduce(mine, "sum")
-    return found if share.present else np.zeros_like(mine)
+    sums = found[:-1] if rows else np.zeros_like(found[:-1])
+    return sums[:, 0], sums[:, 1], float(found[-1, 0])
 
 
 class _Gradient:

@@ -115,10 +115,10 @@ def forward(
 
     stats = xp.empty((4, x.shape[1]), weight.dtype)
     in_kernel = _moves_in_kernel(running, weight.dtype)
-    count = values_of_channel(x, share)
-    _write_stats(rows, plan, (stats, *_moving(eps, running, in_kernel)), share, count)
+    here = values_of_channel(x, share)
+    every = _write_stats(rows, plan, (stats, *_moving(eps, running, in_kernel)), share, here)
     if not in_kernel:
-        move(running, stats, count)
+        move(running, stats, here if every is None else every.sum())
     y = empty_last(plan.pooled, x.dtype)
     argmax = empty_last(plan.pooled, CODE) if pool else None
     arguments: tuple[Any, ...] = (rows, *plan.results, *plan.across, stats, weight, bias, y)
@@ -131,27 +131,29 @@ def _moving(eps: float, running: Running, in_kernel: bool) -> tuple[Any, ...]:
     """What kernels are told of eps and of the running statistics."""
     moved = (running.mean, running.var) if in_kernel else (null(), null())
     counted = running.batches if in_kernel and running.batches is not None else null()
-    return (*float64s(eps, running.momentum), *moved, counted)
+    return (*float64s(eps, running.momentum or 0.0), *moved, counted)
 
 
 def _write_stats(
-    rows: Array, plan: _Plan, written: tuple[Any, ...], share: Share | None, count: int
-) -> None:
-    """Stats (4, C) of the batch, and what moves with them; a channel has ``count`` values."""
+    rows: Array, plan: _Plan, written: tuple[Any, ...], share: Share | None, here: int
+) -> Array | None:
+    """Stats (4, C) of the batch, and what moves with them, of ``here`` values of a channel.
+
+    Where ranks share the batch, returns how many each of them has.
+    """
     xp, stats = import_cupy(), written[0]
     channels = stats.shape[1]
     partials = xp.empty((plan.stats[0], channels, 2), SUM)
-    moments, weight = null(), 0.0
-    if share is not None:
-        moments, weight = xp.empty((channels + 1, 2), SUM), float(share.counts[share.rank])
+    moments = null() if share is None else xp.empty((channels + 1, 2), SUM)
     arguments: tuple[Any, ...] = (rows, *plan.rows, *plan.across, partials, ticket_of(partials))
-    arguments += (*written, moments, *float64s(weight))
+    arguments += (*written, moments, *float64s(float(here)))
     _kernels.launch("batch_norm_stats", plan.stats, arguments, REDUCE_THREADS, defines=plan.defines)
     if share is None:
-        return
+        return None
     found = ranks.world.begin_collective(STATISTICS, moments).all_gather(moments)
-    sizes = (*int32s(len(share.counts), channels), *float64s(float(count)))
+    sizes = int32s(len(share.counts), channels)
     _launch_of_ranks("batch_norm_stats_of_ranks", stats, (found, *sizes, *written))
+    return found[:, channels, 0]  # type: ignore[no-any-return]
 
 
 def _launch_of_ranks(name: str, stats: Array, arguments: tuple[Any, ...]) -> None:
@@ -168,7 +170,8 @@ def _moves_in_kernel(running: Running, dtype: Any) -> bool:
     """Whether running statistics are laid out as the kernel writes them."""
     kept = (running.mean, running.var)
     simple = all(array.dtype == dtype and array.flags.c_contiguous for array in kept)
-    return simple and (running.batches is None or running.batches.dtype == COUNT)
+    counted = running.batches is None or running.batches.dtype == COUNT
+    return simple and counted and running.momentum is not None
 
 
 def backward(
@@ -201,8 +204,9 @@ def backward(
     vector = ((channels,), dtype)
     *by, factors = empties(vector, vector, ((3, channels), dtype))  # by weight and bias
     partials = xp.empty((plan.backward_reduce[0], channels, 2), SUM)
-    totals = null() if share is None else xp.empty((channels, 2), SUM)
-    written = (partials, ticket_of(partials), *by, factors, *plan.rows, totals, *plan.image)
+    totals = null() if share is None else xp.empty((channels + 1, 2), SUM)
+    here = values_of_channel(x, share)
+    written = (partials, ticket_of(partials), *by, factors, *int64s(here), totals, *plan.image)
     arguments: tuple[Any, ...] = (g, rows, taps, *plan.results, *plan.across)
     arguments += (stats, weight, bias, *written)
     name, grid = "batch_norm_backward_reduce", plan.backward_reduce
@@ -211,8 +215,7 @@ def backward(
         return None, *by
     if share is not None:
         ranks.world.begin_collective(GRADIENT_SUMS, totals).all_reduce_into(totals, totals)
-        sizes = (*float64s(float(values_of_channel(x, share))), *int32s(share.present))
-        arguments = (totals, *int32s(channels), *sizes, stats, weight, factors)
+        arguments = (totals, *int32s(channels, share.present), stats, weight, factors)
         _launch_of_ranks("batch_norm_factors_of_ranks", stats, arguments)
 
     dx = empty_last(x.shape, x.dtype)
