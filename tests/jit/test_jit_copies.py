@@ -78,6 +78,23 @@ def test_a_copy_is_read_and_written_in_the_run_and_cast_where_others_wrote() -> 
     assert is_right()
 
 
+def test_new_memory_that_was_written_as_often_is_not_taken_for_the_old() -> None:
+    weight = weight_of(3)
+    run = captured(known_of(weight))
+    run.run(lambda: (narrowed(weight, BF16), stepped(weight)))
+    (copy,) = run.copies.made.values()
+    copy.settle()
+    copy.replayed()
+    count = weight._version.count
+    weight.replace_data(np.full(3, 1.1, np.float32))
+    while weight._version.count < count:
+        weight.bump_version()
+    assert weight._version.count == count
+    copy.array[...] = 77
+    copy.refresh()
+    assert copy.array.tobytes() == weight.numpy().astype(BF16).tobytes()
+
+
 @pytest.mark.parametrize("when", ["eagerly", "in the capture", "never stepped"])
 def test_what_somebody_else_writes_last_has_no_copy_from_call_to_call(when: str) -> None:
     weight = weight_of(3)

@@ -18,38 +18,45 @@ from typing import Any
 from ..backend import Array
 from ..backend.devices import copy
 
+Written = tuple[Any, int]  # a leaf's version, another one with new memory, and its writes
+
+
+def written(leaf: Any) -> Written:
+    """What a leaf holds now, as far as it can be told without reading it."""
+    return leaf._version, leaf._version.count
+
 
 class Copy:
-    """A leaf in 16 bits, in a capture's memory; right after so many writes (None: it is not)."""
+    """A leaf in 16 bits, in a capture's memory; right while it holds that (None: it is not)."""
 
     def __init__(self, leaf: Any, array: Array) -> None:
         self.leaf, self.array = weakref.ref(leaf), array
-        self.count: int | None = leaf._version.count
+        self.right_of: Written | None = written(leaf)
         self.versions: list[Any] = []  # of tensors that are this array
 
     def rewritten(self, leaf: Any) -> Array:
         """The array, which a kernel that wrote the leaf writes as well."""
         for version in self.versions:  # a backward that still reads them raises
             version.count += 1
-        self.count = leaf._version.count
+        self.right_of = written(leaf)
         return self.array
 
     def settle(self) -> None:
         """The captured run is over, and has not happened yet."""
         leaf = self.leaf()
-        self.lasts = leaf is not None and self.count == leaf._version.count
-        self.count, self.versions = None, []
+        self.lasts = leaf is not None and self.right_of == written(leaf)
+        self.right_of, self.versions = None, []
 
     def refresh(self) -> None:
         """A replay is about to begin."""
         leaf = self.leaf()
-        if leaf is not None and self.count != leaf._version.count:
+        if leaf is not None and self.right_of != written(leaf):
             copy(leaf.detach().astype(self.array.dtype).data, self.array)
 
     def replayed(self) -> None:
         """A replay has written leaf and copy, and their versions are counted."""
         leaf = self.leaf()
-        self.count = leaf._version.count if self.lasts and leaf is not None else None
+        self.right_of = written(leaf) if self.lasts and leaf is not None else None
 
 
 class Copies:
@@ -59,18 +66,20 @@ class Copies:
     """
 
     def __init__(
-        self, like: Callable[..., Array] | None, before: dict[int, tuple[Any, int]] | None = None
+        self,
+        like: Callable[..., Array] | None,
+        before: dict[int, tuple[Any, Written]] | None = None,
     ) -> None:
         self.like, self.before = like, before or {}
-        self.written: dict[int, tuple[Any, int]] = {}  # a leaf and its version, by an optimizer
+        self.written: dict[int, tuple[Any, Written]] = {}  # leaves, as an optimizer left them
         self.made: dict[int, Copy] = {}
 
-    def found(self) -> dict[int, tuple[Any, int]]:
+    def found(self) -> dict[int, tuple[Any, Written]]:
         """Of an eager run: leaves that an optimizer was the last to write."""
         return {
-            key: (leaf, count)
-            for key, (leaf, count) in self.written.items()
-            if leaf() is not None and leaf()._version.count == count
+            key: (leaf, then)
+            for key, (leaf, then) in self.written.items()
+            if leaf() is not None and written(leaf()) == then
         }
 
     def of(self, leaf: Any, dtype: Any, is_written: bool) -> Copy | None:
@@ -84,11 +93,11 @@ class Copies:
             if self.like is None or known is None or known[0]() is not leaf or is_written:
                 return None
             made = self.made[id(leaf)] = Copy(leaf, self.like(leaf._facts, dtype))
-        is_right = made.count == leaf._version.count and made.array.dtype == dtype
+        is_right = made.right_of == written(leaf) and made.array.dtype == dtype
         return made if is_right else None
 
     def rewrites(self, leaf: Any) -> Array | None:
         """Where an optimizer's kernel that writes a leaf writes it in 16 bits; None for nowhere."""
-        self.written[id(leaf)] = weakref.ref(leaf), leaf._version.count
+        self.written[id(leaf)] = weakref.ref(leaf), written(leaf)
         made = self.made.get(id(leaf))
         return None if made is None else made.rewritten(leaf)

@@ -212,7 +212,7 @@ def _moving(
     batches: Any,
     momentum: float | None,
 ) -> Running:
-    """What the kernel of a batch norm moves; where it is not to move anything, memory to write to."""
+    """What the kernel of a batch norm moves; memory to write to where it is to move nothing."""
     if mean is not None:
         if batches is None and momentum is None:
             raise ValueError("[batch_norm] expected num_batches_tracked where momentum is None")

@@ -139,7 +139,7 @@ def _moments_of_all(mean: Array, var: Array, rows: float) -> tuple[Array, Array,
 
 
 def _message(one: Array, other: Array, rows: float) -> Array:
-    """What a rank tells the others, (C + 1, 2): two numbers of each channel, and of how many rows."""
+    """What a rank tells, (C + 1, 2): two numbers of each channel, and of how many rows."""
     return np.append(np.stack([one, other], axis=1), [[rows, 0]], axis=0)
 
 
