@@ -10,6 +10,7 @@ and all its tests then carry the marker `peers` (conftest.py). Without PyTorch t
 with one line for all of them, since the skip is always raised here.
 """
 
+import os
 from typing import Any
 
 import pytest
@@ -24,5 +25,6 @@ def import_torch() -> Any:
 
 
 def import_jax() -> Any:
-    """JAX, or a skip that says how to install it."""
+    """JAX, or a skip that says how to install it. Of a GPU it takes what memory it needs alone."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     return pytest.importorskip("jax", reason=NEEDS_JAX)

@@ -179,38 +179,36 @@ __device__ __forceinline__ void multiply_tiles(const Result* bias, Result* y, co
 #pragma unroll
             for (int j = 0; j < BN / 2; ++j) sums[i][j] = 0;
         int tap = 0;
+        u32 before = 0, region_before = 0;  // barriers of what is still read
         for (int step = 0; step < s.slices * s.taps; ++step) {
             if (tap == 0) barrier_wait(memory.full + 8 * (STAGES + region.number), region.parity);
-            // Through registers: from shared memory tensor cores read rows at a third of its rate.
-            const int row = s.shift[tap] + (group * WM * 4 + warp) * 16 + lane % 16;
-            const u32 line =
-                memory.regions + region.number * memory.region_bytes + row * ROW_BYTES;
-            u32 rows[WM][4][4];
-#pragma unroll
-            for (int k = 0; k < 4; ++k)
-#pragma unroll
-                for (int i = 0; i < WM; ++i)
-                    load_matrices(rows[i][k], line + i * 64 * ROW_BYTES +
-                                                  ((2 * k + lane / 16) ^ row % 8) * 16);
             barrier_wait(memory.full + 8 * stage.number, stage.parity);
+            const u64 rows = descriptor(memory.regions + region.number * memory.region_bytes +
+                                        (group * WM * 64 + s.shift[tap]) * ROW_BYTES);
             const u64 columns = descriptor(memory.weights + stage.number * B_BYTES);
             products_may_begin();
 #pragma unroll
             for (int k = 0; k < 4; ++k)
 #pragma unroll
-                for (int i = 0; i < WM; ++i) multiply(sums[i], rows[i][k], columns + 2 * k);
+                for (int i = 0; i < WM; ++i)
+                    multiply(sums[i], rows + i * (64 * ROW_BYTES / 16) + 2 * k, columns + 2 * k);
             products_end_group();
-            products_wait<0>();
-#pragma unroll
-            for (int i = 0; i < WM; ++i) sums_are_there(sums[i]);
-            memory.hand_back(stage.number);
+            products_wait<1>();  // those of the tap before are done
+            if (step > 0) memory.hand_back(before);
+            if (step > 0 && tap == 0) memory.hand_back(region_before);
+            before = stage.number;
             stage.next();
             if (++tap == s.taps) {
                 tap = 0;
-                memory.hand_back(STAGES + region.number);
+                region_before = STAGES + region.number;
                 region.next();
             }
         }
+        products_wait<0>();
+#pragma unroll
+        for (int i = 0; i < WM; ++i) sums_are_there(sums[i]);
+        memory.hand_back(before);
+        memory.hand_back(region_before);
 
         const int block = item.number % s.blocks, first = item.tile(s) * BM;
 #pragma unroll
@@ -237,12 +235,10 @@ extern "C" __global__ void __launch_bounds__(GROUPS * 128 + COPIERS, BLOCKS)
     extern __shared__ u8 memory[];
     const Memory places(shared_address(memory), s.rows);
     const int copier = (int)threadIdx.x - GROUPS * 128;
-    if (copier < 0) {
-        if (BLOCKS == 1) take_registers<208>();
+    if (copier < 0)
         multiply_tiles(bias, y, s, places);
-    } else {
-        if (BLOCKS == 1) give_registers<88>();
-        if (copier < ROW_COPIERS) copy_pixels(x, s, places);
-        if (copier == ROW_COPIERS) copy_weights(weights, s, places);
-    }
+    else if (copier < ROW_COPIERS)
+        copy_pixels(x, s, places);
+    else if (copier == ROW_COPIERS)
+        copy_weights(weights, s, places);
 }
