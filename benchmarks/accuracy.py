@@ -11,8 +11,8 @@ steps that are undone.
 
 parity: ours in each precision (and PyTorch in strict fp32, where it is a peer) on 54,000 images by
 the settings of the README, seeds 0 to 9, judged by the weights after the last epoch. bf16 and fp16
-are `autocast`, fp16 with its scaler of losses; how far each is from fp32 is said with two standard
-errors of the difference.
+are `autocast`, and named so in the rows, fp16 with its scaler of losses; how far each is from fp32
+is said with two standard errors of the difference. No run is begun after --minutes.
 
 Both drop the smaller last batch. On a GPU every step, ours and PyTorch's, is one CUDA graph. With
 --jobs above 1 that many runs of `parity` share the device: accuracies stay, seconds grow.
@@ -42,6 +42,7 @@ from tinygrad_cupy.nn import models, optim
 
 from . import report, steps_ours, steps_torch
 from .nets import torch_net
+from .processes import side_by_side
 
 Row = dict[str, Any]
 WARM_UP = 3  # steps: eager, captured, replayed
@@ -229,7 +230,8 @@ def one_run(what: str, impl: str, net: str, precision: str, seed: int, options: 
         round(row.pop("prepare_seconds"), 2),
     )
     steps_ours.release(options.device if impl == "ours" else "cpu")
-    return {"what": what, "impl": impl, "net": net, "precision": precision, "seed": seed, **row}
+    named = f"autocast-{precision}" if precision in AUTOCAST else precision
+    return {"what": what, "impl": impl, "net": net, "precision": named, "seed": seed, **row}
 
 
 def versions(impl: str, device: str) -> tuple[dict[str, str], str | None]:
@@ -309,12 +311,12 @@ def main() -> None:
             with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
                 facts, name = pool.submit(versions, impl, options.device).result()
                 found, device = found | facts, name or device
-                waiting = [pool.submit(one_run, *run, options) for run in runs(what, impl, options)]
-                for run in waiting:
-                    if time.monotonic() > end:
-                        pool.shutdown(cancel_futures=True)
-                        break
-                    rows.append(run.result())
+                each = [(*run, options) for run in runs(what, impl, options)]
+                for run, done in side_by_side(pool, jobs, end, one_run, each):
+                    if done is None:
+                        print("out of time before", *run[:-1], flush=True)
+                        continue
+                    rows.append(done.result())
                     if options.out:
                         report.write(
                             options.out, report.facts(command, device, found) | {"rows": rows}

@@ -8,8 +8,37 @@ import select
 import subprocess
 import sys
 import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+Run = TypeVar("Run", bound=tuple[Any, ...])
+
+
+def side_by_side(
+    pool: Executor, jobs: int, end: float, task: Callable[..., Any], runs: Iterable[Run]
+) -> Iterator[tuple[Run, Future[Any] | None]]:
+    """Each run's arguments with what ``task(*run)`` gave, as it is done; `jobs` runs at once.
+
+    None is begun after ``end``, of the monotonic clock: those have None in their place.
+    """
+    left, running = deque(runs), dict[Future[Any], Run]()
+    while left or running:
+        while left and len(running) < jobs and time.monotonic() < end:
+            run = left.popleft()
+            try:
+                running[pool.submit(task, *run)] = run
+            except BrokenExecutor as error:  # a process of it has died
+                failed: Future[Any] = Future()
+                failed.set_exception(error)
+                yield run, failed
+        if not running:
+            yield from ((run, None) for run in left)
+            return
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            yield running.pop(future), future
 
 
 class WorkerError(RuntimeError):

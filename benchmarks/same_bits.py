@@ -9,7 +9,7 @@ are the loss of each step and in the end all that a checkpoint would keep: weigh
 statistics, momenta. With --poison freed blocks of the GPU's memory are filled with ones (NaN as
 floats) in both runs, also within the captured step: whoever reads what nobody holds any more gives
 another loss. Nets are checked side by side, --jobs at once; none is begun after --minutes. Exit
-code 1 when a bit differs, a loss is not finite, or a net fails.
+code 1 when a bit differs, a loss is not finite, a net fails, or one was not begun.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from multiprocessing import get_context
 from pathlib import Path
@@ -29,9 +29,11 @@ from tinygrad_cupy import backend
 
 from . import report, steps_ours, wide
 from .cells import Cell, runner_of
+from .processes import side_by_side
 
 Row = dict[str, Any]
 POISON = 0xFF
+PRECISIONS = ("fp32", "tf32", "bf16")
 
 
 def poisoned_blocks() -> Any:
@@ -126,6 +128,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     for net in options.nets:
         if net not in wide.NETS:
             parser.error(f"[--nets] expected some of {','.join(wide.NETS)}, got {net!r}")
+    for precision in options.precisions:
+        if precision not in PRECISIONS:
+            parser.error(f"[--precisions] expected some of {PRECISIONS}, got {precision!r}")
+    if options.jobs < 1:
+        parser.error(f"[--jobs] expected 1 or more, got {options.jobs}")
     if options.poison and options.device == "cpu":
         parser.error("[--poison] expected a GPU, whose memory is handed out by a pool")
     return options
@@ -136,13 +143,14 @@ def main() -> int:
     end = time.monotonic() + 60 * options.minutes
     command, rows, failed = report.command("same_bits"), [], 0
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
-        waiting: dict[str, Future[Row]] = {}
-        for precision in options.precisions:
-            for net in options.nets:
-                run = pool.submit(check, net, options.batch, precision, options)
-                waiting[f"{net} {precision}"] = run
-        for name, run in waiting.items():
-            if time.monotonic() > end and run.cancel():
+        runs = [
+            (net, options.batch, precision, options)
+            for precision in options.precisions
+            for net in options.nets
+        ]
+        for (net, _, precision, _), run in side_by_side(pool, options.jobs, end, check, runs):
+            name = f"{net} {precision}"
+            if run is None:
                 print(f"out of time before {name}", file=sys.stderr, flush=True)
                 failed += 1
                 continue

@@ -3,8 +3,11 @@
 import importlib
 import importlib.util
 import json
+import math
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -437,15 +440,80 @@ def test_captured_steps_are_compared_with_eager_ones(tmp_path: Path) -> None:
     ]  # fmt: skip
     subprocess.run(command, cwd=ROOT, check=True, timeout=120)
     rows = json.loads(out.read_text())["rows"]
-    assert [(row["net"], row["precision"]) for row in rows] == [
+    assert {(row["net"], row["precision"]) for row in rows} == {
         ("lenet", "fp32"),
         ("lenet", "bf16"),
-    ]
+    }
     assert all(row["first_difference"] is None and row["differ"] == [] for row in rows)
 
 
+def test_a_bit_that_differs_is_an_exit_code(
+    module: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    same_bits = module("same_bits")
+
+    def main(wrong: str) -> Any:
+        def trained(cell: Any, steps: int, *_: Any) -> Any:
+            weight = np.ones(3, np.float32)
+            if cell.impl == wrong:
+                weight.view(np.uint32)[1] ^= 1
+            return [2.0] * steps, {"model.weight": weight}
+
+        monkeypatch.setattr(same_bits, "trained", trained)
+        monkeypatch.setattr(
+            same_bits, "ProcessPoolExecutor", lambda jobs, **_: ThreadPoolExecutor(jobs)
+        )
+        words = ["same_bits", "--device", "cpu", "--nets", "lenet", "--precisions", "fp32"]
+        monkeypatch.setattr(sys, "argv", [*words, "--jobs", "1"])
+        return same_bits.main()
+
+    assert main("none") == 0
+    assert main("ours") == 1
+    assert "DIFFERS, 1 of 1 arrays, model.weight first" in capsys.readouterr().out
+
+
+def test_no_run_is_begun_after_its_time(module: Any) -> None:
+    processes, begun = module("processes"), []
+
+    def task(number: int) -> int:
+        begun.append(number)
+        time.sleep(0.05)
+        if number == 1:
+            raise ValueError("one")
+        return number
+
+    runs = [(number,) for number in range(9)]
+    with ThreadPoolExecutor(9) as pool:
+        every = dict(processes.side_by_side(pool, 2, math.inf, task, runs))
+        assert [done.result() for (n,), done in sorted(every.items()) if n != 1] == [
+            0,
+            *range(2, 9),
+        ]
+        assert str(every[1,].exception()) == "one"
+        begun.clear()
+        end = time.monotonic() + 0.02
+        found = dict(processes.side_by_side(pool, 2, end, task, runs))
+    assert sorted(begun) == [0, 1]
+    assert [n for (n,), done in sorted(found.items()) if done is None] == list(range(2, 9))
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--precisions", "fp16"], "expected some of ('fp32', 'tf32', 'bf16'), got 'fp16'"),
+        (["--jobs", "0"], "[--jobs] expected 1 or more, got 0"),
+    ],
+)
+def test_what_bits_cannot_be_compared_of_is_named(
+    module: Any, words: list[str], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        module("same_bits").parse(words)
+    assert text in capsys.readouterr().err
+
+
 def test_precisions_are_compared_with_fp32_seed_by_seed(module: Any) -> None:
-    reached = {"fp32": (0.99, 0.98), "bf16": (0.991, 0.982)}
+    reached = {"fp32": (0.99, 0.98), "autocast-bf16": (0.991, 0.982)}
     rows = [
         {
             "what": "parity", "impl": "ours", "net": "small", "precision": precision,
@@ -455,7 +523,7 @@ def test_precisions_are_compared_with_fp32_seed_by_seed(module: Any) -> None:
         for seed, accuracy in enumerate(each)
     ]  # fmt: skip
     found = list(module("accuracy").differences(rows))
-    assert found == ["small bf16 - fp32: +0.150 points +- 0.100"]
+    assert found == ["small autocast-bf16 - fp32: +0.150 points +- 0.100"]
 
 
 def test_a_wide_net_starts_cold_at_its_smallest_batch(module: Any) -> None:
