@@ -24,8 +24,6 @@ from .cells import Cell
 from .steps_ours import Ours, OursWide
 from .steps_torch import Torch, TorchWide
 
-IMPLEMENTATIONS = ("ours", "ddp", "ddp-graph", "ddp-graph-cl")
-
 
 class Rank:
     """A part of a batch that all have: ranks begin at different batches, or take parts of one."""

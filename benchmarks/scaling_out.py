@@ -52,7 +52,7 @@ def measured(net: str, batch: int, options: argparse.Namespace, dataset: Any) ->
     ranks: Any = importlib.import_module(".ranks", __package__)
     distributed, device = tg.distributed, options.on
     size = distributed.size()
-    mine = max(batch // size, 1) if options.strong else batch
+    mine = batch // size if options.strong else batch
     wanted = {"alone": mine} | dict.fromkeys(options.impls, mine)
     runners, first = {}, {}
     for impl, each in wanted.items():
@@ -124,12 +124,16 @@ def main() -> int:
         return 0
     tg.distributed.init("cpu" if options.device == "cpu" else None, even_alone=True)
     options.on = tg.default_device()  # this rank's
-    is_first = tg.distributed.rank() == 0
+    is_first, size = tg.distributed.rank() == 0, tg.distributed.size()
+    uneven = [f"{net}:{batch}" for net, batch in options.cells if batch % size]
+    if options.strong and uneven:
+        raise SystemExit(
+            f"[--strong] expected batches that {size} ranks divide, got {', '.join(uneven)}"
+        )
     versions = steps_ours.versions(options.on)
     if any(impl.startswith("ddp") for impl in options.impls):
         versions |= importlib.import_module(".steps_torch", __package__).versions(options.on)
     name = steps_ours.device_name(options.on) or report.cpu_name()
-    size = tg.distributed.size()
     words = f"mpirun -n {size} {report.command('scaling_out')}"
     head = report.facts(words, f"{size} x {name}" if size > 1 else name, versions)
     dataset, rows = cells.read_data(None), _kept(options.out)
@@ -147,10 +151,8 @@ def main() -> int:
 
 
 def _kept(path: Path | None) -> list[Row]:
-    """The rows of a file from before, of this form."""
-    if path is None or not path.exists():
-        return []
-    return [row for row in report.kept_rows(path) if "us" in row]
+    """The rows of a file from before, those of other forms, too."""
+    return report.kept_rows(path) if path is not None and path.exists() else []
 
 
 def parse(words: list[str]) -> argparse.Namespace:
@@ -169,13 +171,14 @@ def parse(words: list[str]) -> argparse.Namespace:
     unknown = set(options.impls) - set(COLUMNS[1:])
     if unknown:
         parser.error(f"[--impls] expected some of {', '.join(COLUMNS[1:])}, got {unknown}")
+    options.impls = list(dict.fromkeys(options.impls))
     if options.device == "cpu":
         options.precision = "fp32"
-    options.cells = []
-    for cell in parser.parse_args(words).cells.split(","):
+    named, options.cells = options.cells, []
+    for cell in named.split(","):
         net, _, batch = cell.partition(":")
         known = net in models.MNIST or wide.is_here(net)
-        if not known or not batch.isdecimal():
+        if not known or not batch.isdecimal() or not int(batch):
             parser.error(f"[--cells] expected NET:BATCH, as medium:128, got {cell!r}")
         options.cells.append((net, int(batch)))
     return options

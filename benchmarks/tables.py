@@ -353,7 +353,10 @@ def _ranks(name: str, count: int) -> str:
     for row in rows:
         what = f"{row['net']} @ {row['batch']}{' of all' if row['strong'] else ''}"
         times = [number(row["us"][impl]) if impl in row["us"] else "" for impl in impls]
-        shares = [f"{100 * row[kind]:.0f} %" for kind in ("share", "predicted_share")]
+        shares = [
+            f"{100 * row[kind]:.0f} %" if kind in row else ""
+            for kind in ("share", "predicted_share")
+        ]
         ratio = f"{row['over_ddp']:.2f}×" if "over_ddp" in row else ""
         lines.append([what, *times, *shares, ratio])
     head = ["net, batch of each", *impls, "share", "predicted", "DDP's best / ours"]

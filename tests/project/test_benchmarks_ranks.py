@@ -62,6 +62,7 @@ def test_ranks_are_measured_beside_pytorchs(module: Any, tmp_path: Path, strong:
     [
         (["--impls", "ours,jax"], "[--impls] expected some of ours, ddp, ddp-graph, ddp-graph-cl"),
         (["--cells", "large:3"], "[--cells] expected NET:BATCH, as medium:128, got 'large:3'"),
+        (["--cells", "lenet:0"], "[--cells] expected NET:BATCH, as medium:128, got 'lenet:0'"),
         (["--cells", "medium"], "[--cells] expected NET:BATCH, as medium:128, got 'medium'"),
     ],
 )
@@ -71,6 +72,34 @@ def test_what_ranks_cannot_measure_is_named(
     with pytest.raises(SystemExit):
         module("scaling_out").parse(words)
     assert text in capsys.readouterr().err
+
+
+def test_batches_that_ranks_do_not_divide_are_not_measured(
+    module: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, distributed = module("scaling_out"), module("scaling_out").tg.distributed
+    for name, value in {"init": True, "size": 2, "rank": 0}.items():
+        monkeypatch.setattr(distributed, name, lambda *_, value=value, **__: value)
+    words = ["--device", "cpu", "--impls", "ours", "--strong", "--cells", "lenet:8,lenet:7"]
+    monkeypatch.setattr(sys, "argv", ["scaling_out", *words])
+    with pytest.raises(SystemExit, match=r"that 2 ranks divide, got lenet:7$"):
+        out.main()
+
+
+def test_rows_of_other_forms_are_kept_and_rows_without_ours_are_shown(
+    module: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    old = {"net": "small", "batch": 128, "ranks": 2, "alone_us": 67.7}
+    row = {
+        "net": "lenet", "batch": 8, "ranks": 2, "strong": False, "precision": "tf32",
+        "us": {"alone": 50.0, "ddp": 100.0}, "predicted_share": 0.5,
+    }  # fmt: skip
+    head = {"device": "2 x H200", "date": "2026-11-30", "commit": "0", "versions": {}}
+    file = tmp_path / "h200_x2.json"
+    file.write_text(json.dumps(head | {"command": "x", "rows": [old, row]}))
+    assert [kept["net"] for kept in module("scaling_out")._kept(file)] == ["small", "lenet"]
+    monkeypatch.setattr(module("tables"), "RESULTS", tmp_path)
+    assert "| lenet @ 8 | 50.0 | 100 |  | 50 % |  |" in module("tables").x2("h200")
 
 
 def test_exchanges_of_batch_norms_are_counted(module: Any) -> None:
