@@ -130,6 +130,8 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(words)
     if not (options.cold or options.kernels or options.child or options.data_dir):
         parser.error("expected --data-dir, --cold or --kernels")
+    if options.kernels and options.device == "cpu":
+        parser.error("[--kernels] expected a GPU, whose kernels are listed, got --device cpu")
     return options
 
 

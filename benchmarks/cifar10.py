@@ -170,7 +170,10 @@ def main() -> None:
     versions = steps_ours.versions(device)
     if "torch" in options.impls:
         versions |= steps_torch.versions(device)
-    head = report.facts(report.command("cifar10"), steps_ours.device_name(device), versions)
+    words, name = report.command("cifar10"), steps_ours.device_name(device) or report.cpu_name()
+    if size > 1:
+        words, name = f"mpirun -n {size} {words}", f"{size} x {name}"
+    head = report.facts(words, name, versions)
     seeds, impls = map(int, options.seeds.split(",")), options.impls.split(",")
     for run in itertools.product(seeds, options.precisions.split(","), impls):
         passed, *_ = tg.distributed.exchange(time.monotonic() - begun)  # all ranks go by one clock

@@ -302,3 +302,6 @@ def test_what_is_missing_is_said(cifar: Any, capsys: pytest.CaptureFixture[str])
     with pytest.raises(SystemExit):
         cifar.parse([])
     assert "expected --data-dir, --cold or --kernels" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cifar.parse(["--kernels", "--device", "cpu"])
+    assert "[--kernels] expected a GPU, whose kernels are listed" in capsys.readouterr().err

@@ -27,6 +27,7 @@ from ..backend.devices import device_number
 from ..backend.ranks import ranks
 from ..pytree import TreeDef, flatten, rebuild
 from ..tensor import Tensor
+from .copies import Written
 from .guards import Guards, Match
 from .recording import Recording, place_of
 from .replay import Captured, array_of
@@ -219,7 +220,7 @@ class _Variant:
     guards: Guards
     last_call: int  # that it stood for
     uploads: list[Upload]  # what the eager call brought from the host
-    copies: dict[int, tuple[Any, int]]  # and what it found of weights, see `copies`
+    copies: dict[int, tuple[Any, Written]]  # and what it found of weights, see `copies`
     captured: Captured | None = None
 
 
