@@ -1,13 +1,15 @@
 """Muon: momentum whose singular values are brought to about 1.
 
 A parameter (O, ...) of more than two axes, such as a convolution's weight (O, C, KH, KW), is the
-matrix (O, C*KH*KW): a row for each filter.
+matrix (O, C*KH*KW): a row for each filter. That of a transposed convolution, (C, O, KH, KW), has a
+row for each input channel.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -58,8 +60,10 @@ def orthogonal(x: Array, settings: Settings, eps: Any) -> Array:
     wide = x.astype(np.float32) if x.dtype.itemsize == 2 else x
     flipped = rows > columns
     y = xp.ascontiguousarray(wide.transpose(0, 2, 1)) if flipped else wide  # (K, M, N), M <= N
-    norm = xp.sqrt(sums.total(xp.square(y), (1, 2), keepdims=True))
-    y = y / xp.maximum(norm, xp.asarray(eps).astype(y.dtype))
+    # In float64: squares of float32 may be too large for it, and their root.
+    norm = xp.sqrt(sums.total(xp.square(y, dtype=np.float64), (1, 2), keepdims=True))
+    norm = xp.maximum(norm, xp.asarray(eps).astype(np.float64))
+    y = xp.divide(y, norm, out=xp.empty_like(y), casting="same_kind")
     for iteration in range(settings.ns_steps):
         last = iteration == settings.ns_steps - 1
         scale = settings.scale(rows, columns) if last else 1.0
@@ -144,7 +148,8 @@ class Muon(Optimizer):
     adjust_lr_fn="match_rms_adamw" 0.2 * sqrt(max(rows, columns)), for AdamW's learning rates.
 
     A parameter (O, ...) of more axes than two, as convolutions have them, is stepped as the matrix
-    (O, C*KH*KW). One of fewer is a ValueError that names it: give biases, embeddings and the last
+    (O, C*KH*KW), a transposed one's (C, O, KH, KW) by its first axis, too. One of fewer is a
+    ValueError that names it: give biases, embeddings and the last
     layer to another optimizer. The iteration is computed in the parameter's dtype (float32 for
     16-bit ones, with products as `set_precision` says); PyTorch's is in bfloat16, about 1e-2 away,
     and takes matrices alone.
@@ -178,10 +183,15 @@ class Muon(Optimizer):
         adjust_lr_fn: str | None = None,
         maximize: bool = False,
     ) -> None:
-        numbers = tuple(ns_coefficients)
-        if len(numbers) != 3:
-            raise ValueError(f"[Muon] ns_coefficients must be three numbers, got {numbers!r}")
-        self.ns_coefficients = numbers
+        given: Any = ns_coefficients
+        if not isinstance(given, Sequence) or len(given) != 3:
+            raise ValueError(f"[Muon] ns_coefficients must be three numbers, got {given!r}")
+        self.ns_coefficients = tuple(
+            [
+                checks.number(self, "each of ns_coefficients", number, -sys.float_info.max)
+                for number in given
+            ]
+        )
         self.ns_steps = checks.integer(self, "ns_steps", ns_steps)
         self.adjust_lr_fn = adjust_lr_fn
         if adjust_lr_fn is not None:

@@ -95,6 +95,19 @@ def test_muon_makes_steps_orthogonal(shape: tuple[int, int], device: str) -> Non
     assert np.vdot(u @ vt, start - found) > 0.85 * scale * min(shape)
 
 
+@pytest.mark.parametrize("size", [1e25, 3e38])
+def test_muon_steps_along_huge_gradients(size: float, device: str) -> None:
+    """Their squares, and at last their norm, are beyond float32."""
+    start, grad = (x.astype(np.float32) for x in draws(2, (6, 4)))
+    grad /= np.abs(grad).max()
+    found = []
+    for factor in (1, size):
+        param = nn.Parameter(start.copy(), device=device)
+        steps = [grad * np.float32(factor)]
+        found.append(steps_of(optim.Muon([param], lr=1.0, weight_decay=0.0, momentum=0.0), steps))
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_muon_steps_filters_as_the_matrix_of_their_rows(dtype: str, device: str) -> None:
     shapes = [(6, 2, 3, 3), (4, 3, 1), (6, 18), (30, 2, 2)]
@@ -185,6 +198,11 @@ ANY: Any = optim
         (lambda p: ANY.Muon(p, momentum=1.0), "[Muon] momentum must be a number of at least 0"),
         (lambda p: ANY.Muon(p, adjust_lr_fn="x"), "[Muon] adjust_lr_fn must be one of original"),
         (lambda p: ANY.Muon(p, ns_coefficients=(1, 2)), "[Muon] ns_coefficients must be three"),
+        (lambda p: ANY.Muon(p, ns_coefficients=3.4), "[Muon] ns_coefficients must be three"),
+        (
+            lambda p: ANY.Muon(p, ns_coefficients=(3, -4, float("nan"))),
+            "[Muon] each of ns_coefficients must be a number of at least",
+        ),
         (lambda p: ANY.Muon(p, ns_steps=0), "[Muon] ns_steps must be an integer of at least 1"),
     ],
 )
