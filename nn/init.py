@@ -107,11 +107,13 @@ def kaiming_normal(shape: tuple[int, ...], device: str | None = None) -> Any:
     return normal(shape, math.sqrt(2 / (shape[0] * math.prod(shape[2:]))), device)
 
 
-def dirac(shape: tuple[int, ...], device: str | None = None) -> Any:
+def dirac(shape: tuple[int, ...], groups: int = 1, device: str | None = None) -> Any:
     """Filters that hand their input on: weight[c, c, middle] = 1, and 0 everywhere else.
 
     A convolution (O, C/g, KH, KW) of odd windows and padding="same" then starts as the identity on
-    its first channels; filters beyond C/g are 0. Zagoruyko and Komodakis, "DiracNets" (2017).
+    its first channels; filters beyond C/g are 0. With `groups` that is so for the O/g filters of
+    each. Zagoruyko and Komodakis, "DiracNets" (2017). ValueError for other shapes than those of
+    convolutions of 1 to 3 axes, and for filters that the groups do not divide.
 
     >>> conv = nn.Conv2d(2, 3, 3, padding="same", bias=False)
     >>> conv.weight = nn.Parameter(nn.init.dirac(conv.weight.shape))
@@ -119,12 +121,22 @@ def dirac(shape: tuple[int, ...], device: str | None = None) -> Any:
     >>> (conv(x)[:, :2] == x).all().item(), conv(x)[:, 2].max().item()
     (True, 0.0)
     """
-    if len(shape) < 3:
-        raise ValueError(f"[init.dirac] expected a convolution's shape (O, C/g, ...), got {shape}")
+    if not 3 <= len(shape) <= 5 or min(shape) < 1:
+        raise ValueError(
+            "[init.dirac] expected a convolution's shape (O, C/g, ...) of 3 to 5 axes, none of "
+            f"them empty, got {shape}"
+        )
+    count = checks.integer("init.dirac", "groups", groups)
+    if shape[0] % count:
+        raise ValueError(
+            f"[init.dirac] expected groups that divide {shape[0]} filters, got {count}"
+        )
     values = np.zeros(shape, np.float32)
-    channels = np.arange(min(shape[:2]))
+    each = shape[0] // count
+    channels = np.arange(min(each, shape[1]))
     middle: Any = [size // 2 for size in shape[2:]]
-    values[(channels, channels, *middle)] = 1
+    for first in range(0, shape[0], each):
+        values[(first + channels, channels, *middle)] = 1
     return backend.to_device(values, device or backend.default_device())
 
 

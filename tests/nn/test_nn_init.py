@@ -1,6 +1,7 @@
 """Initial values: PyTorch's ranges, from the weights' random stream."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ def test_kaiming_uniform_of_a_plain_relu_is_hes() -> None:
 
 @pytest.mark.parametrize("shape", [(4, 3, 3, 3), (2, 5, 1, 3), (3, 3, 5), (4, 4, 3, 3, 3)])
 def test_dirac_filters_hand_their_input_on(shape: tuple[int, ...], device: str) -> None:
-    weight = nn.init.dirac(shape, device)
+    weight = nn.init.dirac(shape, device=device)
     x = np.random.default_rng(0).random((2, shape[1], *[7] * (len(shape) - 2)), np.float32)
     kind = {3: nn.Conv1d, 4: nn.Conv2d, 5: nn.Conv3d}[len(shape)]
     conv = kind(shape[1], shape[0], shape[2:], padding="same", bias=False).to(device)
@@ -49,11 +50,26 @@ def test_dirac_filters_hand_their_input_on(shape: tuple[int, ...], device: str) 
     np.testing.assert_array_equal(y[:, same:], 0)
 
 
-def test_dirac_is_for_convolutions() -> None:
-    with pytest.raises(
-        ValueError, match=r"\[init.dirac\] expected a convolution's shape .* got \(4,"
-    ):
-        nn.init.dirac((4, 4))
+@pytest.mark.parametrize("shape", [(6, 2, 3), (6, 4, 3, 1), (3, 2, 3, 3, 3)])
+def test_dirac_filters_of_groups_are_pytorchs(shape: tuple[int, ...]) -> None:
+    torch = pytest.importorskip("torch")
+    expected = torch.nn.init.dirac_(torch.empty(shape), groups=3).numpy()
+    np.testing.assert_array_equal(nn.init.dirac(shape, 3, "cpu"), expected)
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (((4, 4),), r"a convolution's shape .* got \(4, 4\)"),
+        (((4, 4, 3, 3, 3, 3),), r"of 3 to 5 axes, .* got \(4, 4, 3, 3, 3, 3\)"),
+        (((4, 0, 3),), r"none of them empty, got \(4, 0, 3\)"),
+        (((4, 4, 3), 3), "groups that divide 4 filters, got 3"),
+        (((4, 4, 3), 0), "groups must be an integer of at least 1, got 0"),
+    ],
+)
+def test_dirac_is_for_convolutions(words: Any, text: str) -> None:
+    with pytest.raises(ValueError, match=r"\[init.dirac\] .*" + text):
+        nn.init.dirac(*words)
 
 
 def test_the_seed_decides_the_weights(device: str) -> None:
