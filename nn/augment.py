@@ -140,6 +140,31 @@ class RandomVerticalFlip(RandomHorizontalFlip):
     axis = -2
 
 
+def _edge(place: Tensor, size: int) -> Tensor:
+    return place.clip(0, size - 1)
+
+
+def _reflected(place: Tensor, size: int) -> Tensor:
+    """Of pixels 0 1 2: 0 1 2 1 0 1 …"""
+    last = size - 1
+    return last - abs(last - place % max(2 * last, 1))
+
+
+def _symmetric(place: Tensor, size: int) -> Tensor:
+    """Of pixels 0 1 2: 0 1 2 2 1 0 0 …"""
+    place = place % (2 * size)
+    return place.minimum(2 * size - 1 - place)
+
+
+# Which pixels of `size` in a row stand at places that may lie outside of them, by `padding_mode`.
+WITHIN: dict[str, Callable[[Tensor, int], Tensor]] = {
+    "constant": _edge,
+    "edge": _edge,
+    "reflect": _reflected,
+    "symmetric": _symmetric,
+}
+
+
 class RandomCrop(Augmentation):
     """A window of `size` at a random place of the picture, which is padded on each side first.
 
@@ -147,7 +172,7 @@ class RandomCrop(Augmentation):
     default 0; what is padded is `fill`, default 0, or by `padding_mode` "edge", "reflect" or
     "symmetric" pixels of the picture, as of `numpy.pad`. Every place is equally likely. In
     evaluation x passes as it is, whatever its size. ValueError for a padded picture that is smaller
-    than `size`.
+    than `size`, for one without pixels, and for a `fill` where pixels of the picture are padded.
 
     >>> nn.augment.RandomCrop(32, padding=4)(Tensor.rand(4, 3, 32, 32)).shape
     (4, 3, 32, 32)
@@ -168,11 +193,17 @@ class RandomCrop(Augmentation):
         self.size = checks.sizes(self, "size", size, 2)
         self.padding = checks.sizes(self, "padding", padding, 2, least=0)
         self.fill = float(fill)
-        modes = ("constant", "edge", "reflect", "symmetric")
-        self.padding_mode = checks.choice(self, "padding_mode", padding_mode, modes)
+        self.padding_mode = checks.choice(self, "padding_mode", padding_mode, tuple(WITHIN))
+        if self.fill and padding_mode != "constant":
+            raise ValueError(
+                f"[RandomCrop] fill must be 0 with padding_mode={padding_mode!r}, which pads by "
+                f"pixels of the picture, got {fill!r}"
+            )
 
     def change(self, x: Tensor) -> Tensor:
         n, channels, *sizes = x.shape
+        if not all(sizes):
+            raise ValueError(f"[RandomCrop] expected pictures with pixels, got shape {x.shape}")
         u = uniform(x, 2, n)
         places, inside = [], []
         for axis in range(2):
@@ -186,7 +217,7 @@ class RandomCrop(Augmentation):
             along = numbers_to(self.size[axis], x.device)
             place = first.reshape(-1, 1) + along  # (N, size)
             inside.append((place >= 0) & (place < sizes[axis]))
-            places.append(_within(place, sizes[axis], self.padding_mode))
+            places.append(WITHIN[self.padding_mode](place, sizes[axis]))
         rows, columns = places[0][:, None, :, None], places[1][:, None, None, :]
         images = numbers_to(n, x.device).reshape(-1, 1, 1, 1)
         layers = numbers_to(channels, x.device).reshape(-1, 1, 1)
@@ -194,17 +225,6 @@ class RandomCrop(Augmentation):
         if self.padding_mode != "constant" or not any(self.padding):
             return found
         return where(inside[0][:, None, :, None] & inside[1][:, None, None, :], found, self.fill)
-
-
-def _within(place: Tensor, size: int, mode: str) -> Tensor:
-    """Which pixels of `size` in a row stand at places that may lie outside of them."""
-    if mode == "reflect":  # its last pixel stands once: 0 1 2 1 0 1 …
-        last = size - 1
-        return last - abs(last - place % max(2 * last, 1))
-    if mode == "symmetric":  # twice: 0 1 2 2 1 0 0 …
-        place = place % (2 * size)
-        return place.minimum(2 * size - 1 - place)
-    return place.clip(0, size - 1)
 
 
 class RandomAffine(Augmentation):

@@ -281,6 +281,15 @@ def test_layers_and_pairs_in_one_sequential(place: str) -> None:
         (lambda: augment.ColorJitter(hue=0.6), "hue must lie within ±0.5, got 0.6"),
         (lambda: augment.ColorJitter((-1, 1)), "brightness must be factors of at least 0"),
         (lambda: augment.MixUp(0), "alpha must be a number above 0, got 0"),
+        (
+            lambda: augment.RandomCrop(4, 1, 0.5, "reflect"),
+            "[RandomCrop] fill must be 0 with padding_mode='reflect', which pads by pixels of the "
+            "picture, got 0.5",
+        ),
+        (
+            lambda: augment.RandomCrop(4, 4)(Tensor.zeros(2, 3, 0, 4)),
+            "[RandomCrop] expected pictures with pixels, got shape (2, 3, 0, 4)",
+        ),
         (lambda: augment.RandomCrop(20)(pictures()), "pictures of (20, 20) or more with their"),
         (lambda: augment.Cutout(2)(Tensor(np.ones((2, 3)))), "an input of shape (N, C, H, W)"),
         (
