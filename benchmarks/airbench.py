@@ -63,8 +63,8 @@ class Pictures:
     def batch(self, rows: Tensor, mirrored: Tensor, down: Tensor, right: Tensor) -> Tensor:
         """Pictures float32 (B, 3, S, S) of these rows (B,), normalized.
 
-        Each is ``mirrored`` (B,) or not, and then its part ``down`` and ``right`` (B,) pixels of
-        where it stands, in a picture that its border mirrors.
+        Of each is taken what stands ``down`` and ``right`` (B,) pixels of it, where its border
+        mirrors it; and where it is ``mirrored`` (B,), left and right of that are exchanged.
         """
         across = tg.where(mirrored.reshape(-1, 1), self.side - 1 - self.along, self.along)
         lines = self._inside(self.along + down.reshape(-1, 1))  # (B, S)
@@ -129,7 +129,10 @@ def _norm(channels: int) -> nn.BatchNorm2d:
 
 
 def whitening(x: Tensor) -> np.ndarray:
-    """Filters (24, 3, 2, 2) whose outputs are uncorrelated and of variance 1, for pictures x."""
+    """Filters (24, 3, 2, 2): the outputs of the first 12 are uncorrelated and of variance 1.
+
+    That is for pictures x (N, 3, S, S); the other 12 are their opposites.
+    """
     size = x.shape[-1] - 1
     shifted = [x[:, :, i : i + size, j : j + size] for i in (0, 1) for j in (0, 1)]
     patches = tg.stack(shifted, axis=2).reshape(len(x), 12, -1)  # (N, 3*2*2, size*size)
@@ -146,6 +149,11 @@ class Training:
     """A net with its optimizers, trained anew by each `run`; its steps are captured once."""
 
     def __init__(self, train: Pictures, batch: int, precision: str) -> None:
+        if train.count < batch:
+            raise ValueError(
+                f"[Training] expected a batch of pictures or more, got {train.count} pictures and "
+                f"batches of {batch}"
+            )
         self.train, self.batch, self.precision = train, batch, precision
         self.net = Net()
         self.filters = [p for p in self.net.parameters() if p.ndim == 4 and p.requires_grad]
@@ -178,8 +186,10 @@ class Training:
         rows = here(np.arange(count))
         before = tg.get_precision()
         tg.set_precision("fp32")
-        filters = whitening(self.train.batch(rows, rows < 0, rows * 0, rows * 0))
-        tg.set_precision(before)
+        try:
+            filters = whitening(self.train.batch(rows, rows < 0, rows * 0, rows * 0))
+        finally:
+            tg.set_precision(before)
         self.net.whiten.weight.assign_(filters)
 
     def set_rates(self, number: int, steps: int, bias_steps: int) -> None:

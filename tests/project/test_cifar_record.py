@@ -298,6 +298,29 @@ def test_the_benchmark_runs(tmp_path: Path) -> None:
         assert min(times) > 0
 
 
+def test_fewer_pictures_than_a_batch_are_refused(cifar: Any, airbench: Any) -> None:
+    few = airbench.Pictures(cifar.made_up(BATCH - 1))
+    with pytest.raises(ValueError, match="got 15 pictures and batches of 16"):
+        airbench.Training(few, BATCH, "fp32")
+
+
+def test_a_whitening_layer_that_fails_leaves_the_precision(
+    airbench: Any, training: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: Any) -> Any:
+        raise np.linalg.LinAlgError("no eigenvalues")
+
+    monkeypatch.setattr(airbench, "whitening", fails)
+    before = tg.get_precision()
+    tg.set_precision("tf32")
+    try:
+        with pytest.raises(np.linalg.LinAlgError):
+            training.whiten()
+        assert tg.get_precision() == "tf32"
+    finally:
+        tg.set_precision(before)
+
+
 def test_what_is_missing_is_said(cifar: Any, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cifar.parse([])
