@@ -1,4 +1,4 @@
-"""The record of CIFAR-10 in seconds: Jordan's recipe airbench94_muon, on our engine.
+"""CIFAR-10 in seconds: Jordan's recipe airbench94_muon, on our engine.
 
     python -m benchmarks.cifar --data-dir DIR [--runs 10] [--device cuda] [--precision fp16]
                                [--epochs 8] [--batch 2000] [--images N] [--out FILE]
