@@ -148,11 +148,10 @@ class Muon(Optimizer):
     adjust_lr_fn="match_rms_adamw" 0.2 * sqrt(max(rows, columns)), for AdamW's learning rates.
 
     A parameter (O, ...) of more axes than two, as convolutions have them, is stepped as the matrix
-    (O, C*KH*KW), a transposed one's (C, O, KH, KW) by its first axis, too. One of fewer is a
-    ValueError that names it: give biases, embeddings and the last
-    layer to another optimizer. The iteration is computed in the parameter's dtype (float32 for
-    16-bit ones, with products as `set_precision` says); PyTorch's is in bfloat16, about 1e-2 away,
-    and takes matrices alone.
+    (O, C*KH*KW), a transposed one's (C, O, KH, KW) as (C, O*KH*KW). One of fewer is a ValueError
+    that names it: give biases, embeddings and the last layer to another optimizer. The iteration is
+    computed in the parameter's dtype (float32 for 16-bit ones, with products as `set_precision`
+    says); PyTorch's is in bfloat16, about 1e-2 away, and takes matrices alone.
 
     >>> p = nn.Parameter([[2.0, 0.0], [0.0, 1.0]])
     >>> optimizer = nn.optim.Muon([p], lr=0.1, weight_decay=0.0)
@@ -186,12 +185,9 @@ class Muon(Optimizer):
         given: Any = ns_coefficients
         if not isinstance(given, Sequence) or len(given) != 3:
             raise ValueError(f"[Muon] ns_coefficients must be three numbers, got {given!r}")
-        self.ns_coefficients = tuple(
-            [
-                checks.number(self, "each of ns_coefficients", number, -sys.float_info.max)
-                for number in given
-            ]
-        )
+        least = -sys.float_info.max
+        a, b, c = (checks.number(self, "each of ns_coefficients", x, least) for x in given)
+        self.ns_coefficients = a, b, c
         self.ns_steps = checks.integer(self, "ns_steps", ns_steps)
         self.adjust_lr_fn = adjust_lr_fn
         if adjust_lr_fn is not None:

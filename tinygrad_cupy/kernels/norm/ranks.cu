@@ -29,7 +29,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     statistics.write(c, channels, mean, squares / total, total);
 }
 
-// The factors from totals (C + 1), the sums over all ranks of what batch_norm_backward_reduce gives.
+// The factors from totals (C + 1), the sums over ranks of what batch_norm_backward_reduce gives.
 // A rank that is not `present` has no sample: the statistics do not depend on its x.
 extern "C" __global__ void __launch_bounds__(THREADS)
     batch_norm_factors_of_ranks(const double2* totals, int channels, int present, const A* stats,
