@@ -138,12 +138,7 @@ __device__ __forceinline__ void multiply_tiles(const Result* bias, Result* y, co
             const int line = pixel.image * l.out_height + pixel.row * l.out_down + p.out_row;
             const int place = pixel.column * l.out_across + p.out_column;
             Result* to = y + ((i64)line * l.out_width + place) * l.outputs;
-#pragma unroll
-            for (int j = 0; j < BN / 8; j += WIDE / 2) {
-                const Columns columns(&sums[i / 2][j * 4 + i % 2 * 2]);
-                const int o = tile.block * BN + j * 8 + columns.first();
-                columns.store(to + o, bias, o, there ? l.outputs - o : 0, l.outputs);
-            }
+            store_row(&sums[i / 2][i % 2 * 2], to, bias, tile.block * BN, there, l.outputs);
         }
     }
 }

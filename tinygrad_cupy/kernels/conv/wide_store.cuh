@@ -84,3 +84,15 @@ struct Columns {
         }
     }
 };
+
+// A pixel of y, its BN channels from `first` on, from the sums of a row; of none where it is not
+// `there`. All lanes come here together.
+__device__ __forceinline__ void store_row(const float* sums, Result* to, const Result* bias,
+                                          int first, bool there, int outputs) {
+#pragma unroll
+    for (int j = 0; j < BN / 8; j += WIDE / 2) {
+        const Columns columns(sums + j * 4);
+        const int o = first + j * 8 + columns.first();
+        columns.store(to + o, bias, o, there ? outputs - o : 0, outputs);
+    }
+}

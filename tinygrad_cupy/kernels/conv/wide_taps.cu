@@ -218,12 +218,7 @@ __device__ __forceinline__ void multiply_tiles(const Result* bias, Result* y, co
             const bool there = pixel.inside(s.images, s.out_height, s.out_width);
             const i64 line = (i64)pixel.image * s.out_height + pixel.row;
             Result* to = y + (line * s.out_width + pixel.column) * s.outputs;
-#pragma unroll
-            for (int j = 0; j < BN / 8; j += WIDE / 2) {
-                const Columns columns(&sums[i / 2][j * 4 + i % 2 * 2]);
-                const int o = block * BN + j * 8 + columns.first();
-                columns.store(to + o, bias, o, there ? s.outputs - o : 0, s.outputs);
-            }
+            store_row(&sums[i / 2][i % 2 * 2], to, bias, block * BN, there, s.outputs);
         }
     }
 }
