@@ -48,6 +48,7 @@ OF_ONE = (
     *("erfinv", "erfcinv", "ndtr", "ndtri", "log_ndtr", "i0e", "i1e", "k0", "k1", "k0e", "k1e"),
     *("expit", "logit", "log_expit", "entr", "exp1", "expi", "cosm1", "exp10", "cbrt", "log1p"),
 )
+NUMPYS = ("cbrt", "log1p")  # whose vector instructions may round the last place otherwise
 OF_TWO = (
     *("beta", "betaln", "gammainc", "gammaincc", "xlogy", "xlog1py", "rel_entr", "kl_div"),
     *("huber", "pseudo_huber"),
@@ -64,6 +65,8 @@ def test_values_are_scipys(name: str, dtype: str, device: str) -> None:
     assert found.dtype == dtype
     exact = device == "cpu"
     rtol = 1e-15 if exact else 1e-5 if dtype == "float32" else 1e-12
+    if exact and name in NUMPYS:
+        rtol = 2 * float(np.finfo(dtype).eps)
     np.testing.assert_allclose(found.numpy(), expected, rtol=rtol, atol=0 if exact else 1e-30)
 
 
