@@ -40,3 +40,18 @@ def test_gradients_by_rows_are_those_of_im2col(
     assert relative(dx, reference.dgrad(g, w, geometry, x.shape)) < NEAR
     assert relative(dw, reference.wgrad(x, g, geometry, w.shape)) < NEAR
     assert relative(db, g.sum((0, 2, 3))) < NEAR
+
+
+@pytest.mark.parametrize("taps", [1, 2, 3, 4])
+@pytest.mark.parametrize("stride", [2, 3])
+@pytest.mark.parametrize("width", [5, 6, 7, 8])
+def test_columns_that_no_window_reaches(
+    width: int, stride: int, taps: int, rng: np.random.Generator
+) -> None:
+    """One row of taps: some phases of the gradient are products of more pixels than g has."""
+    geometry = Geometry(Windows.parse("test", (1, taps), (1, stride), 0, 1), 1)
+    w = rng.standard_normal((3, 2, 1, taps)).astype(np.float32)
+    g = rng.standard_normal((2, 3, 3, (width - taps) // stride + 1)).astype(np.float32)
+    found = cpu.dgrad(g, w, geometry, (2, 2, 3, width))
+    expected = reference.dgrad(g.astype(np.float64), w.astype(np.float64), geometry, found.shape)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)

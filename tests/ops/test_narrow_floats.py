@@ -8,12 +8,13 @@ were rounded before, it is `SECOND` units at 1, which the inputs are of the size
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import tinygrad_cupy as tg
@@ -93,13 +94,20 @@ def expect_near(found: Tensor | None, expected: Tensor | None, dtype: str, order
     np.testing.assert_allclose(found.numpy().astype(np.float32), exact, rtol=0, atol=limit)
 
 
+def has_room(x: Tensor | None) -> bool:
+    """Whether float16 can hold the finite numbers in x: what overflows is not only rounded."""
+    if x is None or x.dtype.kind != "f":
+        return True
+    values = np.abs(x.numpy())
+    return bool((values[np.isfinite(values)] < 6e4).all())
+
+
 def check(sample: Sample, dtype: str, device: str, data: st.DataObject) -> None:
     case = sample.cases(data.draw)
     layouts = [draw_layout(data.draw, x.ndim, not sample.kinks) for x in case.values]
-    found, expected = (
-        derivatives(sample, case, kind, NARROW[dtype], device, layouts)
-        for kind in (NARROW[dtype], np.dtype(np.float32))
-    )
+    expected = derivatives(sample, case, np.dtype(np.float32), NARROW[dtype], device, layouts)
+    assume(dtype != "float16" or all(map(has_room, itertools.chain(*expected))))
+    found = derivatives(sample, case, NARROW[dtype], NARROW[dtype], device, layouts)
     assert len(found) == len(expected)
     if sample.name in ROUNDED_TWICE and device != "cpu":
         found, expected = found[:1], expected[:1]

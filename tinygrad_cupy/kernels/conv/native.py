@@ -202,7 +202,8 @@ def _product(
     images, held = images_of(x)
     steps = [step // FLOAT for step in strides_of(y)[:3]]
     sizes.image, sizes.row, sizes.pixel = steps
-    if windows == POINT and steps[1] == out[1] * steps[2] and not epilogue.pool:
+    whole = tuple(out) == tuple(x.shape[2:])  # else a phase of dgrad that goes on behind g
+    if windows == POINT and whole and steps[1] == out[1] * steps[2] and not epilogue.pool:
         sizes.w = sizes.ow = math.prod(out)  # all rows are one
         sizes.h = sizes.oh = 1
     sizes.group = min(len(x), max(1, PIXELS // (sizes.oh * sizes.ow)))
