@@ -12,6 +12,7 @@ from support.gpu_memory import poison
 from tinygrad_cupy import backend
 from tinygrad_cupy.backend.dtypes import resolve_dtype
 from tinygrad_cupy.backend.gpu import properties_of
+from tinygrad_cupy.kernels.common.layout import last
 from tinygrad_cupy.kernels.common.windows import Geometry, Windows
 from tinygrad_cupy.kernels.conv import reference, taps_plan, wide, wide_plan
 
@@ -142,3 +143,34 @@ def test_every_configuration_of_taps(
             assert error(found, expected) < BOUNDS[how], plan.tiles
             again = wide._run(launches, source, weight, None if flip else bias, gather, kind)
             np.testing.assert_array_equal(found.get(), again.get())
+
+
+@pytest.mark.parametrize("turned", [True, False])
+@pytest.mark.parametrize("how", ["tf32", "bfloat16", "float16"])
+def test_every_configuration_of_a_weight_gradient(
+    rng: np.random.Generator, how: str, turned: bool
+) -> None:
+    windows = Windows.parse("test", 3, 2, 1, 1)
+    x = made(rng, (5, 40, 14, 13), how)
+    g = made(rng, (5, 200, *windows.output_size("test", (14, 13))), how)
+    gpu, kind = properties_of(x), {"tf32": 0, "bfloat16": 1, "float16": 2}[how]
+    given, w_shape = wide_plan.KINDS[x.dtype.name], (200, 40, 3, 3)
+    gather, cupy = wide_plan.forward(x.shape, 200, windows), backend.import_cupy()
+    wide_x, wide_g = x.astype(np.float64), g.astype(np.float64)
+    expected = reference.wgrad(wide_x, wide_g, Geometry(windows, 1), w_shape)
+    for tiles in wide_plan.configurations(gpu):
+        if not turned and (kind == 0 or tiles.bn % 64):
+            continue
+        for splits in (1, 3):
+            unit = wide_plan.unit_of(kind)
+            plan = wide_plan.weight_in(gather, tiles, splits, unit, turned, gpu)
+            launches = wide.weight_launches(gather, plan, kind, given)
+            columns = wide._staged(g, kind)
+            if launches.turn is not None:
+                columns = cupy.cuda.alloc(launches.bytes)
+                launches.turn(last(g), columns)
+            partial = cupy.cuda.alloc(launches.partial_bytes)
+            launches.product(wide._staged(x, kind), columns, partial)
+            dw = cupy.empty(w_shape, x.dtype)
+            launches.sums(partial, dw)
+            assert error(dw, expected) < BOUNDS[how], (tiles, splits)

@@ -142,6 +142,11 @@ static float __shfl_xor_sync(unsigned, float value, int by) {
     together(&word, 1, [&](auto of) { value = __uint_as_float(of(other, 0)); });
     return value;
 }
+static int __shfl_sync(unsigned, int value, int from) {
+    const uint64_t word = (uint32_t)value;
+    together(&word, 1, [&](auto of) { value = (int)(uint32_t)of(from % 32, 0); });
+    return value;
+}
 static bool __any_sync(unsigned, bool value) {
     const uint64_t word = value;
     bool found = false;

@@ -133,8 +133,8 @@ __device__ __forceinline__ void copy_tiles(const Operand* x, const Gradient* g, 
     on_their_way.all(ring);
 }
 
-// The products of a slice, which is read LATE, when this has returned, or is done with by then.
-constexpr bool LATE = KIND != 0;
+// The products of a slice, which is read when this has returned, or is done with by then.
+constexpr bool READ_LATER = KIND != 0;
 __device__ __forceinline__ void multiply_slice(float (&sums)[WM][BN / 2], u32 a) {
     const int group = threadIdx.x / 128;
 #if KIND == 0
@@ -193,7 +193,7 @@ __device__ __forceinline__ void multiply_tiles(float* partial, const Layer& l, c
         for (int slice = 0; slice < item.slices; ++slice) {
             ring.wait_full(stage);
             multiply_slice(sums, ring.slices + stage.number * STAGE_BYTES);
-            if (LATE) {
+            if (READ_LATER) {
                 products_wait<1>();
                 if (before >= 0) ring.hand_back(before);
                 before = stage.number;
@@ -202,7 +202,7 @@ __device__ __forceinline__ void multiply_tiles(float* partial, const Layer& l, c
             }
             stage.next();
         }
-        if (LATE) {
+        if (READ_LATER) {
             products_wait<0>();
 #pragma unroll
             for (int i = 0; i < WM; ++i) sums_are_there(sums[i]);
