@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...backend import Array, CudaSource, import_cupy, int32s, int64s
-from ..common.headers import BITS, HOPPER, RING, TENSOR_CORES
+from ..common.headers import BITS, HOPPER, RING, TENSOR_CORES, TURN
 from .operands import empty_as, numbers_of, rows_of
 from .plan import ATTENTION, KINDS, Rule
 from .wgmma_plan import TOGETHER, Plan, backward_plan, forward_plan
@@ -16,7 +16,7 @@ from .wgmma_plan import TOGETHER, Plan, backward_plan, forward_plan
 BESIDE = 256  # threads of a block of the small kernels
 
 _defines = (f"ATTENTION_BYTES={ATTENTION.itemsize}", "MASK=0")
-_files = (BITS, TENSOR_CORES, HOPPER, "attention.cuh", "wgmma.cuh", RING)
+_files = (BITS, TENSOR_CORES, HOPPER, "attention.cuh", "wgmma.cuh", TURN, RING)
 _forward = CudaSource(__file__, *_files, "wgmma_forward.cu", arch="sm_90a", defines=_defines)
 _backward = CudaSource(__file__, *_files, "wgmma_backward.cu", arch="sm_90a", defines=_defines)
 

@@ -1,20 +1,13 @@
 // A ring of STAGES slices in shared memory, filled by COPIERS threads and read by GROUPS
 // warpgroups. Copying threads hand a slice over when it is there, LAG slices after they asked for
-// it; each warp that has multiplied hands it back. It stands behind hopper.cuh.
+// it; each warp that has multiplied hands it back. It stands behind hopper.cuh and turn.cuh.
 //
 // Constants: GROUPS, COPIERS, and BULK, the copies in bulk that a slice has beside theirs.
 
 constexpr int LAG = STAGES - 2;
 static_assert(STAGES >= 3, "ring");
 
-// Where a thread is in the ring.
-struct Stage {
-    int number = 0;
-    u32 parity = 0;
-    __device__ void next() {
-        if (++number == STAGES) number = 0, parity ^= 1;
-    }
-};
+typedef Turn<STAGES> Stage;
 
 // Addresses in shared memory: of the slices, and of the barriers that say of each stage that it is
 // full and that it is empty.

@@ -9,7 +9,7 @@
 // Blocks are persistent: while the multiplying warps store a tile, the others copy the next.
 //
 // Macros: WM times 64 rows a warpgroup, BN columns, STAGES, BLOCKS of a multiprocessor, and what
-// wide_store.cuh is told.
+// wide_tile.cuh is told.
 
 constexpr int BM = GROUPS * WM * 64;
 constexpr int ROWS = BM / (COPIERS / SLICE);  // that a copying thread has
@@ -102,24 +102,14 @@ __device__ __forceinline__ void multiply_tiles(const Result* bias, Result* y, co
          number += gridDim.x) {
         const Tile tile(number, l);
         const Phase& p = *tile.phase;
-        float sums[WM][BN / 2];
-#pragma unroll
-        for (int i = 0; i < WM; ++i)
-#pragma unroll
-            for (int j = 0; j < BN / 2; ++j) sums[i][j] = 0;
+        float sums[WM][BN / 2] = {};
         int before = 0;
         for (int slice = 0; slice < p.slices; ++slice) {
             ring.wait_full(stage);
             const u32 a = ring.slices + stage.number * STAGE_BYTES;
             const u64 rows = descriptor(a + group * WM * 64 * ROW_BYTES);
             const u64 columns = descriptor(a + A_BYTES);
-            products_may_begin();
-#pragma unroll
-            for (int k = 0; k < 4; ++k)
-#pragma unroll
-                for (int i = 0; i < WM; ++i)
-                    multiply(sums[i], rows + i * (64 * ROW_BYTES / 16) + 2 * k, columns + 2 * k);
-            products_end_group();
+            multiply_slice(sums, rows, columns);
             products_wait<1>();  // those of the slice before are done
             if (slice > 0) ring.hand_back(before);
             before = stage.number;

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ...backend import Array, CudaSource, import_cupy, int32s, int64s, null
 from ...backend.gpu import GpuProperties, properties_of
-from ..common.headers import BITS, HOPPER, RING, TENSOR_CORES
+from ..common.headers import BITS, HOPPER, RING, TENSOR_CORES, TURN
 from ..common.layout import contiguous, empty_last, last
 from ..common.windows import Shape, Windows
 from .launch import Launch
@@ -36,22 +36,22 @@ from .wide_plan import (
 
 _LAYER = (f"LAYER_BYTES={LAYER.itemsize}",)
 _files = (BITS, "wide.cuh")
-_hopper = (*_files, TENSOR_CORES, HOPPER, RING)
+_hopper = (*_files, TENSOR_CORES, HOPPER, TURN, RING)
 _wide = CudaSource(
-    *(__file__, *_hopper, "wide_store.cuh", "wide.cu"),
+    *(__file__, *_hopper, "wide_tile.cuh", "wide.cu"),
     arch="sm_90a",
     defines=_LAYER,
     threads=384,
 )
 _taps = CudaSource(
-    *(__file__, *_files, TENSOR_CORES, HOPPER, "wide_store.cuh", "wide_taps.cu"),
+    *(__file__, *_files, TENSOR_CORES, HOPPER, TURN, "wide_tile.cuh", "wide_taps.cu"),
     arch="sm_90a",
     defines=(*_LAYER, f"SPACE_BYTES={SPACE.itemsize}"),
     threads=384,
 )
 _wgrad = CudaSource(__file__, *_hopper, "wide_wgrad.cu", arch="sm_90a", defines=_LAYER, threads=384)
 _taps_wgrad = CudaSource(
-    *(__file__, TENSOR_CORES, HOPPER, RING, "wide_taps_wgrad.cu"),
+    *(__file__, TENSOR_CORES, HOPPER, TURN, RING, "wide_taps_wgrad.cu"),
     arch="sm_90a",
     defines=(f"SPACE_BYTES={WEIGHT_SPACE.itemsize}", f"COPIERS={COPIERS}", "BULK=0"),
 )

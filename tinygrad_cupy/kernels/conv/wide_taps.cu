@@ -15,7 +15,7 @@
 // persistent.
 //
 // Macros: WM times 64 rows a warpgroup, BN columns, STAGES, BLOCKS of a multiprocessor, and what
-// wide_store.cuh is told.
+// wide_tile.cuh is told.
 
 constexpr int BM = GROUPS * WM * 64;
 constexpr int B_BYTES = BN * ROW_BYTES;
@@ -73,16 +73,6 @@ struct Memory {
     // For a warp that has read it.
     __device__ void hand_back(u32 number) const {
         if (threadIdx.x % 32 == 0) barrier_arrive(empty + 8 * number);
-    }
-};
-
-// Where a thread is in a ring of COUNT.
-template <int COUNT>
-struct Turn {
-    int number = 0;
-    u32 parity = 0;
-    __device__ void next() {
-        if (++number == COUNT) number = 0, parity ^= 1;
     }
 };
 
@@ -173,11 +163,7 @@ __device__ __forceinline__ void multiply_tiles(const Result* bias, Result* y, co
     Turn<STAGES> stage;
     Turn<2> region;
     for (Item item = {(int)blockIdx.x}; item.there(s); item.number += gridDim.x) {
-        float sums[WM][BN / 2];
-#pragma unroll
-        for (int i = 0; i < WM; ++i)
-#pragma unroll
-            for (int j = 0; j < BN / 2; ++j) sums[i][j] = 0;
+        float sums[WM][BN / 2] = {};
         int tap = 0;
         u32 before = 0, region_before = 0;  // barriers of what is still read
         for (int step = 0; step < s.slices * s.taps; ++step) {
@@ -186,13 +172,7 @@ __device__ __forceinline__ void multiply_tiles(const Result* bias, Result* y, co
             const u64 rows = descriptor(memory.regions + region.number * memory.region_bytes +
                                         (group * WM * 64 + s.shift[tap]) * ROW_BYTES);
             const u64 columns = descriptor(memory.weights + stage.number * B_BYTES);
-            products_may_begin();
-#pragma unroll
-            for (int k = 0; k < 4; ++k)
-#pragma unroll
-                for (int i = 0; i < WM; ++i)
-                    multiply(sums[i], rows + i * (64 * ROW_BYTES / 16) + 2 * k, columns + 2 * k);
-            products_end_group();
+            multiply_slice(sums, rows, columns);
             products_wait<1>();  // those of the tap before are done
             if (step > 0) memory.hand_back(before);
             if (step > 0 && tap == 0) memory.hand_back(region_before);

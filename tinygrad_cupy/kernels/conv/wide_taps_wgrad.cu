@@ -132,9 +132,7 @@ __device__ __forceinline__ void multiply_items(float* partial, const Space& s, c
     Stage stage;
     for (int number = blockIdx.x; number < s.tiles * s.blocks * s.splits; number += gridDim.x) {
         const Item item(number, s);
-        float sums[TAPS * 32];
-#pragma unroll
-        for (int i = 0; i < TAPS * 32; ++i) sums[i] = 0;
+        float sums[TAPS * 32] = {};
         int before = -1;  // a stage whose products may be under way
         for (int chunk = 0; chunk < item.chunks; ++chunk) {
             ring.wait_full(stage);

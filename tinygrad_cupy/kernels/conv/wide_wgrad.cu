@@ -184,11 +184,7 @@ __device__ __forceinline__ void multiply_tiles(float* partial, const Layer& l, c
     for (int number = blockIdx.x; number < work.tiles * l.blocks * work.splits;
          number += gridDim.x) {
         const Item item(number, l, work);
-        float sums[WM][BN / 2];
-#pragma unroll
-        for (int i = 0; i < WM; ++i)
-#pragma unroll
-            for (int j = 0; j < BN / 2; ++j) sums[i][j] = 0;
+        float sums[WM][BN / 2] = {};
         int before = -1;  // a slice whose products may be under way
         for (int slice = 0; slice < item.slices; ++slice) {
             ring.wait_full(stage);

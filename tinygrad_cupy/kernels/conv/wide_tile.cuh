@@ -1,6 +1,19 @@
-// How sums become elements of y: bias, ReLU, rounding, 16 bytes at a time.
+// What a tile of wide.cu and of wide_taps.cu have in common: products of operands in shared memory,
+// and how sums become elements of y: bias, ReLU, rounding, 16 bytes at a time.
 //
 // Macros: BIAS, RELU, OUT: 0 float, 1 bfloat16, 2 float16, of y and bias.
+
+// The products of a slice: WM times 64 rows and BN columns of 128 bytes of K, from the descriptors
+// of both. They are under way when this returns.
+__device__ __forceinline__ void multiply_slice(float (&sums)[WM][BN / 2], u64 rows, u64 columns) {
+    products_may_begin();
+#pragma unroll
+    for (int k = 0; k < 4; ++k)
+#pragma unroll
+        for (int i = 0; i < WM; ++i)
+            multiply(sums[i], rows + i * (64 * ROW_BYTES / 16) + 2 * k, columns + 2 * k);
+    products_end_group();
+}
 
 #if OUT == 0
 typedef float Result;
