@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from support.batch_norm_parts import of_parts
+from support.batch_norm_parts import of_parts, of_whole
 from support.gpu_memory import error, on_gpu, poison
 from tinygrad_cupy.backend.dtypes import resolve_dtype
 from tinygrad_cupy.kernels.norm import cpu, cuda
@@ -52,31 +52,6 @@ def _poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
     poison(monkeypatch)
 
 
-def both(
-    kernels: Any,
-    place: Any,
-    shape: tuple[int, ...],
-    dtype: Any,
-    relu: bool,
-    pool: bool,
-    cap: float | None,
-) -> tuple[Any, ...]:
-    """Everything that a forward and a backward give and move, with fixed random inputs."""
-    rng = np.random.default_rng(0)
-    channels, beside = shape[1], np.dtype(np.float32) if dtype.itemsize == 2 else dtype
-    x = place((rng.standard_normal(shape) * 2 + 3).astype(dtype))
-    weight, bias, mean, var = (
-        place(rng.uniform(low, 2, channels).astype(beside)) for low in (-2, -2, -1, 0.5)
-    )
-    running = Running(mean, var, place(np.array(41)), 0.3)
-    y, gate, code, found = kernels.forward(x, weight, bias, 1e-3, running, relu, pool, cap=cap)
-    grad = place(rng.standard_normal(y.shape).astype(dtype))
-    how = (weight, bias, found, gate, code, relu, True)
-    by = kernels.backward(grad, x, *how, cap=cap)
-    gated, *_ = kernels.backward(grad, x, *how, True, cap=cap)
-    return (y, found, mean, var, *by, gated), code, running.batches
-
-
 @pytest.mark.one_in(10)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("channels_last", [True, False])
@@ -90,12 +65,12 @@ def test_forward_and_backward(
     dtype: str,
 ) -> None:
     kind = resolve_dtype(dtype)
-    expected, code, _ = both(cpu, np.copy, shape, kind, relu, pool, cap)
+    expected, code, _ = of_whole(cpu, np.copy, shape, kind, relu, pool, cap)
 
     def place(array: np.ndarray) -> Any:
         return on_gpu(array, channels_last)
 
-    found, found_code, batches = both(cuda, place, shape, kind, relu, pool, cap)
+    found, found_code, batches = of_whole(cuda, place, shape, kind, relu, pool, cap)
     if code is not None:
         same = found_code.get() == code
         assert same.mean() > 0.999  # rounding may turn a tie
@@ -110,7 +85,7 @@ def test_forward_and_backward(
 @pytest.mark.parametrize(("relu", "pool", "cap"), FLAGS)
 def test_the_same_bits_every_time(relu: bool, pool: bool, cap: float | None, dtype: str) -> None:
     how = ((129, 32, 11, 12), resolve_dtype(dtype), relu, pool, cap)
-    runs = [both(cuda, on_gpu, *how) for _ in range(3)]
+    runs = [of_whole(cuda, on_gpu, *how) for _ in range(3)]
     first, code, _ = runs[0]
     for arrays, other_code, _ in runs[1:]:
         for one, other in zip(first, arrays, strict=True):

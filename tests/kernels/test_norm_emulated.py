@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from support import cuda_emulator
-from support.batch_norm_parts import of_parts
+from support.batch_norm_parts import of_parts, of_whole
 from support.cuda_emulator import OnDevice, on_device
 from tinygrad_cupy import backend
 from tinygrad_cupy.backend import CudaSource
@@ -16,7 +16,6 @@ from tinygrad_cupy.backend.dtypes import resolve_dtype
 from tinygrad_cupy.kernels.common.headers import LAST_BLOCK, VECTOR
 from tinygrad_cupy.kernels.common.pool2x2 import MASKED
 from tinygrad_cupy.kernels.norm import cpu, cuda
-from tinygrad_cupy.kernels.norm.cpu import Running
 
 pytestmark = [
     pytest.mark.slow,
@@ -75,27 +74,13 @@ def _emulated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPath
     cuda._plan.cache_clear()
 
 
-def _everything(kernels: Any, place: Any, shape: Any, dtype: Any, *behind: Any) -> Any:
-    rng = np.random.default_rng(0)
-    x = place((rng.standard_normal(shape) * 2 + 3).astype(dtype))
-    vectors = [place(rng.uniform(-2, 2, shape[1]).astype(np.float32)) for _ in range(3)]
-    weight, bias, mean = vectors
-    running = Running(mean, place(np.ones(shape[1], np.float32)), place(np.array([41])), 0.3)
-    relu, pool, cap = behind
-    y, gate, code, stats = kernels.forward(x, weight, bias, 1e-3, running, relu, pool, cap=cap)
-    grad = place(rng.standard_normal(y.shape).astype(dtype))
-    how = (weight, bias, stats, gate, code, relu, True)
-    found = [kernels.backward(grad, x, *how, mask, cap=cap) for mask in (False, True)]
-    return y, stats, mean, running.var, *found[0], found[1][0], code, running.batches
-
-
 @pytest.mark.parametrize(("shape", "relu", "pool", "cap"), CASES)
 def test_as_on_the_cpu(shape: tuple[int, ...], relu: bool, pool: bool, cap: float | None) -> None:
     kind = resolve_dtype("bfloat16")
-    *expected, code, _ = _everything(cpu, np.copy, shape, kind, relu, pool, cap)
-    *found, other, batches = _everything(cuda, on_device, shape, kind, relu, pool, cap)
+    expected, code, _ = of_whole(cpu, np.copy, shape, kind, relu, pool, cap)
+    found, other, batches = of_whole(cuda, on_device, shape, kind, relu, pool, cap)
     assert code is None or (code == np.asarray(other)).all()
-    assert batches[0] == 42
+    assert int(batches) == 42
     for ours, theirs in zip(found, expected, strict=True):
         assert ours.dtype == theirs.dtype
         apart = np.asarray(ours, np.float64) - np.asarray(theirs, np.float64)

@@ -1,4 +1,4 @@
-"""A batch norm by ranks that have a share of the batch each, as one batch."""
+"""What kernels of batch norm give: of a whole batch, and by ranks that have a share each."""
 
 from __future__ import annotations
 
@@ -11,6 +11,32 @@ from support.thread_ranks import as_ranks
 from tinygrad_cupy.backend import to_numpy
 from tinygrad_cupy.backend.ranks import Share
 from tinygrad_cupy.kernels.norm.cpu import Running
+
+
+def of_whole(
+    kernels: Any,
+    place: Any,
+    shape: tuple[int, ...],
+    dtype: Any,
+    relu: bool,
+    pool: bool,
+    cap: float | None,
+) -> tuple[tuple[Any, ...], Any, Any]:
+    """Everything that a forward and a backward give and move, with fixed random inputs.
+
+    y, statistics, running ones, gradients, and the gradient by y as ReLU and pool let it through;
+    argmax; batches that were counted, from 41 on.
+    """
+    rng = np.random.default_rng(0)
+    x = place((rng.standard_normal(shape) * 2 + 3).astype(dtype))
+    weight, bias, mean, var = map(place, _vectors(rng, shape[1], dtype))
+    running = Running(mean, var, place(np.array(41)), 0.3)
+    y, gate, code, stats = kernels.forward(x, weight, bias, 1e-3, running, relu, pool, cap=cap)
+    grad = place(rng.standard_normal(y.shape).astype(dtype))
+    how = (weight, bias, stats, gate, code, relu, True)
+    by = kernels.backward(grad, x, *how, cap=cap)
+    gated, *_ = kernels.backward(grad, x, *how, True, cap=cap)
+    return (y, stats, mean, var, *by, gated), code, running.batches
 
 
 def of_parts(
@@ -33,9 +59,8 @@ def of_parts(
     ranks are of different sizes.
     """
     rng = np.random.default_rng(0)
-    beside = np.dtype(np.float32) if dtype.itemsize == 2 else dtype
     x = (rng.standard_normal(shape) * 2 + 100).astype(dtype)
-    vectors = [rng.uniform(low, 2, shape[1]).astype(beside) for low in (-2, -2, -1, 0.5)]
+    vectors = _vectors(rng, shape[1], dtype)
     size = [side // 2 for side in shape[2:]] if pool else shape[2:]
     grad = rng.standard_normal((shape[0], shape[1], *size)).astype(dtype)
 
@@ -70,6 +95,12 @@ def of_parts(
     whole = [np.concatenate(parts) for parts in zip(*present, strict=True)]
     sums = [sum(values[i] for _, values in found) for i in (-2, -1)]
     return [*whole, *found[0][1][:-2], *sums], exchanges
+
+
+def _vectors(rng: np.random.Generator, channels: int, dtype: Any) -> list[np.ndarray]:
+    """Weight, bias, running mean and variance (C,)."""
+    beside = np.dtype(np.float32) if dtype.itemsize == 2 else dtype
+    return [rng.uniform(low, 2, channels).astype(beside) for low in (-2, -2, -1, 0.5)]
 
 
 def _as_said(share: Share, tall: bool) -> Share:
