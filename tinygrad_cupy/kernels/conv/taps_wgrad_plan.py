@@ -181,7 +181,8 @@ def cheapest_weight_plan(
 ) -> tuple[float, TapsWeightPlan | WeightPlan]:
     """The plan of the fewest cycles, and those: of wide_taps_wgrad.cu, or of wide_wgrad.cu."""
     plan, taps = weight_plan(gather, kind, gpu), taps_weight_plan(gather, kind, gpu)
-    cycles = weight_cycles(plan, gather, kind, gpu)
-    if taps is not None and taps_weight_cycles(taps, gpu) < cycles:
-        return taps_weight_cycles(taps, gpu), taps
-    return cycles, plan
+    found: list[tuple[float, TapsWeightPlan | WeightPlan]]
+    found = [(weight_cycles(plan, gather, kind, gpu), plan)]
+    if taps is not None:
+        found.append((taps_weight_cycles(taps, gpu), taps))
+    return min(found, key=lambda one: one[0])
