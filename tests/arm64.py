@@ -24,7 +24,10 @@ from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent
 CHECKOUT = TESTS.parent
-FILES = ("backend/test_native.py", "kernels/test_scan.py", "kernels/test_sort.py")
+FILES = (
+    *("backend/test_native.py", "backend/test_product.py", "kernels/test_scan.py"),
+    "kernels/test_sort.py",
+)
 # What starts processes or is large takes minutes here.
 LONG = "same_bits or compiler or 64-64 or 5-5 or 70001 or long or (plain_kernels and 130)"
 COMPILER, EMULATOR = "aarch64-linux-gnu-gcc", "qemu-aarch64"

@@ -204,7 +204,6 @@ def test_training_goes_on_after_interrupts_at_random(
     y = Tensor(np.arange(16) % 10)
     model = models.build("small")
     optimizer = optim.Adam(model.parameters())
-
     interrupts = 0
 
     def interrupt(*_: object) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from . import cublaslt
+from . import cublaslt, product
 from .arrays import Array, array_module, is_cuda
 from .cpu_threads import PARTS, by_parts, is_working, parallel_map, part_along, spans
 from .cublaslt_library import library, why_missing
@@ -225,7 +225,7 @@ def _matmul_narrow(a: Array, b: Array, out: Array | None) -> Array:
 
 
 def _matmul_cpu(a: Array, b: Array, out: Array | None) -> Array:
-    """A large product is split by matrices, or one matrix into blocks, over our own threads.
+    """A large product is done in C, or split by matrices, or one matrix into blocks, over threads.
 
     BLAS would use its own, and those go on spinning for a while when they are done, which takes
     the cores from whatever runs next.
@@ -237,6 +237,8 @@ def _matmul_cpu(a: Array, b: Array, out: Array | None) -> Array:
     lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     shape = (*lead, a.shape[-2], b.shape[-1])
     y = np.empty(shape, np.result_type(a, b)) if out is None else out
+    if product.product(a, b, y):
+        return y
     parts = min(PARTS, max(1, _work(a, b, y) // PART))
     if (stacks := max(lead, default=1)) > 1:
         if parts == 1 and shape[-2] * shape[-1] * a.shape[-1] < LARGE:

@@ -31,6 +31,9 @@ typedef int32_t Bits __attribute__((vector_size(4 * LANES), aligned(4), may_alia
 
 enum { BLOCK = 2 * LANES };
 
+/* Floats in a line of the cache, and how far ahead weights are fetched, which pass but once. */
+enum { LINE = 16, AHEAD = 16 * LINE };
+
 /* What Python passes; all are Int. The result's image, row and pixel n begin at n times ``image``,
    ``row`` and ``pixel`` floats; a padding below zero leaves out what the first windows leave. */
 typedef struct {
@@ -116,6 +119,7 @@ INLINE void tile(const int pixels, const int vectors, Window x, const float *w, 
       for (Int k = tap; k < tap + x.run; k++, w += vectors * LANES) {
         Vector weight[2];
         for (int v = 0; v < vectors; v++) weight[v] = *(const Vector *)(w + v * LANES);
+        for (int v = 0; v < vectors * LANES; v += LINE) __builtin_prefetch(w + AHEAD + v);
 #pragma GCC unroll 12
         for (int p = 0; p < pixels; p++)
           for (int v = 0; v < vectors; v++) sum[p][v] += from[p][k] * weight[v];

@@ -19,7 +19,7 @@ from .reference import Found, Saved, by_weight
 
 LEAST = 4  # rows for a thread: each reads the whole weight at every step
 
-_file = CSource(__file__, "../../backend/c_math.h", "recurrent.c")
+_file = CSource(__file__, "../../backend/c_math.h", "../../backend/c_panels.h", "recurrent.c")
 
 
 class _Recurrent(ctypes.Structure):

@@ -6,34 +6,9 @@
    Letters: T steps, N rows, H hidden features, G = gates * H. ``seen`` (T, N), or null, says which
    steps a row has. Only float32. */
 
-#if defined(__AVX512F__)
-#define LANES 16
-#define VECTORS 2
-#define TILE 12 /* rows: 24 of 32 registers hold sums */
-#elif defined(__AVX__)
-#define LANES 8
-#define VECTORS 2
-#define TILE 6 /* 12 of 16 */
-#elif defined(__aarch64__)
-#define LANES 4
-#define VECTORS 4
-#define TILE 6
-#else
-#define LANES 4
-#define VECTORS 2
-#define TILE 6
-#endif
-
-enum { WIDTH = LANES * VECTORS, DEPTH = 256 }; /* of a panel: columns, and terms in the L1 cache */
-
-typedef float Vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-
 typedef struct {
   Int steps, rows, size, gates, reverse, relu;
 } Recurrent;
-
-INLINE Int least(Int a, Int b) { return a < b ? a : b; }
-INLINE Int panels(Int columns) { return (columns + WIDTH - 1) / WIDTH; }
 
 Int recurrent_width(void) { return WIDTH; }
 
@@ -54,16 +29,10 @@ static void pack(const Share *share, Int columns, Int terms, Int by_column, Int 
 {
   EACH_ITEM(share, part, panel)
     for (Int first = 0; first < terms; first += DEPTH) {
-      Int depth = least(DEPTH, terms - first), count = least(WIDTH, columns - panel * WIDTH);
-      float *to = packed + (first * panels(columns) + panel * depth) * WIDTH;
-      const float *from = w + panel * WIDTH * by_column + first * by_term;
-      if (count < WIDTH) memset(to, 0, 4 * (size_t)(depth * WIDTH));
-      if (by_term == 1) /* reading in order */
-        for (Int c = 0; c < count; c++)
-          for (Int k = 0; k < depth; k++) to[k * WIDTH + c] = from[c * by_column + k];
-      else
-        for (Int k = 0; k < depth; k++)
-          for (Int c = 0; c < count; c++) to[k * WIDTH + c] = from[c * by_column + k * by_term];
+      Int depth = least(DEPTH, terms - first);
+      pack_panel(least(WIDTH, columns - panel * WIDTH), depth, by_column, by_term,
+                 w + panel * WIDTH * by_column + first * by_term,
+                 packed + (first * panels(columns) + panel * depth) * WIDTH);
     }
 }
 
@@ -83,70 +52,16 @@ void recurrent_pack_back(
 }
 TASK(recurrent_pack_back, 2)
 
-INLINE void tile(const int rows, const float *a, Int pitch, Int depth, const float *w,
-                 const int begin, float *out, Int out_pitch)
-{
-  Vector sum[TILE][VECTORS];
-  for (int r = 0; r < rows; r++)
-    for (int v = 0; v < VECTORS; v++)
-      sum[r][v] = (Vector){0};
-  for (Int k = 0; k < depth; k++, w += WIDTH) {
-    Vector weight[VECTORS];
-    for (int v = 0; v < VECTORS; v++) weight[v] = *(const Vector *)(w + v * LANES);
-#pragma GCC unroll 12
-    for (int r = 0; r < rows; r++)
-      for (int v = 0; v < VECTORS; v++) sum[r][v] += a[r * pitch + k] * weight[v];
-  }
-  for (int r = 0; r < rows; r++)
-    for (int v = 0; v < VECTORS; v++) {
-      Vector *to = (Vector *)(out + r * out_pitch + v * LANES);
-      if (begin) *to = sum[r][v];
-      else *to += sum[r][v];
-    }
-}
-
-#define EACH_SIZE(CASE) \
-  CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
-
-static void any_tile(Int rows, const float *a, Int pitch, Int depth, const float *w, int begin,
-                     float *out, Int out_pitch)
-{
-#define CASE(n) \
-  case n: \
-    if (n > TILE) break; \
-    if (begin) tile(n > TILE ? TILE : n, a, pitch, depth, w, 1, out, out_pitch); \
-    else tile(n > TILE ? TILE : n, a, pitch, depth, w, 0, out, out_pitch); \
-    break;
-  switch (rows) { EACH_SIZE(CASE) }
-#undef CASE
-}
-
-/* out (rows, columns) = a (rows, terms) times a packed weight. Rows of out are ``out_pitch`` apart;
-   where the last panel is wider than what is left, through a place of its own. */
+/* out (rows, columns) = a (rows, terms), its rows ``pitch`` apart, times a packed weight. */
 static void product(Int rows, const float *a, Int pitch, Int terms, const float *packed,
                     Int columns, float *out)
 {
-  Int tiles = (rows + TILE - 1) / TILE;
-  float aside[TILE * WIDTH];
   for (Int first = 0; first < terms; first += DEPTH) {
     Int depth = least(DEPTH, terms - first);
-    for (Int panel = 0; panel < panels(columns); panel++, packed += depth * WIDTH) {
-      Int count = least(WIDTH, columns - panel * WIDTH);
-      for (Int t = 0; t < tiles; t++) {
-        Int from = t * rows / tiles, here = (t + 1) * rows / tiles - from;
-        const float *left = a + from * pitch + first;
-        float *to = out + from * columns + panel * WIDTH;
-        if (count == WIDTH) {
-          any_tile(here, left, pitch, depth, packed, !first, to, columns);
-          continue;
-        }
-        for (Int r = 0; first && r < here; r++)
-          memcpy(aside + r * WIDTH, to + r * columns, 4 * (size_t)count);
-        any_tile(here, left, pitch, depth, packed, !first, aside, WIDTH);
-        for (Int r = 0; r < here; r++)
-          memcpy(to + r * columns, aside + r * WIDTH, 4 * (size_t)count);
-      }
-    }
+    for (Int panel = 0; panel < panels(columns); panel++, packed += depth * WIDTH)
+      times_panel(rows, (Rows){a + first, pitch, 1}, depth, packed,
+                  least(WIDTH, columns - panel * WIDTH), !first,
+                  (Sums){out + panel * WIDTH, columns, 1});
   }
 }
 

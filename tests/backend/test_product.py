@@ -1,0 +1,126 @@
+"""float32 products in C: every layout that they take, at odd sizes, and nothing beside them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from tinygrad_cupy.backend import blas, cpu_threads, product
+from tinygrad_cupy.backend.compiling import compiler
+
+pytestmark = pytest.mark.skipif(compiler() is None, reason="needs a C compiler")
+
+LAYOUTS = ("rows", "columns", "rows apart", "columns apart")
+BESIDE = np.float32(-7)
+layout = st.sampled_from(LAYOUTS)
+
+
+def laid_out(values: np.ndarray, layout: str) -> tuple[np.ndarray, np.ndarray]:
+    """A copy that lies in memory like that, and the array around it, which holds `BESIDE`."""
+    turned = layout.startswith("columns")
+    values = values.T if turned else values
+    gap = 3 if layout.endswith("apart") else 0
+    around = np.full((values.shape[0] + 2, values.shape[1] + gap), BESIDE)
+    inside = around[1:-1, : values.shape[1]]
+    inside[...] = values
+    return inside.T if turned else inside, around
+
+
+def check(shape: tuple[int, int, int], layouts: tuple[str, str, str]) -> np.ndarray:
+    """y of `product`, which is right, all written, and all that is."""
+    m, k, n = shape
+    rng = np.random.default_rng(m * 7 + k * 3 + n)
+    a, b = rng.standard_normal((m, k), np.float32), rng.standard_normal((k, n), np.float32)
+    (left, _), (right, _) = (laid_out(x, how) for x, how in zip((a, b), layouts, strict=False))
+    y, around = laid_out(np.full((m, n), np.nan, np.float32), layouts[2])
+    beside = np.sum(around == BESIDE)
+    assert product.product(left, right, y)
+    expected = a.astype(np.float64) @ b.astype(np.float64)
+    assert np.abs(y - expected).max() <= 2e-6 * k**0.5 * max(1, np.abs(expected).max())
+    assert np.sum(around == BESIDE) == beside
+    return np.array(y)
+
+
+@given(
+    st.tuples(st.integers(1, 70), st.integers(1, 70), st.integers(1, 70)),
+    st.tuples(layout, layout, layout),
+)
+def test_any_sizes_and_layouts(shape: tuple[int, int, int], layouts: tuple[str, str, str]) -> None:
+    check(shape, layouts)
+
+
+@pytest.mark.parametrize(
+    "layouts",
+    [
+        ("rows", "columns", "rows"),
+        ("columns", "rows", "rows"),
+        ("rows", "rows", "columns"),
+        ("rows", "rows", "rows"),
+    ],
+)
+@pytest.mark.parametrize(
+    "shape", [(33, 300, 130), (130, 300, 33), (5, 2048, 70), (300, 40, 530), (1, 513, 1)]
+)
+def test_sums_and_matrices_of_several_panels(
+    shape: tuple[int, int, int], layouts: tuple[str, str, str]
+) -> None:
+    check(shape, layouts)
+
+
+@pytest.mark.parametrize("shape", [(33, 300, 130), (330, 300, 31), (1000, 20, 65)])
+def test_the_same_bits_with_any_number_of_threads(
+    shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for threads in (1, 2, 3):
+        monkeypatch.setattr(cpu_threads, "thread_count", lambda threads=threads: threads)
+        monkeypatch.setattr(
+            "tinygrad_cupy.backend.c_source.thread_count", lambda threads=threads: threads
+        )
+        found.append(check(shape, ("rows", "columns", "rows")).tobytes())
+    assert found[0] == found[1] == found[2]
+
+
+@given(st.floats(allow_nan=True, allow_infinity=True, width=32))
+@example(np.inf)
+def test_what_is_not_finite_stays_in_its_row_and_column(value: float) -> None:
+    a, b = np.ones((13, 5), np.float32), np.ones((5, 37), np.float32)
+    y = np.empty((13, 37), np.float32)
+    a[4, 2] = value
+    product.product(a, b, y)
+    with np.errstate(all="ignore"):
+        np.testing.assert_allclose(y, a @ b, rtol=1e-6)
+
+
+def test_what_is_left_to_blas() -> None:
+    x, y = np.ones((8, 8), np.float32), np.full((8, 8), BESIDE)
+    odd = np.frombuffer(bytes(8 * 8 * 4 + 1), np.float32, 64, 1).reshape(8, 8)
+    sparse = np.ones((16, 16), np.float32)[::2, ::2]
+    tall = np.ones((4096, 8), np.float32)
+    large = np.broadcast_to(np.float32(1), (1 << 10, 1 << 10))
+    for a, b, out in [
+        (x.astype(np.float64), x, y), (x.astype(">f4"), x, y), (x[None], x, y[None]),
+        (x[::-1], x, y), (sparse, x, y), (odd, x, y), (x[:0], x, y[:0]), (x[:, :0], x[:0], y),
+        (large, large, np.empty_like(large)), (tall.T, tall, y),
+    ]:  # fmt: skip
+        assert not product.product(a, b, out)
+    assert not product.product(x, y, y)  # the result is in the way
+    assert (y == BESIDE).all()
+    assert product.product(x, x, y)
+    assert (y == 8).all()
+
+
+def test_a_product_of_the_engine_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def done(a: np.ndarray, b: np.ndarray, y: np.ndarray) -> bool:
+        asked.append((a.shape, b.shape))
+        return True
+
+    monkeypatch.setattr(product, "product", done)
+    x = np.ones((64, 128), np.float32)
+    blas.matmul(x, np.ones((128, 64), np.float32))
+    blas.matmul(x[:2], np.ones((128, 64), np.float32))  # too small to be worth it
+    assert asked == [((64, 128), (128, 64))]

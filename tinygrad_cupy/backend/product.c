@@ -1,0 +1,87 @@
+/* y (rows, columns) = a (rows, terms) times b (terms, columns), float32. Items are panels of b, or,
+   ``by_rows``, tiles of rows, for which each thread packs the panels. */
+
+typedef struct {
+  Int rows, columns, terms;
+  Int depth, group; /* terms of a panel; panels that stay in the second cache while rows pass */
+  Int a_row, a_term, b_term, b_column, y_row, y_column;
+  Int by_rows;
+} Product;
+
+Int product_width(void) { return WIDTH; }
+
+Int product_tile(void) { return TILE; }
+
+/* Floats of scratch that `product` needs. */
+Int product_scratch(const Product *s) { return s->depth * (s->group * WIDTH + TILE); }
+
+/* Some terms of some panels. */
+typedef struct {
+  Int first, depth, panel, count;
+} Piece;
+
+/* Rows of y get what a piece, packed, adds to them. A tile of a whose terms are not neighbours is
+   copied first, to ``copy``, and the next one fetched. */
+static void multiply(
+    const Product *s, Int from, Int end, const float *a, Piece b, const float *packed, float *y,
+    float *copy)
+{
+  for (Int row = from; row < end; row += TILE) {
+    Int rows = least(TILE, end - row);
+    Rows left = {a + row * s->a_row + b.first * s->a_term, s->a_row, s->a_term};
+    if (s->a_term != 1) {
+      for (Int k = 0; k < b.depth; k++) {
+        const float *at = left.at + k * s->a_term;
+        __builtin_prefetch(at + (TILE + rows) * s->a_row);
+        for (Int r = 0; r < rows; r++) copy[k * TILE + r] = at[r * s->a_row];
+      }
+      left = (Rows){copy, 1, TILE};
+    }
+    for (Int i = 0; i < b.count; i++) {
+      Int column = (b.panel + i) * WIDTH;
+      Sums sums = {y + row * s->y_row + column * s->y_column, s->y_row, s->y_column};
+      times_panel(rows, left, b.depth, packed + i * b.depth * WIDTH,
+                  least(WIDTH, s->columns - column), !b.first, sums);
+    }
+  }
+}
+
+/* The panels one after the other; where columns are neighbours, row by row of b through all. */
+static void pack(const Product *s, const float *b, Piece piece, float *packed)
+{
+  const float *from = b + piece.panel * WIDTH * s->b_column + piece.first * s->b_term;
+  Int columns = least(piece.count * WIDTH, s->columns - piece.panel * WIDTH);
+  Int size = piece.depth * WIDTH, whole = s->b_column == 1 ? columns / WIDTH : 0;
+  for (Int k = 0; whole && k < piece.depth; k++)
+    for (Int i = 0; i < whole; i++)
+      memcpy(packed + i * size + k * WIDTH, from + k * s->b_term + i * WIDTH, 4 * WIDTH);
+  for (Int i = whole; i < piece.count; i++)
+    pack_panel(least(WIDTH, columns - i * WIDTH), piece.depth, s->b_column, s->b_term,
+               from + i * WIDTH * s->b_column, packed + i * size);
+}
+
+void product(
+    const Product *s, const Share *share, const float *a, const float *b, float *y, float *scratch)
+{
+  float *copy = scratch + s->depth * s->group * WIDTH;
+  for (Int first = 0; first < s->terms; first += s->depth) {
+    Piece piece = {first, least(s->depth, s->terms - first), 0, 0};
+    if (!s->by_rows)
+      EACH_PART (share, part) {
+        Int end = part_end(share, part);
+        for (piece.panel = part * share->each; piece.panel < end; piece.panel += s->group) {
+          piece.count = least(s->group, end - piece.panel);
+          pack(s, b, piece, scratch);
+          multiply(s, 0, s->rows, a, piece, scratch, y, copy);
+        }
+      }
+    for (; s->by_rows && piece.panel < panels(s->columns); piece.panel += s->group) {
+      piece.count = least(s->group, panels(s->columns) - piece.panel);
+      pack(s, b, piece, scratch);
+      EACH_PART (share, part)
+        multiply(s, part * share->each * TILE, least(part_end(share, part) * TILE, s->rows), a,
+                 piece, scratch, y, copy);
+    }
+  }
+}
+TASK(product, 3)
