@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .cpu_memory import keep_freed
 from .cpu_threads import alone, parts_of, thread_count, workspace
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ def share_of(count: int, least: int = 1) -> Share:
 @functools.cache
 def _threads() -> Any:
     """The functions of threads.c; without them one thread does everything."""
+    keep_freed()
     library: Any = CSource(__file__, "threads.c").library
     if library is None:
         return None

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from .cpu_memory import keep_freed
 from .workers import Pool, Share
 
 PARTS = 16  # into how many a batch is cut
@@ -63,6 +64,7 @@ def _is_running(frame: FrameType) -> bool:
 
 @functools.cache
 def _pool() -> Pool:
+    keep_freed()
     return Pool()
 
 
