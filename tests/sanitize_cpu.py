@@ -19,7 +19,7 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parent
 FILES = (
     *("strides", "native", "sizes", "conv", "conv_grouped", "norm", "rows", "rows_native", "grids"),
-    "product",
+    *("product", "pool_native"),
 )
 FLAGS = "-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g"
 
@@ -34,12 +34,14 @@ from tinygrad_cupy.kernels.grid_sample import native as grid_sample
 from tinygrad_cupy.kernels.interpolate import native as interpolate
 from tinygrad_cupy.kernels.layer_norm import native as layer_norm
 from tinygrad_cupy.kernels.norm import native as norm
+from tinygrad_cupy.kernels.pool import native as pool
 from tinygrad_cupy.kernels.recurrent import native as recurrent
 from tinygrad_cupy.kernels.softmax import native as softmax
 
 compiling.PATIENCE = compiling.AT_WORK = 110.0
-for source in (product._file, conv._file, grouped._file, dropout._file, norm._file, rows._take,
-               sums._file, layer_norm._file, recurrent._file, softmax._file, *rows._add.values(),
+for source in (product._file, pool._file, conv._file, grouped._file, dropout._file, norm._file,
+               rows._take, sums._file, layer_norm._file, recurrent._file, softmax._file,
+               *rows._add.values(),
                *block_machine.FILES.values(), *grid_sample.files.values(),
                *interpolate.files.values()):
     assert source.library is not None, source

@@ -139,6 +139,12 @@ class Windows(NamedTuple):
         return math.prod(self.kernel)
 
     @property
+    def are_disjoint(self) -> bool:
+        """Whether no pixel lies in two windows."""
+        steps = zip(self.stride, self.dilation, self.kernel, strict=True)
+        return all(s >= d * (k - 1) + 1 for s, d, k in steps)
+
+    @property
     def mirrored(self) -> Windows:
         """Of stride 1: the windows of the output that meet an input pixel, kernel turned by 180°.
 

@@ -516,6 +516,27 @@ void conv_backward(
 }
 TASK(conv_backward, 8)
 
+/* Floats of scratch that `conv_open` needs. */
+Int conv_open_scratch(const Conv *s) { return s->oh * s->ow * s->o; }
+
+/* g (N, OH, OW, O), the gradient in front of ReLU or pool, from ``grad``, that by y. */
+void conv_open(
+    const Conv *s, const Share *share, const Images *grad, const float *relu_y,
+    const uint8_t *argmax, float *g, float *scratch)
+{
+  Int height = s->pool ? s->oh / 2 : s->oh, width = s->pool ? s->ow / 2 : s->ow;
+  EACH_ITEM(share, part, n) {
+    const float *here = channels_last(*grad, n, height * width, s->o, scratch);
+    float *to = g + n * s->oh * s->ow * s->o;
+    Int at = n * height * width * s->o;
+    if (s->pool)
+      pool_backward(here, argmax + at, height, width, s->o, to, s->o, s->ow * s->o, s->oh, s->ow);
+    else
+      relu_backward(here, relu_y + at, height, width, s->o, to, s->o, s->ow * s->o);
+  }
+}
+TASK(conv_open, 4)
+
 /* --- the gradient by the weights of many channels --------------------------------------------- */
 
 enum { CHUNK = 64 }; /* input channels of an item */

@@ -14,9 +14,8 @@ import numpy as np
 
 from ...backend import Array, strides_of
 from ...backend.c_source import CSource, plain
-from ...backend.cpu_threads import PARTS, by_parts, parts_of, workspace
+from ...backend.cpu_threads import PARTS, parts_of, workspace
 from ..common import sums
-from ..common.cache_blocks import at, open_chunk
 from ..common.images import FLOAT, contiguous_last, images_of
 from ..common.layout import seen_second
 from ..common.pool2x2 import MASKED
@@ -169,12 +168,14 @@ def _opened(grad: Array, relu_y: Array | None, argmax: Array | None, out: Shape)
     """The gradient (N, O, OH, OW) in front of ReLU and pool."""
     if relu_y is None and argmax is None:
         return grad
-    g = np.empty((len(grad), *out, grad.shape[1]), np.float32)
-
-    def task(part: slice) -> None:
-        open_chunk(grad[part], at(relu_y, part), at(argmax, part), g[part])
-
-    by_parts(np, task, len(g))
+    n, channels = grad.shape[:2]
+    g = np.empty((n, *out, channels), np.float32)
+    sizes = _Conv(n=n, o=channels, oh=out[0], ow=out[1], pool=argmax is not None)
+    images, held = images_of(grad)
+    opened = contiguous_last(relu_y), contiguous_last(argmax)
+    scratch = _file.size("conv_open_scratch", sizes)
+    _file.run("conv_open", sizes, n, (images, *opened, g), scratch)
+    del held
     return seen_second(g)
 
 

@@ -90,10 +90,7 @@ def _find_nan(padded: Array, windows: Windows, top: Array, argmax: Array) -> Non
 def max_scatter(grad: Array, argmax: Array, windows: Windows, size: Shape) -> Array:
     """Each window's gradient put where its maximum was, (N, C, *size)."""
     xp = array_module(grad)
-    disjoint = all(
-        s >= d * (k - 1) + 1
-        for s, d, k in zip(windows.stride, windows.dilation, windows.kernel, strict=True)
-    )
+    disjoint = windows.are_disjoint
     dtype = grad.dtype if disjoint else _wide(grad.dtype, windows)
     padded = empty_beside(argmax, windows.padded_size(size), dtype)
 

@@ -1,0 +1,148 @@
+/* Pooling on the CPU of images (N, H, W, C), whose channels are what vectors run along. Letters as
+   in windows.py. Sums have their terms in the order of the taps, as in reference.py, so that both
+   have the same bits: backward, windows are gone through from the last to the first. Only float32.
+   */
+
+/* What Python passes; all are Int. ``disjoint``: no two windows meet. */
+typedef struct {
+  Int n, c, h, w, oh, ow, kh, kw, sh, sw, ph, pw, dh, dw, disjoint;
+} Pool;
+
+/* Taps along an axis that lie in the image, from .low up to .high, of the window at ``place``. */
+typedef struct {
+  Int low, high;
+} Range;
+
+INLINE Range inside(Int place, Int stride, Int padding, Int dilation, Int kernel, Int size)
+{
+  Int first = place * stride - padding;
+  Int low = first >= 0 ? 0 : (-first + dilation - 1) / dilation;
+  Int high = first >= size ? 0 : (size - 1 - first) / dilation + 1;
+  high = high < kernel ? high : kernel;
+  return (Range){low, high < low ? low : high};
+}
+
+#define ROWS_OF(s, row) inside(row, (s)->sh, (s)->ph, (s)->dh, (s)->kh, (s)->h)
+#define COLUMNS_OF(s, column) inside(column, (s)->sw, (s)->pw, (s)->dw, (s)->kw, (s)->w)
+
+/* The first tap along an axis that is not in the padding before the image; 0 where there is none. */
+INLINE Int first_tap(Int place, Int stride, Int padding, Int dilation, Int kernel)
+{
+  Int above = padding - place * stride;
+  Int first = above > 0 ? (above + dilation - 1) / dilation : 0;
+  return first < kernel ? first : 0;
+}
+
+/* Where tap (i, j) of window (row, column) lies in an image. */
+INLINE Int pixel_of(const Pool *s, Int row, Int column, Int i, Int j)
+{
+  return ((row * s->sh - s->ph + i * s->dh) * s->w + column * s->sw - s->pw + j * s->dw) * s->c;
+}
+
+/* The larger ones of v and best, and the number of the tap that each is of. NaN is larger than all,
+   the first of them the largest. */
+INLINE void raise(Int channels, const float *restrict v, int32_t tap, float *restrict best,
+                  int32_t *restrict taps)
+{
+  for (Int c = 0; c < channels; c++) {
+    int better = !(v[c] <= best[c]) & (best[c] == best[c]);
+    best[c] = better ? v[c] : best[c];
+    taps[c] = better ? tap : taps[c];
+  }
+}
+
+Int max_pool_scratch(const Pool *s) { return s->c; }
+
+/* y and argmax (N, OH, OW, C); items are rows of y. */
+void max_pool(const Pool *s, const Share *share, const float *x, float *y, uint8_t *argmax,
+              float *scratch)
+{
+  int32_t *taps = (int32_t *)scratch;
+  EACH_ITEM(share, part, item) {
+    const float *image = x + item / s->oh * s->h * s->w * s->c;
+    Int row = item % s->oh;
+    Range rows = ROWS_OF(s, row);
+    for (Int column = 0; column < s->ow; column++) {
+      Range columns = COLUMNS_OF(s, column);
+      float *best = y + (item * s->ow + column) * s->c;
+      uint8_t *places = argmax + (item * s->ow + column) * s->c;
+      Int first = first_tap(row, s->sh, s->ph, s->dh, s->kh) * s->kw +
+                  first_tap(column, s->sw, s->pw, s->dw, s->kw);
+      if (rows.low == rows.high || columns.low == columns.high) { /* all in the padding */
+        for (Int c = 0; c < s->c; c++) best[c] = -__builtin_inff();
+        memset(places, (int)first, s->c);
+        continue;
+      }
+      memcpy(best, image + pixel_of(s, row, column, rows.low, columns.low), s->c * sizeof(float));
+      for (Int c = 0; c < s->c; c++) taps[c] = (int32_t)first;
+      for (Int i = rows.low; i < rows.high; i++)
+        for (Int j = columns.low; j < columns.high; j++)
+          if (i * s->kw + j > first)
+            raise(s->c, image + pixel_of(s, row, column, i, j), (int32_t)(i * s->kw + j), best,
+                  taps);
+      for (Int c = 0; c < s->c; c++) places[c] = (uint8_t)taps[c];
+    }
+  }
+}
+TASK(max_pool, 3)
+
+/* y (N, OH, OW, C), each window's sum; items are rows of y. */
+void sum_pool(const Pool *s, const Share *share, const float *x, float *y, float *scratch)
+{
+  (void)scratch;
+  EACH_ITEM(share, part, item) {
+    const float *image = x + item / s->oh * s->h * s->w * s->c;
+    Int row = item % s->oh;
+    Range rows = ROWS_OF(s, row);
+    for (Int column = 0; column < s->ow; column++) {
+      Range columns = COLUMNS_OF(s, column);
+      float *restrict sum = y + (item * s->ow + column) * s->c;
+      memset(sum, 0, s->c * sizeof(float));
+      for (Int i = rows.low; i < rows.high; i++)
+        for (Int j = columns.low; j < columns.high; j++) {
+          const float *v = image + pixel_of(s, row, column, i, j);
+          for (Int c = 0; c < s->c; c++) sum[c] += v[c];
+        }
+    }
+  }
+}
+TASK(sum_pool, 2)
+
+/* dx (N, H, W, C) from the gradient (N, OH, OW, C): what ``TAKEN`` is of it is added to each tap, or
+   is all there is if ``alone``. Items are images. */
+#define SPREAD(TAKEN, alone) \
+  (void)scratch; \
+  EACH_ITEM(share, part, n) { \
+    float *image = dx + n * s->h * s->w * s->c; \
+    memset(image, 0, s->h * s->w * s->c * sizeof(float)); \
+    for (Int row = s->oh - 1; row >= 0; row--) { \
+      Range rows = ROWS_OF(s, row); \
+      for (Int column = s->ow - 1; column >= 0; column--) { \
+        Range columns = COLUMNS_OF(s, column); \
+        Int at = ((n * s->oh + row) * s->ow + column) * s->c; \
+        for (Int i = rows.low; i < rows.high; i++) \
+          for (Int j = columns.low; j < columns.high; j++) { \
+            float *restrict to = image + pixel_of(s, row, column, i, j); \
+            int32_t tap = (int32_t)(i * s->kw + j); \
+            (void)tap; \
+            if (alone) \
+              for (Int c = 0; c < s->c; c++) to[c] = TAKEN; \
+            else \
+              for (Int c = 0; c < s->c; c++) to[c] += TAKEN; \
+          } \
+      } \
+    } \
+  }
+
+void max_scatter(const Pool *s, const Share *share, const float *restrict g,
+                 const uint8_t *restrict argmax, float *dx, float *scratch)
+{
+  SPREAD(argmax[at + c] == tap ? g[at + c] : 0, s->disjoint)
+}
+TASK(max_scatter, 3)
+
+void spread(const Pool *s, const Share *share, const float *restrict g, float *dx, float *scratch)
+{
+  SPREAD(g[at + c], 0)
+}
+TASK(spread, 2)
