@@ -106,7 +106,6 @@ def test_what_is_left_to_blas() -> None:
         (large, large, np.empty_like(large)), (tall.T, tall, y),
     ]:  # fmt: skip
         assert not product.product(a, b, out)
-    assert not product.product(x, y, y)  # the result is in the way
     assert (y == BESIDE).all()
     assert product.product(x, x, y)
     assert (y == 8).all()
@@ -124,3 +123,13 @@ def test_a_product_of_the_engine_is_done_here(monkeypatch: pytest.MonkeyPatch) -
     blas.matmul(x, np.ones((128, 64), np.float32))
     blas.matmul(x[:2], np.ones((128, 64), np.float32))  # too small to be worth it
     assert asked == [((64, 128), (128, 64))]
+
+
+def test_a_result_in_the_place_of_a_factor() -> None:
+    rng = np.random.default_rng()
+    a, b = rng.standard_normal((2, 80, 80), np.float32)
+    expected = a.astype(np.float64) @ b
+    for y in (a, b):
+        kept = y.copy()
+        np.testing.assert_allclose(blas.matmul(a, b, y), expected, atol=1e-4)
+        y[...] = kept

@@ -237,7 +237,8 @@ def _matmul_cpu(a: Array, b: Array, out: Array | None) -> Array:
     lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     shape = (*lead, a.shape[-2], b.shape[-1])
     y = np.empty(shape, np.result_type(a, b)) if out is None else out
-    if product.product(a, b, y):
+    apart = out is None or not (np.may_share_memory(a, y) or np.may_share_memory(b, y))
+    if apart and product.product(a, b, y):
         return y
     parts = min(PARTS, max(1, _work(a, b, y) // PART))
     if (stacks := max(lead, default=1)) > 1:

@@ -130,12 +130,12 @@ def _pointers(count: int) -> Any:
     return POINTER * count
 
 
+@functools.lru_cache(4096)
 def share_of(count: int, least: int = 1) -> Share:
     """All of ``count`` items, cut into `parts_of` it, none below ``least``."""
-    if count <= least:
-        return Share(count, count, 1, 0, 1)
     parts = parts_of(count, least)
-    return Share(count, parts[0].stop, len(parts), 0, 1)
+    each = parts[0].stop if count > least else count
+    return Share(count, each, len(parts), 0, 1)
 
 
 @functools.cache

@@ -8,6 +8,8 @@ typedef struct {
   Int by_rows;
 } Product;
 
+enum { SOON = 16 }; /* rows of b that are fetched ahead */
+
 Int product_width(void) { return WIDTH; }
 
 Int product_tile(void) { return TILE; }
@@ -53,8 +55,11 @@ static void pack(const Product *s, const float *b, Piece piece, float *packed)
   Int columns = least(piece.count * WIDTH, s->columns - piece.panel * WIDTH);
   Int size = piece.depth * WIDTH, whole = s->b_column == 1 ? columns / WIDTH : 0;
   for (Int k = 0; whole && k < piece.depth; k++)
-    for (Int i = 0; i < whole; i++)
-      memcpy(packed + i * size + k * WIDTH, from + k * s->b_term + i * WIDTH, 4 * WIDTH);
+    for (Int i = 0; i < whole; i++) {
+      const float *at = from + k * s->b_term + i * WIDTH;
+      for (Int v = 0; v < WIDTH; v += LINE) __builtin_prefetch(at + SOON * s->b_term + v);
+      memcpy(packed + i * size + k * WIDTH, at, 4 * WIDTH);
+    }
   for (Int i = whole; i < piece.count; i++)
     pack_panel(least(WIDTH, columns - i * WIDTH), piece.depth, s->b_column, s->b_term,
                from + i * WIDTH * s->b_column, packed + i * size);

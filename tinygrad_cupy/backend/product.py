@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,6 +23,8 @@ MANY = 16  # tiles of rows that suffice for all threads
 MOST = 1 << 28  # multiplications; from here on BLAS is as fast
 LONG = 1 << 11  # terms, where they are not neighbours in the left factor
 FLOAT = 4  # bytes
+
+Steps = tuple[int, ...]
 
 _file = CSource(__file__, "c_panels.h", "product.c")
 
@@ -39,46 +42,58 @@ class _Product(ctypes.Structure):
 
 
 def product(a: Array, b: Array, y: Array) -> bool:
-    """Write a (M, K) @ b (K, N) into y (M, N); False, and nothing is done, where BLAS shall."""
+    """Write a (M, K) @ b (K, N) into y (M, N); False, and nothing is done, where BLAS shall.
+
+    y shares no memory with the others.
+    """
     if a.ndim != 2 or b.ndim != 2 or not (a.dtype == b.dtype == y.dtype == np.float32):
         return False
-    work = a.size * b.shape[1]
-    if not work or work > MOST or np.may_share_memory(a, y) or np.may_share_memory(b, y):
+    if not (a.flags.aligned and b.flags.aligned and y.flags.aligned):
         return False
-    of_a, of_b, of_y = (strides_of(x) for x in (a, b, y))
-    if not all(_is_plain(x, steps) for x, steps in ((a, of_a), (b, of_b), (y, of_y))):
+    plan = _plan(a.shape, b.shape[1], strides_of(a), strides_of(b), strides_of(y))
+    if plan is None:
         return False
-    if (of_a[1] > FLOAT and len(b) > LONG) or _file.library is None:
-        return False
-    # Panels are made of the right factor. Where its terms are what lies side by side it is
-    # reordered one by one, so it should be the smaller one; and rows of y be written in order.
-    terms_apart = of_a[1] == FLOAT == of_b[0]
-    if of_y[1] > FLOAT or (terms_apart and b.shape[1] > 2 * len(a)):
-        a, b, y, of_a, of_b, of_y = b.T, a.T, y.T, of_b[::-1], of_a[::-1], of_y[::-1]
-    sizes, count, scratch = _plan(a.shape, b.shape[1], of_a, of_b, of_y)
-    _file.run("product", sizes, count, (a, b, y), scratch)
+    arrays = (b.T, a.T, y.T) if plan.turned else (a, b, y)
+    _file.run("product", plan.sizes, plan.items, arrays, plan.scratch)
     return True
 
 
-def _is_plain(x: Array, steps: tuple[int, ...]) -> bool:
-    """Whether x has rows or columns of neighbours."""
-    if x.flags.aligned and (FLOAT in steps or 0 in steps):
-        return not any(step % FLOAT or step < 0 for step in steps)
-    return False
+class _Plan(NamedTuple):
+    """How a product is computed; ``turned``: as y.T = b.T @ a.T."""
+
+    sizes: _Product
+    items: int
+    scratch: int
+    turned: bool
 
 
 @functools.lru_cache(1024)
 def _plan(
-    shape: tuple[int, int], columns: int, *strides: tuple[int, ...]
-) -> tuple[_Product, int, int]:
-    """Sizes, how many items there are, and floats of scratch."""
+    shape: tuple[int, int], columns: int, of_a: Steps, of_b: Steps, of_y: Steps
+) -> _Plan | None:
+    """For a of this shape and arrays of these strides in bytes; None where BLAS shall do it."""
     rows, terms = shape
-    steps = [step // FLOAT for pair in strides for step in pair]
-    depth = min(terms, DEPTH if steps[5] <= 1 else DEEP)
+    if not 0 < rows * terms * columns <= MOST or not all(map(_is_plain, (of_a, of_b, of_y))):
+        return None
+    if (of_a[1] > FLOAT and terms > LONG) or _file.library is None:
+        return None
+    # Panels are made of the right factor. Where its terms are what lies side by side it is
+    # reordered one by one, so it should be the smaller one; and rows of y be written in order.
+    terms_apart = of_a[1] == FLOAT == of_b[0]
+    turned = of_y[1] > FLOAT or (terms_apart and columns > 2 * rows)
+    if turned:
+        rows, columns, of_a, of_b, of_y = columns, rows, of_b[::-1], of_a[::-1], of_y[::-1]
+    depth = min(terms, DEPTH if of_y[1] <= FLOAT else DEEP)
     width, tile = _file.size("product_width"), _file.size("product_tile")
     panels, tiles = -(-columns // width), -(-rows // tile)
     by_rows = tiles >= min(panels, MANY)
     most = panels if by_rows else -(-panels // PARTS)  # that a thread packs at a time
     group = max(1, min(most, GROUP // (depth * width)))
+    steps = [step // FLOAT for step in (*of_a, *of_b, *of_y)]
     sizes = _Product(rows, columns, terms, depth, group, *steps, by_rows)
-    return sizes, tiles if by_rows else panels, _file.size("product_scratch", sizes)
+    return _Plan(sizes, tiles if by_rows else panels, _file.size("product_scratch", sizes), turned)
+
+
+def _is_plain(steps: Steps) -> bool:
+    """Whether an array has rows or columns of neighbours."""
+    return (FLOAT in steps or 0 in steps) and not any(s % FLOAT or s < 0 for s in steps)
