@@ -133,3 +133,30 @@ def test_a_result_in_the_place_of_a_factor() -> None:
         kept = y.copy()
         np.testing.assert_allclose(blas.matmul(a, b, y), expected, atol=1e-4)
         y[...] = kept
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("shape", [(33, 300, 130), (130, 300, 33), (5, 700, 2000), (300, 40, 7)])
+def test_a_layer_with_its_bias_and_relu(
+    shape: tuple[int, int, int], relu: bool, rng: np.random.Generator
+) -> None:
+    n, i, o = shape
+    x, weight = rng.standard_normal((n, i), np.float32), rng.standard_normal((o, i), np.float32)
+    for bias in (
+        None,
+        rng.standard_normal(o, np.float32),
+        rng.standard_normal(3 * o, np.float32)[::3],
+    ):
+        y = np.full((n, o), np.nan, np.float32)
+        assert product.product(x, weight.T, y, bias, relu)
+        expected = x.astype(np.float64) @ weight.T + (0 if bias is None else bias)
+        np.testing.assert_allclose(y, np.maximum(expected, 0) if relu else expected, atol=1e-3)
+        np.testing.assert_array_equal(blas.linear(x, weight, bias, relu), y)
+
+
+def test_relu_hands_nan_on() -> None:
+    x, weight = np.ones((40, 90), np.float32), np.ones((80, 90), np.float32)
+    x[3, 4] = np.nan
+    y = blas.linear(x, weight, None, True)
+    assert np.isnan(y[3]).all()
+    assert np.isnan(y).sum() == 80

@@ -1,11 +1,13 @@
-/* y (rows, columns) = a (rows, terms) times b (terms, columns), float32. Items are panels of b, or,
-   ``by_rows``, tiles of rows, for which each thread packs the panels. */
+/* y (rows, columns) = a (rows, terms) times b (terms, columns), float32; to which a bias is added, of
+   each column or of each row, and ReLU taken of that. Items are panels of b, or, ``by_rows``, tiles
+   of rows, for which each thread packs the panels. */
 
 typedef struct {
   Int rows, columns, terms;
   Int depth, group; /* terms of a panel; panels that stay in the second cache while rows pass */
   Int a_row, a_term, b_term, b_column, y_row, y_column;
   Int by_rows;
+  Int bias_row, bias_column, relu; /* from row to row, and from column to column, of the bias */
 } Product;
 
 enum { SOON = 16 }; /* rows of b that are fetched ahead */
@@ -22,12 +24,24 @@ typedef struct {
   Int first, depth, panel, count;
 } Piece;
 
+/* Sums that have all their terms: the bias, if not 0, is added to them, and of that taken ReLU. */
+static void finish(const Product *s, Int rows, Int columns, Sums y, const float *bias)
+{
+  for (Int r = 0; r < rows; r++)
+    for (Int c = 0; c < columns; c++) {
+      float *place = y.at + r * y.by_row + c * y.by_column;
+      float sum = *place + (bias ? bias[r * s->bias_row + c * s->bias_column] : 0);
+      *place = s->relu && sum < 0 ? 0 : sum;
+    }
+}
+
 /* Rows of y get what a piece, packed, adds to them. A tile of a whose terms are not neighbours is
    copied first, to ``copy``, and the next one fetched. */
 static void multiply(
-    const Product *s, Int from, Int end, const float *a, Piece b, const float *packed, float *y,
-    float *copy)
+    const Product *s, Int from, Int end, const float *a, Piece b, const float *packed,
+    const float *bias, float *y, float *copy)
 {
+  int last = b.first + b.depth == s->terms && (bias || s->relu);
   for (Int row = from; row < end; row += TILE) {
     Int rows = least(TILE, end - row);
     Rows left = {a + row * s->a_row + b.first * s->a_term, s->a_row, s->a_term};
@@ -42,8 +56,11 @@ static void multiply(
     for (Int i = 0; i < b.count; i++) {
       Int column = (b.panel + i) * WIDTH;
       Sums sums = {y + row * s->y_row + column * s->y_column, s->y_row, s->y_column};
-      times_panel(rows, left, b.depth, packed + i * b.depth * WIDTH,
-                  least(WIDTH, s->columns - column), !b.first, sums);
+      Int count = least(WIDTH, s->columns - column);
+      times_panel(rows, left, b.depth, packed + i * b.depth * WIDTH, count, !b.first, sums);
+      if (last)
+        finish(s, rows, count, sums,
+               bias ? bias + row * s->bias_row + column * s->bias_column : 0);
     }
   }
 }
@@ -66,7 +83,8 @@ static void pack(const Product *s, const float *b, Piece piece, float *packed)
 }
 
 void product(
-    const Product *s, const Share *share, const float *a, const float *b, float *y, float *scratch)
+    const Product *s, const Share *share, const float *a, const float *b, const float *bias,
+    float *y, float *scratch)
 {
   float *copy = scratch + s->depth * s->group * WIDTH;
   for (Int first = 0; first < s->terms; first += s->depth) {
@@ -77,7 +95,7 @@ void product(
         for (piece.panel = part * share->each; piece.panel < end; piece.panel += s->group) {
           piece.count = least(s->group, end - piece.panel);
           pack(s, b, piece, scratch);
-          multiply(s, 0, s->rows, a, piece, scratch, y, copy);
+          multiply(s, 0, s->rows, a, piece, scratch, bias, y, copy);
         }
       }
     for (; s->by_rows && piece.panel < panels(s->columns); piece.panel += s->group) {
@@ -85,8 +103,8 @@ void product(
       pack(s, b, piece, scratch);
       EACH_PART (share, part)
         multiply(s, part * share->each * TILE, least(part_end(share, part) * TILE, s->rows), a,
-                 piece, scratch, y, copy);
+                 piece, scratch, bias, y, copy);
     }
   }
 }
-TASK(product, 3)
+TASK(product, 4)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .arrays import Array, strides_of
-from .c_source import CSource
+from .c_source import CSource, plain
 from .cpu_threads import PARTS
 
 DEPTH = 256  # terms of a panel
@@ -37,24 +37,26 @@ class _Product(ctypes.Structure):
         for name in (
             *("rows", "columns", "terms", "depth", "group"),
             *("a_row", "a_term", "b_term", "b_column", "y_row", "y_column", "by_rows"),
+            *("bias_row", "bias_column", "relu"),
         )
     ]
 
 
-def product(a: Array, b: Array, y: Array) -> bool:
-    """Write a (M, K) @ b (K, N) into y (M, N); False, and nothing is done, where BLAS shall.
+def product(a: Array, b: Array, y: Array, bias: Array | None = None, relu: bool = False) -> bool:
+    """Write a (M, K) @ b (K, N) + bias (N,) into y (M, N), and with ``relu`` max(·, 0) of that.
 
-    y shares no memory with the others.
+    y shares no memory with the others. False, and nothing is done, where BLAS shall do it.
     """
     if a.ndim != 2 or b.ndim != 2 or not (a.dtype == b.dtype == y.dtype == np.float32):
         return False
     if not (a.flags.aligned and b.flags.aligned and y.flags.aligned):
         return False
-    plan = _plan(a.shape, b.shape[1], strides_of(a), strides_of(b), strides_of(y))
+    plan = _plan(a.shape, b.shape[1], strides_of(a), strides_of(b), strides_of(y), relu)
     if plan is None:
         return False
-    arrays = (b.T, a.T, y.T) if plan.turned else (a, b, y)
-    _file.run("product", plan.sizes, plan.items, arrays, plan.scratch)
+    left, right, out = (b.T, a.T, y.T) if plan.turned else (a, b, y)
+    vector = None if bias is None else plain(bias)
+    _file.run("product", plan.sizes, plan.items, (left, right, vector, out), plan.scratch)
     return True
 
 
@@ -69,7 +71,7 @@ class _Plan(NamedTuple):
 
 @functools.lru_cache(1024)
 def _plan(
-    shape: tuple[int, int], columns: int, of_a: Steps, of_b: Steps, of_y: Steps
+    shape: tuple[int, int], columns: int, of_a: Steps, of_b: Steps, of_y: Steps, relu: bool
 ) -> _Plan | None:
     """For a of this shape and arrays of these strides in bytes; None where BLAS shall do it."""
     rows, terms = shape
@@ -90,7 +92,7 @@ def _plan(
     most = panels if by_rows else -(-panels // PARTS)  # that a thread packs at a time
     group = max(1, min(most, GROUP // (depth * width)))
     steps = [step // FLOAT for step in (*of_a, *of_b, *of_y)]
-    sizes = _Product(rows, columns, terms, depth, group, *steps, by_rows)
+    sizes = _Product(rows, columns, terms, depth, group, *steps, by_rows, turned, not turned, relu)
     return _Plan(sizes, tiles if by_rows else panels, _file.size("product_scratch", sizes), turned)
 
 
