@@ -87,6 +87,35 @@ def test_a_convolution_is_that_of_the_plain_kernels(
 
 
 @needs_compiler
+@pytest.mark.parametrize("how", ["last", "first", "odd", "apart"])
+def test_a_product_of_pixels_in_any_layout(how: str, rng: np.random.Generator) -> None:
+    geometry = Geometry(Windows((1, 1), (1, 1), (0, 0), (1, 1)), 1)
+    w, bias = rng.standard_normal((256, 65, 1, 1), np.float32), rng.standard_normal(256, np.float32)
+
+    def stored(channels: int) -> np.ndarray:
+        values = images(rng, (3, channels, 5, 7), how != "first")
+        if how == "apart":
+            return np.pad(values, [(0, 0), (0, 3), (0, 2), (0, 1)])[:, :-3, :-2, :-1]
+        if how == "odd":  # addresses that are no multiples of 4
+            bytes_ = np.zeros(values.nbytes + 1, np.uint8)
+            odd = bytes_[1:].view(np.float32).reshape(3, 5, 7, channels).transpose(0, 3, 1, 2)
+            odd[...] = values
+            return odd
+        return values
+
+    x, g = stored(65), stored(256)
+    y, _ = conv_native.forward(x, w, bias, geometry, Epilogue(relu=True))
+    expected = fused_reference.forward(x, w, bias, geometry, Epilogue(relu=True))[0]
+    assert near(y, expected)
+    terms = float(np.linalg.norm(g))
+    found = conv_native.backward(g, x, w, None, None, geometry, (True, True, True))
+    wanted = fused_reference.backward(g, x, w, None, None, geometry, Epilogue(), (True,) * 3)
+    for one, other in zip(found, wanted, strict=True):
+        assert other is not None
+        assert near(one, other, terms)
+
+
+@needs_compiler
 def test_it_takes_float32_in_one_group(rng: np.random.Generator) -> None:
     x, w = images(rng, (2, 3, 9, 9), False), rng.standard_normal((4, 3, 3, 3), np.float32)
     geometry = Geometry(Windows((3, 3), (2, 2), (1, 1), (1, 1)), 1)

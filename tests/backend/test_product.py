@@ -100,12 +100,15 @@ def test_what_is_left_to_blas() -> None:
     sparse = np.ones((16, 16), np.float32)[::2, ::2]
     tall = np.ones((4096, 8), np.float32)
     large = np.broadcast_to(np.float32(1), (1 << 10, 1 << 10))
+    nothing = x[:, :0]
     for a, b, out in [
-        (x.astype(np.float64), x, y), (x.astype(">f4"), x, y), (x[None], x, y[None]),
-        (x[::-1], x, y), (sparse, x, y), (odd, x, y), (x[:0], x, y[:0]), (x[:, :0], x[:0], y),
-        (large, large, np.empty_like(large)), (tall.T, tall, y),
-    ]:  # fmt: skip
+        *((x.astype(np.float64), x, y), (x.astype(">f4"), x, y), (x[None], x, y[None])),
+        *((x[::-1], x, y), (sparse, x, y), (odd, x, y), (x[:0], x, y[:0]), (nothing, x[:0], y)),
+    ]:
         assert not product.product(a, b, out)
+    assert not product.pays(large, large)
+    assert not product.pays(tall.T, tall)
+    assert product.pays(tall, x)
     assert (y == BESIDE).all()
     assert product.product(x, x, y)
     assert (y == 8).all()

@@ -184,7 +184,7 @@ def linear(x: Array, weight: Array, bias: Array | None = None, relu: bool = Fals
         found = cublaslt.product(x, weight.T, None, _precision, vector, relu)
         if found is not None:
             return found
-    if xp is np and x.size * len(weight) >= LARGE and not is_working():
+    if xp is np and LARGE <= x.size * len(weight) <= product.MOST and not is_working():
         y = np.empty((len(x), len(weight)), x.dtype)
         if product.product(x, weight.T, y, bias, relu):
             return y
@@ -242,7 +242,7 @@ def _matmul_cpu(a: Array, b: Array, out: Array | None) -> Array:
     shape = (*lead, a.shape[-2], b.shape[-1])
     y = np.empty(shape, np.result_type(a, b)) if out is None else out
     apart = out is None or not (np.may_share_memory(a, y) or np.may_share_memory(b, y))
-    if apart and product.product(a, b, y):
+    if apart and product.pays(a, b) and product.product(a, b, y):
         return y
     parts = min(PARTS, max(1, _work(a, b, y) // PART))
     if (stacks := max(lead, default=1)) > 1:

@@ -42,10 +42,17 @@ class _Product(ctypes.Structure):
     ]
 
 
+def pays(a: Array, b: Array) -> bool:
+    """Whether BLAS is not as fast at a (M, K) @ b (K, N)."""
+    if a.ndim != 2 or b.ndim != 2 or a.size * b.shape[1] > MOST:
+        return False
+    return len(b) <= LONG or strides_of(a)[1] <= FLOAT
+
+
 def product(a: Array, b: Array, y: Array, bias: Array | None = None, relu: bool = False) -> bool:
     """Write a (M, K) @ b (K, N) + bias (N,) into y (M, N), and with ``relu`` max(·, 0) of that.
 
-    y shares no memory with the others. False, and nothing is done, where BLAS shall do it.
+    y shares no memory with the others. False, and nothing is done, where it cannot be done here.
     """
     if a.ndim != 2 or b.ndim != 2 or not (a.dtype == b.dtype == y.dtype == np.float32):
         return False
@@ -73,11 +80,11 @@ class _Plan(NamedTuple):
 def _plan(
     shape: tuple[int, int], columns: int, of_a: Steps, of_b: Steps, of_y: Steps, relu: bool
 ) -> _Plan | None:
-    """For a of this shape and arrays of these strides in bytes; None where BLAS shall do it."""
+    """For a of this shape and arrays of these strides in bytes; None where there is none."""
     rows, terms = shape
-    if not 0 < rows * terms * columns <= MOST or not all(map(_is_plain, (of_a, of_b, of_y))):
+    if not rows * terms * columns or not all(map(_is_plain, (of_a, of_b, of_y))):
         return None
-    if (of_a[1] > FLOAT and terms > LONG) or _file.library is None:
+    if _file.library is None:
         return None
     # Panels are made of the right factor. Where its terms are what lies side by side it is
     # reordered one by one, so it should be the smaller one; and rows of y be written in order.

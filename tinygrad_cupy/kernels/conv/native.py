@@ -12,12 +12,12 @@ import math
 
 import numpy as np
 
-from ...backend import Array, strides_of
+from ...backend import Array, product, strides_of
 from ...backend.c_source import CSource, plain
 from ...backend.cpu_threads import PARTS, parts_of, workspace
 from ..common import sums
 from ..common.images import FLOAT, contiguous_last, images_of
-from ..common.layout import seen_second
+from ..common.layout import is_stored_last, seen_last, seen_second
 from ..common.pool2x2 import MASKED
 from ..common.windows import Geometry, Shape, Windows
 from .epilogue import Epilogue
@@ -27,6 +27,7 @@ from .reference import turned
 PIXELS = 256  # of images that are taken together: weights read for them serve them all
 BAND = 1 << 15  # floats of the input that stay in the cache
 RUN = 4096  # pixels that one float32 adds up at most
+MATRIX = 1 << 14  # elements of a 1 x 1 weight whose gradient has items enough as a product
 POINT = Windows((1, 1), (1, 1), (0, 0), (1, 1))
 
 _file = CSource(__file__, "../common/images.h", "conv.c", defines=(f"MASKED={MASKED}",))
@@ -89,6 +90,13 @@ def dgrad(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Array:
 
 def wgrad(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
     """Gradient by the weight, (O, C, KH, KW), from x (N, C, H, W) and g (N, O, OH, OW)."""
+    if geometry.windows == POINT and math.prod(w_shape) >= MATRIX:
+        found = np.empty(w_shape, np.float32)
+        pixels, grads = _pixels(x), _pixels(g)
+        if pixels is not None and grads is not None:
+            matrix = found.reshape(w_shape[:2])
+            if product.product(grads.T, pixels, matrix):
+                return found
     if not _is_wide(w_shape):
         w = np.broadcast_to(np.float32(0), w_shape)  # its shape alone matters
         _, dw, _ = backward(g, x, w, None, None, geometry, (False, True, False))
@@ -124,7 +132,8 @@ def backward(
     """
     windows = geometry.windows
     out = windows.output_size("conv2d", x.shape[2:])
-    if _is_wide(w.shape) or (needs[0] and (windows.stride != (1, 1) or _margin(windows) < 0)):
+    alone = windows == POINT or windows.stride != (1, 1) or _margin(windows) < 0
+    if _is_wide(w.shape) or (needs[0] and alone):
         return _each_gradient(_opened(grad, relu_y, argmax, out), x, w, geometry, needs)
     sizes = _sizes(x.shape, w.shape, windows, out)
     sizes.pool = argmax is not None
@@ -198,13 +207,18 @@ def _product(
     epilogue: Epilogue,
 ) -> None:
     """y (N, OH, OW, O), channels side by side, from x and w; the padding may be negative."""
+    # A phase of dgrad that goes on behind g has more pixels than g.
+    point = windows == POINT and tuple(out) == tuple(x.shape[2:]) and not epilogue.pool
+    pixels = _pixels(x) if point and y.flags.c_contiguous else None
+    matrix, relu = w[:, :, 0, 0].T, epilogue.relu
+    if pixels is not None and product.product(pixels, matrix, y.reshape(-1, len(w)), bias, relu):
+        return
     sizes = _sizes(x.shape, w.shape, windows, out)
     sizes.relu, sizes.pool = epilogue
     images, held = images_of(x)
     steps = [step // FLOAT for step in strides_of(y)[:3]]
     sizes.image, sizes.row, sizes.pixel = steps
-    whole = tuple(out) == tuple(x.shape[2:])  # else a phase of dgrad that goes on behind g
-    if windows == POINT and whole and steps[1] == out[1] * steps[2] and not epilogue.pool:
+    if point and steps[1] == out[1] * steps[2]:
         sizes.w = sizes.ow = math.prod(out)  # all rows are one
         sizes.h = sizes.oh = 1
     sizes.group = min(len(x), max(1, PIXELS // (sizes.oh * sizes.ow)))
@@ -219,6 +233,11 @@ def _product(
     scratch = _file.size("conv_forward_scratch", sizes)
     _file.run("conv_forward", sizes, groups * sizes.slices, arguments, scratch)
     del held
+
+
+def _pixels(x: Array) -> Array | None:
+    """x (N, C, H, W) as a matrix of a row for each pixel; None unless it is stored so."""
+    return seen_last(x).reshape(-1, x.shape[1]) if is_stored_last(x) else None
 
 
 def _margin(windows: Windows) -> int:
