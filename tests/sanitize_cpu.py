@@ -19,7 +19,7 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parent
 FILES = (
     *("strides", "native", "sizes", "conv", "conv_grouped", "norm", "rows", "rows_native", "grids"),
-    *("product", "pool_native"),
+    *("product", "pool_native", "loss_native"),
 )
 FLAGS = "-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g"
 
@@ -27,6 +27,7 @@ FLAGS = "-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-
 # would do on a busy machine what is to be watched.
 COMPILE = """
 from tinygrad_cupy.backend import block_machine, c_source, compiling, product
+from tinygrad_cupy.kernels import loss_native as loss
 from tinygrad_cupy.kernels.common import rows, sums_native as sums
 from tinygrad_cupy.kernels.conv import grouped_cpu as grouped, native as conv
 from tinygrad_cupy.kernels.dropout import native as dropout
@@ -39,8 +40,8 @@ from tinygrad_cupy.kernels.recurrent import native as recurrent
 from tinygrad_cupy.kernels.softmax import native as softmax
 
 compiling.PATIENCE = compiling.AT_WORK = 110.0
-for source in (product._file, pool._file, conv._file, grouped._file, dropout._file, norm._file,
-               rows._take, sums._file, layer_norm._file, recurrent._file, softmax._file,
+for source in (product._file, loss._file, pool._file, conv._file, grouped._file, dropout._file,
+               norm._file, rows._take, sums._file, layer_norm._file, recurrent._file, softmax._file,
                *rows._add.values(),
                *block_machine.FILES.values(), *grid_sample.files.values(),
                *interpolate.files.values()):

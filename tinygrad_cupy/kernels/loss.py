@@ -9,11 +9,11 @@ import numpy as np
 from ..backend import Array, CudaSource, array_module, float64s, int32s, int64s, kernel
 from ..backend.block_counter import ticket_of
 from ..backend.cuda_source import dtype_macros
+from . import loss_native
 from .common import sums
 from .common.headers import LAST_BLOCK
 from .common.layout import empties
-
-IGNORED, ILLEGAL = -1, -2  # in the place of a class
+from .loss_native import IGNORED, ILLEGAL
 
 
 class Target(NamedTuple):
@@ -45,23 +45,32 @@ def _softmax(logits: Array) -> tuple[Array, Array, Array]:
     return shifted, exp, sums.total(exp, (1,), keepdims=True)
 
 
+def _losses(logits: Array, target: Target, smoothing: float) -> Array:
+    """The loss (R,) of each row of logits (R, C), 0 where it is ignored."""
+    xp, dtype, place = array_module(logits), logits.dtype, target.place
+    shifted, _, total = _softmax(logits)
+    smooth, rows = dtype.type(smoothing), xp.arange(len(logits))
+    losses = xp.log(total)[:, 0] - (1 - smooth) * shifted[rows, xp.maximum(place, 0)]
+    if smoothing:
+        losses -= smooth * sums.mean(shifted, (1,))
+    return xp.where(place != IGNORED, losses * target.weight(dtype), dtype.type(0))
+
+
 def _forward_arrays(
     logits: Array, labels: Array, smoothing: float, ignore_index: int, reduction: str
 ) -> tuple[Array, Target]:
     xp, dtype = array_module(logits), logits.dtype
-    rows, classes = logits.shape
+    classes = logits.shape[1]
     counted = labels != ignore_index
     legal = (labels >= 0) & (labels < classes)
     place = xp.where(legal, labels.astype(np.int64), ILLEGAL)
     place = xp.where(counted, place, IGNORED).astype(np.int32)
     divisor = xp.maximum(counted.sum(), 1) if reduction == "mean" else xp.ones(())
     target = Target(place, divisor.astype(dtype))
-    shifted, _, total = _softmax(logits)
-    smooth = dtype.type(smoothing)
-    losses = xp.log(total)[:, 0] - (1 - smooth) * shifted[xp.arange(rows), xp.maximum(place, 0)]
-    if smoothing:
-        losses -= smooth * sums.mean(shifted, (1,))
-    losses = xp.where(counted, losses * target.weight(dtype), dtype.type(0))
+    if loss_native.suits(logits):
+        losses = loss_native.losses(logits, place, smoothing)
+    else:
+        losses = _losses(logits, target, smoothing)
     if reduction == "none":
         return losses, target
     loss = sums.total(losses, (0,)) / target.divisor
@@ -71,6 +80,8 @@ def _forward_arrays(
 
 
 def _backward_arrays(logits: Array, grad: Array, target: Target, smoothing: float) -> Array:
+    if loss_native.suits(logits):
+        return loss_native.gradient(logits, target.place, grad / target.divisor, smoothing)
     _, exp, total = _softmax(logits)
     exp /= total
     exp -= target.expected(logits.shape[1], smoothing, logits.dtype)
