@@ -163,3 +163,49 @@ def test_relu_hands_nan_on() -> None:
     y = blas.linear(x, weight, None, True)
     assert np.isnan(y[3]).all()
     assert np.isnan(y).sum() == 80
+
+
+@given(
+    st.sampled_from([(5,), (2, 3), (3, 1, 2)]),
+    st.tuples(st.integers(1, 40), st.integers(1, 40), st.integers(1, 40)),
+    st.booleans(), st.booleans(), st.booleans(), st.booleans(),
+)  # fmt: skip
+def test_stacks_of_matrices(
+    lead: tuple[int, ...],
+    shape: tuple[int, int, int],
+    turned_a: bool,
+    turned_b: bool,
+    shared: bool,
+    by_heads: bool,
+) -> None:
+    m, k, n = shape
+    rng = np.random.default_rng(m * 7 + k * 3 + n)
+
+    def stack(rows: int, columns: int, turned: bool) -> np.ndarray:
+        if by_heads and len(lead) == 2 and not turned:  # (batch, rows, heads, columns) in memory
+            values = rng.standard_normal((lead[0], rows, lead[1], columns), np.float32)
+            return values.transpose(0, 2, 1, 3)
+        size = (columns, rows) if turned else (rows, columns)
+        values = rng.standard_normal((*lead, *size), np.float32)
+        return values.swapaxes(-1, -2) if turned else values
+
+    a, b = stack(m, k, turned_a), stack(k, n, turned_b)
+    if shared:
+        b = b[(0,) * (len(lead) - 1)]  # (lead[-1], K, N), for all that stand before
+    y = np.full((*lead, m, n), np.nan, np.float32)
+    assert product.stacked(a, b, y)
+    expected = a.astype(np.float64) @ b.astype(np.float64)
+    assert np.abs(y - expected).max() <= 2e-6 * k**0.5 * max(1, np.abs(expected).max())
+
+
+def test_a_stack_of_the_engine_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def done(a: np.ndarray, b: np.ndarray, y: np.ndarray) -> bool:
+        asked.append(y.shape)
+        return True
+
+    monkeypatch.setattr(product, "stacked", done)
+    x = np.ones((24, 65, 64), np.float32)
+    blas.matmul(x, x.swapaxes(-1, -2))
+    assert asked == [(24, 65, 65)]

@@ -246,6 +246,12 @@ def _matmul_cpu(a: Array, b: Array, out: Array | None) -> Array:
         return y
     parts = min(PARTS, max(1, _work(a, b, y) // PART))
     if (stacks := max(lead, default=1)) > 1:
+        if (
+            apart
+            and shape[-2] * shape[-1] * a.shape[-1] <= product.MOST
+            and product.stacked(a, b, y)
+        ):
+            return y
         if parts == 1 and shape[-2] * shape[-1] * a.shape[-1] < LARGE:
             return np.matmul(a, b, y)  # BLAS takes one thread for each by itself
         axis = lead.index(stacks) - len(shape)

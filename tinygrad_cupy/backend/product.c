@@ -108,3 +108,16 @@ void product(
   }
 }
 TASK(product, 4)
+
+/* The same of as many matrices as there are items: matrix i of a, b and y begins ``places``[3 * i]
+   floats behind the first, [3 * i + 1] and [3 * i + 2]. */
+void stacked_product(
+    const Product *s, const Share *share, const float *a, const float *b, const Int *places,
+    float *y, float *scratch)
+{
+  Int items = s->by_rows ? (s->rows + TILE - 1) / TILE : panels(s->columns);
+  Share whole = {items, items, 1, 0, 1};
+  EACH_ITEM(share, part, i)
+    product(s, &whole, a + places[3 * i], b + places[3 * i + 1], 0, y + places[3 * i + 2], scratch);
+}
+TASK(stacked_product, 4)

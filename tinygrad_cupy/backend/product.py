@@ -19,6 +19,7 @@ from .cpu_threads import PARTS
 DEPTH = 256  # terms of a panel
 DEEP = 2048  # of one whose sums go to places apart
 GROUP = 1 << 16  # floats of panels that stay in the second cache
+PART = 1 << 18  # multiplications of a stack for which it pays to wake a thread
 MANY = 16  # tiles of rows that suffice for all threads
 MOST = 1 << 28  # multiplications; from here on BLAS is as fast
 LONG = 1 << 11  # terms, where they are not neighbours in the left factor
@@ -67,6 +68,27 @@ def product(a: Array, b: Array, y: Array, bias: Array | None = None, relu: bool 
     return True
 
 
+def stacked(a: Array, b: Array, y: Array) -> bool:
+    """`product` of each matrix of a (…, M, K) and b (…, K, N), broadcast to y (…, M, N)."""
+    if not (a.dtype == b.dtype == y.dtype == np.float32):
+        return False
+    if not (a.flags.aligned and b.flags.aligned and y.flags.aligned):
+        return False
+    work = a.shape[-2] * a.shape[-1] * b.shape[-1]
+    steps = (strides_of(x)[-2:] for x in (a, b, y))
+    plan = _plan(a.shape[-2:], b.shape[-1], *steps, relu=False)
+    if plan is None:
+        return False
+    if plan.turned:
+        a, b, y = (x.swapaxes(-1, -2) for x in (b, a, y))
+    places = _places(*((x.shape[:-2], strides_of(x)[:-2]) for x in (a, b, y)))
+    if places is None:
+        return False
+    arrays = (a, b, places, y)
+    _file.run("stacked_product", plan.sizes, len(places), arrays, plan.scratch, -(-PART // work))
+    return True
+
+
 class _Plan(NamedTuple):
     """How a product is computed; ``turned``: as y.T = b.T @ a.T."""
 
@@ -101,6 +123,26 @@ def _plan(
     steps = [step // FLOAT for step in (*of_a, *of_b, *of_y)]
     sizes = _Product(rows, columns, terms, depth, group, *steps, by_rows, turned, not turned, relu)
     return _Plan(sizes, tiles if by_rows else panels, _file.size("product_scratch", sizes), turned)
+
+
+@functools.lru_cache(1024)
+def _places(*leading: tuple[tuple[int, ...], Steps]) -> np.ndarray | None:
+    """(matrices, arrays): where each begins, in floats, of arrays with such leading axes.
+
+    None where one does not begin at a whole number of floats behind the first.
+    """
+    shape = leading[-1][0]
+    found = []
+    for axes, steps in leading:
+        place = np.zeros(shape, np.int64)
+        for axis, (size, step) in enumerate(zip(axes, steps, strict=True), len(shape) - len(axes)):
+            if step % FLOAT or step < 0:
+                return None
+            if size > 1:
+                along = np.arange(size) * (step // FLOAT)
+                place += along.reshape(-1, *(1,) * (len(shape) - axis - 1))
+        found.append(place.reshape(-1))
+    return np.ascontiguousarray(np.stack(found, 1))
 
 
 def _is_plain(steps: Steps) -> bool:
