@@ -1,6 +1,6 @@
-/* y (rows, columns) = a (rows, terms) times b (terms, columns), float32; to which a bias is added, of
-   each column or of each row, and ReLU taken of that. Items are panels of b, or, ``by_rows``, tiles
-   of rows, for which each thread packs the panels. */
+/* y (rows, columns) = a (rows, terms) times b (terms, columns), float32; to which a bias is added,
+   of each column or of each row, and ReLU taken of that. Items are panels of b, or, ``by_rows``,
+   tiles of rows, for which each thread packs the panels. */
 
 typedef struct {
   Int rows, columns, terms;
