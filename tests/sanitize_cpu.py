@@ -27,13 +27,13 @@ FLAGS = "-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-
 # would do on a busy machine what is to be watched.
 COMPILE = """
 from tinygrad_cupy.backend import block_machine, c_source, compiling, product
-from tinygrad_cupy.kernels import loss_native as loss
 from tinygrad_cupy.kernels.common import rows, sums_native as sums
 from tinygrad_cupy.kernels.conv import grouped_cpu as grouped, native as conv
 from tinygrad_cupy.kernels.dropout import native as dropout
 from tinygrad_cupy.kernels.grid_sample import native as grid_sample
 from tinygrad_cupy.kernels.interpolate import native as interpolate
 from tinygrad_cupy.kernels.layer_norm import native as layer_norm
+from tinygrad_cupy.kernels.loss import native as loss
 from tinygrad_cupy.kernels.norm import native as norm
 from tinygrad_cupy.kernels.pool import native as pool
 from tinygrad_cupy.kernels.recurrent import native as recurrent

@@ -7,7 +7,7 @@ import pytest
 
 from tinygrad_cupy.backend import cpu_threads
 from tinygrad_cupy.backend.compiling import compiler
-from tinygrad_cupy.kernels import loss, loss_native
+from tinygrad_cupy.kernels.loss import native
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="needs a C compiler")
 
@@ -41,15 +41,15 @@ def test_any_size(
     logits = 20 * rng.standard_normal(shape, np.float32)
     labels = rng.integers(0, shape[1], shape[0])
     labels[rng.random(shape[0]) < 0.2] = NO_CLASS
-    found, target = loss._forward_arrays(logits, labels, smoothing, NO_CLASS, reduction)
-    assert loss_native.suits(logits)
+    found, target = native.forward(logits, labels, smoothing, NO_CLASS, reduction)
+    assert native.suits(logits)
     grad = rng.standard_normal(shape[0] if reduction == "none" else (), np.float32)
     divisor = max((labels != NO_CLASS).sum(), 1) if reduction == "mean" else 1
     losses, dx = expected(logits, labels, smoothing, np.asarray(grad), divisor)
     nothing = reduction == "mean" and (labels == NO_CLASS).all()
     whole = np.nan if nothing else losses.sum() / divisor
     np.testing.assert_allclose(found, losses if reduction == "none" else whole, 2e-6, 1e-5)
-    gradient = loss._backward_arrays(logits, grad, target, smoothing)
+    gradient = native.backward(logits, grad, target, smoothing)
     np.testing.assert_allclose(gradient, dx, rtol=1e-5, atol=1e-6)
 
 
@@ -57,10 +57,10 @@ def test_no_class_and_what_is_not_finite(rng: np.random.Generator) -> None:
     logits = rng.standard_normal((6, 4), np.float32)
     logits[3, 1], logits[4, 0], logits[5] = np.nan, -np.inf, np.inf
     labels = np.array([4, -1, NO_CLASS, 0, 1, 2])
-    found, target = loss._forward_arrays(logits, labels, 0.0, NO_CLASS, "none")
+    found, target = native.forward(logits, labels, 0.0, NO_CLASS, "none")
     assert np.isnan(found).tolist() == [True, True, False, True, False, True]
     assert found[2] == 0
-    dx = loss._backward_arrays(logits, np.ones(6, np.float32), target, 0.0)
+    dx = native.backward(logits, np.ones(6, np.float32), target, 0.0)
     assert np.isnan(dx).all(1).tolist() == [True, True, False, True, False, True]
     assert (dx[2] == 0).all()
     assert dx[4, 0] == 0
@@ -76,7 +76,7 @@ def test_the_same_bits_with_any_number_of_threads(
         monkeypatch.setattr(
             "tinygrad_cupy.backend.c_source.thread_count", lambda threads=threads: threads
         )
-        losses, target = loss._forward_arrays(logits, labels, 0.1, NO_CLASS, "mean")
-        dx = loss._backward_arrays(logits, np.float32(1), target, 0.1)
+        losses, target = native.forward(logits, labels, 0.1, NO_CLASS, "mean")
+        dx = native.backward(logits, np.float32(1), target, 0.1)
         found.append(losses.tobytes() + dx.tobytes())
     assert found[0] == found[1] == found[2]

@@ -157,21 +157,21 @@ def test_kernels_and_arrays_agree(
         labels[77] = 254 if classes <= 254 else ignore  # no class
     how = (0.1 if rows % 2 else 0.0, ignore, reduction)
     with np.errstate(invalid="ignore"):
-        expected, target = kernels.loss._forward_arrays(logits, labels, *how)
+        expected, target = kernels.loss.reference.forward(logits, labels, *how)
         grad = rng.standard_normal(expected.shape).astype(dtype)
-        gradient = kernels.loss._backward_arrays(logits, np.asarray(grad, dtype), target, how[0])
+        gradient = kernels.loss.reference.backward(logits, np.asarray(grad, dtype), target, how[0])
     tolerance = {"float32": 2e-5, "float64": 1e-12}[dtype]
     on_gpu = [backend.to_device(np.asarray(x), "cuda:0") for x in (logits, labels, grad)]
     first = None
     for _ in range(3):
         poison = backend.full((4 * logits.size + 100,), np.nan, dtype, "cuda:0")
         del poison  # the outputs get this memory
-        found, placed = kernels.loss._forward_cuda(on_gpu[0], on_gpu[1], *how)
+        found, placed = kernels.loss.cuda.forward(on_gpu[0], on_gpu[1], *how)
         assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
         np.testing.assert_array_equal(backend.to_numpy(placed.place), target.place)
         assert placed.divisor.item() == target.divisor
         np.testing.assert_allclose(backend.to_numpy(found), expected, rtol=tolerance, atol=1e-5)
-        back = backend.to_numpy(kernels.loss._backward_cuda(on_gpu[0], on_gpu[2], placed, how[0]))
+        back = backend.to_numpy(kernels.loss.cuda.backward(on_gpu[0], on_gpu[2], placed, how[0]))
         np.testing.assert_allclose(back, gradient, rtol=10 * tolerance, atol=tolerance)
         results = backend.to_numpy(found), back
         first = first or results

@@ -279,6 +279,11 @@ def test_the_example_of_hooks(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "shape of the gradient: (3, 8)\n1 (3, 8)\n"
 
 
+def test_the_example_of_a_cpu(capsys: pytest.CaptureFixture[str]) -> None:
+    run("on-a-cpu.md")
+    assert capsys.readouterr().out == "True\n"
+
+
 def test_the_example_of_science(capsys: pytest.CaptureFixture[str]) -> None:
     run("science.md")
     assert capsys.readouterr().out == "[1.0, 1.0, 1.0, 1.0, 1.0]\n"

@@ -25,7 +25,7 @@ INLINE Range inside(Int place, Int stride, Int padding, Int dilation, Int kernel
 #define ROWS_OF(s, row) inside(row, (s)->sh, (s)->ph, (s)->dh, (s)->kh, (s)->h)
 #define COLUMNS_OF(s, column) inside(column, (s)->sw, (s)->pw, (s)->dw, (s)->kw, (s)->w)
 
-/* The first tap along an axis that is not in the padding before the image; 0 where there is none. */
+/* The first tap along an axis that is not in the padding before the image; 0 if there is none. */
 INLINE Int first_tap(Int place, Int stride, Int padding, Int dilation, Int kernel)
 {
   Int above = padding - place * stride;
@@ -108,8 +108,8 @@ void sum_pool(const Pool *s, const Share *share, const float *x, float *y, float
 }
 TASK(sum_pool, 2)
 
-/* dx (N, H, W, C) from the gradient (N, OH, OW, C): what ``TAKEN`` is of it is added to each tap, or
-   is all there is if ``alone``. Items are images. */
+/* dx (N, H, W, C) from the gradient (N, OH, OW, C): what ``TAKEN`` is of it is added to each tap,
+   or is all there is if ``alone``. Items are images. */
 #define SPREAD(TAKEN, alone) \
   (void)scratch; \
   EACH_ITEM(share, part, n) { \

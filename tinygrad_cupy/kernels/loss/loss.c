@@ -1,5 +1,5 @@
-/* Softmax cross-entropy of rows (R, C) on the CPU: a row is in the cache from the first look at it to
-   the last. Sums are double. Macros: IGNORED and ILLEGAL, in the place of a class. */
+/* Softmax cross-entropy of rows (R, C) on the CPU: a row is in the cache from the first look at it
+   to the last. Sums are double. Macros: IGNORED and ILLEGAL, in the place of a class. */
 
 typedef struct {
   Int classes, by_row; /* from row to row of ``scale``: 1, or 0 where one number is for all */
