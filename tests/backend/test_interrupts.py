@@ -19,6 +19,7 @@ import pytest
 
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.backend import cpu_threads, workers
+from tinygrad_cupy.backend.c_source import CSource
 from tinygrad_cupy.nn import models, optim
 
 
@@ -195,11 +196,8 @@ def test_training_goes_on_after_interrupts_at_random(
     count: int, library: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if library == "NumPy":
-        from tinygrad_cupy.kernels.conv import native as conv_native
-        from tinygrad_cupy.kernels.norm import native as norm_native
-
-        monkeypatch.setattr(conv_native, "suits", lambda *_, **__: False)
-        monkeypatch.setattr(norm_native, "suits", lambda *_: False)
+        for source in [one for one in gc.get_objects() if type(one) is CSource]:
+            monkeypatch.setitem(vars(source), "library", None)
     x = Tensor(rng.standard_normal((16, 1, 28, 28), np.float32))
     y = Tensor(np.arange(16) % 10)
     model = models.build("small")
@@ -233,6 +231,7 @@ def test_training_goes_on_after_interrupts_at_random(
                 train(draw.uniform(0.0002, 0.01))
             assert not cpu_threads._region.locked()
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert_as_before(blas)
     step()

@@ -139,7 +139,7 @@ def test_a_result_in_the_place_of_a_factor() -> None:
 
 
 @pytest.mark.parametrize("relu", [False, True])
-@pytest.mark.parametrize("shape", [(33, 300, 130), (130, 300, 33), (5, 700, 2000), (300, 40, 7)])
+@pytest.mark.parametrize("shape", [(33, 300, 130), (130, 300, 33), (5, 700, 2000), (300, 40, 70)])
 def test_a_layer_with_its_bias_and_relu(
     shape: tuple[int, int, int], relu: bool, rng: np.random.Generator
 ) -> None:
@@ -209,3 +209,67 @@ def test_a_stack_of_the_engine_is_done_here(monkeypatch: pytest.MonkeyPatch) -> 
     x = np.ones((24, 65, 64), np.float32)
     blas.matmul(x, x.swapaxes(-1, -2))
     assert asked == [(24, 65, 65)]
+
+
+def test_what_does_not_fit_is_numpys_to_refuse() -> None:
+    x = np.ones((64, 128), np.float32)
+    for a, b, shape in [
+        *((x, x[:60].T[:100], (64, 60)), (x, np.ones((160, 64), np.float32), (64, 64))),
+        *((x, x.T, (64, 60)), (x[None].repeat(8, 0), x[None, :50].repeat(8, 0), (8, 64, 128))),
+    ]:
+        y = np.full(shape, BESIDE)
+        assert not (product.stacked if y.ndim == 3 else product.product)(a, b, y)
+        assert (y == BESIDE).all()
+        with pytest.raises(ValueError, match="matmul"):
+            blas.matmul(a, b, y)
+    fixed = np.full((64, 64), BESIDE)
+    fixed.flags.writeable = False
+    assert not product.product(x, x.T, fixed)
+    assert (fixed == BESIDE).all()
+    assert not product.product(x, x.T, fixed.copy(), np.ones(63, np.float32))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "int64", "float16"])
+def test_a_bias_of_another_dtype_is_converted(dtype: str) -> None:
+    x, bias = np.ones((64, 128), np.float32), np.arange(64).astype(dtype)
+    y = blas.linear(x, x, bias)
+    np.testing.assert_array_equal(y, 128 + np.arange(64) + np.zeros((64, 1)))
+
+
+def test_long_sums_are_put_together_in_double(rng: np.random.Generator) -> None:
+    x, w = (rng.random((4, 1 << 20), np.float32) for _ in range(2))
+    expected = x.astype(np.float64) @ w.T.astype(np.float64)
+    assert np.abs(blas.linear(x, w) / expected - 1).max() < 2e-7
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "pays"),
+    [
+        ((1, 4096), (4096, 1024), False),  # BLAS reads a matrix once for a vector
+        ((4096, 1024), (1024, 1), False),
+        ((100_000, 3), (3, 3), False),  # and copies next to nothing here
+        ((1000, 1), (1, 1000), True),
+        ((32, 1024), (1024, 10), True),
+        ((5000, 8, 8), (5000, 8, 8), False),
+        ((64, 1, 512), (64, 512, 512), False),
+        ((24, 65, 64), (24, 64, 65), True),
+    ],
+)
+def test_which_products_pay(a: tuple[int, ...], b: tuple[int, ...], pays: bool) -> None:
+    left, right = (np.broadcast_to(np.float32(1), shape) for shape in (a, b))
+    right = np.empty(b, np.float32) if right.size < 1 << 24 else right
+    assert product.pays(left, right) == pays
+
+
+def test_many_small_matrices_whose_terms_are_neighbours_pay() -> None:
+    x = np.ones((5000, 3, 3), np.float32)
+    assert product.pays(x, x.swapaxes(-1, -2))
+
+
+def test_where_large_stacks_begin_is_not_kept() -> None:
+    before = product._kept_places.cache_info().currsize
+    x = np.ones((product.KEPT + 1, 8, 8), np.float32)
+    y = np.empty_like(x)
+    assert product.stacked(x, x.swapaxes(-1, -2), y)
+    assert (y == 8).all()
+    assert product._kept_places.cache_info().currsize == before

@@ -184,7 +184,7 @@ def linear(x: Array, weight: Array, bias: Array | None = None, relu: bool = Fals
         found = cublaslt.product(x, weight.T, None, _precision, vector, relu)
         if found is not None:
             return found
-    if xp is np and LARGE <= x.size * len(weight) <= product.MOST and not is_working():
+    if xp is np and _is_for_c(x, weight.T) and x.shape[1] <= longest(x.dtype):
         y = np.empty((len(x), len(weight)), x.dtype)
         if product.product(x, weight.T, y, bias, relu):
             return y
@@ -242,16 +242,11 @@ def _matmul_cpu(a: Array, b: Array, out: Array | None) -> Array:
     shape = (*lead, a.shape[-2], b.shape[-1])
     y = np.empty(shape, np.result_type(a, b)) if out is None else out
     apart = out is None or not (np.may_share_memory(a, y) or np.may_share_memory(b, y))
-    if apart and product.pays(a, b) and product.product(a, b, y):
+    in_c = product.product if a.ndim == b.ndim == 2 else product.stacked
+    if apart and product.pays(a, b) and in_c(a, b, y):
         return y
     parts = min(PARTS, max(1, _work(a, b, y) // PART))
     if (stacks := max(lead, default=1)) > 1:
-        if (
-            apart
-            and shape[-2] * shape[-1] * a.shape[-1] <= product.MOST
-            and product.stacked(a, b, y)
-        ):
-            return y
         if parts == 1 and shape[-2] * shape[-1] * a.shape[-1] < LARGE:
             return np.matmul(a, b, y)  # BLAS takes one thread for each by itself
         axis = lead.index(stacks) - len(shape)
@@ -269,6 +264,12 @@ def _matmul_cpu(a: Array, b: Array, out: Array | None) -> Array:
 
     parallel_map(of_matrix, _blocks(shape[-2], shape[-1], parts))
     return y
+
+
+def _is_for_c(a: Array, b: Array) -> bool:
+    """Whether a (M, K) @ b (K, N) of float32 on a CPU is large enough for threads, and C pays."""
+    large = a.dtype == np.float32 and a.size * b.shape[1] >= LARGE
+    return large and not is_working() and product.pays(a, b)
 
 
 @functools.lru_cache(1024)

@@ -135,7 +135,7 @@ def share_of(count: int, least: int = 1) -> Share:
     """All of ``count`` items, cut into `parts_of` it, none below ``least``."""
     parts = parts_of(count, least)
     each = parts[0].stop if count > least else count
-    return Share(count, each, len(parts), 0, 1)
+    return Share(count, each, max(1, len(parts)), 0, 1)
 
 
 @functools.cache

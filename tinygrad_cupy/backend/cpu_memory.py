@@ -11,15 +11,20 @@ import ctypes
 import functools
 import os
 
+from .arrays import memory_size
+
 # Of <malloc.h>.
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 KEPT = (1 << 31) - 1  # bytes, the most that `mallopt` takes
+SHARE = 16  # of the machine's memory, a sixteenth at most
 LARGEST = 32 << 20  # bytes of a block that is kept, the most as well
 
 
 @functools.cache
 def keep_freed() -> bool:
-    """Have this process keep up to 2 GB that it has freed; whether it does.
+    """Have this process keep what it has freed; whether it does.
+
+    It keeps a sixteenth of the machine's memory, or of its container's, at most, and 2 GB.
 
     Nothing is changed on systems without glibc, and where the environment says how its `malloc`
     shall do: ``MALLOC_TRIM_THRESHOLD_``, ``MALLOC_MMAP_THRESHOLD_``, ``GLIBC_TUNABLES``.
@@ -29,8 +34,9 @@ def keep_freed() -> bool:
         return False
     if not _has_glibc():
         return False
+    kept = min(KEPT, memory_size() // SHARE)
     mallopt = ctypes.CDLL(None).mallopt
-    return bool(mallopt(MMAP_THRESHOLD, LARGEST) and mallopt(TRIM_THRESHOLD, KEPT))
+    return bool(mallopt(MMAP_THRESHOLD, LARGEST) and mallopt(TRIM_THRESHOLD, kept))
 
 
 def _has_glibc() -> bool:

@@ -14,6 +14,8 @@ enum { SOON = 16 }; /* rows of b that are fetched ahead */
 
 Int product_width(void) { return WIDTH; }
 
+Int product_depth(void) { return DEPTH; }
+
 Int product_tile(void) { return TILE; }
 
 /* Floats of scratch that `product` needs. */

@@ -1,26 +1,29 @@
 """Products of float32 matrices on a CPU by ``product.c``, where the machine has a C compiler.
 
-A product of few rows reads its larger factor once and copies nothing but a panel of the smaller
-one, where BLAS copies both. Letters: M rows, N columns, K terms.
+Panels of one factor are packed and the other is read where it lies, where BLAS copies both; that
+counts where one of them is small, as a batch is. Letters: M rows, N columns, K terms.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
+import math
 from typing import NamedTuple
 
 import numpy as np
 
 from .arrays import Array, strides_of
-from .c_source import CSource, plain
+from .c_source import CSource
 from .cpu_threads import PARTS
 
-DEPTH = 256  # terms of a panel
-DEEP = 2048  # of one whose sums go to places apart
+DEEP = 2048  # terms of a panel whose sums go to places apart
 GROUP = 1 << 16  # floats of panels that stay in the second cache
 PART = 1 << 18  # multiplications of a stack for which it pays to wake a thread
 MANY = 16  # tiles of rows that suffice for all threads
+FEW = 64  # elements of a factor that BLAS need not copy either
+SMALL = 1 << 15  # multiplications of a matrix in a stack; to pack a panel takes longer
+KEPT = 1 << 12  # matrices of a stack of which is kept where they begin
 MOST = 1 << 28  # multiplications; from here on BLAS is as fast
 LONG = 1 << 11  # terms, where they are not neighbours in the left factor
 FLOAT = 4  # bytes
@@ -44,10 +47,17 @@ class _Product(ctypes.Structure):
 
 
 def pays(a: Array, b: Array) -> bool:
-    """Whether BLAS is not as fast at a (M, K) @ b (K, N)."""
-    if a.ndim != 2 or b.ndim != 2 or a.size * b.shape[1] > MOST:
+    """Whether BLAS is not as fast at a (M, K) @ b (K, N), or at each matrix of stacks."""
+    rows, (terms, columns) = a.shape[-2], b.shape[-2:]
+    less, work = min(rows, columns), rows * terms * columns
+    if work > MOST:
         return False
-    return len(b) <= LONG or strides_of(a)[1] <= FLOAT
+    if a.ndim == b.ndim == 2:
+        if terms > LONG and strides_of(a)[1] > FLOAT:
+            return False
+        return bool(less > 1 and less * terms >= FEW)
+    # BLAS is slow at many small matrices whose terms lie side by side.
+    return bool((less > 1 and work >= SMALL) or strides_of(b)[-1] > FLOAT)
 
 
 def product(a: Array, b: Array, y: Array, bias: Array | None = None, relu: bool = False) -> bool:
@@ -55,24 +65,22 @@ def product(a: Array, b: Array, y: Array, bias: Array | None = None, relu: bool 
 
     y shares no memory with the others. False, and nothing is done, where it cannot be done here.
     """
-    if a.ndim != 2 or b.ndim != 2 or not (a.dtype == b.dtype == y.dtype == np.float32):
-        return False
-    if not (a.flags.aligned and b.flags.aligned and y.flags.aligned):
+    if a.ndim != 2 or b.ndim != 2 or y.ndim != 2 or not _fit(a, b, y):
         return False
     plan = _plan(a.shape, b.shape[1], strides_of(a), strides_of(b), strides_of(y), relu)
     if plan is None:
         return False
     left, right, out = (b.T, a.T, y.T) if plan.turned else (a, b, y)
-    vector = None if bias is None else plain(bias)
+    vector = None if bias is None else np.require(bias, np.float32, ["C", "A"])
+    if vector is not None and vector.shape != y.shape[1:]:
+        return False
     _file.run("product", plan.sizes, plan.items, (left, right, vector, out), plan.scratch)
     return True
 
 
 def stacked(a: Array, b: Array, y: Array) -> bool:
     """`product` of each matrix of a (…, M, K) and b (…, K, N), broadcast to y (…, M, N)."""
-    if not (a.dtype == b.dtype == y.dtype == np.float32):
-        return False
-    if not (a.flags.aligned and b.flags.aligned and y.flags.aligned):
+    if not _fit(a, b, y) or y.shape[:-2] != np.broadcast_shapes(a.shape[:-2], b.shape[:-2]):
         return False
     work = a.shape[-2] * a.shape[-1] * b.shape[-1]
     steps = (strides_of(x)[-2:] for x in (a, b, y))
@@ -81,12 +89,22 @@ def stacked(a: Array, b: Array, y: Array) -> bool:
         return False
     if plan.turned:
         a, b, y = (x.swapaxes(-1, -2) for x in (b, a, y))
-    places = _places(*((x.shape[:-2], strides_of(x)[:-2]) for x in (a, b, y)))
+    find = _kept_places if math.prod(y.shape[:-2]) <= KEPT else _places
+    places = find(*((x.shape[:-2], strides_of(x)[:-2]) for x in (a, b, y)))
     if places is None:
         return False
     arrays = (a, b, places, y)
     _file.run("stacked_product", plan.sizes, len(places), arrays, plan.scratch, -(-PART // work))
     return True
+
+
+def _fit(a: Array, b: Array, y: Array) -> bool:
+    """Whether a @ b has the last two axes of y, which may be written, and all are float32."""
+    if not (a.dtype == b.dtype == y.dtype == np.float32):
+        return False
+    if a.shape[-1] != b.shape[-2] or y.shape[-2:] != (a.shape[-2], b.shape[-1]):
+        return False
+    return bool(a.flags.aligned and b.flags.aligned and y.flags.behaved)
 
 
 class _Plan(NamedTuple):
@@ -114,7 +132,7 @@ def _plan(
     turned = of_y[1] > FLOAT or (terms_apart and columns > 2 * rows)
     if turned:
         rows, columns, of_a, of_b, of_y = columns, rows, of_b[::-1], of_a[::-1], of_y[::-1]
-    depth = min(terms, DEPTH if of_y[1] <= FLOAT else DEEP)
+    depth = min(terms, _file.size("product_depth") if of_y[1] <= FLOAT else DEEP)
     width, tile = _file.size("product_width"), _file.size("product_tile")
     panels, tiles = -(-columns // width), -(-rows // tile)
     by_rows = tiles >= min(panels, MANY)
@@ -125,7 +143,6 @@ def _plan(
     return _Plan(sizes, tiles if by_rows else panels, _file.size("product_scratch", sizes), turned)
 
 
-@functools.lru_cache(1024)
 def _places(*leading: tuple[tuple[int, ...], Steps]) -> np.ndarray | None:
     """(matrices, arrays): where each begins, in floats, of arrays with such leading axes.
 
@@ -143,6 +160,9 @@ def _places(*leading: tuple[tuple[int, ...], Steps]) -> np.ndarray | None:
                 place += along.reshape(-1, *(1,) * (len(shape) - axis - 1))
         found.append(place.reshape(-1))
     return np.ascontiguousarray(np.stack(found, 1))
+
+
+_kept_places = functools.lru_cache(1024)(_places)
 
 
 def _is_plain(steps: Steps) -> bool:

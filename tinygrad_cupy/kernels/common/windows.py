@@ -140,7 +140,7 @@ class Windows(NamedTuple):
 
     @property
     def are_disjoint(self) -> bool:
-        """Whether no pixel lies in two windows."""
+        """Whether no two windows reach across each other: then no pixel lies in two."""
         steps = zip(self.stride, self.dilation, self.kernel, strict=True)
         return all(s >= d * (k - 1) + 1 for s, d, k in steps)
 

@@ -27,6 +27,7 @@ from .reference import turned
 PIXELS = 256  # of images that are taken together: weights read for them serve them all
 BAND = 1 << 15  # floats of the input that stay in the cache
 RUN = 4096  # pixels that one float32 adds up at most
+LONG = 1 << 16  # pixels that a product adds up
 MATRIX = 1 << 14  # elements of a 1 x 1 weight whose gradient has items enough as a product
 POINT = Windows((1, 1), (1, 1), (0, 0), (1, 1))
 
@@ -93,7 +94,7 @@ def wgrad(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
     if geometry.windows == POINT and math.prod(w_shape) >= MATRIX:
         found = np.empty(w_shape, np.float32)
         pixels, grads = _pixels(x), _pixels(g)
-        if pixels is not None and grads is not None:
+        if pixels is not None and grads is not None and len(pixels) <= LONG:
             matrix = found.reshape(w_shape[:2])
             if product.product(grads.T, pixels, matrix):
                 return found

@@ -3,7 +3,7 @@
    have the same bits: backward, windows are gone through from the last to the first. Only float32.
    */
 
-/* What Python passes; all are Int. ``disjoint``: no two windows meet. */
+/* What Python passes; all are Int. ``disjoint``: no pixel lies in two windows. */
 typedef struct {
   Int n, c, h, w, oh, ow, kh, kw, sh, sw, ph, pw, dh, dw, disjoint;
 } Pool;
