@@ -24,7 +24,7 @@ MANY = 16  # tiles of rows that suffice for all threads
 FEW = 64  # elements of a factor that BLAS need not copy either
 SMALL = 1 << 15  # multiplications of a matrix in a stack; to pack a panel takes longer
 KEPT = 1 << 12  # matrices of a stack of which is kept where they begin
-MOST = 1 << 28  # multiplications; from here on BLAS is as fast
+MOST = 1 << 29  # multiplications; from here on BLAS is as fast
 LONG = 1 << 11  # terms, where they are not neighbours in the left factor
 FLOAT = 4  # bytes
 
