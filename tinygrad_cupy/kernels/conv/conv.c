@@ -59,19 +59,6 @@ INLINE Int filled(Int channels) { return parts_in(channels, LANES) * LANES; }
 /* Vectors in block b. */
 INLINE Int vectors_of(Int channels, Int b) { return least(2, parts_in(channels, LANES) - 2 * b); }
 
-/* Taps of the kernel's rows that meet the image from output row ``row``: from .low up to .high. */
-typedef struct {
-  Int low, high;
-} Range;
-
-static Range rows_met(Int row, Int stride, Int padding, Int dilation, Int kernel, Int height)
-{
-  Int first = row * stride - padding;
-  Int low = first >= 0 ? 0 : (-first + dilation - 1) / dilation;
-  Int high = first >= height ? 0 : (height - 1 - first) / dilation + 1;
-  return (Range){low, high < low ? low : least(high, kernel)};
-}
-
 /* --- sums over taps and input channels -------------------------------------------------------- */
 
 /* Where output pixels find their input: the window of pixel p starts at at + from[p]; from there on
@@ -309,7 +296,7 @@ void conv_forward(
         for (Int row = first; row < least(first + band, height); row++) {
           for (Int k = 0; k <= s->pool; k++) {
             Int out_row = s->pool ? 2 * row + k : row;
-            Range met = rows_met(out_row, s->sh, s->ph, s->dh, s->kh, s->h);
+            Range met = taps_met(out_row, s->sh, s->ph, s->dh, s->kh, s->h);
             Result there = {
                 y + n * s->image + row * s->row + b * BLOCK, to, shift, s->relu, channels};
             if (s->pool) there = (Result){rows + k * pixels * block, to, none, 0, block};
@@ -507,7 +494,7 @@ void conv_backward(
       for (Int y = 0; y < s->h; y++) {
         Result there = {dx + (n * s->h + y) * s->w * s->c + b * BLOCK, to, none, 0,
                         least(block, s->c - b * BLOCK)};
-        Range met = rows_met(y, 1, back.ph, s->dh, s->kh, s->oh);
+        Range met = taps_met(y, 1, back.ph, s->dh, s->kh, s->oh);
         row_of_pixels(window_at(&back, lines, from, y, met), s->w,
                       turned + (b * BLOCK * s->kh + met.low * block) * taps, vectors, there);
       }

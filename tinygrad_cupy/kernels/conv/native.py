@@ -31,7 +31,9 @@ LONG = 1 << 16  # pixels that a product adds up
 MATRIX = 1 << 14  # elements of a 1 x 1 weight whose gradient has items enough as a product
 POINT = Windows((1, 1), (1, 1), (0, 0), (1, 1))
 
-_file = CSource(__file__, "../common/images.h", "conv.c", defines=(f"MASKED={MASKED}",))
+_file = CSource(
+    *(__file__, "../common/images.h", "../common/taps.h", "conv.c"), defines=(f"MASKED={MASKED}",)
+)
 
 
 class _Conv(ctypes.Structure):

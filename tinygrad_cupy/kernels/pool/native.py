@@ -23,7 +23,7 @@ from . import reference
 LEAST = 4  # channels: of fewer, vectors run along nothing
 WORK = 1 << 15  # elements of a part, which take longer than to have a thread do it
 
-_file = CSource(__file__, "pool.c")
+_file = CSource(__file__, "../common/taps.h", "pool.c")
 
 
 class _Pool(ctypes.Structure):

@@ -8,22 +8,8 @@ typedef struct {
   Int n, c, h, w, oh, ow, kh, kw, sh, sw, ph, pw, dh, dw, disjoint;
 } Pool;
 
-/* Taps along an axis that lie in the image, from .low up to .high, of the window at ``place``. */
-typedef struct {
-  Int low, high;
-} Range;
-
-INLINE Range inside(Int place, Int stride, Int padding, Int dilation, Int kernel, Int size)
-{
-  Int first = place * stride - padding;
-  Int low = first >= 0 ? 0 : (-first + dilation - 1) / dilation;
-  Int high = first >= size ? 0 : (size - 1 - first) / dilation + 1;
-  high = high < kernel ? high : kernel;
-  return (Range){low, high < low ? low : high};
-}
-
-#define ROWS_OF(s, row) inside(row, (s)->sh, (s)->ph, (s)->dh, (s)->kh, (s)->h)
-#define COLUMNS_OF(s, column) inside(column, (s)->sw, (s)->pw, (s)->dw, (s)->kw, (s)->w)
+#define ROWS_OF(s, row) taps_met(row, (s)->sh, (s)->ph, (s)->dh, (s)->kh, (s)->h)
+#define COLUMNS_OF(s, column) taps_met(column, (s)->sw, (s)->pw, (s)->dw, (s)->kw, (s)->w)
 
 /* The first tap along an axis that is not in the padding before the image; 0 if there is none. */
 INLINE Int first_tap(Int place, Int stride, Int padding, Int dilation, Int kernel)
