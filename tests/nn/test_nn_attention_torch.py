@@ -40,11 +40,16 @@ def both(mask: Any) -> tuple[Any, Any]:
 
 
 def masks(kind: str, rng: np.random.Generator, keys: int = S) -> dict[str, Any]:
-    """Arguments; every query sees the first key."""
+    """Arguments; every query sees the first key.
+
+    Not all see it alone: weights that are 1 have no gradient but what is rounded.
+    """
     hidden = rng.random((L, keys)) < 0.4
-    padding = np.arange(keys)[None] >= rng.integers(1, keys + 1, (N, 1))
+    seen = rng.integers(1, keys + 1, (N, 1))
+    seen[0] = max(seen[0, 0], 2)
+    padding = np.arange(keys)[None] >= seen
     each = rng.random((N * 2, L, keys)) < 0.4
-    hidden[:, 0] = each[:, :, 0] = False
+    hidden[:, 0] = each[:, :, 0] = each[0, 0, 1] = hidden[0, 1] = False
     kinds: dict[str, dict[str, Any]] = {
         "none": {},
         "hidden": {"attn_mask": hidden},
