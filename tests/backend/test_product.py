@@ -128,6 +128,8 @@ def test_a_product_of_the_engine_is_done_here(monkeypatch: pytest.MonkeyPatch) -
     assert asked == [((64, 128), (128, 64))]
 
 
+# On an emulated processor NumPy's product says so of numbers that are none such.
+@pytest.mark.filterwarnings("ignore:.* encountered in matmul:RuntimeWarning")
 def test_a_result_in_the_place_of_a_factor() -> None:
     rng = np.random.default_rng()
     a, b = rng.standard_normal((2, 80, 80), np.float32)
