@@ -7,7 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tinygrad_cupy.backend import blas, cpu_threads, product
+from support import cpu_threads
+from tinygrad_cupy.backend import blas, product
 from tinygrad_cupy.backend.compiling import compiler
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="needs a C compiler")
@@ -75,10 +76,7 @@ def test_the_same_bits_with_any_number_of_threads(
 ) -> None:
     found = []
     for threads in (1, 2, 3):
-        monkeypatch.setattr(cpu_threads, "thread_count", lambda threads=threads: threads)
-        monkeypatch.setattr(
-            "tinygrad_cupy.backend.c_source.thread_count", lambda threads=threads: threads
-        )
+        cpu_threads.take(monkeypatch, threads)
         found.append(check(shape, ("rows", "columns", "rows")).tobytes())
     assert found[0] == found[1] == found[2]
 

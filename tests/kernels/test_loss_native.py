@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tinygrad_cupy.backend import cpu_threads
+from support import cpu_threads
 from tinygrad_cupy.backend.compiling import compiler
 from tinygrad_cupy.kernels.loss import native
 
@@ -72,10 +72,7 @@ def test_the_same_bits_with_any_number_of_threads(
     logits, labels = rng.standard_normal((5000, 7), np.float32), rng.integers(0, 7, 5000)
     found = []
     for threads in (1, 2, 3):
-        monkeypatch.setattr(cpu_threads, "thread_count", lambda threads=threads: threads)
-        monkeypatch.setattr(
-            "tinygrad_cupy.backend.c_source.thread_count", lambda threads=threads: threads
-        )
+        cpu_threads.take(monkeypatch, threads)
         losses, target = native.forward(logits, labels, 0.1, NO_CLASS, "mean")
         dx = native.backward(logits, np.float32(1), target, 0.1)
         found.append(losses.tobytes() + dx.tobytes())

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support import cpu_threads
 from support.examples import examples
 from tinygrad_cupy import backend
-from tinygrad_cupy.backend import cpu_threads
 from tinygrad_cupy.backend.compiling import compiler
 from tinygrad_cupy.kernels import indexing
 from tinygrad_cupy.kernels.common import rows
@@ -148,8 +148,7 @@ def test_bits_do_not_depend_on_the_threads(monkeypatch: pytest.MonkeyPatch) -> N
         values, places = drawn(sizes, np.float32)
         found = []
         for threads in (1, 2, 3):
-            monkeypatch.setattr(cpu_threads, "thread_count", lambda threads=threads: threads)
-            monkeypatch.setattr("tinygrad_cupy.backend.c_source.thread_count", lambda n=threads: n)
+            cpu_threads.take(monkeypatch, threads)
             found.append(rows.add(values, places, sizes[1]).tobytes())
         assert len(set(found)) == 1
 

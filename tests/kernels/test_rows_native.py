@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinygrad_cupy.backend import cpu_threads
+from support import cpu_threads
 from tinygrad_cupy.backend.compiling import compiler
 from tinygrad_cupy.kernels import layer_norm, recurrent, softmax
 from tinygrad_cupy.kernels.common import sums_native
@@ -41,8 +41,7 @@ def check(found: Any, expected: Any, bound: float = 3e-6) -> None:
 
 @pytest.fixture(params=[1, 3])
 def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(cpu_threads, "thread_count", lambda: request.param)
-    monkeypatch.setattr("tinygrad_cupy.backend.c_source.thread_count", lambda: request.param)
+    cpu_threads.take(monkeypatch, request.param)
     return int(request.param)
 
 

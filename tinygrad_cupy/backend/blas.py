@@ -179,19 +179,28 @@ def linear(x: Array, weight: Array, bias: Array | None = None, relu: bool = Fals
     xp = array_module(x)
     if xp is np and is_narrow(x.dtype):
         return _linear_narrow(x, weight, bias, relu)
-    if xp is not np and x.shape[1] <= longest(x.dtype):
-        vector = bias if bias is None else xp.ascontiguousarray(bias)
-        found = cublaslt.product(x, weight.T, None, _precision, vector, relu)
-        if found is not None:
+    if x.shape[1] <= longest(x.dtype):
+        at_once = _linear_in_c if xp is np else _linear_by_cublaslt
+        if (found := at_once(x, weight, bias, relu)) is not None:
             return found
-    if xp is np and _is_for_c(x, weight.T) and x.shape[1] <= longest(x.dtype):
-        y = np.empty((len(x), len(weight)), x.dtype)
-        if product.product(x, weight.T, y, bias, relu):
-            return y
     y = matmul(x, weight.T)  # (N, O)
     if bias is not None:
         y += bias
     return xp.maximum(y, y.dtype.type(0), out=y) if relu else y
+
+
+def _linear_in_c(x: Array, weight: Array, bias: Array | None, relu: bool) -> Array | None:
+    """A layer of float32 on a CPU that is large enough for threads; None where BLAS shall do it."""
+    if x.dtype != np.float32 or x.size * len(weight) < LARGE or is_working():
+        return None
+    y = np.empty((len(x), len(weight)), x.dtype)
+    done = product.pays(x, weight.T) and product.product(x, weight.T, y, bias, relu)
+    return y if done else None
+
+
+def _linear_by_cublaslt(x: Array, weight: Array, bias: Array | None, relu: bool) -> Array | None:
+    vector = bias if bias is None else array_module(x).ascontiguousarray(bias)
+    return cublaslt.product(x, weight.T, None, _precision, vector, relu)
 
 
 @through_single
@@ -264,12 +273,6 @@ def _matmul_cpu(a: Array, b: Array, out: Array | None) -> Array:
 
     parallel_map(of_matrix, _blocks(shape[-2], shape[-1], parts))
     return y
-
-
-def _is_for_c(a: Array, b: Array) -> bool:
-    """Whether a (M, K) @ b (K, N) of float32 on a CPU is large enough for threads, and C pays."""
-    large = a.dtype == np.float32 and a.size * b.shape[1] >= LARGE
-    return large and not is_working() and product.pays(a, b)
 
 
 @functools.lru_cache(1024)

@@ -99,8 +99,8 @@ def stacked(a: Array, b: Array, y: Array) -> bool:
 
 
 def _fit(a: Array, b: Array, y: Array) -> bool:
-    """Whether a @ b has the last two axes of y, which may be written, and all are float32."""
-    if not (a.dtype == b.dtype == y.dtype == np.float32):
+    """Whether C can write a @ b into y: of those last two axes, all of float32."""
+    if _file.library is None or not (a.dtype == b.dtype == y.dtype == np.float32):
         return False
     if a.shape[-1] != b.shape[-2] or y.shape[-2:] != (a.shape[-2], b.shape[-1]):
         return False
@@ -123,8 +123,6 @@ def _plan(
     """For a of this shape and arrays of these strides in bytes; None where there is none."""
     rows, terms = shape
     if not rows * terms * columns or not all(map(_is_plain, (of_a, of_b, of_y))):
-        return None
-    if _file.library is None:
         return None
     # Panels are made of the right factor. Where its terms are what lies side by side it is
     # reordered one by one, so it should be the smaller one; and rows of y be written in order.

@@ -1,5 +1,5 @@
-/* Sums over a row of float32, in double, the terms in an order that is the same on every machine: a
-   compiler may not change it, and so would add them up one by one. */
+/* The largest of a row of float32, and sums over it, in double, the terms in an order that is the
+   same on every machine: a compiler may not change it, and so would add them up one by one. */
 
 /* Chains of sums do not wait for each other. */
 enum { LANES = 4, CHAINS = 4, BLOCK = LANES * CHAINS };
@@ -25,3 +25,16 @@ typedef double Doubles __attribute__((vector_size(8 * LANES)));
     Doubles all = (chains[0] + chains[1]) + (chains[2] + chains[3]); \
     total += (all[0] + all[1]) + (all[2] + all[3]); \
   } while (0)
+
+/* The largest of a row; NaN is passed over here, and makes of its row NaN by what follows. */
+INLINE float largest(const float *x, Int count)
+{
+  float most[16], top = -__builtin_inff();
+  for (int k = 0; k < 16; k++) most[k] = -__builtin_inff();
+  Int whole = count - count % 16;
+  for (Int i = 0; i < whole; i += 16)
+    for (int k = 0; k < 16; k++) most[k] = x[i + k] > most[k] ? x[i + k] : most[k];
+  for (Int i = whole; i < count; i++) top = x[i] > top ? x[i] : top;
+  for (int k = 0; k < 16; k++) top = most[k] > top ? most[k] : top;
+  return top;
+}

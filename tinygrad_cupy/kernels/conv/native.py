@@ -94,12 +94,11 @@ def dgrad(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Array:
 def wgrad(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
     """Gradient by the weight, (O, C, KH, KW), from x (N, C, H, W) and g (N, O, OH, OW)."""
     if geometry.windows == POINT and math.prod(w_shape) >= MATRIX:
-        found = np.empty(w_shape, np.float32)
         pixels, grads = _pixels(x), _pixels(g)
         if pixels is not None and grads is not None and len(pixels) <= LONG:
-            matrix = found.reshape(w_shape[:2])
+            matrix = np.empty(w_shape[:2], np.float32)
             if product.product(grads.T, pixels, matrix):
-                return found
+                return matrix.reshape(w_shape)
     if not _is_wide(w_shape):
         w = np.broadcast_to(np.float32(0), w_shape)  # its shape alone matters
         _, dw, _ = backward(g, x, w, None, None, geometry, (False, True, False))
@@ -213,9 +212,10 @@ def _product(
     # A phase of dgrad that goes on behind g has more pixels than g.
     point = windows == POINT and tuple(out) == tuple(x.shape[2:]) and not epilogue.pool
     pixels = _pixels(x) if point and y.flags.c_contiguous else None
-    matrix, relu = w[:, :, 0, 0].T, epilogue.relu
-    if pixels is not None and product.product(pixels, matrix, y.reshape(-1, len(w)), bias, relu):
-        return
+    if pixels is not None:
+        matrix, rows = w[:, :, 0, 0].T, y.reshape(-1, len(w))
+        if product.product(pixels, matrix, rows, bias, epilogue.relu):
+            return
     sizes = _sizes(x.shape, w.shape, windows, out)
     sizes.relu, sizes.pool = epilogue
     images, held = images_of(x)

@@ -9,15 +9,13 @@ typedef struct {
 /* exp(x - max) of a row, and that maximum; NaN, which is passed over there, is NaN here. */
 INLINE float exponentials(const float *restrict x, Int count, float *restrict e)
 {
-  float top = -INFINITY;
-  for (Int i = 0; i < count; i++) top = x[i] > top ? x[i] : top;
+  float top = largest(x, count);
   for (Int i = 0; i < count; i++) e[i] = exp_of(x[i] - top);
   return top;
 }
 
-Int loss_scratch(const Loss *s) { return s->classes; }
-
-/* losses (R,): that of each row whose class is ``place`` (R,), 0 where it is ignored. */
+/* losses (R,): that of each row whose class is ``place`` (R,), 0 where it is ignored.
+   C floats of scratch. */
 void loss_forward(
     const Loss *s, const Share *share, const float *logits, const int32_t *place, float *losses,
     float *scratch)

@@ -53,18 +53,24 @@ def backward(logits: Array, grad: Array, target: Target, smoothing: float) -> Ar
     scale = grad / target.divisor
     dx = np.empty(logits.shape, np.float32)
     factors = plain(np.asarray(scale, np.float32))
-    _run("loss_backward", logits, scale.ndim, smoothing, target.place, factors, dx)
+    _run("loss_backward", logits, scale.ndim, smoothing, (target.place, factors, dx))
     return dx
 
 
 def _losses(logits: Array, target: Target, smoothing: float) -> Array:
     found = np.empty(len(logits), np.float32)
-    _run("loss_forward", logits, 0, smoothing, target.place, found)
+    _run("loss_forward", logits, 0, smoothing, (target.place, found), scratch=logits.shape[1])
     return found
 
 
-def _run(name: str, logits: Array, by_row: int, smoothing: float, *arrays: Array) -> None:
+def _run(
+    name: str,
+    logits: Array,
+    by_row: int,
+    smoothing: float,
+    arrays: tuple[Array, ...],
+    scratch: int = 0,
+) -> None:
     rows, classes = logits.shape
     sizes = _Loss(classes, by_row, smoothing)
-    least = -(-LEAST // classes)
-    _file.run(name, sizes, rows, (plain(logits), *arrays), _file.size("loss_scratch", sizes), least)
+    _file.run(name, sizes, rows, (plain(logits), *arrays), scratch, -(-LEAST // classes))

@@ -11,12 +11,17 @@ typedef struct {
 #define ROWS_OF(s, row) taps_met(row, (s)->sh, (s)->ph, (s)->dh, (s)->kh, (s)->h)
 #define COLUMNS_OF(s, column) taps_met(column, (s)->sw, (s)->pw, (s)->dw, (s)->kw, (s)->w)
 
-/* The first tap along an axis that is not in the padding before the image; 0 if there is none. */
-INLINE Int first_tap(Int place, Int stride, Int padding, Int dilation, Int kernel)
+/* A row of the output: the image it is of, its number in there, and the taps of its windows. */
+typedef struct {
+  const float *image;
+  Int row;
+  Range taps;
+} Line;
+
+INLINE Line line_of(const Pool *s, const float *x, Int item)
 {
-  Int above = padding - place * stride;
-  Int first = above > 0 ? (above + dilation - 1) / dilation : 0;
-  return first < kernel ? first : 0;
+  Int row = item % s->oh;
+  return (Line){x + item / s->oh * s->h * s->w * s->c, row, ROWS_OF(s, row)};
 }
 
 /* Where tap (i, j) of window (row, column) lies in an image. */
@@ -37,35 +42,34 @@ INLINE void raise(Int channels, const float *restrict v, int32_t tap, float *res
   }
 }
 
-Int max_pool_scratch(const Pool *s) { return s->c; }
-
-/* y and argmax (N, OH, OW, C); items are rows of y. */
+/* y and argmax (N, OH, OW, C); items are rows of y. C numbers of scratch. */
 void max_pool(const Pool *s, const Share *share, const float *x, float *y, uint8_t *argmax,
               float *scratch)
 {
   int32_t *taps = (int32_t *)scratch;
   EACH_ITEM(share, part, item) {
-    const float *image = x + item / s->oh * s->h * s->w * s->c;
-    Int row = item % s->oh;
-    Range rows = ROWS_OF(s, row);
+    Line line = line_of(s, x, item);
+    Range rows = line.taps;
     for (Int column = 0; column < s->ow; column++) {
       Range columns = COLUMNS_OF(s, column);
       float *best = y + (item * s->ow + column) * s->c;
       uint8_t *places = argmax + (item * s->ow + column) * s->c;
-      Int first = first_tap(row, s->sh, s->ph, s->dh, s->kh) * s->kw +
-                  first_tap(column, s->sw, s->pw, s->dw, s->kw);
+      /* the first that is not in the padding before the image, if there is one */
+      Int first = (rows.low < s->kh ? rows.low : 0) * s->kw +
+                  (columns.low < s->kw ? columns.low : 0);
       if (rows.low == rows.high || columns.low == columns.high) { /* all in the padding */
         for (Int c = 0; c < s->c; c++) best[c] = -__builtin_inff();
         memset(places, (int)first, s->c);
         continue;
       }
-      memcpy(best, image + pixel_of(s, row, column, rows.low, columns.low), s->c * sizeof(float));
+      memcpy(best, line.image + pixel_of(s, line.row, column, rows.low, columns.low),
+             s->c * sizeof(float));
       for (Int c = 0; c < s->c; c++) taps[c] = (int32_t)first;
       for (Int i = rows.low; i < rows.high; i++)
         for (Int j = columns.low; j < columns.high; j++)
           if (i * s->kw + j > first)
-            raise(s->c, image + pixel_of(s, row, column, i, j), (int32_t)(i * s->kw + j), best,
-                  taps);
+            raise(s->c, line.image + pixel_of(s, line.row, column, i, j),
+                  (int32_t)(i * s->kw + j), best, taps);
       for (Int c = 0; c < s->c; c++) places[c] = (uint8_t)taps[c];
     }
   }
@@ -77,16 +81,15 @@ void sum_pool(const Pool *s, const Share *share, const float *x, float *y, float
 {
   (void)scratch;
   EACH_ITEM(share, part, item) {
-    const float *image = x + item / s->oh * s->h * s->w * s->c;
-    Int row = item % s->oh;
-    Range rows = ROWS_OF(s, row);
+    Line line = line_of(s, x, item);
+    Range rows = line.taps;
     for (Int column = 0; column < s->ow; column++) {
       Range columns = COLUMNS_OF(s, column);
       float *restrict sum = y + (item * s->ow + column) * s->c;
       memset(sum, 0, s->c * sizeof(float));
       for (Int i = rows.low; i < rows.high; i++)
         for (Int j = columns.low; j < columns.high; j++) {
-          const float *v = image + pixel_of(s, row, column, i, j);
+          const float *v = line.image + pixel_of(s, line.row, column, i, j);
           for (Int c = 0; c < s->c; c++) sum[c] += v[c];
         }
     }

@@ -5,19 +5,6 @@ typedef struct {
   Int columns, log;
 } Rows;
 
-/* The largest of a row; NaN is passed over here, and makes of its row NaN by what follows. */
-INLINE float largest(const float *x, Int count)
-{
-  float most[16], top = -INFINITY;
-  for (int k = 0; k < 16; k++) most[k] = -INFINITY;
-  Int whole = count - count % 16;
-  for (Int i = 0; i < whole; i += 16)
-    for (int k = 0; k < 16; k++) most[k] = x[i + k] > most[k] ? x[i + k] : most[k];
-  for (Int i = whole; i < count; i++) top = x[i] > top ? x[i] : top;
-  for (int k = 0; k < 16; k++) top = most[k] > top ? most[k] : top;
-  return top;
-}
-
 /* y (R, C) = exp(x - max) / sum of that, or its logarithm. */
 void softmax_forward(const Rows *s, const Share *share, const float *all, float *to, float *scratch)
 {
