@@ -273,3 +273,13 @@ def test_where_large_stacks_begin_is_not_kept() -> None:
     assert product.stacked(x, x.swapaxes(-1, -2), y)
     assert (y == 8).all()
     assert product._kept_places.cache_info().currsize == before
+
+
+def test_that_there_was_no_library_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = np.ones((37, 41), np.float32), np.full((37, 37), BESIDE)
+    with monkeypatch.context() as without:
+        without.setitem(vars(product._file), "library", None)
+        assert not product.product(x, x.T, y)
+        assert (y == BESIDE).all()
+    assert product.product(x, x.T, y)
+    assert (y == 41).all()
