@@ -19,7 +19,7 @@ from ..backend.dtypes import common_dtype, is_inexact, is_narrow
 from ..kernels.einsum import Pair
 from .axes import normalize_axis
 from .matmul import widened
-from .promotion import single
+from .promotion import in_one_dtype, in_single, single
 from .reduce import Sum
 from .shape import Permute, Reshape
 from .subscripts import LETTERS, Plan, planned
@@ -256,5 +256,11 @@ class DotMixin(TensorBase):
             )
         if bias is not None and bias.shape != weight.shape[:1]:
             raise ValueError(f"[bilinear] expected bias {weight.shape[:1]}, got {bias.shape}")
-        y = einsum("...i,oij,...j->...o", x, weight, other)
-        return y if bias is None else y + bias
+        biases = [] if bias is None else [bias]
+        first, *others = in_one_dtype(x, weight, other, *biases)
+
+        def compute(x: Tensor) -> Tensor:
+            y = einsum("...i,oij,...j->...o", x, *others[:2])
+            return y + others[2] if biases else y
+
+        return in_single(first, compute)
