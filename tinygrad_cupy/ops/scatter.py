@@ -17,7 +17,7 @@ from .. import kernels
 from ..autograd import FusedOp, Op
 from ..backend import Array, array_module, is_cuda, on_device_of
 from .arrange import one_axis
-from .promotion import as_float, constant_like, in_one_dtype, single
+from .promotion import as_float, constant_like, in_one_dtype, in_single, single
 from .shape import concat
 from .take import (
     Offset,
@@ -156,7 +156,7 @@ def gather(x: Tensor, indices: Any, axis: int) -> Tensor:
 def scatter_add(x: Tensor, indices: Any, values: Any, axis: int) -> Tensor:
     """x with ``values`` added where ``indices`` say along ``axis``: the adjoint of `gather`."""
     x, flat, places = _laid_out("scatter_add", x, indices, values, axis)
-    return x + PutAdded(0, math.prod(x.shape))(flat, places).reshape(x.shape)
+    return in_single(x, lambda x: x + _added(flat, places, x))
 
 
 def scatter_reduce(
@@ -172,12 +172,16 @@ def scatter_reduce(
     counts = PutAdded(0, size)(_ones(places), places).reshape(x.shape)
     hit: Any = counts > 0
     if reduce in ("sum", "mean"):
-        found = PutAdded(0, size)(flat, places).reshape(x.shape)
-        found = found + x if include_self else found.where(hit, x)
-        if reduce == "sum":
-            return found
-        total = counts + 1 if include_self else counts.where(hit, 1)
-        return found / total.astype(x.dtype)
+
+        def compute(x: Tensor) -> Tensor:
+            found = _added(flat, places, x)
+            found = found + x if include_self else found.where(hit, x)
+            if reduce == "sum":
+                return found
+            total = counts + 1 if include_self else counts.where(hit, 1)
+            return found / total.astype(x.dtype)
+
+        return in_single(x, compute)
     if include_self:
         flat = concat([x.reshape(-1), flat])
         places = concat([_all_places(x), places])
@@ -235,6 +239,12 @@ def _laid_out(
     except IndexError as error:
         raise bounds_error(name, x, error) from error
     return x, wide.reshape(-1), places.reshape(-1)
+
+
+def _added(values: Tensor, places: Tensor, like: Tensor) -> Tensor:
+    """The sums of the values at each place, in the shape and the dtype of ``like``."""
+    sums = PutAdded(0, math.prod(like.shape))(values.astype(like.dtype), places)
+    return sums.reshape(like.shape)
 
 
 def _all_places(x: Tensor) -> Tensor:
