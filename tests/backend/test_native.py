@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import tinygrad_cupy as tg
+from support import cpu_threads
 from tinygrad_cupy.backend import c_source
 from tinygrad_cupy.backend.compiling import compiler
 from tinygrad_cupy.kernels.common.windows import Geometry, Windows
@@ -19,6 +20,28 @@ from tinygrad_cupy.kernels.dropout import native as dropout_native
 from tinygrad_cupy.kernels.norm import cpu as norm_cpu
 from tinygrad_cupy.kernels.norm import native as norm_native
 from tinygrad_cupy.nn import optim
+
+# Counts how often each item is done. The first part waits until all others are: so long, and 10
+# seconds at most, its thread does none of its other ones.
+COUNT = """
+#include <time.h>
+typedef struct { Int waits; } Sizes;
+void count(const Sizes *s, const Share *share, Int *done, float *scratch)
+{
+  EACH_ITEM (share, part, n) {
+    time_t begun = time(0);
+    Int others = 0;
+    while (s->waits && part == 0 && others < share->n - share->each && time(0) - begun < 10) {
+      others = 0;
+      for (Int i = share->each; i < share->n; i++)
+        others += __atomic_load_n(done + i, __ATOMIC_RELAXED);
+    }
+    __atomic_fetch_add(done + n, 1, __ATOMIC_RELAXED);
+    if (part == 0) done[share->n] = others;
+  }
+}
+TASK(count, 1)
+"""
 
 NEAR = 1e-5  # relative, by norm
 
@@ -296,3 +319,35 @@ def test_a_parameter_that_may_not_be_written_is_not(rng: np.random.Generator) ->
     with pytest.raises(ValueError, match="read-only"):
         optim.Adam([param]).step()
     np.testing.assert_array_equal(values, before)
+
+
+class _Count(ctypes.Structure):
+    _fields_ = [("waits", ctypes.c_int64)]
+
+
+@needs_compiler
+@pytest.mark.parametrize("threads", [1, 2, 3, 16])
+@pytest.mark.parametrize("items", [1, 5, 16, 100])
+def test_each_part_is_done_once(
+    threads: int, items: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "count.c").write_text(COUNT)
+    file = c_source.CSource(str(tmp_path / "x.py"), "count.c")
+    cpu_threads.take(monkeypatch, threads)
+    for _ in range(50):
+        done = np.zeros(items + 1, np.int64)
+        file.run("count", _Count(0), items, (done,))
+        assert (done[:-1] == 1).all()
+
+
+@needs_compiler
+def test_a_thread_that_is_held_up_is_helped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "count.c").write_text(COUNT)
+    file = c_source.CSource(str(tmp_path / "x.py"), "count.c")
+    cpu_threads.take(monkeypatch, 2)
+    done = np.zeros(17, np.int64)
+    file.run("count", _Count(1), 16, (done,))
+    assert done[-1] == 15
+    assert (done[:-1] == 1).all()

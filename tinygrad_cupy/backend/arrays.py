@@ -17,6 +17,7 @@ import numpy as np
 
 from .install import how_to_install
 
+LINE = 64  # bytes of the cache
 MOST_BYTES = 1 << 47  # of an array: what addresses are made for
 Array = Any  # numpy.ndarray or cupy.ndarray: CuPy carries no types
 
@@ -113,13 +114,13 @@ def is_alone(array: Array) -> bool:
     """Whether no other array is known to have memory of ``array``.
 
     It has its own, or is all of an array that nothing else refers to, as what a function returns
-    that ends with a reshape.
+    that ends with a reshape; but for a line of the cache, of one that was aligned.
     """
     base = array.base
     return base is None or bool(
         type(base) is type(array)
         and base.base is None
-        and base.nbytes == array.nbytes
+        and base.nbytes <= array.nbytes + LINE
         and array.flags.c_contiguous
         and _references_of_base(array) == _ALONE + 1  # and the name here
     )

@@ -14,6 +14,7 @@ import numpy as np
 
 from . import cublaslt, product
 from .arrays import Array, array_module, is_cuda
+from .cpu_memory import aligned_empty
 from .cpu_threads import PARTS, by_parts, is_working, parallel_map, part_along, spans
 from .cublaslt_library import library, why_missing
 from .dtypes import common_dtype, is_narrow, through_single
@@ -193,7 +194,7 @@ def _linear_in_c(x: Array, weight: Array, bias: Array | None, relu: bool) -> Arr
     """A layer of float32 on a CPU that is large enough for threads; None where BLAS shall do it."""
     if x.dtype != np.float32 or x.size * len(weight) < LARGE or is_working():
         return None
-    y = np.empty((len(x), len(weight)), x.dtype)
+    y = aligned_empty((len(x), len(weight)), x.dtype)
     done = product.pays(x, weight.T) and product.product(x, weight.T, y, bias, relu)
     return y if done else None
 
@@ -249,7 +250,7 @@ def _matmul_cpu(a: Array, b: Array, out: Array | None) -> Array:
         return np.matmul(a, b, out)
     lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     shape = (*lead, a.shape[-2], b.shape[-1])
-    y = np.empty(shape, np.result_type(a, b)) if out is None else out
+    y = aligned_empty(shape, np.result_type(a, b)) if out is None else out
     apart = out is None or not (np.may_share_memory(a, y) or np.may_share_memory(b, y))
     in_c = product.product if a.ndim == b.ndim == 2 else product.stacked
     if apart and product.pays(a, b) and in_c(a, b, y):

@@ -18,6 +18,7 @@ import numpy as np
 
 from .arrays import Array, strides_of
 from .c_source import POINTER, CSource, Share, address_of, share_of
+from .cpu_memory import aligned_empty
 from .generated import Places, places
 from .symbols import Program
 
@@ -300,6 +301,6 @@ def layout_of(arrays: Sequence[Array]) -> tuple[tuple[int, ...], tuple[int, ...]
 def empty(shape: tuple[int, ...], dtype: Any, order: tuple[int, ...] | None) -> np.ndarray:
     """An array whose axes lie in this order."""
     if order is None:
-        return np.empty(shape, dtype)
+        return aligned_empty(shape, dtype)
     back = sorted(range(len(order)), key=order.__getitem__)
-    return np.empty([shape[axis] for axis in order], dtype).transpose(back)
+    return aligned_empty([shape[axis] for axis in order], dtype).transpose(back)

@@ -52,11 +52,20 @@ typedef struct {
   Int by_row, by_term;
 } Rows;
 
-INLINE void tile(const int rows, Rows a, Int depth, const float *w, const int begin, float *out,
-                 Int out_pitch)
+/* What is fetched while a tile is computed: a line each term, from ``at`` on; LINE of them
+   ``by_line`` apart, the next LINE ``by_lines`` behind these. */
+typedef struct {
+  const float *at;
+  Int by_line, by_lines;
+} Ahead;
+
+INLINE void tile(const int rows, Rows a, Int depth, const float *w, Ahead next, const int begin,
+                 float *out, Int out_pitch)
 {
   Vector sum[TILE][VECTORS];
   const float *from[TILE];
+  for (int r = 0; r < rows; r++)
+    for (int v = 0; v < WIDTH; v += LINE) __builtin_prefetch(out + r * out_pitch + v, 1);
   for (int r = 0; r < rows; r++) {
     from[r] = a.at + r * a.by_row;
     for (int v = 0; v < VECTORS; v++) sum[r][v] = (Vector){0};
@@ -65,6 +74,9 @@ INLINE void tile(const int rows, Rows a, Int depth, const float *w, const int be
     Vector weight[VECTORS];
     for (int v = 0; v < VECTORS; v++) weight[v] = *(const Vector *)(w + v * LANES);
     for (int v = 0; v < WIDTH; v += LINE) __builtin_prefetch(w + AHEAD + v);
+    __builtin_prefetch(next.at, 0, 2);
+    next.at += next.by_line;
+    if (!(~k & (LINE - 1))) next.at += next.by_lines;
 #pragma GCC unroll 12
     for (int r = 0; r < rows; r++)
       for (int v = 0; v < VECTORS; v++) sum[r][v] += from[r][at] * weight[v];
@@ -81,13 +93,13 @@ INLINE void tile(const int rows, Rows a, Int depth, const float *w, const int be
   CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
 
 __attribute__((noinline)) static void any_tile(
-    Int rows, Rows a, Int depth, const float *w, int begin, float *out, Int out_pitch)
+    Int rows, Rows a, Int depth, const float *w, Ahead next, int begin, float *out, Int out_pitch)
 {
 #define CASE(n) \
   case n: \
     if (n > TILE) break; \
-    if (begin) tile(n > TILE ? TILE : n, a, depth, w, 1, out, out_pitch); \
-    else tile(n > TILE ? TILE : n, a, depth, w, 0, out, out_pitch); \
+    if (begin) tile(n > TILE ? TILE : n, a, depth, w, next, 1, out, out_pitch); \
+    else tile(n > TILE ? TILE : n, a, depth, w, next, 0, out, out_pitch); \
     break;
   switch (rows) { EACH_SIZE(CASE) }
 #undef CASE
@@ -101,7 +113,7 @@ typedef struct {
 
 /* ``rows`` times the first ``count`` columns of a panel: written where ``begin``, else added. */
 static void times_panel(
-    Int rows, Rows a, Int depth, const float *panel, Int count, int begin, Sums y)
+    Int rows, Rows a, Int depth, const float *panel, Int count, Ahead next, int begin, Sums y)
 {
   Int tiles = (rows + TILE - 1) / TILE;
   float aside[TILE * WIDTH];
@@ -110,10 +122,10 @@ static void times_panel(
     Rows some = {a.at + from * a.by_row, a.by_row, a.by_term};
     float *to = y.at + from * y.by_row;
     if (count == WIDTH && y.by_column == 1) {
-      any_tile(here, some, depth, panel, begin, to, y.by_row);
+      any_tile(here, some, depth, panel, next, begin, to, y.by_row);
       continue;
     }
-    any_tile(here, some, depth, panel, 1, aside, WIDTH);
+    any_tile(here, some, depth, panel, next, 1, aside, WIDTH);
     for (Int c = 0; c < count; c++)
       for (Int r = 0; r < here; r++) {
         float *place = to + r * y.by_row + c * y.by_column;

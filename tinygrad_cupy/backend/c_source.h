@@ -7,14 +7,35 @@
 
 typedef int64_t Int;
 
-/* ``n`` items are cut into parts of ``each``; a thread takes part ``first`` and from there on every
-   ``step``th. Sums are kept by part, so that they do not depend on the number of threads. */
+/* ``n`` items are cut into parts of ``each``; part ``first`` and from there on each ``step``th is a
+   thread's own. Where threads say in ``taken`` which parts they have begun, a bit each, who is done
+   with his own helps the others, whose cores may be slower: the last part first. Sums are kept by
+   part, so that they depend neither on the number of threads nor on who does what. */
 typedef struct {
   Int n, each, parts, first, step;
+  uint64_t own, *taken;
 } Share;
 
+enum { BITS = 64 }; /* the most parts that can be said to be taken */
+
+/* The part to do after this one, the first one after -1; ``parts`` where none is left. */
+INLINE Int part_after(const Share *share, Int part)
+{
+  if (!share->taken) return part < 0 ? share->first : part + share->step;
+  uint64_t all = ~(uint64_t)0 >> (BITS - share->parts);
+  for (;;) {
+    uint64_t left = all & ~__atomic_load_n(share->taken, __ATOMIC_RELAXED);
+    uint64_t own = left & share->own;
+    if (!left) return share->parts;
+    Int next = own ? __builtin_ctzll(own) : BITS - 1 - __builtin_clzll(left);
+    uint64_t bit = (uint64_t)1 << next;
+    if (!(__atomic_fetch_or(share->taken, bit, __ATOMIC_RELAXED) & bit)) return next;
+  }
+}
+
+/* Once in a task. */
 #define EACH_PART(share, part) \
-  for (Int part = (share)->first; part < (share)->parts; part += (share)->step)
+  for (Int part = part_after(share, -1); part < (share)->parts; part = part_after(share, part))
 
 /* Where a part ends; it begins at part * each. */
 INLINE Int part_end(const Share *share, Int part)
@@ -22,6 +43,9 @@ INLINE Int part_end(const Share *share, Int part)
   Int end = (part + 1) * share->each;
   return end < share->n ? end : share->n;
 }
+
+/* Whether item n is the first one of a part. */
+INLINE int begins(const Share *share, Int part, Int n) { return n == part * share->each; }
 
 #define EACH_ITEM(share, part, n) \
   EACH_PART (share, part) \

@@ -119,9 +119,13 @@ class CSource:
 
 
 class Share(ctypes.Structure):
-    """As in c_source.h: which parts of the work a thread takes."""
+    """As in c_source.h: which parts of the work a thread does."""
 
-    _fields_ = [(name, ctypes.c_int64) for name in ("n", "each", "parts", "first", "step")]
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("n", "each", "parts", "first", "step")),
+        ("own", ctypes.c_uint64),
+        ("taken", ctypes.c_void_p),  # none: only this thread's own parts are done
+    ]
 
 
 @functools.cache
@@ -135,7 +139,7 @@ def share_of(count: int, least: int = 1) -> Share:
     """All of ``count`` items, cut into `parts_of` it, none below ``least``."""
     parts = parts_of(count, least)
     each = parts[0].stop if count > least else count
-    return Share(count, each, max(1, len(parts)), 0, 1)
+    return Share(count, each, max(1, len(parts)), 0, 1, 0, None)
 
 
 @functools.cache

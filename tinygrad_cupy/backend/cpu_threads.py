@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .cpu_memory import keep_freed
+from .cpu_memory import aligned_empty, keep_freed
 from .workers import Pool, Share
 
 PARTS = 16  # into how many a batch is cut
@@ -272,13 +272,15 @@ def part_along(x: np.ndarray, axis: int, part: slice) -> np.ndarray:
 def workspace(name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """Scratch memory of this thread, reused from call to call; its contents are left over.
 
+    It begins with a line of the cache: vectors that lie across two take as long as two.
+
     Holding on to the pages matters as much as saving the call: fresh memory from the system costs
     a page fault for every 4 kB.
     """
     size = math.prod(shape) * np.dtype(dtype).itemsize
     buffers: dict[str, np.ndarray] = _workspace.__dict__
     if name not in buffers or buffers[name].size < size:
-        buffers[name] = np.empty(size, np.uint8)
+        buffers[name] = aligned_empty(size, np.uint8)
     array: np.ndarray = buffers[name][:size].view(dtype).reshape(shape)
     return array
 

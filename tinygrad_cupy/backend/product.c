@@ -1,6 +1,6 @@
 /* y (rows, columns) = a (rows, terms) times b (terms, columns), float32; to which a bias is added,
-   of each column or of each row, and ReLU taken of that. Items are panels of b, or, ``by_rows``,
-   tiles of rows, for which each thread packs the panels. */
+   of each column or of each row, and ReLU taken of that. Items are panels of b, each packed by who
+   multiplies by it; or, ``by_rows``, tiles of rows, for each part of which all are packed. */
 
 typedef struct {
   Int rows, columns, terms;
@@ -10,7 +10,11 @@ typedef struct {
   Int bias_row, bias_column, relu; /* from row to row, and from column to column, of the bias */
 } Product;
 
-enum { SOON = 16 }; /* rows of b that are fetched ahead */
+enum {
+  SOON = 16,   /* rows of b that are fetched ahead */
+  BLOCK = 8,   /* tiles of a that are copied together, where terms are not neighbours */
+  COPIED = 16, /* floats from term to term of such a copy: whole lines */
+};
 
 Int product_width(void) { return WIDTH; }
 
@@ -19,7 +23,7 @@ Int product_depth(void) { return DEPTH; }
 Int product_tile(void) { return TILE; }
 
 /* Floats of scratch that `product` needs. */
-Int product_scratch(const Product *s) { return s->depth * (s->group * WIDTH + TILE); }
+Int product_scratch(const Product *s) { return s->depth * (s->group * WIDTH + BLOCK * COPIED); }
 
 /* Some terms of some panels. */
 typedef struct {
@@ -37,29 +41,47 @@ static void finish(const Product *s, Int rows, Int columns, Sums y, const float 
     }
 }
 
-/* Rows of y get what a piece, packed, adds to them. A tile of a whose terms are not neighbours is
-   copied first, to ``copy``, and the next one fetched. */
+/* ``rows`` of a, at ``from``, of a piece, for each tile its terms one after the other. */
+static void copy_block(
+    const Product *s, Int rows, Int depth, const float *from, float *restrict to)
+{
+  Int whole = s->a_row == 1 ? rows / TILE : 0, tiles = (rows + TILE - 1) / TILE;
+  for (Int k = 0; k < depth; k++) {
+    const float *at = from + k * s->a_term;
+    for (Int r = 0; whole && r < rows; r += LINE) __builtin_prefetch(at + SOON * s->a_term + r);
+    for (Int t = 0; t < whole; t++)
+      memcpy(to + (t * depth + k) * COPIED, at + t * TILE, 4 * TILE);
+    for (Int t = whole; t < tiles; t++)
+      for (Int r = 0; r < least(TILE, rows - t * TILE); r++)
+        to[(t * depth + k) * COPIED + r] = at[(t * TILE + r) * s->a_row];
+  }
+}
+
+/* Rows of y get what a piece, packed, adds to them. Those of a are copied first, to ``copy``, where
+   their terms are not neighbours; else the next tile is fetched meanwhile. */
 static void multiply(
     const Product *s, Int from, Int end, const float *a, Piece b, const float *packed,
     const float *bias, float *y, float *copy)
 {
   int last = b.first + b.depth == s->terms && (bias || s->relu);
-  for (Int row = from; row < end; row += TILE) {
+  const float *all = a + b.first * s->a_term;
+  for (Int row = from, tile = 0; row < end; row += TILE, tile++) {
     Int rows = least(TILE, end - row);
-    Rows left = {a + row * s->a_row + b.first * s->a_term, s->a_row, s->a_term};
+    Rows left = {all + row * s->a_row, s->a_row, 1};
+    Ahead next = {left.at + TILE * s->a_row, LINE, s->a_row - LINE * LINE};
     if (s->a_term != 1) {
-      for (Int k = 0; k < b.depth; k++) {
-        const float *at = left.at + k * s->a_term;
-        __builtin_prefetch(at + (TILE + rows) * s->a_row);
-        for (Int r = 0; r < rows; r++) copy[k * TILE + r] = at[r * s->a_row];
-      }
-      left = (Rows){copy, 1, TILE};
+      if (tile % BLOCK == 0)
+        copy_block(s, least(BLOCK * TILE, end - row), b.depth, left.at, copy);
+      left = (Rows){copy + tile % BLOCK * b.depth * COPIED, 1, COPIED};
     }
     for (Int i = 0; i < b.count; i++) {
       Int column = (b.panel + i) * WIDTH;
+      const float *panel = packed + i * b.depth * WIDTH;
       Sums sums = {y + row * s->y_row + column * s->y_column, s->y_row, s->y_column};
       Int count = least(WIDTH, s->columns - column);
-      times_panel(rows, left, b.depth, packed + i * b.depth * WIDTH, count, !b.first, sums);
+      int fetch = !i && s->a_term == 1 && row + TILE < end;
+      times_panel(rows, left, b.depth, panel, count, fetch ? next : (Ahead){panel, 0, 0}, !b.first,
+                  sums);
       if (last)
         finish(s, rows, count, sums,
                bias ? bias + row * s->bias_row + column * s->bias_column : 0);
@@ -89,24 +111,17 @@ void product(
     float *y, float *scratch)
 {
   float *copy = scratch + s->depth * s->group * WIDTH;
-  for (Int first = 0; first < s->terms; first += s->depth) {
-    Piece piece = {first, least(s->depth, s->terms - first), 0, 0};
-    if (!s->by_rows)
-      EACH_PART (share, part) {
-        Int end = part_end(share, part);
-        for (piece.panel = part * share->each; piece.panel < end; piece.panel += s->group) {
-          piece.count = least(s->group, end - piece.panel);
-          pack(s, b, piece, scratch);
-          multiply(s, 0, s->rows, a, piece, scratch, bias, y, copy);
-        }
+  EACH_PART (share, part) {
+    Int from = part * share->each, end = part_end(share, part);
+    Int row = s->by_rows ? from * TILE : 0, row_end = s->by_rows ? end * TILE : s->rows;
+    Int panel = s->by_rows ? 0 : from, panel_end = s->by_rows ? panels(s->columns) : end;
+    for (Int first = 0; first < s->terms; first += s->depth)
+      for (Int p = panel; p < panel_end; p += s->group) {
+        Int depth = least(s->depth, s->terms - first), count = least(s->group, panel_end - p);
+        Piece piece = {first, depth, p, count};
+        pack(s, b, piece, scratch);
+        multiply(s, row, least(row_end, s->rows), a, piece, scratch, bias, y, copy);
       }
-    for (; s->by_rows && piece.panel < panels(s->columns); piece.panel += s->group) {
-      piece.count = least(s->group, panels(s->columns) - piece.panel);
-      pack(s, b, piece, scratch);
-      EACH_PART (share, part)
-        multiply(s, part * share->each * TILE, least(part_end(share, part) * TILE, s->rows), a,
-                 piece, scratch, bias, y, copy);
-    }
   }
 }
 TASK(product, 4)
@@ -118,7 +133,7 @@ void stacked_product(
     float *y, float *scratch)
 {
   Int items = s->by_rows ? (s->rows + TILE - 1) / TILE : panels(s->columns);
-  Share whole = {items, items, 1, 0, 1};
+  Share whole = {items, items, 1, 0, 1, 0, 0};
   EACH_ITEM(share, part, i)
     product(s, &whole, a + places[3 * i], b + places[3 * i + 1], 0, y + places[3 * i + 2], scratch);
 }

@@ -15,12 +15,13 @@ import numpy as np
 
 from .arrays import Array, strides_of
 from .c_source import CSource
-from .cpu_threads import PARTS
+from .cpu_threads import thread_count
 
 DEEP = 2048  # terms of a panel whose sums go to places apart
 GROUP = 1 << 16  # floats of panels that stay in the second cache
 PART = 1 << 18  # multiplications of a stack for which it pays to wake a thread
-MANY = 16  # tiles of rows that suffice for all threads
+MANY = 4  # panels for each thread, with which all end at about the same time
+TOGETHER = 4  # panels that a thread does at a time
 FEW = 64  # elements of a factor that BLAS need not copy either
 SMALL = 1 << 15  # multiplications of a matrix in a stack; to pack a panel takes longer
 KEPT = 1 << 12  # matrices of a stack of which is kept where they begin
@@ -74,7 +75,8 @@ def product(a: Array, b: Array, y: Array, bias: Array | None = None, relu: bool 
     vector = None if bias is None else np.require(bias, np.float32, ["C", "A"])
     if vector is not None and vector.shape != y.shape[1:]:
         return False
-    _file.run("product", plan.sizes, plan.items, (left, right, vector, out), plan.scratch)
+    arrays = (left, right, vector, out)
+    _file.run("product", plan.sizes, plan.items, arrays, plan.scratch, plan.each)
     return True
 
 
@@ -112,6 +114,7 @@ class _Plan(NamedTuple):
 
     sizes: _Product
     items: int
+    each: int  # of them, that a thread does at a time
     scratch: int
     turned: bool
 
@@ -133,12 +136,17 @@ def _plan(
     depth = min(terms, _file.size("product_depth") if of_y[1] <= FLOAT else DEEP)
     width, tile = _file.size("product_width"), _file.size("product_tile")
     panels, tiles = -(-columns // width), -(-rows // tile)
-    by_rows = tiles >= min(panels, MANY)
-    most = panels if by_rows else -(-panels // PARTS)  # that a thread packs at a time
-    group = max(1, min(most, GROUP // (depth * width)))
+    threads = thread_count()
+    # A part copies a tile whose terms are not neighbours, or packs all panels.
+    uneven = panels < MANY * threads and panels % threads > 0
+    by_rows = tiles >= threads and (of_a[1] > FLOAT or uneven)
+    items = tiles if by_rows else panels
+    shares = 2 * threads if by_rows else threads * -(-panels // (TOGETHER * threads))
+    each = -(-items // shares)
+    group = max(1, min(panels if by_rows else each, GROUP // (depth * width)))
     steps = [step // FLOAT for step in (*of_a, *of_b, *of_y)]
     sizes = _Product(rows, columns, terms, depth, group, *steps, by_rows, turned, not turned, relu)
-    return _Plan(sizes, tiles if by_rows else panels, _file.size("product_scratch", sizes), turned)
+    return _Plan(sizes, items, each, _file.size("product_scratch", sizes), turned)
 
 
 def _places(*leading: tuple[tuple[int, ...], Steps]) -> np.ndarray | None:

@@ -85,12 +85,23 @@ static Int start(Int wanted)
   return started < wanted ? started : wanted;
 }
 
+/* The parts that are a share's own, as bits, and where it is said which are taken. */
+static void note_own(Share *share, uint64_t *taken)
+{
+  share->taken = taken;
+  share->own = 0;
+  for (Int part = share->first; part < share->parts; part += share->step)
+    share->own |= (uint64_t)1 << part;
+}
+
 /* The task on as many threads as can be had, up to ``threads``; each has ``pitch`` floats of
    ``scratch``. */
 void threads_run(
     Task *task, void *const *arguments, Share share, float *scratch, Int pitch, Int threads)
 {
   Int others = start(threads - 1);
+  uint64_t taken = 0;
+  int noted = others && share.parts <= BITS;
   share.step = others + 1;
   for (Int i = 0; i < others; i++) {
     Worker *worker = workers + i;
@@ -99,12 +110,14 @@ void threads_run(
     worker->arguments = arguments;
     worker->share = share;
     worker->share.first = i + 1;
+    if (noted) note_own(&worker->share, &taken);
     worker->scratch = scratch + (i + 1) * pitch;
     atomic_store_explicit(&worker->busy, 1, memory_order_release);
     pthread_cond_signal(&worker->given);
     pthread_mutex_unlock(&worker->lock);
   }
   share.first = 0;
+  if (noted) note_own(&share, &taken);
   task(arguments, &share, scratch);
   for (Int i = 0; i < others; i++)
     while (!watch(workers + i, 0, WATCH)) continue;

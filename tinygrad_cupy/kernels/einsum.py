@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ..backend import Array, Reduction, array_module, blas, kernel
+from ..backend.cpu_memory import aligned_empty
 from ..backend.cpu_threads import by_parts, part_along
 from ..backend.dtypes import through_single
 from .common import dots_cuda
@@ -163,7 +164,7 @@ def _multiply(a: np.ndarray, b: np.ndarray, how: Pair) -> np.ndarray:
     """a · b, which broadcast; a large product is written by several threads."""
     if how.size < LARGE:
         return np.asarray(a * b)
-    y = np.empty(np.broadcast_shapes(a.shape, b.shape), a.dtype)
+    y = aligned_empty(np.broadcast_shapes(a.shape, b.shape), a.dtype)
     axis = int(np.argmax(y.shape)) - y.ndim
     lines = b.size == y.shape[-1] <= FEW and a.shape[-1] == 1 and axis == -y.ndim < -2
     repeated = np.tile(b.reshape(-1), y.shape[-2]) if lines else None

@@ -15,6 +15,7 @@ import numpy as np
 
 from ...backend import Array, kernel
 from ...backend.c_source import CSource, address_of, plain
+from ...backend.cpu_memory import aligned_empty
 from ...backend.cpu_threads import PARTS, parts_of
 from ...backend.dtypes import by_parts_of_complex, is_float, is_narrow
 from . import rows_cuda
@@ -73,7 +74,7 @@ def _take_cpu(x: Array, places: Array, axis: int) -> Array:
     shape = (*x.shape[:axis], *places.shape, *x.shape[axis + 1 :])
     blocks, _, columns = _blocks(x.shape, axis)
     flat = plain(_signed(places))
-    y, wrong = np.empty(shape, x.dtype), np.zeros(PARTS, bool)
+    y, wrong = aligned_empty(shape, x.dtype), np.zeros(PARTS, bool)
     sizes = _Rows(rows, flat.size, columns * x.itemsize)
     least = max(1, EACH * 4 // (columns * x.itemsize))
     _take.run("rows_take", sizes, blocks * flat.size, (plain(x), flat, y, wrong), least=least)
@@ -91,10 +92,10 @@ def take(x: Array, places: Array, axis: int) -> Array:
 
 def last(places: np.ndarray, rows: int) -> np.ndarray | None:
     """Which of the places (M,) are the last that say their row, bool; None where all are."""
-    flat, found = plain(_signed(places)), np.empty(places.size, bool)
+    flat, found = plain(_signed(places)), aligned_empty(places.size, bool)
     if _take.library is None:
         flat = _from_start(flat, rows)
-        owner, order = np.empty(rows, np.int64), np.arange(flat.size)
+        owner, order = aligned_empty(rows, np.int64), np.arange(flat.size)
         owner[flat] = order  # one after the other
         found[...] = owner[flat] == order
         return None if found.all() else found
@@ -187,7 +188,7 @@ def _add_integers(values: np.ndarray, places: np.ndarray, rows: int) -> np.ndarr
 def _add_few(source: CSource, values: np.ndarray, places: np.ndarray, rows: int) -> np.ndarray:
     blocks, count, columns = values.shape
     flat, values = plain(_signed(places)), plain(values)
-    y, sums = np.empty((blocks, rows, columns), values.dtype), np.empty(rows * columns)
+    y, sums = aligned_empty((blocks, rows, columns), values.dtype), aligned_empty(rows * columns)
     add = source.library.rows_add_few  # type: ignore[union-attr]
     if add.argtypes is None:
         add.argtypes = [ctypes.c_int64] * 4 + [ctypes.c_void_p] * 4
@@ -205,12 +206,12 @@ def _add_many(source: CSource, values: np.ndarray, places: np.ndarray, rows: int
     if size > IN_CACHE:
         y = _by_buckets(source, values, flat, rows, wrong)
     elif blocks > 1 or count < max(2 * EACH, 8 * rows):
-        y = np.empty((blocks, rows, columns), values.dtype)
+        y = aligned_empty((blocks, rows, columns), values.dtype)
         given, least = (flat, values, y, wrong), -(-EACH // (count * columns))
         sizes = _Rows(rows, count, columns)
         source.run("rows_add_blocks", sizes, blocks, given, 2 * size, least)
     else:
-        parts = np.empty((len(parts_of(count, EACH)), rows, columns))
+        parts = aligned_empty((len(parts_of(count, EACH)), rows, columns))
         sizes = _Rows(rows, count, columns)
         source.run("rows_add_parts", sizes, count, (flat, values, parts, wrong), least=EACH)
         y = _rounded(parts.sum(0)[None], values.dtype)
@@ -226,15 +227,15 @@ def _by_buckets(
     shift = max(BUCKET // columns, -(-total // BUCKETS), 1).bit_length() - 1
     buckets = -(-total >> shift)
     sizes = _Rows(rows, count, columns, shift, buckets, total)
-    counts = np.empty((len(parts_of(items, EACH)), buckets), np.int64)
+    counts = aligned_empty((len(parts_of(items, EACH)), buckets), np.int64)
     source.run("rows_count", sizes, items, (places, counts, wrong), least=EACH)
     _expect_right(wrong, places, rows)
     by_bucket = counts.T.reshape(-1)  # of a bucket, part after part
     ends = by_bucket.cumsum()
     following = (ends - by_bucket).reshape(buckets, -1).T.copy()
-    entries = np.empty((items, 2 * values.itemsize), np.uint8)
+    entries = aligned_empty((items, 2 * values.itemsize), np.uint8)
     source.run("rows_deal", sizes, items, (places, values, following, entries), least=EACH)
-    y = np.empty((blocks, rows, columns), values.dtype)
+    y = aligned_empty((blocks, rows, columns), values.dtype)
     ends = ends[len(counts) - 1 :: len(counts)].copy()
     scratch = 2 * columns << shift
     source.run("rows_add_buckets", sizes, buckets, (entries, ends, values, y), scratch)

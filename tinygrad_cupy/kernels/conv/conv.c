@@ -464,15 +464,13 @@ void conv_backward(
     from[p] = p * pitch;
     to[p] = p * s->c;
   }
-  EACH_PART (share, part) {
-    if (all_dw) memset(all_dw + part * weights, 0, weights * sizeof(float));
-    if (all_db) memset(all_db + part * pitch, 0, pitch * sizeof(double));
-  }
   fill_sides(padded, s->h, s->w, s->pw, s->c);
   memset(g, 0, s->oh * g_line * sizeof(float));
   EACH_ITEM(share, part, n) {
     float *dw = all_dw ? all_dw + part * weights : 0;
     double *db = all_db ? all_db + part * pitch : 0;
+    if (dw && begins(share, part, n)) memset(dw, 0, weights * sizeof(float));
+    if (db && begins(share, part, n)) memset(db, 0, pitch * sizeof(double));
     const float *here = channels_last(*grad, n, height * width, s->o, given);
     Int at = n * height * width * s->o;
     float *inside = g + margin * pitch;

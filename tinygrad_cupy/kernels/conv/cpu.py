@@ -14,6 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ...backend import Array, blas
+from ...backend.cpu_memory import aligned_empty
 from ...backend.cpu_threads import by_parts, workspace
 from ...backend.dtypes import through_single
 from ..common import sums
@@ -80,7 +81,7 @@ def wgrad_each(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
     """The weight gradient of each element, by im2col; the elements are dealt to the threads."""
     count, o, c, kh, kw = w_shape
     out_size = (g.shape[3], g.shape[4])
-    dw = np.empty((count, o, c, kh, kw), x.dtype)
+    dw = aligned_empty((count, o, c, kh, kw), x.dtype)
 
     def task(part: slice) -> None:
         for i in range(part.start, part.stop):
@@ -103,8 +104,8 @@ def fused_forward(
     size = POOL.output_size("max_pool2d", out_size) if pool else out_size
     if native.suits(x, w, geometry):
         return native.forward(x, w, bias, geometry, epilogue)
-    y = np.empty((x.shape[0], *size, w.shape[0]), x.dtype)
-    argmax = np.empty(y.shape, np.uint8) if pool else None
+    y = aligned_empty((x.shape[0], *size, w.shape[0]), x.dtype)
+    argmax = aligned_empty(y.shape, np.uint8) if pool else None
     by_rows = row_lowering.suits(geometry, x.shape, w.shape, out_size)
     lowering = _ByRows if by_rows else _ByWindows
     product = lowering(x, w, bias, geometry, out_size)
@@ -222,7 +223,7 @@ def _rows_backward(
     rows, _ = row_lowering.shifts(geometry.windows)
     back_rows, back_columns = row_lowering.shifts(geometry.windows.mirrored)
     matrix = row_lowering.matrix_of(reference.turned(w))
-    dx = np.empty((n, h, width, c), x.dtype) if needs[0] else None
+    dx = aligned_empty((n, h, width, c), x.dtype) if needs[0] else None
     image = out_size[0] * width * kw * o * x.itemsize
     images = max(1, row_lowering.CHUNK_BYTES // max(image, 1))
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from ...backend import Array
 from ...backend.c_source import CSource, plain
+from ...backend.cpu_memory import aligned_empty
 from ...backend.cpu_threads import parts_of, workspace
 from ..common import sums
 from ..common.windows import Geometry, Shape
@@ -149,7 +150,7 @@ def _product(
     out: Shape,
 ) -> Array:
     """y (N, O, *out) of windows of x, whose elements stand so far ``apart``, and w (O, C, …)."""
-    y = np.empty((len(x), len(w), *out), np.float32)
+    y = aligned_empty((len(x), len(w), *out), np.float32)
     lines = _padded(x, apart, stride, padding, dilation, w.shape[2:], out)
     sizes, reach = _sizes(lines.shape[1:], len(w), w.shape[2:], stride, dilation, out)
     given = None if bias is None else plain(bias)

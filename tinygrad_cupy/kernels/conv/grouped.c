@@ -217,9 +217,9 @@ void grouped_wgrad(
   Int weights = s->kh * s->kw * s->per * s->pitch;
   float *grad = scratch + s->per * ring.plane;
   memset(grad, 0, s->ow * SLICE * sizeof(float));
-  EACH_PART (share, part)
-    memset(all_dw + part * weights, 0, weights * sizeof(float));
   EACH_ITEM(share, part, item) {
+    if (begins(share, part, item))
+      memset(all_dw + part * weights, 0, weights * sizeof(float));
     Int n = item / s->slices, first = item % s->slices * SLICE, width = least(SLICE, s->o - first);
     float *dw = all_dw + part * weights + first;
     ring.next = 0;

@@ -13,6 +13,7 @@ import numpy as np
 
 from ...backend import Array, strides_of
 from ...backend.c_source import CSource
+from ...backend.cpu_memory import aligned_empty
 from ...backend.cpu_threads import parts_of, workspace
 from ..common.images import FLOAT, images_of
 from ..common.layout import seen_second
@@ -54,7 +55,7 @@ def fprop(x: Array, w: Array, bias: Array | None, geometry: Geometry) -> Array:
     """y (N, O, OH, OW) from x (N, C, H, W), w (O, C/G, KH, KW) and bias (O,)."""
     windows, groups = geometry
     out = windows.output_size("conv2d", x.shape[2:])
-    y = np.empty((len(x), *out, len(w)), np.float32)
+    y = aligned_empty((len(x), *out, len(w)), np.float32)
     _product(x, w, bias, windows, groups, y)
     return seen_second(y)
 
@@ -63,7 +64,7 @@ def dgrad(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Array:
     """Gradient by the input, (N, C, H, W), from g (N, O, OH, OW)."""
     windows, groups = geometry
     n, c, *size = x_shape
-    dx = np.empty((n, *size, c), np.float32)
+    dx = aligned_empty((n, *size, c), np.float32)
     o, per, kh, kw = w.shape
     turned = w.reshape(groups, o // groups, per, kh, kw).swapaxes(1, 2)
     turned = turned.reshape(c, o // groups, kh, kw)

@@ -14,6 +14,7 @@ import numpy as np
 
 from ...backend import Array, product, strides_of
 from ...backend.c_source import CSource, plain
+from ...backend.cpu_memory import aligned_empty
 from ...backend.cpu_threads import PARTS, parts_of, workspace
 from ..common import sums
 from ..common.images import FLOAT, contiguous_last, images_of
@@ -70,8 +71,8 @@ def forward(
     """y (N, O, OH, OW), halved by the pool, and the pool's argmax."""
     out = geometry.windows.output_size("conv2d", x.shape[2:])
     size = tuple([n // 2 for n in out]) if epilogue.pool else out
-    y = np.empty((len(x), *size, len(w)), np.float32)
-    argmax = np.empty(y.shape, np.uint8) if epilogue.pool else None
+    y = aligned_empty((len(x), *size, len(w)), np.float32)
+    argmax = aligned_empty(y.shape, np.uint8) if epilogue.pool else None
     _product(x, w, bias, geometry.windows, out, y, argmax, epilogue)
     return seen_second(y), None if argmax is None else seen_second(argmax)
 
@@ -79,7 +80,7 @@ def forward(
 def dgrad(g: Array, w: Array, geometry: Geometry, x_shape: Shape) -> Array:
     """Gradient by the input, (N, C, H, W), from g (N, O, OH, OW)."""
     n, c, *size = x_shape
-    dx = np.empty((n, *size, c), np.float32)
+    dx = aligned_empty((n, *size, c), np.float32)
     back = w.transpose(1, 0, 2, 3)
     for phase in phases(geometry.windows, tuple(size)):
         part = dx[:, *phase.pixels]
@@ -96,7 +97,7 @@ def wgrad(x: Array, g: Array, geometry: Geometry, w_shape: Shape) -> Array:
     if geometry.windows == POINT and math.prod(w_shape) >= MATRIX:
         pixels, grads = _pixels(x), _pixels(g)
         if pixels is not None and grads is not None and len(pixels) <= LONG:
-            matrix = np.empty(w_shape[:2], np.float32)
+            matrix = aligned_empty(w_shape[:2], np.float32)
             if product.product(grads.T, pixels, matrix):
                 return matrix.reshape(w_shape)
     if not _is_wide(w_shape):
@@ -144,7 +145,7 @@ def backward(
     dx = way_back = None
     pitch = -(-o // _lanes()) * _lanes()
     if needs[0]:
-        dx = np.empty((n, h, width, c), np.float32)
+        dx = aligned_empty((n, h, width, c), np.float32)
         sizes.margin = _margin(windows)
         way_back = _packed(turned(w), pitch)
     parts, dw, db = len(parts_of(n)), None, None
@@ -180,7 +181,7 @@ def _opened(grad: Array, relu_y: Array | None, argmax: Array | None, out: Shape)
     if relu_y is None and argmax is None:
         return grad
     n, channels = grad.shape[:2]
-    g = np.empty((n, *out, channels), np.float32)
+    g = aligned_empty((n, *out, channels), np.float32)
     sizes = _Conv(n=n, o=channels, oh=out[0], ow=out[1], pool=argmax is not None)
     images, held = images_of(grad)
     opened = contiguous_last(relu_y), contiguous_last(argmax)
@@ -279,7 +280,7 @@ def _packed(w: Array, channels: int) -> Array:
 
 def _unpacked(packed: Array, parts: int, w: Shape) -> Array:
     """The sum of so many parts, each a gradient by weights (O, C, KH, KW) as packed."""
-    found = np.empty(w, np.float32)
+    found = aligned_empty(w, np.float32)
     _pack("conv_unpack", w, parts, [0] * 4, (packed, found))
     return found
 

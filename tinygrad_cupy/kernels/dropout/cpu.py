@@ -6,6 +6,7 @@ import numpy as np
 
 from ... import random
 from ...backend import Array
+from ...backend.cpu_memory import aligned_empty
 from ...backend.cpu_threads import PARALLEL_SIZE, by_parts
 from . import native, reference
 from .reference import least_word, scale_of
@@ -24,7 +25,7 @@ def draw(x: Array, p: float, last: bool) -> tuple[Array, Array]:
         key = random.generator.seed, random.STREAM_DROPOUT
         return native.draw(x, scale_of(x, p), least, counter, key)
     each = x.size // len(x)  # elements of an image; a block has 4 words
-    y, mask = np.empty(x.shape, x.dtype), np.empty(x.shape, np.bool_)
+    y, mask = aligned_empty(x.shape, x.dtype), aligned_empty(x.shape, np.bool_)
 
     def task(part: slice) -> None:
         count = (part.stop - part.start) * each

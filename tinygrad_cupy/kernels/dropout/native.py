@@ -13,6 +13,7 @@ import numpy as np
 
 from ...backend import Array
 from ...backend.c_source import CSource, plain
+from ...backend.cpu_memory import aligned_empty
 from ..common.images import images_of
 from ..common.pool2x2 import MASKED
 
@@ -43,7 +44,7 @@ def draw(
     """x · mask · scale and the mask, both in C order: words of at least ``least`` are kept."""
     sizes = _Dropout(x.shape[1], math.prod(x.shape[2:]), counter, *key, least, scale)
     images, held = images_of(x)
-    y, mask = np.empty(x.shape, np.float32), np.empty(x.shape, np.bool_)
+    y, mask = aligned_empty(x.shape, np.float32), aligned_empty(x.shape, np.bool_)
     least_images = -(-DRAW_LEAST * len(x) // x.size)
     _file.run("dropout_draw", sizes, len(x), (images, y, mask), least=least_images)
     del held  # until here: images points into it
@@ -52,7 +53,7 @@ def draw(
 
 def keep(x: Array, mask: Array, scale: Any) -> Array:
     """x · mask · scale of a contiguous x."""
-    y = np.empty(x.shape, np.float32)
+    y = aligned_empty(x.shape, np.float32)
     sizes = _Dropout(1, x.size, 0, 0, 0, 0, scale)
     _file.run("dropout_keep", sizes, x.size, (plain(x), mask, y), least=KEEP_LEAST)
     return y

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...backend import Array
 from ...backend.c_source import CSource, plain
+from ...backend.cpu_memory import aligned_empty
 from ...backend.cpu_threads import PARTS
 from .plan import RULES, Points
 
@@ -72,7 +73,7 @@ def sample(x: Array, points: Array, how: Points) -> Array:
     """See the declaration."""
     (n, c, *sizes), count = x.shape, points.shape[1]
     grid, file = _grid(how, tuple(sizes), n, c, count), files[x.dtype]
-    y = np.empty((n, c, count), x.dtype)
+    y = aligned_empty((n, c, count), x.dtype)
     pieces, scratch = n * -(-count // WIDTH), file.size("grid_scratch")
     least = max(1, LEAST // (WIDTH * max(c, 1)))
     file.run("grid_sample", grid, pieces, (plain(x), plain(points), y), scratch, least)
@@ -83,7 +84,7 @@ def splat(values: Array, points: Array, how: Points, sizes: tuple[int, ...]) -> 
     """See the declaration."""
     n, c, count = values.shape
     grid, file = _grid(how, sizes, n, c, count), files[values.dtype]
-    y = np.empty((n, c, *sizes))
+    y = aligned_empty((n, c, *sizes))
     items, scratch = n * -(-c // grid.block), file.size("grid_scratch")
     least = max(1, LEAST // max(count * grid.block, 1))
     file.run("grid_splat", grid, items, (plain(values), plain(points), y), scratch, least)
@@ -93,7 +94,7 @@ def splat(values: Array, points: Array, how: Points, sizes: tuple[int, ...]) -> 
 def slopes(values: Array, x: Array, points: Array, how: Points) -> Array:
     """See the declaration."""
     (n, c, *sizes), count = x.shape, points.shape[1]
-    file, found = files[x.dtype], np.empty(points.shape, x.dtype)
+    file, found = files[x.dtype], aligned_empty(points.shape, x.dtype)
     grids = _grids(how, tuple(sizes), n, c, count)
     pieces, scratch = n * -(-count // WIDTH), file.size("grid_scratch")
     least = max(1, LEAST // (WIDTH * max(c, 1)))

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...backend import Array
 from ...backend.c_source import CSource, plain
+from ...backend.cpu_memory import aligned_empty
 from .plan import Line
 from .tables import by_tap
 
@@ -39,7 +40,7 @@ def resize(x: Array, lines: tuple[Line | None, ...]) -> Array:
     """x with its last axes resized, in C order: the last two at once, and a third by itself."""
     x = plain(x)
     for step in _steps(x.shape, x.dtype, lines):
-        y = np.empty(step.shape, x.dtype)
+        y = aligned_empty(step.shape, x.dtype)
         given = (x, *step.tables, y)
         files[x.dtype].run("resize", step.sizes, step.items, given, step.scratch, step.least)
         x = y

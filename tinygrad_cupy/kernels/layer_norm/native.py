@@ -11,6 +11,7 @@ import numpy as np
 
 from ...backend import Array
 from ...backend.c_source import CSource, plain
+from ...backend.cpu_memory import aligned_empty
 from ...backend.cpu_threads import parts_of, workspace
 from .reference import Gradients
 
@@ -42,7 +43,7 @@ def forward(
     x: Array, weight: Array | None, bias: Array | None, centred: bool, eps: float
 ) -> tuple[Array, Array]:
     """As `kernels.layer_norm.forward`."""
-    y, stats = np.empty(x.shape, np.float32), np.empty((len(x), 2))
+    y, stats = aligned_empty(x.shape, np.float32), aligned_empty((len(x), 2))
     given = (plain(x), _or_none(weight), _or_none(bias), y, stats)
     sizes = _Rows(x.shape[1], centred, eps)
     _file.run("layer_norm_forward", sizes, len(x), given, least=_least(x))
@@ -59,7 +60,7 @@ def backward(
 ) -> Gradients:
     """As `kernels.layer_norm.backward`."""
     sizes, columns = _Rows(x.shape[1], centred), x.shape[1]
-    dx = np.empty(x.shape, np.float32) if needs[0] else None
+    dx = aligned_empty(x.shape, np.float32) if needs[0] else None
     sums = None
     if needs[1] or needs[2]:
         parts = len(parts_of(len(x), _least(x)))

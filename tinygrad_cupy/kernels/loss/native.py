@@ -11,6 +11,7 @@ import numpy as np
 
 from ...backend import Array
 from ...backend.c_source import CSource, plain
+from ...backend.cpu_memory import aligned_empty
 from . import reference
 from .reference import IGNORED, ILLEGAL, Target
 
@@ -51,14 +52,14 @@ def backward(logits: Array, grad: Array, target: Target, smoothing: float) -> Ar
     if not suits(logits):
         return reference.backward(logits, grad, target, smoothing)
     scale = grad / target.divisor
-    dx = np.empty(logits.shape, np.float32)
+    dx = aligned_empty(logits.shape, np.float32)
     factors = plain(np.asarray(scale, np.float32))
     _run("loss_backward", logits, scale.ndim, smoothing, (target.place, factors, dx))
     return dx
 
 
 def _losses(logits: Array, target: Target, smoothing: float) -> Array:
-    found = np.empty(len(logits), np.float32)
+    found = aligned_empty(len(logits), np.float32)
     _run("loss_forward", logits, 0, smoothing, (target.place, found), scratch=logits.shape[1])
     return found
 

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...backend import Array
+from ...backend.cpu_memory import aligned_empty
 from ...backend.cpu_threads import by_parts, workspace
 from ...backend.dtypes import is_narrow
 from ...backend.ranks import Share, ranks
@@ -90,7 +91,7 @@ def forward(
     rows: float = values_of_channel(x, share)
     if share is not None:
         mean, var, rows = _moments_of_all(mean, var, rows)
-    stats = np.empty((4, x.shape[1]), x.dtype)
+    stats = aligned_empty((4, x.shape[1]), x.dtype)
     stats[:3] = mean, var, 1 / np.sqrt(var + eps)
     stats[3] = mean - stats[0]
     gain = stats[2] * weight
@@ -157,8 +158,8 @@ def _apply(
     mean, scale, shift = (_along(v, _width(x)) for v in (mean, scale, shift))
     n, channels, *size = x.shape
     out = POOL.output_size("max_pool2d", tuple(size)) if pool else size
-    y = np.empty((n, *out, channels), x.dtype)
-    argmax = np.empty(y.shape, np.uint8) if pool else None
+    y = aligned_empty((n, *out, channels), x.dtype)
+    argmax = aligned_empty(y.shape, np.uint8) if pool else None
 
     def task(part: slice) -> None:
         for chunk in chunks(part, images_at_once(x)):
@@ -261,7 +262,7 @@ class _Gradient:
         self.grad, self.x, self.relu_y, self.argmax, self.cap = grad, x, relu_y, argmax, cap
         self.width = _width(x)
         self.mean = _along(mean, self.width)
-        self.dx = np.empty((n, *size, channels), x.dtype)  # at first: the gradient opened
+        self.dx = aligned_empty((n, *size, channels), x.dtype)  # at first: the gradient opened
         self.opened = relu_y is not None or argmax is not None
 
     def sums(self) -> tuple[Array, Array]:

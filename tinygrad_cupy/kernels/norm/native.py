@@ -13,6 +13,7 @@ import numpy as np
 
 from ...backend import Array
 from ...backend.c_source import CSource, plain
+from ...backend.cpu_memory import aligned_empty
 from ...backend.cpu_threads import parts_of, workspace
 from ..common.images import contiguous_last, images_of
 from ..common.pool2x2 import MASKED
@@ -54,8 +55,8 @@ def apply(
     sizes = _sizes(x, relu, pool, cap)
     images, held = images_of(x)
     out = [size // 2 for size in x.shape[2:]] if pool else x.shape[2:]
-    y = np.empty((len(x), *out, sizes.c), np.float32)
-    argmax = np.empty(y.shape, np.uint8) if pool else None
+    y = aligned_empty((len(x), *out, sizes.c), np.float32)
+    argmax = aligned_empty(y.shape, np.uint8) if pool else None
     arguments = (images, *map(plain, (mean, scale, shift)), y, argmax)
     _run("norm_apply", x, sizes, *arguments)
     del held
@@ -89,7 +90,7 @@ class Gradient:
 
     def applied(self, scale: Array, slope: Array, mean_g: Array) -> Array:
         """dx (N, …, C) = scale · (g + slope · (x - mean) - mean_g)."""
-        dx = np.empty((len(self.x), *self.x.shape[2:], self.sizes.c), np.float32)
+        dx = aligned_empty((len(self.x), *self.x.shape[2:], self.sizes.c), np.float32)
         self._run("norm_backward_apply", *map(plain, (scale, slope, mean_g)), dx)
         return dx
 

@@ -57,9 +57,8 @@ void norm_moments(
     float *scratch)
 {
   Int pixels = s->h * s->w, c = s->c;
-  EACH_PART (share, part)
-    memset(sums + part * 2 * c, 0, 2 * c * sizeof(double));
   EACH_ITEM(share, part, n) {
+    if (begins(share, part, n)) memset(sums + part * 2 * c, 0, 2 * c * sizeof(double));
     const float *image = channels_last(*x, n, pixels, c, scratch);
     double *one = sums + part * 2 * c, *two = one + c;
     Int p = 0;
@@ -145,9 +144,8 @@ void norm_backward_sums(
 {
   Int pixels = s->h * s->w, c = s->c, size = pixels * c;
   float *copy = scratch, *given = copy + size, *place = given + size;
-  EACH_PART (share, part)
-    memset(sums + part * 2 * c, 0, 2 * c * sizeof(double));
   EACH_ITEM(share, part, n) {
+    if (begins(share, part, n)) memset(sums + part * 2 * c, 0, 2 * c * sizeof(double));
     const float *image = channels_last(*x, n, pixels, c, copy);
     const float *g = opened(s, grad, n, relu_y, argmax, place, given);
     double *one = sums + part * 2 * c, *two = one + c;

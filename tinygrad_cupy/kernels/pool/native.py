@@ -14,6 +14,7 @@ import numpy as np
 
 from ...backend import Array
 from ...backend.c_source import CSource
+from ...backend.cpu_memory import aligned_empty
 from ..common.images import contiguous_last
 from ..common.layout import lies_last, seen_second
 from ..common.sums import FEW
@@ -65,7 +66,7 @@ def _pooled(name: str, x: Array, windows: Windows, *also: Any) -> list[Array]:
     """What a function of pool.c makes of each window: y, and arrays of the dtypes in ``also``."""
     n, c, *size = x.shape
     out = windows.output_size(f"{name}2d", tuple(size))
-    found = [np.empty((n, *out, c), dtype) for dtype in (np.float32, *also)]
+    found = [aligned_empty((n, *out, c), dtype) for dtype in (np.float32, *also)]
     sizes = _sizes(n, c, tuple(size), out, windows)
     _run(name, sizes, True, (contiguous_last(x), *found), c)
     return [seen_second(array) for array in found]
@@ -74,7 +75,7 @@ def _pooled(name: str, x: Array, windows: Windows, *also: Any) -> list[Array]:
 def _spread(name: str, windows: Windows, size: Shape, *given: Array) -> Array:
     """The gradient (N, C, *size) that a function of pool.c makes of arrays (N, C, OH, OW)."""
     n, c, *out = given[0].shape
-    dx = np.empty((n, *size, c), np.float32)
+    dx = aligned_empty((n, *size, c), np.float32)
     sizes = _sizes(n, c, tuple(size), tuple(out), windows)
     _run(name, sizes, False, (*map(contiguous_last, given), dx), 0)
     return seen_second(dx)

@@ -13,6 +13,7 @@ import numpy as np
 
 from ...backend import Array
 from ...backend.c_source import CSource, plain
+from ...backend.cpu_memory import aligned_empty
 from ...backend.cpu_threads import thread_count, workspace
 from ..common import sums
 from .reference import Found, Saved, by_weight
@@ -40,7 +41,7 @@ def rnn(
     gates: Array, h: Array, weight: Array, seen: Array | None, relu: bool, reverse: bool
 ) -> Array:
     """As `kernels.recurrent.rnn`."""
-    sizes, y = _sizes(gates, h, reverse, relu), np.empty((len(gates), *h.shape), np.float32)
+    sizes, y = _sizes(gates, h, reverse, relu), aligned_empty((len(gates), *h.shape), np.float32)
     packed = _packed("recurrent_pack", sizes, weight)
     _run("rnn_forward", sizes, plain(gates), plain(h), packed, _bytes(seen), y)
     return y
@@ -51,7 +52,7 @@ def rnn_backward(grad: Array, saved: Saved, relu: bool, reverse: bool, needs_wei
     gates, h, weight, seen, y = saved
     sizes = _sizes(gates, h, reverse, relu)
     packed = _packed("recurrent_pack_back", sizes, weight)
-    dz, dh = np.empty(y.shape, np.float32), np.empty(h.shape, np.float32)
+    dz, dh = aligned_empty(y.shape, np.float32), aligned_empty(h.shape, np.float32)
     _run("rnn_backward", sizes, plain(grad), packed, _bytes(seen), plain(y), dz, dh)
     return dz, dh, by_weight(dz, y, h, reverse) if needs_weight else None
 
@@ -60,8 +61,8 @@ def lstm(
     gates: Array, h: Array, c: Array, weight: Array, seen: Array | None, reverse: bool
 ) -> tuple[Array, Array]:
     """As `kernels.recurrent.lstm`."""
-    sizes, y = _sizes(gates, h, reverse), np.empty((2, len(gates), *h.shape), np.float32)
-    kept = np.empty(gates.shape, np.float32)
+    sizes, y = _sizes(gates, h, reverse), aligned_empty((2, len(gates), *h.shape), np.float32)
+    kept = aligned_empty(gates.shape, np.float32)
     packed = _packed("recurrent_pack", sizes, weight)
     given = *map(plain, (gates, h, c)), packed, _bytes(seen)
     _run("lstm_forward", sizes, *given, y, kept)
@@ -75,7 +76,7 @@ def lstm_backward(
     gates, h, c, weight, seen, y = saved
     sizes = _sizes(gates, h, reverse)
     packed = _packed("recurrent_pack_back", sizes, weight)
-    dz, states = np.empty(kept.shape, np.float32), np.empty((2, *h.shape), np.float32)
+    dz, states = aligned_empty(kept.shape, np.float32), aligned_empty((2, *h.shape), np.float32)
     given = plain(grad), plain(y), kept, plain(c), packed, _bytes(seen)
     _run("lstm_backward", sizes, *given, dz, states)
     return dz, *states, by_weight(dz, y[0], h, reverse) if needs_weight else None
@@ -90,8 +91,8 @@ def gru(
     reverse: bool,
 ) -> tuple[Array, Array]:
     """As `kernels.recurrent.gru`."""
-    sizes, y = _sizes(gates, h, reverse), np.empty((len(gates), *h.shape), np.float32)
-    kept = np.empty((*y.shape[:2], 4, y.shape[2]), np.float32)
+    sizes, y = _sizes(gates, h, reverse), aligned_empty((len(gates), *h.shape), np.float32)
+    kept = aligned_empty((*y.shape[:2], 4, y.shape[2]), np.float32)
     packed = _packed("recurrent_pack", sizes, weight)
     given = plain(gates), plain(h), packed, None if bias is None else plain(bias), _bytes(seen)
     _run("gru_forward", sizes, *given, y, kept)
@@ -105,8 +106,8 @@ def gru_backward(
     gates, h, weight, bias, seen, y = saved
     sizes = _sizes(gates, h, reverse)
     packed = _packed("recurrent_pack_back", sizes, weight)
-    dz, d_own = np.empty(gates.shape, np.float32), np.empty(gates.shape, np.float32)
-    dh = np.empty(h.shape, np.float32)
+    dz, d_own = aligned_empty(gates.shape, np.float32), aligned_empty(gates.shape, np.float32)
+    dh = aligned_empty(h.shape, np.float32)
     given = plain(grad), plain(y), kept, plain(h), packed, _bytes(seen)
     _run("gru_backward", sizes, *given, dz, d_own, dh)
     of_weight = by_weight(d_own, y, h, reverse) if needs_weight else None

@@ -60,7 +60,7 @@ static void product(Int rows, const float *a, Int pitch, Int terms, const float 
     Int depth = least(DEPTH, terms - first);
     for (Int panel = 0; panel < panels(columns); panel++, packed += depth * WIDTH)
       times_panel(rows, (Rows){a + first, pitch, 1}, depth, packed,
-                  least(WIDTH, columns - panel * WIDTH), !first,
+                  least(WIDTH, columns - panel * WIDTH), (Ahead){packed, 0, 0}, !first,
                   (Sums){out + panel * WIDTH, columns, 1});
   }
 }

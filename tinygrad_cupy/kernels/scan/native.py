@@ -12,6 +12,7 @@ import numpy as np
 
 from ...backend import Array
 from ...backend.c_source import CSource, plain
+from ...backend.cpu_memory import aligned_empty
 from ...backend.cpu_threads import parts_of
 from .reference import MACROS, OPERATORS
 
@@ -47,7 +48,7 @@ def scan(
 ) -> Array:
     """x scanned by one of `OPERATORS` (no logaddexp) along ``axis``, in C order."""
     x = plain(x)
-    y = np.empty(x.shape, x.dtype)
+    y = aligned_empty(x.shape, x.dtype)
     outer, n, inner = math.prod(x.shape[:axis]), x.shape[axis], math.prod(x.shape[axis + 1 :])
     sizes = _Scan(n, inner, OPERATORS.index(op), reverse)
     if op == "sum" and inner == 1 and outer < FEW_ROWS and n >= 2 * LEAST:
@@ -72,6 +73,6 @@ def scan(
 def _scan_one(x: Array, y: Array, sizes: _Scan) -> None:
     """y, the sums of a long row: those of its parts come first, then all of them side by side."""
     file, n = files[x.dtype], len(x)
-    totals = np.empty(len(parts_of(n, LEAST)), np.float64)
+    totals = aligned_empty(len(parts_of(n, LEAST)), np.float64)
     file.run("scan_totals", sizes, n, (x, totals), least=LEAST)
     file.run("scan_parts", sizes, n, (x, totals, y), least=LEAST)

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...backend import Array
 from ...backend.c_source import CSource, plain
+from ...backend.cpu_memory import aligned_empty
 
 LEAST = 1 << 13  # elements for a thread: below this, handing work over costs more
 
@@ -35,14 +36,14 @@ def suits(x: Array, axes: tuple[int, ...]) -> bool:
 
 def forward(x: Array, axes: tuple[int, ...], log: bool) -> Array:
     """As `kernels.softmax.forward`."""
-    y = np.empty(x.shape, np.float32)
+    y = aligned_empty(x.shape, np.float32)
     _run("softmax_forward", x, axes, log, plain(x), y)
     return y
 
 
 def backward(grad: Array, y: Array, axes: tuple[int, ...], log: bool) -> Array:
     """As `kernels.softmax.backward`."""
-    dx = np.empty(y.shape, np.float32)
+    dx = aligned_empty(y.shape, np.float32)
     _run("softmax_backward", y, axes, log, plain(grad), plain(y), dx)
     return dx
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...backend import Array
 from ...backend.c_source import CSource, plain
+from ...backend.cpu_memory import aligned_empty
 from ...backend.cpu_threads import parts_of
 
 LONG = 1 << 16  # elements of a row that all threads sort together
@@ -45,8 +46,8 @@ def order_of_rows(x: Array, with_values: bool) -> tuple[Array, Array | None]:
     """Where in each row (R, n) the elements in ascending order stand, and these if wanted."""
     rows, length = x.shape
     x = plain(x)
-    order = np.empty(x.shape, np.int64)
-    values = np.empty(x.shape, x.dtype) if with_values else None
+    order = aligned_empty(x.shape, np.int64)
+    values = aligned_empty(x.shape, x.dtype) if with_values else None
     if length < LONG:
         source, sizes = _files[x.dtype.itemsize], _Sort(length, KINDS[x.dtype.kind], 0)
         scratch = math.ceil(2 * length * 2 * x.dtype.itemsize / 4)
@@ -63,8 +64,8 @@ def _sort_long(x: Array, values: Any, order: Array) -> None:
     """One row; the threads deal out their parts of it, digit after digit."""
     source, count = _files[x.dtype.itemsize], x.size
     sizes = _Sort(count, KINDS[x.dtype.kind], 0)
-    entries, other = (np.empty((count, 2 * x.dtype.itemsize), np.uint8) for _ in range(2))
-    counts = np.empty((len(parts_of(count, EACH)), BUCKETS), np.int64)
+    entries, other = (aligned_empty((count, 2 * x.dtype.itemsize), np.uint8) for _ in range(2))
+    counts = aligned_empty((len(parts_of(count, EACH)), BUCKETS), np.int64)
     source.run("sort_pack", sizes, count, (x, entries), least=EACH)
     for shift in range(0, 8 * x.dtype.itemsize, 8):
         sizes.shift = shift
