@@ -19,7 +19,6 @@ from tinygrad_cupy.backend.compiling import compiler
 STEPS = """
 import resource
 import numpy as np
-import tinygrad_cupy as tg
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.backend import cpu_memory
 

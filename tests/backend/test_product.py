@@ -283,3 +283,20 @@ def test_that_there_was_no_library_is_not_remembered(monkeypatch: pytest.MonkeyP
         assert (y == BESIDE).all()
     assert product.product(x, x.T, y)
     assert (y == 41).all()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 16, 64])
+@pytest.mark.parametrize(
+    ("shape", "parts"), [((700, 50, 32), 16), ((128, 64, 96), 11), ((10, 128, 1024), 16)]
+)
+def test_there_is_work_for_many_threads(
+    shape: tuple[int, int, int], parts: int, threads: int
+) -> None:
+    rows, terms, columns = shape
+    steps = [(4 * terms, 4), (4 * columns, 4), (4 * columns, 4)]
+    plan = product._plan((rows, terms), columns, *steps, False, threads)
+    assert plan is not None
+    there = -(-plan.items // plan.each)
+    assert there >= min(threads, 16, plan.items)
+    if product._file.size("product_tile") == 12:
+        assert there >= min(threads, parts)

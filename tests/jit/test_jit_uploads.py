@@ -12,6 +12,7 @@ import pytest
 import tinygrad_cupy as tg
 from tinygrad_cupy import Tensor
 from tinygrad_cupy.backend import capture
+from tinygrad_cupy.backend.cpu_memory import aligned_empty
 from tinygrad_cupy.jit.uploads import MOST, Upload, match
 
 OTHERS = "are copied to the GPU that were others in the call before.*pass it as an argument"
@@ -125,6 +126,12 @@ def test_large_arrays_and_memory_of_others_are_refused(bring: Any, place: str) -
         tg.jit(lambda x: x + bring(lent))(x)
     fixed = np.frombuffer(bytes(8), np.float64)
     assert tg.jit(lambda x: x + bring(fixed))(x).item() == 1
+
+
+def test_the_largest_array_may_be_one_that_was_aligned() -> None:
+    Upload(aligned_empty(MOST, np.uint8))
+    with pytest.raises(ValueError, match="of more than"):
+        Upload(aligned_empty(MOST + 1, np.uint8))
 
 
 def test_arrays_are_compared_to_the_bit() -> None:

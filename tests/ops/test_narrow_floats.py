@@ -161,3 +161,27 @@ def test_vectors_of_16_bits_have_the_gradient_of_float32_rounded_once(
     for mine, wide in zip(found[dtype], found["float32"], strict=True):
         assert mine.dtype == NARROW[dtype]
         np.testing.assert_array_equal(mine.numpy(), wide.numpy().astype(NARROW[dtype]))
+
+
+def test_what_nearly_cancels_is_rounded_once_in_16_bits(device: str) -> None:
+    def made(values: list[Any]) -> Tensor:
+        return Tensor(np.array(values, np.float16)).to(device)
+
+    y = made([1, 1]).bilinear(made([1]), made([[[2048], [1]]]), made([-2048]))  # 2049 is not in it
+    assert y.dtype == np.float16
+    assert y.tolist() == [1]
+    places, values = np.zeros(2, np.int64), made([2048, 1])
+    for found in (
+        tg.numpy.scatter_add(made([-2048]), places, values, 0),
+        tg.numpy.scatter_reduce(made([-2048]), places, values, 0, "sum"),
+    ):
+        assert found.dtype == np.float16
+        assert found.tolist() == [1]
+    mean = tg.numpy.scatter_reduce(made([-2048]), places, values, 0, "mean")
+    assert mean.tolist() == [np.float16(1 / 3)]
+
+
+def test_a_bias_of_16_bits_leaves_whole_numbers_their_products() -> None:
+    x = Tensor(np.full((1, 2), 100, np.int8))
+    weight, bias = Tensor(np.full((1, 2, 2), 100, np.int8)), Tensor(np.ones(1, np.float16))
+    assert x.bilinear(x, weight, bias).tolist() == [[4_000_001]]

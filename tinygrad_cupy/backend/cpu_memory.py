@@ -1,7 +1,7 @@
 """Memory on a CPU: where arrays begin, and what is kept that a program has freed.
 
 A vector of 64 bytes that lies across two lines of the cache is read as slowly as two, and written
-more slowly still; NumPy's arrays begin anywhere. So those that C writes begin with a line, see
+more slowly still; NumPy's arrays begin anywhere. So large ones that C writes begin with a line, see
 `aligned_empty`: a product of matrices then takes six tenths of the time.
 
 A train step frees hundreds of megabytes and the next one takes them again. By itself glibc's
@@ -30,7 +30,7 @@ LARGEST = 32 << 20  # bytes of a block that is kept, the most as well
 
 
 def aligned_empty(shape: Any, dtype: Any = np.float64) -> np.ndarray:
-    """As `numpy.empty`, a large array beginning with a line of the cache."""
+    """As `numpy.empty`, of numbers, a large array beginning with a line of the cache."""
     dtype = np.dtype(dtype)
     size = dtype.itemsize * (math.prod(shape) if isinstance(shape, tuple | list) else shape)
     if size < SMALL:

@@ -272,7 +272,8 @@ def part_along(x: np.ndarray, axis: int, part: slice) -> np.ndarray:
 def workspace(name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """Scratch memory of this thread, reused from call to call; its contents are left over.
 
-    It begins with a line of the cache: vectors that lie across two take as long as two.
+    Where it is large it begins with a line of the cache: vectors that lie across two take as long
+    as two.
 
     Holding on to the pages matters as much as saving the call: fresh memory from the system costs
     a page fault for every 4 kB.

@@ -15,7 +15,7 @@ import numpy as np
 
 from .arrays import Array, strides_of
 from .c_source import CSource
-from .cpu_threads import thread_count
+from .cpu_threads import PARTS, thread_count
 
 DEEP = 2048  # terms of a panel whose sums go to places apart
 GROUP = 1 << 16  # floats of panels that stay in the second cache
@@ -68,7 +68,8 @@ def product(a: Array, b: Array, y: Array, bias: Array | None = None, relu: bool 
     """
     if a.ndim != 2 or b.ndim != 2 or y.ndim != 2 or not _fit(a, b, y):
         return False
-    plan = _plan(a.shape, b.shape[1], strides_of(a), strides_of(b), strides_of(y), relu)
+    steps = strides_of(a), strides_of(b), strides_of(y)
+    plan = _plan(a.shape, b.shape[1], *steps, relu, thread_count())
     if plan is None:
         return False
     left, right, out = (b.T, a.T, y.T) if plan.turned else (a, b, y)
@@ -86,7 +87,7 @@ def stacked(a: Array, b: Array, y: Array) -> bool:
         return False
     work = a.shape[-2] * a.shape[-1] * b.shape[-1]
     steps = (strides_of(x)[-2:] for x in (a, b, y))
-    plan = _plan(a.shape[-2:], b.shape[-1], *steps, relu=False)
+    plan = _plan(a.shape[-2:], b.shape[-1], *steps, False, thread_count())
     if plan is None:
         return False
     if plan.turned:
@@ -121,9 +122,18 @@ class _Plan(NamedTuple):
 
 @functools.lru_cache(1024)
 def _plan(
-    shape: tuple[int, int], columns: int, of_a: Steps, of_b: Steps, of_y: Steps, relu: bool
+    shape: tuple[int, int],
+    columns: int,
+    of_a: Steps,
+    of_b: Steps,
+    of_y: Steps,
+    relu: bool,
+    threads: int,
 ) -> _Plan | None:
-    """For a of this shape and arrays of these strides in bytes; None where there is none."""
+    """For a of this shape and arrays of these strides in bytes; None where there is none.
+
+    Which parts there are depends on the number of threads, no sum does.
+    """
     rows, terms = shape
     if not rows * terms * columns or not all(map(_is_plain, (of_a, of_b, of_y))):
         return None
@@ -136,10 +146,10 @@ def _plan(
     depth = min(terms, _file.size("product_depth") if of_y[1] <= FLOAT else DEEP)
     width, tile = _file.size("product_width"), _file.size("product_tile")
     panels, tiles = -(-columns // width), -(-rows // tile)
-    threads = thread_count()
+    threads = min(threads, PARTS)
     # A part copies a tile whose terms are not neighbours, or packs all panels.
     uneven = panels < MANY * threads and panels % threads > 0
-    by_rows = tiles >= threads and (of_a[1] > FLOAT or uneven)
+    by_rows = tiles >= min(panels, MANY * threads) and (of_a[1] > FLOAT or uneven)
     items = tiles if by_rows else panels
     shares = 2 * threads if by_rows else threads * -(-panels // (TOGETHER * threads))
     each = -(-items // shares)

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from ..backend.arrays import LINE
+
 MOST = 1 << 20  # bytes of one: more is data, which an argument brings
 
 
@@ -28,7 +30,8 @@ class Upload:
         owner = array
         while isinstance(owner.base, np.ndarray):
             owner = owner.base
-        if owner.nbytes > MOST or array.nbytes > MOST:
+        is_whole = owner.nbytes <= array.nbytes + LINE  # but for what it was aligned by
+        if array.nbytes > MOST or (owner.nbytes > MOST and not is_whole):
             raise ValueError(f"of more than {MOST:,} bytes")
         if not isinstance(owner.base, bytes | None):  # of another library: nobody knows who writes
             raise ValueError("in memory of another object than an array")

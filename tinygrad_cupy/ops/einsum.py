@@ -19,7 +19,7 @@ from ..backend.dtypes import common_dtype, is_inexact, is_narrow
 from ..kernels.einsum import Pair
 from .axes import normalize_axis
 from .matmul import widened
-from .promotion import in_one_dtype, in_single, single
+from .promotion import in_single, single
 from .reduce import Sum
 from .shape import Permute, Reshape
 from .subscripts import LETTERS, Plan, planned
@@ -256,11 +256,10 @@ class DotMixin(TensorBase):
             )
         if bias is not None and bias.shape != weight.shape[:1]:
             raise ValueError(f"[bilinear] expected bias {weight.shape[:1]}, got {bias.shape}")
-        biases = [] if bias is None else [bias]
-        first, *others = in_one_dtype(x, weight, other, *biases)
 
         def compute(x: Tensor) -> Tensor:
-            y = einsum("...i,oij,...j->...o", x, *others[:2])
-            return y + others[2] if biases else y
+            y = einsum("...i,oij,...j->...o", x, weight, other)
+            return y if bias is None else y + bias
 
-        return in_single(first, compute)
+        dtypes = {t.dtype for t in (x, weight, other, bias) if t is not None}
+        return in_single(x, compute) if len(dtypes) == 1 else compute(x)
