@@ -16,18 +16,18 @@ typedef struct {
   uint64_t own, *taken;
 } Share;
 
-enum { BITS = 64 }; /* the most parts that can be said to be taken */
+enum { NOTED = 64 }; /* the most parts that can be said to be taken */
 
 /* The part to do after this one, the first one after -1; ``parts`` where none is left. */
 INLINE Int part_after(const Share *share, Int part)
 {
   if (!share->taken) return part < 0 ? share->first : part + share->step;
-  uint64_t all = ~(uint64_t)0 >> (BITS - share->parts);
+  uint64_t all = ~(uint64_t)0 >> (NOTED - share->parts);
   for (;;) {
     uint64_t left = all & ~__atomic_load_n(share->taken, __ATOMIC_RELAXED);
     uint64_t own = left & share->own;
     if (!left) return share->parts;
-    Int next = own ? __builtin_ctzll(own) : BITS - 1 - __builtin_clzll(left);
+    Int next = own ? __builtin_ctzll(own) : NOTED - 1 - __builtin_clzll(left);
     uint64_t bit = (uint64_t)1 << next;
     if (!(__atomic_fetch_or(share->taken, bit, __ATOMIC_RELAXED) & bit)) return next;
   }

@@ -101,7 +101,7 @@ void threads_run(
 {
   Int others = start(threads - 1);
   uint64_t taken = 0;
-  int noted = others && share.parts <= BITS;
+  int noted = others && share.parts <= NOTED;
   share.step = others + 1;
   for (Int i = 0; i < others; i++) {
     Worker *worker = workers + i;
